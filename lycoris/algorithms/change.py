@@ -1,0 +1,101 @@
+"""The one verb that every algorithm honours, and what an algorithm says about itself."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from math import isfinite, prod
+from typing import Any, ClassVar, Self
+
+from torch import Size, Tensor
+
+from lycoris.linalg import fits
+
+RANK_FLOOR = 1024  # trainers give every layer the same rank, small layers too: below this no rank is absurd
+SCALARS = frozenset({"alpha", "scale"})  # fields of one number, which may be stored as an integer
+
+
+class Change(ABC):
+    """What one adapter does to one parameter (a weight or a bias): named tensors and one verb.
+
+    Subclasses are frozen dataclasses; SUFFIXES maps the names in a file to their fields, in the file's order, and a
+    group of tensors with any name of SIGNS in it is theirs.
+    """
+
+    SUFFIXES: ClassVar[Mapping[str, str]]
+    SIGNS: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        """Add F(pristine; strength) − pristine to `change`, in place.
+
+        change: float32, contiguous, of pristine's shape. pristine: any float dtype, never written to.
+        At strength 0 nothing is added, at 1 the change as trained. Differentiable in the factors.
+        """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The algorithm's name, as in a verdict."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the change that the factors imply, known before any product of them is formed."""
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of the factors, or None where there is none."""
+        return None
+
+    @abstractmethod
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with the factors among themselves; `shape` and the verb are only good when nothing is."""
+
+    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
+        """Say why the change cannot be added to a parameter of this shape, or None when it can."""
+        if not fits(self.shape, target):
+            return f"is of shape {self.shape} where the model's is {tuple(target)}"
+        widest = max(target[0], prod(target[1:]), RANK_FLOOR)
+        if self.rank is not None and self.rank > widest:
+            return f"has rank {self.rank}, above {widest}, the most that makes sense for a {tuple(target)} weight"
+        return None
+
+    def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
+        """Yield what is unusual about wearing this on a parameter of this shape, though it is not refused."""
+        del target
+        yield from ()
+
+    @classmethod
+    def missing(cls, names: frozenset[str]) -> list[str]:
+        """Return the suffixes without which a group of tensors with these names is only half written."""
+        required = {field.name for field in fields(cls) if field.default is MISSING}  # type: ignore[arg-type]
+        return [suffix for suffix, field in cls.SUFFIXES.items() if field in required and suffix not in names]
+
+    @classmethod
+    def read(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Return the change that a group of tensors, by suffix, holds; what it does not know it leaves alone."""
+        given: dict[str, Any] = {field: tensors[suffix] for suffix, field in cls.SUFFIXES.items() if suffix in tensors}
+        return cls(**given)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors under the suffixes that a file gives them."""
+        held = {suffix: getattr(self, field) for suffix, field in self.SUFFIXES.items()}
+        return {suffix: tensor for suffix, tensor in held.items() if tensor is not None}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k} {tuple(v.shape)}' for k, v in self.tensors().items())})"
+
+
+def gamma(alpha: Tensor | None, rank: int) -> float:
+    """Return the factor alpha/rank; a missing or zero alpha means alpha = rank (kohya, LyCORIS)."""
+    number = 0.0 if alpha is None else float(alpha)
+    return number / rank if number else 1.0
+
+
+def scalar_problems(**scalars: Tensor | None) -> Iterator[str]:
+    """Yield which of the named single numbers (alpha, scale) is not one finite number."""
+    for name, tensor in scalars.items():
+        if tensor is not None and tensor.numel() != 1:
+            yield f"{name} must be one number and is of shape {tuple(tensor.shape)}"
+        elif tensor is not None and not isfinite(float(tensor)):
+            yield f"{name} is {float(tensor)}"

@@ -1,0 +1,124 @@
+"""LoKr: the Kronecker product of two small factors, either of which may itself be of low rank."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from lycoris.algorithms.change import Change, gamma, scalar_problems
+from lycoris.linalg import matrix, tucker
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LoKr(Change):
+    """W₀ + s·γ·w1 ⊗ w2, with γ = alpha/r if either factor is of low rank and 1 if both are whole.
+
+    Edalati et al., *KronA*, 2022 (arXiv 2212.10650); in LyCORIS, Yeh et al., 2023 (arXiv 2309.14859).
+    w1 (a, c) and w2 (b, d, *k) with a·b = o and c·d = i; w1 = w1_a·w1_b, w2 = w2_a·w2_b or a Tucker product with t2.
+    """
+
+    lokr_w1: Tensor | None = None  # (a, c)
+    lokr_w1_a: Tensor | None = None  # (a, r)
+    lokr_w1_b: Tensor | None = None  # (r, c)
+    lokr_w2: Tensor | None = None  # (b, d[, kh, kw])
+    lokr_w2_a: Tensor | None = None  # (b, r); with a core (r, b)
+    lokr_w2_b: Tensor | None = None  # (r, d·∏k) or (r, d, kh, kw); with a core (r, d)
+    lokr_t2: Tensor | None = None  # (r, r, kh, kw)
+    alpha: Tensor | None = None  # ()
+
+    SUFFIXES: ClassVar = {
+        "lokr_w1": "lokr_w1",
+        "lokr_w1_a": "lokr_w1_a",
+        "lokr_w1_b": "lokr_w1_b",
+        "lokr_w2": "lokr_w2",
+        "lokr_w2_a": "lokr_w2_a",
+        "lokr_w2_b": "lokr_w2_b",
+        "lokr_t2": "lokr_t2",
+        "alpha": "alpha",
+    }
+    SIGNS: ClassVar = frozenset(suffix for suffix in SUFFIXES if suffix.startswith("lokr_"))
+
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        w1, w2 = self._w1.product(change), self._w2.product(change)  # (a, c), (b, d·∏k)
+        # (w1 ⊗ w2)[(a b), (c d)] = w1[a, c]·w2[b, d]: broadcast over a view, the product is never held by itself.
+        blocks = change.view(len(w1), len(w2), w1.shape[1], w2.shape[1])  # (a, b, c, d·∏k)
+        blocks.addcmul_(w1[:, None, :, None], w2[None, :, None, :], value=strength * self.gamma)
+
+    @property
+    def name(self) -> str:
+        return "lokr"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        (a, c), (b, d, *kernel) = self._w1.shape, self._w2.shape
+        return (a * b, c * d, *kernel)
+
+    @property
+    def rank(self) -> int | None:
+        factor = self.lokr_w2_b if self.lokr_w2_b is not None else self.lokr_w1_b
+        return None if factor is None else len(factor)
+
+    @property
+    def gamma(self) -> float:
+        """alpha/r, once even when both factors are of low rank; 1 when neither is, whatever alpha says."""
+        return 1.0 if self.rank is None else gamma(self.alpha, self.rank)
+
+    def problems(self) -> Iterator[str]:
+        yield from scalar_problems(alpha=self.alpha)
+        for name, factor in (("lokr_w1", self._w1), ("lokr_w2", self._w2)):
+            wrong = factor.problem()
+            if wrong:
+                yield f"{name} {wrong}"
+
+    @property
+    def _w1(self) -> "_Factor":
+        return _Factor(self.lokr_w1, self.lokr_w1_a, self.lokr_w1_b, None, most_axes=2)
+
+    @property
+    def _w2(self) -> "_Factor":
+        return _Factor(self.lokr_w2, self.lokr_w2_a, self.lokr_w2_b, self.lokr_t2, most_axes=5)
+
+
+class _Factor(NamedTuple):
+    """One side of the product: whole, or a·b, or a Tucker product of a and b with a core."""
+
+    whole: Tensor | None
+    a: Tensor | None
+    b: Tensor | None
+    core: Tensor | None
+    most_axes: int
+
+    def problem(self) -> str | None:
+        """Say what is wrong with the factor, or None."""
+        whole, a, b, core = self.whole, self.a, self.b, self.core
+        if (whole is None) != (a is not None and b is not None) or (whole is not None and (a, b, core) != (None,) * 3):
+            return "is half written, or written both whole and in parts"
+        shapes = [tuple(tensor.shape) for tensor in (whole, a, b, core) if tensor is not None]
+        if any(not 2 <= len(shape) <= self.most_axes for shape in shapes):
+            return f"is made of {shapes}, which are not matrices or kernels"
+        if whole is not None or a is None or b is None:
+            return None
+        if core is not None:
+            joined = a.ndim == 2 and prod(b.shape[2:]) == 1 and tuple(core.shape[:2]) == (len(a), len(b))
+        else:
+            joined = a.ndim == 2 and a.shape[1] == len(b)
+        return None if joined else f"is made of {shapes}, which do not join"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.whole is not None:
+            return tuple(self.whole.shape)
+        assert self.a is not None and self.b is not None
+        if self.core is not None:
+            return (self.a.shape[1], self.b.shape[1], *self.core.shape[2:])
+        return (len(self.a), *self.b.shape[1:])
+
+    def product(self, like: Tensor) -> Tensor:
+        """Return the factor as a matrix, in the precision and on the device of `like`."""
+        if self.whole is not None:
+            return matrix(self.whole.to(like))
+        assert self.a is not None and self.b is not None
+        a, b = self.a.to(like), matrix(self.b.to(like))
+        return a @ b if self.core is None else matrix(tucker(self.core.to(like), a, b))

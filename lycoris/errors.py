@@ -1,0 +1,103 @@
+"""What can go wrong, as one tree.
+
+    AdapterError          what was asked for cannot be done exactly, and nothing was done instead
+    ├── FileRefused       the file itself: its header, its names, its layers
+    ├── NoPlace           the file is sound, but this model has no place for some of it
+    ├── StackRefused      the adapters are sound, but not to be worn together, or not at these strengths
+    └── ModelChanged      the live model was moved, cast or rebuilt while it was wearing adapters
+
+Every error carries all of its reasons at once, so that one upload teaches everything that is wrong with a file.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+SHOWN = 20  # reasons spelled out in the text of an error; `reasons` holds every one of them
+NAME_CAP = 200  # characters of a name from outside that a reason repeats
+
+
+class Code(StrEnum):
+    """Why something was refused: stable words, fit for the wire."""
+
+    UNREADABLE = "unreadable"  # no such file, or the system would not give it
+    NOT_SAFETENSORS = "not_safetensors"  # another format, or a pickle
+    TOO_LARGE = "too_large"  # over a cap: file, header, number of tensors
+    TRUNCATED = "truncated"  # the bytes end before the header says
+    BAD_HEADER = "bad_header"  # not the JSON that the format promises
+    BAD_NAME = "bad_name"  # a tensor name that no trainer would write
+    DUPLICATE = "duplicate"  # two tensors of one name, or landing on one place
+    BAD_DTYPE = "bad_dtype"  # numbers of a kind that no factor is made of
+    BAD_SHAPE = "bad_shape"  # an empty, absurd or inconsistent shape
+    BAD_OFFSETS = "bad_offsets"  # bytes that overlap, leave holes or do not match the shape
+    BAD_METADATA = "bad_metadata"  # metadata that changes the meaning of the file and cannot be read
+    NOT_FINITE = "not_finite"  # NaN or infinity, in the file or after merging
+    UNKNOWN_TENSOR = "unknown_tensor"  # a tensor that nothing here reads
+    INCOMPLETE = "incomplete"  # a layer of which a half is missing
+    EMPTY = "empty"  # no layer at all
+    NO_COMPONENT = "no_component"  # the model has no such part
+    NO_MODULE = "no_module"  # the part has no such module
+    AMBIGUOUS = "ambiguous"  # the name fits more than one module
+    NO_BIAS = "no_bias"  # a change to a bias that the module does not have
+    MISFIT = "misfit"  # the layer is not of the shape of the weight
+    REPEATED_ADAPTER = "repeated_adapter"  # the same file twice in one stack
+    BAD_STRENGTH = "bad_strength"  # not a finite number, or for a part that the adapter does not change
+    MODEL_CHANGED = "model_changed"  # the live weights are not the ones that were patched
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One thing that is wrong: a stable code, the name it is about (tensor, module or component), and a sentence."""
+
+    code: Code
+    subject: str
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the reason as JSON-ready data."""
+        return {"code": str(self.code), "subject": self.subject, "message": self.message}
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.message}" if self.subject else self.message
+
+
+class AdapterError(Exception):
+    """Something was refused; `reasons` names every offender."""
+
+    def __init__(self, reasons: Iterable[Reason]) -> None:
+        self.reasons: tuple[Reason, ...] = tuple(reasons)
+        super().__init__(_text(self.reasons))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error as JSON-ready data: the name of its class and its reasons."""
+        return {"error": type(self).__name__, "reasons": [reason.as_dict() for reason in self.reasons]}
+
+
+class FileRefused(AdapterError):
+    """The file is not an adapter that can be worn exactly."""
+
+
+class NoPlace(AdapterError):
+    """The model lacks a module that the adapter changes, or has it in another shape."""
+
+
+class StackRefused(AdapterError):
+    """The stack cannot be worn: an adapter twice, a strength that is no number, a result that is not finite."""
+
+
+class ModelChanged(AdapterError):
+    """The live model's weights were replaced behind the patcher's back."""
+
+
+def shown(name: str) -> str:
+    """Return a name from outside fit for a message: one line, printable, at most 200 characters."""
+    clipped = name if len(name) <= NAME_CAP else name[:NAME_CAP] + "…"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in clipped)
+
+
+def _text(reasons: Sequence[Reason]) -> str:
+    lines = [str(reason) for reason in reasons[:SHOWN]]
+    if len(reasons) > SHOWN:
+        lines.append(f"and {len(reasons) - SHOWN} more")
+    return "\n".join(lines)
