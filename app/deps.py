@@ -1,0 +1,54 @@
+"""What a route may ask for."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from app.shared.catalog import Catalog
+from app.shared.ledger import Ledger
+from app.shared.profiles import Profiles
+from app.shared.queue import connect
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of a running service, made once."""
+
+    settings: Settings
+    redis: Redis
+    async_redis: AsyncRedis
+    storage: Storage
+    ledger: Ledger
+    catalog: Catalog
+    profiles: Profiles
+    uploads: Uploads
+
+
+def build(settings: Settings) -> Service:
+    """Put the parts together; raises ValueError without a Redis URL."""
+    redis = connect(settings)
+    storage = Storage(settings.store_url)
+    assert settings.redis_url is not None
+    return Service(
+        settings=settings,
+        redis=redis,
+        async_redis=AsyncRedis.from_url(settings.redis_url.get_secret_value()),
+        storage=storage,
+        ledger=Ledger(storage, redis, settings),
+        catalog=Catalog(storage, redis),
+        profiles=Profiles(storage, settings),
+        uploads=Uploads(storage, redis, settings),
+    )
+
+
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+ServiceDep = Annotated[Service, Depends(_service)]

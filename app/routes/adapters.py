@@ -1,0 +1,153 @@
+"""Adapters: upload, list, look at, fetch, delete."""
+
+import hashlib
+import secrets
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Form, Response, UploadFile
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, StringConstraints
+
+from app.deps import Service, ServiceDep
+from app.shared.catalog import file_key
+from app.shared.errors import AdapterRefused, BadRequest, NotFound, TooLarge, Unavailable
+from app.shared.ledger import now
+from app.shared.schema import (
+    AdapterRecord,
+    AdapterVersion,
+    Name,
+    Ref,
+    Upload,
+    UploadStatus,
+    no_control_characters,
+)
+from app.shared.settings import MIB
+
+router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
+
+CHUNK = 1024 * 1024
+POLL_S = 0.02
+
+
+class AdapterList(BaseModel):
+    """The newest version of every adapter, by name."""
+
+    adapters: list[AdapterVersion]
+
+
+@router.post("", status_code=201, responses={200: {"model": AdapterRecord}, 202: {"model": Upload}})
+def upload(
+    file: UploadFile,
+    name: Annotated[Name, Form()],
+    service: ServiceDep,
+    response: Response,
+    description: Annotated[str, Form(max_length=2000)] = "",
+    ignore: Annotated[list[Annotated[str, StringConstraints(max_length=256)]] | None, Form()] = None,
+) -> AdapterRecord:
+    """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused."""
+    _text(description, *(ignore or []))
+    if not service.profiles.ready():
+        raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
+    with tempfile.TemporaryDirectory(prefix="radiata-upload-") as folder:
+        path = Path(folder) / "upload"
+        size, digest = _receive(file.file, path, service.settings.max_upload_mb)
+        staged = Upload(
+            id=secrets.token_hex(16),
+            status=UploadStatus.INSPECTING,
+            name=name,
+            description=description,
+            ignore=sorted({pattern for pattern in ignore or [] if pattern}),
+            sha256=digest,
+            size_bytes=size,
+            created_at=now(),
+        )
+        service.uploads.stage(staged, path)
+    settled = _settled(service, staged.id)
+    if settled.status is UploadStatus.INSPECTING:
+        return JSONResponse(settled.model_dump(mode="json"), 202, {"Location": _location(settled.id)})  # type: ignore[return-value]
+    response.status_code = 201 if settled.new else 200
+    response.headers["Location"] = f"/v1/adapters/{settled.name}"
+    return service.catalog.record(f"{settled.name}:{settled.version}")
+
+
+def _text(*texts: str) -> None:
+    try:
+        for text in texts:
+            no_control_characters(text)
+    except ValueError as error:
+        raise BadRequest("control_characters", str(error)) from error
+
+
+def _receive(source: BinaryIO, path: Path, cap_mb: int) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as target:
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            if size > cap_mb * MIB:
+                raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_UPLOAD_MB sets the cap")
+            digest.update(chunk)
+            target.write(chunk)
+    if size == 0:
+        raise AdapterRefused("upload_empty", "the file is empty; send the bytes of a .safetensors file")
+    return size, digest.hexdigest()
+
+
+def _settled(service: Service, upload_id: str) -> Upload:
+    """The upload once it is settled, or as it stands when the wait is over; raises AdapterRefused."""
+    until = time.monotonic() + service.settings.upload_wait_s
+    while True:
+        found = service.uploads.get(upload_id)
+        if found.status is UploadStatus.REFUSED:
+            raise AdapterRefused(found.code or "adapter_refused", found.message or "", reasons=found.reasons)
+        if found.status is UploadStatus.ADMITTED or time.monotonic() > until:
+            return found
+        time.sleep(POLL_S)
+
+
+def _location(upload_id: str) -> str:
+    return f"/v1/adapters/uploads/{upload_id}"
+
+
+@router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})
+def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
+    """What became of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
+    if len(upload_id) != 32 or not upload_id.isalnum():
+        raise NotFound("upload_unknown", "there is no such upload")
+    found = service.uploads.get(upload_id)
+    if found.status is UploadStatus.INSPECTING:
+        return JSONResponse(found.model_dump(mode="json"), 202, {"Location": _location(found.id)})  # type: ignore[return-value]
+    if found.status is UploadStatus.REFUSED:
+        raise AdapterRefused(found.code or "adapter_refused", found.message or "", reasons=found.reasons)
+    return service.catalog.record(f"{found.name}:{found.version}")
+
+
+@router.get("")
+def adapters(service: ServiceDep) -> AdapterList:
+    """Every adapter, newest version each."""
+    return AdapterList(adapters=service.catalog.newest())
+
+
+@router.get("/{ref}")
+def adapter(ref: Ref, service: ServiceDep) -> AdapterRecord:
+    """One adapter with its verdict; `name`, `name:version` or `sha256:…`."""
+    return service.catalog.record(ref)
+
+
+@router.get("/{ref}/file", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
+def adapter_file(ref: Ref, service: ServiceDep) -> Response:
+    """The file, byte for byte as it was uploaded."""
+    version = service.catalog.resolve(ref)
+    data = service.storage.get(file_key(version.sha256))
+    if data is None:
+        raise NotFound("file_missing", "the adapter is known, but its file is gone from storage; upload it again")
+    headers = {"Content-Disposition": f'attachment; filename="{version.name}.safetensors"'}
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+@router.delete("/{name}", status_code=204)
+def delete(name: Name, service: ServiceDep) -> None:
+    """Delete an adapter with all its versions; accepted generations still wear it."""
+    service.catalog.delete(name)

@@ -1,0 +1,138 @@
+"""Generations: accept, list, look at, cancel."""
+
+import json
+import secrets
+from hashlib import sha256
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel
+
+from app.deps import Service, ServiceDep
+from app.shared.errors import AdapterMisfit, BadRequest
+from app.shared.schema import AdapterWorn, Generation, GenerationRequest, ModelProfile, ResolvedRequest
+
+router = APIRouter(prefix="/v1/generations", tags=["generations"])
+
+SEED_BITS = 32  # what people can read aloud, and what other tools take
+
+
+class GenerationList(BaseModel):
+    """Generations, newest first; `next` is the cursor of the following page, or null."""
+
+    generations: list[Generation]
+    next: str | None
+
+
+@router.post("", status_code=202)
+def create(
+    body: GenerationRequest,
+    service: ServiceDep,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> Generation:
+    """Accept a generation: it will end, whichever process dies meanwhile."""
+    fingerprint = sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    generation = service.ledger.accept(
+        lambda: resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint
+    )
+    response.headers["Location"] = f"/v1/generations/{generation.id}"
+    return generation
+
+
+@router.get("")
+def newest(
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    before: Annotated[str | None, Query(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")] = None,
+) -> GenerationList:
+    """The newest generations; `before` takes the `next` of the page before."""
+    found, cursor = service.ledger.list(limit, float(before) if before else None)
+    return GenerationList(generations=found, next=None if cursor is None else repr(cursor))
+
+
+@router.get("/{generation_id}")
+def look(generation_id: str, service: ServiceDep) -> Generation:
+    """A generation as it stands."""
+    return service.ledger.get(generation_id)
+
+
+@router.delete("/{generation_id}")
+def cancel(generation_id: str, service: ServiceDep) -> Generation:
+    """Cancel a generation, queued or between two steps."""
+    return service.ledger.cancel(generation_id)
+
+
+def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
+    """Fill in what was left open, and fix every adapter to its bytes.
+
+    Raises BadRequest, AdapterMisfit, NotFound, Gone or Unavailable.
+    """
+    profile = service.profiles.get(body.model or service.settings.model)
+    width, height = body.width or profile.width, body.height or profile.height
+    steps = body.steps or profile.steps
+    _within_limits(service, profile, body, width, height, steps)
+    return ResolvedRequest(
+        prompt=body.prompt,
+        negative_prompt=body.negative_prompt,
+        model=profile.name,
+        adapters=_resolve_adapters(service, profile, body),
+        width=width,
+        height=height,
+        steps=steps,
+        guidance_scale=profile.guidance_scale if body.guidance_scale is None else body.guidance_scale,
+        sampler=body.sampler,
+        seed=secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
+        count=body.count,
+    )
+
+
+def _within_limits(
+    service: Service, profile: ModelProfile, body: GenerationRequest, width: int, height: int, steps: int
+) -> None:
+    settings = service.settings
+    limits = [
+        ("prompt_too_long", "prompt", len(body.prompt), settings.max_prompt_chars),
+        ("prompt_too_long", "negative_prompt", len(body.negative_prompt), settings.max_prompt_chars),
+        ("size_over_limit", "width", width, profile.max_edge),
+        ("size_over_limit", "height", height, profile.max_edge),
+        ("steps_over_limit", "steps", steps, settings.max_steps),
+        ("count_over_limit", "count", body.count, settings.max_count),
+        ("too_many_adapters", "adapters", len(body.adapters), settings.max_adapters),
+    ]
+    for code, field, value, limit in limits:
+        if value > limit:
+            raise BadRequest(code, f"{field} is {value}; at most {limit} is possible here")
+    if body.sampler is not None and body.sampler not in profile.samplers:
+        known = ", ".join(profile.samplers)
+        raise BadRequest("sampler_unknown", f"model {profile.name!r} has no sampler {body.sampler!r}; known: {known}")
+
+
+def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationRequest) -> list[AdapterWorn]:
+    worn: list[AdapterWorn] = []
+    for use in body.adapters:
+        version = service.catalog.resolve(use.ref)
+        if profile.name not in version.fits:
+            places = ", ".join(version.fits) or "no model here"
+            raise AdapterMisfit(
+                "adapter_for_another_base", f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
+            )
+        if any(other.sha256 == version.sha256 for other in worn):
+            raise BadRequest("adapter_twice", f"{use.ref!r} is in the list twice; name it once, with one strength")
+        if missing := sorted(set(use.strengths) - set(profile.components)):
+            known = ", ".join(profile.components)
+            raise BadRequest(
+                "component_unknown", f"model {profile.name!r} has no component {', '.join(missing)}; known: {known}"
+            )
+        worn.append(
+            AdapterWorn(
+                ref=use.ref,
+                name=version.name,
+                version=version.version,
+                sha256=version.sha256,
+                strength=use.strength,
+                strengths=dict(use.strengths),
+                ignore=version.ignore,
+            )
+        )
+    return worn

@@ -1,0 +1,85 @@
+"""What can go wrong between a request and its picture, as one tree.
+
+RadiataError                      has a stable `code`, an HTTP `status`, and says what to do
+├── BadRequest (422)              the request cannot be honoured as it stands
+│   ├── AdapterRefused            an uploaded file is not an adapter for any model here
+│   └── AdapterMisfit             a known adapter does not fit the chosen model
+├── NotFound (404)                no such generation, adapter, image or model
+├── Gone (410)                    it was there and was deleted
+├── Conflict (409)                an idempotency key used for another body; an end already reached
+├── TooLarge (413)                an upload over the cap
+└── Unavailable (503)             queue, storage or model not there right now: try again
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class RadiataError(Exception):
+    """Something a caller can be told about: `code` for programs, the message for people."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, code: str, message: str, *, reasons: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reasons = tuple(reasons)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.code, self.message))
+
+
+class BadRequest(RadiataError):
+    """The request is understood and cannot be honoured as it stands."""
+
+    status = 422
+    title = "The request cannot be honoured"
+
+
+class AdapterRefused(BadRequest):
+    """An uploaded file was inspected and refused; `reasons` names every offender."""
+
+    title = "The adapter file was refused"
+
+
+class AdapterMisfit(BadRequest):
+    """An adapter is known, but has no place on the chosen model."""
+
+    title = "The adapter does not fit this model"
+
+
+class NotFound(RadiataError):
+    """No such thing."""
+
+    status = 404
+    title = "Not found"
+
+
+class Gone(RadiataError):
+    """It existed and was deleted."""
+
+    status = 410
+    title = "Deleted"
+
+
+class Conflict(RadiataError):
+    """The request contradicts what was accepted before."""
+
+    status = 409
+    title = "Conflict"
+
+
+class TooLarge(RadiataError):
+    """A body over the size cap."""
+
+    status = 413
+    title = "Too large"
+
+
+class Unavailable(RadiataError):
+    """A part of the service is not there right now; the same request may work in a moment."""
+
+    status = 503
+    title = "Try again in a moment"

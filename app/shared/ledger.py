@@ -1,0 +1,355 @@
+"""The life of a generation, from acceptance to exactly one of its three ends.
+
+Storage is the truth, Redis the fast copy. A generation is accepted by writing `pending/<id>.json` and ended by
+*creating* `generations/<id>/manifest.json`: whoever creates it first (engine, canceller, sweeper) has decided, and
+everyone else finds out. So killing any process, or emptying Redis, loses nothing: what is pending and unknown to RQ
+is queued again by `sweep`.
+
+| Redis key | type | what | lives |
+|---|---|---|---|
+| `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, at last `final` (JSON) | `keep_live_s` |
+| `radiata:generations` | sorted set | id by time of creation (of ending, when rebuilt from storage) | rebuilt when gone |
+| `radiata:generations:complete` | string | the set above holds all that storage does | as long as the set |
+| `radiata:adrift` | hash | jobs seen once in no queue and on no worker | rewritten by every sweep |
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.job import Job, JobStatus
+
+from app.shared.errors import Conflict, NotFound, Unavailable
+from app.shared.events import publish
+from app.shared.queue import Queues
+from app.shared.schema import Accepted, Failure, Generation, Image, Progress, ResolvedRequest, Status
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+
+INDEX = "radiata:generations"
+INDEX_COMPLETE = "radiata:generations:complete"
+ADRIFT = "radiata:adrift"
+ID = re.compile(r"[0-9a-f]{32}")
+
+
+def now() -> datetime:
+    """The current time, in UTC."""
+    return datetime.now(UTC)
+
+
+def pending_key(generation_id: str) -> str:
+    """Where an accepted generation is kept until it ends."""
+    return f"pending/{generation_id}.json"
+
+
+def manifest_key(generation_id: str) -> str:
+    """Where the end of a generation is kept."""
+    return f"generations/{generation_id}/manifest.json"
+
+
+def image_key(generation_id: str, index: int) -> str:
+    """Where a picture of a generation is kept."""
+    return f"generations/{generation_id}/{index}.png"
+
+
+def live_key(generation_id: str) -> str:
+    """Live state of a generation, in Redis."""
+    return f"radiata:live:{generation_id}"
+
+
+def generation_id_for(idempotency_key: str | None) -> str:
+    """A fresh id (32 hex digits), or the one id that belongs to an idempotency key."""
+    if idempotency_key is None:
+        return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return sha256(b"radiata idempotency key\0" + idempotency_key.encode()).hexdigest()[:32]
+
+
+class Ledger:
+    """Accepts generations, follows them, and ends each one exactly once."""
+
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
+        self._storage = storage
+        self._redis = redis
+        self._settings = settings
+        self.queues = Queues(redis, settings)
+
+    # Acceptance
+
+    def accept(
+        self,
+        resolve: Callable[[], ResolvedRequest],
+        *,
+        idempotency_key: str | None = None,
+        fingerprint: str | None = None,
+    ) -> Generation:
+        """Accept what `resolve` makes of a request and queue it; with a known idempotency key, what it was before.
+
+        Raises Conflict when the key was used for another body, Unavailable when there is no queue to put it on, and
+        whatever `resolve` raises.
+        """
+        generation_id = generation_id_for(idempotency_key)
+        if idempotency_key is not None and (earlier := self._accepted(generation_id)):
+            return self._same_body(earlier, fingerprint)
+        request = resolve()
+        self._room_for(request.model)
+        generation = Generation(
+            id=generation_id,
+            status=Status.QUEUED,
+            progress=Progress(steps=request.steps * request.count),
+            request=request,
+            created_at=now(),
+        )
+        accepted = Accepted(generation=generation, fingerprint=fingerprint)
+        if not self._storage.create(pending_key(generation_id), accepted.model_dump_json().encode()):
+            return self._same_body(self._must(self._accepted(generation_id)), fingerprint)
+        try:
+            with self._redis.pipeline() as pipe:
+                pipe.hset(live_key(generation_id), mapping=_live(accepted))
+                pipe.expire(live_key(generation_id), self._settings.keep_live_s)
+                pipe.zadd(INDEX, {generation_id: generation.created_at.timestamp()})
+                publish(pipe, generation_id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
+                pipe.execute()
+            self.queues.enqueue_generation(request.model, generation_id)
+        except RedisError as error:
+            self._storage.delete(pending_key(generation_id))
+            raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
+        return self.get(generation_id)
+
+    def _room_for(self, model: str) -> None:
+        try:
+            waiting = self.queues.waiting(model)
+        except RedisError as error:
+            raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
+        if waiting >= self._settings.max_queued:
+            raise Unavailable("queue_full", f"{waiting} generations wait for model {model!r} already; try again later")
+
+    def _same_body(self, earlier: Accepted, fingerprint: str | None) -> Generation:
+        if earlier.fingerprint != fingerprint:
+            raise Conflict(
+                "idempotency_key_reused",
+                "this Idempotency-Key was used for another body; use a new key for a new request",
+            )
+        return self.get(earlier.generation.id)
+
+    # Reading
+
+    def get(self, generation_id: str) -> Generation:
+        """A generation as it stands; raises NotFound."""
+        if not ID.fullmatch(generation_id):
+            raise _unknown()  # before it becomes a key
+        live = self._live(generation_id)
+        if final := live.get("final"):
+            return Accepted.model_validate_json(final).generation
+        if text := live.get("accepted"):
+            accepted = Accepted.model_validate_json(text)
+        else:
+            accepted = self._must(self._accepted(generation_id))
+        return self._as_it_stands(accepted.generation, live)
+
+    def _as_it_stands(self, generation: Generation, live: dict[str, str]) -> Generation:
+        if generation.status.ended:
+            return generation
+        if live.get("status") != Status.RUNNING:
+            return generation.model_copy(update={"queue_position": self._position(generation)})
+        return generation.model_copy(
+            update={
+                "status": Status.RUNNING,
+                "progress": Progress(step=int(live.get("step", 0)), steps=generation.progress.steps),
+                "started_at": datetime.fromisoformat(live["started_at"]) if "started_at" in live else None,
+            }
+        )
+
+    def _position(self, generation: Generation) -> int | None:
+        try:
+            return self.queues.position(generation.request.model, generation.id)
+        except RedisError:
+            return None
+
+    def _live(self, generation_id: str) -> dict[str, str]:
+        try:
+            raw = cast(dict[bytes, bytes], self._redis.hgetall(live_key(generation_id)))
+        except RedisError:
+            return {}  # storage still knows
+        return {name.decode(): value.decode() for name, value in raw.items()}
+
+    def _accepted(self, generation_id: str) -> Accepted | None:
+        # The manifest is asked for last: it exists before the pending record goes, so one of the two is always found.
+        data = self._storage.get(pending_key(generation_id)) or self._storage.get(manifest_key(generation_id))
+        return None if data is None else Accepted.model_validate_json(data)
+
+    def _must(self, accepted: Accepted | None) -> Accepted:
+        if accepted is None:
+            raise _unknown()
+        return accepted
+
+    def list(self, limit: int, before: float | None) -> tuple[list[Generation], float | None]:
+        """The newest `limit` generations older than the cursor `before`, and the next cursor if there are more."""
+        self._ensure_index()
+        top = f"({before!r}" if before is not None else "+inf"
+        found = cast(
+            list[tuple[bytes, float]],
+            self._redis.zrevrangebyscore(INDEX, top, "-inf", start=0, num=limit + 1, withscores=True),
+        )
+        generations = []
+        for member, _ in found[:limit]:
+            try:
+                generations.append(self.get(member.decode()))
+            except NotFound:
+                self._redis.zrem(INDEX, member)
+        return generations, found[limit - 1][1] if len(found) > limit else None
+
+    def _ensure_index(self) -> None:
+        if self._redis.exists(INDEX_COMPLETE):
+            return
+        for key, modified in self._storage.entries("generations"):
+            if key.endswith("/manifest.json"):
+                self._redis.zadd(INDEX, {key.split("/")[1]: modified.timestamp()}, nx=True)
+        for key, modified in self._storage.entries("pending"):
+            self._redis.zadd(INDEX, {key.split("/")[1].removesuffix(".json"): modified.timestamp()}, nx=True)
+        self._redis.set(INDEX_COMPLETE, 1)
+
+    # On a worker
+
+    def start(self, generation_id: str) -> Generation | None:
+        """Mark a generation as running; None when it has ended meanwhile or was never accepted."""
+        data = self._storage.get(pending_key(generation_id))
+        if data is None:
+            return None
+        if self._storage.exists(manifest_key(generation_id)):
+            self._storage.delete(pending_key(generation_id))
+            return None
+        started = now()
+        with self._redis.pipeline() as pipe:
+            fields = {"status": Status.RUNNING.value, "step": 0, "started_at": started.isoformat(), "accepted": data}
+            pipe.hset(live_key(generation_id), mapping=fields)
+            pipe.expire(live_key(generation_id), self._settings.keep_live_s)
+            publish(pipe, generation_id, "status", {"status": Status.RUNNING}, self._settings.keep_live_s)
+            pipe.execute()
+        generation = Accepted.model_validate_json(data).generation
+        return generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
+
+    def step(self, generation_id: str, step: int, steps: int) -> bool:
+        """Publish progress; False when the generation has been canceled and its worker should stop."""
+        key = live_key(generation_id)
+        with self._redis.pipeline() as pipe:
+            pipe.hexists(key, "final")
+            pipe.hset(key, "step", str(step))
+            pipe.hsetnx(key, "status", Status.RUNNING.value)  # Redis may have been emptied since the start
+            pipe.expire(key, self._settings.keep_live_s)
+            publish(pipe, generation_id, "progress", {"step": step, "steps": steps}, self._settings.keep_live_s)
+            ended = pipe.execute()[0]
+        return not ended
+
+    def image(self, generation_id: str, image: Image) -> None:
+        """Publish that a picture is in storage."""
+        publish(self._redis, generation_id, "image", image.model_dump(mode="json"), self._settings.keep_live_s)
+
+    # Ends
+
+    def finish(self, generation: Generation) -> bool:
+        """End a generation as its status says; False when it had ended before, and then nothing changes."""
+        pending = self._storage.get(pending_key(generation.id))
+        fingerprint = Accepted.model_validate_json(pending).fingerprint if pending else None
+        ended = Accepted(
+            generation=generation.model_copy(update={"queue_position": None, "finished_at": now()}),
+            fingerprint=fingerprint,
+        )
+        text = ended.model_dump_json()
+        if not self._storage.create(manifest_key(generation.id), text.encode()):
+            return False
+        self._announce(ended, text)
+        self._storage.delete(pending_key(generation.id))
+        return True
+
+    def _announce(self, ended: Accepted, text: str) -> None:
+        generation = ended.generation
+        data: dict[str, Any] = {"status": generation.status}
+        if generation.error:
+            data["error"] = generation.error.model_dump()
+        with self._redis.pipeline() as pipe:
+            pipe.hset(live_key(generation.id), mapping={"status": generation.status.value, "final": text})
+            pipe.expire(live_key(generation.id), self._settings.keep_live_s)
+            publish(pipe, generation.id, "status", data, self._settings.keep_live_s)
+            pipe.execute()
+
+    def fail(self, generation: Generation, code: str, message: str) -> bool:
+        """End a generation as failed."""
+        failure = Failure(code=code, message=message)
+        return self.finish(generation.model_copy(update={"status": Status.FAILED, "error": failure, "images": []}))
+
+    def cancel(self, generation_id: str) -> Generation:
+        """Cancel a generation, queued or running; a worker on it stops at its next step.
+
+        Raises NotFound, and Conflict when it has succeeded or failed already.
+        """
+        generation = self.get(generation_id)
+        if not generation.status.ended:
+            self.finish(generation.model_copy(update={"status": Status.CANCELED, "images": []}))
+            if generation.status is Status.QUEUED:
+                self.queues.drop(generation_id)
+            generation = self.get(generation_id)
+        if generation.status is not Status.CANCELED:
+            raise Conflict("already_ended", f"this generation has {generation.status}; there is nothing to cancel")
+        return generation
+
+    # Nothing accepted is lost
+
+    def sweep(self) -> None:
+        """Bring Redis back in line with storage: queue what is lost, end what cannot go on."""
+        suspects: dict[str, str] = {}
+        queued: dict[str, set[str]] = {}
+        earlier = cast(dict[bytes, bytes], self._redis.hgetall(ADRIFT))
+        for key in self._storage.keys("pending"):
+            generation_id = key.removeprefix("pending/").removesuffix(".json")
+            job = self.queues.job(generation_id)
+            status = job.get_status(refresh=False) if job else None
+            if status is JobStatus.STARTED:
+                continue  # RQ's own registry sees to workers that died
+            if job and status is JobStatus.QUEUED:
+                if job.origin not in queued:
+                    queued[job.origin] = set(self.queues.of(job.origin).get_job_ids())
+                if generation_id in queued[job.origin]:
+                    continue
+                # Between queue and worker for a moment, or for ever if that worker died: twice seen is for ever.
+                if generation_id.encode() not in earlier:
+                    suspects[generation_id] = "1"
+                    continue
+            self._bring_back(generation_id, job, status)
+        with self._redis.pipeline() as pipe:
+            pipe.delete(ADRIFT)
+            if suspects:
+                pipe.hset(ADRIFT, mapping=suspects)
+            pipe.execute()
+
+    def _bring_back(self, generation_id: str, job: Job | None, status: JobStatus | None) -> None:
+        if data := self._storage.get(manifest_key(generation_id)):
+            ended = Accepted.model_validate_json(data)
+            self._announce(ended, data.decode())
+            self._storage.delete(pending_key(generation_id))
+            self.queues.drop(generation_id)
+            return
+        accepted = self._accepted(generation_id)
+        if accepted is None:
+            return  # ended between two looks
+        generation = accepted.generation
+        if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
+            self.fail(generation, "worker_died", "the engine died on every try; see the worker's log")
+            return
+        if job:
+            job.delete()
+        self.queues.enqueue_generation(generation.request.model, generation_id)
+
+
+def _unknown() -> NotFound:
+    return NotFound("generation_unknown", "there is no such generation; ids come from POST /v1/generations")
+
+
+def _live(accepted: Accepted) -> dict[str, str]:
+    return {"accepted": accepted.model_dump_json(), "status": Status.QUEUED.value}
+

@@ -1,0 +1,104 @@
+"""Redis and RQ: one connection recipe, the names of queues and tasks, and what is put on them.
+
+Keys of our own start with `radiata:` and are documented where they are written (`events`, `ledger`, `catalog`,
+`metrics`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's default, pickle, would run what it reads.
+"""
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry as RedisRetry
+from rq import Queue, Retry
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job
+
+from app.shared.settings import Settings
+
+SERIALIZER = "json"
+GENERATE = "workers.tasks.generate"
+INSPECT = "workers.tasks.inspect_upload"
+INTAKE = "intake"
+INSPECTION_RETRIES = 2  # a worker killed from outside is no fault of the file; a file that kills three times is refused
+KEEP_FAILED_S = 3600
+
+
+def generation_queue(model: str) -> str:
+    """Name of the queue on which the generations of `model` wait."""
+    return f"generate.{model}"
+
+
+def connect(settings: Settings, *, patient: bool = False) -> Redis:
+    """A Redis client; a `patient` one (workers) rides out half a minute without a server, others answer soon.
+
+    Raises ValueError when no URL is set.
+    """
+    if settings.redis_url is None:
+        raise ValueError("no Redis: set RADIATA_REDIS_URL, or use `radiata up`, which starts one")
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_connect_timeout=2,
+        socket_timeout=10,
+        retry=RedisRetry(ExponentialBackoff(cap=1.0, base=0.05), 35 if patient else 2),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+    )
+
+
+class Queues:
+    """Puts work on queues and finds it there."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._settings = settings
+
+    def of(self, name: str) -> Queue:
+        """The RQ queue called `name`, speaking JSON."""
+        return Queue(name, connection=self._redis, serializer=SERIALIZER)
+
+    def enqueue_generation(self, model: str, generation_id: str) -> None:
+        """Queue an accepted generation; queueing it twice is the same as once."""
+        retry = Retry(self._settings.retries, enqueue_at_front=True) if self._settings.retries else None
+        self._enqueue(
+            generation_queue(model), GENERATE, generation_id, self._settings.generation_timeout_s, retry, KEEP_FAILED_S
+        )
+
+    def enqueue_inspection(self, upload_id: str) -> None:
+        """Queue an upload for inspection; queueing it twice is the same as once."""
+        retry = Retry(INSPECTION_RETRIES, enqueue_at_front=True)
+        self._enqueue(INTAKE, INSPECT, upload_id, self._settings.inspect_timeout_s, retry, KEEP_FAILED_S)
+
+    def _enqueue(self, queue: str, task: str, job_id: str, timeout: int, retry: Retry | None, failure_ttl: int) -> None:
+        try:
+            self.of(queue).enqueue_call(
+                task,
+                args=(job_id,),
+                job_id=job_id,
+                description=job_id,
+                timeout=timeout,
+                result_ttl=0,  # results live in storage; RQ forgets the job as soon as it is done
+                failure_ttl=failure_ttl,
+                retry=retry,
+                unique=True,
+            )
+        except DuplicateJobError:
+            return
+
+    def job(self, job_id: str) -> Job | None:
+        """The RQ job, or None when RQ does not know it (any more)."""
+        try:
+            return Job.fetch(job_id, connection=self._redis, serializer=SERIALIZER)
+        except NoSuchJobError:
+            return None
+
+    def drop(self, job_id: str) -> None:
+        """Forget a job, queued or not; one that is running goes on until it looks up."""
+        if job := self.job(job_id):
+            job.delete()
+
+    def position(self, model: str, generation_id: str) -> int | None:
+        """How many generations are before this one, or None when it is not waiting."""
+        return self.of(generation_queue(model)).get_job_position(generation_id)
+
+    def waiting(self, model: str) -> int:
+        """How many generations wait for a worker of `model`."""
+        return self.of(generation_queue(model)).count

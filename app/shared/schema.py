@@ -1,0 +1,255 @@
+"""The wire, version 1: what crosses HTTP, the queue and storage, all frozen JSON.
+
+What a caller gives (`GenerationRequest`) and what was made of it when it was accepted (`ResolvedRequest`) are two
+types: no `None` that means "the default" survives acceptance.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+REF_PATTERN = r"^(sha256:[0-9a-f]{64}|[a-z0-9][a-z0-9._-]{0,63}(:[1-9][0-9]{0,8})?)$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+Ref = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
+Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Strength = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
+Edge = Annotated[int, Field(ge=8, le=16384, multiple_of=8)]
+
+
+class Wire(BaseModel):
+    """Frozen, and strict about fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def no_control_characters(text: str) -> str:
+    """`text` unchanged; raises ValueError if it holds control characters other than newline and tab."""
+    if any(ord(character) < 32 and character not in "\n\t" or ord(character) == 127 for character in text):
+        raise ValueError("control characters are not allowed; remove them")
+    return text
+
+
+class AdapterUse(Wire):
+    """An adapter as a request names it."""
+
+    ref: Ref = Field(description="`name`, `name:version` or `sha256:<64 hex>`", examples=["fluent-3d-locon"])
+    strength: Strength = Field(1.0, description="0 is nothing, 1 is as trained")
+    strengths: dict[Component, Strength] = Field(
+        {}, description="strength by component, over `strength`", examples=[{"text_encoder": 0.5}]
+    )
+
+
+class GenerationRequest(Wire):
+    """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
+
+    prompt: str = Field(min_length=1, examples=["a red apple"])
+    negative_prompt: str = ""
+    model: Name | None = Field(None, description="a model of `GET /v1/models`; null is the first of them")
+    adapters: list[AdapterUse] = []
+    width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
+    height: Edge | None = None
+    steps: int | None = Field(None, ge=1, description="denoising steps")
+    guidance_scale: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null picks one")
+    count: int = Field(1, ge=1, description="pictures")
+
+    _prompt_text = field_validator("prompt", "negative_prompt")(no_control_characters)
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("the prompt is empty; say what to draw")
+        return prompt
+
+
+class AdapterWorn(Wire):
+    """An adapter as it was resolved: the bytes are fixed, whatever is uploaded later."""
+
+    ref: str
+    name: str
+    version: int
+    sha256: Sha256
+    strength: float
+    strengths: dict[str, float] = {}
+    ignore: list[str] = []
+
+
+class ResolvedRequest(Wire):
+    """A request with everything filled in: it describes the same pictures for ever."""
+
+    prompt: str
+    negative_prompt: str
+    model: str
+    adapters: list[AdapterWorn]
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    sampler: str | None
+    seed: int
+    count: int
+
+
+class Status(StrEnum):
+    """Where a generation is in its life; the last three are its ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
+
+
+class Progress(Wire):
+    """Denoising steps done, over all pictures of the generation."""
+
+    step: int = 0
+    steps: int
+
+
+class Image(Wire):
+    """One picture: where it is, what made it, and the hash of its PNG file."""
+
+    index: int
+    url: str
+    seed: int
+    width: int
+    height: int
+    sha256: Sha256
+
+
+class Timings(Wire):
+    """Milliseconds spent waiting, loading adapters, swapping, sampling and storing."""
+
+    queued: float = 0
+    load: float = 0
+    swap: float = 0
+    sample: float = 0
+    store: float = 0
+    total: float = 0
+
+
+class Failure(Wire):
+    """Why a generation failed: `code` for programs, `message` for people."""
+
+    code: str
+    message: str
+
+
+class Generation(Wire):
+    """One accepted request and its life."""
+
+    id: str
+    status: Status
+    queue_position: int | None = None
+    progress: Progress
+    request: ResolvedRequest
+    images: list[Image] = []
+    timings_ms: Timings | None = None
+    error: Failure | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Accepted(Wire):
+    """A generation as it was accepted, with what its idempotency key was used for."""
+
+    generation: Generation
+    fingerprint: str | None = None
+
+
+class AdapterVersion(Wire):
+    """One version of a name: which bytes, and what its uploader said of them. Never changes."""
+
+    name: Name
+    version: int
+    sha256: Sha256
+    description: str = ""
+    ignore: list[str] = []
+    size_bytes: int
+    fits: list[str] = Field(description="models on whose weights every layer of it has a place")
+    created_at: datetime
+
+
+class AdapterRecord(AdapterVersion):
+    """A version with the verdict of its inspection."""
+
+    versions: list[int] = []
+    verdict: dict[str, Any] = {}
+
+
+class UploadStatus(StrEnum):
+    """What became of an upload."""
+
+    INSPECTING = "inspecting"
+    ADMITTED = "admitted"
+    REFUSED = "refused"
+
+
+class Upload(Wire):
+    """An uploaded file on its way to being an adapter."""
+
+    id: str
+    status: UploadStatus
+    name: Name
+    description: str = ""
+    ignore: list[str] = []
+    sha256: Sha256
+    size_bytes: int
+    created_at: datetime
+    new: bool = Field(False, description="whether these bytes were not there under this name before")
+    version: int | None = None
+    code: str | None = None
+    message: str | None = None
+    reasons: list[dict[str, Any]] = []
+
+
+class ModelProfile(Wire):
+    """What a base model is and what it takes, as the engine that loaded it says."""
+
+    name: str
+    fingerprint: str = Field(description="sha256 over the base's files")
+    pipeline: str
+    components: list[str]
+    dtype: str
+    device: str
+    width: int
+    height: int
+    max_edge: int
+    steps: int
+    guidance_scale: float
+    samplers: list[str]
+    suggestions: list[str] = []
+    versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if max(self.width, self.height) > self.max_edge:
+            raise ValueError("the model's own size is over its limit")
+        return self
+
+
+class Problem(BaseModel):
+    """An error as `application/problem+json` (RFC 9457) with a stable `code`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, Any]] = []

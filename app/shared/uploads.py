@@ -1,0 +1,95 @@
+"""Uploaded files between the door and the catalog: staged in storage, judged by the intake worker.
+
+Key `radiata:upload:<id>`: string, the settled `Upload` as JSON; written by intake, read by the adapters route; an
+hour. An unsettled upload is `uploads/<id>.json` beside its bytes, so that it outlives Redis.
+"""
+
+from pathlib import Path
+from typing import cast
+
+from redis import Redis
+from rq.job import JobStatus
+
+from app.shared.errors import NotFound
+from app.shared.queue import Queues
+from app.shared.schema import Upload, UploadStatus
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+
+KEEP_SETTLED_S = 3600
+
+
+def bytes_key(upload_id: str) -> str:
+    """Where the bytes of an upload wait."""
+    return f"uploads/{upload_id}.safetensors"
+
+
+def record_key(upload_id: str) -> str:
+    """Where the facts of an upload wait."""
+    return f"uploads/{upload_id}.json"
+
+
+def settled_key(upload_id: str) -> str:
+    """Redis key of what became of an upload."""
+    return f"radiata:upload:{upload_id}"
+
+
+class Uploads:
+    """Stages uploads, and tells what became of them."""
+
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
+        self._storage = storage
+        self._redis = redis
+        self.queues = Queues(redis, settings)
+
+    def stage(self, upload: Upload, file: Path) -> None:
+        """Put an upload in storage and queue its inspection; the record is written last and makes it count."""
+        self._storage.put(bytes_key(upload.id), file)
+        self._storage.put(record_key(upload.id), upload.model_dump_json().encode())
+        self.queues.enqueue_inspection(upload.id)
+
+    def get(self, upload_id: str) -> Upload:
+        """An upload as it stands; raises NotFound when it never was, or settled more than an hour ago."""
+        settled = cast(bytes | None, self._redis.get(settled_key(upload_id)))
+        text = settled or self._storage.get(record_key(upload_id))
+        if text is None:
+            raise NotFound("upload_unknown", "there is no such upload, or it settled more than an hour ago")
+        return Upload.model_validate_json(text)
+
+    def waiting(self, upload_id: str) -> Upload | None:
+        """The record of an upload that is not settled, or None."""
+        data = self._storage.get(record_key(upload_id))
+        return None if data is None else Upload.model_validate_json(data)
+
+    def settle(self, upload: Upload) -> None:
+        """Say what became of an upload and clear its place; whatever was admitted is elsewhere by now."""
+        self._redis.set(settled_key(upload.id), upload.model_dump_json(), ex=KEEP_SETTLED_S)
+        self._storage.delete(record_key(upload.id))
+        self._storage.delete(bytes_key(upload.id))
+
+    def refuse(self, upload: Upload, code: str, message: str, reasons: list[dict[str, object]] | None = None) -> None:
+        """Settle an upload as refused."""
+        facts = {"status": UploadStatus.REFUSED, "code": code, "message": message, "reasons": reasons or []}
+        self.settle(upload.model_copy(update=facts))
+
+    def sweep(self) -> None:
+        """Queue again what RQ lost; refuse what killed its inspection on every try."""
+        for key in self._storage.keys("uploads"):
+            if not key.endswith(".json"):
+                continue
+            upload_id = key.removeprefix("uploads/").removesuffix(".json")
+            job = self.queues.job(upload_id)
+            if job is None:
+                self.queues.enqueue_inspection(upload_id)
+            elif job.get_status(refresh=False) in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
+                self.refuse_dead(upload_id)
+
+    def refuse_dead(self, upload_id: str) -> None:
+        """Refuse an upload whose inspection died or ran out of time or memory on every try."""
+        if upload := self.waiting(upload_id):
+            self.refuse(
+                upload,
+                "inspection_died",
+                "inspecting this file used up its time or memory, or crashed; it is not an adapter that can be used",
+            )
+        self.queues.drop(upload_id)

@@ -1,0 +1,1 @@
+"""The device side of Radiata: queue workers, the engine that holds the model, and training."""
