@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lycoris.algorithms.change import Change
+from lycoris.algorithms.lora import LoRA
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -14,17 +15,17 @@ class LoRABias(Change):
     """b₀ + s·γ·bias, where γ is that of the LoRA beside it (PEFT `lora_bias=True`: the bias of `lora_B`)."""
 
     bias: Tensor  # (o,)
-    gamma: float
+    lora: LoRA
 
     SUFFIXES: ClassVar = {"lora_B.bias": "bias"}
     SIGNS: ClassVar = frozenset(SUFFIXES)
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        change.add_(self.bias.to(change), alpha=strength * self.gamma)
+        change.add_(self.bias.to(change), alpha=strength * self.lora.gamma)
 
     @property
     def name(self) -> str:
-        return "lora"
+        return self.lora.name
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -18,7 +18,8 @@ class DoRA(Change):
     """W₀ + s·(m·V/(‖V‖ + ε) − W₀), where V = W₀ + Δ and Δ is the change of a LoRA, LoHa or LoKr as trained.
 
     Liu et al., *DoRA*, 2024 (arXiv 2402.09353). The norm is taken over all axes but the one along which m lies: per
-    output (PEFT, ai-toolkit, LyCORIS from 3.2) or per input (LyCORIS 2.2 to 3.1); the shape of `dora_scale` tells. The strength is a straight line from W₀ to the trained weight (three other laws are in use; all agree at 1).
+    output (PEFT, ai-toolkit, LyCORIS from 3.2) or per input (LyCORIS 2.2 to 3.1); the shape of `dora_scale` tells.
+    The strength is a straight line from W₀ to the trained weight (three other laws are in use; all agree at 1).
     """
 
     layer: Change

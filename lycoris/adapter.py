@@ -1,0 +1,161 @@
+"""`load`: from the bytes of a file to an Adapter, or to every reason why it cannot be worn exactly."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from lycoris.algorithms.change import SCALARS, Change
+from lycoris.algorithms.detection import read_group
+from lycoris.algorithms.lora import LoRA
+from lycoris.dialects import DIALECTS
+from lycoris.dialects.peft_config import PeftConfig, peft_configs
+from lycoris.dialects.place import Place
+from lycoris.errors import Code, FileRefused, Reason
+from lycoris.files import FILE_CAP, Hashes, hashes, judge, read_bytes, tensors_of
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What an adapter holds for one module: a change of its weight, of its bias, or of both."""
+
+    components: tuple[str, ...]  # the parts of a model that it may be of; none means any
+    module: str  # the module's path, or that path flattened with underscores, as the file spells it
+    changes: Mapping[str, Change]  # parameter ("weight", "bias") -> its change
+
+    @property
+    def name(self) -> str:
+        """What messages call the layer."""
+        return _name(self.components, self.module)
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the algorithm that changes the weight, or the bias if that is all there is."""
+        return (self.changes.get("weight") or self.changes["bias"]).name
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of the layer's factors, or None where there is none."""
+        return self.changes["weight"].rank if "weight" in self.changes else None
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """One adapter file, read and found sound; which model it fits is not known yet."""
+
+    hashes: Hashes
+    layers: tuple[Layer, ...]
+    ignored: tuple[str, ...]  # tensors left out because the uploader said so
+    metadata: Mapping[str, str] = field(repr=False)
+    doubts: tuple[str, ...]  # unusual, though not refused
+    file_bytes: int
+    nbytes: int  # bytes of the tensors held in memory
+
+    @property
+    def sha256(self) -> str:
+        """The file's identity."""
+        return self.hashes.sha256
+
+    @property
+    def algorithms(self) -> dict[str, int]:
+        """How many layers each algorithm has."""
+        return dict(sorted(Counter(layer.algorithm for layer in self.layers).items()))
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The ranks that occur, in order."""
+        return tuple(sorted({layer.rank for layer in self.layers if layer.rank is not None}))
+
+    @property
+    def components(self) -> dict[str, int]:
+        """How many layers each component has, as far as the names tell ("" where they do not)."""
+        return dict(sorted(Counter(layer.components[0] if layer.components else "" for layer in self.layers).items()))
+
+
+def load(source: str | os.PathLike[str] | bytes, ignore: Sequence[str] = (), cap: int = FILE_CAP) -> Adapter:
+    """Return the adapter in a safetensors file, given by path or as its bytes.
+
+    ignore: shell patterns (`*`, `?`, `[…]`) over tensor names; what they match is left out and listed in `ignored`.
+    cap: bytes above which a file is not read. Raises FileRefused, with every tensor and layer that is wrong.
+    """
+    adapter, reasons = read(source, ignore, cap)
+    if reasons:
+        raise FileRefused(reasons)
+    return adapter
+
+
+def read(
+    source: str | os.PathLike[str] | bytes, ignore: Sequence[str] = (), cap: int = FILE_CAP
+) -> tuple[Adapter, list[Reason]]:
+    """Return what can be read of an adapter and what is wrong with the rest; raise FileRefused for a bad header."""
+    data = read_bytes(source, cap)
+    header = judge(data)
+    configs = peft_configs(header.metadata)
+    ignored = {name for name in header.entries if any(fnmatchcase(name, pattern) for pattern in ignore)}
+    tensors = {name: tensor for name, tensor in tensors_of(data).items() if name not in ignored}
+    reasons: list[Reason] = []
+    layers: list[Layer] = []
+    for (components, module), names in _by_module(tensors, reasons).items():
+        parts = {suffix: tensors[name] for suffix, name in names.items()}
+        group = read_group(_with_alpha(parts, configs.get(components[0] if components else "unet"), module))
+        title = _name(components, module)
+        reasons += [Reason(code, names.get(suffix or "", title), message) for code, suffix, message in group.problems]
+        if not group.problems:
+            layers.append(Layer(components, module, group.changes))
+    if not layers and not reasons:
+        reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to wear"))
+    adapter = Adapter(
+        hashes=hashes(data, header),
+        layers=tuple(layers),
+        ignored=tuple(sorted(ignored)),
+        metadata=header.metadata,
+        doubts=tuple(_doubts(header.left_out, layers)),
+        file_bytes=len(data),
+        nbytes=sum(tensor.nbytes for tensor in tensors.values()),
+    )
+    return adapter, reasons
+
+
+def _by_module(names: Iterable[str], reasons: list[Reason]) -> dict[tuple[tuple[str, ...], str], dict[str, str]]:
+    """Return (components, module) -> suffix -> tensor name; a tensor with no place of its own is a reason."""
+    groups: dict[tuple[tuple[str, ...], str], dict[str, str]] = defaultdict(dict)
+    for name in sorted(names):
+        place = _place(name)
+        if place is None:
+            reasons.append(Reason(Code.UNKNOWN_TENSOR, name, "no algorithm here reads a tensor of this name"))
+            continue
+        group = groups[place.components, place.module]
+        if place.suffix in group:
+            reasons.append(Reason(Code.DUPLICATE, name, f"lands on the same place as {group[place.suffix]}"))
+        group.setdefault(place.suffix, name)
+    return groups
+
+
+def _place(name: str) -> Place | None:
+    return next((place for dialect in DIALECTS if (place := dialect(name))), None)
+
+
+def _with_alpha(parts: dict[str, Tensor], config: PeftConfig | None, module: str) -> dict[str, Tensor]:
+    """Return a LoRA's tensors with the alpha that PEFT's configuration gives it, where the file holds none."""
+    if config is None or {"alpha", "scale"} & parts.keys() or not LoRA.SIGNS & parts.keys():
+        return parts
+    rank = len(parts["lora_down.weight"]) if "lora_down.weight" in parts and parts["lora_down.weight"].ndim else 1
+    return parts | {"alpha": torch.tensor(config.alpha_of(module, rank), dtype=torch.float64)}
+
+
+def _doubts(left_out: Sequence[str], layers: Sequence[Layer]) -> Iterable[str]:
+    if left_out:
+        yield f"metadata too long to keep: {', '.join(left_out[:10])}"
+    unscaled = [
+        layer for layer in layers if layer.rank is not None and not SCALARS & layer.changes["weight"].tensors().keys()
+    ]
+    if unscaled:
+        yield f"{len(unscaled)} of {len(layers)} layers have no alpha: worn as if it were their rank"
+
+
+def _name(components: Sequence[str], module: str) -> str:
+    return f"{components[0]}.{module}" if components else module

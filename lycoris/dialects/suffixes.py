@@ -1,0 +1,53 @@
+"""The last part of a tensor's name, under every spelling, and the one name that the algorithms know it by."""
+
+import re
+
+LORA_UP, LORA_DOWN = "lora_up.weight", "lora_down.weight"
+MAGNITUDE = "lora_magnitude_vector"
+
+SPELLINGS: dict[str, str] = {
+    # LoRA: kohya and LyCORIS; PEFT; diffusers before PEFT
+    LORA_UP: LORA_UP,
+    LORA_DOWN: LORA_DOWN,
+    "lora_mid.weight": "lora_mid.weight",
+    "lora_B.weight": LORA_UP,
+    "lora_A.weight": LORA_DOWN,
+    "lora_B": LORA_UP,
+    "lora_A": LORA_DOWN,
+    "lora.up.weight": LORA_UP,
+    "lora.down.weight": LORA_DOWN,
+    "lora_linear_layer.up.weight": LORA_UP,
+    "lora_linear_layer.down.weight": LORA_DOWN,
+    "lora_B.bias": "lora_B.bias",
+    "alpha": "alpha",
+    "scale": "scale",
+    # DoRA: LyCORIS and kohya; PEFT; ai-toolkit
+    "dora_scale": "dora_scale",
+    MAGNITUDE: MAGNITUDE,
+    f"{MAGNITUDE}.weight": MAGNITUDE,
+    "magnitude": MAGNITUDE,
+    # whole differences
+    "diff": "diff",
+    "diff_b": "diff_b",
+    "w_norm": "w_norm",
+    "b_norm": "b_norm",
+} | {
+    name: name
+    for name in (
+        *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+        *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+    )
+}
+
+# PEFT's own state dicts carry the adapter's name inside: lora_A.default.weight, hada_w1_a.default
+_ADAPTER_NAME = re.compile(
+    r"\.(?P<stem>lora_[AB]|lora_magnitude_vector|hada_\w+|lokr_\w+)\.(?!weight$|bias$)[\w\-]+(?P<end>\.weight|\.bias)?$"
+)
+_SUFFIX = re.compile(r"\.(" + "|".join(re.escape(name) for name in sorted(SPELLINGS, key=len, reverse=True)) + ")$")
+
+
+def split_suffix(name: str) -> tuple[str, str] | None:
+    """Return (module, suffix) of a tensor's name, the suffix as the algorithms spell it; None if nothing reads it."""
+    plain = _ADAPTER_NAME.sub(lambda found: f".{found['stem']}{found['end'] or ''}", name)
+    found = _SUFFIX.search(plain)
+    return (plain[: found.start()], SPELLINGS[found[1]]) if found else None

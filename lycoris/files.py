@@ -1,0 +1,217 @@
+"""safetensors in: the header is judged here before any parser of tensors sees it, and nothing else is read at all.
+
+The format: eight bytes, the header's length n (little endian); n bytes of JSON, name -> {dtype, shape, data_offsets}
+and `__metadata__`; the tensors' bytes. The safetensors library itself lets duplicate names, odd names, empty shapes
+and 100 MB of header pass; here they are refused, so that two parsers can never read two different files.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from lycoris.errors import Code, FileRefused, Reason, shown
+
+FILE_CAP = 4 << 30  # bytes; the largest adapters in the wild are about 2 GB
+HEADER_CAP = 16 << 20  # bytes; real headers are below 2 MB
+TENSOR_CAP = 20_000
+AXIS_CAP = 1 << 31
+AXES_CAP = 8
+METADATA_CAP = 1 << 20  # bytes of one value; longer ones (thumbnails) are left out
+NAME = re.compile(r"[A-Za-z0-9_.*/ :\-]{1,512}")
+BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1} | {
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # .pt, .ckpt, .bin
+METADATA = "__metadata__"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the header says of one tensor; begin and end are bytes after the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header that was judged and found sound, and where the tensors' bytes begin in the file."""
+
+    entries: Mapping[str, Entry]
+    metadata: Mapping[str, str]
+    left_out: tuple[str, ...]  # metadata too long to keep
+    data_begin: int
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """The names that a file goes by: sha256 is its identity, the short ones are how others search for it."""
+
+    sha256: str  # of the whole file, 64 hex
+    autov2: str  # its first 10 hex (Civitai, A1111)
+    autov3: str  # sha256 of the tensors' bytes alone, first 12 hex: stays when the metadata is edited
+
+
+def read_bytes(source: str | os.PathLike[str] | bytes, cap: int = FILE_CAP) -> bytes:
+    """Return the bytes of an adapter file; raise FileRefused if there is none or it is over the cap.
+
+    The file is read once and whole: what was hashed is what is used, even if somebody replaces it meanwhile.
+    """
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        try:
+            with Path(source).open("rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                source = stream.read() if size <= cap else b""
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise FileRefused([Reason(Code.UNREADABLE, "", f"the file cannot be read: {error}")]) from error
+    if size > cap:
+        raise FileRefused([Reason(Code.TOO_LARGE, "", f"the file has {size} bytes, above the cap of {cap}")])
+    return source
+
+
+def hashes(data: bytes, header: Header) -> Hashes:
+    """Return the hashes of a file that is in memory."""
+    whole = hashlib.sha256(data).hexdigest()
+    tensors = hashlib.sha256(memoryview(data)[header.data_begin :]).hexdigest()
+    return Hashes(sha256=whole, autov2=whole[:10], autov3=tensors[:12])
+
+
+def judge(data: bytes) -> Header:
+    """Return the header of a file in memory; raise FileRefused with everything that is wrong with it."""
+    return _judge(data[: 8 + HEADER_CAP], len(data))
+
+
+def judge_file(path: str | os.PathLike[str]) -> Header:
+    """Return the header of a file of any size without reading its tensors; raise FileRefused as `judge` does."""
+    try:
+        with Path(path).open("rb") as stream:
+            return _judge(_start(stream), os.fstat(stream.fileno()).st_size)
+    except OSError as error:
+        raise FileRefused([Reason(Code.UNREADABLE, "", f"the file cannot be read: {error}")]) from error
+
+
+def tensors_of(data: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a file whose header was judged, as stored; raise FileRefused if the library disagrees."""
+    try:
+        return safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise FileRefused([Reason(Code.BAD_HEADER, "", f"safetensors refuses the file: {error}")]) from error
+
+
+def _start(stream: BinaryIO) -> bytes:
+    first = stream.read(8)
+    return first + stream.read(min(int.from_bytes(first, "little"), HEADER_CAP))
+
+
+def _judge(start: bytes, size: int) -> Header:
+    if start.startswith(PICKLES):
+        message = "the file is a pickle (.pt, .ckpt, .bin), which can run code: only safetensors is read"
+        raise FileRefused([Reason(Code.NOT_SAFETENSORS, "", message)])
+    length = int.from_bytes(start[:8], "little")
+    if size < 8:
+        raise _refused(Code.TRUNCATED, f"the file has {size} bytes, too few to be safetensors")
+    if length > HEADER_CAP:
+        raise _refused(Code.TOO_LARGE, f"the header claims {length} bytes, above the cap of {HEADER_CAP}")
+    if 8 + length > size:
+        raise _refused(Code.TRUNCATED, f"the header claims {length} bytes, the file has {size}")
+    pairs = _parse(start[8 : 8 + length])
+    metadata, left_out = _metadata(pairs.pop(METADATA, {}))
+    if len(pairs) > TENSOR_CAP:
+        raise _refused(Code.TOO_LARGE, f"the file names {len(pairs)} tensors, above the cap of {TENSOR_CAP}")
+    reasons: list[Reason] = []
+    entries: dict[str, Entry] = {}
+    for name, fields in pairs.items():
+        found = list(_problems(name, fields))
+        reasons += found
+        if not found:
+            entries[name] = Entry(fields["dtype"], tuple(fields["shape"]), *fields["data_offsets"])
+    if not reasons:
+        reasons = list(_gaps(entries, size - 8 - length))
+    if reasons:
+        raise FileRefused(reasons)
+    return Header(entries, metadata, left_out, 8 + length)
+
+
+def _parse(header: bytes) -> dict[str, Any]:
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) < len(pairs):
+            seen: set[str] = set()
+            twice.extend(name for name, _ in pairs if name in seen or seen.add(name))
+        return names
+
+    try:
+        parsed = json.loads(header.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, absurdly long numbers
+        raise _refused(Code.BAD_HEADER, f"the header is not JSON: {shown(str(error))}") from error
+    if twice:
+        raise FileRefused([Reason(Code.DUPLICATE, shown(name), "is in the header twice") for name in twice])
+    if not isinstance(parsed, dict):
+        raise _refused(Code.BAD_HEADER, "the header is not a JSON object")
+    return parsed
+
+
+def _metadata(found: Any) -> tuple[dict[str, str], tuple[str, ...]]:
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise _refused(Code.BAD_HEADER, "the metadata is not an object of strings")
+    kept = {key: value for key, value in found.items() if len(key) + len(value) <= METADATA_CAP}
+    return kept, tuple(shown(key) for key in found if key not in kept)
+
+
+def _problems(name: str, fields: Any) -> Iterator[Reason]:
+    subject = shown(name)
+    if not NAME.fullmatch(name) or ".." in name.split("/") or name.startswith("/"):
+        yield Reason(Code.BAD_NAME, subject, "is not a name that a tensor may have")
+    if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
+        yield Reason(Code.BAD_HEADER, subject, "is not described by dtype, shape and data_offsets alone")
+        return
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BYTES_OF:
+        yield Reason(Code.BAD_DTYPE, subject, f"is of dtype {shown(str(dtype))}, which no factor is made of")
+        return
+    if not _whole_numbers(shape, 1, AXIS_CAP) or len(shape) > AXES_CAP:
+        yield Reason(Code.BAD_SHAPE, subject, f"has a shape that no tensor may have: {shown(str(shape))}")
+        return
+    if not _whole_numbers(offsets, 0, FILE_CAP << 8) or len(offsets) != 2:
+        yield Reason(Code.BAD_OFFSETS, subject, f"lies at no place in a file: {shown(str(offsets))}")
+    elif offsets[1] - offsets[0] != prod(shape) * BYTES_OF[dtype]:
+        yield Reason(Code.BAD_OFFSETS, subject, f"has {offsets[1] - offsets[0]} bytes for {dtype} {tuple(shape)}")
+
+
+def _whole_numbers(found: Any, least: int, most: int) -> bool:
+    return isinstance(found, list) and all(type(number) is int and least <= number <= most for number in found)
+
+
+def _gaps(entries: Mapping[str, Entry], size: int) -> Iterator[Reason]:
+    """Yield every place where the tensors' bytes overlap, leave a hole, or do not end where the file does."""
+    order = sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end))
+    ends = [("", Entry("", (), 0, 0)), *order]
+    for (_, before), (name, entry) in pairwise(ends):
+        if entry.begin != before.end:
+            yield Reason(
+                Code.BAD_OFFSETS, name, f"begins at byte {entry.begin}, the tensor before ends at {before.end}"
+            )
+    if ends[-1][1].end != size:
+        code = Code.TRUNCATED if ends[-1][1].end > size else Code.BAD_OFFSETS
+        yield Reason(code, "", f"the tensors end at byte {ends[-1][1].end}, the file holds {size} bytes of them")
+
+
+def _refused(code: Code, message: str) -> FileRefused:
+    return FileRefused([Reason(code, "", message)])

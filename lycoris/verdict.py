@@ -1,0 +1,68 @@
+"""What inspection found in a file: what the uploader, the page and the catalog show of it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lycoris.errors import shown
+
+TEXT_CAP = 500  # characters of one value from the metadata
+TRIGGERS = 24  # trigger words shown, the most frequent first
+FACTS = (
+    *("modelspec.title", "modelspec.author", "modelspec.description", "modelspec.license", "modelspec.usage_hint"),
+    *("modelspec.trigger_phrase", "modelspec.architecture", "modelspec.prediction_type", "modelspec.date"),
+    *("ss_output_name", "ss_base_model_version", "ss_sd_model_name", "ss_network_module", "ss_network_args"),
+    *("ss_network_dim", "ss_network_alpha", "ss_steps", "ss_epoch", "ss_resolution", "ss_training_comment"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A file that was accepted: what it is, what it holds, where it goes. JSON-ready through `as_dict`.
+
+    Everything under `metadata` and `triggers` was written by a stranger: it is cut to size and control characters are
+    written out, but it is text, to be shown as text and never as markup.
+    """
+
+    sha256: str
+    autov2: str
+    autov3: str
+    file_bytes: int
+    algorithms: Mapping[str, int]  # algorithm -> layers
+    ranks: tuple[int, ...]
+    components: Mapping[str, int]  # component -> layers: the model's own if it was judged against one
+    layers: int
+    resolved: int | None  # layers that found their place in the model, which is all of them; None: no model was given
+    ignored: tuple[str, ...]
+    metadata: Mapping[str, str]
+    triggers: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the verdict as JSON-ready data."""
+        return asdict(self)
+
+
+def facts(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of a file's metadata that is worth showing, cut to size."""
+    return {key: _clip(metadata[key]) for key in FACTS if metadata.get(key)}
+
+
+def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words a file was most often trained with, from kohya's `ss_tag_frequency` {folder: {tag: count}}."""
+    try:
+        found = json.loads(metadata.get("ss_tag_frequency", "{}"))
+    except (ValueError, RecursionError):  # a stranger's text: not being JSON is no reason to refuse a file
+        return ()
+    counts: Counter[str] = Counter()
+    for folder in found.values() if isinstance(found, dict) else ():
+        for tag, count in folder.items() if isinstance(folder, dict) else ():
+            if type(count) is int and count > 0 and tag.strip():
+                counts[shown(tag.strip())] += count
+    return tuple(tag for tag, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TRIGGERS])
+
+
+def _clip(text: str) -> str:
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text[:TEXT_CAP])
