@@ -35,7 +35,7 @@ class DoRA(Change):
         self.layer.add_change(delta, pristine, 1.0)
         turned = original + delta
         axis = self._axis(change.shape)
-        norm = turned.norm(dim=[k for k in range(turned.ndim) if k != axis], keepdim=True)
+        norm = torch.linalg.vector_norm(turned, dim=[k for k in range(turned.ndim) if k != axis], keepdim=True)
         # On the weight's device and in its precision; as a row or a column, never broadcast by its own shape.
         magnitude = self.magnitude.to(change).reshape(norm.shape)
         change.add_(magnitude * turned / (norm + EPS) - original, alpha=strength)

@@ -1,0 +1,1 @@
+"""The tests, a mirror of the tree: one folder for each package, laws before examples."""

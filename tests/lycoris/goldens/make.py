@@ -1,0 +1,181 @@
+"""Make the goldens: what the reference libraries' own forward passes compute, for files that they themselves save.
+
+    python3.11 -m venv /tmp/golden-venv
+    /tmp/golden-venv/bin/pip install 'torch>=2.8,<2.14' lycoris_lora==4.1.3 peft==0.21.2 safetensors numpy
+    /tmp/golden-venv/bin/python tests/lycoris/goldens/make.py
+
+A venv of its own, because the reference installs a package called `lycoris` too. Forward passes only: the reference's
+merge applies alpha/r twice for LoHa and LoKr. The same bytes come out every time.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+HERE = Path(__file__).parent
+LAYERS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {  # kind -> class in torch.nn, arguments, input
+    "linear": ("Linear", {"in_features": 16, "out_features": 24}, (3, 16)),
+    "square": ("Linear", {"in_features": 16, "out_features": 16}, (3, 16)),
+    "conv3x3": ("Conv2d", {"in_channels": 8, "out_channels": 12, "kernel_size": 3, "padding": 1}, (1, 8, 4, 4)),
+    "conv1x1": ("Conv2d", {"in_channels": 8, "out_channels": 12, "kernel_size": 1}, (1, 8, 4, 4)),
+    "strided": (
+        "Conv2d",
+        {"in_channels": 8, "out_channels": 12, "kernel_size": 3, "stride": 2, "padding": 1},
+        (1, 8, 4, 4),
+    ),
+    "grouped": (
+        "Conv2d",
+        {"in_channels": 8, "out_channels": 12, "kernel_size": 3, "padding": 1, "groups": 2},
+        (1, 8, 4, 4),
+    ),
+    "layernorm": ("LayerNorm", {"normalized_shape": 16}, (3, 16)),
+    "groupnorm": ("GroupNorm", {"num_groups": 2, "num_channels": 8}, (1, 8, 4, 4)),
+}
+MATRICES = ("linear", "square", "conv3x3", "conv1x1", "strided", "grouped")
+KERNELS = ("conv3x3", "strided")
+STRENGTHS = (1.0, -0.6)
+DORA = {"weight_decompose": True, "wd_on_out": True}
+DORA_INPUT = {"weight_decompose": True, "wd_on_out": False}
+RANKED = {"lora_dim": 4, "alpha": 2.0}
+
+LYCORIS: dict[str, tuple[str, dict[str, Any], tuple[str, ...], tuple[float, ...]]] = {
+    # case -> module class, its arguments, layer kinds, strengths (DoRA's own strength law is another: only 1 agrees)
+    "lora": ("LoConModule", RANKED, MATRICES, STRENGTHS),
+    "lora-tucker": ("LoConModule", RANKED | {"use_tucker": True}, KERNELS, STRENGTHS),
+    "rslora": ("LoConModule", RANKED | {"rs_lora": True}, ("linear", "conv3x3"), STRENGTHS),
+    "loha": ("LohaModule", RANKED, MATRICES, STRENGTHS),
+    "loha-tucker": ("LohaModule", RANKED | {"use_tucker": True}, KERNELS, STRENGTHS),
+    "lokr": ("LokrModule", RANKED | {"lora_dim": 2, "alpha": 3.0, "factor": 2}, MATRICES, STRENGTHS),
+    "lokr-both": ("LokrModule", RANKED | {"lora_dim": 1, "factor": 4, "decompose_both": True}, MATRICES, STRENGTHS),
+    "lokr-whole": ("LokrModule", RANKED | {"full_matrix": True, "factor": 4}, MATRICES, STRENGTHS),
+    "lokr-tucker": (
+        "LokrModule",
+        RANKED | {"lora_dim": 2, "alpha": 3.0, "factor": 2, "use_tucker": True},
+        KERNELS,
+        STRENGTHS,
+    ),
+    "dora-lora": ("LoConModule", RANKED | DORA, MATRICES, (1.0,)),
+    "dora-loha": ("LohaModule", RANKED | DORA, MATRICES, (1.0,)),
+    "dora-lokr": ("LokrModule", RANKED | {"lora_dim": 2, "alpha": 3.0, "factor": 2} | DORA, MATRICES, (1.0,)),
+    "dora-lora-input": ("LoConModule", RANKED | DORA_INPUT, MATRICES, (1.0,)),
+    "dora-loha-input": ("LohaModule", RANKED | DORA_INPUT, MATRICES, (1.0,)),
+    "dora-lokr-input": (
+        "LokrModule",
+        RANKED | {"lora_dim": 2, "alpha": 3.0, "factor": 2} | DORA_INPUT,
+        MATRICES,
+        (1.0,),
+    ),
+    "norm": ("NormModule", {}, ("layernorm", "groupnorm"), STRENGTHS),
+}
+PEFT: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    # case -> config class, its arguments, layer kinds; PEFT keeps alpha in its config, so here alpha is the rank
+    "peft-lora": ("LoraConfig", {"r": 4, "lora_alpha": 4, "init_lora_weights": False}, ("linear", "conv3x3")),
+    "peft-lora-bias": (
+        "LoraConfig",
+        {"r": 4, "lora_alpha": 4, "init_lora_weights": False, "lora_bias": True},
+        ("linear", "conv3x3"),
+    ),
+    "peft-dora": (
+        "LoraConfig",
+        {"r": 4, "lora_alpha": 4, "init_lora_weights": False, "use_dora": True},
+        ("linear", "square", "conv3x3"),
+    ),
+    "peft-loha": ("LoHaConfig", {"r": 4, "alpha": 4, "init_weights": False}, ("linear", "conv3x3")),
+    "peft-lokr": ("LoKrConfig", {"r": 2, "alpha": 2, "init_weights": False}, ("linear", "conv3x3")),
+}
+
+
+def base(kind: str) -> tuple[nn.Module, Tensor]:
+    """Return a layer of the kind with random weights, and an input for it."""
+    name, arguments, shape = LAYERS[kind]
+    layer = getattr(nn, name)(**arguments)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.5)
+    return layer.requires_grad_(False).eval(), torch.randn(shape)
+
+
+def lycoris_case(module: str, arguments: dict[str, Any], kind: str, strength: float) -> dict[str, Tensor]:
+    """Return base, adapter, input and output of one LyCORIS module."""
+    import lycoris.modules as reference
+
+    layer, x = base(kind)
+    adapter = getattr(reference, module)("golden", layer, multiplier=strength, **arguments)
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            noise = torch.randn(parameter.shape) * 0.4
+            parameter.copy_(parameter * (1 + noise.clamp(-0.5, 0.5)) if name == "dora_scale" else noise)
+    held = {name: value.detach().clone() for name, value in layer.named_parameters()}
+    saved = {f"adapter/{name}": value.detach().clone() for name, value in adapter.state_dict().items()}
+    adapter.apply_to()
+    return {**held, **saved, "x": x, "y": layer(x).detach()}
+
+
+def full_case(kind: str, strength: float) -> dict[str, Tensor]:
+    """Return base, adapter, input and output of LyCORIS' full difference, which takes its layer's weight away."""
+    from lycoris.modules import FullModule
+
+    layer, x = base(kind)
+    held = {name: value.detach().clone() for name, value in layer.named_parameters()}
+    saved = {f"diff{'_b' if name == 'bias' else ''}": torch.randn(value.shape) * 0.4 for name, value in held.items()}
+    with torch.no_grad():
+        adapter = FullModule.make_module_from_state_dict("golden", layer, saved["diff"], saved["diff_b"])
+    adapter.multiplier = strength
+    adapter.apply_to()
+    return {**held, **{f"adapter/{k}": v for k, v in saved.items()}, "x": x, "y": layer(x).detach()}
+
+
+def peft_case(config: str, arguments: dict[str, Any], kind: str) -> dict[str, Tensor]:
+    """Return base, adapter (under PEFT's own names), input and output of one PEFT model."""
+    import peft
+
+    layer, x = base(kind)
+    held = {name: value.detach().clone() for name, value in layer.named_parameters()}
+    wrapped = nn.Sequential()
+    wrapped.add_module("golden", layer)
+    model = peft.get_peft_model(wrapped, getattr(peft, config)(target_modules=["golden"], **arguments)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                noise = torch.randn(parameter.shape) * 0.4
+                parameter.copy_(parameter * (1 + noise.clamp(-0.5, 0.5)) if "magnitude" in name else noise)
+    saved = {f"adapter/{name}": value.clone() for name, value in peft.get_peft_model_state_dict(model).items()}
+    return {**held, **saved, "x": x, "y": model(x).detach()}
+
+
+def main() -> None:
+    """Write goldens.safetensors: <case>/<part> -> tensor, and in the metadata what each case is."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    tensors: dict[str, Tensor] = {}
+    cases: dict[str, dict[str, Any]] = {}
+
+    def add(case: str, kind: str, strength: float, make: Callable[[], dict[str, Tensor]]) -> None:
+        name = f"{case}-{kind}" + ("" if strength == 1 else f"-at{strength}")
+        torch.manual_seed(len(cases))
+        class_name, arguments, _ = LAYERS[kind]
+        cases[name] = {"algorithm": case, "layer": class_name, "arguments": arguments, "strength": strength}
+        tensors.update({f"{name}/{part}": tensor.contiguous() for part, tensor in make().items()})
+
+    for case, (module, arguments, kinds, strengths) in LYCORIS.items():
+        for kind in kinds:
+            for strength in strengths:
+                add(case, kind, strength, lambda m=module, a=arguments, k=kind, s=strength: lycoris_case(m, a, k, s))
+    for kind in ("linear", "conv3x3", "conv1x1"):
+        for strength in STRENGTHS:
+            add("full", kind, strength, lambda k=kind, s=strength: full_case(k, s))
+    for case, (config, arguments, kinds) in PEFT.items():
+        for kind in kinds:
+            add(case, kind, 1.0, lambda c=config, a=arguments, k=kind: peft_case(c, a, k))
+    save_file(tensors, HERE / "goldens.safetensors", metadata={"cases": json.dumps(cases, sort_keys=True)})
+    print(f"{len(cases)} cases, {(HERE / 'goldens.safetensors').stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
