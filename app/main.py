@@ -1,28 +1,18 @@
 """The API, put together: `uvicorn app.main:create_app --factory`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app import errors
 from app.deps import build
-from app.log import configure
+from app.guards import BodyCap, SafeHeaders
 from app.routes import adapters, events, generations, health, images, models, page
+from app.shared.log import configure
 from app.shared.settings import Settings
-
-# What comes from outside is data: no page of ours runs a script from elsewhere, whatever a name contains
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
-DOCS = ("/docs", "/redoc")  # FastAPI's own pages load their scripts from elsewhere
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -41,13 +31,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     for part in (generations, events, adapters, images, models, health, page):
         app.include_router(part.router)
+    app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb)
+    app.add_middleware(SafeHeaders)
     app.mount("/static", StaticFiles(directory=page.FOLDER), name="static")
-
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        if not request.url.path.startswith(DOCS):
-            response.headers.update(HEADERS)
-        return response
 
     return app

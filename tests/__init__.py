@@ -1,1 +1,1 @@
-"""The tests, a mirror of the tree: one folder for each package, laws before examples."""
+"""Tests mirror the tree; `e2e` tries the running service, `bench` measures."""

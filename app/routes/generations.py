@@ -115,7 +115,8 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
         if profile.name not in version.fits:
             places = ", ".join(version.fits) or "no model here"
             raise AdapterMisfit(
-                "adapter_for_another_base", f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
+                "adapter_for_another_base",
+                f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two",
             )
         if any(other.sha256 == version.sha256 for other in worn):
             raise BadRequest("adapter_twice", f"{use.ref!r} is in the list twice; name it once, with one strength")

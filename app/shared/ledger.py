@@ -7,8 +7,8 @@ is queued again by `sweep`.
 
 | Redis key | type | what | lives |
 |---|---|---|---|
-| `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, at last `final` (JSON) | `keep_live_s` |
-| `radiata:generations` | sorted set | id by time of creation (of ending, when rebuilt from storage) | rebuilt when gone |
+| `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, `final` (JSON) | `keep_live_s` |
+| `radiata:generations` | sorted set | id by time of creation (of ending, when rebuilt from storage) | rebuilt |
 | `radiata:generations:complete` | string | the set above holds all that storage does | as long as the set |
 | `radiata:adrift` | hash | jobs seen once in no queue and on no worker | rewritten by every sweep |
 """
@@ -23,6 +23,7 @@ from typing import Any, cast
 
 from redis import Redis
 from redis.exceptions import RedisError
+from redis.typing import EncodableT, FieldT
 from rq.job import Job, JobStatus
 
 from app.shared.errors import Conflict, NotFound, Unavailable
@@ -226,7 +227,12 @@ class Ledger:
             return None
         started = now()
         with self._redis.pipeline() as pipe:
-            fields = {"status": Status.RUNNING.value, "step": 0, "started_at": started.isoformat(), "accepted": data}
+            fields: dict[FieldT, EncodableT] = {
+                "status": Status.RUNNING.value,
+                "step": 0,
+                "started_at": started.isoformat(),
+                "accepted": data,
+            }
             pipe.hset(live_key(generation_id), mapping=fields)
             pipe.expire(live_key(generation_id), self._settings.keep_live_s)
             publish(pipe, generation_id, "status", {"status": Status.RUNNING}, self._settings.keep_live_s)
@@ -302,7 +308,7 @@ class Ledger:
 
     def sweep(self) -> None:
         """Bring Redis back in line with storage: queue what is lost, end what cannot go on."""
-        suspects: dict[str, str] = {}
+        suspects: dict[FieldT, EncodableT] = {}
         queued: dict[str, set[str]] = {}
         earlier = cast(dict[bytes, bytes], self._redis.hgetall(ADRIFT))
         for key in self._storage.keys("pending"):
@@ -350,6 +356,5 @@ def _unknown() -> NotFound:
     return NotFound("generation_unknown", "there is no such generation; ids come from POST /v1/generations")
 
 
-def _live(accepted: Accepted) -> dict[str, str]:
+def _live(accepted: Accepted) -> dict[FieldT, EncodableT]:
     return {"accepted": accepted.model_dump_json(), "status": Status.QUEUED.value}
-

@@ -31,7 +31,7 @@ class Wire(BaseModel):
 
 def no_control_characters(text: str) -> str:
     """`text` unchanged; raises ValueError if it holds control characters other than newline and tab."""
-    if any(ord(character) < 32 and character not in "\n\t" or ord(character) == 127 for character in text):
+    if any((ord(character) < 32 and character not in "\n\t") or ord(character) == 127 for character in text):
         raise ValueError("control characters are not allowed; remove them")
     return text
 
@@ -212,7 +212,7 @@ class Upload(Wire):
     sha256: Sha256
     size_bytes: int
     created_at: datetime
-    new: bool = Field(False, description="whether these bytes were not there under this name before")
+    new: bool = False  # whether these bytes were not there under this name before
     version: int | None = None
     code: str | None = None
     message: str | None = None

@@ -7,7 +7,7 @@
 | `names/<name>/<version>.json` | one version of a name: which bytes, described how | intake |
 | `names/<name>/deleted.json` | the name was deleted after this version | api |
 | `uploads/<id>.safetensors`, `uploads/<id>.json` | an upload not yet inspected | api |
-| `models/<name>.json`, `models/<name>.shapes.json` | what a base model is and takes; the shapes of its weights | engine |
+| `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
 | `generations/<id>/manifest.json`, `generations/<id>/<n>.png` | how a generation ended; its pictures | engine, api |
 """

@@ -1,7 +1,6 @@
 // HTTP to the service: JSON in and out, problems as exceptions, and requests that outlive a restart of the API.
 
 import { connection } from "/static/connection.js";
-import { parse, stringify } from "/static/exact.js";
 
 /** An answer of 400 or more, with what problem+json said of it. */
 export class Problem extends Error {
@@ -15,7 +14,7 @@ export class Problem extends Error {
 export function problemOf(status, text) {
   let body = null;
   try {
-    body = parse(text);
+    body = JSON.parse(text);
   } catch {
     // a proxy's page: the status has to do
   }
@@ -36,7 +35,7 @@ export async function call(method, path, { body, key } = {}) {
   for (;;) {
     let response, text;
     try {
-      response = await fetch(path, { method, headers, body: body && stringify(body), cache: "no-store" });
+      response = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
       text = await response.text();
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
@@ -44,6 +43,6 @@ export async function call(method, path, { body, key } = {}) {
       continue;
     }
     if (!response.ok) throw problemOf(response.status, text);
-    return text ? parse(text) : null;
+    return text ? JSON.parse(text) : null;
   }
 }

@@ -1,7 +1,6 @@
 // Following generations until they end: server-sent events, or polling when a stream cannot be had.
 
 import { Problem, call } from "/static/api.js";
-import { parse } from "/static/exact.js";
 
 // Browsers open six connections to one host over HTTP/1.1, tabs together: the others are for pictures and requests.
 const MOST_STREAMS = 2;
@@ -72,7 +71,7 @@ function stream(id, hear, over) {
     for (const kind of Object.keys(APPLY)) {
       source.addEventListener(kind, (event) => {
         failures = 0;
-        hear(kind, parse(event.data));
+        hear(kind, JSON.parse(event.data));
         if (over()) finish(true);
       });
     }

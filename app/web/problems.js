@@ -4,19 +4,17 @@ import { Problem } from "/static/api.js";
 import { byId, el } from "/static/dom.js";
 
 const MOST_NOTICES = 3;
-const SUBJECTS = ["tensor", "module", "layer", "adapter", "field", "name", "key", "ref", "target"];
-const TEXTS = ["message", "reason", "msg", "detail", "why", "problem"];
 
-/** One entry of a problem's `errors` as a line of text: what it is about, then what is wrong with it. */
-export function reasonText(reason) {
-  if (typeof reason !== "object" || reason === null) return String(reason);
-  const place = Array.isArray(reason.loc) ? reason.loc.filter((part) => part !== "body").join(".") : null;
-  const subjects = [place, ...SUBJECTS.map((name) => reason[name])].filter((text) => typeof text === "string" && text);
-  const text = TEXTS.map((name) => reason[name]).find((value) => typeof value === "string" && value);
-  if (text) return subjects.length ? `${subjects.join(", ")}: ${text}` : text;
-  return Object.entries(reason)
-    .map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`)
-    .join(", ");
+/** One entry of a problem's `errors` as text: what it is about (a tensor, a field), then what is wrong with it. */
+function reasonText({ subject, field, message }) {
+  const about = subject || field;
+  return about ? `${about}: ${message}` : message;
+}
+
+/** A problem's detail without the reasons that it repeats, which the list beneath it spells out. */
+function detailText(detail, reasons) {
+  const repeated = reasons.length ? detail.indexOf(reasonText(reasons[0])) : -1;
+  return repeated < 0 ? detail : detail.slice(0, repeated).replace(/[:\s]+$/, "");
 }
 
 /** A problem as an element: title, detail, and its reasons as a list. */
@@ -24,8 +22,8 @@ export function problemView(error) {
   const known = error instanceof Problem;
   if (!known) console.error(error);
   const title = known ? error.title : "Something went wrong on this page";
-  const detail = known ? error.detail : error.message;
   const reasons = known ? error.errors : [];
+  const detail = known ? detailText(error.detail, reasons) : error.message;
   return el(
     "div",
     { class: "problem" },

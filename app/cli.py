@@ -1,0 +1,248 @@
+"""The command line: `radiata …`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.client import Client, Refused
+from app.shared.log import configure
+from app.shared.settings import Settings
+
+cli = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Pictures from one base model that wears any set of LoRA and LyCORIS adapters.",
+    rich_markup_mode="markdown",
+)
+adapters = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapters.")
+cli.add_typer(adapters, name="adapters")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Url = Annotated[str, typer.Option(envvar="RADIATA_URL", help="Where the service is.")]
+HERE = "http://127.0.0.1:8000"
+
+
+@contextmanager
+def _client(url: str) -> Iterator[Client]:
+    """A client whose errors end the command with a sentence."""
+    try:
+        with Client(url) as client:
+            yield client
+    except Refused as refused:
+        err.print(f"[red]refused:[/red] {_plain(str(refused))}")
+        for reason in refused.reasons:
+            err.print("  •", _plain(" — ".join(str(value) for value in reason.values())))
+        raise typer.Exit(1) from refused
+    except httpx.TransportError as error:
+        err.print(f"[red]nobody answers at {url}[/red] ({error}); start the service with `radiata up`, or give --url")
+        raise typer.Exit(2) from error
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")  # names from outside are never markup
+
+
+@cli.command()
+def up() -> None:
+    """Run everything on this machine: Valkey, the API, a generation worker and an intake worker. Ctrl-C stops it."""
+    from app.up import Service, StartFailed
+
+    settings = Settings()  # type: ignore[call-arg]
+    configure(settings.log_level)
+    try:
+        with err.status("starting") as status, Service(settings).running(_telling(status)) as service:
+            status.stop()
+            out.print(f"Radiata is ready at [bold]{service.url}[/bold] (API documentation: {service.url}/docs)")
+            out.print(f"Data: {settings.data_dir.resolve()}. Ctrl-C stops everything.")
+            service.watch()
+            err.print("stopping")
+    except StartFailed as failure:
+        err.print(f"[red]not started:[/red] {_plain(str(failure))}")
+        raise typer.Exit(1) from failure
+
+
+def _telling(status: Any) -> Any:
+    return lambda waiting: status.update(f"waiting for {waiting}")
+
+
+@cli.command()
+def api() -> None:
+    """Run the API alone (needs RADIATA_REDIS_URL)."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.shared.lifeline import hold
+
+    hold()
+    settings = Settings()  # type: ignore[call-arg]
+    if settings.redis_url is None:
+        err.print("[red]no Redis:[/red] set RADIATA_REDIS_URL, or use `radiata up`, which starts one")
+        raise typer.Exit(1)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+@cli.command()
+def worker(
+    model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
+    intake: Annotated[bool, typer.Option("--intake", help="Inspect uploads instead of drawing.")] = False,
+) -> None:
+    """Run one worker (needs RADIATA_REDIS_URL, and the `worker` extra installed)."""
+    what = ["intake"] if intake else ["generate", *([model] if model else [])]
+    os.execv(sys.executable, [sys.executable, "-m", "workers", *what])
+
+
+@cli.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", "-a", help="NAME, NAME=0.8 or NAME:VERSION=0.8; repeatable.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; more pictures get -1, -2, …")] = Path(
+        "out.png"
+    ),
+    negative: Annotated[str, typer.Option(help="What to keep away from.")] = "",
+    model: Annotated[str | None, typer.Option(help="Base model.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels, a multiple of 8.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels, a multiple of 8.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Sampler; unset, the model's own.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed; unset, a random one.")] = None,
+    count: Annotated[int, typer.Option(help="Pictures.")] = 1,
+    url: Url = HERE,
+) -> None:
+    """Draw a prompt and save the picture."""
+    body = {
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "model": model,
+        "adapters": [_use(text) for text in adapter or []],
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "sampler": sampler,
+        "seed": seed,
+        "count": count,
+    }
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with _client(url) as client, Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("waiting", total=None)
+        generation = client.generate(
+            body, lambda step, total: bar.update(task, description="drawing", completed=step, total=total)
+        )
+        if generation["status"] != "succeeded":
+            error = generation["error"] or {"message": "it was canceled"}
+            err.print(f"[red]{generation['status']}:[/red] {_plain(error['message'])}")
+            raise typer.Exit(1)
+        for image in generation["images"]:
+            path = output if count == 1 else output.with_stem(f"{output.stem}-{image['index'] + 1}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(client.image(image["url"]))
+            out.print(f"{path}  seed {image['seed']}")
+
+
+def _use(text: str) -> dict[str, Any]:
+    ref, _, strength = text.partition("=")
+    try:
+        return {"ref": ref, "strength": float(strength) if strength else 1.0}
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: the strength after = is a number, as in NAME=0.8") from error
+
+
+@adapters.command("add")
+def adapters_add(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .safetensors file.")],
+    name: Annotated[str | None, typer.Option(help="Its name here; unset, the file's.")] = None,
+    description: Annotated[str, typer.Option(help="A line about it.")] = "",
+    ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,
+    url: Url = HERE,
+) -> None:
+    """Upload an adapter and print its verdict."""
+    with _client(url) as client, err.status("uploading and inspecting"):
+        record = client.upload(file, name or file.stem.lower(), description, ignore or [])
+    _show(record)
+
+
+@adapters.command("list")
+def adapters_list(url: Url = HERE) -> None:
+    """Every adapter, newest version each."""
+    with _client(url) as client:
+        found = client.adapters()
+    table = Table("name", "version", "fits", "size", "description")
+    for one in found:
+        size = f"{one['size_bytes'] / 1e6:.1f} MB"
+        table.add_row(one["name"], str(one["version"]), ", ".join(one["fits"]), size, _plain(one["description"]))
+    out.print(table)
+
+
+@adapters.command("show")
+def adapters_show(ref: str, url: Url = HERE) -> None:
+    """One adapter with its verdict: NAME, NAME:VERSION or sha256:…"""
+    with _client(url) as client:
+        _show(client.adapter(ref))
+
+
+@adapters.command("rm")
+def adapters_rm(name: str, url: Url = HERE) -> None:
+    """Delete an adapter with all its versions."""
+    with _client(url) as client:
+        client.delete(name)
+    out.print(f"{name} deleted")
+
+
+def _show(record: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    verdict = record.get("verdict") or {}
+    for key, value in [*((key, value) for key, value in record.items() if key != "verdict"), *verdict.items()]:
+        if value not in (None, "", [], {}):
+            table.add_row(f"[bold]{key}[/bold]", _plain(_text(value)))
+    out.print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {inner}" for key, inner in value.items())
+    return ", ".join(str(inner) for inner in value) if isinstance(value, list) else str(value)
+
+
+@cli.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("out/demo"),
+) -> None:
+    """Start everything, draw with every bundled adapter, write a labelled comparison, stop everything."""
+    from app.demo import run
+    from app.up import StartFailed
+
+    try:
+        run(folder, out, err)
+    except StartFailed as failure:
+        err.print(f"[red]not started:[/red] {_plain(str(failure))}")
+        raise typer.Exit(1) from failure
+
+
+def main() -> None:
+    """Entry point of the `radiata` command."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""`radiata up`: every process of the service on this machine, started, watched, restarted and stopped as one."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import structlog
+from pydantic import SecretStr
+from redis import Redis
+from redis.exceptions import RedisError
+from rq import Worker
+
+from app.shared.lifeline import VARIABLE
+from app.shared.queue import INTAKE, generation_queue
+from app.shared.settings import Settings
+
+log = structlog.get_logger()
+
+LOOK_S = 0.1
+STOP_S = 10.0
+LONGEST_PAUSE_S = 15.0
+READY_S = 300.0
+
+
+class StartFailed(Exception):
+    """The service did not come up; the message says which part and why."""
+
+
+@dataclass
+class _Child:
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    pause_s: float = 0.5
+    not_before: float = 0.0
+    deaths: int = field(default=0)
+
+    def start(self) -> None:
+        # Its own session: a Ctrl-C in the terminal reaches the supervisor alone, which stops the rest in order
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, env=self.environment, start_new_session=True
+        )
+
+    def look(self) -> None:
+        """Start it again if it has died, after a pause that doubles from death to death."""
+        if self.process is None or self.process.poll() is None:
+            return
+        if self.not_before == 0.0:
+            self.deaths += 1
+            self.not_before = time.monotonic() + self.pause_s
+            self.pause_s = min(self.pause_s * 2, LONGEST_PAUSE_S)
+            log.warning("process_died", process=self.name, status=self.process.returncode)
+        elif time.monotonic() >= self.not_before:
+            self.not_before = 0.0
+            self._close()
+            self.start()
+
+    def stop(self, until: float) -> None:
+        """Ask it to stop; kill what it and its children left when time is up."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        if self.process and self.process.stdin:
+            self.process.stdin.close()
+
+
+class Service:
+    """The processes of one service over one data folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: list[_Child] = []
+        self._port = settings.port
+        self.url = ""
+        self.redis_url = ""
+
+    @contextmanager
+    def running(self, tick: Callable[[str], None] = lambda _: None) -> Iterator["Service"]:
+        """Start everything, hand over when it is ready, stop everything.
+
+        tick: called with what is being waited for, every tenth of a second. Raises StartFailed.
+        """
+        with _only_one(self._settings.data_dir):
+            try:
+                self._start()
+                self._wait_ready(tick)
+                yield self
+            finally:
+                self._stop()
+
+    def watch(self) -> None:
+        """Look after the processes until SIGINT or SIGTERM."""
+        told = False
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            nonlocal told
+            told = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        while not told:
+            self.look()
+            time.sleep(LOOK_S)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def look(self) -> None:
+        """Start again whatever has died."""
+        for child in self._children:
+            child.look()
+
+    def pids(self) -> dict[str, int]:
+        """Process id of every process that runs, by name."""
+        return {child.name: child.process.pid for child in self._children if child.process}
+
+    def _start(self) -> None:
+        settings = self._settings
+        self._port = settings.port or _free_port()
+        self.url = f"http://{settings.host}:{self._port}"
+        self.redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+        environment = {**os.environ, VARIABLE: "1", "RADIATA_PORT": str(self._port)}
+        environment["RADIATA_DATA_DIR"] = str(settings.data_dir.resolve())
+        if not self.redis_url:
+            folder = settings.data_dir.resolve() / "valkey"
+            folder.mkdir(parents=True, exist_ok=True)
+            redis_port = _free_port()
+            self.redis_url = f"redis://127.0.0.1:{redis_port}/0"
+            self._add("valkey", [sys.executable, "-m", "app.embedded", str(folder), str(redis_port)], environment)
+        environment = environment | {"RADIATA_REDIS_URL": self.redis_url}
+        self._wait_redis()
+        self._add("api", [sys.executable, "-m", "app.cli", "api"], environment)
+        self._add("intake", [sys.executable, "-m", "workers", "intake"], environment)
+        self._add("worker", [sys.executable, "-m", "workers", "generate"], environment)
+
+    def _add(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
+        child = _Child(name, command, environment)
+        child.start()
+        self._children.append(child)
+
+    def _wait_redis(self) -> None:
+        until = time.monotonic() + 20
+        with Redis.from_url(self.redis_url) as redis:
+            while time.monotonic() < until:
+                with suppress(RedisError):
+                    redis.ping()
+                    return
+                self._none_died()
+                time.sleep(LOOK_S / 4)
+        raise StartFailed(f"no Redis answers at {SecretStr(self.redis_url)}")
+
+    def _wait_ready(self, tick: Callable[[str], None]) -> None:
+        until = time.monotonic() + READY_S
+        while waiting := self._missing():
+            self._none_died()
+            if time.monotonic() > until:
+                raise StartFailed(f"still waiting for {waiting} after {READY_S:.0f} s; the lines above may say why")
+            tick(waiting)
+            time.sleep(LOOK_S / 2)
+
+    def _none_died(self) -> None:
+        for child in self._children:
+            if child.process and child.process.poll() is not None:
+                raise StartFailed(f"{child.name} ended with status {child.process.returncode}; its lines above say why")
+
+    def _missing(self) -> str | None:
+        try:
+            with socket.create_connection((self._settings.host, self._port), timeout=1):
+                pass  # it listens once it is put together
+        except OSError:
+            return "the API"
+        with Redis.from_url(self.redis_url) as redis:
+            working = {name for worker in Worker.all(connection=redis) for name in worker.queue_names()}
+        if INTAKE not in working:
+            return "the intake worker"
+        return None if generation_queue(self._settings.model) in working else "the model"
+
+    def _stop(self) -> None:
+        until = time.monotonic() + STOP_S
+        first = [child for child in self._children if child.name != "valkey"]
+        for child in first:
+            if child.process and child.process.poll() is None:
+                child.process.terminate()
+        for child in [*first, *(child for child in self._children if child.name == "valkey")]:
+            child.stop(until)
+        self._children.clear()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartFailed(
+                f"another `radiata up` uses {folder}; stop it, or set RADIATA_DATA_DIR to another folder"
+            ) from error
+        yield
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

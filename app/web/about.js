@@ -1,0 +1,50 @@
+// One adapter: its verdict, its file, and deleting it.
+
+import { call } from "/static/api.js";
+import { byId, dialogTop, el, openDialog } from "/static/dom.js";
+import { announce, problemView } from "/static/problems.js";
+import { verdictView } from "/static/verdict.js";
+
+/** Where an adapter is: a name, or `name:version`. */
+export function adapterPath(ref) {
+  return `/v1/adapters/${encodeURIComponent(ref)}`;
+}
+
+/** Shows an adapter, a name or `name:version`; `deleted()` is called once its name is gone. */
+export async function showAdapter(ref, deleted) {
+  const record = await call("GET", adapterPath(ref));
+  const dialog = byId("adapter");
+  const bottom = el("div", { class: "actions" });
+
+  async function remove() {
+    try {
+      await call("DELETE", adapterPath(record.name));
+    } catch (error) {
+      bottom.replaceChildren(problemView(error));
+      return;
+    }
+    dialog.close();
+    announce(`${record.name} deleted`);
+    deleted();
+  }
+
+  function ask() {
+    const keep = el("button", { type: "button", onclick: offer }, "Keep it");
+    bottom.replaceChildren(
+      el("p", {}, `Delete ${record.name} with all its versions? Pictures already drawn stay.`),
+      el("button", { type: "button", class: "primary", onclick: remove }, "Delete"),
+      keep,
+    );
+    keep.focus();
+  }
+
+  function offer() {
+    bottom.replaceChildren(
+      el("a", { class: "button", href: `${adapterPath(ref)}/file`, download: `${record.name}.safetensors` }, "Download file"),
+      el("button", { type: "button", onclick: ask }, "Delete…"),
+    );
+  }
+
+  offer();
+  openDialog(dialog, dialogTop("adapter-title", record.name), verdictView(record), bottom);
+}

@@ -1,0 +1,161 @@
+// The list of adapters: what there is, what fits the chosen model, and what is worn at which strength.
+
+import { adapterPath } from "/static/about.js";
+import { call } from "/static/api.js";
+import { arrange, byId, el } from "/static/dom.js";
+import { strengthRow } from "/static/strength.js";
+import { notify } from "/static/problems.js";
+import { algorithmsOf } from "/static/verdict.js";
+
+const MANY = 10;
+const DESCRIBED = 30; // rows whose verdict is asked for; the others' are a click away
+const TRIGGERS = 6;
+
+/** `name:version`: what was looked at is what is worn, even if a newer version comes in between. */
+export function refOf({ name, version }) {
+  return `${name}:${version}`;
+}
+
+function whyNot(record, model) {
+  if (record.fits.includes(model)) return null;
+  const others = record.fits.length ? `fits ${record.fits.join(", ")}` : "fits no model here";
+  return `Not for ${model}: ${others}.`;
+}
+
+/** The list; `about(record)` shows one adapter, `changed()` is called when the stack worn changes. */
+export function createAdapters({ about, changed }) {
+  const list = byId("adapters-list");
+  const filter = byId("adapters-filter");
+  const worn = new Map();
+  const rows = new Map();
+  const verdicts = new Map(); // a version never changes
+  let records = [];
+  let pinned = [];
+  let model = null;
+
+  function toggle(record, on) {
+    const ref = refOf(record);
+    if (on) worn.set(ref, { ref, strength: 1, strengths: {}, ...worn.get(ref) });
+    else worn.delete(ref);
+    render();
+  }
+
+  function verdictOf(record) {
+    const ref = refOf(record);
+    if (!verdicts.has(ref)) verdicts.set(ref, call("GET", adapterPath(ref)).then(({ verdict }) => verdict));
+    return verdicts.get(ref);
+  }
+
+  async function describe(record, kind, words) {
+    const verdict = await verdictOf(record);
+    kind.textContent = algorithmsOf(verdict);
+    if (verdict.triggers.length) words.textContent = `Listens to: ${verdict.triggers.slice(0, TRIGGERS).join(", ")}`;
+  }
+
+  function row(record) {
+    const ref = refOf(record);
+    const reason = whyNot(record, model);
+    const use = reason ? null : worn.get(ref);
+    const old = pinned.includes(record);
+    const tick = el("input", { type: "checkbox", checked: Boolean(use), disabled: Boolean(reason) });
+    tick.addEventListener("change", () => toggle(record, tick.checked));
+    const kind = el("span", { class: "quiet kind" }, old ? `version ${record.version}` : "");
+    const words = el("p", { class: "hint quiet", hidden: !use });
+    if (!old && records.indexOf(record) < DESCRIBED) describe(record, kind, words).catch(notify);
+    return el(
+      "li",
+      { class: `adapter${use ? " worn" : ""}`, "data-name": record.name },
+      el(
+        "div",
+        { class: "row" },
+        el("label", { class: "tick" }, tick, el("span", { class: "name" }, record.name)),
+        kind,
+        el(
+          "button",
+          { type: "button", class: "small", "aria-label": `About ${record.name}`, onclick: () => about(record) },
+          "…",
+        ),
+      ),
+      use ? strengthRow(record.name, use) : null,
+      words,
+      reason ? el("p", { class: "hint quiet" }, reason) : null,
+    );
+  }
+
+  // A row is made anew only when what it shows has changed, so that a slider in use is never replaced.
+  function rowFor(record) {
+    const ref = refOf(record);
+    const state = JSON.stringify([record.sha256, record.fits, model, worn.has(ref), pinned.includes(record)]);
+    const made = rows.get(ref);
+    if (made?.state === state) return made.element;
+    const element = row(record);
+    if (made?.element.contains(document.activeElement)) queueMicrotask(() => element.querySelector("input").focus());
+    rows.set(ref, { state, element });
+    return element;
+  }
+
+  function render() {
+    const all = [...pinned, ...records];
+    const sought = filter.value.trim().toLowerCase();
+    const matches = ({ name, description }) => `${name} ${description}`.toLowerCase().includes(sought);
+    arrange(list, all.filter((record) => worn.has(refOf(record)) || matches(record)).map(rowFor));
+    filter.hidden = all.length < MANY;
+    byId("adapters-none").hidden = all.length > 0;
+    const uses = api.worn();
+    byId("adapters-count").textContent = uses.length ? `${uses.length} worn` : "";
+    changed();
+  }
+
+  filter.addEventListener("input", render);
+  filter.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") event.preventDefault();
+  });
+  byId("reset").addEventListener("click", () => api.wear([]));
+
+  const api = {
+    /** Reads the list again; what is worn and still there stays worn. */
+    async load() {
+      ({ adapters: records } = await call("GET", "/v1/adapters"));
+      pinned = pinned.filter((old) => !records.some((record) => refOf(record) === refOf(old)));
+      const refs = new Set([...pinned, ...records].map(refOf));
+      for (const ref of worn.keys()) if (!refs.has(ref)) worn.delete(ref);
+      render();
+    },
+
+    /** Says which model has to wear the adapters. */
+    setModel(name) {
+      model = name;
+      render();
+    },
+
+    /** What the chosen model wears, as the wire has it. */
+    worn() {
+      return [...pinned, ...records]
+        .filter((record) => !whyNot(record, model))
+        .map((record) => worn.get(refOf(record)))
+        .filter(Boolean)
+        .map(({ ref, strength, strengths }) => ({ ref, strength, strengths }));
+    },
+
+    /** Wears exactly these resolved adapters; versions that the list no longer has get a row of their own. */
+    wear(uses) {
+      worn.clear();
+      rows.clear();
+      const known = new Set(records.map(refOf));
+      pinned = uses
+        .filter((use) => !known.has(refOf(use)))
+        .map((use) => ({ ...use, description: "", fits: [model] }));
+      for (const { name, version, strength, strengths } of uses) {
+        const ref = refOf({ name, version });
+        worn.set(ref, { ref, strength, strengths: strengths ?? {} });
+      }
+      render();
+    },
+
+    /** Wears one more adapter, at strength 1. */
+    add(record) {
+      toggle(record, true);
+    },
+  };
+  return api;
+}

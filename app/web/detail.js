@@ -1,0 +1,75 @@
+// One picture in full: its whole recipe, its file, and its settings for another go.
+
+import { byId, dialogTop, el, facts, openDialog } from "/static/dom.js";
+import { strengthText } from "/static/strength.js";
+import { stackText } from "/static/tiles.js";
+
+const SHOWN_AT_LEAST = 384;
+
+function fileName(prompt, seed) {
+  const words = prompt.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);
+  return `${words || "picture"}-${seed}.png`;
+}
+
+function adapterLine({ name, version, strength, strengths, sha256, ignore }) {
+  const parts = Object.entries(strengths ?? {}).map(([component, value]) => `, ${component} ${strengthText(value)}`);
+  const left = ignore?.length ? `, without ${ignore.join(", ")}` : "";
+  return el(
+    "li",
+    {},
+    `${name} version ${version} at ${strengthText(strength)}${parts.join("")}${left} `,
+    el("code", { class: "quiet", title: sha256 }, sha256.slice(0, 12)),
+  );
+}
+
+function timing(timings) {
+  if (!timings) return null;
+  const { queued, load, swap, sample, store, total } = timings;
+  const ms = (value) => `${Math.round(value)}`;
+  return `${ms(total)} ms: waiting ${ms(queued)}, loading ${ms(load)}, swap ${ms(swap)}, drawing ${ms(sample)}, storing ${ms(store)}`;
+}
+
+/** Shows picture `index` of a generation; `reuse(request, seed)` puts its settings back into the form. */
+export function showPicture(generation, index, reuse) {
+  const dialog = byId("picture");
+  const { request } = generation;
+  const image = generation.images.find((candidate) => candidate.index === index);
+  const { seed } = image;
+  const times = Math.max(1, Math.floor(SHOWN_AT_LEAST / Math.max(image.width, image.height)));
+  const again = () => {
+    dialog.close();
+    reuse(request, seed);
+  };
+  openDialog(
+    dialog,
+    dialogTop("picture-title", request.prompt),
+    el(
+      "div",
+      { class: "detail" },
+      el("img", { src: image.url, alt: `${request.prompt}, ${stackText(request.adapters)}`, width: image.width * times, height: image.height * times }),
+      el(
+        "div",
+        {},
+        facts([
+          ["Seed", String(seed)],
+          ["Adapters", request.adapters.length ? el("ul", {}, ...request.adapters.map(adapterLine)) : "none"],
+          ["Negative prompt", request.negative_prompt],
+          ["Model", request.model],
+          ["Size", `${image.width} × ${image.height}`],
+          ["Steps", String(request.steps)],
+          ["Guidance scale", String(request.guidance_scale)],
+          ["Sampler", request.sampler ?? "the model’s own"],
+          ["Drawn", new Date(generation.finished_at ?? generation.created_at).toLocaleString()],
+          ["Took", timing(generation.timings_ms)],
+          ["sha256", el("code", { class: "quiet" }, image.sha256)],
+        ]),
+        el(
+          "div",
+          { class: "actions" },
+          el("button", { type: "button", class: "primary", onclick: again }, "Reuse these settings"),
+          el("a", { class: "button", href: image.url, download: fileName(request.prompt, seed) }, "Download PNG"),
+        ),
+      ),
+    ),
+  );
+}

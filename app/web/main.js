@@ -1,0 +1,91 @@
+// Puts the page together: form, adapters, gallery, dialogs.
+
+import { showAdapter } from "/static/about.js";
+import { createAdapters, refOf } from "/static/adapters.js";
+import { call } from "/static/api.js";
+import { connection } from "/static/connection.js";
+import { showPicture } from "/static/detail.js";
+import { byId } from "/static/dom.js";
+import { acceptFiles } from "/static/drop.js";
+import { freshSeed, randomKey } from "/static/chance.js";
+import { createForm } from "/static/form.js";
+import { createGallery } from "/static/gallery.js";
+import { notify } from "/static/problems.js";
+import { showUpload } from "/static/upload.js";
+
+const NO_MODEL_YET_MS = 2000;
+
+const adapters = createAdapters({
+  about: (record) => showAdapter(refOf(record), reloadAdapters).catch(notify),
+  changed: () => {
+    const some = adapters.worn().length > 0;
+    byId("compare").disabled = byId("draw").disabled || !some;
+    byId("compare").title = some
+      ? "Draws the same prompt and seed with no adapter and with each ticked adapter alone"
+      : "Tick an adapter first";
+  },
+});
+const form = createForm((model) => adapters.setModel(model));
+const gallery = createGallery((generation, index) => showPicture(generation, index, reuse));
+
+function reuse(request, seed) {
+  form.reuse(request, seed, 1);
+  adapters.wear(request.adapters);
+}
+
+function reloadAdapters() {
+  return adapters.load().catch(notify);
+}
+
+async function loadModels() {
+  const { models, default: name } = await call("GET", "/v1/models");
+  form.setModels(models, name);
+  if (models.length) return;
+  byId("facts").textContent = "The model is being loaded…";
+  setTimeout(() => loadModels().catch(notify), NO_MODEL_YET_MS);
+}
+
+async function post(request) {
+  gallery.add(await call("POST", "/v1/generations", { body: request, key: randomKey() }));
+}
+
+async function draw() {
+  await post({ ...form.request(), adapters: adapters.worn() });
+}
+
+/** The same prompt and seed, bare and then with each worn adapter alone; the gallery shows them side by side. */
+async function compare() {
+  const request = { ...form.request(), count: 1 };
+  request.seed ??= freshSeed();
+  for (const stack of [[], ...adapters.worn().map((use) => [use])]) await post({ ...request, adapters: stack });
+}
+
+/** Runs an action of the form's buttons, once at a time. */
+async function act(action) {
+  if (byId("draw").disabled || !form.valid()) return;
+  byId("draw").disabled = byId("compare").disabled = true;
+  try {
+    await action();
+    window.matchMedia("(max-width: 760px)").matches && byId("gallery").scrollIntoView({ behavior: "smooth" });
+  } catch (error) {
+    notify(error);
+  } finally {
+    byId("draw").disabled = false;
+    byId("compare").disabled = adapters.worn().length === 0;
+  }
+}
+
+function load() {
+  for (const part of [loadModels, adapters.load, gallery.load]) part().catch(notify);
+}
+
+byId("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  act(draw);
+});
+byId("compare").addEventListener("click", () => act(compare));
+acceptFiles((file) => showUpload(file, { added: reloadAdapters, wear: adapters.add }));
+document.addEventListener("visibilitychange", () => document.hidden || load());
+connection.onBack(load);
+connection.watch();
+load();

@@ -1,0 +1,129 @@
+// Adding an adapter: a dropped or chosen file, sent with progress, answered with its verdict or every reason against it.
+
+import { Problem, call, problemOf } from "/static/api.js";
+import { byId, dialogTop, el, openDialog } from "/static/dom.js";
+import { announce, problemView } from "/static/problems.js";
+import { size, verdictView } from "/static/verdict.js";
+
+const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
+const POLL_MS = 1000;
+
+/** A name that the service takes, made from a file's name. */
+export function nameFrom(fileName) {
+  const plain = fileName.replace(/\.safetensors$/i, "").toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
+  const tame = plain.replace(/[^a-z0-9._-]+/g, "-").replace(/^[^a-z0-9]+/, "").slice(0, 64).replace(/[-._]+$/, "");
+  return tame || "adapter";
+}
+
+/** Sends the fields; `progress(loaded, total)` in bytes. Resolves with {status, body, location}. */
+function send(fields, progress) {
+  return new Promise((done, fail) => {
+    const form = new FormData();
+    for (const [name, value] of fields) form.append(name, value);
+    const request = new XMLHttpRequest();
+    request.open("POST", "/v1/adapters");
+    request.setRequestHeader("Accept", "application/json");
+    request.upload.onprogress = ({ loaded, total }) => progress(loaded, total);
+    request.onerror = () =>
+      fail(new Problem({ title: "The upload broke off", status: 0, detail: "The service did not answer. Try again." }));
+    request.onload = () => {
+      const { status, responseText } = request;
+      if (status >= 400) fail(problemOf(status, responseText));
+      else done({ status, body: JSON.parse(responseText), location: request.getResponseHeader("Location") });
+    };
+    request.send(form);
+  });
+}
+
+/** The record of an upload once its inspection is over; throws the Problem of a refusal. */
+async function inspected(location) {
+  for (;;) {
+    const answer = await call("GET", location);
+    if (answer.status !== "inspecting") return answer;
+    await new Promise((done) => setTimeout(done, POLL_MS));
+  }
+}
+
+/** Opens the dialog on a file; `added()` is called once it is in, `wear(record)` if it is to be worn. */
+export function showUpload(file, { added, wear }) {
+  const dialog = byId("upload");
+  const name = el("input", { id: "upload-name", required: true, pattern: NAME, maxlength: "64", autocomplete: "off", "aria-describedby": "upload-name-hint" });
+  const description = el("input", { id: "upload-description", autocomplete: "off" });
+  const ignore = el("textarea", { id: "upload-ignore", rows: "2", spellcheck: "false", "aria-describedby": "upload-ignore-hint" });
+  const submit = el("button", { type: "submit", class: "primary" }, "Add");
+  const bar = el("progress", { "aria-label": "Upload", hidden: true });
+  const state = el("p", { class: "quiet", role: "status" });
+  const outcome = el("div", { role: "alert" });
+  name.value = nameFrom(file.name);
+
+  async function run(event) {
+    event.preventDefault();
+    const patterns = ignore.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    const fields = [
+      ["name", name.value],
+      ["description", description.value],
+      ...patterns.map((pattern) => ["ignore", pattern]),
+      ["file", file],
+    ];
+    submit.disabled = true;
+    bar.hidden = false;
+    outcome.replaceChildren();
+    state.textContent = "Sending";
+    try {
+      const answer = await send(fields, (loaded, total) => {
+        bar.max = total;
+        bar.value = loaded;
+        if (loaded === total) {
+          bar.removeAttribute("value");
+          state.textContent = "Inspecting";
+        }
+      });
+      const record = answer.status === 202 ? await inspected(answer.location) : answer.body;
+      show(record, answer.status === 200);
+    } catch (error) {
+      state.textContent = "";
+      outcome.replaceChildren(problemView(error));
+      outcome.scrollIntoView({ block: "nearest" });
+    } finally {
+      submit.disabled = false;
+      bar.hidden = true;
+    }
+  }
+
+  function show(record, there) {
+    announce(`${record.name} added`);
+    added();
+    const worn = () => {
+      dialog.close();
+      wear(record);
+    };
+    const fits = record.fits.length > 0;
+    openDialog(
+      dialog,
+      dialogTop("upload-title", there ? `${record.name} was here already` : `${record.name} is in`),
+      verdictView(record),
+      el(
+        "div",
+        { class: "actions" },
+        fits ? el("button", { type: "button", class: "primary", onclick: worn }, "Wear it") : null,
+        el("button", { type: "button", "data-close": "" }, "Close"),
+      ),
+    );
+  }
+
+  const form = el(
+    "form",
+    { onsubmit: run },
+    el("p", { class: "quiet" }, `${file.name}, ${size(file.size)}`),
+    el("div", { class: "field" }, el("label", { for: "upload-name" }, "Name"), name,
+      el("p", { id: "upload-name-hint", class: "hint quiet" }, "Small letters, digits, dot, dash, underscore. A name that is taken gets a new version.")),
+    el("div", { class: "field" }, el("label", { for: "upload-description" }, "Description"), description),
+    el("details", {}, el("summary", {}, "Leave parts out"),
+      el("div", { class: "field" }, el("label", { for: "upload-ignore" }, "Tensors to ignore, one pattern a line"), ignore,
+        el("p", { id: "upload-ignore-hint", class: "hint quiet" }, "Nothing is skipped in silence: a file with parts that no model here has a place for is refused unless they are named here."))),
+    bar, state, outcome,
+    el("div", { class: "actions" }, submit, el("button", { type: "button", "data-close": "" }, "Cancel")),
+  );
+  openDialog(dialog, dialogTop("upload-title", "Add an adapter"), form);
+  name.focus();
+}

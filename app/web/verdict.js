@@ -1,0 +1,64 @@
+// What inspection found in an adapter file, as people read it. All of it is text from a stranger's file.
+
+import { el, facts } from "/static/dom.js";
+
+const LABELS = {
+  lora: "LoRA", locon: "LoCon", loha: "LoHa", lokr: "LoKr", dora: "DoRA", full: "full", norm: "norms", ia3: "(IA)³",
+  glora: "GLoRA", glokr: "GLoKr", oft: "OFT", boft: "BOFT",
+};
+const BASE = ["ss_base_model_version", "modelspec.architecture", "ss_sd_model_name"];
+
+// "dora-lokr" is DoRA over LoKr
+function label(algorithm) {
+  return algorithm.split("-").map((part) => LABELS[part] ?? part).join(" over ");
+}
+
+function counts(numbers, name = (key) => key) {
+  return Object.entries(numbers).map(([key, count]) => `${name(key)} (${count})`).join(", ");
+}
+
+function range(numbers) {
+  if (!numbers.length) return null;
+  const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
+  return least === most ? String(least) : `${least} to ${most}`;
+}
+
+/** The algorithms of a file, most layers first: "LoKr + norms". */
+export function algorithmsOf({ algorithms }) {
+  return Object.entries(algorithms).sort(([, a], [, b]) => b - a).map(([name]) => label(name)).join(" + ");
+}
+
+/** Bytes as people read them. */
+export function size(bytes) {
+  if (bytes < 1e3) return `${bytes} bytes`;
+  return bytes < 1e6 ? `${Math.round(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** A record with its verdict as an element. */
+export function verdictView({ verdict, ...record }) {
+  const { metadata, warnings } = verdict;
+  const base = BASE.map((key) => metadata[key]).find(Boolean);
+  return el(
+    "div",
+    { class: "verdict" },
+    record.description ? el("p", {}, record.description) : null,
+    facts([
+      ["Algorithm", counts(verdict.algorithms, label)],
+      ["Rank", range(verdict.ranks)],
+      ["Layers in", counts(verdict.components)],
+      ["Trained on", base],
+      ["Fits", record.fits.join(", ") || "no model here"],
+      ["Listens to", verdict.triggers.join(", ")],
+      ["Left out", verdict.ignored.join(", ")],
+      ["Version", `${record.version} of ${record.versions.length}`],
+      ["Size", size(record.size_bytes)],
+      ["sha256", el("code", { class: "quiet" }, record.sha256)],
+    ]),
+    warnings.length
+      ? el("div", { class: "warnings" }, el("strong", {}, "Worth knowing"), el("ul", {}, ...warnings.map((text) => el("li", {}, text))))
+      : null,
+    Object.keys(metadata).length
+      ? el("details", {}, el("summary", {}, "What the file says of itself"), facts(Object.entries(metadata)))
+      : null,
+  );
+}

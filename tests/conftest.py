@@ -1,0 +1,48 @@
+"""What tests share: a whole running service on real processes, and how a missing piece is handled."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.shared.settings import Settings
+from app.up import Service
+
+CI = bool(os.environ.get("CI"))
+
+
+def missing(what: str) -> None:
+    """A missing outside service is a skip on a developer's machine and a failure in CI."""
+    if CI:
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # Two threads that wait for each other on a busy machine are many times slower than one
+    os.environ["RADIATA_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["RADIATA_LOG_LEVEL"] = "warning"
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, _one_thread: None) -> Iterator[Service]:
+    """The whole service, as `radiata up` runs it, on the bundled model: `.url`, `.redis_url`, `.pids()`."""
+    with running(tmp_path_factory.mktemp("service")) as one:
+        yield one
+
+
+def running(folder: Path, **settings: object) -> AbstractContextManager[Service]:
+    """A service of one's own over a data folder, for tests that break it."""
+    return Service(Settings(data_dir=folder, port=0, **settings)).running()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def http(service: Service) -> Iterator[httpx.Client]:
+    """An HTTP client on the running service."""
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        yield client

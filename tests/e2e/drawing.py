@@ -1,0 +1,47 @@
+"""Posting and waiting, as every end-to-end test does."""
+
+import time
+from typing import Any
+
+import httpx
+
+FAST = {"prompt": "a red apple", "seed": 7, "steps": 3, "guidance_scale": 3.0}
+PATIENCE_S = 120.0
+
+
+def post(http: httpx.Client, headers: dict[str, str] | None = None, **body: Any) -> dict[str, Any]:
+    """Have a quick generation accepted."""
+    response = http.post("/v1/generations", json=FAST | body, headers=headers)
+    assert response.status_code == 202, response.text
+    return response.json()
+
+
+def wait(http: httpx.Client, generation_id: str, *statuses: str) -> dict[str, Any]:
+    """Poll until the generation has one of these statuses (by default, an end)."""
+    wanted = statuses or ("succeeded", "failed", "canceled")
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        generation = http.get(f"/v1/generations/{generation_id}").json()
+        if generation["status"] in wanted:
+            return generation
+        time.sleep(0.02)
+    raise AssertionError(f"still {generation}")
+
+
+def draw(http: httpx.Client, **body: Any) -> dict[str, Any]:
+    """Draw a quick picture."""
+    generation = wait(http, post(http, **body)["id"])
+    assert generation["status"] == "succeeded", generation["error"]
+    return generation
+
+
+def picture(http: httpx.Client, generation: dict[str, Any], index: int = 0) -> bytes:
+    """The PNG bytes of a picture."""
+    response = http.get(generation["images"][index]["url"])
+    assert response.status_code == 200, response.text
+    return response.content
+
+
+def upload(http: httpx.Client, data: bytes, name: str, **fields: Any) -> httpx.Response:
+    """Upload a file under a name."""
+    return http.post("/v1/adapters", files={"file": ("file.safetensors", data)}, data={"name": name, **fields})

@@ -1,0 +1,75 @@
+"""Programs of the device side: `python -m workers generate MODEL`, `python -m workers intake`."""
+
+import os
+import sys
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rq import Queue
+
+from app.shared.lifeline import hold
+from app.shared.log import configure
+from app.shared.queue import INTAKE, SERIALIZER, connect, generation_queue
+from app.shared.settings import Settings
+
+cli = typer.Typer(add_completion=False, help="The workers of Radiata; settings come from RADIATA_… variables.")
+
+
+def _settings() -> Settings:
+    settings = Settings()  # type: ignore[call-arg]
+    configure(settings.log_level)
+    return settings
+
+
+@cli.command()
+def generate(
+    model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
+) -> None:
+    """Draw generations of one base model, one at a time, in an engine process that holds it."""
+    from workers.worker import GenerationWorker
+
+    hold()
+    settings = _settings()
+    name = model or settings.model
+    if name not in settings.models:
+        raise typer.BadParameter(f"no model {name!r}; RADIATA_MODELS has {', '.join(settings.models)}")
+    connection = connect(settings, patient=True)
+    queue = Queue(generation_queue(name), connection=connection, serializer=SERIALIZER)
+    worker = GenerationWorker(settings, [queue], f"{name}.{uuid4().hex[:12]}", connection)
+    try:
+        if not worker.start_engine():
+            sys.exit(f"the engine could not load model {name!r}; its own lines above say why")
+        worker.work(logging_level="WARNING")
+    finally:
+        worker.stop_engine()
+
+
+@cli.command()
+def intake() -> None:
+    """Inspect uploaded adapters, each in a fork of its own with a memory limit."""
+    from workers import tasks
+    from workers.intake import Intake
+    from workers.worker import IntakeWorker
+
+    hold()
+    settings = _settings()
+    from app.shared.storage import Storage
+
+    connection = connect(settings, patient=True)
+    tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
+    queue = Queue(INTAKE, connection=connection, serializer=SERIALIZER)
+    IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection).work(logging_level="WARNING")
+
+
+@cli.command(hidden=True)
+def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> None:
+    """The engine process of a generation worker; started by it, never by hand."""
+    from workers.engine_process import main
+
+    main(model, worker_name, orders_fd, replies_fd, _settings())
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    cli()

@@ -1,0 +1,183 @@
+"""The engine: one base model, one patcher, one adapter cache; it draws one generation at a time."""
+
+import hashlib
+import time
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+import torch
+from PIL.Image import Image as Picture
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.shared.errors import BadRequest, RadiataError, Unavailable
+from app.shared.ledger import Ledger, image_key
+from app.shared.metrics import count
+from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
+from app.shared.settings import MIB, Settings
+from app.shared.storage import Storage
+from lycoris.errors import AdapterError
+from lycoris.patcher import Patcher, Worn
+from workers.adapters import AdapterCache
+from workers.images import encode, recipe
+from workers.models.loading import Base, call_arguments
+from workers.models.samplers import make
+
+log = structlog.get_logger()
+
+
+class Ended(Exception):
+    """The generation ended while it was drawn: somebody canceled it."""
+
+
+class Engine:
+    """Draws accepted generations with a base model that wears what each one asks for."""
+
+    def __init__(self, base: Base, storage: Storage, redis: Redis, settings: Settings) -> None:
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        torch.use_deterministic_algorithms(True)
+        self._base = base
+        self._storage = storage
+        self._redis = redis
+        self._ledger = Ledger(storage, redis, settings)
+        self._patcher = Patcher(base.components)
+        self._cache = AdapterCache(storage, settings.adapter_cache_mb * MIB)
+        self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
+
+    def run(self, generation_id: str) -> None:
+        """Draw a generation and end it; a generation that has ended meanwhile is left alone.
+
+        Raises Unavailable or RedisError when storage or queue went away: another try may do better.
+        """
+        generation = self._ledger.start(generation_id)
+        if generation is None:
+            return
+        try:
+            images, timings = self._draw(generation)
+        except Ended:
+            self._discard(generation)
+        except (Unavailable, RedisError):
+            raise
+        except AdapterError as error:
+            self._fail(generation, "adapter_refused", str(error))
+        except RadiataError as error:
+            self._fail(generation, error.code, error.message)
+        except Exception as error:  # the engine outlives any one generation; trying again would end the same
+            log.exception("engine_error", generation=generation_id)
+            self._fail(generation, "engine_error", f"{type(error).__name__}: {error}")
+        else:
+            done = {"status": Status.SUCCEEDED, "images": images, "timings_ms": timings}
+            if self._ledger.finish(generation.model_copy(update=done | {"progress": _all_done(generation)})):
+                self._count(generations_succeeded=1, images=len(images))
+            else:
+                self._discard(generation)
+
+    def _fail(self, generation: Generation, code: str, message: str) -> None:
+        self._ledger.fail(generation, code, message)
+        self._discard(generation)
+        self._count(generations_failed=1)
+
+    def _discard(self, generation: Generation) -> None:
+        for index in range(generation.request.count):
+            self._storage.delete(image_key(generation.id, index))
+
+    def _count(self, **amounts: float) -> None:
+        cache = asdict(self._cache.counts)
+        count(self._redis, amounts | {f"adapter_cache_{name}": value for name, value in cache.items()})
+        self._cache.counts = type(self._cache.counts)()
+
+    def _draw(self, generation: Generation) -> tuple[list[Image], Timings]:
+        request = generation.request
+        clock = _Clock()
+        self._check_length(request)
+        stack = [
+            Worn(self._cache.get(worn), worn.strength, strengths=worn.strengths)  #
+            for worn in request.adapters
+        ]
+        clock.lap("load")
+        self._patcher.swap(stack)
+        clock.lap("swap")
+        images = []
+        for index in range(request.count):
+            picture = self._sample(generation, index)
+            clock.lap("sample")
+            images.append(self._store(generation, index, picture))
+            clock.lap("store")
+        assert generation.started_at is not None
+        queued = (generation.started_at - generation.created_at).total_seconds() * 1000
+        timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
+        count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
+        return images, timings
+
+    def _check_length(self, request: ResolvedRequest) -> None:
+        """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""
+        tokenizers = [getattr(self._base.pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
+        for prompt in (request.prompt, request.negative_prompt):
+            over = [
+                (len(tokenizer(prompt, truncation=False, verbose=False).input_ids), tokenizer.model_max_length)
+                for tokenizer in tokenizers
+                if tokenizer is not None
+            ]
+            if over and all(length > most for length, most in over):
+                length, most = max(over, key=lambda pair: pair[1])
+                raise BadRequest("prompt_too_long", f"the prompt is {length} tokens long; this model reads {most}")
+
+    def _sample(self, generation: Generation, index: int) -> Picture:
+        request = generation.request
+        pipeline = self._base.pipeline
+        pipeline.scheduler = make(request.sampler, self._scheduler)
+        total = request.steps * request.count
+
+        def after_step(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            done = min(request.steps * index + step + 1, total)
+            if not self._ledger.step(generation.id, done, total):
+                raise Ended
+            return tensors
+
+        wanted = {
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt,
+            "width": request.width,
+            "height": request.height,
+            "num_inference_steps": request.steps,
+            "guidance_scale": request.guidance_scale,
+            # A CPU generator draws the same latents for every device
+            "generator": torch.Generator("cpu").manual_seed(request.seed + index),
+            "callback_on_step_end": after_step,
+        }
+        with torch.inference_mode():
+            return pipeline(**call_arguments(pipeline, wanted)).images[0]
+
+    def _store(self, generation: Generation, index: int, picture: Picture) -> Image:
+        seed = generation.request.seed + index
+        data = encode(picture, recipe(generation.request, seed, self._base.profile))
+        self._storage.put(image_key(generation.id, index), data)
+        image = Image(
+            index=index,
+            url=f"/v1/images/{generation.id}/{index}.png",
+            seed=seed,
+            width=picture.width,
+            height=picture.height,
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        self._ledger.image(generation.id, image)
+        return image
+
+
+class _Clock:
+    """Milliseconds by name, each lap since the one before."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {"load": 0.0, "swap": 0.0, "sample": 0.0, "store": 0.0}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] += (now - self._last) * 1000
+        self._last = now
+
+
+def _all_done(generation: Generation) -> Any:
+    return generation.progress.model_copy(update={"step": generation.progress.steps})

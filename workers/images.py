@@ -1,0 +1,49 @@
+"""Pixels to PNG files that carry their recipe.
+
+The recipe holds all that decides the pixels and nothing else (no names, times or ids), adapters in order of sha256,
+so that the same request gives the same bytes.
+"""
+
+import io
+import json
+from typing import Any
+
+from PIL.Image import Image
+from PIL.PngImagePlugin import PngInfo
+
+from app.shared.schema import ModelProfile, ResolvedRequest
+
+RECIPE = "radiata"  # keyword of the iTXt chunk
+COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
+
+
+def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile) -> dict[str, Any]:
+    """Everything that decides the pixels of one picture."""
+    adapters = [
+        {"sha256": one.sha256, "strength": one.strength, "strengths": one.strengths, "ignore": one.ignore}
+        for one in sorted(request.adapters, key=lambda one: one.sha256)
+    ]
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "seed": seed,
+        "width": request.width,
+        "height": request.height,
+        "steps": request.steps,
+        "guidance_scale": request.guidance_scale,
+        "sampler": request.sampler,
+        "adapters": adapters,
+        "base": profile.fingerprint,
+        "dtype": profile.dtype,
+        "device": profile.device,
+        "versions": profile.versions,
+    }
+
+
+def encode(picture: Image, made_by: dict[str, Any]) -> bytes:
+    """A PNG of `picture` with its recipe in an iTXt chunk."""
+    info = PngInfo()
+    info.add_itxt(RECIPE, json.dumps(made_by, sort_keys=True, ensure_ascii=False))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info, compress_level=COMPRESSION)
+    return buffer.getvalue()

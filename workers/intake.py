@@ -1,0 +1,117 @@
+"""Intake: what becomes of a file that somebody uploaded, judged in a process that may die."""
+
+import contextlib
+import hashlib
+import resource
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+from redis import Redis
+from rq.timeouts import JobTimeoutException
+
+from app.shared.catalog import Catalog, file_key
+from app.shared.errors import AdapterRefused
+from app.shared.ledger import now
+from app.shared.profiles import Profiles
+from app.shared.schema import AdapterVersion, UploadStatus
+from app.shared.settings import MIB, Settings
+from app.shared.storage import Storage
+from app.shared.uploads import Uploads, bytes_key
+from lycoris.errors import AdapterError
+from lycoris.targets import inspect
+
+log = structlog.get_logger()
+
+FILE_COPIES = 4  # the bytes, their tensors, and float32 copies of them
+
+
+class Intake:
+    """Judges files against every model that is ready, and gives those that fit one their name."""
+
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._catalog = Catalog(storage, redis)
+        self._profiles = Profiles(storage, settings)
+        self._uploads = Uploads(storage, redis, settings)
+
+    def run(self, upload_id: str) -> None:
+        """Settle an upload; to be called in a fork of its own."""
+        upload = self._uploads.waiting(upload_id)
+        if upload is None:
+            return
+        limit_memory(self._settings.inspect_memory_mb * MIB + FILE_COPIES * upload.size_bytes)
+        torch.set_num_threads(1)
+        data = self._storage.get(bytes_key(upload_id))
+        if data is None:
+            self._uploads.refuse(upload, "upload_lost", "the bytes of this upload are gone; send them again")
+            return
+        try:
+            version, new = self.admit(data, upload.name, upload.description, upload.ignore, upload.created_at)
+        except AdapterRefused as refusal:
+            self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
+        except (MemoryError, JobTimeoutException) as error:
+            log.warning("inspection_died", upload=upload_id, error=repr(error))
+            self._uploads.refuse_dead(upload_id)
+        else:
+            facts = {"status": UploadStatus.ADMITTED, "version": version.version, "new": new}
+            self._uploads.settle(upload.model_copy(update=facts))
+
+    def admit(
+        self, data: bytes, name: str, description: str, ignore: Sequence[str], created_at: datetime
+    ) -> tuple[AdapterVersion, bool]:
+        """Judge these bytes and give them a name; say whether that was new. Raises AdapterRefused."""
+        verdict, fits = self._judge(data, ignore)
+        sha256 = hashlib.sha256(data).hexdigest()
+        self._storage.put(file_key(sha256), data)
+        version = AdapterVersion(
+            name=name,
+            version=1,
+            sha256=sha256,
+            description=description,
+            ignore=list(ignore),
+            size_bytes=len(data),
+            fits=fits,
+            created_at=created_at,
+        )
+        return self._catalog.admit(version, verdict)
+
+    def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        verdict: dict[str, Any] | None = None
+        fits: list[str] = []
+        refusals: dict[str, AdapterError] = {}
+        for profile in self._profiles.ready():
+            try:
+                verdict = inspect(data, self._profiles.shapes(profile.name), ignore=ignore).as_dict()
+                fits.append(profile.name)
+            except AdapterError as refusal:
+                refusals[profile.name] = refusal
+        if verdict is None:
+            # Of several models, the one it misses by least says what is wrong with it
+            model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
+            reasons = [reason.as_dict() for reason in nearest.reasons]
+            raise AdapterRefused("adapter_refused", f"not an adapter for {model!r}: {nearest}", reasons=reasons)
+        return verdict, fits
+
+    def publish_bundled(self, folder: Path) -> None:
+        """Give the adapters that came with a base model their names; a name that was deleted stays deleted."""
+        for file in sorted(folder.glob("*.safetensors")):
+            if not self._storage.exists(f"names/{file.stem}/deleted.json"):
+                data = file.read_bytes()
+                try:
+                    self.admit(data, file.stem, "came with the base model", [], now())
+                except AdapterRefused as refusal:
+                    log.error("bundled_adapter_refused", name=file.stem, reasons=refusal.reasons)
+
+
+def limit_memory(more_bytes: int) -> None:
+    """Let this process grow by `more_bytes` of address space and no further, where the system can say so."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        used = int(statm.read_text().split()[0]) * resource.getpagesize()
+        with contextlib.suppress(ValueError, OSError):  # a lower hard limit is in force already
+            resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, used + more_bytes))

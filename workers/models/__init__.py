@@ -1,0 +1,1 @@
+"""Base models: how they are loaded, their samplers, and the bundled one."""

@@ -1,0 +1,153 @@
+"""Base models from a folder, a hub id or the bundle: always through diffusers, always from safetensors."""
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
+
+from app.shared.profiles import Shapes
+from app.shared.schema import ModelProfile
+from app.shared.settings import Settings
+from workers.models.samplers import available
+
+BUNDLED = "bundled:"
+COMPONENTS = ("unet", "transformer", "transformer_2", "prior", "text_encoder", "text_encoder_2", "text_encoder_3")
+LIBRARIES = ("diffusers", "pillow", "radiata", "torch", "transformers")
+DEFAULTS = "radiata.json"  # in a model folder: {"steps": …, "guidance_scale": …, "suggestions": […]}
+STEPS, GUIDANCE_SCALE = 25, 7.0
+EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
+HASH_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base model: the pipeline, the components that can wear adapters, and what it takes."""
+
+    pipeline: Any
+    components: dict[str, nn.Module]
+    profile: ModelProfile
+    folder: Path
+
+    def shapes(self) -> Shapes:
+        """Shapes of all parameters, by component and name."""
+        return {
+            component: {name: list(parameter.shape) for name, parameter in module.named_parameters()}
+            for component, module in self.components.items()
+        }
+
+
+def find(source: str) -> Path:
+    """The folder of a model source; a hub id is downloaded first. Raises FileNotFoundError for a bundle that is not."""
+    if source.startswith(BUNDLED):
+        folder = Path(__file__).parent / source.removeprefix(BUNDLED)
+        if not (folder / "model_index.json").is_file():
+            raise FileNotFoundError(f"no bundled model {source.removeprefix(BUNDLED)!r}")
+        return folder
+    if Path(source).is_dir():
+        return Path(source)
+    return Path(DiffusionPipeline.download(source, use_safetensors=True))
+
+
+def load(name: str, settings: Settings) -> Base:
+    """Load the model called `name` in the settings onto its device.
+
+    Raises KeyError for a name that is not in the settings, OSError when there is no such model.
+    """
+    diffusers.logging.set_verbosity_error()  # what matters is an exception, or in the profile
+    diffusers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    folder = find(settings.models[name])
+    device = torch.device(_device(settings.device))
+    dtype = _dtype(settings.dtype, device)
+    pipeline = DiffusionPipeline.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, local_files_only=True, safety_checker=None
+    ).to(device)
+    components = {name: module for name in COMPONENTS if isinstance(module := getattr(pipeline, name, None), nn.Module)}
+    pipeline.set_progress_bar_config(disable=True)
+    for module in components.values():
+        module.requires_grad_(False).eval()
+    return Base(pipeline, components, _profile(name, folder, pipeline, components, device, dtype), folder)
+
+
+def _device(asked: str) -> str:
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(asked: str, device: torch.device) -> torch.dtype:
+    if asked == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    return getattr(torch, asked)
+
+
+def _profile(
+    name: str,
+    folder: Path,
+    pipeline: Any,
+    components: dict[str, nn.Module],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> ModelProfile:
+    path = folder / DEFAULTS
+    defaults = json.loads(path.read_text()) if path.is_file() else {}
+    native = _native_size(pipeline)
+    return ModelProfile(
+        name=name,
+        fingerprint=fingerprint(folder),
+        pipeline=type(pipeline).__name__,
+        components=list(components),
+        dtype=str(dtype).removeprefix("torch."),
+        device=device.type,
+        width=native,
+        height=native,
+        max_edge=native * EDGE_OVER_NATIVE,
+        steps=defaults.get("steps", STEPS),
+        guidance_scale=defaults.get("guidance_scale", GUIDANCE_SCALE),
+        samplers=available(pipeline.scheduler),
+        suggestions=defaults.get("suggestions", []),
+        versions={library: version(library) for library in LIBRARIES},
+    )
+
+
+def _native_size(pipeline: Any) -> int:
+    """Edge in pixels of the pictures that the pipeline draws when not told otherwise."""
+    if size := getattr(pipeline, "default_sample_size", None):
+        return size * pipeline.vae_scale_factor
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over every file of a diffusers folder that decides what it draws: weights and configurations."""
+    total = hashlib.sha256()
+    subfolders = [part for part in folder.iterdir() if part.is_dir() and _is_component(part, folder)]
+    files = [folder / "model_index.json", *(file for part in subfolders for file in part.iterdir() if file.is_file())]
+    for file in sorted(files):
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            while chunk := stream.read(HASH_CHUNK):
+                digest.update(chunk)
+        total.update(f"{file.relative_to(folder).as_posix()}\0{digest.hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def _is_component(part: Path, folder: Path) -> bool:
+    return part.name in json.loads((folder / "model_index.json").read_text())
+
+
+def call_arguments(pipeline: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Those of the `wanted` arguments that this kind of pipeline knows."""
+    known = inspect.signature(pipeline.__call__).parameters
+    return {name: value for name, value in wanted.items() if name in known}

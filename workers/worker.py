@@ -1,0 +1,134 @@
+"""The RQ workers: one whose work horse holds a model and lives on, and one that forks for every upload."""
+
+import contextlib
+import os
+import signal
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from redis import Redis
+from rq import Queue, Worker, worker_registration
+from rq.executions import Execution
+from rq.job import Job
+from rq.registry import clean_registries
+from rq.utils import now
+
+from app.shared.errors import RadiataError
+from app.shared.ledger import Ledger
+from app.shared.queue import INTAKE, SERIALIZER, generation_queue
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.uploads import Uploads
+from workers.engine_process import EngineProcess
+
+log = structlog.get_logger()
+
+SWEEP_LOCK = "radiata:sweep"  # string; held by the worker that sweeps, for one interval
+HEARTBEAT_S = 2
+RQ_DEQUEUE_SLACK_S = 15  # RQ waits `worker_ttl - 15` seconds for a job before it looks around
+
+
+class SweepingWorker(Worker):
+    """An RQ worker that notices dead workers and lost work within seconds, whenever it has nothing to do.
+
+    RQ's own maintenance runs every ten minutes under a lock of fifteen, and its heartbeats outlive a worker by more
+    than a minute: too slow for somebody who waits for a picture.
+    """
+
+    log_result_lifespan = False
+
+    def __init__(
+        self, settings: Settings, queues: list[Queue], name: str, connection: Redis, *, as_horse: bool = False
+    ) -> None:
+        super().__init__(
+            queues,
+            name=name,
+            connection=connection,
+            serializer=SERIALIZER,
+            job_monitoring_interval=HEARTBEAT_S,
+            maintenance_interval=settings.sweep_every_s,
+            worker_ttl=settings.sweep_every_s + RQ_DEQUEUE_SLACK_S,
+            log_job_description=False,
+            prepare_for_work=not as_horse,
+        )
+        self._is_horse = as_horse
+        self._settings = settings
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """Seconds after which this worker counts as dead when it says nothing."""
+        return self._settings.lost_after_s
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """Whether it is time to look for lost work."""
+        every = timedelta(seconds=self._settings.sweep_every_s)
+        return self.last_cleaned_at is None or now() - self.last_cleaned_at >= every
+
+    def run_maintenance_tasks(self) -> None:
+        """Give back what dead workers held, and bring Redis in line with storage; one worker at a time."""
+        self.last_cleaned_at = now()
+        if not self.connection.set(SWEEP_LOCK, self.name, nx=True, ex=self._settings.sweep_every_s):
+            return
+        for name in [*(generation_queue(model) for model in self._settings.models), INTAKE]:
+            queue = Queue(name, connection=self.connection, serializer=SERIALIZER)
+            clean_registries(queue, self._exc_handlers)
+            worker_registration.clean_worker_registry(queue)
+        try:
+            storage = Storage(self._settings.store_url)
+            Ledger(storage, self.connection, self._settings).sweep()
+            Uploads(storage, self.connection, self._settings).sweep()
+        except RadiataError as error:  # storage is away; it is looked for again in a moment
+            log.warning("sweep_failed", error=error.message)
+
+
+class GenerationWorker(SweepingWorker):
+    """Its work horse is one engine process, handed job after job; when that dies, the job is tried on a new one."""
+
+    _engine: EngineProcess | None = None
+
+    def start_engine(self) -> bool:
+        """Start the engine and wait until it has loaded its model; False when it died instead."""
+        model = self.queues[0].name.removeprefix(generation_queue(""))
+        self._engine = EngineProcess(model, self.name)
+        return self._engine.reply() is not None
+
+    def stop_engine(self) -> None:
+        """End the engine."""
+        if self._engine:
+            self._engine.close()
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Hand the job to the engine, starting a new one if need be (RQ's seam for starting a horse)."""
+        execution = self.execution
+        assert execution is not None
+        if self._engine is None or not self._engine.alive:
+            self.stop_engine()
+            model = queue.name.removeprefix(generation_queue(""))
+            self._engine = EngineProcess(model, self.name)
+        self._horse_pid = self._engine.pid
+        with contextlib.suppress(BrokenPipeError):  # it died just now: waiting for it will tell
+            self._engine.order(job, execution, queue.name)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
+        """Wait until the engine has done the job or died (RQ's seam for waiting)."""
+        assert self._engine is not None
+        while reply := self._engine.reply():
+            if "done" in reply:
+                return self._engine.pid, os.EX_OK, None
+        return self._engine.pid, self._engine.status(), None
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """Watch the engine as RQ does, and say so when it died."""
+        super().monitor_work_horse(job, queue, execution)
+        if self._engine and not self._engine.alive:
+            log.warning("engine_died", job=job.id, pid=self._engine.pid)
+
+
+class IntakeWorker(SweepingWorker):
+    """RQ's forking worker: a file that brings its inspection down takes only a fork with it."""
+
+    def setup_work_horse_signals(self) -> None:
+        """Let the fork die with its worker's process group, and of nothing else from the keyboard."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
