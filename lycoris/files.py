@@ -119,12 +119,15 @@ def _start(stream: BinaryIO) -> bytes:
 
 
 def _judge(start: bytes, size: int) -> Header:
-    if start.startswith(PICKLES):
-        message = "the file is a pickle (.pt, .ckpt, .bin), which can run code: only safetensors is read"
-        raise FileRefused([Reason(Code.NOT_SAFETENSORS, "", message)])
-    length = int.from_bytes(start[:8], "little")
     if size < 8:
         raise _refused(Code.TRUNCATED, f"the file has {size} bytes, too few to be safetensors")
+    length = int.from_bytes(start[:8], "little")
+    # The brace first: a sound header of 640 bytes begins with the very bytes that a pickle begins with.
+    if start[8:9] != b"{":
+        if start.startswith(PICKLES):
+            message = "the file is a pickle (.pt, .ckpt, .bin), which can run code: only safetensors is read"
+            raise _refused(Code.NOT_SAFETENSORS, message)
+        raise _refused(Code.NOT_SAFETENSORS, "the file is not safetensors")
     if length > HEADER_CAP:
         raise _refused(Code.TOO_LARGE, f"the header claims {length} bytes, above the cap of {HEADER_CAP}")
     if 8 + length > size:

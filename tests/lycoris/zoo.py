@@ -172,7 +172,9 @@ def tensors(algorithm: str, weight: Tensor, seed: int = 1) -> Tensors:
 
 def file(layers: dict[str, Tensors], metadata: dict[str, str] | None = None) -> bytes:
     """Return the bytes of an adapter file: module as the file names it -> its tensors by suffix."""
-    named = {f"{module}.{suffix}": tensor for module, group in layers.items() for suffix, tensor in group.items()}
+    named = {
+        f"{module}.{suffix}": tensor.clone() for module, group in layers.items() for suffix, tensor in group.items()
+    }
     return safetensors.torch.save(named, metadata)
 
 
@@ -192,5 +194,7 @@ def adapters(model: Model, count: int) -> Iterator[bytes]:
         for position, (kind, module) in enumerate(model.layers.items()):
             fitting = [name for name in names if kind in ALGORITHMS[name][1]]
             weight = module.get_parameter("weight")
-            layers[f"lora_unet_layers_{kind}"] = tensors(fitting[(seed + position) % len(fitting)], weight, 100 + seed)
+            layers[f"lora_unet_layers_{kind}"] = tensors(
+                fitting[(seed + 3 * position) % len(fitting)], weight, 100 + seed
+            )
         yield file(layers)

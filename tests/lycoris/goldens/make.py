@@ -11,6 +11,7 @@ merge applies alpha/r twice for LoHa and LoKr. The same bytes come out every tim
 import json
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,8 @@ def base(kind: str) -> tuple[nn.Module, Tensor]:
 
 def lycoris_case(module: str, arguments: dict[str, Any], kind: str, strength: float) -> dict[str, Tensor]:
     """Return base, adapter, input and output of one LyCORIS module."""
-    import lycoris.modules as reference
-
     layer, x = base(kind)
-    adapter = getattr(reference, module)("golden", layer, multiplier=strength, **arguments)
+    adapter = getattr(import_module("lycoris.modules"), module)("golden", layer, multiplier=strength, **arguments)
     with torch.no_grad():
         for name, parameter in adapter.named_parameters():
             noise = torch.randn(parameter.shape) * 0.4
@@ -119,13 +118,13 @@ def lycoris_case(module: str, arguments: dict[str, Any], kind: str, strength: fl
 
 def full_case(kind: str, strength: float) -> dict[str, Tensor]:
     """Return base, adapter, input and output of LyCORIS' full difference, which takes its layer's weight away."""
-    from lycoris.modules import FullModule
-
     layer, x = base(kind)
     held = {name: value.detach().clone() for name, value in layer.named_parameters()}
     saved = {f"diff{'_b' if name == 'bias' else ''}": torch.randn(value.shape) * 0.4 for name, value in held.items()}
     with torch.no_grad():
-        adapter = FullModule.make_module_from_state_dict("golden", layer, saved["diff"], saved["diff_b"])
+        adapter = import_module("lycoris.modules").FullModule.make_module_from_state_dict(
+            "golden", layer, saved["diff"], saved["diff_b"]
+        )
     adapter.multiplier = strength
     adapter.apply_to()
     return {**held, **{f"adapter/{k}": v for k, v in saved.items()}, "x": x, "y": layer(x).detach()}
@@ -133,12 +132,11 @@ def full_case(kind: str, strength: float) -> dict[str, Tensor]:
 
 def peft_case(config: str, arguments: dict[str, Any], kind: str) -> dict[str, Tensor]:
     """Return base, adapter (under PEFT's own names), input and output of one PEFT model."""
-    import peft
-
     layer, x = base(kind)
     held = {name: value.detach().clone() for name, value in layer.named_parameters()}
     wrapped = nn.Sequential()
     wrapped.add_module("golden", layer)
+    peft = import_module("peft")
     model = peft.get_peft_model(wrapped, getattr(peft, config)(target_modules=["golden"], **arguments)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

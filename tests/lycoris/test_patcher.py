@@ -1,0 +1,312 @@
+"""The laws of wearing: exactly this stack, in any order, after any other, and back to the pristine bits."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from lycoris.adapter import Adapter, load
+from lycoris.errors import AdapterError, Code, ModelChanged, NoPlace, StackRefused
+from lycoris.patcher import Patcher, Worn
+from lycoris.targets import resolve
+from tests.lycoris import zoo
+from tests.lycoris.measure import bits, bits_of
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def adapters() -> list[Adapter]:
+    return [load(data) for data in zoo.adapters(zoo.Model(), COUNT)]
+
+
+def stacks(adapters: list[Adapter], seed: int) -> list[list[Worn]]:
+    source = random.Random(seed)
+    return [
+        [
+            Worn(adapter, source.choice((0.0, 0.3, 1.0, -0.7)))
+            for adapter in source.sample(adapters, source.randint(0, 4))
+        ]
+        for _ in range(15)
+    ]
+
+
+def test_the_zoo_wears_every_algorithm_on_every_kind_of_layer(adapters: list[Adapter]) -> None:
+    names = {name for adapter in adapters for name in adapter.algorithms}
+    assert {"lora", "locon", "loha", "lokr", "full", "norm", "dora-lora", "dora-loha", "dora-lokr"} <= names
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
+def test_any_swaps_then_restore_gives_back_the_bits(adapters: list[Adapter], dtype: torch.dtype) -> None:
+    model = zoo.Model(dtype)
+    pristine = bits_of(model)
+    addresses = [parameter.data_ptr() for parameter in model.parameters()]
+    patcher = Patcher({"unet": model})
+    changed = 0
+    for stack in stacks(adapters, seed=1):
+        patcher.swap(stack)
+        changed += bits_of(model) != pristine
+        fresh = zoo.Model(dtype)
+        Patcher({"unet": fresh}).swap(stack)
+        assert bits_of(model) == bits_of(fresh), "what was worn before shows"
+    assert changed > 5
+    patcher.restore()
+    assert bits_of(model) == pristine
+    assert [parameter.data_ptr() for parameter in model.parameters()] == addresses, "not written in place"
+    assert patcher.touched_bytes <= sum(parameter.nbytes for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
+def test_the_order_of_the_list_does_not_matter_to_the_last_bit(adapters: list[Adapter], dtype: torch.dtype) -> None:
+    stack = [Worn(adapter, 0.1 * k) for k, adapter in enumerate(adapters, start=-3)]
+    seen = set()
+    for seed in range(4):
+        model = zoo.Model(dtype)
+        random.Random(seed).shuffle(stack)
+        Patcher({"unet": model}).swap(stack)
+        seen.add(tuple(bits_of(model).values()))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
+def test_a_stack_is_summed_in_float32_and_rounded_once(adapters: list[Adapter], dtype: torch.dtype) -> None:
+    model, dressed = zoo.Model(dtype), zoo.Model(dtype)
+    stack = [Worn(adapter, 0.25) for adapter in adapters]
+    Patcher({"unet": dressed}).swap(stack)
+    sums = {name: torch.zeros(weight.shape) for name, weight in model.named_parameters()}
+    for worn in sorted(stack, key=lambda worn: worn.adapter.sha256):
+        for _, name, change in resolve(worn.adapter, {"unet": model}).changes:
+            change.add_change(sums[name], model.get_parameter(name).detach(), worn.strength)
+    for name, weight in model.named_parameters():
+        assert bits(dressed.get_parameter(name)) == bits((weight.detach().float() + sums[name]).to(dtype)), name
+
+
+def test_the_same_stack_again_costs_nothing(adapters: list[Adapter]) -> None:
+    patcher = Patcher({"unet": zoo.Model()})
+    visits: list[int] = []
+    patcher.swap([Worn(adapters[0], 0.5), Worn(adapters[1])], check=lambda: visits.append(1))
+    assert visits
+    visits.clear()
+    patcher.swap([Worn(adapters[1]), Worn(adapters[0], 0.5)], check=lambda: visits.append(1))
+    assert not visits
+    assert [worn.adapter for worn in patcher.worn] == [adapters[0], adapters[1]]
+
+
+def test_only_weights_of_the_two_stacks_are_visited() -> None:
+    model = zoo.Model()
+    one, other = (
+        load(zoo.file({f"lora_unet_layers_{kind}": zoo.tensors("lora", model.get_parameter(f"layers.{kind}.weight"))}))
+        for kind in ("linear", "square")
+    )
+    versions = {name: weight._version for name, weight in model.named_parameters()}
+
+    def written() -> set[str]:
+        found = {name for name, weight in model.named_parameters() if weight._version != versions[name]}
+        versions.update({name: weight._version for name, weight in model.named_parameters()})
+        return found
+
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(one)])
+    assert written() == {"layers.linear.weight"}
+    patcher.swap([Worn(one), Worn(other)])
+    assert written() == {"layers.linear.weight", "layers.square.weight"}
+    patcher.swap([Worn(other)])
+    assert bits(model.get_parameter("layers.linear.weight")) == bits(zoo.Model().get_parameter("layers.linear.weight"))
+    assert patcher.touched_bytes == sum(model.get_parameter(f"layers.{k}.weight").nbytes for k in ("linear", "square"))
+
+
+def test_at_strength_0_nothing_is_touched(adapters: list[Adapter]) -> None:
+    model = zoo.Model()
+    with torch.no_grad():
+        model.get_parameter("layers.linear.weight")[0, 0] = -0.0  # −0 + 0 is +0: a sum would show
+    before = bits_of(model)
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(adapter, 0.0) for adapter in adapters])
+    assert bits_of(model) == before
+    assert patcher.touched_bytes == 0
+
+
+class Stop(BaseException):
+    """Like KeyboardInterrupt, but ours."""
+
+
+def stop_at(visit: int, error: BaseException) -> Callable[[], None]:
+    left = iter(range(visit))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise error
+
+    return check
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("deadline"), KeyboardInterrupt(), Stop()], ids=lambda e: type(e).__name__
+)
+def test_stopped_half_way_the_model_is_pristine(
+    adapters: list[Adapter], error: BaseException, dtype: torch.dtype
+) -> None:
+    model = zoo.Model(dtype)
+    pristine = bits_of(model)
+    patcher = Patcher({"unet": model})
+    for visit in (0, 1, 5):
+        patcher.swap([Worn(adapters[visit])])
+        with pytest.raises(type(error)):
+            patcher.swap([Worn(adapters[2]), Worn(adapters[3], 0.5)], check=stop_at(visit, error))
+        assert bits_of(model) == pristine
+        assert patcher.worn == ()
+    patcher.swap([Worn(adapters[2])])
+    fresh = zoo.Model(dtype)
+    Patcher({"unet": fresh}).swap([Worn(adapters[2])])
+    assert bits_of(model) == bits_of(fresh)
+
+
+def test_an_interrupted_restore_can_be_finished(adapters: list[Adapter], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.Model()
+    pristine = bits_of(model)
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(adapters[0])])
+    copy, left = torch.Tensor.copy_, iter(range(3))
+
+    def interrupted(self: torch.Tensor, *arguments: object) -> torch.Tensor:
+        if next(left, None) is None:
+            raise Stop
+        return copy(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(torch.Tensor, "copy_", interrupted)
+        patcher.restore()
+    assert bits_of(model) != pristine
+    patcher.swap([])
+    assert bits_of(model) == pristine
+
+
+def test_a_result_that_overflows_is_refused_and_taken_off(adapters: list[Adapter]) -> None:
+    model = zoo.Model(torch.float16)
+    pristine = bits_of(model)
+    patcher = Patcher({"unet": model})
+    with pytest.raises(StackRefused) as caught:
+        patcher.swap([Worn(adapters[0]), Worn(adapters[1], 1e9)])
+    assert {reason.code for reason in caught.value.reasons} == {Code.NOT_FINITE}
+    assert bits_of(model) == pristine
+
+
+def text_encoder_too() -> tuple[dict[str, nn.Module], Adapter]:
+    components: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": zoo.Model()}
+    tensors = zoo.tensors("loha", components["unet"].get_parameter("layers.linear.weight"))
+    return components, load(zoo.file({"lora_unet_layers_linear": tensors, "lora_te_layers_linear": tensors}))
+
+
+def test_strengths_by_component() -> None:
+    components, adapter = text_encoder_too()
+    Patcher(components).swap([Worn(adapter, 0.8, {"text_encoder": 0.25})])
+    for name, strength in (("unet", 0.8), ("text_encoder", 0.25)):
+        one: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": zoo.Model()}
+        Patcher(one).swap([Worn(adapter, strength)])
+        assert bits_of(components[name]) == bits_of(one[name])
+
+
+@pytest.mark.parametrize(
+    ("strength", "strengths", "code"),
+    [
+        (float("nan"), {}, Code.BAD_STRENGTH),
+        (float("inf"), {}, Code.BAD_STRENGTH),
+        (1.0, {"text_encoder": float("nan")}, Code.BAD_STRENGTH),
+        (1.0, {"vae": 0.5}, Code.BAD_STRENGTH),
+        (1.0, {"text_encoder_2": 0.5}, Code.BAD_STRENGTH),
+    ],
+)
+def test_strengths_that_mean_nothing_are_refused(strength: float, strengths: dict[str, float], code: Code) -> None:
+    components, adapter = text_encoder_too()
+    patcher = Patcher(components)
+    with pytest.raises(StackRefused) as caught:
+        patcher.swap([Worn(adapter, strength, strengths)])
+    assert {reason.code for reason in caught.value.reasons} == {code}
+    assert bits_of(*components.values()) == bits_of(zoo.Model(), zoo.Model())
+
+
+def test_the_same_adapter_twice_is_refused_with_every_other_reason(adapters: list[Adapter]) -> None:
+    patcher = Patcher({"unet": zoo.Model()})
+    with pytest.raises(StackRefused) as caught:
+        patcher.swap([Worn(adapters[0]), Worn(adapters[0], 0.5), Worn(adapters[1], float("inf"))])
+    assert {reason.code for reason in caught.value.reasons} == {Code.REPEATED_ADAPTER, Code.BAD_STRENGTH}
+
+
+def test_an_adapter_for_another_model_is_refused_and_everything_is_taken_off(adapters: list[Adapter]) -> None:
+    model = nn.ModuleDict({"layers": nn.ModuleDict({"linear": zoo.layer("linear")})})
+    weight = model.get_parameter("layers.linear.weight")
+    pristine = bits_of(model)
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(load(zoo.file({"lora_unet_layers_linear": zoo.tensors("lora", weight)})))])
+    assert bits_of(model) != pristine
+    with pytest.raises(NoPlace) as caught:
+        patcher.swap([Worn(adapter) for adapter in adapters[:2]])
+    assert len(caught.value.reasons) == 2 * (len(zoo.LAYERS) - 1)
+    assert bits_of(model) == pristine
+
+
+def test_a_model_that_was_moved_while_worn_is_noticed(adapters: list[Adapter]) -> None:
+    model = zoo.Model()
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(adapters[0])])
+    patcher.restore()
+    model.to(torch.bfloat16)
+    patcher.swap([Worn(adapters[0])])  # moved while it wore nothing: no harm
+    fresh = zoo.Model(torch.bfloat16)
+    Patcher({"unet": fresh}).swap([Worn(adapters[0])])
+    assert bits_of(model) == bits_of(fresh)
+    model.to(torch.float32)
+    with pytest.raises(ModelChanged):
+        patcher.swap([])
+
+
+class Tied(nn.Module):
+    """Two names, one weight: as a text encoder's embedding and its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = zoo.layer("square"), nn.Linear(8, 8)
+        self.other.register_parameter("weight", self.one.get_parameter("weight"))
+
+
+def test_tied_weights_are_one_weight() -> None:
+    model = Tied()
+    pristine = bits_of(model)
+    weight = model.one.get_parameter("weight")
+    tensors = {name: zoo.tensors("lora", weight, seed) for seed, name in enumerate(("one", "other"))}
+    apart = [load(zoo.file({f"lora_unet_{name}": group})) for name, group in tensors.items()]
+    together = load(zoo.file({f"lora_unet_{name}": group for name, group in tensors.items()}))
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(adapter) for adapter in apart])
+    assert patcher.touched_bytes == weight.nbytes
+    with pytest.raises(AdapterError) as caught:
+        patcher.swap([Worn(together)])
+    assert {reason.code for reason in caught.value.reasons} == {Code.DUPLICATE}
+    assert bits_of(model) == pristine
+
+
+def test_ambient_modes_do_not_reach_the_sums(adapters: list[Adapter]) -> None:
+    model, fresh = zoo.Model(), zoo.Model()
+    Patcher({"unet": fresh}).swap([Worn(adapters[0])])
+    patcher = Patcher({"unet": model})
+    precision = torch.get_float32_matmul_precision()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        patcher.swap([Worn(adapters[0])])
+    assert bits_of(model) == bits_of(fresh)
+    assert torch.get_float32_matmul_precision() == precision
+    patcher.swap([Worn(adapters[1])])
+    patcher.restore()
+    assert bits_of(model) == bits_of(zoo.Model())
+
+
+def test_copies_may_be_kept_on_a_device_of_ones_choice(adapters: list[Adapter]) -> None:
+    model, beside = zoo.Model(), zoo.Model()
+    patcher = Patcher({"unet": model}, keep_on="cpu")
+    patcher.swap([Worn(adapters[4])])
+    Patcher({"unet": beside}).swap([Worn(adapters[4])])
+    assert bits_of(model) == bits_of(beside)
+    patcher.restore()
+    assert bits_of(model) == bits_of(zoo.Model())
