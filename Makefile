@@ -1,0 +1,41 @@
+# Every target does its own set-up in .venv first; the second time that costs nothing.
+.DEFAULT_GOAL := help
+.PHONY: help install up demo test
+
+CANDIDATES := python3 python3.13 python3.12 python3.11
+NEW_ENOUGH := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for one in $(CANDIDATES); do $$one -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$one && break; done)
+BIN := .venv/bin
+
+help:
+	@echo "make demo     draw with every bundled adapter, compare in out/demo/sheet.png, stop"
+	@echo "make up       run the service on this machine until Ctrl-C; prints the address of its page"
+	@echo "make test     format, lint, types and tests"
+	@echo "make install  only the set-up that the others do first"
+
+install: .venv/.installed
+
+up: install
+	@$(BIN)/radiata up
+
+demo: install
+	@$(BIN)/radiata demo --folder out/demo
+
+test: .venv/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer, with its venv module, is needed; none of these has both:" \
+	  "$(CANDIDATES). If yours has another name: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[local]' -c constraints.txt
+	@touch $@
+
+.venv/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[test]' -c constraints.txt
+	@touch $@ .venv/.installed

