@@ -63,7 +63,9 @@ class Change(ABC):
     def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
         """Yield what is unusual about wearing this on a parameter of this shape, though it is not refused."""
         del target
-        yield from ()
+        alpha = self.tensors().get("alpha")
+        if alpha is not None and float(alpha) < 0:
+            yield "its alpha is negative"
 
     @classmethod
     def missing(cls, names: frozenset[str]) -> list[str]:

@@ -71,11 +71,14 @@ class DoRA(Change):
         wrong = self.layer.misfit(target)
         if wrong:
             return wrong
-        if len(target) < 2 or self.magnitude.numel() != target[self._axis(target)]:
+        axis, scale = self._axis(target), self.dora_scale
+        lies_elsewhere = scale is not None and scale.ndim > 1 and scale.shape[axis] != scale.numel()
+        if len(target) < 2 or self.magnitude.numel() != target[axis] or lies_elsewhere:
             return f"has a magnitude of shape {tuple(self.magnitude.shape)} for a {tuple(target)} weight"
         return None
 
     def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
+        yield from self.layer.doubts(target)
         if self.dora_scale is not None and self.dora_scale.ndim < 2 and target[0] == target[1]:
             yield "its dora_scale is a vector and the weight is square: taken per output"
         if bool((self.magnitude <= 0).any()):

@@ -1,0 +1,253 @@
+"""Where layers go: by the model's own paths, shapes compared before any product, misfits named; verdicts of it all."""
+
+import json
+import tracemalloc
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from lycoris.adapter import load
+from lycoris.errors import AdapterError, Code, NoPlace
+from lycoris.linalg import fits
+from lycoris.patcher import Patcher, Worn
+from lycoris.targets import inspect, resolve
+from tests.lycoris import zoo
+from tests.lycoris.measure import bits_of
+
+MODEL = zoo.Model()
+SHAPES = {name: list(weight.shape) for name, weight in MODEL.named_parameters()}
+UNET = {"unet": MODEL}
+
+
+def lora(o: int, i: int, *kernel: int, rank: int = 2) -> zoo.Tensors:
+    ones = [1 for _ in kernel]
+    return {"lora_up.weight": torch.ones(o, rank, *ones), "lora_down.weight": torch.ones(rank, i, *kernel)}
+
+
+def codes(error: AdapterError) -> list[Code]:
+    return [reason.code for reason in error.reasons]
+
+
+def test_shapes_alone_say_what_the_live_model_says() -> None:
+    for data in zoo.adapters(MODEL, 6):
+        live = inspect(data, UNET)
+        assert inspect(data, {"unet": SHAPES}) == live
+        assert inspect(data, {"unet": zoo.Model().to("meta")}) == live
+        assert live.resolved == live.layers == len(zoo.LAYERS)
+        assert json.loads(json.dumps(live.as_dict())) == json.loads(
+            json.dumps(inspect(data, {"unet": SHAPES}).as_dict())
+        )
+
+
+@pytest.mark.parametrize(
+    ("layers", "code"),
+    [
+        ({"lora_te_layers_linear": lora(8, 12)}, Code.NO_COMPONENT),
+        ({"lora_unet_layers_nowhere": lora(8, 12)}, Code.NO_MODULE),
+        ({"unet.layers_linear.": lora(8, 12)}, Code.NO_MODULE),
+        ({"lora_unet_layers_linear": lora(12, 8)}, Code.MISFIT),  # as many numbers, another matrix
+        ({"lora_unet_layers_linear": lora(8, 6)}, Code.MISFIT),
+        ({"lora_unet_layers_linear": lora(1, 12)}, Code.MISFIT),  # never broadcast
+        ({"lora_unet_layers_linear": lora(8, 4, 3, 1)}, Code.MISFIT),
+        ({"lora_unet_layers_conv3x3": lora(8, 4)}, Code.MISFIT),
+        ({"lora_unet_layers_conv3x3": lora(8, 4, 1, 1)}, Code.MISFIT),
+        ({"lora_unet_layers_conv3x3": lora(8, 36, 1, 1)}, Code.MISFIT),
+        ({"lora_unet_layers_conv3x3": lora(8, 12, 3)}, Code.MISFIT),
+        ({"lora_unet_layers_grouped": lora(12, 8, 3, 3)}, Code.MISFIT),  # a group sees half of the channels
+        ({"lora_unet_layers_layernorm": lora(8, 1)}, Code.MISFIT),
+        ({"lora_unet_layers_layernorm": {"w_norm": torch.ones(9)}}, Code.MISFIT),
+        ({"lora_unet_layers_layernorm": {"b_norm": torch.ones(1)}}, Code.MISFIT),
+        ({"lora_unet_layers_linear": {"diff": torch.ones(1, 1)}}, Code.MISFIT),
+        ({"lora_unet_layers_linear": lora(8, 12) | {"diff_b": torch.ones(12)}}, Code.MISFIT),
+        ({"lora_unet_layers_linear": lora(8, 12) | {"dora_scale": torch.ones(5, 1)}}, Code.MISFIT),
+        ({"lora_unet_layers_linear": lora(8, 12) | {"dora_scale": torch.ones(1, 8)}}, Code.MISFIT),
+        ({"lora_unet_layers_linear": lora(8, 12) | {"dora_scale": torch.ones(1, 1)}}, Code.MISFIT),
+        ({"lora_unet_layers_linear": lora(8, 12), "unet.layers.linear": lora(8, 12)}, Code.DUPLICATE),
+        ({"lora_unet_layers_linear": lora(8, 12), "bare.layers.linear": lora(8, 12)}, Code.NO_MODULE),
+    ],
+)
+def test_misfits_are_refused_and_named(layers: dict[str, zoo.Tensors], code: Code) -> None:
+    fine = {"lora_unet_layers_square": lora(8, 8)}
+    for components in (UNET, {"unet": SHAPES}):
+        with pytest.raises(NoPlace) as caught:
+            inspect(zoo.file(layers | fine), components)
+        assert codes(caught.value) == [code], caught.value
+        assert "square" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layers", "kind"),
+    [
+        ({"x": lora(8, 4)}, "conv1x1"),  # SD 2's linear proj_in on SD 1's 1×1 convolution
+        ({"x": lora(8, 12, 1, 1)}, "linear"),  # and the other way round
+        ({"x": {"diff": torch.ones(8, 12, 1, 1)}}, "linear"),
+        ({"x": {"diff": torch.ones(8, 36)}}, "conv3x3"),
+    ],
+)
+def test_a_1x1_convolution_and_a_linear_layer_are_one_matrix(layers: dict[str, zoo.Tensors], kind: str) -> None:
+    model = nn.ModuleDict({"x": zoo.layer(kind)})
+    before = model["x"].get_parameter("weight").detach().clone()
+    Patcher({"unet": model}).swap(
+        [Worn(load(zoo.file({f"lora_unet_{name}": group for name, group in layers.items()})))]
+    )
+    expected = next(iter(layers.values())).get("diff", torch.full(before.shape, 2.0)).reshape(before.shape)
+    assert torch.equal(model["x"].get_parameter("weight"), before + expected)
+
+
+@pytest.mark.parametrize(
+    ("implied", "target", "yes"),
+    [
+        ((8, 4), (8, 4), True),
+        ((8, 4, 1, 1), (8, 4), True),
+        ((8, 4), (8, 4, 1, 1), True),
+        ((8, 36), (8, 4, 3, 3), True),
+        ((8, 1), (8, 1, 1, 1), True),
+        ((4, 8), (8, 4), False),
+        ((8, 4, 3, 3), (8, 36), False),
+        ((8, 12, 3), (8, 4, 3, 3), False),
+        ((8,), (8, 1), False),
+        ((8, 1), (8,), False),
+        ((1, 1), (8, 4), False),
+    ],
+)
+def test_what_fits(implied: tuple[int, ...], target: tuple[int, ...], yes: bool) -> None:
+    assert fits(implied, target) is yes
+
+
+BOMBS: dict[str, zoo.Tensors] = {
+    "lora": lora(1_000_000, 1_000_000, rank=1),
+    "loha": {f"hada_w{half}_a": torch.ones(500_000, 1) for half in (1, 2)}
+    | {f"hada_w{half}_b": torch.ones(1, 500_000) for half in (1, 2)},
+    "lokr": {"lokr_w1": torch.ones(1000, 1000), "lokr_w2": torch.ones(1000, 1000)},
+    "tucker": {
+        "lora_up.weight": torch.ones(200_000, 1, 1, 1),
+        "lora_down.weight": torch.ones(1, 200_000, 1, 1),
+        "lora_mid.weight": torch.ones(1, 1, 3, 3),
+    },
+    "dora": lora(1_000_000, 1_000_000, rank=1) | {"dora_scale": torch.ones(1_000_000, 1)},
+    "rank": lora(8, 12, rank=50_000),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_before_any_product_is_formed(bomb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = zoo.file({"lora_unet_layers_linear": BOMBS[bomb]})
+
+    def exploded(*_: object, **__: object) -> torch.Tensor:
+        raise AssertionError("a product was formed")
+
+    for name in ("__matmul__", "addmm_", "addcmul_"):
+        monkeypatch.setattr(torch.Tensor, name, exploded)
+    tracemalloc.start()
+    with pytest.raises(NoPlace) as caught:
+        inspect(data, UNET)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert codes(caught.value) == [Code.MISFIT]
+    assert peak < 4 * len(data) + 2_000_000, f"{peak:,} bytes of Python memory for a file of {len(data):,}"
+
+
+def test_a_change_to_a_bias_that_is_not_there_is_refused() -> None:
+    model = nn.ModuleDict({"x": nn.Linear(12, 8, bias=False)})
+    with pytest.raises(NoPlace) as caught:
+        inspect(zoo.file({"lora_unet_x": lora(8, 12) | {"diff_b": torch.ones(8)}}), {"unet": model})
+    assert codes(caught.value) == [Code.NO_BIAS]
+
+
+def test_a_name_that_fits_two_modules_is_refused() -> None:
+    model = nn.ModuleDict({"a_b": zoo.layer("linear"), "a": nn.ModuleDict({"b": zoo.layer("linear")})})
+    with pytest.raises(NoPlace) as caught:
+        resolve(load(zoo.file({"lora_unet_a_b_": lora(8, 12), "lora_unet_a_b": lora(8, 12)})), {"unet": model})
+    assert codes(caught.value) == [Code.NO_MODULE]
+    two = nn.ModuleDict(
+        {"a": nn.ModuleDict({"b_c": zoo.layer("linear")}), "a_b": nn.ModuleDict({"c": zoo.layer("linear")})}
+    )
+    with pytest.raises(NoPlace) as caught:
+        resolve(load(zoo.file({"lora_unet_a_b_c": lora(8, 12)})), {"unet": two})
+    assert codes(caught.value) == [Code.AMBIGUOUS]
+    for component in ("unet", "text_encoder"):
+        dotted = load(zoo.file({f"{component}.a.b_c": lora(8, 12)}))
+        assert resolve(dotted, {component: two}).targets[0].parameter == "a.b_c.weight"
+
+
+def test_a_bare_name_is_looked_for_in_every_component() -> None:
+    components = {
+        "unet": nn.ModuleDict({"x": zoo.layer("linear")}),
+        "text_encoder": nn.ModuleDict({"y": zoo.layer("linear")}),
+    }
+    data = zoo.file({"y": lora(8, 12)})
+    assert inspect(data, components).components == {"text_encoder": 1}
+    with pytest.raises(NoPlace) as caught:
+        inspect(data, components | {"text_encoder_2": components["text_encoder"]})
+    assert codes(caught.value) == [Code.AMBIGUOUS]
+
+
+def test_kohyas_unet_may_be_a_transformer() -> None:
+    data = zoo.file({"lora_unet_layers_linear": lora(8, 12), "lycoris_layers_square": lora(8, 8)})
+    assert inspect(data, {"transformer": SHAPES}).components == {"transformer": 2}
+    assert inspect(data).components == {"unet": 2}
+
+
+@pytest.mark.parametrize("model", ["encoder.layers.0.fc1", "text_model.encoder.layers.0.fc1"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "lora_te_text_model_encoder_layers_0_fc1",
+        "lora_te1_encoder_layers_0_fc1",
+        "text_encoder.text_model.encoder.layers.0.fc1",
+        "text_encoder.encoder.layers.0.fc1",
+    ],
+)
+def test_both_spellings_of_clip(model: str, file: str) -> None:
+    shapes = {"text_encoder": {f"{model}.weight": [8, 12]}}
+    assert inspect(zoo.file({file: lora(8, 12)}), shapes).resolved == 1
+
+
+def test_a_refusal_names_what_is_wrong_with_the_file_and_with_the_fit() -> None:
+    layers = {
+        "lora_unet_layers_nowhere": lora(8, 12),
+        "lora_unet_x": {"lora_up.weight": torch.ones(8, 2)},
+        "y": {"z": torch.ones(1)},
+    }
+    with pytest.raises(AdapterError) as caught:
+        inspect(zoo.file(layers), UNET)
+    assert sorted(codes(caught.value)) == [Code.INCOMPLETE, Code.NO_MODULE, Code.UNKNOWN_TENSOR]
+    assert caught.value.as_dict()["error"] == "FileRefused"
+
+
+def test_resolving_touches_nothing() -> None:
+    before = bits_of(MODEL)
+    for data in zoo.adapters(MODEL, 3):
+        inspect(data, UNET)
+    assert bits_of(MODEL) == before
+
+
+def test_doubts_are_told() -> None:
+    tensors = lora(8, 8) | {"dora_scale": torch.full((8,), -1.0), "alpha": torch.tensor(-2.0)}
+    warnings = " ".join(inspect(zoo.file({"lora_unet_layers_square": tensors}), UNET).warnings)
+    assert "taken per output" in warnings
+    assert "not positive" in warnings
+    assert "alpha is negative" in warnings
+
+
+def test_the_verdict_of_a_strangers_metadata() -> None:
+    metadata = {
+        "ss_output_name": "na\x1bme" * 1000,
+        "ss_tag_frequency": json.dumps(
+            {"1_a": {"cat": 3, "<b>dog</b>": 4, "x\x00": 1, "no": "7"}, "2_b": {"cat": 2, "": 9}}
+        ),
+        "modelspec.title": "A title",
+        "something_else": "unread",
+    }
+    verdict = inspect(safetensors.torch.save({"lora_unet_x.diff": torch.ones(2, 2)}, metadata))
+    assert verdict.triggers == ("cat", "<b>dog</b>", "x\\x00")
+    assert verdict.metadata["modelspec.title"] == "A title"
+    assert len(verdict.metadata["ss_output_name"]) <= 500
+    assert "\x1b" not in verdict.metadata["ss_output_name"]
+    assert "something_else" not in verdict.metadata
+    assert verdict.resolved is None
+    for broken in ("{", "[1]", '{"a": 3}', '{"a":' * 50_000, json.dumps({"a": {"b": True}})):
+        data = safetensors.torch.save({"lora_unet_x.diff": torch.ones(2, 2)}, {"ss_tag_frequency": broken})
+        assert inspect(data).triggers == ()
