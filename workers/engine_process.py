@@ -129,7 +129,16 @@ def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Se
     from workers.worker import GenerationWorker
 
     job = Job.fetch(order["job"], connection=redis, serializer=SERIALIZER)
-    execution = Execution.fetch(order["execution"], job.id, connection=redis)
+    execution = Execution(order["execution"], job.id, redis, worker_name)
+    _forget_dead_executions(job, redis)
     source = Queue(order["queue"], connection=redis, serializer=SERIALIZER)
     horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
     horse.perform_job(job, source, execution)
+
+
+def _forget_dead_executions(job: Job, redis: Redis) -> None:
+    """Drop tries of workers that died: RQ lists them a minute longer than it keeps them, and fails on its own list."""
+    registry = job.execution_registry
+    for execution_id in registry.get_execution_ids():
+        if not redis.exists(Execution(execution_id, job.id, redis).key):
+            redis.zrem(registry.key, execution_id)

@@ -50,11 +50,14 @@ class Uploads:
 
     def get(self, upload_id: str) -> Upload:
         """An upload as it stands; raises NotFound when it never was, or settled more than an hour ago."""
-        settled = cast(bytes | None, self._redis.get(settled_key(upload_id)))
-        text = settled or self._storage.get(record_key(upload_id))
+        # Asked for twice: it may settle, and its record go, between the first look and the second
+        text = self._settled(upload_id) or self._storage.get(record_key(upload_id)) or self._settled(upload_id)
         if text is None:
             raise NotFound("upload_unknown", "there is no such upload, or it settled more than an hour ago")
         return Upload.model_validate_json(text)
+
+    def _settled(self, upload_id: str) -> bytes | None:
+        return cast(bytes | None, self._redis.get(settled_key(upload_id)))
 
     def waiting(self, upload_id: str) -> Upload | None:
         """The record of an upload that is not settled, or None."""

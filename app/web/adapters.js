@@ -26,17 +26,18 @@ function whyNot(record, model) {
 export function createAdapters({ about, changed }) {
   const list = byId("adapters-list");
   const filter = byId("adapters-filter");
-  const worn = new Map();
+  const uses = new Map(); // by ref; kept when unticked, so that a strength found by trying is not lost
   const rows = new Map();
   const verdicts = new Map(); // a version never changes
   let records = [];
   let pinned = [];
   let model = null;
 
+  const isWorn = (record) => uses.get(refOf(record))?.on ?? false;
+
   function toggle(record, on) {
     const ref = refOf(record);
-    if (on) worn.set(ref, { ref, strength: 1, strengths: {}, ...worn.get(ref) });
-    else worn.delete(ref);
+    uses.set(ref, { strength: 1, strengths: {}, ...uses.get(ref), ref, on });
     render();
   }
 
@@ -49,18 +50,17 @@ export function createAdapters({ about, changed }) {
   async function describe(record, kind, words) {
     const verdict = await verdictOf(record);
     kind.textContent = algorithmsOf(verdict);
-    if (verdict.triggers.length) words.textContent = `Listens to: ${verdict.triggers.slice(0, TRIGGERS).join(", ")}`;
+    if (verdict.triggers.length) words.textContent = `Trained with: ${verdict.triggers.slice(0, TRIGGERS).join(", ")}`;
   }
 
   function row(record) {
-    const ref = refOf(record);
     const reason = whyNot(record, model);
-    const use = reason ? null : worn.get(ref);
+    const use = !reason && isWorn(record) ? uses.get(refOf(record)) : null;
     const old = pinned.includes(record);
     const tick = el("input", { type: "checkbox", checked: Boolean(use), disabled: Boolean(reason) });
     tick.addEventListener("change", () => toggle(record, tick.checked));
     const kind = el("span", { class: "quiet kind" }, old ? `version ${record.version}` : "");
-    const words = el("p", { class: "hint quiet", hidden: !use });
+    const words = el("p", { class: "hint quiet line", hidden: !use });
     if (!old && records.indexOf(record) < DESCRIBED) describe(record, kind, words).catch(notify);
     return el(
       "li",
@@ -85,7 +85,7 @@ export function createAdapters({ about, changed }) {
   // A row is made anew only when what it shows has changed, so that a slider in use is never replaced.
   function rowFor(record) {
     const ref = refOf(record);
-    const state = JSON.stringify([record.sha256, record.fits, model, worn.has(ref), pinned.includes(record)]);
+    const state = JSON.stringify([record.sha256, record.fits, model, isWorn(record), pinned.includes(record)]);
     const made = rows.get(ref);
     if (made?.state === state) return made.element;
     const element = row(record);
@@ -98,11 +98,11 @@ export function createAdapters({ about, changed }) {
     const all = [...pinned, ...records];
     const sought = filter.value.trim().toLowerCase();
     const matches = ({ name, description }) => `${name} ${description}`.toLowerCase().includes(sought);
-    arrange(list, all.filter((record) => worn.has(refOf(record)) || matches(record)).map(rowFor));
+    arrange(list, all.filter((record) => isWorn(record) || matches(record)).map(rowFor));
     filter.hidden = all.length < MANY;
     byId("adapters-none").hidden = all.length > 0;
-    const uses = api.worn();
-    byId("adapters-count").textContent = uses.length ? `${uses.length} worn` : "";
+    const count = api.worn().length;
+    byId("adapters-count").textContent = count ? `${count} worn` : "";
     changed();
   }
 
@@ -117,8 +117,6 @@ export function createAdapters({ about, changed }) {
     async load() {
       ({ adapters: records } = await call("GET", "/v1/adapters"));
       pinned = pinned.filter((old) => !records.some((record) => refOf(record) === refOf(old)));
-      const refs = new Set([...pinned, ...records].map(refOf));
-      for (const ref of worn.keys()) if (!refs.has(ref)) worn.delete(ref);
       render();
     },
 
@@ -131,28 +129,27 @@ export function createAdapters({ about, changed }) {
     /** What the chosen model wears, as the wire has it. */
     worn() {
       return [...pinned, ...records]
-        .filter((record) => !whyNot(record, model))
-        .map((record) => worn.get(refOf(record)))
-        .filter(Boolean)
+        .filter((record) => isWorn(record) && !whyNot(record, model))
+        .map((record) => uses.get(refOf(record)))
         .map(({ ref, strength, strengths }) => ({ ref, strength, strengths }));
     },
 
     /** Wears exactly these resolved adapters; versions that the list no longer has get a row of their own. */
-    wear(uses) {
-      worn.clear();
+    wear(stack) {
+      uses.clear();
       rows.clear();
       const known = new Set(records.map(refOf));
-      pinned = uses
+      pinned = stack
         .filter((use) => !known.has(refOf(use)))
         .map((use) => ({ ...use, description: "", fits: [model] }));
-      for (const { name, version, strength, strengths } of uses) {
+      for (const { name, version, strength, strengths } of stack) {
         const ref = refOf({ name, version });
-        worn.set(ref, { ref, strength, strengths: strengths ?? {} });
+        uses.set(ref, { ref, on: true, strength, strengths });
       }
       render();
     },
 
-    /** Wears one more adapter, at strength 1. */
+    /** Wears one more adapter. */
     add(record) {
       toggle(record, true);
     },

@@ -63,6 +63,7 @@ export async function follow(generation, show) {
 function stream(id, hear, over) {
   return new Promise((done) => {
     const source = new EventSource(`${pathOf(id)}/events`);
+    let heard = false;
     let failures = 0;
     const finish = (worked) => {
       source.close();
@@ -70,6 +71,7 @@ function stream(id, hear, over) {
     };
     for (const kind of Object.keys(APPLY)) {
       source.addEventListener(kind, (event) => {
+        heard = true;
         failures = 0;
         hear(kind, JSON.parse(event.data));
         if (over()) finish(true);
@@ -78,7 +80,7 @@ function stream(id, hear, over) {
     source.onerror = () => {
       failures += 1;
       // The browser connects again by itself, with Last-Event-ID, unless it was told not to.
-      if (source.readyState === EventSource.CLOSED || failures >= MOST_FAILURES) finish(false);
+      if (source.readyState === EventSource.CLOSED || failures >= (heard ? MOST_FAILURES : 1)) finish(false);
     };
   });
 }

@@ -71,7 +71,7 @@ def test_a_picture_wears_exactly_what_the_algebra_says(http: httpx.Client, adapt
 
 def by_hand(pipeline: Any, kind: str) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
     t = {name: tensor.double() for name, tensor in samples.tensors(kind).items()}
-    conv = pipeline.unet.mid_block.resnets[0].conv1.weight
+    conv = pipeline.unet.up_blocks[1].resnets[1].conv2.weight
     name = samples.CONV[0]
     if kind == "lora":
         query = pipeline.unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_q.weight
@@ -88,7 +88,7 @@ def by_hand(pipeline: Any, kind: str) -> list[tuple[torch.nn.Parameter, torch.Te
     if kind == "loha":
         left, right = (t[f"{name}.hada_w{n}_a"] @ t[f"{name}.hada_w{n}_b"] for n in (1, 2))
         return [(conv, gain * left * right)]
-    right = (t[f"{name}.lokr_w2_a"] @ t[f"{name}.lokr_w2_b"]).reshape(20, 20, 3, 3)
+    right = (t[f"{name}.lokr_w2_a"] @ t[f"{name}.lokr_w2_b"]).reshape(16, 16, 3, 3)
     left = t[f"{name}.lokr_w1"][:, :, None, None]
     return [(conv, gain * torch.kron(left, right))]
 

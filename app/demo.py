@@ -1,0 +1,66 @@
+"""`radiata demo`: the whole service once, from nothing to a labelled comparison of every bundled adapter."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.client import Client
+from app.sheet import write
+from app.shared.log import configure
+from app.shared.settings import Settings
+from app.up import Service
+
+PROMPTS = ("red apple", "purple butterfly", "fox")
+SEED = 7
+BASE = "base"
+
+
+def run(folder: Path, out: Console, err: Console) -> None:
+    """Start, draw, compare, stop; pictures go to `folder`. Raises StartFailed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = Settings(data_dir=folder / "data", port=0)  # type: ignore[call-arg]
+    configure("warning")
+    started = time.monotonic()
+    with err.status("starting") as status:
+        service = Service(settings)
+        with service.running(lambda waiting: status.update(f"starting: waiting for {waiting}")):
+            status.stop()
+            took_start = time.monotonic() - started
+            took_draw = _draw(service.url, folder, err)
+            stopping = time.monotonic()
+    took_stop = time.monotonic() - stopping
+    out.print(f"pictures: {folder}/{BASE}.png and one for each adapter")
+    out.print(f"comparison: [bold]{folder}/sheet.png[/bold]")
+    out.print(f"start {took_start:.1f} s, drawing {took_draw:.1f} s, stop {took_stop:.1f} s")
+
+
+def _draw(url: str, folder: Path, err: Console) -> float:
+    started = time.monotonic()
+    with Client(url) as client:
+        names = [BASE, *(adapter["name"] for adapter in client.adapters())]
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=err) as bar:
+            task = bar.add_task("drawing", total=len(PROMPTS) * len(names))
+            pictures = []
+            for number, prompt in enumerate(PROMPTS):
+                row = []
+                for name in names:
+                    bar.update(task, description=f"{prompt} · {name}")
+                    path = folder / (f"{name}.png" if number == 0 else f"{name}-{number + 1}.png")
+                    path.write_bytes(_picture(client, prompt, name))
+                    row.append(path)
+                    bar.advance(task)
+                pictures.append(row)
+    write(folder / "sheet.png", PROMPTS, names, pictures)
+    return time.monotonic() - started
+
+
+def _picture(client: Client, prompt: str, adapter: str) -> bytes:
+    worn: list[dict[str, Any]] = [] if adapter == BASE else [{"ref": adapter}]
+    generation = client.generate({"prompt": prompt, "seed": SEED, "adapters": worn})
+    if generation["status"] != "succeeded":
+        raise RuntimeError(f"{prompt!r} with {adapter}: {generation['error']}")
+    return client.image(generation["images"][0]["url"])

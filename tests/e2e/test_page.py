@@ -1,0 +1,261 @@
+"""The page, in a real browser against the whole service: what a visitor does, from a prompt to a refused file."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+from app.up import Service
+from tests import samples
+from tests.e2e.browser import chromium, complaints
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "app" / "web"
+MARKUP = "<img src=x>"
+PATIENCE_S = 90
+
+REFUSED = r"/v1/(adapters|generations) - Failed to load resource: the server responded with a status of 422"
+OFFLINE = r"net::ERR_(INTERNET_DISCONNECTED|BLOCKED_BY_CLIENT)"
+
+# What the page said about its progress, as it said it
+WATCH = """
+window.said = [];
+new MutationObserver(() => {
+  for (const text of document.querySelectorAll(".blank p")) {
+    if (text.textContent !== window.said.at(-1)) window.said.push(text.textContent);
+  }
+}).observe(document.getElementById("gallery"), { childList: true, subtree: true, characterData: true });
+"""
+
+
+class Page:
+    """What a visitor can see and do."""
+
+    def __init__(self, browser: Chrome, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self.expected: list[str] = []
+
+    def open(self) -> None:
+        self.browser.get(self.url)
+        self.until(lambda: self.one("#draw").is_enabled(), "the page takes no prompts")
+
+    def one(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.browser.execute_script(script, *arguments)
+
+    def until(self, true: Callable[[], Any], otherwise: str) -> Any:
+        return WebDriverWait(self.browser, PATIENCE_S, poll_frequency=0.1).until(lambda _: true(), otherwise)
+
+    def set(self, name: str, value: object) -> None:
+        if not self.one("#more").get_attribute("open"):
+            self.one("#more summary").click()
+        self.type(f"#{name}", str(value))
+
+    def type(self, selector: str, text: str) -> None:
+        field = self.one(selector)
+        field.clear()
+        field.send_keys(text)
+
+    def draw(self, prompt: str, **settings: object) -> None:
+        for name, value in settings.items():
+            self.set(name, value)
+        self.type("#prompt", prompt)
+        self.one("#draw").click()
+
+    def newest(self, prompt: str, pictures: int = 1) -> WebElement:
+        """The newest sheet, once it is of this prompt and shows so many pictures."""
+        loaded = (
+            "return [...arguments[0].querySelectorAll('.picture img')].filter((img) => img.naturalWidth > 0).length"
+        )
+
+        def complete() -> WebElement | None:
+            sheets = self.all(".sheet")
+            if not sheets or sheets[0].find_element(By.CLASS_NAME, "prompt").text != prompt:
+                return None
+            return sheets[0] if self.run(loaded, sheets[0]) == pictures else None
+
+        return self.until(complete, f"no sheet of {prompt!r} with {pictures} pictures")
+
+    def choose_file(self, path: Path, **fields: str) -> None:
+        """Choose a file as the button does, fill the dialog in and send it."""
+        self.one("#adapters-file").send_keys(str(path))
+        for name, value in fields.items():
+            self.type(f"#upload-{name}", value)
+        self.one("#upload button.primary").click()
+
+    def close_dialog(self) -> None:
+        self.one("dialog[open] [data-close]").click()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Chrome, service: Service) -> Iterator[Page]:
+    """The page, freshly opened; the console must stay silent but for what a test expects."""
+    opened = Page(browser, service.url)
+    opened.open()
+    yield opened
+    browser.get("about:blank")
+    unexpected = [text for text in complaints(browser) if not any(re.search(one, text) for one in opened.expected)]
+    assert not unexpected, "\n".join(unexpected)
+
+
+def test_a_prompt_becomes_a_picture_with_progress_and_survives_a_reload(page: Page) -> None:
+    page.run(WATCH)
+    page.set("seed", 7)
+    page.type("#prompt", "a red apple")
+    page.one("#prompt").send_keys(Keys.CONTROL, Keys.ENTER)
+    sheet = page.newest("a red apple")
+
+    steps = [int(found[1]) for text in page.run("return window.said") if (found := re.match(r"Step (\d+) of", text))]
+    assert steps and steps == sorted(steps), f"progress was told as {steps}"
+    assert "seed 7" in sheet.text and "no adapter" in sheet.text
+
+    page.open()
+    assert "seed 7" in page.newest("a red apple").text
+
+
+def test_an_uploaded_adapter_is_judged_worn_and_compared(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "Wörn <b>at the page.safetensors"
+    save_file(
+        samples.tensors("lora"),
+        file,
+        metadata={"ss_tag_frequency": f'{{"all": {{"{MARKUP}": 3}}}}'},
+    )
+    page.choose_file(file, description=MARKUP)
+    page.until(lambda: page.all("#upload .verdict"), "no verdict")
+    name = page.one("#upload-title").text.split()[0]
+    assert re.fullmatch("[a-z0-9][a-z0-9._-]*", name), "the name was not made from the file's"
+    verdict = page.one("#upload .verdict").text
+    assert "LoRA" in verdict and "unet (1)" in verdict and "text_encoder (1)" in verdict and MARKUP in verdict
+
+    page.one("#upload button.primary").click()  # wear it
+    row = page.one(f"[data-name='{name}']")
+    strength = row.find_element(By.CSS_SELECTOR, "input[type=number]")
+    strength.clear()
+    strength.send_keys("0.5")
+    assert float(row.find_element(By.CSS_SELECTOR, "input[type=range]").get_attribute("value") or "nan") == 0.5
+
+    page.type("#prompt", "a green apple")
+    page.set("seed", 11)
+    page.one("#compare").click()
+    sheet = page.newest("a green apple", pictures=2)
+    captions = [caption.text.replace("\u00a0", " ") for caption in sheet.find_elements(By.TAG_NAME, "figcaption")]
+    assert captions == ["no adapter", f"{name} × 0.5"]
+    shown = [image.get_attribute("src") for image in sheet.find_elements(By.CSS_SELECTOR, ".picture img")]
+    bare, worn = (page.run("return fetch(arguments[0]).then((got) => got.text())", url) for url in shown)
+    assert bare != worn, "the adapter changed nothing"
+
+    page.one(f"[aria-label='About {name}']").click()
+    page.until(lambda: page.all("#adapter .verdict"), "nothing about the adapter")
+    assert not page.all("img[src=x]"), "a name became markup"
+    page.one("#adapter .actions button").click()
+    page.one("#adapter .actions button.primary").click()  # yes, delete
+    page.until(lambda: not page.all(f"[data-name='{name}']"), "the adapter is still listed")
+
+
+def test_hostile_files_are_refused_with_every_reason(page: Page, tmp_path: Path) -> None:
+    page.expected.append(REFUSED)
+    pickle = tmp_path / "pickle.safetensors"
+    pickle.write_bytes(b"\x80\x04\x95" + bytes(200))
+    page.choose_file(pickle)
+    problem = page.until(lambda: page.all("#upload .problem"), "no refusal")[0].text
+    assert "refused" in problem and "pickle" in problem
+    page.close_dialog()
+
+    broken = samples.tensors("lora") | {"stray": torch.zeros(3), "another": torch.full((2, 2), float("nan"))}
+    save_file(broken, tmp_path / "broken.safetensors")
+    page.choose_file(tmp_path / "broken.safetensors")
+    page.until(lambda: page.all("#upload .problem"), "no refusal")
+    reasons = [reason.text for reason in page.all("#upload .problem li")]
+    assert all(any(reason.startswith(f"{name}:") for reason in reasons) for name in ("stray", "another")), reasons
+    page.close_dialog()
+    assert not page.all("[data-name='broken']") and not page.all("[data-name='pickle']")
+
+
+def test_markup_in_a_prompt_stays_text(page: Page) -> None:
+    page.draw(MARKUP, steps=1)
+    sheet = page.newest(MARKUP)
+    sheet.find_element(By.CSS_SELECTOR, ".picture").click()
+    assert page.one("#picture-title").text == MARKUP
+    assert not page.all("img[src=x]")
+
+
+def test_a_picture_gives_its_settings_back(page: Page) -> None:
+    page.draw("a yellow star", seed=41, steps=3, guidance=2.5, count=2, negative="blue")
+    page.newest("a yellow star", pictures=2).find_elements(By.CSS_SELECTOR, ".picture")[1].click()
+    assert "42" in page.one("#picture .facts").text
+    page.open()
+    page.newest("a yellow star", pictures=2).find_elements(By.CSS_SELECTOR, ".picture")[1].click()
+    page.one("#picture button.primary").click()
+    values = {name: page.one(f"#{name}").get_attribute("value") for name in ("prompt", "negative", "seed", "count")}
+    assert values == {"prompt": "a yellow star", "negative": "blue", "seed": "42", "count": "1"}
+    assert [page.one(f"#{name}").get_attribute("value") for name in ("steps", "guidance")] == ["3", "2.5"]
+
+
+def test_a_running_generation_can_be_canceled(page: Page) -> None:
+    page.draw("a blue car", steps=150, count=4)
+    page.until(lambda: page.all(".sheet .blank button:not([hidden])"), "nothing to cancel")[0].click()
+    page.until(lambda: page.one(".sheet .blank").text == "Canceled", "it was not canceled")
+
+
+def test_a_problem_is_shown_until_dismissed(page: Page) -> None:
+    page.expected.append(REFUSED)
+    page.draw("a red apple", steps=100_000)
+    notice = page.until(lambda: page.all(".notice"), "no notice")[0]
+    assert "steps" in notice.text and notice.get_attribute("role") == "alert"
+    notice.find_element(By.TAG_NAME, "button").click()
+    assert not page.all(".notice")
+
+
+def test_a_prompt_typed_while_the_service_is_away_is_drawn_when_it_is_back(page: Page) -> None:
+    page.expected.append(OFFLINE)
+    page.browser.set_network_conditions(offline=True, latency=0, throughput=-1)
+    page.draw("a purple grape", steps=1)
+    page.until(lambda: page.one("#connection").is_displayed(), "no banner")
+    page.browser.delete_network_conditions()
+    page.until(lambda: not page.one("#connection").is_displayed(), "the banner stays")
+    page.newest("a purple grape")
+
+
+def test_without_an_event_stream_it_polls(page: Page) -> None:
+    page.expected.append(OFFLINE)
+    page.browser.execute_cdp_cmd("Network.enable", {})
+    page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/events"]})
+    try:
+        page.draw("a white cloud", steps=1)
+        page.newest("a white cloud")
+        assert any("BLOCKED" in text for text in complaints(page.browser)), "the stream was not cut"
+    finally:
+        page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+
+
+@pytest.mark.parametrize("sink", ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "srcdoc"])
+def test_no_script_of_the_page_parses_markup(sink: str) -> None:
+    assert [file.name for file in WEB.glob("*.js") if sink in file.read_text()] == []
+
+
+def test_the_page_asks_nothing_of_other_hosts_and_has_nothing_inline() -> None:
+    for file in WEB.iterdir():
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|//[a-z]+\.[a-z]", text), f"{file.name} names another host"
+    html = (WEB / "index.html").read_text()
+    assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=", html), "inline code or style"
