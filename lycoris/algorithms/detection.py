@@ -12,6 +12,7 @@ from lycoris.algorithms.change import SCALARS, Change
 from lycoris.algorithms.dora import DoRA
 from lycoris.algorithms.lora import LoRA
 from lycoris.errors import Code
+from lycoris.linalg import finite
 
 
 class Problem(NamedTuple):
@@ -74,5 +75,5 @@ def _bad_numbers(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
             kind = str(tensor.dtype).removeprefix("torch.")
             yield Problem(Code.BAD_DTYPE, suffix, f"is made of {kind} numbers")
         # In float32, as it will be used: a float64 beyond its range is as bad as infinity.
-        elif not bool(tensor.float().isfinite().all()):
+        elif not finite(tensor.float()):
             yield Problem(Code.NOT_FINITE, suffix, "holds NaN or infinity")
