@@ -157,7 +157,10 @@ class Patcher:
     def _add(self, worn: Worn, plan: Plan, wanted: dict[Key, tuple[_Weight, Outfit]]) -> Iterator[Reason]:
         names: dict[Key, str] = {}
         for component, parameter, change in plan.changes:
-            live = self._components[component].get_parameter(parameter).detach()
+            live = self._find(component, parameter)
+            if live is None:
+                name = f"{component}.{parameter}"
+                raise ModelChanged([Reason(Code.MODEL_CHANGED, name, "is not where it was when the patcher was made")])
             key = _key(live)
             first = names.setdefault(key, parameter)
             if first != parameter:
@@ -169,15 +172,27 @@ class Patcher:
             if strength != 0:
                 wanted.setdefault(key, (_Weight(component, parameter, live), []))[1].append((change, strength))
 
+    def _find(self, component: str, parameter: str) -> Tensor | None:
+        """Return a parameter of the model as it is now, or None if it is no more what the index knows."""
+        try:
+            live = self._components[component].get_parameter(parameter).detach()
+        except AttributeError:
+            return None
+        return live if live.shape == self._index.shapes[component][parameter] else None
+
     def _forget_moved(self) -> None:
         """Drop the copies of weights that were moved while bare; raise ModelChanged if any wore something."""
         moved = [
             key
             for key, (component, parameter, _) in self._weights.items()
-            if _key(self._components[component].get_parameter(parameter)) != key
+            if (live := self._find(component, parameter)) is None or _key(live) != key
         ]
         reasons = [
-            Reason(Code.MODEL_CHANGED, ".".join(self._weights[key][:2]), "was moved or cast while it wore adapters")
+            Reason(
+                Code.MODEL_CHANGED,
+                ".".join(self._weights[key][:2]),
+                "was moved, cast or replaced while it wore adapters",
+            )
             for key in moved
             if key in self._dressed
         ]

@@ -16,7 +16,7 @@ from lycoris.verdict import Verdict, facts, triggers
 
 Shapes = Mapping[str, Sequence[int]]  # parameter name -> shape
 WEIGHT = ".weight"
-CLOSEST = 20  # warnings that a verdict spells out
+WARNINGS = 20  # kinds of warning that a verdict spells out
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ def _gathered(doubts: Iterable[tuple[str, str]]) -> list[str]:
     return [
         f"{len(names)} layers: {doubt} ({names[0]}, …)" if len(names) > 1 else f"{names[0]}: {doubt}"
         for doubt, names in layers.items()
-    ][:CLOSEST]
+    ][:WARNINGS]
 
 
 def _components(adapter: Adapter, plan: Plan | None) -> dict[str, int]:

@@ -263,6 +263,21 @@ def test_a_model_that_was_moved_while_worn_is_noticed(adapters: list[Adapter]) -
         patcher.swap([])
 
 
+def test_a_model_that_was_rebuilt_is_noticed(adapters: list[Adapter]) -> None:
+    for rebuilt in (nn.ModuleDict(), nn.Linear(5, 5), nn.Linear(12, 8)):
+        model = zoo.Model()
+        patcher = Patcher({"unet": model})
+        patcher.swap([Worn(adapters[0])])
+        model.layers["linear"] = rebuilt
+        with pytest.raises(ModelChanged):
+            patcher.swap([Worn(adapters[1])])
+    model = zoo.Model()
+    patcher = Patcher({"unet": model})
+    model.layers["linear"] = nn.Linear(5, 5)
+    with pytest.raises(ModelChanged):
+        patcher.swap([Worn(adapters[1])])
+
+
 class Tied(nn.Module):
     """Two names, one weight: as a text encoder's embedding and its head."""
 

@@ -1,8 +1,8 @@
 """Make the goldens: what the reference libraries' own forward passes compute, for files that they themselves save.
 
-    python3.11 -m venv /tmp/golden-venv
-    /tmp/golden-venv/bin/pip install 'torch>=2.8,<2.14' lycoris_lora==4.1.3 peft==0.21.2 safetensors numpy
-    /tmp/golden-venv/bin/python tests/lycoris/goldens/make.py
+    python3.11 -m venv ../golden-venv
+    ../golden-venv/bin/pip install 'torch>=2.8,<2.14' lycoris_lora==4.1.3 peft==0.21.2 safetensors numpy
+    ../golden-venv/bin/python tests/lycoris/goldens/make.py
 
 A venv of its own, because the reference installs a package called `lycoris` too. Forward passes only: the reference's
 merge applies alpha/r twice for LoHa and LoKr. The same bytes come out every time.
