@@ -59,7 +59,7 @@ export async function follow(generation, show) {
   return state;
 }
 
-/** Listens to a generation's events; true when its end was seen, false when the stream does not work. */
+/** Listens to a generation's events until its end or until the stream breaks; whether anything was heard. */
 function stream(id, hear, over) {
   return new Promise((done) => {
     const source = new EventSource(`${pathOf(id)}/events`);
@@ -80,7 +80,7 @@ function stream(id, hear, over) {
     source.onerror = () => {
       failures += 1;
       // The browser connects again by itself, with Last-Event-ID, unless it was told not to.
-      if (source.readyState === EventSource.CLOSED || failures >= (heard ? MOST_FAILURES : 1)) finish(false);
+      if (source.readyState === EventSource.CLOSED || failures >= (heard ? MOST_FAILURES : 1)) finish(heard);
     };
   });
 }

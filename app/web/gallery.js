@@ -37,8 +37,8 @@ export function createGallery(open) {
         el(
           "li",
           { class: `sheet ${figures.length === 1 ? "one" : "several"}` },
-          el("div", { class: "tiles" }, ...figures),
           el("p", { class: "prompt" }, prompt),
+          el("div", { class: "tiles" }, ...figures),
           count === 1 ? el("p", { class: "quiet" }, `seed ${seed}`) : null,
         ),
       );
