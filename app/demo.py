@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.client import Client
-from app.sheet import write
 from app.shared.log import configure
 from app.shared.settings import Settings
+from app.sheet import write
 from app.up import Service
 
 PROMPTS = ("red apple", "purple butterfly", "fox")
