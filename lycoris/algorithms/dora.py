@@ -31,14 +31,13 @@ class DoRA(Change):
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         original = pristine.to(change)
-        delta = torch.zeros_like(change)
-        self.layer.add_change(delta, pristine, 1.0)
-        turned = original + delta
+        turned = original.clone()
+        self.layer.add_change(turned, pristine, 1.0)
         axis = self._axis(change.shape)
         norm = torch.linalg.vector_norm(turned, dim=[k for k in range(turned.ndim) if k != axis], keepdim=True)
         # On the weight's device and in its precision; as a row or a column, never broadcast by its own shape.
         magnitude = self.magnitude.to(change).reshape(norm.shape)
-        change.add_(magnitude * turned / (norm + EPS) - original, alpha=strength)
+        change.add_(turned * (magnitude / (norm + EPS)) - original, alpha=strength)
 
     @property
     def magnitude(self) -> Tensor:
