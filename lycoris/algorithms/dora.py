@@ -31,7 +31,7 @@ class DoRA(Change):
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         original = pristine.to(change)
-        turned = original.clone()
+        turned = original.clone(memory_format=torch.contiguous_format)  # the verb asks for it
         self.layer.add_change(turned, pristine, 1.0)
         axis = self._axis(change.shape)
         norm = torch.linalg.vector_norm(turned, dim=[k for k in range(turned.ndim) if k != axis], keepdim=True)

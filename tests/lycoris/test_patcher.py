@@ -317,6 +317,24 @@ def test_ambient_modes_do_not_reach_the_sums(adapters: list[Adapter]) -> None:
     assert bits_of(model) == bits_of(zoo.Model())
 
 
+def test_weights_may_lie_in_memory_as_they_like(adapters: list[Adapter]) -> None:
+    model, plain = zoo.Model().to(memory_format=torch.channels_last), zoo.Model()
+    model.layers["linear"].register_parameter(
+        "weight", nn.Parameter(zoo.layer("linear").get_parameter("weight").T.contiguous().T)
+    )
+    assert not model.get_parameter("layers.linear.weight").is_contiguous()
+    for linear in (model, plain):
+        with torch.no_grad():
+            linear.get_parameter("layers.linear.weight").fill_(0.5)
+    patcher = Patcher({"unet": model})
+    for adapter in adapters:
+        one = Patcher({"unet": plain})
+        patcher.swap([Worn(adapter)])
+        one.swap([Worn(adapter)])
+        assert bits_of(model) == bits_of(plain)
+        one.restore()
+
+
 def test_copies_may_be_kept_on_a_device_of_ones_choice(adapters: list[Adapter]) -> None:
     model, beside = zoo.Model(), zoo.Model()
     patcher = Patcher({"unet": model}, keep_on="cpu")
