@@ -5,7 +5,7 @@ import { Problem, call } from "/static/api.js";
 // Browsers open six connections to one host over HTTP/1.1, tabs together: the others are for pictures and requests.
 const MOST_STREAMS = 2;
 const MOST_FAILURES = 3;
-const POLL_MS = 1000;
+const POLL_MS = { least: 1000, most: 10000, perPlace: 500 };
 const ENDS = new Set(["succeeded", "failed", "canceled"]);
 
 const APPLY = {
@@ -18,6 +18,15 @@ const APPLY = {
 };
 
 let streams = 0;
+
+function pollDelay({ queue_position: place }) {
+  return Math.min(Math.max((place ?? 0) * POLL_MS.perPlace, POLL_MS.least), POLL_MS.most);
+}
+
+// Streams are few: they go to what runs and to what is next.
+function isNear({ queue_position: place }) {
+  return place === null || place <= 1;
+}
 
 /** Whether nothing more can happen to a generation. */
 export function ended(generation) {
@@ -38,7 +47,7 @@ export async function follow(generation, show) {
     show(state);
   };
   while (!ended(state)) {
-    if (streamable && streams < MOST_STREAMS) {
+    if (streamable && streams < MOST_STREAMS && isNear(state)) {
       streams += 1;
       try {
         streamable = await stream(generation.id, (kind, data) => update(APPLY[kind](state, data)), () => ended(state));
@@ -46,7 +55,7 @@ export async function follow(generation, show) {
         streams -= 1;
       }
     } else {
-      await new Promise((done) => setTimeout(done, POLL_MS));
+      await new Promise((done) => setTimeout(done, pollDelay(state)));
     }
     // The stream told the story; the service's own record has the timings and is what a reload would show.
     try {
