@@ -23,7 +23,7 @@ from lycoris.targets import Index, Plan, resolve
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Key = tuple[torch.device, torch.dtype, int, torch.Size]  # tied parameters are one stretch of storage and have one key
 Outfit = list[tuple[Change, float]]  # what one weight is to wear, and how strongly, in order of sha256
-Signature = tuple[str, float, tuple[tuple[str, float], ...]]
+Signature = tuple[str, tuple[str, ...], float, tuple[tuple[str, float], ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Worn:
     @property
     def signature(self) -> Signature:
         """What makes two ways of wearing an adapter the same."""
-        return (self.adapter.sha256, self.strength, tuple(sorted(self.strengths.items())))
+        return (self.adapter.sha256, self.adapter.ignored, self.strength, tuple(sorted(self.strengths.items())))
 
 
 class _Weight(NamedTuple):
