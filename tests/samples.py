@@ -7,7 +7,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 ATTENTION = ("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q", 160, 160)
-CONV = ("lora_unet_mid_block_resnets_0_conv1", 160, 160)
+CONV = ("lora_unet_up_blocks_1_resnets_1_conv2", 128, 128)
 TEXT = ("lora_te_text_model_encoder_layers_0_self_attn_q_proj", 128, 128)
 RANK = 4
 SCALE = 0.3  # large enough to be seen in a picture of four steps

@@ -75,6 +75,7 @@ class Intake:
             description=description,
             ignore=list(ignore),
             size_bytes=len(data),
+            components=sorted(verdict["components"]),
             fits=fits,
             created_at=created_at,
         )

@@ -120,11 +120,9 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
             )
         if any(other.sha256 == version.sha256 for other in worn):
             raise BadRequest("adapter_twice", f"{use.ref!r} is in the list twice; name it once, with one strength")
-        if missing := sorted(set(use.strengths) - set(profile.components)):
-            known = ", ".join(profile.components)
-            raise BadRequest(
-                "component_unknown", f"model {profile.name!r} has no component {', '.join(missing)}; known: {known}"
-            )
+        if missing := sorted(set(use.strengths) - set(version.components)):
+            known = ", ".join(version.components)
+            raise BadRequest("component_unknown", f"{use.ref!r} does not change {', '.join(missing)}, only {known}")
         worn.append(
             AdapterWorn(
                 ref=use.ref,

@@ -182,6 +182,7 @@ class AdapterVersion(Wire):
     description: str = ""
     ignore: list[str] = []
     size_bytes: int
+    components: list[str] = Field(description="parts of the model that it changes")
     fits: list[str] = Field(description="models on whose weights every layer of it has a place")
     created_at: datetime
 

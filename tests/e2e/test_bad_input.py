@@ -38,6 +38,7 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     ("same adapter twice", {"adapters": [{"ref": "bad-input"}, {"ref": "bad-input:1"}]}, 422, "adapter_twice"),
     ("huge strength", {"adapters": [{"ref": "bad-input", "strength": 1e30}]}, 422, "invalid_request"),
     ("strength in words", {"adapters": [{"ref": "bad-input", "strength": "much"}]}, 422, "invalid_request"),
+    ("not its component", {"adapters": [{"ref": "bad-input", "strengths": {"unett": 1}}]}, 422, "component_unknown"),
     ("no such component", {"adapters": [{"ref": "bad-input", "strengths": {"vae": 1}}]}, 422, "component_unknown"),
 ]
 

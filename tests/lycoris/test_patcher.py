@@ -94,6 +94,19 @@ def test_the_same_stack_again_costs_nothing(adapters: list[Adapter]) -> None:
     assert [worn.adapter for worn in patcher.worn] == [adapters[0], adapters[1]]
 
 
+def test_the_same_file_with_other_tensors_left_out_is_another_stack() -> None:
+    model = zoo.Model()
+    names = [f"lora_unet_layers_{kind}" for kind in list(model.layers)[:2]]
+    weights = [model.get_parameter(f"layers.{kind}.weight") for kind in list(model.layers)[:2]]
+    data = zoo.file({name: zoo.tensors("lora", weight) for name, weight in zip(names, weights, strict=True)})
+    before = [bits(weight) for weight in weights]
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(load(data))])
+    patcher.swap([Worn(load(data, ignore=[f"{names[1]}.*"]))])
+    assert bits(weights[0]) != before[0]
+    assert bits(weights[1]) == before[1]
+
+
 def test_only_weights_of_the_two_stacks_are_visited() -> None:
     model = zoo.Model()
     one, other = (
