@@ -121,7 +121,7 @@ def _plan(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
     targets: list[Target] = []
     reasons: list[Reason] = []
     doubts: list[tuple[str, str]] = []
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, str], Layer] = {}
     for layer in adapter.layers:
         place = _place(layer, index)
         if isinstance(place, Reason):
@@ -131,7 +131,7 @@ def _plan(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
         for parameter, change in layer.changes.items():
             name = f"{path}.{parameter}"
             shape = index.shapes[component].get(name)
-            wrong = _wrong(layer, change, parameter, shape, taken.setdefault((component, name), layer.name))
+            wrong = _wrong(layer, change, parameter, shape, taken.setdefault((component, name), layer))
             if wrong:
                 reasons.append(wrong)
             elif shape is not None:
@@ -153,9 +153,9 @@ def _place(layer: Layer, index: Index) -> tuple[str, str] | Reason:
     return paths[0]
 
 
-def _wrong(layer: Layer, change: Change, parameter: str, shape: tuple[int, ...] | None, first: str) -> Reason | None:
-    if first != layer.name:
-        return Reason(Code.DUPLICATE, layer.name, f"lands on the same module as {first}")
+def _wrong(layer: Layer, change: Change, parameter: str, shape: tuple[int, ...] | None, first: Layer) -> Reason | None:
+    if first is not layer:
+        return Reason(Code.DUPLICATE, layer.name, f"lands on the same module as another layer, {first.name}")
     if shape is None:
         # A bias made for the occasion would have to be taken away again: the model would not be the same model.
         code = Code.NO_BIAS if parameter == "bias" else Code.NO_MODULE

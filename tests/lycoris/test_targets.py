@@ -149,6 +149,21 @@ def test_a_bomb_is_refused_before_any_product_is_formed(bomb: str, monkeypatch: 
     assert peak < 4 * len(data) + 2_000_000, f"{peak:,} bytes of Python memory for a file of {len(data):,}"
 
 
+def test_two_spellings_of_one_module_are_two_layers_on_one_weight() -> None:
+    for first, second in (
+        ("lora_unet_x", "unet.x"),
+        ("lora_unet_x", "x"),
+        ("unet.x", "x"),
+        ("lora_unet_x", "lora_transformer_x"),
+    ):
+        components = {"transformer" if "transformer" in second else "unet": {"x.weight": [8, 12]}}
+        inspect(zoo.file({first: lora(8, 12)}), components)
+        inspect(zoo.file({second: lora(8, 12)}), components)
+        with pytest.raises(NoPlace) as caught:
+            inspect(zoo.file({first: lora(8, 12), second: {"diff": torch.ones(8, 12)}}), components)
+        assert codes(caught.value) == [Code.DUPLICATE]
+
+
 def test_a_change_to_a_bias_that_is_not_there_is_refused() -> None:
     model = nn.ModuleDict({"x": nn.Linear(12, 8, bias=False)})
     with pytest.raises(NoPlace) as caught:
