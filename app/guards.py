@@ -20,7 +20,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-DOCS = ("/docs", "/redoc")  # FastAPI's own pages load their scripts from elsewhere
+DOCS = ("/docs", "/redoc")  # their pages, which are not ours, start with a script in the markup
 
 
 class BodyCap:

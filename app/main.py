@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
 
 from app import errors
 from app.deps import build
@@ -27,7 +28,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await app.state.service.async_redis.aclose()
         app.state.service.redis.close()
 
-    app = FastAPI(title="Radiata", version=version("radiata"), lifespan=lifespan)
+    app: FastAPI = FastAPIOffline(title="Radiata", version=version("radiata"), lifespan=lifespan)
     errors.install(app)
     for part in (generations, events, adapters, images, models, health, page):
         app.include_router(part.router)
