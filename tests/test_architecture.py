@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "app": {
         *("app", "fastapi", "uvicorn", "typer", "httpx", "redis", "rq"),
+        "fastapi_offline",  # /docs without a CDN
         "starlette",  # what fastapi is made of: middleware, streaming responses
         "pydantic",  # bodies that only the API has
         "prometheus_client",  # /metrics
