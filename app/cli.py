@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -42,7 +43,7 @@ def _client(url: str) -> Iterator[Client]:
     except Refused as refused:
         err.print(f"[red]refused:[/red] {_plain(str(refused))}")
         for reason in refused.reasons:
-            err.print("  •", _plain(" — ".join(str(value) for value in reason.values())))
+            err.print("  •", _plain(" — ".join(str(value) for value in reason.values() if value)))
         raise typer.Exit(1) from refused
     except httpx.TransportError as error:
         err.print(f"[red]nobody answers at {url}[/red] ({error}); start the service with `radiata up`, or give --url")
@@ -50,7 +51,7 @@ def _client(url: str) -> Iterator[Client]:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", "\\[")  # names from outside are never markup
+    return escape(text)  # names from outside are never markup
 
 
 @cli.command()
