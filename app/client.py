@@ -3,13 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 INSPECTION_POLL_S = 0.5
+ENDS = ("succeeded", "failed", "canceled")
 
 
 class Refused(Exception):
@@ -35,16 +36,21 @@ class Client:
     def generate(self, body: dict[str, Any], progress: Callable[[int, int], None] = lambda *_: None) -> dict[str, Any]:
         """Accept a generation, follow it to its end, and give it as it ended."""
         generation = self._json("POST", "/v1/generations", json=body)
-        with self._events(generation["id"]) as events:
-            for kind, data in events:
-                if kind == "progress":
-                    progress(data["step"], data["steps"])
-        return self._json("GET", f"/v1/generations/{generation['id']}")
+        while generation["status"] not in ENDS:
+            with suppress(httpx.RemoteProtocolError), self._events(generation["id"]) as events:
+                for kind, data in events:
+                    if kind == "progress":
+                        progress(data["step"], data["steps"])
+            # A stream may be cut short; what counts is what the service says
+            generation = self._json("GET", f"/v1/generations/{generation['id']}")
+        return generation
 
     @contextmanager
     def _events(self, generation_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
         with self._http.stream("GET", f"/v1/generations/{generation_id}/events") as response:
-            yield _parse(response.iter_lines())
+            if response.is_error:
+                response.read()
+            yield _parse(_checked(response).iter_lines())
 
     def image(self, url: str) -> bytes:
         """The bytes of a picture."""

@@ -38,7 +38,7 @@ class BodyCap:
         cap = self._upload_cap if scope["path"].startswith(UPLOADS) else JSON_CAP
         detail = f"the body is over {cap // MIB} MiB; send less"
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdigit() or int(declared) > cap:
+        if not declared.isdecimal() or int(declared) > cap:
             await problem(413, "too_large", "Too large", detail)(scope, receive, send)
             return
         seen = 0

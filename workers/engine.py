@@ -57,7 +57,7 @@ class Engine:
         try:
             images, timings = self._draw(generation)
         except Ended:
-            self._discard(generation)
+            self._ledger.discard(generation)
         except (Unavailable, RedisError):
             raise
         except AdapterError as error:
@@ -72,16 +72,12 @@ class Engine:
             if self._ledger.finish(generation.model_copy(update=done | {"progress": _all_done(generation)})):
                 self._count(generations_succeeded=1, images=len(images))
             else:
-                self._discard(generation)
+                self._ledger.discard(generation)
 
     def _fail(self, generation: Generation, code: str, message: str) -> None:
         self._ledger.fail(generation, code, message)
-        self._discard(generation)
+        self._ledger.discard(generation)
         self._count(generations_failed=1)
-
-    def _discard(self, generation: Generation) -> None:
-        for index in range(generation.request.count):
-            self._storage.delete(image_key(generation.id, index))
 
     def _count(self, **amounts: float) -> None:
         cache = asdict(self._cache.counts)

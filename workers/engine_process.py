@@ -4,9 +4,11 @@ Parent and child talk over two pipes in lines of JSON: orders `{"job", "executio
 `{"ready"}` and `{"done"}` the other. When the parent dies its end of the pipe closes, and the engine goes at once.
 """
 
+import contextlib
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -16,10 +18,11 @@ from typing import IO, Any
 import structlog
 from redis import Redis
 from rq import Queue
+from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 
-from app.shared.queue import SERIALIZER, connect
+from app.shared.queue import SERIALIZER, connect, forget_dead_executions
 from app.shared.settings import Settings
 
 log = structlog.get_logger()
@@ -39,7 +42,7 @@ class EngineProcess:
         os.close(replies_write)
         self._orders = os.fdopen(orders_write, "w")
         self._replies = replies_read
-        self._buffer = b""
+        self._given = self._heard = 0  # orders; replies
 
     @property
     def pid(self) -> int:
@@ -53,18 +56,31 @@ class EngineProcess:
 
     def order(self, job: Job, execution: Execution, queue_name: str) -> None:
         """Have a job done; raises BrokenPipeError when the engine is dead."""
+        self._given += 1
         self._orders.write(json.dumps({"job": job.id, "execution": execution.id, "queue": queue_name}) + "\n")
         self._orders.flush()
 
-    def reply(self) -> dict[str, Any] | None:
-        """The next reply, as long as it takes; None when the engine died instead."""
-        while b"\n" not in self._buffer:
-            chunk = os.read(self._replies, 4096)
+    def wait_ready(self) -> bool:
+        """Wait until the model is loaded; False when the engine died instead."""
+        return self._wait_for(1)
+
+    def wait_done(self) -> bool:
+        """Wait until every order is done; False when the engine died instead."""
+        return self._wait_for(1 + self._given)
+
+    def _wait_for(self, replies: int) -> bool:
+        while self._heard < replies:
+            select.select([self._replies], [], [])
+            # RQ's alarm interrupts a wait to send heartbeats: never between reading a reply and counting it
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+            try:
+                chunk = os.read(self._replies, 4096)
+                self._heard += chunk.count(b"\n")
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
             if not chunk:
-                return None
-            self._buffer += chunk
-        line, self._buffer = self._buffer.split(b"\n", 1)
-        return json.loads(line)
+                return False
+        return True
 
     def status(self) -> int:
         """Wait status of a dead engine, as `os.wait` gives it."""
@@ -73,7 +89,8 @@ class EngineProcess:
 
     def close(self) -> None:
         """End it, by closing its pipe and then, if need be, by force."""
-        self._orders.close()
+        with contextlib.suppress(BrokenPipeError):  # an order that a dead engine did not take
+            self._orders.close()
         try:
             self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
@@ -128,17 +145,12 @@ def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Se
     """Do one job the way RQ's own work horse does, in this lasting process."""
     from workers.worker import GenerationWorker
 
-    job = Job.fetch(order["job"], connection=redis, serializer=SERIALIZER)
+    try:
+        job = Job.fetch(order["job"], connection=redis, serializer=SERIALIZER)
+    except NoSuchJobError:
+        return  # canceled on its way here
     execution = Execution(order["execution"], job.id, redis, worker_name)
-    _forget_dead_executions(job, redis)
+    forget_dead_executions(job)
     source = Queue(order["queue"], connection=redis, serializer=SERIALIZER)
     horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
     horse.perform_job(job, source, execution)
-
-
-def _forget_dead_executions(job: Job, redis: Redis) -> None:
-    """Drop tries of workers that died: RQ lists them a minute longer than it keeps them, and fails on its own list."""
-    registry = job.execution_registry
-    for execution_id in registry.get_execution_ids():
-        if not redis.exists(Execution(execution_id, job.id, redis).key):
-            redis.zrem(registry.key, execution_id)

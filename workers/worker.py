@@ -74,6 +74,10 @@ class SweepingWorker(Worker):
             queue = Queue(name, connection=self.connection, serializer=SERIALIZER)
             clean_registries(queue, self._exc_handlers)
             worker_registration.clean_worker_registry(queue)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Queue again what is accepted and lost, end what cannot go on."""
         try:
             storage = Storage(self._settings.store_url)
             Ledger(storage, self.connection, self._settings).sweep()
@@ -91,7 +95,7 @@ class GenerationWorker(SweepingWorker):
         """Start the engine and wait until it has loaded its model; False when it died instead."""
         model = self.queues[0].name.removeprefix(generation_queue(""))
         self._engine = EngineProcess(model, self.name)
-        return self._engine.reply() is not None
+        return self._engine.wait_ready()
 
     def stop_engine(self) -> None:
         """End the engine."""
@@ -113,10 +117,8 @@ class GenerationWorker(SweepingWorker):
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
         """Wait until the engine has done the job or died (RQ's seam for waiting)."""
         assert self._engine is not None
-        while reply := self._engine.reply():
-            if "done" in reply:
-                return self._engine.pid, os.EX_OK, None
-        return self._engine.pid, self._engine.status(), None
+        status = os.EX_OK if self._engine.wait_done() else self._engine.status()
+        return self._engine.pid, status, None
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
         """Watch the engine as RQ does, and say so when it died."""
@@ -126,7 +128,24 @@ class GenerationWorker(SweepingWorker):
 
 
 class IntakeWorker(SweepingWorker):
-    """RQ's forking worker: a file that brings its inspection down takes only a fork with it."""
+    """RQ's forking worker: a file that brings its inspection down takes only a fork with it.
+
+    Object storage is used in forks alone: it runs threads of its own, and a fork of a process that has them waits for
+    ever for threads that are not there.
+    """
+
+    def sweep(self) -> None:
+        """Sweep in a fork."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.setup_work_horse_signals()
+                super().sweep()
+            except BaseException:  # the end of a process: nothing may return into the parent's loop
+                log.exception("sweep_failed")
+            finally:
+                os._exit(os.EX_OK)
+        os.waitpid(pid, 0)
 
     def setup_work_horse_signals(self) -> None:
         """Let the fork die with its worker's process group, and of nothing else from the keyboard."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, StringConstraints
 from app.deps import Service, ServiceDep
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, BadRequest, NotFound, TooLarge, Unavailable
-from app.shared.ledger import now
+from app.shared.ledger import ID, now
 from app.shared.schema import (
     AdapterRecord,
     AdapterVersion,
@@ -114,7 +114,7 @@ def _location(upload_id: str) -> str:
 @router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})
 def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
     """What became of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
-    if len(upload_id) != 32 or not upload_id.isalnum():
+    if not ID.fullmatch(upload_id):
         raise NotFound("upload_unknown", "there is no such upload")
     found = service.uploads.get(upload_id)
     if found.status is UploadStatus.INSPECTING:

@@ -44,11 +44,11 @@ def create(
 def newest(
     service: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[str | None, Query(pattern=r"^[0-9]{1,12}(\.[0-9]{1,12})?$")] = None,
+    before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> GenerationList:
     """The newest generations; `before` takes the `next` of the page before."""
-    found, cursor = service.ledger.list(limit, float(before) if before else None)
-    return GenerationList(generations=found, next=None if cursor is None else repr(cursor))
+    found, cursor = service.ledger.list(limit, before)
+    return GenerationList(generations=found, next=cursor)
 
 
 @router.get("/{generation_id}")

@@ -12,6 +12,7 @@ accepted with it are drawn, and recipes stay true), but no new request can name 
 | `radiata:adapters:complete` | string | the three above hold all that storage does | as long as they do |
 """
 
+from collections.abc import Collection
 from typing import Any, cast
 
 from redis import Redis
@@ -50,9 +51,10 @@ class Catalog:
         name, _, number = ref.partition(":")
         if name == "sha256":
             holders = cast(set[bytes], self._redis.smembers(_sha_key(number)))
-            if not holders:
+            text = cast(bytes | None, self._redis.hget(INDEX, min(holders).decode())) if holders else None
+            if text is None:
                 raise self._missing(ref, None)
-            return self._at(min(holders).decode())
+            return AdapterVersion.model_validate_json(text)
         latest = cast(float | None, self._redis.zscore(LATEST, name))
         if latest is None:
             raise self._missing(ref, name)
@@ -60,9 +62,6 @@ class Catalog:
         if text is None:
             raise NotFound("adapter_unknown", f"adapter {name!r} has no version {number}; its newest is {int(latest)}")
         return AdapterVersion.model_validate_json(text)
-
-    def _at(self, name_and_version: str) -> AdapterVersion:
-        return AdapterVersion.model_validate_json(cast(bytes, self._redis.hget(INDEX, name_and_version)))
 
     def _missing(self, ref: str, name: str | None) -> NotFound | Gone:
         if name and self._storage.exists(_tombstone_key(name)):
@@ -77,7 +76,12 @@ class Catalog:
 
     def _versions(self, name: str) -> list[int]:
         # Asked of storage: one folder holds one name, and names are rarely shown
-        return sorted(number for key in self._storage.keys(f"names/{name}") if (number := _number(key)) is not None)
+        return self._living(name, list(self._storage.keys(f"names/{name}")))
+
+    def _living(self, name: str, keys: Collection[str]) -> list[int]:
+        # The tombstone decides; the files of what it ends go after it, or not, if the deleter died
+        last = self._last_number(name, []) if _tombstone_key(name) in keys else 0
+        return sorted(number for key in keys if (number := _number(key)) is not None and number > last)
 
     def newest(self) -> list[AdapterVersion]:
         """The newest version of every name, by name."""
@@ -104,8 +108,7 @@ class Catalog:
                 known = self._read(f"names/{version.name}/{number}.json")
                 if known and (known.sha256, known.ignore) == (version.sha256, version.ignore):
                     return self._refitted(known, version), False
-            gone = self._storage.get_json(_tombstone_key(version.name)) or {"last_version": 0}
-            number = max([*numbers, gone["last_version"]]) + 1
+            number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})
             key = f"names/{version.name}/{number}.json"
             if self._storage.create(key, numbered.model_dump_json().encode()):
@@ -125,13 +128,20 @@ class Catalog:
         """Delete a name with all its versions; raises NotFound or Gone."""
         self.resolve(name)
         numbers = self._versions(name)
-        self._storage.put_json(_tombstone_key(name), {"last_version": max(numbers, default=0)})
+        self._storage.put_json(_tombstone_key(name), {"last_version": self._last_number(name, numbers)})
+        self._redis.zrem(LATEST, name)
         for number in numbers:
             if version := self._read(f"names/{name}/{number}.json"):
                 self._redis.srem(_sha_key(version.sha256), f"{name}:{number}")
             self._storage.delete(f"names/{name}/{number}.json")
             self._redis.hdel(INDEX, f"{name}:{number}")
-        self._redis.zrem(LATEST, name)
+        for number in self._versions(name):
+            if came_meanwhile := self._read(f"names/{name}/{number}.json"):
+                self._index(came_meanwhile)
+
+    def _last_number(self, name: str, numbers: list[int]) -> int:
+        gone = self._storage.get_json(_tombstone_key(name)) or {"last_version": 0}
+        return max([*numbers, gone["last_version"]])
 
     def _read(self, key: str) -> AdapterVersion | None:
         data = self._storage.get(key)
@@ -150,9 +160,13 @@ class Catalog:
     def _ensure_index(self) -> None:
         if self._redis.exists(COMPLETE):
             return
+        by_name: dict[str, list[str]] = {}
         for key in self._storage.keys("names"):
-            if _number(key) is not None and (version := self._read(key)):
-                self._index(version)
+            by_name.setdefault(key.split("/")[1], []).append(key)
+        for name, keys in by_name.items():
+            for number in self._living(name, keys):
+                if version := self._read(f"names/{name}/{number}.json"):
+                    self._index(version)
         self._redis.set(COMPLETE, 1)
 
 

@@ -10,13 +10,13 @@ is queued again by `sweep`.
 | `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, `final` (JSON) | `keep_live_s` |
 | `radiata:generations` | sorted set | id by time of creation (of ending, when rebuilt from storage) | rebuilt |
 | `radiata:generations:complete` | string | the set above holds all that storage does | as long as the set |
-| `radiata:adrift` | hash | jobs seen once in no queue and on no worker | rewritten by every sweep |
 """
 
 import re
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, cast
@@ -24,7 +24,7 @@ from typing import Any, cast
 from redis import Redis
 from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
-from rq.job import Job, JobStatus
+from rq.job import JobStatus
 
 from app.shared.errors import Conflict, NotFound, Unavailable
 from app.shared.events import publish
@@ -35,7 +35,6 @@ from app.shared.storage import Storage
 
 INDEX = "radiata:generations"
 INDEX_COMPLETE = "radiata:generations:complete"
-ADRIFT = "radiata:adrift"
 ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -91,8 +90,9 @@ class Ledger:
     ) -> Generation:
         """Accept what `resolve` makes of a request and queue it; with a known idempotency key, what it was before.
 
-        Raises Conflict when the key was used for another body, Unavailable when there is no queue to put it on, and
-        whatever `resolve` raises.
+        Once it is in storage it is accepted, whatever becomes of Redis: `sweep` queues what is not queued. Raises
+        Conflict when the key was used for another body, Unavailable when there is no queue to put it on, and whatever
+        `resolve` raises.
         """
         generation_id = generation_id_for(idempotency_key)
         if idempotency_key is not None and (earlier := self._accepted(generation_id)):
@@ -109,18 +109,19 @@ class Ledger:
         accepted = Accepted(generation=generation, fingerprint=fingerprint)
         if not self._storage.create(pending_key(generation_id), accepted.model_dump_json().encode()):
             return self._same_body(self._must(self._accepted(generation_id)), fingerprint)
-        try:
-            with self._redis.pipeline() as pipe:
-                pipe.hset(live_key(generation_id), mapping=_live(accepted))
-                pipe.expire(live_key(generation_id), self._settings.keep_live_s)
-                pipe.zadd(INDEX, {generation_id: generation.created_at.timestamp()})
-                publish(pipe, generation_id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
-                pipe.execute()
-            self.queues.enqueue_generation(request.model, generation_id)
-        except RedisError as error:
-            self._storage.delete(pending_key(generation_id))
-            raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
+        with suppress(RedisError):
+            self._queue(accepted)
         return self.get(generation_id)
+
+    def _queue(self, accepted: Accepted) -> None:
+        generation = accepted.generation
+        with self._redis.pipeline() as pipe:
+            pipe.hset(live_key(generation.id), mapping=_live(accepted))
+            pipe.expire(live_key(generation.id), self._settings.keep_live_s)
+            pipe.zadd(INDEX, {generation.id: generation.created_at.timestamp()})
+            publish(pipe, generation.id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
+            pipe.execute()
+        self.queues.enqueue_generation(generation.request.model, generation.id)
 
     def _room_for(self, model: str) -> None:
         try:
@@ -189,30 +190,37 @@ class Ledger:
             raise _unknown()
         return accepted
 
-    def list(self, limit: int, before: float | None) -> tuple[list[Generation], float | None]:
-        """The newest `limit` generations older than the cursor `before`, and the next cursor if there are more."""
+    def list(self, limit: int, before: str | None) -> tuple[list[Generation], str | None]:
+        """The newest `limit` generations older than the one called `before`, and the last of them if there are more.
+
+        The cursor is an id, not a time: many may have been stored in the same second. Raises NotFound for a cursor
+        that is none.
+        """
         self._ensure_index()
-        top = f"({before!r}" if before is not None else "+inf"
-        found = cast(
-            list[tuple[bytes, float]],
-            self._redis.zrevrangebyscore(INDEX, top, "-inf", start=0, num=limit + 1, withscores=True),
-        )
+        first = 0
+        if before is not None:
+            rank = cast(int | None, self._redis.zrevrank(INDEX, before))
+            if rank is None:
+                raise _unknown()
+            first = rank + 1
+        found = cast(list[bytes], self._redis.zrevrange(INDEX, first, first + limit))  # one more than asked for
         generations = []
-        for member, _ in found[:limit]:
+        for member in found[:limit]:
             try:
                 generations.append(self.get(member.decode()))
             except NotFound:
                 self._redis.zrem(INDEX, member)
-        return generations, found[limit - 1][1] if len(found) > limit else None
+        return generations, found[limit - 1].decode() if len(found) > limit else None
 
     def _ensure_index(self) -> None:
         if self._redis.exists(INDEX_COMPLETE):
             return
+        # What is pending first: what ends meanwhile is then found among the ended
+        for key, modified in self._storage.entries("pending"):
+            self._redis.zadd(INDEX, {key.split("/")[1].removesuffix(".json"): modified.timestamp()}, nx=True)
         for key, modified in self._storage.entries("generations"):
             if key.endswith("/manifest.json"):
                 self._redis.zadd(INDEX, {key.split("/")[1]: modified.timestamp()}, nx=True)
-        for key, modified in self._storage.entries("pending"):
-            self._redis.zadd(INDEX, {key.split("/")[1].removesuffix(".json"): modified.timestamp()}, nx=True)
         self._redis.set(INDEX_COMPLETE, 1)
 
     # On a worker
@@ -222,8 +230,7 @@ class Ledger:
         data = self._storage.get(pending_key(generation_id))
         if data is None:
             return None
-        if self._storage.exists(manifest_key(generation_id)):
-            self._storage.delete(pending_key(generation_id))
+        if self._close_again(generation_id):
             return None
         started = now()
         with self._redis.pipeline() as pipe:
@@ -269,9 +276,40 @@ class Ledger:
         text = ended.model_dump_json()
         if not self._storage.create(manifest_key(generation.id), text.encode()):
             return False
-        self._announce(ended, text)
-        self._storage.delete(pending_key(generation.id))
+        self._close(ended, text)
         return True
+
+    def _close(self, ended: Accepted, text: str) -> None:
+        generation = ended.generation
+        self._announce(ended, text)
+        if generation.status is not Status.SUCCEEDED:
+            self._clear(generation)
+        self._storage.delete(pending_key(generation.id))
+
+    def _close_again(self, generation_id: str) -> bool:
+        # Whoever ended it may have died before anybody was told
+        data = self._storage.get(manifest_key(generation_id))
+        if data is not None:
+            self._close(Accepted.model_validate_json(data), data.decode())
+        return data is not None
+
+    def end(self, generation_id: str) -> Generation | None:
+        """How a generation ended, as storage has it; None while it has not."""
+        data = self._storage.get(manifest_key(generation_id))
+        return None if data is None else Accepted.model_validate_json(data).generation
+
+    def discard(self, generation: Generation) -> None:
+        """Clear away the pictures of a generation that ended without success.
+
+        Nothing happens when it succeeded, or has not ended: another worker may have drawn, or be drawing, the same.
+        """
+        end = self.end(generation.id)
+        if end is not None and end.status is not Status.SUCCEEDED:
+            self._clear(generation)
+
+    def _clear(self, generation: Generation) -> None:
+        for index in range(generation.request.count):
+            self._storage.delete(image_key(generation.id, index))
 
     def _announce(self, ended: Accepted, text: str) -> None:
         generation = ended.generation
@@ -299,7 +337,7 @@ class Ledger:
             self.finish(generation.model_copy(update={"status": Status.CANCELED, "images": []}))
             if generation.status is Status.QUEUED:
                 self.queues.drop(generation_id)
-            generation = self.get(generation_id)
+            generation = self.end(generation_id) or generation  # the worker may have been first
         if generation.status is not Status.CANCELED:
             raise Conflict("already_ended", f"this generation has {generation.status}; there is nothing to cancel")
         return generation
@@ -308,48 +346,26 @@ class Ledger:
 
     def sweep(self) -> None:
         """Bring Redis back in line with storage: queue what is lost, end what cannot go on."""
-        suspects: dict[FieldT, EncodableT] = {}
-        queued: dict[str, set[str]] = {}
-        earlier = cast(dict[bytes, bytes], self._redis.hgetall(ADRIFT))
-        for key in self._storage.keys("pending"):
-            generation_id = key.removeprefix("pending/").removesuffix(".json")
-            job = self.queues.job(generation_id)
-            status = job.get_status(refresh=False) if job else None
-            if status is JobStatus.STARTED:
-                continue  # RQ's own registry sees to workers that died
-            if job and status is JobStatus.QUEUED:
-                if job.origin not in queued:
-                    queued[job.origin] = set(self.queues.of(job.origin).get_job_ids())
-                if generation_id in queued[job.origin]:
-                    continue
-                # Between queue and worker for a moment, or for ever if that worker died: twice seen is for ever.
-                if generation_id.encode() not in earlier:
-                    suspects[generation_id] = "1"
-                    continue
-            self._bring_back(generation_id, job, status)
-        with self._redis.pipeline() as pipe:
-            pipe.delete(ADRIFT)
-            if suspects:
-                pipe.hset(ADRIFT, mapping=suspects)
-            pipe.execute()
+        pending = (key.removeprefix("pending/").removesuffix(".json") for key in self._storage.keys("pending"))
+        for generation_id, status in self.queues.lost(pending, "generations"):
+            self._bring_back(generation_id, status)
 
-    def _bring_back(self, generation_id: str, job: Job | None, status: JobStatus | None) -> None:
-        if data := self._storage.get(manifest_key(generation_id)):
-            ended = Accepted.model_validate_json(data)
-            self._announce(ended, data.decode())
-            self._storage.delete(pending_key(generation_id))
+    def _bring_back(self, generation_id: str, status: JobStatus | None) -> None:
+        if self._close_again(generation_id):
             self.queues.drop(generation_id)
             return
         accepted = self._accepted(generation_id)
         if accepted is None:
             return  # ended between two looks
-        generation = accepted.generation
         if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
-            self.fail(generation, "worker_died", "the engine died on every try; see the worker's log")
+            self.fail(
+                accepted.generation,
+                "worker_died",
+                "every try ended without a picture: the engine died, or storage did not answer; see the worker's log",
+            )
             return
-        if job:
-            job.delete()
-        self.queues.enqueue_generation(generation.request.model, generation_id)
+        self.queues.drop(generation_id)
+        self._queue(accepted)
 
 
 def _unknown() -> NotFound:

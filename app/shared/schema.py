@@ -30,9 +30,11 @@ class Wire(BaseModel):
 
 
 def no_control_characters(text: str) -> str:
-    """`text` unchanged; raises ValueError if it holds control characters other than newline and tab."""
+    """`text` unchanged; raises ValueError for control characters but newline and tab, and for half surrogate pairs."""
     if any((ord(character) < 32 and character not in "\n\t") or ord(character) == 127 for character in text):
         raise ValueError("control characters are not allowed; remove them")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):  # JSON can say it, UTF-8 cannot
+        raise ValueError("half a surrogate pair is no character; remove it")
     return text
 
 

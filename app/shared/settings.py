@@ -1,11 +1,14 @@
 """Settings: read once from the environment (prefix `RADIATA_`), then frozen."""
 
+import re
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.shared.schema import NAME_PATTERN
 
 MIB = 1024 * 1024
 
@@ -58,7 +61,15 @@ class Settings(BaseSettings):
     def _some_model(cls, models: dict[str, str]) -> dict[str, str]:
         if not models:
             raise ValueError("name at least one base model")
+        if unfit := [name for name in models if not re.fullmatch(NAME_PATTERN, name)]:
+            raise ValueError(f"no request can name {unfit[0]!r}: small letters, digits and . _ - make a model's name")
         return models
+
+    @model_validator(mode="after")
+    def _default_is_there(self) -> Self:
+        if self.model not in self.models:
+            raise ValueError(f"default_model {self.model!r} is not one of the models: {', '.join(self.models)}")
+        return self
 
     @cached_property
     def model(self) -> str:

@@ -4,6 +4,7 @@ Key `radiata:upload:<id>`: string, the settled `Upload` as JSON; written by inta
 hour. An unsettled upload is `uploads/<id>.json` beside its bytes, so that it outlives Redis.
 """
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 
 KEEP_SETTLED_S = 3600
+ORPHANED_AFTER = timedelta(hours=1)
 
 
 def bytes_key(upload_id: str) -> str:
@@ -76,16 +78,20 @@ class Uploads:
         self.settle(upload.model_copy(update=facts))
 
     def sweep(self) -> None:
-        """Queue again what RQ lost; refuse what killed its inspection on every try."""
-        for key in self._storage.keys("uploads"):
-            if not key.endswith(".json"):
-                continue
-            upload_id = key.removeprefix("uploads/").removesuffix(".json")
-            job = self.queues.job(upload_id)
-            if job is None:
-                self.queues.enqueue_inspection(upload_id)
-            elif job.get_status(refresh=False) in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
+        """Queue again what is lost; refuse what killed its inspection on every try; clear away bytes of no upload."""
+        written = dict(self._storage.entries("uploads"))
+        waiting = [key.removeprefix("uploads/").removesuffix(".json") for key in written if key.endswith(".json")]
+        for upload_id, status in self.queues.lost(waiting, "uploads"):
+            if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
                 self.refuse_dead(upload_id)
+            else:
+                self.queues.drop(upload_id)
+                self.queues.enqueue_inspection(upload_id)
+        # Their record is written right after them and goes right before: an old one without it belongs to nobody
+        owned = {bytes_key(upload_id) for upload_id in waiting}
+        for key, when in written.items():
+            if not key.endswith(".json") and key not in owned and datetime.now(UTC) - when > ORPHANED_AFTER:
+                self._storage.delete(key)
 
     def refuse_dead(self, upload_id: str) -> None:
         """Refuse an upload whose inspection died or ran out of time or memory on every try."""

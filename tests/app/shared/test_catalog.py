@@ -1,0 +1,156 @@
+"""Names and numbers: a version never changes, a number is never used twice, and Redis is only an index."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from app.shared.catalog import COMPLETE, INDEX, LATEST, Catalog
+from app.shared.errors import Gone, NotFound, RadiataError
+from app.shared.schema import AdapterVersion
+from app.shared.storage import Storage
+from tests.app.shared.making import version
+
+
+@pytest.fixture
+def catalog(storage: Storage, redis: Redis) -> Catalog:
+    return Catalog(storage, redis)
+
+
+def admit(catalog: Catalog, name: str, content: bytes = b"", **fields: object) -> AdapterVersion:
+    return catalog.admit(version(name, content, **fields), {"algorithms": ["lora"]})[0]
+
+
+def at_once(call: Callable[[int], tuple[AdapterVersion, bool]], many: int = 8) -> list[tuple[AdapterVersion, bool]]:
+    gate = threading.Barrier(many)
+
+    def one(number: int) -> tuple[AdapterVersion, bool]:
+        gate.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(many) as pool:
+        return list(pool.map(one, range(many)))
+
+
+def test_eight_files_under_one_name_at_once_are_eight_versions(catalog: Catalog) -> None:
+    taken = at_once(lambda number: catalog.admit(version("same", bytes([number])), {}))
+    assert sorted(one.version for one, _ in taken) == list(range(1, 9))
+    assert all(new for _, new in taken)
+    for one, _ in taken:
+        assert catalog.resolve(f"same:{one.version}") == one
+    assert catalog.resolve("same").version == 8
+
+
+def test_the_same_file_eight_times_at_once_is_one_version(catalog: Catalog) -> None:
+    taken = at_once(lambda _: catalog.admit(version("same", b"bytes"), {}))
+    assert {one.version for one, _ in taken} == {1}
+    assert sum(new for _, new in taken) == 1
+
+
+def test_a_rebuilt_index_holds_what_was_there(catalog: Catalog, redis: Redis) -> None:
+    for name, content in (("a", b"1"), ("a", b"2"), ("b", b"1"), ("gone", b"3")):
+        admit(catalog, name, content)
+    catalog.delete("gone")
+    keys = [INDEX, LATEST, *sorted(redis.keys("radiata:adapters:sha:*"))]  # type: ignore[type-var]
+    before = [redis.dump(key) and contents(redis, key) for key in keys]
+    newest = catalog.newest()
+    redis.flushall()
+    assert catalog.newest() == newest
+    assert [contents(redis, key) for key in keys] == before
+    assert redis.exists(COMPLETE)
+
+
+def contents(redis: Redis, key: bytes | str) -> object:
+    kind = redis.type(key)
+    if kind == b"hash":
+        return redis.hgetall(key)
+    return redis.zrange(key, 0, -1, withscores=True) if kind == b"zset" else redis.smembers(key)
+
+
+def test_what_a_ref_means(catalog: Catalog) -> None:
+    first, second = admit(catalog, "a", b"1"), admit(catalog, "a", b"2")
+    assert catalog.resolve("a") == second
+    assert catalog.resolve("a:1") == first
+    assert catalog.resolve(f"sha256:{first.sha256}") == first
+    for ref in ("b", "a:3", f"sha256:{'0' * 64}"):
+        with pytest.raises(NotFound):
+            catalog.resolve(ref)
+
+
+def test_a_later_model_only_adds_to_what_a_version_fits(catalog: Catalog) -> None:
+    admit(catalog, "a", fits=["one"])
+    assert admit(catalog, "a", fits=["two"]).fits == ["one", "two"]
+    assert catalog.resolve("a").fits == ["one", "two"]
+
+
+# Deleting
+
+
+def deleted(catalog: Catalog, name: str) -> None:
+    with pytest.raises(Gone, match="was deleted"):
+        catalog.resolve(name)
+    assert name not in [one.name for one in catalog.newest()]
+
+
+def test_a_number_is_not_used_again_however_often_a_name_is_deleted(catalog: Catalog) -> None:
+    for number in (1, 2, 3):
+        assert admit(catalog, "a", b"same").version == number
+        catalog.delete("a")
+        deleted(catalog, "a")
+
+
+def test_eight_deleters_at_once_delete_once_and_keep_count(catalog: Catalog) -> None:
+    admit(catalog, "a", b"1")
+    admit(catalog, "a", b"2")
+
+    def delete(_: int) -> str:
+        try:
+            catalog.delete("a")
+        except RadiataError as error:
+            return error.code
+        return "deleted"
+
+    outcomes = at_once(delete)  # type: ignore[arg-type]
+    assert "deleted" in outcomes and set(outcomes) <= {"deleted", "adapter_deleted", "adapter_unknown"}
+    assert admit(catalog, "a", b"1").version == 3
+
+
+class _Died(Exception):
+    pass
+
+
+def test_a_deleter_that_died_has_deleted(
+    catalog: Catalog, storage: Storage, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tombstone decides: a rebuilt index does not bring back files that nobody came to clear."""
+
+    def die(_: str) -> None:
+        raise _Died
+
+    admit(catalog, "a", b"1")
+    with monkeypatch.context() as patch, pytest.raises(_Died):
+        patch.setattr(storage, "delete", die)
+        catalog.delete("a")
+    redis.flushall()
+    deleted(catalog, "a")
+    assert admit(catalog, "a", b"1").version == 2
+    assert catalog.record("a").versions == [2]
+
+
+def test_what_is_uploaded_while_its_name_is_deleted_can_be_found(
+    catalog: Catalog, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit(catalog, "a", b"1")
+    really = storage.delete
+
+    def busy(key: str) -> None:
+        monkeypatch.setattr(storage, "delete", really)
+        admit(catalog, "a", b"2")
+        really(key)
+
+    monkeypatch.setattr(storage, "delete", busy)
+    catalog.delete("a")
+    assert catalog.resolve("a").version == 2
+    assert catalog.record("a").versions == [2]

@@ -1,0 +1,84 @@
+"""An upload is judged once and leaves nothing behind, whoever dies on the way."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq.job import JobStatus
+
+from app.shared.errors import NotFound
+from app.shared.queue import INTAKE
+from app.shared.schema import UploadStatus
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.uploads import ORPHANED_AFTER, Uploads, bytes_key, record_key
+from tests.app.shared.making import upload
+
+
+@pytest.fixture
+def uploads(storage: Storage, redis: Redis, settings: Settings) -> Uploads:
+    return Uploads(storage, redis, settings)
+
+
+@pytest.fixture
+def staged(uploads: Uploads, tmp_path: Path) -> str:
+    file = tmp_path / "file"
+    file.write_bytes(b"bytes")
+    uploads.stage(upload(), file)
+    return upload().id
+
+
+def left(storage: Storage) -> list[str]:
+    return sorted(storage.keys("uploads"))
+
+
+def test_what_is_staged_waits_until_it_is_settled(uploads: Uploads, storage: Storage, staged: str) -> None:
+    assert uploads.get(staged) == uploads.waiting(staged)
+    assert storage.get(bytes_key(staged)) == b"bytes"
+    uploads.refuse(upload(), "adapter_refused", "because")
+    assert (uploads.get(staged).status, uploads.get(staged).code) == (UploadStatus.REFUSED, "adapter_refused")
+    assert uploads.waiting(staged) is None and left(storage) == []
+
+
+@pytest.mark.parametrize("lost", ["emptied", "popped", "neither"])
+def test_an_inspection_that_is_lost_is_queued_again_once(
+    uploads: Uploads, redis: Redis, settings: Settings, staged: str, lost: str
+) -> None:
+    queue = uploads.queues.of(INTAKE)
+    if lost == "emptied":
+        redis.flushall()
+    if lost == "popped":  # by a worker that died before it began
+        redis.lmove(queue.key, queue.intermediate_queue.key)
+    for pause in (settings.sweep_every_s / 2, 0, 0):
+        uploads.sweep()
+        time.sleep(pause)
+    assert queue.get_job_ids() == [staged]
+
+
+def test_what_kills_its_inspection_on_every_try_is_refused(uploads: Uploads, storage: Storage, staged: str) -> None:
+    job = uploads.queues.job(staged)
+    assert job is not None
+    job.set_status(JobStatus.FAILED)
+    uploads.sweep()
+    assert (uploads.get(staged).status, uploads.get(staged).code) == (UploadStatus.REFUSED, "inspection_died")
+    assert left(storage) == [] and uploads.queues.job(staged) is None
+
+
+def test_bytes_that_belong_to_no_upload_are_cleared_when_they_are_old(
+    uploads: Uploads, storage: Storage, settings: Settings, staged: str
+) -> None:
+    old, young = "1" * 32, "2" * 32
+    for upload_id in (old, young):
+        storage.put(bytes_key(upload_id), b"its API died before the record was written")
+    then = time.time() - ORPHANED_AFTER.total_seconds() - 60
+    for upload_id in (old, staged):
+        os.utime(settings.data_dir / "store" / bytes_key(upload_id), (then, then))
+    uploads.sweep()
+    assert left(storage) == sorted([bytes_key(staged), record_key(staged), bytes_key(young)])
+
+
+def test_an_unknown_upload_is_said_to_be(uploads: Uploads) -> None:
+    with pytest.raises(NotFound):
+        uploads.get("3" * 32)
