@@ -1,5 +1,6 @@
 """The command line: `radiata …`."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -162,11 +163,14 @@ def generate(
 
 
 def _use(text: str) -> dict[str, Any]:
-    ref, _, strength = text.partition("=")
+    ref, _, number = text.partition("=")
     try:
-        return {"ref": ref, "strength": float(strength) if strength else 1.0}
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: the strength after = is a number, as in NAME=0.8") from error
+        strength = float(number or 1)
+    except ValueError:
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise typer.BadParameter(f"{text!r}: the strength after = is a number, as in NAME=0.8")
+    return {"ref": ref, "strength": strength}
 
 
 @adapters.command("add")

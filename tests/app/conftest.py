@@ -1,0 +1,32 @@
+"""The API alone, over a real Valkey and a folder: what it says when nobody draws."""
+
+from collections.abc import Iterator
+from threading import Thread
+
+import httpx
+import pytest
+import uvicorn
+
+from app.main import create_app
+from app.shared.profiles import Profiles
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import profile
+
+
+@pytest.fixture
+def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
+    """An HTTP client on an API that believes a model was loaded once."""
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none"))
+    thread = Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        thread.join(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        yield client
+    server.should_exit = True
+    thread.join(10)
+    assert not thread.is_alive()

@@ -1,0 +1,1 @@
+"""Tests of app.routes: over HTTP, without workers."""

@@ -1,0 +1,72 @@
+"""The door for files: what is refused leaves nothing, neither in storage nor in a temporary folder."""
+
+import tempfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.shared.storage import Storage
+from app.shared.uploads import Uploads
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def upload(api: httpx.Client, data: bytes = b"bytes", **fields: object) -> httpx.Response:
+    return api.post("/v1/adapters", files={"file": ("x", data)}, data={"name": "a", **fields})  # type: ignore[dict-item]
+
+
+def test_an_upload_that_nobody_inspects_yet_is_a_202_that_can_be_asked_about(
+    api: httpx.Client, storage: Storage, temporary: Path
+) -> None:
+    answer = upload(api)
+    assert (answer.status_code, answer.json()["status"]) == (202, "inspecting")
+    again = api.get(answer.headers["location"])
+    assert (again.status_code, again.json()) == (202, answer.json())
+    assert len(list(storage.keys("uploads"))) == 2
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        (b"", {}),
+        (b"x", {"name": "../x"}),
+        (b"x", {"description": "a\0b"}),
+        (b"x", {"description": "x" * 2001}),
+        (b"x", {"ignore": ["a\x1b[31m"]}),
+    ],
+    ids=["empty", "path", "control", "long", "escape"],
+)
+def test_what_is_refused_at_the_door_leaves_nothing(
+    api: httpx.Client, storage: Storage, temporary: Path, data: bytes, fields: dict[str, object]
+) -> None:
+    answer = upload(api, data, **fields)
+    assert answer.status_code == 422, answer.text
+    assert list(storage.keys("uploads")) == [] and list(temporary.iterdir()) == []
+
+
+def test_a_storage_that_fails_half_way_leaves_no_upload(
+    api: httpx.Client, storage: Storage, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.shared.errors import Unavailable
+
+    def fails(*_: object) -> None:
+        raise Unavailable("storage_unavailable", "object storage did not take it")
+
+    monkeypatch.setattr(Uploads, "stage", fails)
+    answer = upload(api)
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("upload_id", ["0" * 32, "A" * 32, "é" * 32, "..%2f" * 8, "x"])
+def test_only_an_id_is_looked_up(api: httpx.Client, upload_id: str) -> None:
+    answer = api.get(f"/v1/adapters/uploads/{upload_id}")
+    assert answer.status_code == 404, answer.text

@@ -1,0 +1,138 @@
+"""What is accepted, and what a queue that is away or full does to it."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from redis import Redis
+
+from app.shared.catalog import Catalog
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import version
+
+BODY = {"prompt": "a red apple", "seed": 7}
+JSON = {"content-type": "application/json"}
+
+
+def nested(depth: int) -> bytes:
+    return b'{"prompt": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"prompt": "a", "negative_prompt": "\\ud800"}',
+        b'{"prompt": "\\udfff"}',
+        b'{"prompt": "a", "\\ud800": 1}',
+        b'{"prompt": "a", "sampler": "\\ud800"}',
+        b'{"prompt": "a", "model": "\\ud800"}',
+        b'{"prompt": "a", "adapters": [{"ref": "a", "strengths": {"\\ud800": 1}}]}',
+        b'{"prompt": "a", "seed": 1' + b"0" * 400 + b"}",
+        b'{"prompt": "a", "seed": 1' + b"0" * 5000 + b"}",
+        b'{"prompt": "a", "adapters": [{"ref": "a", "strength": 1' + b"0" * 400 + b"}]}",
+        nested(500),
+        nested(100_000),
+        '{"prompt": "a"}'.encode("utf-16"),
+    ],
+    ids=lambda content: content[:40].decode("latin-1"),
+)
+def test_odd_json_is_refused_in_words(api: httpx.Client, storage: Storage, content: bytes) -> None:
+    answer = api.post("/v1/generations", content=content, headers=JSON)
+    if answer.status_code == 202:  # JSON may be UTF-16: then it was a request
+        assert answer.json()["request"]["prompt"] == "a"
+        return
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert list(storage.keys("pending")) == []
+
+
+@pytest.mark.parametrize("key", [b"\xff\xfe", b"a b", "ä".encode(), b"../../x", b"x" * 255, b"%00"])
+def test_an_idempotency_key_may_be_any_bytes(api: httpx.Client, key: bytes) -> None:
+    ids = {
+        api.post("/v1/generations", json=BODY, headers={b"idempotency-key": key}).json()["id"]  # type: ignore[dict-item]
+        for _ in range(2)
+    }
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_a_key_is_neither_empty_nor_endless(api: httpx.Client, key: str) -> None:
+    assert api.post("/v1/generations", json=BODY, headers={"idempotency-key": key}).status_code == 422
+
+
+def test_sixteen_requests_with_one_key_at_once_are_one_generation(api: httpx.Client, storage: Storage) -> None:
+    def post(_: int) -> httpx.Response:
+        return api.post("/v1/generations", json={"prompt": "a"}, headers={"idempotency-key": "one"})
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(post, range(16)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["request"]["seed"] for answer in answers}) == 1
+    assert len(list(storage.keys("pending"))) == 1
+
+
+def test_the_same_request_written_otherwise_is_the_same(api: httpx.Client, storage: Storage, redis: Redis) -> None:
+    Catalog(storage, redis).admit(version("a"), {})
+    texts = [
+        '{"prompt": "a", "adapters": [{"ref": "a", "strength": 1}], "guidance_scale": 3}',
+        '{"guidance_scale": 3.0, "adapters": [{"strengths": {}, "ref": "a"}], "prompt": "b", "prompt": "a"}',
+    ]
+    answers = [api.post("/v1/generations", content=text, headers=JSON | {"idempotency-key": "same"}) for text in texts]
+    assert answers[0].status_code == 202, answers[0].text
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+
+
+def test_an_upload_later_changes_nothing_that_was_accepted(api: httpx.Client, storage: Storage, redis: Redis) -> None:
+    catalog = Catalog(storage, redis)
+    first, _ = catalog.admit(version("a", b"1"), {})
+    accepted = api.post("/v1/generations", json=BODY | {"adapters": [{"ref": "a"}]}).json()
+    catalog.admit(version("a", b"2"), {})
+    catalog.delete("a")
+    now = api.get(f"/v1/generations/{accepted['id']}").json()
+    assert now["request"] == accepted["request"]
+    assert now["request"]["adapters"][0]["sha256"] == first.sha256
+
+
+def _refused(api: httpx.Client, storage: Storage, code: str) -> None:
+    answer = api.post("/v1/generations", json=BODY)
+    assert (answer.status_code, answer.json()["code"]) == (503, code), answer.text
+    assert int(answer.headers["retry-after"]) > 0
+    assert list(storage.keys("pending")) == [], "what was refused is not accepted"
+
+
+def test_a_full_queue_says_so(
+    api: httpx.Client, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.shared.queue.Queues.waiting", lambda *_: settings.max_queued)
+    _refused(api, storage, "queue_full")
+
+
+def test_a_queue_that_is_away_says_so(
+    api: httpx.Client, storage: Storage, away: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.shared.queue.Queues.waiting", away)
+    _refused(api, storage, "queue_unavailable")
+
+
+@pytest.fixture
+def away() -> Callable[..., None]:
+    from redis.exceptions import ConnectionError as RedisConnectionError
+
+    def raises(*_: object) -> None:
+        raise RedisConnectionError("gone")
+
+    return raises
+
+
+@pytest.mark.parametrize("before", ["0" * 32, "1763850000.5", "x", "-1"])
+def test_a_cursor_that_is_none_is_refused(api: httpx.Client, before: str) -> None:
+    assert api.get("/v1/generations", params={"before": before}).status_code in (404, 422)
+
+
+def test_problems_are_json_with_safe_headers(api: httpx.Client) -> None:
+    answer = api.post("/v1/generations", content=b"{", headers=JSON)
+    assert json.loads(answer.content)["code"] == "invalid_request"
+    assert answer.headers["x-content-type-options"] == "nosniff"

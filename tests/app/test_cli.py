@@ -1,0 +1,98 @@
+"""What people type is understood or refused in a sentence, and what a service says is never markup."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.text import Text
+from typer.testing import CliRunner
+
+from app import cli
+from app.client import Refused
+
+
+class _Service:
+    """Answers like a client, and remembers what it was asked."""
+
+    def __init__(self, status: str = "succeeded") -> None:
+        self.status = status
+        self.body: dict[str, Any] = {}
+
+    def generate(self, body: dict[str, Any], progress: Any) -> dict[str, Any]:
+        self.body = body
+        progress(1, 2)
+        images = [{"index": index, "url": f"/{index}", "seed": 7 + index} for index in range(body["count"])]
+        error = {"code": "x", "message": "[red]why[/red]"} if self.status == "failed" else None
+        return {"status": self.status, "images": images, "error": error}
+
+    def image(self, url: str) -> bytes:
+        return url.encode()
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> _Service:
+    one = _Service()
+
+    @contextmanager
+    def connected(_: str) -> Iterator[_Service]:
+        yield one
+
+    monkeypatch.setattr(cli, "_client", connected)
+    return one
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.cli, list(arguments))
+    return result.exit_code, result.output
+
+
+def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "a.png"
+    code, _ = run("generate", "a fox", "-a", "one", "-a", "two:3=0.5", "-a", "sha256:ab=-1", "-o", str(out))
+    assert code == 0 and out.read_bytes() == b"/0"
+    uses = [(use["ref"], use["strength"]) for use in service.body["adapters"]]
+    assert uses == [("one", 1.0), ("two:3", 0.5), ("sha256:ab", -1.0)]
+
+
+def test_more_pictures_are_numbered(service: _Service, tmp_path: Path) -> None:
+    assert run("generate", "a fox", "--count", "2", "-o", str(tmp_path / "a.png"))[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-1.png", "a-2.png"]
+
+
+@pytest.mark.parametrize("adapter", ["one=much", "one=nan", "one=inf"])
+def test_a_strength_that_is_no_number_is_refused(service: _Service, adapter: str) -> None:
+    code, text = run("generate", "a fox", "-a", adapter)
+    assert code == 2 and "strength" in text and service.body == {}
+
+
+def test_a_generation_without_pictures_fails_the_command(service: _Service, tmp_path: Path) -> None:
+    service.status = "failed"
+    code, _ = run("generate", "a fox", "-o", str(tmp_path / "a.png"))
+    assert code == 1 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["[red]", "\\[red]", "[/]", "[link=file:///etc]x", "\\\\[b]", "trailing\\"])
+def test_text_from_outside_is_never_markup(text: str) -> None:
+    assert Text.from_markup(f"[bold]{cli._plain(text)}[/bold]").plain == text
+
+
+def test_nobody_at_the_door_is_a_sentence() -> None:
+    code, text = run("adapters", "list", "--url", "http://127.0.0.1:9")
+    assert code == 2 and "radiata up" in text and "Traceback" not in text
+
+
+def test_a_refusal_names_every_reason(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class _Refusing:
+        def __init__(self, _: str) -> None: ...
+        def __enter__(self) -> "_Refusing":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def adapters(self) -> None:
+            raise Refused({"detail": "no", "code": "c", "errors": [{"tensor": "lora_a", "why": "a shape"}]})
+
+    monkeypatch.setattr(cli, "Client", _Refusing)
+    code, text = run("adapters", "list")
+    assert code == 1 and "lora_a" in text and "a shape" in text

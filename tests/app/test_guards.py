@@ -1,0 +1,61 @@
+"""Bodies have a cap, declared or not; what goes out is marked as data."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from starlette.exceptions import HTTPException
+
+from app.guards import HEADERS, JSON_CAP, BodyCap
+
+
+def through(path: str, declared: str | None, chunks: list[bytes]) -> tuple[int, int]:
+    """Status and bytes that reached the app behind the cap."""
+    reached = 0
+    sent: list[Any] = []
+    left = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        nonlocal reached
+        for _ in chunks:
+            reached += len((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        return left.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [] if declared is None else [(b"content-length", declared.encode("latin-1"))]
+    scope = {"type": "http", "path": path, "headers": headers}
+    try:
+        asyncio.run(BodyCap(app, upload_mb=1)(scope, receive, send))
+    except HTTPException as refusal:
+        return refusal.status_code, reached
+    return sent[0]["status"], reached
+
+
+@pytest.mark.parametrize("declared", [str(JSON_CAP + 1), "1" * 30, "-1", "1e3", "²", "", "0x10"])
+def test_a_length_that_is_too_much_or_none_is_refused_unread(declared: str) -> None:
+    assert through("/v1/generations", declared, [b"x"]) == (413, 0)
+
+
+def test_an_undeclared_body_is_read_up_to_the_cap() -> None:
+    status, reached = through("/v1/generations", None, [b"x" * 4096] * 1000)
+    assert status == 413
+    assert reached <= JSON_CAP, f"{reached} bytes of {JSON_CAP} went through"
+
+
+def test_only_uploads_may_be_large() -> None:
+    large = [b"x" * JSON_CAP, b"x"]
+    assert through("/v1/adapters", None, large) == (200, JSON_CAP + 1)
+    assert through("/v1/generations", None, large)[0] == 413
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/adapters", "/nowhere", "/static/app.css", "/openapi.json"])
+def test_every_answer_keeps_data_data(api: httpx.Client, path: str) -> None:
+    headers = api.get(path).headers
+    missing = [name for name, value in HEADERS.items() if headers.get(name) != value]
+    assert missing == []
