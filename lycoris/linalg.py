@@ -1,9 +1,13 @@
 """Products, and rules about shapes and numbers, that two or more files share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isfinite, prod
 
+import torch
 from torch import Tensor
+
+BLOCK_CAP = 4096  # the largest block of a rotation; solving one takes n³ steps
+SKEW_CAP = 1e7  # ‖Q‖ up to which a rotation solved in float64 is good to the last bit of float32
 
 
 def tucker(core: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -18,15 +22,15 @@ def tucker(core: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def fits(implied: Sequence[int], target: Sequence[int]) -> bool:
-    """Tell whether a change of shape `implied` may be added to a weight of shape `target`.
+    """Tell whether a change of shape `implied` may be added to a weight of shape `target`; −1 agrees with any size.
 
     A 1×1 convolution and a linear layer are the same matrix (SD 1's `proj_in` is one, SD 2's the other), and a
     matrix (o, i·∏k) is a way to write a kernel (o, i, *k). Nothing else fits: nothing is ever broadcast.
     """
     if len(target) < 2:
-        return tuple(implied) == tuple(target)
+        return _agree(implied, target)
     as_matrix = (target[0], prod(target[1:]))
-    return _without_ones(implied) == _without_ones(target) or tuple(implied) == as_matrix
+    return _agree(_without_ones(implied), _without_ones(target)) or _agree(implied, as_matrix)
 
 
 def matrix(tensor: Tensor) -> Tensor:
@@ -34,11 +38,48 @@ def matrix(tensor: Tensor) -> Tensor:
     return tensor.flatten(1)
 
 
+def cayley(skew: Tensor) -> Tensor:
+    """Return (I + Q)(I − Q)⁻¹ for a batch of skew-symmetric Q (…, n, n): rotations, as orthogonal as float64 can say.
+
+    I − Q always has an inverse, and is the better conditioned the smaller Q is: `cayley_problems` says how large.
+    """
+    double = skew.double()
+    one = torch.eye(skew.shape[-1], dtype=double.dtype, device=skew.device)
+    return torch.linalg.solve(one - double, one + double).to(skew)
+
+
+def cayley_problems(blocks: Tensor, what: str) -> Iterator[str]:
+    """Yield why blocks (…, n, n) cannot be made rotations: not square, too large to solve, or too far from I."""
+    n = blocks.shape[-1]
+    if n != blocks.shape[-2]:
+        yield f"{what} {tuple(blocks.shape)} is not made of square blocks"
+    elif n > BLOCK_CAP or blocks.numel() * n > BLOCK_CAP**3:
+        yield f"{what} {tuple(blocks.shape)} has blocks too large to solve: the most is one of {BLOCK_CAP}"
+    elif largest(blocks) * n > SKEW_CAP:
+        yield f"{what} holds numbers too large for a rotation: nothing would be left of their precision"
+
+
+def holds(mask: Tensor) -> bool:
+    """Tell whether anything in a tensor is true; where there are no numbers (the meta device) nothing is."""
+    return not mask.is_meta and bool(mask.any())
+
+
+def largest(tensor: Tensor) -> float:
+    """Return the largest absolute value in a tensor; 0 where there are no numbers (the meta device)."""
+    return 0.0 if tensor.is_meta else float(tensor.detach().abs().max())
+
+
 def finite(tensor: Tensor) -> bool:
-    """Tell whether every number of a float tensor is finite."""
+    """Tell whether every number of a float tensor is finite; where there are no numbers (the meta device) all are."""
+    if tensor.is_meta:
+        return True
     # The extremes are NaN if anything is; sixty times faster on a CPU than asking every number.
     low, high = tensor.aminmax()
     return isfinite(low.item()) and isfinite(high.item())
+
+
+def _agree(implied: Sequence[int], target: Sequence[int]) -> bool:
+    return len(implied) == len(target) and all(a in (b, -1) for a, b in zip(implied, target, strict=True))
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:

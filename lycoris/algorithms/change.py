@@ -12,6 +12,11 @@ from lycoris.linalg import fits
 
 RANK_FLOOR = 1024  # trainers give every layer the same rank, small layers too: below this no rank is absurd
 SCALARS = frozenset({"alpha", "scale"})  # fields of one number, which may be stored as an integer
+SETTINGS = frozenset(  # fields of one number that PEFT keeps in adapter_config.json, and a group of tensors here
+    {"neumann_terms", "apply_GS", "fourierft_scaling", "random_loc_seed", "is_feedforward"}
+)
+WHOLE = SCALARS | SETTINGS | {"on_input", "bias_indices", "bias_size"}  # what may be stored as integers
+ANY = -1  # an axis of `shape` that the factors leave open
 
 
 class Change(ABC):
@@ -23,6 +28,7 @@ class Change(ABC):
 
     SUFFIXES: ClassVar[Mapping[str, str]]
     SIGNS: ClassVar[frozenset[str]]
+    OPTIONAL: ClassVar[bool] = False  # left out, and not refused, where the module has no such parameter
 
     @abstractmethod
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
@@ -40,7 +46,10 @@ class Change(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The shape of the change that the factors imply, known before any product of them is formed."""
+        """The shape of the change that the factors imply, known before any product of them is formed.
+
+        ANY stands for an axis that they leave open; a class with one says in `misfit` what else must hold.
+        """
 
     @property
     def rank(self) -> int | None:
@@ -54,7 +63,8 @@ class Change(ABC):
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
         """Say why the change cannot be added to a parameter of this shape, or None when it can."""
         if not fits(self.shape, target):
-            return f"is of shape {self.shape} where the model's is {tuple(target)}"
+            shape = ", ".join("any" if size == ANY else str(size) for size in self.shape)
+            return f"is of shape ({shape}) where the model's is {tuple(target)}"
         widest = max(target[0], prod(target[1:]), RANK_FLOOR)
         if self.rank is not None and self.rank > widest:
             return f"has rank {self.rank}, above {widest}, the most that makes sense for a {tuple(target)} weight"
@@ -66,6 +76,11 @@ class Change(ABC):
         alpha = self.tensors().get("alpha")
         if alpha is not None and float(alpha) < 0:
             yield "its alpha is negative"
+
+    @classmethod
+    def claims(cls, tensors: Mapping[str, Tensor]) -> bool:
+        """Tell whether a group of tensors, by suffix, is this algorithm's."""
+        return not cls.SIGNS.isdisjoint(tensors)
 
     @classmethod
     def missing(cls, names: frozenset[str]) -> list[str]:
@@ -95,7 +110,7 @@ def gamma(alpha: Tensor | None, rank: int) -> float:
 
 
 def scalar_problems(**scalars: Tensor | None) -> Iterator[str]:
-    """Yield which of the named single numbers (alpha, scale) is not one finite number."""
+    """Yield which of the named single numbers (alpha, scale, a setting) is not one finite number."""
     for name, tensor in scalars.items():
         if tensor is not None and tensor.numel() != 1:
             yield f"{name} must be one number and is of shape {tuple(tensor.shape)}"

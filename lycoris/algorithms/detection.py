@@ -8,8 +8,9 @@ from torch import Tensor
 
 from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, UNDER_DORA
 from lycoris.algorithms.bias import LoRABias
-from lycoris.algorithms.change import SCALARS, Change
+from lycoris.algorithms.change import SETTINGS, WHOLE, Change
 from lycoris.algorithms.dora import DoRA
+from lycoris.algorithms.ia3 import PeftIA3, PeftIA3Bias
 from lycoris.algorithms.lora import LoRA
 from lycoris.errors import Code
 from lycoris.linalg import finite
@@ -38,11 +39,11 @@ def read_group(tensors: Mapping[str, Tensor]) -> Group:
     names = frozenset(tensors)
     used: set[str] = set()
 
-    algorithm = next((algorithm for algorithm in OF_WEIGHTS if algorithm.SIGNS & names), None)
+    algorithm = next((algorithm for algorithm in OF_WEIGHTS if algorithm.claims(tensors)), None)
     if algorithm is not None:
         used |= names & set(algorithm.SUFFIXES)
         missing = algorithm.missing(names)
-        problems += [Problem(Code.INCOMPLETE, None, f"is half written: {suffix} is missing") for suffix in missing]
+        problems += [Problem(Code.INCOMPLETE, None, _lack(suffix)) for suffix in missing]
         if not missing:
             changes["weight"] = algorithm.read(tensors)
     layer = changes.get("weight")
@@ -51,7 +52,7 @@ def read_group(tensors: Mapping[str, Tensor]) -> Group:
         changes["weight"] = DoRA(layer=layer, **{suffix: tensors[suffix] for suffix in names & DoRA.SIGNS})
     bias = _bias(tensors, layer)
     if bias is not None:
-        used |= bias.SIGNS
+        used |= names & bias.SIGNS
         changes["bias"] = bias
 
     beside = f" beside {algorithm.__name__}" if algorithm else ""
@@ -63,15 +64,25 @@ def read_group(tensors: Mapping[str, Tensor]) -> Group:
 
 
 def _bias(tensors: Mapping[str, Tensor], layer: Change | None) -> Change | None:
-    algorithm = next((algorithm for algorithm in OF_BIASES if algorithm.SIGNS & tensors.keys()), None)
+    algorithm = next((algorithm for algorithm in OF_BIASES if algorithm.claims(tensors)), None)
     if algorithm is LoRABias:
         return LoRABias(bias=tensors["lora_B.bias"], lora=layer) if isinstance(layer, LoRA) else None
+    if isinstance(layer, PeftIA3) and algorithm is None:
+        return PeftIA3Bias(layer=layer) if 0 in layer.axes(None) else None
     return algorithm.read(tensors) if algorithm else None
+
+
+def _lack(suffix: str) -> str:
+    if suffix in SETTINGS:
+        return f"cannot be computed without {suffix}, which PEFT keeps in adapter_config.json: send the folder, zipped"
+    if suffix in ("vera_A", "vera_B"):
+        return f"has no {suffix}: PEFT left it out, and what a seed makes of it is not the same everywhere"
+    return f"is half written: {suffix} is missing"
 
 
 def _bad_numbers(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
     for suffix, tensor in tensors.items():
-        if not tensor.is_floating_point() and suffix not in SCALARS:
+        if not tensor.is_floating_point() and suffix not in WHOLE:
             kind = str(tensor.dtype).removeprefix("torch.")
             yield Problem(Code.BAD_DTYPE, suffix, f"is made of {kind} numbers")
         # In float32, as it will be used: a float64 beyond its range is as bad as infinity.

@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import Change
+from lycoris.linalg import holds
 
 EPS = torch.finfo(torch.float32).eps  # LyCORIS' guard against a row of zeros
 OUTPUT, INPUT = 0, 1  # the axis of the weight along which a magnitude lies
@@ -80,7 +81,7 @@ class DoRA(Change):
         yield from self.layer.doubts(target)
         if self.dora_scale is not None and self.dora_scale.ndim < 2 and target[0] == target[1]:
             yield "its dora_scale is a vector and the weight is square: taken per output"
-        if bool((self.magnitude <= 0).any()):
+        if holds(self.magnitude <= 0):
             yield "its magnitude is not positive everywhere"
 
     def tensors(self) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from lycoris.linalg import matrix, tucker
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LoKr(Change):
-    """W₀ + s·γ·w1 ⊗ w2, with γ = alpha/r if either factor is of low rank and 1 if both are whole.
+    """W₀ + s·γ·w1 ⊗ w2, with γ = alpha/r if either factor is of low rank and 1 if both are whole, or `scale`.
 
     Edalati et al., *KronA*, 2022 (arXiv 2212.10650); in LyCORIS, Yeh et al., 2023 (arXiv 2309.14859).
     w1 (a, c) and w2 (b, d, *k) with a·b = o and c·d = i; w1 = w1_a·w1_b, w2 = w2_a·w2_b or a Tucker product with t2.
@@ -27,6 +27,7 @@ class LoKr(Change):
     lokr_w2_b: Tensor | None = None  # (r, d·∏k) or (r, d, kh, kw); with a core (r, d)
     lokr_t2: Tensor | None = None  # (r, r, kh, kw)
     alpha: Tensor | None = None  # ()
+    scale: Tensor | None = None  # () in place of γ: PEFT's configuration, which scales whole factors too
 
     SUFFIXES: ClassVar = {
         "lokr_w1": "lokr_w1",
@@ -37,6 +38,7 @@ class LoKr(Change):
         "lokr_w2_b": "lokr_w2_b",
         "lokr_t2": "lokr_t2",
         "alpha": "alpha",
+        "scale": "scale",
     }
     SIGNS: ClassVar = frozenset(suffix for suffix in SUFFIXES if suffix.startswith("lokr_"))
 
@@ -63,10 +65,12 @@ class LoKr(Change):
     @property
     def gamma(self) -> float:
         """alpha/r, once even when both factors are of low rank; 1 when neither is, whatever alpha says."""
+        if self.scale is not None:
+            return float(self.scale)
         return 1.0 if self.rank is None else gamma(self.alpha, self.rank)
 
     def problems(self) -> Iterator[str]:
-        yield from scalar_problems(alpha=self.alpha)
+        yield from scalar_problems(alpha=self.alpha, scale=self.scale)
         for name, factor in (("lokr_w1", self._w1), ("lokr_w2", self._w2)):
             wrong = factor.problem()
             if wrong:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Size, Tensor
 
 from lycoris.algorithms.change import Change, gamma, scalar_problems
-from lycoris.linalg import matrix, tucker
+from lycoris.linalg import holds, matrix, tucker
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -16,7 +16,9 @@ class LoRA(Change):
     """W₀ + s·γ·up·down, with γ = alpha/r; with a Tucker core, W₀ + s·γ·Σₘₙ up[o, m]·mid[m, n, …]·down[n, i].
 
     Hu et al., *LoRA*, 2021 (arXiv 2106.09685); for convolutions LoCon, Yeh et al., 2023 (arXiv 2309.14859). The core is
-    the CP/Tucker form of LyCORIS `use_cp`. `scale`, where a file has it, stands in place of γ.
+    the CP/Tucker form of LyCORIS `use_cp`. `scale`, where a file has it, stands in place of γ. LyCORIS' `extract` may
+    add the few numbers of the weight that low rank misses most, `bias_values` at `bias_indices`: s·γ of them, to the
+    weight, whatever their name says. DyLoRA writes this very form.
     """
 
     lora_up: Tensor  # (o, r[, 1, 1])
@@ -24,6 +26,9 @@ class LoRA(Change):
     lora_mid: Tensor | None = None  # (r, r, kh, kw)
     alpha: Tensor | None = None  # ()
     scale: Tensor | None = None  # ()
+    bias_indices: Tensor | None = None  # (2, n), rows and columns of the weight as a matrix
+    bias_values: Tensor | None = None  # (n,)
+    bias_size: Tensor | None = None  # (2,), the shape of that matrix
 
     SUFFIXES: ClassVar = {
         "lora_up.weight": "lora_up",
@@ -31,16 +36,24 @@ class LoRA(Change):
         "lora_mid.weight": "lora_mid",
         "alpha": "alpha",
         "scale": "scale",
+        "bias_indices": "bias_indices",
+        "bias_values": "bias_values",
+        "bias_size": "bias_size",
     }
     SIGNS: ClassVar = frozenset({"lora_up.weight", "lora_down.weight", "lora_mid.weight"})
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         up, down = matrix(self.lora_up.to(change)), self.lora_down.to(change)
+        scale = strength * self.gamma
         if self.lora_mid is None:
-            change.view(len(change), -1).addmm_(up, matrix(down), alpha=strength * self.gamma)
-            return
-        delta = tucker(self.lora_mid.to(change), up.T, matrix(down))
-        change.add_(delta.reshape(change.shape), alpha=strength * self.gamma)
+            change.view(len(change), -1).addmm_(up, matrix(down), alpha=scale)
+        else:
+            delta = tucker(self.lora_mid.to(change), up.T, matrix(down))
+            change.add_(delta.reshape(change.shape), alpha=scale)
+        if self.bias_indices is not None and self.bias_values is not None:
+            rows, columns = self.bias_indices.long().to(change.device)
+            few = scale * self.bias_values.to(change)
+            change.view(len(change), -1).index_put_((rows, columns), few, accumulate=True)
 
     @property
     def name(self) -> str:
@@ -62,6 +75,7 @@ class LoRA(Change):
 
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(alpha=self.alpha, scale=self.scale)
+        yield from self._sparse_problems()
         up, down, mid = self.lora_up, self.lora_down, self.lora_mid
         if up.ndim < 2 or down.ndim < 2 or prod(up.shape[2:]) != 1:
             yield f"lora_up {tuple(up.shape)} and lora_down {tuple(down.shape)} are not (o, r) and (r, i, …)"
@@ -71,3 +85,21 @@ class LoRA(Change):
             yield f"lora_down {tuple(down.shape)} has a kernel although lora_mid holds it"
         elif mid is not None and mid.shape[:2] != (up.shape[1], len(down)):
             yield f"lora_mid {tuple(mid.shape)} does not join rank {up.shape[1]} of lora_up to {len(down)} of lora_down"
+
+    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
+        sparse, axes = self.bias_indices, (target[0], prod(target[1:]))
+        if sparse is not None and any(holds(row >= size) for row, size in zip(sparse, axes, strict=True)):
+            return f"has bias_indices beyond a {tuple(target)} weight"
+        return super().misfit(target)
+
+    def _sparse_problems(self) -> Iterator[str]:
+        indices, values, size = self.bias_indices, self.bias_values, self.bias_size
+        if indices is None or values is None or size is None:
+            if (indices, values, size) != (None, None, None):
+                yield "of bias_indices, bias_values and bias_size one is missing"
+        elif values.ndim != 1 or indices.shape != (2, len(values)) or size.shape != (2,):
+            shapes = [tuple(tensor.shape) for tensor in (indices, values, size)]
+            yield f"bias_indices, bias_values and bias_size {shapes} are not (2, n), (n,) and (2,)"
+        elif holds(indices < 0):
+            # LyCORIS writes int16, which runs over in a matrix of more than 32767 columns.
+            yield "bias_indices holds negative numbers: they were written with too few bits"

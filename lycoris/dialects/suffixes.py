@@ -31,17 +31,33 @@ SPELLINGS: dict[str, str] = {
     "diff_b": "diff_b",
     "w_norm": "w_norm",
     "b_norm": "b_norm",
+    "set_weight": "set_weight",
+    # PEFT leaves `.weight` out of what has no module of its own; others write it
+    "hira_A.weight": "hira_A",
+    "hira_B.weight": "hira_B",
 } | {
     name: name
     for name in (
         *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
         *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+        *("bias_indices", "bias_values", "bias_size"),
+        *("weight", "on_input"),
+        *("a1.weight", "a2.weight", "b1.weight", "b2.weight"),
+        *("oft_blocks", "oft_diag", "rescale"),
+        *("q_layer.weight", "p_layer.weight", "lambda_layer"),
+        *("hira_A", "hira_B", "ia3_l", "is_feedforward", "lora_E"),
+        *("oft_R.weight", "neumann_terms", "boft_R", "boft_s", "hra_u", "apply_GS", "c3a_kernel"),
+        *("vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B"),
+        *("fourierft_spectrum", "fourierft_scaling", "random_loc_seed"),
+        *(f"glora_{path}.{part}" for path in "ABC" for part in ("Xd", "Xu", "X", "zeros")),
+        *(f"glora_{path}.{part}" for path in "DE" for part in ("X", "zeros")),
     )
 }
 
 # PEFT's own state dicts carry the adapter's name inside: lora_A.default.weight, hada_w1_a.default
 _ADAPTER_NAME = re.compile(
-    r"\.(?P<stem>lora_[AB]|lora_magnitude_vector|hada_\w+|lokr_\w+)\.(?!weight$|bias$)[\w\-]+(?P<end>\.weight|\.bias)?$"
+    r"\.(?P<stem>lora_[ABE]|lora_magnitude_vector|hada_\w+|lokr_\w+|hira_[AB]|ia3_l|oft_R|boft_[Rs]|hra_u|c3a_kernel"
+    r"|vera_lambda_[bd]|fourierft_spectrum)\.(?!weight$|bias$)[\w\-]+(?P<end>\.weight|\.bias)?$"
 )
 _SUFFIX = re.compile(r"\.(" + "|".join(re.escape(name) for name in sorted(SPELLINGS, key=len, reverse=True)) + ")$")
 

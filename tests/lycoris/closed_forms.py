@@ -3,11 +3,16 @@
 import torch
 from torch import Tensor
 
+from tests.lycoris.closed_forms_family import BY_SIGN
+
 
 def expected_weight(tensors: dict[str, Tensor], pristine: Tensor, strength: float) -> Tensor:
     """Return F(W₀; s) of a module's weight, in float64."""
     t = {name: tensor.double() for name, tensor in tensors.items()}
     weight = pristine.double()
+    twin = next((twin for sign, twin in BY_SIGN.items() if sign in t), None)
+    if twin is not None:
+        return twin(t, weight, strength)
     magnitude = t.get("dora_scale", t.get("lora_magnitude_vector"))
     if magnitude is None:
         return weight + strength * _delta(t, weight)
@@ -25,6 +30,10 @@ def expected_bias(tensors: dict[str, Tensor], pristine: Tensor, strength: float)
     added = t.get("diff_b", t.get("b_norm"))
     if "lora_B.bias" in t:
         added = t["lora_B.bias"] * _gamma(t, len(t["lora_down.weight"]))
+    if "ia3_l" in t:
+        added = pristine.double() * (t["ia3_l"].flatten() - 1)
+    if "glora_D.X" in t:
+        added = pristine.double() * t["glora_D.X"] + t["glora_E.X"]
     return pristine.double() + (strength * added if added is not None else 0)
 
 
@@ -52,7 +61,7 @@ def _delta(t: dict[str, Tensor], weight: Tensor) -> Tensor:
 def _kronecker(t: dict[str, Tensor], weight: Tensor) -> Tensor:
     left = t["lokr_w1"] if "lokr_w1" in t else t["lokr_w1_a"] @ t["lokr_w1_b"]
     if "lokr_w2" in t:
-        right, scale = t["lokr_w2"].flatten(1), 1.0
+        right, scale = t["lokr_w2"].flatten(1), t["scale"].item() if "scale" in t else 1.0
     elif "lokr_t2" in t:
         core = torch.einsum("mnab,mo,ni->oiab", t["lokr_t2"], t["lokr_w2_a"], t["lokr_w2_b"])
         right, scale = core.flatten(1), _gamma(t, len(t["lokr_w2_b"]))

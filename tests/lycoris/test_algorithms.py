@@ -24,6 +24,8 @@ def test_laws(algorithm: str, kind: str, dtype: torch.dtype) -> None:
     for parameter, change in group.changes.items():
         pristine = layer.get_parameter(parameter).detach()
         before = bits(pristine)
+        if change.OPTIONAL and change.misfit(pristine.shape):
+            continue
         assert change.misfit(pristine.shape) is None
 
         def changed(strength: float, change=change, pristine=pristine) -> torch.Tensor:
@@ -36,7 +38,8 @@ def test_laws(algorithm: str, kind: str, dtype: torch.dtype) -> None:
         for strength in STRENGTHS:
             wanted = EXPECTED[parameter](tensors, pristine, strength) - pristine.double()
             assert_close(changed(strength), wanted, f"{algorithm} {kind} {parameter} at {strength}")
-            assert_close(changed(strength), strength * changed(1.0), "a straight line in the strength")
+            if algorithm not in zoo.BENT:
+                assert_close(changed(strength), strength * changed(1.0), "a straight line in the strength")
         already = torch.full(pristine.shape, 2.0)
         change.add_change(already, pristine, 1.0)
         assert_close(already, changed(1.0) + 2.0, "is added to what is there")
@@ -58,7 +61,8 @@ def test_gradients_reach_every_factor(algorithm: str) -> None:
     kind = zoo.ALGORITHMS[algorithm][1][0]
     weight = zoo.layer(kind).get_parameter("weight").detach().double()
     tensors = {k: v.double() for k, v in zoo.tensors(algorithm, weight).items()}
-    learned = [name for name in tensors if name not in ("alpha", "scale", "diff_b", "lora_B.bias")]
+    of_weight = set(read_group(tensors).changes["weight"].tensors()) - zoo.NOT_LEARNED
+    learned = [name for name in tensors if name in of_weight]
 
     def changed(*factors: torch.Tensor) -> torch.Tensor:
         change = read_group(tensors | dict(zip(learned, factors, strict=True))).changes["weight"]

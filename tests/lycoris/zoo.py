@@ -4,13 +4,40 @@ A new algorithm is one entry in ALGORITHMS and one closed form in `closed_forms.
 """
 
 from collections.abc import Callable, Iterator
-from math import prod
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-RANK, ALPHA = 3, 1.5
+from lycoris.algorithms.change import SCALARS, SETTINGS
+from tests.lycoris import builders_family as family
+from tests.lycoris import builders_peft as peft
+from tests.lycoris.builders import (
+    RANK,
+    Build,
+    Random,
+    Shape,
+    Tensors,
+    dora,
+    dora_peft,
+    full,
+    loha,
+    loha_tucker,
+    lokr_both,
+    lokr_low,
+    lokr_tucker,
+    lokr_whole,
+    lora,
+    lora_peft_bias,
+    lora_scaled,
+    lora_tucker,
+    lora_without_alpha,
+    norm,
+    norm_weight_only,
+    with_bias,
+)
+
+__all__ = ["RANK", "Shape", "Tensors"]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(12, 8),
@@ -26,100 +53,8 @@ MATRICES = ("linear", "square", "conv3x3", "conv1x1", "grouped", "strided")
 KERNELS = ("conv3x3", "grouped", "strided")
 NORMS = ("layernorm", "groupnorm")
 
-Tensors = dict[str, Tensor]
-Shape = tuple[int, ...]
-Random = Callable[..., Tensor]
-
-
-def lora(shape: Shape, r: Random) -> Tensors:
-    o, i, *k = shape
-    return {"lora_up.weight": r(o, RANK, *(1 for _ in k)), "lora_down.weight": r(RANK, i, *k), "alpha": alpha()}
-
-
-def lora_scaled(shape: Shape, r: Random) -> Tensors:
-    return lora(shape, r) | {"scale": torch.tensor(0.75)}
-
-
-def lora_without_alpha(shape: Shape, r: Random) -> Tensors:
-    return {name: tensor for name, tensor in lora(shape, r).items() if name != "alpha"}
-
-
-def lora_tucker(shape: Shape, r: Random) -> Tensors:
-    o, i, *k = shape
-    ones = [1 for _ in k]
-    factors = {"lora_up.weight": r(o, RANK, *ones), "lora_down.weight": r(RANK, i, *ones)}
-    return factors | {"lora_mid.weight": r(RANK, RANK, *k), "alpha": alpha()}
-
-
-def lora_peft_bias(shape: Shape, r: Random) -> Tensors:
-    return lora(shape, r) | {"lora_B.bias": r(shape[0])}
-
-
-def loha(shape: Shape, r: Random) -> Tensors:
-    o, i = shape[0], prod(shape[1:])
-    a, b = (o, RANK), (RANK, i)
-    return {"hada_w1_a": r(*a), "hada_w1_b": r(*b), "hada_w2_a": r(*a), "hada_w2_b": r(*b), "alpha": alpha()}
-
-
-def loha_tucker(shape: Shape, r: Random) -> Tensors:
-    o, i, *k = shape
-    halves = {f"hada_w{n}_{ab}": r(RANK, size) for n in (1, 2) for ab, size in (("a", o), ("b", i))}
-    return halves | {"hada_t1": r(RANK, RANK, *k), "hada_t2": r(RANK, RANK, *k), "alpha": alpha()}
-
-
-def lokr_whole(shape: Shape, r: Random) -> Tensors:
-    o, i, *k = shape
-    return {"lokr_w1": r(2, 4), "lokr_w2": r(o // 2, i // 4, *k), "alpha": alpha()}  # both whole: alpha means nothing
-
-
-def lokr_low(shape: Shape, r: Random) -> Tensors:
-    o, i, *k = shape
-    return {"lokr_w1": r(2, 4), "lokr_w2_a": r(o // 2, RANK), "lokr_w2_b": r(RANK, i // 4 * prod(k)), "alpha": alpha()}
-
-
-def lokr_both(shape: Shape, r: Random) -> Tensors:
-    o, i, *k = shape
-    left = {"lokr_w1_a": r(4, 2), "lokr_w1_b": r(2, 2)}
-    return left | {"lokr_w2_a": r(o // 4, RANK), "lokr_w2_b": r(RANK, i // 2, *k), "alpha": alpha()}
-
-
-def lokr_tucker(shape: Shape, r: Random) -> Tensors:
-    o, i, *k = shape
-    right = {"lokr_t2": r(RANK, RANK, *k), "lokr_w2_a": r(RANK, o // 2), "lokr_w2_b": r(RANK, i // 2)}
-    return {"lokr_w1": r(2, 2)} | right | {"alpha": alpha()}
-
-
-def full(shape: Shape, r: Random) -> Tensors:
-    return {"diff": r(*shape)}
-
-
-def with_bias(make: Callable[[Shape, Random], Tensors]) -> Callable[[Shape, Random], Tensors]:
-    return lambda shape, r: make(shape, r) | {"diff_b": r(shape[0])}
-
-
-def norm(shape: Shape, r: Random) -> Tensors:
-    return {"w_norm": r(*shape), "b_norm": r(*shape)}
-
-
-def norm_weight_only(shape: Shape, r: Random) -> Tensors:
-    return {"w_norm": r(*shape)}
-
-
-def dora(make: Callable[[Shape, Random], Tensors], axis: int) -> Callable[[Shape, Random], Tensors]:
-    def build(shape: Shape, r: Random) -> Tensors:
-        magnitude = [size if k == axis else 1 for k, size in enumerate(shape)]
-        return make(shape, r) | {"dora_scale": r(*magnitude).abs() + 0.1}
-
-    return build
-
-
-def dora_peft(shape: Shape, r: Random) -> Tensors:
-    o, _, *k = shape
-    magnitude = r(1, o, *(1 for _ in k)) if k else r(o)
-    return lora(shape, r) | {"lora_magnitude_vector": magnitude.abs() + 0.1}
-
-
-ALGORITHMS: dict[str, tuple[Callable[[Shape, Random], Tensors], tuple[str, ...]]] = {
+POINTS = ("linear", "square", "conv1x1")  # a matrix, however it is stored
+ALGORITHMS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "lora": (lora, MATRICES),
     "lora-scaled": (lora_scaled, MATRICES),
     "lora-without-alpha": (lora_without_alpha, MATRICES),
@@ -142,12 +77,42 @@ ALGORITHMS: dict[str, tuple[Callable[[Shape, Random], Tensors], tuple[str, ...]]
     "dora-loha-input": (dora(loha, 1), MATRICES),
     "dora-lokr-output": (dora(lokr_low, 0), MATRICES),
     "dora-lokr-input": (dora(lokr_low, 1), MATRICES),
+    "lora-sparse": (family.lora_sparse, MATRICES),
+    "overwrite": (family.overwrite, (*MATRICES, *NORMS)),
+    "ia3-output": (family.ia3(0), MATRICES),
+    "ia3-input": (family.ia3(1), MATRICES),
+    "glora": (family.glora, MATRICES),
+    "glora-old": (family.glora_old, MATRICES),
+    "oft": (family.oft(0.0), MATRICES),
+    "oft-constrained": (family.oft(0.05), MATRICES),
+    "oft-rescaled": (family.rescaled(family.oft(0.0)), MATRICES),
+    "oft-old": (family.oft_old, MATRICES),
+    "boft": (family.boft(2, 0.0), MATRICES),
+    "boft-rescaled": (family.rescaled(family.boft(3, 0.02)), ("linear", "square", "conv3x3", "conv1x1", "strided")),
+    "hira": (family.hira, MATRICES),
+    "hira-with-alpha": (family.hira_with_alpha, MATRICES),
+    "tlora": (family.tlora, POINTS),
+    "peft-lokr": (peft.lokr_whole, MATRICES),
+    "peft-adalora": (peft.adalora, MATRICES),
+    "peft-ia3-output": (peft.ia3(0), MATRICES),
+    "peft-ia3-input": (peft.ia3(1), MATRICES),
+    "peft-ia3-told": (peft.ia3_told, MATRICES),
+    "peft-glora": (peft.glora, MATRICES),
+    "peft-glora-columns": (peft.glora_columns, MATRICES),
+    "peft-oft": (peft.oft(0), POINTS),
+    "peft-oft-neumann": (peft.oft(5), POINTS),
+    "peft-oft-shared": (peft.oft_shared, POINTS),
+    "peft-boft": (peft.boft(1), MATRICES),
+    "peft-boft-butterfly": (peft.boft(2), MATRICES),
+    "peft-hra": (peft.hra(0), MATRICES),
+    "peft-hra-schmidt": (peft.hra(1), MATRICES),
+    "peft-vera": (peft.vera, POINTS),
+    "peft-fourierft": (peft.fourierft, POINTS),
+    "peft-c3a": (peft.c3a, POINTS),
 }
+BENT = ("oft-rescaled", "boft", "boft-rescaled")  # no straight line in the strength
+NOT_LEARNED = SCALARS | SETTINGS | {"on_input", "bias_indices", "bias_size"}  # numbers that no training moves
 PAIRS = [(algorithm, kind) for algorithm, (_, kinds) in ALGORITHMS.items() for kind in kinds]
-
-
-def alpha() -> Tensor:
-    return torch.tensor(ALPHA)
 
 
 def random(seed: int) -> Random:

@@ -1,0 +1,59 @@
+"""AdaLoRA: a change of low rank in the form of a singular value decomposition, its rank found in training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+from torch import Tensor
+
+from lycoris.algorithms.change import Change, scalar_problems
+from lycoris.linalg import matrix
+
+EPS = 1e-5  # PEFT's guard against a rank of nothing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class AdaLoRA(Change):
+    """W₀ + s·γ·B·(E ∘ A), with γ = alpha/(r + 10⁻⁵), r the rank that is left.
+
+    Zhang et al., *AdaLoRA*, 2023 (arXiv 2303.10512), as PEFT `AdaLoraConfig` writes it; alpha is in the configuration
+    alone, and 0 or less means r.
+    """
+
+    lora_up: Tensor  # lora_B (o, r)
+    lora_down: Tensor  # lora_A (r, i·∏k)
+    lora_E: Tensor  # (r, 1)
+    alpha: Tensor | None = None  # ()
+
+    SUFFIXES: ClassVar = {
+        "lora_up.weight": "lora_up",
+        "lora_down.weight": "lora_down",
+        "lora_E": "lora_E",
+        "alpha": "alpha",
+    }
+    SIGNS: ClassVar = frozenset({"lora_E"})
+
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        alpha = 0.0 if self.alpha is None else float(self.alpha)
+        scale = (alpha if alpha > 0 else self.rank) / (self.rank + EPS)
+        down = matrix(self.lora_down.to(change)) * self.lora_E.to(change)
+        change.view(len(change), -1).addmm_(matrix(self.lora_up.to(change)), down, alpha=strength * scale)
+
+    @property
+    def name(self) -> str:
+        return "adalora"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.lora_up), *self.lora_down.shape[1:])
+
+    @property
+    def rank(self) -> int:
+        return len(self.lora_down)
+
+    def problems(self) -> Iterator[str]:
+        yield from scalar_problems(alpha=self.alpha)
+        up, down, middle = (tuple(tensor.shape) for tensor in (self.lora_up, self.lora_down, self.lora_E))
+        if len(up) < 2 or len(down) < 2 or prod(up[2:]) != 1 or up[1] != down[0] or middle != (down[0], 1):
+            yield f"lora_B {up}, lora_E {middle} and lora_A {down} do not join"

@@ -1,0 +1,119 @@
+"""Diag-OFT: a rotation of a weight's outputs, block by block."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Size, Tensor
+
+from lycoris.algorithms.change import ANY, Change, scalar_problems
+from lycoris.linalg import cayley, cayley_problems
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DiagOFT(Change):
+    """(1 + s·(rescale − 1)) ∘ R_sᵀ·W₀, where R_s = I + s·(R − I), R = (I + Q)(I − Q)⁻¹ and Q = B − Bᵀ in each block.
+
+    Qiu et al., *Controlling Text-to-Image Diffusion by Orthogonal Finetuning*, 2023 (arXiv 2306.07280), as LyCORIS
+    `diag-oft` and kohya `networks.oft` write it. `alpha` is no scale here but the constraint: where the norm of all of
+    Q is above alpha·o, Q is brought back to it; 0 or none is no constraint. `rescale` obeys the strength here too
+    (LyCORIS applies it in full at any strength; both agree at 1).
+    """
+
+    oft_blocks: Tensor  # (k, n, n) with k·n = o
+    rescale: Tensor | None = None  # (o, 1[, 1, 1])
+    alpha: Tensor | None = None  # ()
+
+    SUFFIXES: ClassVar = {"oft_blocks": "oft_blocks", "rescale": "rescale", "alpha": "alpha"}
+    SIGNS: ClassVar = frozenset({"oft_blocks"})
+
+    @classmethod
+    def claims(cls, tensors: Mapping[str, Tensor]) -> bool:
+        return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
+
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        skew = constrained(self.oft_blocks.to(change), self.alpha, len(change))
+        rotate(change, pristine, cayley(skew), self.rescale, strength)
+
+    @property
+    def name(self) -> str:
+        return "oft"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.oft_blocks) * self.oft_blocks.shape[1], ANY)
+
+    def problems(self) -> Iterator[str]:
+        yield from scalar_problems(alpha=self.alpha)
+        yield from rescale_problems(self.rescale, self.shape[0])
+        yield from cayley_problems(self.oft_blocks, "oft_blocks")
+
+    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
+        return outputs_misfit(self.shape[0], target)
+
+    def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
+        del target
+        if self.alpha is not None and float(self.alpha) < 0:
+            yield "its constraint is negative: taken as none"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OldOFT(Change):
+    """R_sᵀ·W₀, where R_s = I + s·(R − I) and the file holds R itself (LyCORIS 2.0)."""
+
+    oft_diag: Tensor  # (k, n, n) with k·n = o
+
+    SUFFIXES: ClassVar = {"oft_diag": "oft_diag"}
+    SIGNS: ClassVar = frozenset({"oft_diag"})
+
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        rotate(change, pristine, self.oft_diag.to(change), None, strength)
+
+    @property
+    def name(self) -> str:
+        return "oft"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.oft_diag) * self.oft_diag.shape[1], ANY)
+
+    def problems(self) -> Iterator[str]:
+        if self.oft_diag.ndim != 3 or self.oft_diag.shape[1] != self.oft_diag.shape[2]:
+            yield f"oft_diag {tuple(self.oft_diag.shape)} is not made of square blocks"
+
+    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
+        return outputs_misfit(self.shape[0], target)
+
+
+def constrained(blocks: Tensor, alpha: Tensor | None, outputs: int) -> Tensor:
+    """Return Q = B − Bᵀ of blocks (…, n, n), its norm over all of them brought back to alpha·outputs."""
+    skew = blocks - blocks.mT
+    most = 0.0 if alpha is None else float(alpha) * outputs
+    norm = torch.linalg.vector_norm(skew) + 1e-8  # LyCORIS' guard against dividing by nothing
+    return skew * (most / norm) if 0 < most < float(norm.detach()) else skew
+
+
+def rotate(change: Tensor, pristine: Tensor, rotation: Tensor, rescale: Tensor | None, strength: float) -> None:
+    """Add the change of Rᵀ·W₀, blocks (k, n, n) over the outputs, and of a rescaled result."""
+    blocks = len(rotation), rotation.shape[1], -1
+    rows = pristine.to(change).reshape(blocks)
+    one = torch.eye(rotation.shape[1], dtype=rotation.dtype, device=rotation.device)
+    turned = (rotation - one).mT @ rows  # what the rotation adds, so that at strength 0 it adds exactly nothing
+    if rescale is not None:
+        beyond = (rescale.to(change) - 1).reshape(blocks)
+        turned = turned + beyond * (rows + strength * turned)
+    change.add_(turned.reshape(change.shape), alpha=strength)
+
+
+def rescale_problems(rescale: Tensor | None, outputs: int) -> Iterator[str]:
+    """Yield why a rescale (o, 1, …) is not one number for each output."""
+    if rescale is not None and (rescale.ndim == 0 or len(rescale) != outputs or rescale.numel() != outputs):
+        yield f"rescale {tuple(rescale.shape)} is not a column of {outputs} numbers"
+
+
+def outputs_misfit(outputs: int, target: Size | tuple[int, ...]) -> str | None:
+    """Say why blocks that make up so many outputs cannot rotate a weight of this shape, or None when they can."""
+    if len(target) < 2 or target[0] != outputs:
+        return f"rotates {outputs} outputs of a {tuple(target)} weight"
+    return None

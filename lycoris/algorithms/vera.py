@@ -1,0 +1,62 @@
+"""VeRA: two random matrices that every layer shares, and two vectors of each layer's own that scale them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Size, Tensor
+
+from lycoris.algorithms.change import ANY, Change
+from lycoris.linalg import fits
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class VeRA(Change):
+    """W₀ + s·(λ_b ∘ B[:o])·(λ_d ∘ A[:, :i]).
+
+    Kopiczko et al., *VeRA*, 2023 (arXiv 2310.11454), as PEFT `VeraConfig` writes it. A and B are two tensors of the
+    whole file, as large as its largest layer; a file without them (`save_projection=False`) is refused, because what
+    a seed makes of them is not the same everywhere.
+    """
+
+    vera_lambda_b: Tensor  # (o,)
+    vera_lambda_d: Tensor  # (r,)
+    vera_A: Tensor  # (r, at least i)
+    vera_B: Tensor  # (at least o, r)
+
+    SUFFIXES: ClassVar = {name: name for name in ("vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B")}
+    SIGNS: ClassVar = frozenset({"vera_lambda_b", "vera_lambda_d"})
+
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        outputs, inputs = len(change), change[0].numel()
+        up = self.vera_B[:outputs].to(change) * self.vera_lambda_b.to(change)[:, None]
+        down = self.vera_A[:, :inputs].to(change) * self.vera_lambda_d.to(change)[:, None]
+        change.view(outputs, inputs).addmm_(up, down, alpha=strength)
+
+    @property
+    def name(self) -> str:
+        return "vera"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.vera_lambda_b), ANY)
+
+    @property
+    def rank(self) -> int:
+        return len(self.vera_lambda_d)
+
+    def problems(self) -> Iterator[str]:
+        tensors = (self.vera_lambda_b, self.vera_lambda_d, self.vera_A, self.vera_B)
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        if [len(shape) for shape in shapes] != [1, 1, 2, 2]:
+            yield f"vera_lambda_b, vera_lambda_d, vera_A, vera_B {shapes} are not two vectors and two matrices"
+        elif shapes[2][0] != self.rank or shapes[3][1] != self.rank or shapes[3][0] < shapes[0][0]:
+            yield f"vera_lambda_b, vera_lambda_d, vera_A, vera_B {shapes} do not join"
+
+    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
+        if not fits(self.shape, target) or len(target) < 2 or target[1] > self.vera_A.shape[1]:
+            shapes = tuple(self.vera_B.shape), tuple(self.vera_A.shape)
+            return (
+                f"has {len(self.vera_lambda_b)} outputs, from {shapes[0]} and {shapes[1]}, for a {tuple(target)} weight"
+            )
+        return None
