@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +15,18 @@ from lycoris.algorithms.change import SCALARS, Change
 from lycoris.algorithms.detection import read_group
 from lycoris.algorithms.lora import LoRA
 from lycoris.dialects import DIALECTS
+from lycoris.dialects.embeddings import embedding_of
 from lycoris.dialects.peft_config import PeftConfig, peft_configs
 from lycoris.dialects.place import Place
 from lycoris.errors import Code, FileRefused, Reason
-from lycoris.files import FILE_CAP, Hashes, hashes, judge, read_bytes, tensors_of
+from lycoris.files import FILE_CAP, Hashes, Header, hashes, judge, judge_names, read_bytes, tensors_of
+from lycoris.linalg import finite
+
+Names = Header | Mapping[str, Any]  # a judged header, its JSON as a mapping, or only tensor name -> shape
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16} | {
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +57,19 @@ class Layer:
 class Adapter:
     """One adapter file, read and found sound; which model it fits is not known yet."""
 
-    hashes: Hashes
+    hashes: Hashes | None  # None: only names and shapes are known, and nothing can be worn
     layers: tuple[Layer, ...]
     ignored: tuple[str, ...]  # tensors left out because the uploader said so
     metadata: Mapping[str, str] = field(repr=False)
     doubts: tuple[str, ...]  # unusual, though not refused
     file_bytes: int
     nbytes: int  # bytes of the tensors held in memory
+    embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)  # see dialects/embeddings
 
     @property
     def sha256(self) -> str:
-        """The file's identity."""
-        return self.hashes.sha256
+        """The file's identity; empty where only names and shapes are known."""
+        return self.hashes.sha256 if self.hashes else ""
 
     @property
     def algorithms(self) -> dict[str, int]:
@@ -94,12 +105,34 @@ def read(
     """Return what can be read of an adapter and what is wrong with the rest; raise FileRefused for a bad header."""
     data = read_bytes(source, cap)
     header = judge(data)
+    return _read(tensors_of(data), header, ignore, hashes(data, header), len(data))
+
+
+def read_names(names: Names, ignore: Sequence[str] = ()) -> tuple[Adapter, list[Reason]]:
+    """Return what the names, dtypes and shapes of an adapter's tensors alone tell, and what is wrong with them.
+
+    The tensors of such an adapter hold no numbers (they are on the meta device) but for single ones, which are 1.
+    Raises FileRefused for names and shapes that no sound header has.
+    """
+    header = names if isinstance(names, Header) else judge_names(names)
+    tensors = {
+        name: torch.ones(entry.shape, dtype=DTYPES[entry.dtype], device="cpu" if prod(entry.shape) == 1 else "meta")
+        for name, entry in header.entries.items()
+    }
+    return _read(tensors, header, ignore, None, 0)
+
+
+def _read(
+    given: Mapping[str, Tensor], header: Header, ignore: Sequence[str], hashes: Hashes | None, file_bytes: int
+) -> tuple[Adapter, list[Reason]]:
     configs = peft_configs(header.metadata)
-    ignored = {name for name in header.entries if any(fnmatchcase(name, pattern) for pattern in ignore)}
-    tensors = {name: tensor for name, tensor in tensors_of(data).items() if name not in ignored}
+    ignored = {name for name in given if any(fnmatchcase(name, pattern) for pattern in ignore)}
+    tensors = {name: tensor for name, tensor in given.items() if name not in ignored}
     reasons: list[Reason] = []
+    embeddings = _embeddings(tensors, reasons)
     layers: list[Layer] = []
-    for (components, module), names in _by_module(tensors, reasons).items():
+    of_layers = {name: tensor for name, tensor in tensors.items() if embedding_of(name) is None}
+    for (components, module), names in _by_module(of_layers, reasons).items():
         parts = {suffix: tensors[name] for suffix, name in names.items()}
         group = read_group(_with_alpha(parts, configs.get(components[0] if components else "unet"), module))
         title = _name(components, module)
@@ -109,15 +142,34 @@ def read(
     if not layers and not reasons:
         reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to wear"))
     adapter = Adapter(
-        hashes=hashes(data, header),
+        hashes=hashes,
         layers=tuple(layers),
         ignored=tuple(sorted(ignored)),
         metadata=header.metadata,
-        doubts=tuple(_doubts(header.left_out, layers)),
-        file_bytes=len(data),
+        doubts=tuple(_doubts(header.left_out, layers, embeddings)),
+        file_bytes=file_bytes,
         nbytes=sum(tensor.nbytes for tensor in tensors.values()),
+        embeddings=embeddings,
     )
     return adapter, reasons
+
+
+def _embeddings(tensors: Mapping[str, Tensor], reasons: list[Reason]) -> dict[str, dict[str, Tensor]]:
+    """Return trigger word -> text encoder -> vectors; what cannot be any, or takes the place of others, is a reason."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name in sorted(tensors):
+        embedding = embedding_of(name)
+        if embedding is None:
+            continue
+        vectors, held = tensors[name], found.setdefault(embedding.trigger, {})
+        if embedding.encoder in held:
+            reasons.append(Reason(Code.DUPLICATE, name, "lands on the same place as another embedding"))
+        if vectors.ndim not in (1, 2) or not vectors.is_floating_point():
+            reasons.append(Reason(Code.BAD_SHAPE, name, "is no embedding: that is rows of vectors of real numbers"))
+        elif not finite(vectors.float()):
+            reasons.append(Reason(Code.NOT_FINITE, name, "holds NaN or infinity"))
+        held[embedding.encoder] = vectors
+    return found
 
 
 def _by_module(names: Iterable[str], reasons: list[Reason]) -> dict[tuple[tuple[str, ...], str], dict[str, str]]:
@@ -147,7 +199,9 @@ def _with_alpha(parts: dict[str, Tensor], config: PeftConfig | None, module: str
     return parts | {"alpha": torch.tensor(config.alpha_of(module, rank), dtype=torch.float64)}
 
 
-def _doubts(left_out: Sequence[str], layers: Sequence[Layer]) -> Iterable[str]:
+def _doubts(left_out: Sequence[str], layers: Sequence[Layer], embeddings: Iterable[str]) -> Iterable[str]:
+    if embeddings:
+        yield f"holds embeddings too, which are not worn with the layers: {', '.join(embeddings)}"
     if left_out:
         yield f"metadata too long to keep: {', '.join(left_out[:10])}"
     unscaled = [

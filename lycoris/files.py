@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -103,6 +103,26 @@ def judge_file(path: str | os.PathLike[str]) -> Header:
             return _judge(_start(stream), os.fstat(stream.fileno()).st_size)
     except OSError as error:
         raise FileRefused([Reason(Code.UNREADABLE, "", f"the file cannot be read: {error}")]) from error
+
+
+def judge_names(names: Mapping[str, Sequence[int] | Mapping[str, Any]]) -> Header:
+    """Return the header that a file with tensors of these names would have; raise FileRefused as `judge` does.
+
+    names: tensor name -> shape, or -> {dtype, shape} as the JSON of a header has it, `__metadata__` included.
+    Offsets are made up, one tensor after the other; without a dtype it is float32.
+    """
+    fields: dict[str, Any] = {}
+    end = 0
+    for name, given in names.items():
+        if isinstance(given, Mapping) and name == METADATA:
+            fields[name] = dict(given)
+            continue
+        entry = {"dtype": "F32", **given} if isinstance(given, Mapping) else {"dtype": "F32", "shape": given}
+        shape = entry["shape"] = list(entry.get("shape", ()))
+        begin, end = end, end + prod(shape) * BYTES_OF.get(entry["dtype"], 1)
+        fields[name] = entry | {"data_offsets": [begin, end]}
+    header = json.dumps(fields).encode()
+    return _judge(len(header).to_bytes(8, "little") + header, 8 + len(header) + end)
 
 
 def tensors_of(data: bytes) -> dict[str, Tensor]:

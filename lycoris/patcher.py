@@ -3,13 +3,14 @@
 W' = W₀ + Σᵢ [Fᵢ(W₀; sᵢ) − W₀]: every adapter's change is taken against the pristine weight, summed in float32 in order
 of sha256, and rounded once. So the order of the list does not matter, and what was worn before does not either.
 Taking off is copying back, never subtracting: subtraction leaves a trace in every precision.
+In sequence, W ← Fᵢ(W; sᵢ) in the order of the list, is the other way, of ComfyUI and A1111: only when asked for.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from lycoris.targets import Index, Plan, resolve
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Key = tuple[torch.device, torch.dtype, int, torch.Size]  # tied parameters are one stretch of storage and have one key
-Outfit = list[tuple[Change, float]]  # what one weight is to wear, and how strongly, in order of sha256
+Mode = Literal["sum", "sequence"]
 Signature = tuple[str, tuple[str, ...], float, tuple[tuple[str, float], ...]]
 
 
@@ -40,12 +41,32 @@ class Worn:
         return (self.adapter.sha256, self.adapter.ignored, self.strength, tuple(sorted(self.strengths.items())))
 
 
+BARE: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
+
+
 class _Weight(NamedTuple):
     """One of the model's own weights: where it is found, and the storage that is written to."""
 
     component: str
     parameter: str
     live: Tensor
+
+
+class _Piece(NamedTuple):
+    """One change and the rows of weights that it sees, one below the other."""
+
+    change: Change
+    strength: float
+    rows: tuple[tuple[Key, slice], ...]
+    whole: bool  # all rows of one weight
+
+
+@dataclass(eq=False)
+class _Outfit:
+    """What weights that one change or another sees together are to wear, in order."""
+
+    weights: dict[Key, _Weight]
+    pieces: list[_Piece]
 
 
 class Patcher:
@@ -55,7 +76,7 @@ class Patcher:
     optimisers and hooks keep working; biases are changed, never made. While anything is worn the modules must not be
     moved or cast (ModelChanged).
     Memory: a pristine copy of every weight touched so far (on the device `keep_on`, else beside the weight), and while
-    swapping about three times the largest weight in float32.
+    swapping about three times the largest weight in float32, or the largest group of weights that a file has as one.
     """
 
     def __init__(self, components: Mapping[str, nn.Module], keep_on: str | torch.device | None = None) -> None:
@@ -66,7 +87,7 @@ class Patcher:
         self._pristine: dict[Key, Tensor] = {}  # what it was before
         self._dressed: set[Key] = set()  # those of them that may be something else now
         self._worn: tuple[Worn, ...] = ()
-        self._signature: tuple[Signature, ...] | None = ()  # None: in between, as after an interrupted restore
+        self._signature: tuple[Mode, tuple[Signature, ...]] | None = BARE  # None: in between, as after an interruption
 
     @property
     def worn(self) -> tuple[Worn, ...]:
@@ -78,27 +99,29 @@ class Patcher:
         """Bytes of pristine copies held."""
         return sum(pristine.nbytes for pristine in self._pristine.values())
 
-    def swap(self, stack: Sequence[Worn], check: Callable[[], None] | None = None) -> None:
+    def swap(self, stack: Sequence[Worn], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
         """Make the model wear exactly this stack, whatever it wears now; the same stack again costs nothing.
 
         check: called before every weight; what it raises (a deadline, a cancellation) stops the swap.
+        mode: "sum" of the changes to the pristine weights, in any order; or "sequence", each adapter on what the ones
+        before it in the list have left, as ComfyUI and A1111 do. For one adapter, and for additive ones, they agree.
         Raises StackRefused (an adapter twice, a strength that is no number or for a part that the adapter does not
         change, a result that is not finite), NoPlace, ModelChanged. After any exception, of whatever kind, the model
         wears nothing.
         """
-        signature = tuple(sorted(worn.signature for worn in stack))
+        signature = _signature(stack, mode)
         if signature == self._signature:
             return
         self._signature = None
         try:
             self._forget_moved()
             with torch.no_grad(), _exact_float32(self._components):
-                wanted = self._wanted(stack)
-                for key, (weight, outfit) in wanted.items():
+                outfits = self._outfits(stack if mode == "sequence" else _by_sha256(stack))
+                for outfit in outfits:
                     if check is not None:
                         check()
-                    self._dress(key, weight, outfit)
-                for key in self._dressed - wanted.keys():
+                    self._dress(outfit, mode)
+                for key in self._dressed.difference(*(outfit.weights for outfit in outfits)):
                     self._undress(key)
         except BaseException:  # a KeyboardInterrupt too must not leave a model half dressed
             self.restore()
@@ -112,65 +135,80 @@ class Patcher:
         with torch.no_grad():
             for key in tuple(self._dressed):
                 self._undress(key)
-        self._signature = ()
+        self._signature = BARE
 
-    def _dress(self, key: Key, weight: _Weight, outfit: Outfit) -> None:
+    def _dress(self, outfit: _Outfit, mode: Mode) -> None:
+        pristine = {key: self._keep(key, weight) for key, weight in outfit.weights.items()}
+        changes = {
+            key: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+            for key, weight in pristine.items()
+        }
+        for piece in outfit.pieces:
+            _put_on(piece, changes, pristine, mode)
+        dressed = {key: (pristine[key] + changes.pop(key)).to(pristine[key].dtype) for key in pristine}  # rounded once
+        unfit = [outfit.weights[key] for key, weight in dressed.items() if not finite(weight)]
+        if unfit:
+            names = (f"{weight.component}.{weight.parameter}" for weight in unfit)
+            message = "is not finite any more when it wears this stack"
+            raise StackRefused([Reason(Code.NOT_FINITE, name, message) for name in names])
+        for key, weight in dressed.items():
+            self._dressed.add(key)
+            outfit.weights[key].live.copy_(weight)
+
+    def _keep(self, key: Key, weight: _Weight) -> Tensor:
+        """Return what a weight was before anything was worn, on its own device; copied at the first touch."""
         if key not in self._pristine:
             self._pristine[key] = weight.live.to(self._keep_on or weight.live.device, copy=True)
             self._weights[key] = weight
-        pristine = self._pristine[key].to(weight.live.device)
-        change = torch.zeros(pristine.shape, dtype=torch.float32, device=pristine.device)
-        for part, strength in outfit:
-            part.add_change(change, pristine, strength)
-        dressed = (pristine + change).to(pristine.dtype)  # summed in float32, rounded once, here
-        if not finite(dressed):
-            name = f"{weight.component}.{weight.parameter}"
-            raise StackRefused([Reason(Code.NOT_FINITE, name, "is not finite any more when it wears this stack")])
-        self._dressed.add(key)
-        weight.live.copy_(dressed)
+        return self._pristine[key].to(weight.live.device)
 
     def _undress(self, key: Key) -> None:
         self._weights[key].live.copy_(self._pristine[key])
         self._dressed.discard(key)
 
-    def _wanted(self, stack: Sequence[Worn]) -> dict[Key, tuple[_Weight, Outfit]]:
-        """Return what every weight is to wear; raise with every reason why that cannot be."""
-        ordered = sorted(stack, key=lambda worn: worn.adapter.sha256)
+    def _outfits(self, stack: Sequence[Worn]) -> list[_Outfit]:
+        """Return what every weight is to wear, in order of the stack; raise with every reason why that cannot be."""
         plans: list[Plan] = []
         homeless: list[Reason] = []
-        for worn in ordered:
+        for worn in stack:
             try:
                 plans.append(resolve(worn.adapter, self._index))
             except NoPlace as error:
                 homeless += error.reasons
         if homeless:
             raise NoPlace(homeless)
-        reasons = list(_repeated(ordered))
-        wanted: dict[Key, tuple[_Weight, Outfit]] = {}
-        for worn, plan in zip(ordered, plans, strict=True):
+        reasons = list(_repeated(stack))
+        outfits: dict[Key, _Outfit] = {}
+        for worn, plan in zip(stack, plans, strict=True):
             reasons += _bad_strengths(worn, plan)
-            reasons += self._add(worn, plan, wanted)
+            reasons += self._add(worn, plan, outfits)
         if reasons:
             raise StackRefused(reasons)
-        return wanted
+        return list(dict.fromkeys(outfits.values()))
 
-    def _add(self, worn: Worn, plan: Plan, wanted: dict[Key, tuple[_Weight, Outfit]]) -> Iterator[Reason]:
+    def _add(self, worn: Worn, plan: Plan, outfits: dict[Key, _Outfit]) -> Iterator[Reason]:
         names: dict[Key, str] = {}
-        for component, parameter, change in plan.changes:
-            live = self._find(component, parameter)
-            if live is None:
-                name = f"{component}.{parameter}"
-                raise ModelChanged([Reason(Code.MODEL_CHANGED, name, "is not where it was when the patcher was made")])
-            key = _key(live)
-            first = names.setdefault(key, parameter)
-            if first != parameter:
-                message = f"is one weight with {first}, and one adapter changes it under both names"
-                yield Reason(Code.DUPLICATE, parameter, message)
-            if live.dtype not in FLOATS:
-                yield Reason(Code.BAD_DTYPE, parameter, f"is of {live.dtype}, which cannot be changed exactly")
-            strength = worn.strengths.get(component, worn.strength)
+        for target in plan.targets:
+            weights: dict[Key, _Weight] = {}
+            rows: list[tuple[Key, slice]] = []
+            for parameter, start, stop in target.view.rows:
+                live = self._find(target.component, parameter)
+                if live is None:
+                    name = f"{target.component}.{parameter}"
+                    message = "is not where it was when the patcher was made"
+                    raise ModelChanged([Reason(Code.MODEL_CHANGED, name, message)])
+                key = _key(live)
+                first = names.setdefault(key, parameter)
+                if first != parameter:
+                    message = f"is one weight with {first}, and one adapter changes it under both names"
+                    yield Reason(Code.DUPLICATE, parameter, message)
+                if live.dtype not in FLOATS:
+                    yield Reason(Code.BAD_DTYPE, parameter, f"is of {live.dtype}, which cannot be changed exactly")
+                weights[key] = _Weight(target.component, parameter, live)
+                rows.append((key, slice(start, stop)))
+            strength = worn.strengths.get(target.component, worn.strength)
             if strength != 0:
-                wanted.setdefault(key, (_Weight(component, parameter, live), []))[1].append((change, strength))
+                _join(outfits, weights, _Piece(target.change, strength, tuple(rows), target.view.whole))
 
     def _find(self, component: str, parameter: str) -> Tensor | None:
         """Return a parameter of the model as it is now, or None if it is no more what the index knows."""
@@ -200,6 +238,41 @@ class Patcher:
             raise ModelChanged(reasons)
         for key in moved:
             del self._weights[key], self._pristine[key]
+
+
+def _put_on(piece: _Piece, changes: Mapping[Key, Tensor], pristine: Mapping[Key, Tensor], mode: Mode) -> None:
+    """Add one piece to the changes of the weights that it sees."""
+    seen = pristine if mode == "sum" else {key: pristine[key] + changes[key] for key, _ in piece.rows}
+    if piece.whole:
+        ((key, _),) = piece.rows
+        piece.change.add_change(changes[key], seen[key], piece.strength)
+        return
+    view = torch.cat([seen[key][rows] for key, rows in piece.rows])
+    change = torch.zeros(view.shape, dtype=torch.float32, device=view.device)
+    piece.change.add_change(change, view, piece.strength)
+    for (key, rows), part in zip(piece.rows, change.split([r.stop - r.start for _, r in piece.rows]), strict=True):
+        changes[key][rows] += part
+
+
+def _join(outfits: dict[Key, _Outfit], weights: dict[Key, _Weight], piece: _Piece) -> None:
+    """Enter a piece into the outfit of the weights that it sees, which from then on is one for all of them."""
+    joined = _Outfit({}, [])
+    for outfit in dict.fromkeys(outfits[key] for key in weights if key in outfits):
+        joined.weights |= outfit.weights
+        joined.pieces += outfit.pieces  # for each of the weights still in order: no two outfits have one in common
+    joined.weights |= {key: weight for key, weight in weights.items() if key not in joined.weights}
+    joined.pieces.append(piece)
+    outfits |= dict.fromkeys(joined.weights, joined)
+
+
+def _by_sha256(stack: Sequence[Worn]) -> list[Worn]:
+    return sorted(stack, key=lambda worn: worn.adapter.sha256)
+
+
+def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
+    signatures = tuple(worn.signature for worn in stack)
+    # One adapter is worn the same in either way, and so is none.
+    return (mode, signatures) if mode == "sequence" and len(stack) > 1 else ("sum", tuple(sorted(signatures)))
 
 
 def _key(weight: Tensor) -> Key:

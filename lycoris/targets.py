@@ -1,32 +1,43 @@
-"""Which layer of an adapter goes to which parameter of a model; the model may be live or only names and shapes."""
+"""Which layer of an adapter goes to which parameters of a model; the model may be live or only names and shapes."""
 
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from torch import nn
 
-from lycoris.adapter import Adapter, Layer, read
+from lycoris.adapter import Adapter, Layer, read, read_names
 from lycoris.algorithms.change import Change
-from lycoris.dialects.spellings import spellings
+from lycoris.bases import Base, base_of_adapter, base_of_model, disagreement
+from lycoris.dialects.part import Part
+from lycoris.dialects.spellings import names
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, Reason
-from lycoris.files import FILE_CAP
+from lycoris.files import FILE_CAP, Header
 from lycoris.verdict import Verdict, facts, triggers
+from lycoris.views import Rows, View, view
 
 Shapes = Mapping[str, Sequence[int]]  # parameter name -> shape
-WEIGHT = ".weight"
+PARAMETERS = (".weight", ".bias")
+HOMELESS = frozenset({Code.NO_COMPONENT, Code.NO_MODULE, Code.AMBIGUOUS})  # a layer without one place in the model
 WARNINGS = 20  # kinds of warning that a verdict spells out
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """One change and the parameter of the model that it is to be added to."""
+    """One change and the rows of the model's parameters that it is to be added to."""
 
     component: str
-    parameter: str  # as the component names it: "mid_block.attentions.0.proj_in.weight"
+    view: View
     layer: Layer
     change: Change
+
+    @property
+    def parameter(self) -> str:
+        """The parameter as the component names it, "mid_block.attentions.0.proj_in.weight"; of several, all names."""
+        return self.view.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +55,8 @@ class Plan:
     @property
     def components(self) -> dict[str, int]:
         """How many parameters of each of the model's components are changed."""
-        return dict(sorted(Counter(target.component for target in self.targets).items()))
+        changed = {(target.component, name) for target in self.targets for name in target.view.parameters}
+        return dict(sorted(Counter(component for component, _ in changed).items()))
 
 
 class Index:
@@ -54,9 +66,12 @@ class Index:
         self.shapes: dict[str, dict[str, tuple[int, ...]]] = {
             component: _shapes(part) for component, part in components.items()
         }
-        self._paths: dict[str, dict[str, set[str]]] = {
-            component: _paths(component, shapes) for component, shapes in self.shapes.items()
-        }
+        self._modules = {component: _named(component, shapes) for component, shapes in self.shapes.items()}
+
+    @cached_property
+    def base(self) -> Base | None:
+        """The architecture of the model, by its own names and shapes."""
+        return base_of_model(self.shapes)
 
     def components_of(self, layer: Layer) -> tuple[str, ...]:
         """Return the components of this model in which the layer is to be looked for."""
@@ -64,10 +79,13 @@ class Index:
             return tuple(self.shapes)
         return next(((component,) for component in layer.components if component in self.shapes), ())
 
-    def paths_of(self, layer: Layer) -> list[tuple[str, str]]:
-        """Return every (component, module path) that the layer's name means."""
-        found = ((part, path) for part in self.components_of(layer) for path in self._paths[part].get(layer.module, ()))
-        return sorted(found)
+    def modules_of(self, layer: Layer) -> list[tuple[str, tuple[Part, ...]]]:
+        """Return everything that the layer's name means: (component, the parts of modules, one below the other)."""
+        return sorted(
+            (component, parts)
+            for component in self.components_of(layer)
+            for parts in self._modules[component].get(layer.module, ())
+        )
 
 
 def resolve(adapter: Adapter, components: Index | Mapping[str, nn.Module | Shapes]) -> Plan:
@@ -83,37 +101,52 @@ def resolve(adapter: Adapter, components: Index | Mapping[str, nn.Module | Shape
 
 
 def inspect(
-    source: str | os.PathLike[str] | bytes,
+    source: str | os.PathLike[str] | bytes | Header | Mapping[str, Any],
     components: Index | Mapping[str, nn.Module | Shapes] | None = None,
     ignore: Sequence[str] = (),
     cap: int = FILE_CAP,
 ) -> Verdict:
     """Return what a file holds and, if a model is given, where it goes; only names and shapes of the model are needed.
 
-    Raises FileRefused (or NoPlace, if the file is sound and only does not fit) with every reason of either kind.
+    source: a path or the bytes of a file; or names and shapes alone: a judged Header, its JSON as a mapping, or
+    {tensor name: shape}. A file is accepted or refused: FileRefused (or NoPlace, if it is sound and only does not fit)
+    has every reason of either kind. Of names alone nothing can be worn, so that nothing is raised for them but
+    FileRefused for a header that no sound file has: `unresolved` and `refused` of the verdict say the same.
     """
-    adapter, reasons = read(source, ignore, cap)
+    alone = isinstance(source, Header | Mapping)
+    adapter, reasons = read_names(source, ignore) if alone else read(source, ignore, cap)
     refusal: type[AdapterError] = FileRefused if reasons else NoPlace
+    index = components if isinstance(components, Index) else Index(components) if components is not None else None
     plan: Plan | None = None
-    if components is not None:
-        plan, misplaced = _plan(adapter, components if isinstance(components, Index) else Index(components))
+    if index is not None:
+        plan, misplaced = _plan(adapter, index)
         reasons = [*reasons, *misplaced]
-    if reasons:
+    if reasons and not alone:
         raise refusal(reasons)
+    base = base_of_adapter(adapter)
+    placed = {target.layer for target in plan.targets} if plan else set()
     return Verdict(
-        sha256=adapter.sha256,
-        autov2=adapter.hashes.autov2,
-        autov3=adapter.hashes.autov3,
+        sha256=adapter.hashes.sha256 if adapter.hashes else None,
+        autov2=adapter.hashes.autov2 if adapter.hashes else None,
+        autov3=adapter.hashes.autov3 if adapter.hashes else None,
         file_bytes=adapter.file_bytes,
+        base=base,
         algorithms=adapter.algorithms,
         ranks=adapter.ranks,
         components=_components(adapter, plan),
         layers=len(adapter.layers),
-        resolved=len(adapter.layers) if plan else None,
+        resolved=len(placed) if plan else None,
+        unresolved=tuple(dict.fromkeys(reason.subject for reason in reasons if reason.code in HOMELESS)),
+        refused=tuple(reasons),
         ignored=adapter.ignored,
+        embeddings=tuple(adapter.embeddings),
         metadata=facts(adapter.metadata),
         triggers=triggers(adapter.metadata),
-        warnings=adapter.doubts + (plan.warnings if plan else ()),
+        warnings=(
+            *adapter.doubts,
+            *(plan.warnings if plan else ()),
+            *disagreement(base, adapter.metadata, index.base if index else None),
+        ),
     )
 
 
@@ -121,46 +154,64 @@ def _plan(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
     targets: list[Target] = []
     reasons: list[Reason] = []
     doubts: list[tuple[str, str]] = []
-    taken: dict[tuple[str, str], Layer] = {}
+    taken: dict[tuple[str, str], list[tuple[Rows, Layer]]] = defaultdict(list)
     for layer in adapter.layers:
         place = _place(layer, index)
         if isinstance(place, Reason):
             reasons.append(place)
             continue
-        component, path = place
+        component, parts = place
         for parameter, change in layer.changes.items():
-            name = f"{path}.{parameter}"
-            shape = index.shapes[component].get(name)
-            wrong = _wrong(layer, change, parameter, shape, taken.setdefault((component, name), layer))
+            seen = view(parts, parameter, index.shapes[component])
+            if seen is None:
+                reasons += _absent(layer, change, parameter)
+                continue
+            wrong = _occupied(layer, component, seen, taken) or _misfit(layer, change, parameter, seen)
             if wrong:
                 reasons.append(wrong)
-            elif shape is not None:
-                targets.append(Target(component, name, layer, change))
-                doubts += [(doubt, layer.name) for doubt in change.doubts(shape)]
+                continue
+            targets.append(Target(component, seen, layer, change))
+            if adapter.hashes:  # else there are no numbers to doubt
+                doubts += [(doubt, layer.name) for doubt in change.doubts(seen.shape)]
     return Plan(tuple(targets), tuple(_gathered(doubts))), reasons
 
 
-def _place(layer: Layer, index: Index) -> tuple[str, str] | Reason:
+def _place(layer: Layer, index: Index) -> tuple[str, tuple[Part, ...]] | Reason:
     if not index.components_of(layer):
         wanted = " or ".join(layer.components)
         return Reason(Code.NO_COMPONENT, layer.name, f"this model has no {wanted}, only {', '.join(index.shapes)}")
-    paths = index.paths_of(layer)
-    if not paths:
+    found = index.modules_of(layer)
+    if not found:
         return Reason(Code.NO_MODULE, layer.name, "this model has no such module")
-    if len(paths) > 1:
-        names = ", ".join(f"{component}.{path}" for component, path in paths[:4])
-        return Reason(Code.AMBIGUOUS, layer.name, f"the name fits more than one module: {names}")
-    return paths[0]
+    if len(found) > 1:
+        modules = ", ".join(f"{component}.{'+'.join(part.path for part in parts)}" for component, parts in found[:4])
+        return Reason(Code.AMBIGUOUS, layer.name, f"the name fits more than one module: {modules}")
+    return found[0]
 
 
-def _wrong(layer: Layer, change: Change, parameter: str, shape: tuple[int, ...] | None, first: Layer) -> Reason | None:
-    if first is not layer:
-        return Reason(Code.DUPLICATE, layer.name, f"lands on the same module as another layer, {first.name}")
-    if shape is None:
+def _absent(layer: Layer, change: Change, parameter: str) -> Iterator[Reason]:
+    if not change.OPTIONAL:
         # A bias made for the occasion would have to be taken away again: the model would not be the same model.
         code = Code.NO_BIAS if parameter == "bias" else Code.NO_MODULE
-        return Reason(code, layer.name, f"changes a {parameter}, which this module of the model does not have")
-    misfit = change.misfit(shape)
+        yield Reason(code, layer.name, f"changes a {parameter}, which this module of the model does not have")
+
+
+def _occupied(
+    layer: Layer, component: str, seen: View, taken: dict[tuple[str, str], list[tuple[Rows, Layer]]]
+) -> Reason | None:
+    """Enter the rows of a view as taken; return the reason if another layer has some of them."""
+    first: Layer | None = None
+    for rows in seen.rows:
+        others = taken[component, rows.parameter]
+        first = first or next((other for held, other in others if held.meets(rows) and other is not layer), None)
+        others.append((rows, layer))
+    if first is None:
+        return None
+    return Reason(Code.DUPLICATE, layer.name, f"lands on the same module as another layer, {first.name}")
+
+
+def _misfit(layer: Layer, change: Change, parameter: str, seen: View) -> Reason | None:
+    misfit = change.misfit(seen.shape)
     return Reason(Code.MISFIT, layer.name, f"its {parameter} {misfit}") if misfit else None
 
 
@@ -177,7 +228,7 @@ def _gathered(doubts: Iterable[tuple[str, str]]) -> list[str]:
 def _components(adapter: Adapter, plan: Plan | None) -> dict[str, int]:
     if plan is None:
         return adapter.components
-    layers = {(target.component, target.layer.name) for target in plan.targets}
+    layers = {(target.component, target.layer) for target in plan.targets}
     return dict(sorted(Counter(component for component, _ in layers).items()))
 
 
@@ -188,12 +239,18 @@ def _shapes(part: nn.Module | Shapes) -> dict[str, tuple[int, ...]]:
     return {name: tuple(int(size) for size in shape) for name, shape in part.items()}
 
 
-def _paths(component: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, set[str]]:
-    named: dict[str, set[str]] = defaultdict(set)
-    for name in shapes:
-        if name.endswith(WEIGHT):
-            path = name.removesuffix(WEIGHT)
-            for spelling in spellings(component, path):
-                named[spelling].add(path)
+def _named(component: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, set[tuple[Part, ...]]]:
+    """Return every name, dotted and flattened, under which a file may mean something -> what it may mean."""
+    modules = dict.fromkeys(_module(name) for name in shapes)
+    named: dict[str, set[tuple[Part, ...]]] = defaultdict(set)
+    for name, parts in names(component, modules, shapes):
+        named[name].add(parts)
+        named[name.replace(".", "_")].add(parts)
     # A module's own name is never shadowed by another one's second spelling.
-    return {spelling: {spelling} if spelling in paths else paths for spelling, paths in named.items()}
+    return {name: {(Part(name),)} if name in modules else meant for name, meant in named.items()}
+
+
+def _module(parameter: str) -> str:
+    """Return the module of a parameter; one that hangs on no layer of its own goes by its own name."""
+    ending = next((ending for ending in PARAMETERS if parameter.endswith(ending)), "")
+    return parameter.removesuffix(ending)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lycoris.errors import shown
+from lycoris.bases import Base
+from lycoris.errors import Reason, shown
 
 TEXT_CAP = 500  # characters of one value from the metadata
 TRIGGERS = 24  # trigger words shown, the most frequent first
@@ -20,22 +21,28 @@ FACTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A file that was accepted: what it is, what it holds, where it goes. JSON-ready through `as_dict`.
+    """What a file is, what it holds, where it goes, and what speaks against it. JSON-ready through `as_dict`.
+
+    Of a file that was accepted `unresolved` and `refused` are empty; of names alone they say why it would not be.
 
     Everything under `metadata` and `triggers` was written by a stranger: it is cut to size and control characters are
     written out, but it is text, to be shown as text and never as markup.
     """
 
-    sha256: str
-    autov2: str
-    autov3: str
+    sha256: str | None  # None, as the other hashes, where only names and shapes are known
+    autov2: str | None
+    autov3: str | None
     file_bytes: int
+    base: Base | None  # the architecture it was trained for, with the evidence; None: the file does not tell
     algorithms: Mapping[str, int]  # algorithm -> layers
     ranks: tuple[int, ...]
     components: Mapping[str, int]  # component -> layers: the model's own if it was judged against one
     layers: int
-    resolved: int | None  # layers that found their place in the model, which is all of them; None: no model was given
+    resolved: int | None  # layers that found their place in the model and fit it; None: no model was given
+    unresolved: tuple[str, ...]  # layers that the model has no one place for
+    refused: tuple[Reason, ...]  # every reason, those of `unresolved` among them
     ignored: tuple[str, ...]
+    embeddings: tuple[str, ...]  # trigger words of textual inversions bundled in the file
     metadata: Mapping[str, str]
     triggers: tuple[str, ...]
     warnings: tuple[str, ...]

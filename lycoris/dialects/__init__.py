@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lycoris.dialects import dotted, kohya, lycoris
+from lycoris.dialects import dotted, flat, xlabs
 from lycoris.dialects.place import Place
 
-DIALECTS: tuple[Callable[[str], Place | None], ...] = (kohya.place, lycoris.place, dotted.place)
+DIALECTS: tuple[Callable[[str], Place | None], ...] = (flat.place, xlabs.place, dotted.place)

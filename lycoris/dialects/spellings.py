@@ -1,9 +1,10 @@
-"""Under which names files call a module of a live model. Names are only ever made from the model's own paths.
+"""Under which names files call the modules of a live model. Names are only ever made from the model's own paths."""
 
-This is where other schemes for the same modules join (LDM/SGM, BFL): each a row of SPELLINGS.
-"""
+from collections.abc import Callable, Collection, Iterator
 
-from collections.abc import Callable, Iterator
+from lycoris.dialects.ldm import ldm_names
+from lycoris.dialects.native import Shapes, native_names
+from lycoris.dialects.part import Part
 
 CLIP = "text_model."  # transformers 5.6 dropped this level from CLIPTextModel, but not from its sibling with projection
 
@@ -21,16 +22,28 @@ def without_container(component: str, path: str) -> Iterator[str]:
         yield path.removesuffix(".0")
 
 
+def cut_short(component: str, path: str) -> Iterator[str]:
+    """Yield `sformer_blocks.…` for `transformer_blocks.…`: files from which a prefix was cut one time too often."""
+    del component
+    if path.startswith("transformer_blocks."):
+        yield path.removeprefix("tran")
+
+
 def text_encoder(component: str, path: str) -> Iterator[str]:
     """Yield the other spelling of a CLIP module: with `text_model.` if the model has none, and without it if it has."""
     if component.startswith("text_encoder"):
         yield path.removeprefix(CLIP) if path.startswith(CLIP) else CLIP + path
 
 
-SPELLINGS: tuple[Callable[[str, str], Iterator[str]], ...] = (own_path, without_container, text_encoder)
+SPELLINGS: tuple[Callable[[str, str], Iterator[str]], ...] = (own_path, without_container, cut_short, text_encoder)
 
 
-def spellings(component: str, path: str) -> set[str]:
-    """Return every name, dotted and flattened, under which a file may mean this module of this component."""
-    dotted = {name for spelling in SPELLINGS for name in spelling(component, path)}
-    return dotted | {name.replace(".", "_") for name in dotted}
+def names(component: str, modules: Collection[str], shapes: Shapes) -> Iterator[tuple[str, tuple[Part, ...]]]:
+    """Yield every dotted name under which a file may mean something of this component, and the parts that it means."""
+    for path in modules:
+        for spelling in SPELLINGS:
+            for name in spelling(component, path):
+                yield name, (Part(path),)
+    for name, path in ldm_names(modules):
+        yield name, (Part(path),)
+    yield from native_names(modules, shapes)

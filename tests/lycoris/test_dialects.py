@@ -3,10 +3,13 @@
 import pytest
 
 from lycoris.dialects import DIALECTS
+from lycoris.dialects.embeddings import Embedding, embedding_of
+from lycoris.dialects.part import Part
 from lycoris.dialects.place import Place
-from lycoris.dialects.spellings import spellings
+from lycoris.dialects.spellings import names
 
 UNET, TE, TE2 = ("unet", "transformer", "prior"), ("text_encoder",), ("text_encoder_2",)
+T5 = ("text_encoder_3", "text_encoder_2")
 BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
 FLAT = BLOCK.replace(".", "_")
 CLIP = "text_model.encoder.layers.3.self_attn"
@@ -25,7 +28,7 @@ NAMES: dict[str, Place | None] = {
     "lora_te_text_model_encoder_layers_3_mlp_fc1.diff": Place(TE, "text_model_encoder_layers_3_mlp_fc1", "diff"),
     "lora_te1_text_model_final_layer_norm.b_norm": Place(TE, "text_model_final_layer_norm", "b_norm"),
     "lora_te2_text_projection.lora_up.weight": Place(TE2, "text_projection", "lora_up.weight"),
-    "lora_te3_encoder_block_0.alpha": Place(("text_encoder_3",), "encoder_block_0", "alpha"),
+    "lora_te3_encoder_block_0.alpha": Place(T5, "encoder_block_0", "alpha"),
     "lora_transformer_x_embedder.alpha": Place(("transformer",), "x_embedder", "alpha"),
     f"lycoris_{FLAT}_to_q.lokr_w1": Place(UNET, f"{FLAT}_to_q", "lokr_w1"),
     f"unet.{BLOCK}.to_q.lora_A.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_down.weight"),
@@ -50,13 +53,42 @@ NAMES: dict[str, Place | None] = {
     f"text_encoder.{CLIP}.to_q_lora.up.weight": Place(TE, f"{CLIP}.q_proj", "lora_up.weight"),
     f"text_encoder_2.{CLIP}.to_out_lora.down.weight": Place(TE2, f"{CLIP}.out_proj", "lora_down.weight"),
     f"text_encoder.{CLIP}.q_proj.lora_linear_layer.up.weight": Place(TE, f"{CLIP}.q_proj", "lora_up.weight"),
+    "lora_unet__layers_0_attention_qkv.alpha": Place(UNET, "layers_0_attention_qkv", "alpha"),
+    "oft_unet_conv_in.alpha": Place(UNET, "conv_in", "alpha"),
+    "lora_prior_unet_x.diff": Place(("prior",), "x", "diff"),
+    "lora_prior_te_x.diff": Place(TE, "x", "diff"),
+    "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight": Place(
+        UNET, "double_blocks.0.img_attn.qkv", "lora_down.weight"
+    ),
+    "model.diffusion_model.input_blocks.4.1.proj_in.lora_up.weight": Place(
+        UNET, "input_blocks.4.1.proj_in", "lora_up.weight"
+    ),
+    "base_model.model.double_blocks.0.img_mod.lin.lora_A.weight": Place(
+        (), "double_blocks.0.img_mod.lin", "lora_down.weight"
+    ),
+    "diffusion_model.base_model.model.x.lora_A.weight": Place(UNET, "x", "lora_down.weight"),
+    "transformer.x.lora_A.weight": Place(("transformer",), "x", "lora_down.weight"),
+    "prior.x.lora_A.weight": Place(("prior",), "x", "lora_down.weight"),
+    f"text_encoders.clip_l.transformer.{CLIP}.q_proj.lora_up.weight": Place(TE, f"{CLIP}.q_proj", "lora_up.weight"),
+    f"text_encoders.clip_g.transformer.{CLIP}.q_proj.lora_up.weight": Place(TE2, f"{CLIP}.q_proj", "lora_up.weight"),
+    "text_encoders.t5xxl.transformer.encoder.block.0.x.diff": Place(T5, "encoder.block.0.x", "diff"),
+    f"clip_l.{CLIP}.q_proj.lora_up.weight": Place(TE, f"{CLIP}.q_proj", "lora_up.weight"),
+    f"clip_g.{CLIP}.q_proj.lora_up.weight": Place(TE2, f"{CLIP}.q_proj", "lora_up.weight"),
+    "t5.encoder.block.0.x.diff": Place(T5, "encoder.block.0.x", "diff"),
+    "diffusion_model.x.weight.diff": Place(UNET, "x", "diff"),  # the parameter, not the module
+    "diffusion_model.img_attn.norm.query_norm.scale.diff": Place(UNET, "img_attn.norm.query_norm", "diff"),
+    "double_blocks.3.processor.qkv_lora1.down.weight": Place(UNET, "double_blocks.3.img_attn.qkv", "lora_down.weight"),
+    "double_blocks.3.processor.proj_lora2.up.weight": Place(UNET, "double_blocks.3.txt_attn.proj", "lora_up.weight"),
+    "single_blocks.3.processor.qkv_lora.up.weight": Place(UNET, "single_blocks.3.linear1_qkv", "lora_up.weight"),
+    "diffusion_model.single_blocks.3.processor.proj_lora.down.weight": Place(
+        UNET, "single_blocks.3.linear2", "lora_down.weight"
+    ),
     # nothing reads these
-    "lora_unet_conv_in.weight": None,
-    "lora_unet_conv_in.oft_blocks": None,
+    "lora_unet_conv_in.momentum": None,
     "lora_unet_conv_in.lora_up": None,
     "lora_unet_conv_in": None,
     "bundle_emb.style.string_to_param.*": None,
-    "unet.conv_in.lora_C.weight": None,
+    "unet.conv_in.lora_C": None,
     "alpha": None,
     "": None,
 }
@@ -70,12 +102,28 @@ def test_places(name: str) -> None:
 @pytest.mark.parametrize(
     ("component", "path", "more"),
     [
-        ("unet", "conv_in", set()),
-        ("unet", "a.b_c.0", {"a_b_c_0"}),
-        ("unet", "attn1.to_out.0", {"attn1_to_out_0", "attn1.to_out", "attn1_to_out"}),
-        ("text_encoder", "encoder.x", {"encoder_x", "text_model.encoder.x", "text_model_encoder_x"}),
-        ("text_encoder_2", "text_model.encoder.x", {"text_model_encoder_x", "encoder.x", "encoder_x"}),
+        ("unet", "conv_middle", set()),
+        ("unet", "a.b_c.0", set()),
+        ("unet", "attn1.to_out.0", {"attn1.to_out"}),
+        ("transformer", "transformer_blocks.0.x", {"sformer_blocks.0.x"}),
+        ("text_encoder", "encoder.x", {"text_model.encoder.x"}),
+        ("text_encoder_2", "text_model.encoder.x", {"encoder.x"}),
     ],
 )
-def test_spellings_are_made_from_the_models_own_path(component: str, path: str, more: set[str]) -> None:
-    assert spellings(component, path) == {path} | more
+def test_names_are_made_from_the_models_own_path(component: str, path: str, more: set[str]) -> None:
+    assert dict(names(component, [path], {f"{path}.weight": (1, 1)})) == dict.fromkeys({path} | more, (Part(path),))
+
+
+@pytest.mark.parametrize(
+    ("name", "embedding"),
+    [
+        ("bundle_emb.my style.string_to_param.*", Embedding("my style", "clip_l")),
+        ("bundle_emb.a.b.clip_g", Embedding("a.b", "clip_g")),
+        ("bundle_emb.a.clip_l", Embedding("a", "clip_l")),
+        ("bundle_emb.a.momentum", None),
+        ("bundle_emb.clip_l", None),
+        ("clip_l", None),
+    ],
+)
+def test_embeddings(name: str, embedding: Embedding | None) -> None:
+    assert embedding_of(name) == embedding

@@ -1,0 +1,105 @@
+"""For which architecture an adapter was trained, with the evidence; the same signs tell what a model is.
+
+Names and shapes decide, they cannot lie; metadata only speaks where they are silent, and a contradiction is a warning.
+What shapes cannot show (v-prediction, FLUX.1 dev or schnell, a finetune of SDXL) is not guessed.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lycoris.adapter import Adapter
+from lycoris.signs import ARCHITECTURES, TIERS, Sign
+
+EXAMPLES = 3  # signs that an answer cites
+
+
+@dataclass(frozen=True)
+class Base:
+    """An architecture, and what gave it away."""
+
+    name: str
+    evidence: tuple[str, ...]
+
+
+class Seen(NamedTuple):
+    """One layer as the signs look at it: `unet.<path>` with underscores for dots, and the shape of its weight."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+def base_of_adapter(adapter: Adapter) -> Base | None:
+    """Return the architecture that an adapter's layers, or else its metadata, speak of."""
+    seen = [
+        Seen(_flat(layer.components[:1], layer.module), layer.changes["weight"].shape)
+        for layer in adapter.layers
+        if "weight" in layer.changes
+    ]
+    return detect(seen) or _claimed(adapter.metadata)
+
+
+def base_of_model(components: Mapping[str, Mapping[str, Sequence[int]]]) -> Base | None:
+    """Return the architecture of a model: component -> parameter name -> shape."""
+    return detect(
+        Seen(_flat((component,), name.removesuffix(".weight")), tuple(shape))
+        for component, shapes in components.items()
+        for name, shape in shapes.items()
+        if name.endswith(".weight")
+    )
+
+
+def detect(layers: Iterable[Seen]) -> Base | None:
+    """Return the one architecture that the layers speak of; None if none does, or more than one."""
+    seen = list(layers)
+    for tier in TIERS:
+        evidence: dict[str, list[str]] = {}
+        for sign in tier:
+            hits = [layer for layer in seen if _shows(sign, layer)]
+            if hits and not any(re.search(sign.unless, layer.name) for layer in seen if sign.unless):
+                layer = hits[0]
+                shape = " × ".join(map(str, layer.shape))
+                evidence.setdefault(sign.base, []).append(f"{len(hits)} like {layer.name} ({shape}): {sign.says}")
+        if len(evidence) == 1:
+            ((name, found),) = evidence.items()
+            return Base(name, tuple(found[:EXAMPLES]))
+        if evidence:
+            return None
+    return None
+
+
+def disagreement(base: Base | None, metadata: Mapping[str, str], model: Base | None) -> Iterator[str]:
+    """Yield what an adapter's layers, its metadata and the model say differently of the architecture."""
+    claimed = _claimed(metadata)
+    if base and claimed and claimed.name != base.name:
+        yield f"its metadata speaks of {claimed.name}, its layers of {base.name}: the layers are believed"
+    if base and model and base.name != model.name:
+        yield f"it was trained for {base.name}, this model is {model.name}"
+    if metadata.get("modelspec.prediction_type", "") == "v":
+        yield "it was trained for a model that predicts v"
+
+
+def _shows(sign: Sign, layer: Seen) -> bool:
+    if not re.search(sign.pattern, layer.name):
+        return False
+    rows, columns = (*layer.shape[:2], -1, -1)[:2]
+    return (
+        (not sign.inputs or columns in sign.inputs)
+        and (not sign.outputs or rows in sign.outputs)
+        and (sign.ratio is None or rows == sign.ratio * columns)
+        and (sign.axes is None or len(layer.shape) == sign.axes)
+    )
+
+
+def _flat(components: Sequence[str], module: str) -> str:
+    return f"{'.'.join(components)}.{module.replace('.', '_')}" if components else module.replace(".", "_")
+
+
+def _claimed(metadata: Mapping[str, str]) -> Base | None:
+    for key in ("modelspec.architecture", "ss_base_model_version"):
+        said = metadata.get(key, "").lower()
+        name = next((name for start, name in ARCHITECTURES.items() if said.startswith(start)), None)
+        if name:
+            return Base(name, (f"its metadata says so: {key}",))
+    return None

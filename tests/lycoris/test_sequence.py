@@ -1,0 +1,66 @@
+"""The other way of stacking, by explicit choice: each adapter on what the ones before it left, as ComfyUI does."""
+
+import pytest
+import torch
+
+from lycoris.adapter import load
+from lycoris.patcher import Patcher, Worn
+from tests.lycoris import zoo
+from tests.lycoris.closed_forms import expected_weight
+from tests.lycoris.measure import assert_close, bits_of
+
+LAYER = "layers.linear.weight"
+
+
+def worn(algorithm: str, seed: int, strength: float = 1.0) -> tuple[Worn, zoo.Tensors]:
+    tensors = zoo.tensors(algorithm, zoo.Model().get_parameter(LAYER), seed)
+    return Worn(load(zoo.file({"unet.layers.linear": tensors})), strength), tensors
+
+
+def test_each_is_worn_on_what_the_ones_before_it_left() -> None:
+    for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
+        made = [worn("dora-lora-output", 1, 0.5), worn("loha", 2, 0.8), worn("dora-lokr-input", 3)]
+        model = zoo.Model(torch.float64)
+        wanted = model.get_parameter(LAYER).detach().clone()
+        for k in order:
+            wanted = expected_weight(made[k][1], wanted, made[k][0].strength)
+        patcher = Patcher({"unet": model})
+        patcher.swap([made[k][0] for k in order], mode="sequence")
+        assert_close(model.get_parameter(LAYER).detach(), wanted, f"in sequence {order}", torch.float32)
+
+
+def test_the_order_counts_in_sequence_and_only_there() -> None:
+    stack = [worn("dora-lora-output", 1)[0], worn("dora-lora-output", 2)[0]]
+    seen = {mode: set() for mode in ("sum", "sequence")}
+    patcher = Patcher({"unet": (model := zoo.Model())})
+    pristine = bits_of(model)
+    for order in (stack, stack[::-1]):
+        patcher.swap(order)
+        seen["sum"].add(tuple(bits_of(model).values()))
+        patcher.swap(order, mode="sequence")  # the same adapters in another mode are another stack
+        seen["sequence"].add(tuple(bits_of(model).values()))
+    assert {mode: len(found) for mode, found in seen.items()} == {"sum": 1, "sequence": 2}
+    assert not seen["sum"] & seen["sequence"]
+    patcher.restore()
+    assert bits_of(model) == pristine
+
+
+@pytest.mark.parametrize("algorithms", [["dora-lokr-output"], ["lora", "loha", "full"]])
+def test_one_adapter_and_additive_ones_are_worn_alike_in_both(algorithms: list[str]) -> None:
+    stack = [worn(algorithm, seed, 0.6)[0] for seed, algorithm in enumerate(algorithms)]
+    summed, sequential = zoo.Model(), zoo.Model()
+    Patcher({"unet": summed}).swap(stack)
+    Patcher({"unet": sequential}).swap(stack, mode="sequence")
+    assert_close(sequential.get_parameter(LAYER).detach(), summed.get_parameter(LAYER).detach(), "both ways")
+
+
+def test_the_same_stack_in_the_same_order_again_costs_nothing() -> None:
+    stack = [worn("dora-lora-output", 1)[0], worn("loha", 2)[0]]
+    patcher, visits = Patcher({"unet": zoo.Model()}), []
+    for order, cost in ((stack, 1), (stack, 0), (stack[::-1], 1), (stack[:1], 1)):
+        visits.clear()
+        patcher.swap(order, check=lambda: visits.append(1), mode="sequence")
+        assert len(visits) == cost
+    visits.clear()
+    patcher.swap(stack[:1], check=lambda: visits.append(1))
+    assert not visits, "one adapter is the same stack in either mode"
