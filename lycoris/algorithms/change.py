@@ -56,6 +56,11 @@ class Change(ABC):
         """The rank of the factors, or None where there is none."""
         return None
 
+    @property
+    def unscaled(self) -> bool:
+        """Tell whether the file says nothing of the scale where such files do."""
+        return False
+
     @abstractmethod
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the factors among themselves; `shape` and the verb are only good when nothing is."""

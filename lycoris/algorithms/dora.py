@@ -59,6 +59,10 @@ class DoRA(Change):
     def rank(self) -> int | None:
         return self.layer.rank
 
+    @property
+    def unscaled(self) -> bool:
+        return self.layer.unscaled
+
     def problems(self) -> Iterator[str]:
         yield from self.layer.problems()
         if self.dora_scale is not None and self.lora_magnitude_vector is not None:

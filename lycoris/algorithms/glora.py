@@ -52,6 +52,10 @@ class GLoRA(Change):
     def rank(self) -> int:
         return min(form.rank for form in self._joined())
 
+    @property
+    def unscaled(self) -> bool:
+        return self.alpha is None
+
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(alpha=self.alpha)
         shapes = [tuple(factor.shape) for factor in (self.a1, self.a2, self.b1, self.b2)]

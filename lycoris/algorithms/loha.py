@@ -62,6 +62,10 @@ class LoHa(Change):
         """alpha/r, once, for the product of the two halves."""
         return gamma(self.alpha, self.rank)
 
+    @property
+    def unscaled(self) -> bool:
+        return self.alpha is None
+
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(alpha=self.alpha)
         halves = (self.hada_w1_a, self.hada_w1_b), (self.hada_w2_a, self.hada_w2_b)

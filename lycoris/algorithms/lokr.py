@@ -69,6 +69,10 @@ class LoKr(Change):
             return float(self.scale)
         return 1.0 if self.rank is None else gamma(self.alpha, self.rank)
 
+    @property
+    def unscaled(self) -> bool:
+        return self.rank is not None and self.alpha is None and self.scale is None
+
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(alpha=self.alpha, scale=self.scale)
         for name, factor in (("lokr_w1", self._w1), ("lokr_w2", self._w2)):

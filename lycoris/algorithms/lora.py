@@ -73,6 +73,10 @@ class LoRA(Change):
         """The factor of the product as trained: `scale` if there is one, else alpha/r."""
         return float(self.scale) if self.scale is not None else gamma(self.alpha, self.rank)
 
+    @property
+    def unscaled(self) -> bool:
+        return self.alpha is None and self.scale is None
+
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(alpha=self.alpha, scale=self.scale)
         yield from self._sparse_problems()

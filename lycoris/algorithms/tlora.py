@@ -52,6 +52,10 @@ class TLoRA(Change):
     def rank(self) -> int:
         return len(self.q_layer)
 
+    @property
+    def unscaled(self) -> bool:
+        return self.alpha is None
+
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(alpha=self.alpha)
         p, q, middle = (tuple(tensor.shape) for tensor in (self.p_layer, self.q_layer, self.lambda_layer))

@@ -1,0 +1,37 @@
+"""Tensors that are known by name and not read here, and why: so that a refusal says more than "unknown"."""
+
+import re
+
+ONLY_PEFT = "is of PEFT's {}, which is not read here"
+REASONS: dict[str, str] = {
+    r"reshape_weight": "asks for a weight of another shape: a live model is changed in place, and keeps its shapes",
+    r"oft_blocks\.\d+": "is kohya's OFT of one part of a fused layer, which is not read here",
+    r"lokr_t1": "is named in lists of LoKr's tensors, but no trainer is known to write it",
+    r"bm\.weight": "is named in lists of GLoRA's tensors, but no trainer is known to write it",
+    r"lora_embedding_[AB]": "is of an embedding: only linear layers, convolutions and norms are changed",
+    r"hira_embedding_[AB]": "is of an embedding: only linear layers, convolutions and norms are changed",
+    r"oft_embedding_R\.weight": "is of an embedding: only linear layers, convolutions and norms are changed",
+    r"oft_r": "is of PEFT before 0.16, whose OFT was another",
+    r"(?:\w+_)?scale_weight": "is the scale of a tensor in eight bits: quantized adapters are not read",
+    r"randlora_\w+": ONLY_PEFT.format("RandLora"),
+    r"vblora_\w+": ONLY_PEFT.format("VB-LoRA"),
+    r"shira_(?:weight|indices)": ONLY_PEFT.format("SHiRA"),
+    r"(?:miss_block|bone_block)": ONLY_PEFT.format("MiSS (Bone)"),
+    r"delora_\w+": ONLY_PEFT.format("DeLoRA"),
+    r"road_(?:theta|alpha)": ONLY_PEFT.format("RoAd"),
+    r"waveft_spectrum": ONLY_PEFT.format("WaveFT"),
+    r"psoft_\w+": ONLY_PEFT.format("PSOFT"),
+    r"beft_bias": ONLY_PEFT.format("BEFT"),
+    r"lily_\w+": ONLY_PEFT.format("Lily"),
+    r"deft_[PR]": ONLY_PEFT.format("DEFT"),
+    r"tinylora_\w+": ONLY_PEFT.format("TinyLoRA"),
+    r"pvera_\w+": ONLY_PEFT.format("PVeRA"),
+    r"gralora_\w+": ONLY_PEFT.format("GraLoRA"),
+    r"prompt_embeddings": ONLY_PEFT.format("prompt tuning"),
+}
+_NAMES = [(re.compile(rf"(?:^|\.){name}(?:\.weight|\.default)*$"), reason) for name, reason in REASONS.items()]
+
+
+def why_unread(name: str) -> str | None:
+    """Return why a tensor of this name is not read, or None if nothing is known against it."""
+    return next((reason for pattern, reason in _NAMES if pattern.search(name)), None)
