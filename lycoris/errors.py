@@ -4,7 +4,8 @@
     ├── FileRefused       the file itself: its header, its names, its layers
     ├── NoPlace           the file is sound, but this model has no place for some of it
     ├── StackRefused      the adapters are sound, but not to be worn together, or not at these strengths
-    └── ModelChanged      the live model was moved, cast or rebuilt while it was wearing adapters
+    ├── ModelChanged      the live model was moved, cast or rebuilt while it was wearing adapters
+    └── ToolRefused       a tool cannot write what it was asked for, or not where it was told to
 
 Every error carries all of its reasons at once, so that one upload teaches everything that is wrong with a file.
 """
@@ -44,6 +45,9 @@ class Code(StrEnum):
     REPEATED_ADAPTER = "repeated_adapter"  # the same file twice in one stack
     BAD_STRENGTH = "bad_strength"  # not a finite number, or for a part that the adapter does not change
     MODEL_CHANGED = "model_changed"  # the live weights are not the ones that were patched
+    EXISTS = "exists"  # what a tool was to write is there already, or may not be replaced
+    UNWRITABLE = "unwritable"  # the system would not let a tool write
+    NO_FORM = "no_form"  # what the file holds cannot be said in the form that was asked for
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,10 @@ class StackRefused(AdapterError):
 
 class ModelChanged(AdapterError):
     """The live model's weights were replaced behind the patcher's back."""
+
+
+class ToolRefused(AdapterError):
+    """A tool cannot write what it was asked for: the place is taken, or the form cannot say it."""
 
 
 def shown(name: str) -> str:
