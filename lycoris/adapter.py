@@ -11,15 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lycoris.algorithms.change import SCALARS, Change
+from lycoris.algorithms.change import Change
 from lycoris.algorithms.detection import read_group
-from lycoris.algorithms.lora import LoRA
+from lycoris.bundle import open_bundle
+from lycoris.completion import SHARED, VERA, Completion
 from lycoris.dialects import DIALECTS
+from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
-from lycoris.dialects.peft_config import PeftConfig, peft_configs
+from lycoris.dialects.peft_config import peft_configs
 from lycoris.dialects.place import Place
+from lycoris.dialects.unread import why_unread
 from lycoris.errors import Code, FileRefused, Reason
-from lycoris.files import FILE_CAP, Hashes, Header, hashes, judge, judge_names, read_bytes, tensors_of
+from lycoris.files import FILE_CAP, Hashes, Header, hashes, judge, judge_names, tensors_of
 from lycoris.linalg import finite
 
 Names = Header | Mapping[str, Any]  # a judged header, its JSON as a mapping, or only tensor name -> shape
@@ -103,9 +106,11 @@ def read(
     source: str | os.PathLike[str] | bytes, ignore: Sequence[str] = (), cap: int = FILE_CAP
 ) -> tuple[Adapter, list[Reason]]:
     """Return what can be read of an adapter and what is wrong with the rest; raise FileRefused for a bad header."""
-    data = read_bytes(source, cap)
+    bundle = open_bundle(source, cap)
+    data = bundle.weights
     header = judge(data)
-    return _read(tensors_of(data), header, ignore, hashes(data, header), len(data))
+    hashed = hashes(data, header, bundle.sha256)
+    return _read(tensors_of(data), header, ignore, hashed, len(data), bundle.config)
 
 
 def read_names(names: Names, ignore: Sequence[str] = ()) -> tuple[Adapter, list[Reason]]:
@@ -123,18 +128,25 @@ def read_names(names: Names, ignore: Sequence[str] = ()) -> tuple[Adapter, list[
 
 
 def _read(
-    given: Mapping[str, Tensor], header: Header, ignore: Sequence[str], hashes: Hashes | None, file_bytes: int
+    given: Mapping[str, Tensor],
+    header: Header,
+    ignore: Sequence[str],
+    hashes: Hashes | None,
+    file_bytes: int,
+    config: AdapterConfig | None = None,
 ) -> tuple[Adapter, list[Reason]]:
-    configs = peft_configs(header.metadata)
     ignored = {name for name in given if any(fnmatchcase(name, pattern) for pattern in ignore)}
     tensors = {name: tensor for name, tensor in given.items() if name not in ignored}
     reasons: list[Reason] = []
     embeddings = _embeddings(tensors, reasons)
     layers: list[Layer] = []
     of_layers = {name: tensor for name, tensor in tensors.items() if embedding_of(name) is None}
-    for (components, module), names in _by_module(of_layers, reasons).items():
+    groups = _by_module(of_layers, reasons)
+    shared = {suffix: tensors[name] for suffix, name in _shared(groups, reasons).items()}
+    completion = Completion(peft_configs(header.metadata), config, shared)
+    for (components, module), names in groups.items():
         parts = {suffix: tensors[name] for suffix, name in names.items()}
-        group = read_group(_with_alpha(parts, configs.get(components[0] if components else "unet"), module))
+        group = read_group(completion.of(parts, components, module))
         title = _name(components, module)
         reasons += [Reason(code, names.get(suffix or "", title), message) for code, suffix, message in group.problems]
         if not group.problems:
@@ -176,9 +188,9 @@ def _by_module(names: Iterable[str], reasons: list[Reason]) -> dict[tuple[tuple[
     """Return (components, module) -> suffix -> tensor name; a tensor with no place of its own is a reason."""
     groups: dict[tuple[tuple[str, ...], str], dict[str, str]] = defaultdict(dict)
     for name in sorted(names):
-        place = _place(name)
-        if place is None:
-            reasons.append(Reason(Code.UNKNOWN_TENSOR, name, "no algorithm here reads a tensor of this name"))
+        place, why = _place(name), why_unread(name)
+        if place is None or why:
+            reasons.append(Reason(Code.UNKNOWN_TENSOR, name, why or "no algorithm here reads a tensor of this name"))
             continue
         group = groups[place.components, place.module]
         if place.suffix in group:
@@ -187,16 +199,18 @@ def _by_module(names: Iterable[str], reasons: list[Reason]) -> dict[tuple[tuple[
     return groups
 
 
+def _shared(groups: dict[tuple[tuple[str, ...], str], dict[str, str]], reasons: list[Reason]) -> dict[str, str]:
+    """Take out of the groups what belongs to every layer, suffix -> tensor name; whom it belongs to must be there."""
+    keys = [key for key, names in groups.items() if names.keys() <= SHARED]
+    shared = {suffix: name for key in keys for suffix, name in groups.pop(key).items()}
+    if len(keys) > 1 or (keys and not any(names.keys() & VERA for names in groups.values())):
+        found = ", ".join(shared.values())
+        reasons.append(Reason(Code.UNKNOWN_TENSOR, found, "belongs to VeRA's layers, of which there must be some"))
+    return shared
+
+
 def _place(name: str) -> Place | None:
     return next((place for dialect in DIALECTS if (place := dialect(name))), None)
-
-
-def _with_alpha(parts: dict[str, Tensor], config: PeftConfig | None, module: str) -> dict[str, Tensor]:
-    """Return a LoRA's tensors with the alpha that PEFT's configuration gives it, where the file holds none."""
-    if config is None or {"alpha", "scale"} & parts.keys() or not LoRA.SIGNS & parts.keys():
-        return parts
-    rank = len(parts["lora_down.weight"]) if "lora_down.weight" in parts and parts["lora_down.weight"].ndim else 1
-    return parts | {"alpha": torch.tensor(config.alpha_of(module, rank), dtype=torch.float64)}
 
 
 def _doubts(left_out: Sequence[str], layers: Sequence[Layer], embeddings: Iterable[str]) -> Iterable[str]:
@@ -204,9 +218,7 @@ def _doubts(left_out: Sequence[str], layers: Sequence[Layer], embeddings: Iterab
         yield f"holds embeddings too, which are not worn with the layers: {', '.join(embeddings)}"
     if left_out:
         yield f"metadata too long to keep: {', '.join(left_out[:10])}"
-    unscaled = [
-        layer for layer in layers if layer.rank is not None and not SCALARS & layer.changes["weight"].tensors().keys()
-    ]
+    unscaled = [layer for layer in layers if "weight" in layer.changes and layer.changes["weight"].unscaled]
     if unscaled:
         yield f"{len(unscaled)} of {len(layers)} layers have no alpha: worn as if it were their rank"
 

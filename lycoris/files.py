@@ -84,9 +84,9 @@ def read_bytes(source: str | os.PathLike[str] | bytes, cap: int = FILE_CAP) -> b
     return source
 
 
-def hashes(data: bytes, header: Header) -> Hashes:
-    """Return the hashes of a file that is in memory."""
-    whole = hashlib.sha256(data).hexdigest()
+def hashes(data: bytes, header: Header, whole: str | None = None) -> Hashes:
+    """Return the hashes of a file that is in memory; whole: the sha256 of what it came in, if that was more."""
+    whole = whole or hashlib.sha256(data).hexdigest()
     tensors = hashlib.sha256(memoryview(data)[header.data_begin :]).hexdigest()
     return Hashes(sha256=whole, autov2=whole[:10], autov3=tensors[:12])
 

@@ -163,7 +163,7 @@ def _plan(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
         component, parts = place
         for parameter, change in layer.changes.items():
             seen = view(parts, parameter, index.shapes[component])
-            if seen is None:
+            if seen is None or (change.OPTIONAL and change.misfit(seen.shape)):
                 reasons += _absent(layer, change, parameter)
                 continue
             wrong = _occupied(layer, component, seen, taken) or _misfit(layer, change, parameter, seen)

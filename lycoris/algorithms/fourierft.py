@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.linalg import fits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -50,7 +50,7 @@ class FourierFT(Change):
             yield "random_loc_seed is no seed"
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        if not fits(self.shape, target):
+        if len(target) < 2 or prod(target[2:]) != 1:
             return f"is made of waves over a matrix, and the model's is {tuple(target)}"
         if len(self.fourierft_spectrum) > target[0] * target[1]:
             return f"has {len(self.fourierft_spectrum)} waves, more than a {tuple(target)} weight has places"

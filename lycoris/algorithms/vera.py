@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change
-from lycoris.linalg import fits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -54,9 +54,7 @@ class VeRA(Change):
             yield f"vera_lambda_b, vera_lambda_d, vera_A, vera_B {shapes} do not join"
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        if not fits(self.shape, target) or len(target) < 2 or target[1] > self.vera_A.shape[1]:
-            shapes = tuple(self.vera_B.shape), tuple(self.vera_A.shape)
-            return (
-                f"has {len(self.vera_lambda_b)} outputs, from {shapes[0]} and {shapes[1]}, for a {tuple(target)} weight"
-            )
+        outputs, inputs = len(self.vera_lambda_b), self.vera_A.shape[1]
+        if len(target) < 2 or target[0] != outputs or target[1] > inputs or prod(target[2:]) != 1:
+            return f"has {outputs} outputs and at most {inputs} inputs for a {tuple(target)} weight"
         return None

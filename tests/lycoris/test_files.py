@@ -218,8 +218,8 @@ HALVES: dict[str, tuple[str, Break, Code]] = {
     "whole numbers": ("lora", lambda t: t | {"lora_up.weight": torch.ones(8, 3).int()}, Code.BAD_DTYPE),
     "a scalar factor": ("lora", lambda t: t | {"lora_up.weight": torch.tensor(1.0)}, Code.BAD_SHAPE),
     "a matrix for a bias": ("lora-with-bias", lambda t: t | {"diff_b": torch.ones(8, 1)}, Code.BAD_SHAPE),
-    "a sparse residual": ("lora", lambda t: t | {"bias_values": torch.ones(4)}, Code.UNKNOWN_TENSOR),
-    "an algorithm to come": ("lora", lambda _: {"oft_blocks": torch.ones(2, 4, 4)}, Code.UNKNOWN_TENSOR),
+    "a third of a sparse residual": ("lora", lambda t: t | {"bias_values": torch.ones(4)}, Code.BAD_SHAPE),
+    "an algorithm that is not read": ("lora", lambda _: {"randlora_A": torch.ones(2, 4)}, Code.UNKNOWN_TENSOR),
 }
 
 
