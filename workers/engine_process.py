@@ -1,17 +1,21 @@
 """The process that holds the model: a child of the generation worker that lives on from job to job.
 
-Parent and child talk over two pipes in lines of JSON: orders `{"job", "execution", "queue"}` one way, replies
-`{"ready"}` and `{"done"}` the other. When the parent dies its end of the pipe closes, and the engine goes at once.
+Parent and child talk over two pipes in lines of JSON: orders `{"job", "execution", "queue"}` one way, to each a reply
+`{"done"}` the other; an empty order is a greeting, answered when the model is loaded. When the parent dies its end of
+the pipe closes, and the engine goes at once.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import queue
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from typing import IO, Any
 
@@ -42,7 +46,6 @@ class EngineProcess:
         os.close(replies_write)
         self._orders = os.fdopen(orders_write, "w")
         self._replies = replies_read
-        self._given = self._heard = 0  # orders; replies
 
     @property
     def pid(self) -> int:
@@ -56,31 +59,27 @@ class EngineProcess:
 
     def order(self, job: Job, execution: Execution, queue_name: str) -> None:
         """Have a job done; raises BrokenPipeError when the engine is dead."""
-        self._given += 1
-        self._orders.write(json.dumps({"job": job.id, "execution": execution.id, "queue": queue_name}) + "\n")
+        self._give({"job": job.id, "execution": execution.id, "queue": queue_name})
+
+    def greet(self) -> None:
+        """Have it answer as soon as its model is loaded; raises BrokenPipeError when the engine is dead."""
+        self._give({})
+
+    def _give(self, order: dict[str, str]) -> None:
+        while select.select([self._replies], [], [], 0)[0] and os.read(self._replies, 4096):
+            pass  # what it answered before
+        self._orders.write(json.dumps(order) + "\n")
         self._orders.flush()
 
-    def wait_ready(self) -> bool:
-        """Wait until the model is loaded; False when the engine died instead."""
-        return self._wait_for(1)
+    def wait(self) -> bool:
+        """Wait until the order is done; False when the engine died instead.
 
-    def wait_done(self) -> bool:
-        """Wait until every order is done; False when the engine died instead."""
-        return self._wait_for(1 + self._given)
-
-    def _wait_for(self, replies: int) -> bool:
-        while self._heard < replies:
-            select.select([self._replies], [], [])
-            # RQ's alarm interrupts a wait to send heartbeats: never between reading a reply and counting it
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-            try:
-                chunk = os.read(self._replies, 4096)
-                self._heard += chunk.count(b"\n")
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-            if not chunk:
-                return False
-        return True
+        RQ's alarm interrupts this wait, at any point, to send heartbeats: so the answer is looked at and left where it
+        is, and waiting again sees it again.
+        """
+        select.select([self._replies], [], [])
+        (unread,) = struct.unpack("i", fcntl.ioctl(self._replies, termios.FIONREAD, bytes(struct.calcsize("i"))))
+        return unread > 0
 
     def status(self) -> int:
         """Wait status of a dead engine, as `os.wait` gives it."""
@@ -107,11 +106,11 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
     replies = os.fdopen(replies_fd, "w")
     redis = connect(settings, patient=True)
     _load(model, redis, settings)
-    _say(replies, {"ready": os.getpid()})
     while True:
         order = orders.get()
-        _perform(order, worker_name, redis, settings)
-        _say(replies, {"done": order["job"]})
+        if order:
+            _perform(order, worker_name, redis, settings)
+        _say(replies, {"done": order.get("job")})
 
 
 def _listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:

@@ -95,7 +95,9 @@ class GenerationWorker(SweepingWorker):
         """Start the engine and wait until it has loaded its model; False when it died instead."""
         model = self.queues[0].name.removeprefix(generation_queue(""))
         self._engine = EngineProcess(model, self.name)
-        return self._engine.wait_ready()
+        with contextlib.suppress(BrokenPipeError):
+            self._engine.greet()
+        return self._engine.wait()
 
     def stop_engine(self) -> None:
         """End the engine."""
@@ -117,7 +119,7 @@ class GenerationWorker(SweepingWorker):
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
         """Wait until the engine has done the job or died (RQ's seam for waiting)."""
         assert self._engine is not None
-        status = os.EX_OK if self._engine.wait_done() else self._engine.status()
+        status = os.EX_OK if self._engine.wait() else self._engine.status()
         return self._engine.pid, status, None
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:

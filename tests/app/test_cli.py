@@ -62,8 +62,8 @@ def test_more_pictures_are_numbered(service: _Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("adapter", ["one=much", "one=nan", "one=inf"])
-def test_a_strength_that_is_no_number_is_refused(service: _Service, adapter: str) -> None:
-    code, text = run("generate", "a fox", "-a", adapter)
+def test_a_strength_that_is_no_number_is_refused(service: _Service, tmp_path: Path, adapter: str) -> None:
+    code, text = run("generate", "a fox", "-a", adapter, "-o", str(tmp_path / "a.png"))
     assert code == 2 and "strength" in text and service.body == {}
 
 

@@ -1,0 +1,68 @@
+"""A base is known by its files, and a pipeline is given only what it takes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from workers.models.loading import _device, _dtype, call_arguments, find, fingerprint
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "X", "unet": ["diffusers", "Y"]}))
+    for name in ("unet", "adapters"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").write_bytes(b"weights")
+    (tmp_path / "README.md").write_text("a card")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "matters"),
+    [
+        (lambda at: (at / "unet" / "weights.safetensors").write_bytes(b"Weights"), True),
+        (lambda at: (at / "unet" / "config.json").write_text("{}"), True),
+        (lambda at: (at / "model_index.json").write_text('{"_class_name": "Z", "unet": []}'), True),
+        (lambda at: (at / "unet" / "weights.safetensors").rename(at / "unet" / "w.safetensors"), True),
+        (lambda at: (at / "README.md").write_text("another card"), False),
+        (lambda at: (at / "adapters" / "weights.safetensors").write_bytes(b"other"), False),
+    ],
+)
+def test_a_fingerprint_is_of_what_draws(folder: Path, change: Callable[[Path], object], matters: bool) -> None:
+    before = fingerprint(folder)
+    change(folder)
+    assert (fingerprint(folder) != before) is matters
+
+
+def test_a_fingerprint_does_not_know_where_it_is(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
+    before = fingerprint(folder)
+    folder.rename(elsewhere)
+    assert fingerprint(elsewhere) == before
+
+
+@pytest.mark.parametrize("source", ["bundled:nobody", "bundled:../training"])
+def test_a_bundle_that_is_not_there_is_said_to_be(source: str) -> None:
+    with pytest.raises(FileNotFoundError, match="no bundled model"):
+        find(source)
+
+
+def test_a_folder_is_itself(folder: Path) -> None:
+    assert find(str(folder)) == folder
+
+
+def test_a_pipeline_is_given_only_what_it_knows() -> None:
+    class Pipeline:
+        def __call__(self, prompt: str, width: int) -> None: ...
+
+    assert call_arguments(Pipeline(), {"prompt": "a", "width": 1, "guidance_scale": 2}) == {"prompt": "a", "width": 1}
+
+
+def test_half_precision_is_for_devices_that_are_fast_at_it() -> None:
+    assert _dtype("auto", torch.device("cpu")) is torch.float32
+    assert _dtype("auto", torch.device("cuda")) is torch.float16
+    assert _dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+    assert _device("cuda:1") == "cuda:1"

@@ -1,0 +1,205 @@
+"""The engine ends every generation it is given, draws what the stack says, and leaves nothing half-written."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from app.shared.catalog import file_key
+from app.shared.errors import Unavailable
+from app.shared.ledger import Ledger, image_key, pending_key
+from app.shared.metrics import counted
+from app.shared.schema import Generation, Status
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import request
+from tests.workers import toy
+from workers.engine import Engine
+
+
+@pytest.fixture
+def base() -> toy.Base:
+    return toy.base()
+
+
+@pytest.fixture
+def engine(base: toy.Base, storage: Storage, redis: Redis, settings: Settings) -> Iterator[Engine]:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield Engine(base, storage, redis, settings)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
+    return Ledger(storage, redis, settings)
+
+
+def worn(storage: Storage, seed: int, strength: float = 1.0) -> dict[str, Any]:
+    data = toy.adapter(seed)
+    sha256 = hashlib.sha256(data).hexdigest()
+    storage.put(file_key(sha256), data)
+    return {"ref": f"a{seed}", "name": f"a{seed}", "version": 1, "sha256": sha256, "strength": strength}
+
+
+def drawn(engine: Engine, ledger: Ledger, **fields: Any) -> Generation:
+    generation = ledger.accept(lambda: request(**fields))
+    engine.run(generation.id)
+    return ledger.get(generation.id)
+
+
+def png(storage: Storage, generation: Generation, index: int = 0) -> bytes:
+    data = storage.get(image_key(generation.id, index))
+    assert data is not None, generation
+    return data
+
+
+def pictures(storage: Storage, generation: Generation) -> list[str]:
+    return [key for key in storage.keys(f"generations/{generation.id}") if key.endswith(".png")]
+
+
+def test_what_is_drawn_is_told_and_stored(
+    engine: Engine, ledger: Ledger, storage: Storage, settings: Settings, redis: Redis
+) -> None:
+    generation = drawn(engine, ledger, count=2)
+    assert generation.status is Status.SUCCEEDED
+    assert generation.progress.step == generation.progress.steps == 6
+    for image in generation.images:
+        assert hashlib.sha256(png(storage, generation, image.index)).hexdigest() == image.sha256
+    assert not storage.exists(pending_key(generation.id))
+    assert counted(redis)["images"] == 2
+
+
+def test_no_history_and_no_order_changes_a_byte(engine: Engine, ledger: Ledger, storage: Storage) -> None:
+    a, b = worn(storage, 1, 0.7), worn(storage, 2, -0.3)
+    plain = png(storage, drawn(engine, ledger))
+    both = png(storage, drawn(engine, ledger, adapters=[a, b]))
+    assert both != plain
+    drawn(engine, ledger, adapters=[a])
+    drawn(engine, ledger, adapters=[b], seed=8)
+    assert png(storage, drawn(engine, ledger, adapters=[b, a])) == both
+    assert png(storage, drawn(engine, ledger)) == plain
+
+
+def test_a_second_try_draws_the_same_bytes(engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base) -> None:
+    """The engine of the first try was killed after one picture of two."""
+    whole = drawn(engine, ledger, count=2)
+    generation = ledger.accept(lambda: request(count=2))
+    ledger.start(generation.id)
+    storage.put(image_key(generation.id, 0), b"half a picture")
+    engine.run(generation.id)
+    for index in range(2):
+        assert png(storage, generation, index) == png(storage, whole, index)
+
+
+# Errors
+
+
+@pytest.mark.parametrize("gone", [Unavailable("storage_unavailable", "no storage"), RedisConnectionError("no queue")])
+def test_what_is_away_for_a_moment_ends_nothing(
+    engine: Engine, ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch, gone: Exception
+) -> None:
+    generation = ledger.accept(request)
+
+    def fails(*_: object) -> None:
+        raise gone
+
+    with monkeypatch.context() as patch, pytest.raises(type(gone)):
+        patch.setattr(engine, "_store", fails)
+        engine.run(generation.id)
+    assert ledger.end(generation.id) is None
+    engine.run(generation.id)
+    assert ledger.get(generation.id).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda storage, a: storage.delete(file_key(a["sha256"])), "adapter_file_missing"),
+        (lambda storage, a: storage.put(file_key(a["sha256"]), toy.adapter(99)), "adapter_corrupt"),
+    ],
+)
+def test_an_adapter_that_cannot_be_worn_fails_its_generation_alone(
+    engine: Engine, ledger: Ledger, storage: Storage, spoil: Callable[[Storage, Any], None], code: str
+) -> None:
+    plain = png(storage, drawn(engine, ledger))
+    a, b = worn(storage, 1), worn(storage, 2)
+    spoil(storage, b)
+    failed = drawn(engine, ledger, adapters=[a, b])
+    assert failed.error is not None and failed.error.code == code
+    assert pictures(storage, failed) == []
+    assert png(storage, drawn(engine, ledger)) == plain, "the base is pristine"
+
+
+def test_a_bug_fails_one_generation_and_leaves_no_picture(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base
+) -> None:
+    plain = png(storage, drawn(engine, ledger))
+    steps = iter([False] * 4 + [True])
+
+    def explode() -> None:
+        if next(steps):
+            raise ZeroDivisionError("in the middle of the second picture")
+
+    base.pipeline.before_step = explode
+    failed = drawn(engine, ledger, count=2, adapters=[worn(storage, 1)])
+    assert failed.error is not None and failed.error.code == "engine_error"
+    assert "second picture" in failed.error.message
+    assert pictures(storage, failed) == []
+    base.pipeline.before_step = lambda: None
+    assert png(storage, drawn(engine, ledger)) == plain
+
+
+# Others at the same generation
+
+
+def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base
+) -> None:
+    generation = ledger.accept(lambda: request(count=2))
+    taken = 0
+
+    def cancel() -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 5:  # in the second picture
+            ledger.cancel(generation.id)
+
+    base.pipeline.before_step = cancel
+    engine.run(generation.id)
+    assert taken == 5
+    assert ledger.get(generation.id).status is Status.CANCELED
+    assert pictures(storage, generation) == []
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_a_twin_that_finished_first_keeps_its_pictures(
+    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, base: toy.Base, when: int
+) -> None:
+    """A worker that was slow to answer is taken for dead and its job done elsewhere: both draw, one ends it."""
+    generation = ledger.accept(request)
+    twin = Engine(toy.base(), storage, redis, settings)
+    taken = 0
+
+    def finish_elsewhere() -> None:
+        nonlocal taken
+        taken += 1
+        if taken == when:
+            twin.run(generation.id)
+
+    base.pipeline.before_step = finish_elsewhere
+    engine.run(generation.id)
+    ended = ledger.get(generation.id)
+    assert ended.status is Status.SUCCEEDED
+    assert hashlib.sha256(png(storage, ended)).hexdigest() == ended.images[0].sha256
+
+
+def test_what_has_ended_is_not_drawn(engine: Engine, ledger: Ledger, storage: Storage) -> None:
+    generation = ledger.accept(request)
+    ledger.cancel(generation.id)
+    engine.run(generation.id)
+    engine.run("0" * 32)
+    assert pictures(storage, generation) == []

@@ -1,0 +1,151 @@
+"""A file is judged once, in a process that may die: the worker lives on and says what happened."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from app.shared.catalog import Catalog, file_key
+from app.shared.profiles import Profiles
+from app.shared.queue import INTAKE
+from app.shared.schema import Upload, UploadStatus
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.uploads import Uploads
+from tests.app.shared.making import profile, upload
+from tests.workers import toy
+from workers import intake as module
+from workers.intake import Intake
+
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def uploads(storage: Storage, redis: Redis, settings: Settings) -> Uploads:
+    shapes = {"unet": {"block.to_q.weight": [toy.WIDTH, toy.WIDTH]}}
+    Profiles(storage, settings).publish(profile(components=["unet"]), shapes)
+    return Uploads(storage, redis, settings)
+
+
+@pytest.fixture
+def intake(
+    uploads: Uploads, storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Intake:
+    monkeypatch.setattr(module, "limit_memory", lambda _: None)  # it is for forks
+    return Intake(storage, redis, settings)
+
+
+def stage(uploads: Uploads, folder: Path, data: bytes, upload_id: str = "0" * 32) -> Upload:
+    file = folder / "file"
+    file.write_bytes(data)
+    one = upload(upload_id, data)
+    uploads.stage(one, file)
+    return one
+
+
+def test_what_fits_gets_its_name(
+    intake: Intake, uploads: Uploads, storage: Storage, redis: Redis, tmp_path: Path
+) -> None:
+    data = toy.adapter(0)
+    one = stage(uploads, tmp_path, data)
+    intake.run(one.id)
+    settled = uploads.get(one.id)
+    assert (settled.status, settled.new, settled.version) == (UploadStatus.ADMITTED, True, 1)
+    record = Catalog(storage, redis).record("something")
+    assert (record.sha256, record.fits) == (hashlib.sha256(data).hexdigest(), ["emoji-64"])
+    assert storage.get(file_key(record.sha256)) == data
+    assert list(storage.keys("uploads")) == []
+
+
+def test_an_inspection_that_is_done_again_admits_once(
+    intake: Intake, uploads: Uploads, storage: Storage, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fork died between giving the name and saying so."""
+    one = stage(uploads, tmp_path, toy.adapter(0))
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(Uploads, "settle", die)
+        intake.run(one.id)
+    intake.run(one.id)
+    assert uploads.get(one.id).version == 1
+    assert Catalog(storage, redis).record("something").versions == [1]
+
+
+@pytest.mark.parametrize("data", [b"", b"no", toy.adapter(0)[:-1], toy.adapter(0).replace(b"to_q", b"to_k")])
+def test_what_does_not_fit_leaves_nothing_but_the_reasons(
+    intake: Intake, uploads: Uploads, storage: Storage, tmp_path: Path, data: bytes
+) -> None:
+    one = stage(uploads, tmp_path, data)
+    before = set(storage.keys("adapters"))
+    intake.run(one.id)
+    settled = uploads.get(one.id)
+    assert (settled.status, settled.code) == (UploadStatus.REFUSED, "adapter_refused")
+    assert settled.reasons and settled.message
+    assert set(storage.keys("adapters")) == before
+    assert list(storage.keys("uploads")) == list(storage.keys("names")) == []
+
+
+def test_bytes_that_are_gone_are_asked_for_again(
+    intake: Intake, uploads: Uploads, storage: Storage, tmp_path: Path
+) -> None:
+    one = stage(uploads, tmp_path, toy.adapter(0))
+    storage.delete(f"uploads/{one.id}.safetensors")
+    intake.run(one.id)
+    assert uploads.get(one.id).code == "upload_lost"
+
+
+# The real worker, on files that are too much for it
+
+GREEDY = """
+import sys, torch, workers.intake, workers.__main__ as program
+really = workers.intake.inspect
+def inspect(data, *arguments, **options):
+    if b"greedy" in data: bytearray(64 << 30)
+    if b"tensor" in data: torch.empty(64 << 30, dtype=torch.uint8)
+    if b"crash" in data: __import__("os").abort()
+    return really(data, *arguments, **options)
+workers.intake.inspect = inspect
+program.cli(["intake"])
+"""
+
+
+def test_a_file_that_kills_its_inspection_is_refused_and_the_worker_lives(
+    uploads: Uploads, storage: Storage, redis: Redis, settings: Settings, tmp_path: Path
+) -> None:
+    names = ("greedy", "tensor", "crash", "")
+    staged = [
+        stage(uploads, tmp_path, toy.adapter(0) if not name else name.encode(), str(number) * 32)
+        for number, name in enumerate(names)
+    ]
+    assert settings.redis_url is not None
+    environment = {
+        **os.environ,
+        "RADIATA_REDIS_URL": settings.redis_url.get_secret_value(),
+        "RADIATA_DATA_DIR": str(settings.data_dir),
+        "RADIATA_SWEEP_EVERY_S": "1",
+        "RADIATA_LOG_LEVEL": "error",
+    }
+    worker = subprocess.Popen([sys.executable, "-c", GREEDY], env=environment, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + PATIENCE_S
+    while any(uploads.get(one.id).status is UploadStatus.INSPECTING for one in staged):
+        assert worker.poll() is None, worker.stderr and worker.stderr.read()
+        assert time.monotonic() < until, [uploads.get(one.id).status for one in staged]
+        time.sleep(0.05)
+    worker.terminate()
+    worker.communicate(timeout=20)
+    codes = [uploads.get(one.id).code for one in staged]
+    assert codes == ["inspection_died", "inspection_died", "inspection_died", None]
+    assert uploads.get(staged[-1].id).status is UploadStatus.ADMITTED
+    assert list(storage.keys("uploads")) == []
+    assert uploads.queues.of(INTAKE).count == 0

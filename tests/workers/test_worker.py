@@ -1,0 +1,208 @@
+"""The seams between RQ's worker, the engine process and object storage's threads."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from redis import Redis
+from rq import Queue
+
+from app.shared.ledger import Ledger
+from app.shared.queue import INTAKE, SERIALIZER, generation_queue
+from app.shared.schema import Status
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import MODEL, request
+from workers.engine_process import EngineProcess, _perform
+from workers.worker import SWEEP_LOCK, GenerationWorker, IntakeWorker
+
+QUEUE = generation_queue(MODEL)
+
+
+EVERY_S = 0.001  # long enough for a wait to get a word in on a busy machine
+
+
+class Alarm(Exception):
+    pass
+
+
+@pytest.fixture
+def alarms() -> Iterator[list[int]]:
+    """What RQ does to a wait, a thousand times faster; the number of times it did."""
+    rung: list[int] = []
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        if frame is not None and frame.f_code is EngineProcess.wait.__code__:
+            rung.append(number)
+            raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, EVERY_S, EVERY_S)
+    yield rung
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one may be on its way
+    signal.signal(signal.SIGALRM, before)
+
+
+class Engine:
+    """An engine that the test plays, and its parent's handle."""
+
+    def __init__(self) -> None:
+        self.given, orders = os.pipe()
+        replies, self.answers = os.pipe()
+        self.handle = EngineProcess.__new__(EngineProcess)
+        self.handle._orders = os.fdopen(orders, "w")
+        self.handle._replies = replies
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.handle._orders.close()
+        os.close(self.handle._replies)
+        os.close(self.given)
+
+    def answer(self) -> None:
+        os.read(self.given, 4096)
+        os.write(self.answers, b"done\n")
+
+
+@pytest.mark.timeout(60, method="thread")
+def test_no_reply_is_lost_to_an_alarm(alarms: list[int]) -> None:
+    """RQ interrupts a wait every few seconds to send heartbeats; a reply lost then would be waited for for ever."""
+    orders = 500
+    with Engine() as engine:
+        thread = threading.Thread(target=lambda: [engine.answer() for _ in range(orders)], daemon=True)
+        thread.start()
+        for _ in range(orders):
+            engine.handle._give({})
+            done = False
+            while not done:
+                with suppress(Alarm):
+                    done = engine.handle.wait()
+        thread.join()
+        os.close(engine.answers)
+    print(f"{len(alarms)} alarms in {orders} waits")
+    assert alarms
+
+
+def test_an_answer_is_for_one_order_and_nobody_waits_for_the_dead() -> None:
+    with Engine() as engine:
+        for _ in range(2):
+            engine.handle._give({})
+            engine.answer()
+            assert engine.handle.wait() and engine.handle.wait()
+        engine.handle._give({})
+        os.close(engine.answers)
+        assert not engine.handle.wait()
+
+
+def test_a_job_that_was_canceled_on_its_way_leaves_the_engine_alive(redis: Redis, settings: Settings) -> None:
+    _perform({"job": "0" * 32, "execution": "1" * 32, "queue": QUEUE}, "worker", redis, settings)
+
+
+@pytest.fixture
+def worker(redis: Redis, settings: Settings) -> GenerationWorker:
+    queue = Queue(QUEUE, connection=redis, serializer=SERIALIZER)
+    return GenerationWorker(settings, [queue], "worker", redis)
+
+
+def test_a_worker_that_is_silent_is_dead_within_seconds(
+    worker: GenerationWorker, redis: Redis, settings: Settings, storage: Storage
+) -> None:
+    """Its job is queued again by another's look, and no try of it is lost."""
+    ledger = Ledger(storage, redis, settings)
+    generation = ledger.accept(request)
+    taken = Queue.dequeue_any([worker.queues[0]], None, connection=redis, serializer=SERIALIZER)
+    assert taken is not None
+    job, queue = taken
+    execution = worker.prepare_execution(job)
+    worker.prepare_job_execution(job, remove_from_intermediate_queue=True)
+    ledger.start(generation.id)
+    assert 0 < redis.ttl(execution.key) <= settings.lost_after_s  # type: ignore[operator]
+    worker.run_maintenance_tasks()
+    assert queue.get_job_ids() == [], "it is on a living worker"
+    past = time.time() - settings.lost_after_s
+    redis.zadd(queue.started_job_registry.key, {execution.composite_key: past})
+    redis.delete(SWEEP_LOCK, execution.key)
+    worker.run_maintenance_tasks()
+    assert queue.get_job_ids() == [generation.id]
+    assert ledger.end(generation.id) is None
+    ledger.cancel(generation.id)
+    assert ledger.get(generation.id).status is Status.CANCELED
+
+
+def test_one_worker_sweeps_at_a_time(worker: GenerationWorker, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = []
+    monkeypatch.setattr(GenerationWorker, "sweep", lambda self: swept.append(self.name))
+    worker.run_maintenance_tasks()
+    worker.run_maintenance_tasks()
+    assert swept == ["worker"]
+
+
+FORKS = """
+import os, signal, sys
+from pathlib import Path
+from rq import Queue
+from app.shared.ledger import Ledger
+from app.shared.queue import INTAKE, SERIALIZER, connect
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import request
+from workers.worker import IntakeWorker
+
+settings = Settings()
+redis = connect(settings)
+held = Storage(settings.store_url)
+worker = IntakeWorker(settings, [Queue(INTAKE, connection=redis, serializer=SERIALIZER)], "intake", redis)
+worker.run_maintenance_tasks()
+print(*sorted(thread.name for thread in Path("/proc/self/task").iterdir()), sep="\\n")
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    held.put("a", b"b")
+    os._exit(0 if held.get("a") == b"b" else 1)
+sys.exit(os.waitpid(pid, 0)[1])
+"""
+
+
+def test_an_intake_worker_that_has_swept_can_still_fork(settings: Settings, redis: Redis, storage: Storage) -> None:
+    """Object storage runs threads; in a fork of a process that has them it waits for ever."""
+    ledger = Ledger(storage, redis, settings)
+    generation = ledger.accept(request)
+    redis.flushall()  # something to bring back: the sweep reads storage, not only its list
+    assert settings.redis_url is not None
+    environment = {
+        **os.environ,
+        "RADIATA_REDIS_URL": settings.redis_url.get_secret_value(),
+        "RADIATA_DATA_DIR": str(settings.data_dir),
+    }
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], env=environment, cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 1 or sys.platform != "linux", f"threads: {done.stdout}"
+    assert ledger.queues.of(QUEUE).get_job_ids() == [generation.id]
+
+
+def test_a_sweep_that_cannot_reach_storage_is_tried_again(
+    worker: GenerationWorker, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.shared.errors import Unavailable
+
+    def away(_: object) -> None:
+        raise Unavailable("storage_unavailable", "object storage did not answer")
+
+    monkeypatch.setattr(Ledger, "sweep", away)
+    worker.run_maintenance_tasks()
+    intake = IntakeWorker(settings, [Queue(INTAKE, connection=redis, serializer=SERIALIZER)], "intake", redis)
+    assert intake.get_heartbeat_ttl(None) == settings.lost_after_s  # type: ignore[arg-type]

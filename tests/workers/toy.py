@@ -1,0 +1,65 @@
+"""A base model of one layer that draws in microseconds, and adapters for it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tests.app.shared.making import profile
+from workers.models.loading import Base
+
+WIDTH = 8
+LAYER = "lora_unet_block_to_q"
+
+
+class _UNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.ModuleDict({"to_q": nn.Linear(WIDTH, WIDTH, bias=False)})
+        with torch.no_grad():
+            self.block["to_q"].weight.copy_(torch.eye(WIDTH))  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block["to_q"](x)
+
+
+class Pipeline:
+    """Called as diffusers' pipelines are, as far as the engine does."""
+
+    def __init__(self) -> None:
+        self.unet = _UNet().requires_grad_(False)
+        self.scheduler = DDIMScheduler(num_train_timesteps=10)
+        self.before_step: Any = lambda: None
+
+    def __call__(
+        self, prompt: str, num_inference_steps: int, generator: torch.Generator, callback_on_step_end: Any
+    ) -> Any:
+        pixels = torch.rand(WIDTH, WIDTH, generator=generator)
+        for step in range(num_inference_steps):
+            self.before_step()
+            pixels = self.unet(pixels).clamp(0, 1)
+            callback_on_step_end(self, step, 0, {})
+        image = Image.fromarray((pixels * 255).round().to(torch.uint8).numpy(), "L").convert("RGB")
+        return type("Output", (), {"images": [image]})
+
+
+def base() -> Base:
+    """A fresh base model."""
+    pipeline = Pipeline()
+    return Base(pipeline, {"unet": pipeline.unet}, profile(components=["unet"]), Path())
+
+
+def adapter(seed: int, rank: int = 1) -> bytes:
+    """A LoRA file for the one layer."""
+    generator = torch.Generator().manual_seed(seed)
+    return save(
+        {
+            f"{LAYER}.lora_up.weight": torch.rand(WIDTH, rank, generator=generator) / 4,
+            f"{LAYER}.lora_down.weight": torch.rand(rank, WIDTH, generator=generator) / 4,
+            f"{LAYER}.alpha": torch.tensor(float(rank)),
+        }
+    )
