@@ -49,7 +49,7 @@ def test_no_name_no_version_and_no_order_of_components_changes_a_byte() -> None:
         {"width": 72},
     ],
 )
-def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, object]) -> None:
+def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, Any]) -> None:
     assert png(**other) != png()
 
 
