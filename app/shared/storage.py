@@ -14,9 +14,9 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -24,6 +24,13 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
 from app.shared.errors import Unavailable
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+# By default a store that takes a connection and says nothing would be waited for three minutes
+RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+REQUEST_LIMIT = timedelta(seconds=60)  # one request, whose body may be a large adapter
 
 
 class Storage:
@@ -40,7 +47,7 @@ class Storage:
             folder.mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(folder)
         else:
-            self._store = from_url(url)
+            self._store = from_url(url, retry_config=RETRIES, client_options={"timeout": REQUEST_LIMIT})
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write `data` under `key`, replacing what was there."""
