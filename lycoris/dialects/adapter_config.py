@@ -19,7 +19,7 @@ MEANINGFUL = (  # fields that must be off: each makes other weights of the same 
     *("fan_in_fan_out", "coft", "use_qalora", "alora_invocation_tokens", "layer_replication", "target_parameters"),
     *("trainable_token_indices", "arrow_config", "kasa_config", "use_bdlora", "megatron_config", "modules_to_save"),
 )
-BASE_KEPT = (True, False, None, "gaussian", "eva", "orthogonal", "lycoris")  # ways to begin that leave the base alone
+BASE_KEPT = (True, False, None, "gaussian", "eva", "orthogonal")  # ways to begin that leave the base alone
 
 Fields = Mapping[str, Any]
 Settings = dict[str, float | int]
@@ -66,9 +66,9 @@ def adapter_config(data: bytes) -> AdapterConfig:
             raise _refused(f"has {name}, which makes other weights of the same tensors and is not followed here")
     if fields.get("bias", "none") != "none":
         raise _refused("has trained the model's own biases along (bias), which the tensors do not tell from others")
-    for name in ("init_lora_weights", "init_weights"):
-        if fields.get(name) not in BASE_KEPT:
-            raise _refused(f"has {name} = {shown(str(fields[name]))}, which changed the base model before training")
+    begun = fields.get("init_lora_weights")
+    if begun not in BASE_KEPT:
+        raise _refused(f"has init_lora_weights = {shown(str(begun))}, which changed the base model before training")
     return AdapterConfig(family, fields)
 
 

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapter import load
+from lycoris.bundle import CONFIG, WEIGHTS
+from lycoris.dialects.adapter_config import KINDS
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris.measure import assert_close, bits_of
+from tests.lycoris.test_bundle import zipped
 
 GOLDENS = Path(__file__).parent / "goldens" / "goldens.safetensors"
 with safetensors.safe_open(GOLDENS, "pt") as golden_file:
@@ -33,9 +36,11 @@ def test_patched_layers_compute_what_the_reference_computes(algorithm: str) -> N
 
 def test_every_algorithm_has_a_golden() -> None:
     held = {suffix for parts in PARTS.values() for suffix in parts if suffix.startswith("adapter/")}
-    assert len(CASES) == len(PARTS) >= 130
+    assert len(CASES) == len(PARTS) >= 270
     assert {"adapter/lora_mid.weight", "adapter/hada_t1", "adapter/lokr_t2", "adapter/dora_scale"} <= held
     assert {"adapter/lokr_w1_a", "adapter/diff_b", "adapter/w_norm", "adapter/alpha"} <= held
+    assert {"adapter/on_input", "adapter/a1.weight", "adapter/rescale", "adapter/lambda_layer"} <= held
+    assert {facts["config"]["peft_type"] for facts in CASES.values() if "config" in facts} == set(KINDS)
 
 
 def _error(name: str, facts: dict) -> float:
@@ -48,7 +53,10 @@ def _error(name: str, facts: dict) -> float:
     file = {suffix if own_names else f"lora_unet_golden.{suffix}": tensor for suffix, tensor in saved.items()}
     before = bits_of(model)
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(load(safetensors.torch.save(file)), facts["strength"])])
+    data = safetensors.torch.save(file)
+    if "config" in facts:
+        data = zipped({WEIGHTS: data, CONFIG: json.dumps(facts["config"])})
+    patcher.swap([Worn(load(data), facts["strength"])])
     assert bits_of(model) != before, f"{name}: nothing was worn"
     with torch.no_grad():
         error = assert_close(layer(parts["x"]), parts["y"], name)

@@ -13,6 +13,7 @@ from lycoris.algorithms.change import SCALARS, SETTINGS
 from tests.lycoris import builders_family as family
 from tests.lycoris import builders_peft as peft
 from tests.lycoris.builders import (
+    ALPHA,
     RANK,
     Build,
     Random,
@@ -37,7 +38,7 @@ from tests.lycoris.builders import (
     with_bias,
 )
 
-__all__ = ["RANK", "Shape", "Tensors"]
+__all__ = ["ALPHA", "RANK", "SCALARS", "SETTINGS", "Shape", "Tensors"]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(12, 8),

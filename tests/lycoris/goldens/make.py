@@ -9,6 +9,7 @@ merge applies alpha/r twice for LoHa and LoKr. The same bytes come out every tim
 """
 
 import json
+import tempfile
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 HERE = Path(__file__).parent
@@ -38,6 +39,7 @@ LAYERS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {  # kind -> cl
     "layernorm": ("LayerNorm", {"normalized_shape": 16}, (3, 16)),
     "groupnorm": ("GroupNorm", {"num_groups": 2, "num_channels": 8}, (1, 8, 4, 4)),
 }
+UNGROUPED = ("linear", "square", "conv3x3", "conv1x1", "strided")
 MATRICES = ("linear", "square", "conv3x3", "conv1x1", "strided", "grouped")
 KERNELS = ("conv3x3", "strided")
 STRENGTHS = (1.0, -0.6)
@@ -73,6 +75,17 @@ LYCORIS: dict[str, tuple[str, dict[str, Any], tuple[str, ...], tuple[float, ...]
         (1.0,),
     ),
     "norm": ("NormModule", {}, ("layernorm", "groupnorm"), STRENGTHS),
+    "ia3-output": ("IA3Module", {}, ("linear", "square", "conv3x3", "conv1x1", "strided", "grouped"), STRENGTHS),
+    "ia3-input": ("IA3Module", {"train_on_input": True}, UNGROUPED, STRENGTHS),
+    "glora": ("GLoRAModule", RANKED, UNGROUPED, STRENGTHS),
+    "oft": ("DiagOFTModule", {"lora_dim": 4}, MATRICES, STRENGTHS),
+    "oft-constrained": ("DiagOFTModule", {"lora_dim": 4, "constraint": 0.02}, MATRICES, STRENGTHS),
+    # rescale: at other strengths the reference applies it in full (and for OFT fails), so only 1 agrees
+    "oft-rescaled": ("DiagOFTModule", {"lora_dim": 4, "rescaled": True}, MATRICES, (1.0,)),
+    "boft": ("ButterflyOFTModule", {"lora_dim": 6}, MATRICES, STRENGTHS),
+    "boft-constrained": ("ButterflyOFTModule", {"lora_dim": 6, "constraint": 0.02}, ("square", "conv3x3"), STRENGTHS),
+    "boft-rescaled": ("ButterflyOFTModule", {"lora_dim": 6, "rescaled": True}, ("linear", "conv3x3"), (1.0,)),
+    "tlora": ("TLoraModule", RANKED, ("linear", "square", "conv1x1"), STRENGTHS),
 }
 PEFT: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     # case -> config class, its arguments, layer kinds; PEFT keeps alpha in its config, so here alpha is the rank
@@ -90,6 +103,35 @@ PEFT: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "peft-loha": ("LoHaConfig", {"r": 4, "alpha": 4, "init_weights": False}, ("linear", "conv3x3")),
     "peft-lokr": ("LoKrConfig", {"r": 2, "alpha": 2, "init_weights": False}, ("linear", "conv3x3")),
 }
+PEFT_FOLDERS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
+    # as above, with the adapter_config.json that PEFT saves beside the tensors
+    "folder-lora": ("LoraConfig", {"r": 4, "lora_alpha": 9, "init_lora_weights": False}, ("linear", "conv3x3")),
+    "folder-rslora": ("LoraConfig", {"r": 4, "lora_alpha": 3, "use_rslora": True}, ("linear",)),
+    "folder-alpha-pattern": ("LoraConfig", {"r": 4, "lora_alpha": 3, "alpha_pattern": {"golden": 7}}, ("linear",)),
+    "folder-rank-pattern": ("LoraConfig", {"r": 4, "lora_alpha": 3, "rank_pattern": {"golden": 2}}, ("linear",)),
+    "folder-dora": ("LoraConfig", {"r": 4, "lora_alpha": 2, "use_dora": True}, ("linear", "conv3x3")),
+    "folder-adalora": ("AdaLoraConfig", {"init_r": 4, "lora_alpha": 6, "total_step": 10}, ("linear", "conv3x3")),
+    "folder-loha": ("LoHaConfig", {"r": 4, "alpha": 6}, ("linear", "conv3x3")),
+    "folder-lokr": ("LoKrConfig", {"r": 2, "alpha": 5}, ("linear", "conv3x3")),
+    "folder-lokr-whole": ("LoKrConfig", {"r": 64, "alpha": 80}, ("linear", "conv3x3")),
+    "folder-ia3-output": ("IA3Config", {"feedforward_modules": []}, ("linear", "square", "conv3x3", "conv1x1")),
+    "folder-ia3-input": ("IA3Config", {"feedforward_modules": ["golden"]}, ("linear", "square", "conv3x3")),
+    "folder-oft": ("OFTConfig", {"oft_block_size": 4, "use_cayley_neumann": False}, ("linear", "square", "conv1x1")),
+    "folder-oft-neumann": ("OFTConfig", {"oft_block_size": 4}, ("linear", "square", "conv1x1")),
+    "folder-oft-terms": ("OFTConfig", {"oft_block_size": 4, "num_cayley_neumann_terms": 7}, ("linear",)),
+    "folder-oft-shared": ("OFTConfig", {"oft_block_size": 4, "block_share": True}, ("linear",)),
+    "folder-boft": ("BOFTConfig", {"boft_block_size": 4}, ("linear", "square", "conv3x3", "conv1x1")),
+    "folder-hra": ("HRAConfig", {"r": 4}, ("linear", "square", "conv3x3")),
+    "folder-hra-schmidt": ("HRAConfig", {"r": 4, "apply_GS": True}, ("linear", "conv3x3")),
+    "folder-vera": ("VeraConfig", {"r": 4}, ("linear", "square")),
+    "folder-fourierft": ("FourierFTConfig", {"n_frequency": 40}, ("linear", "square")),
+    "folder-c3a": ("C3AConfig", {"block_size": 4}, ("linear", "square")),
+    "folder-hira": ("HiraConfig", {"r": 4}, ("linear", "square", "conv3x3", "conv1x1", "strided")),
+    "folder-glora": ("GloraConfig", {"r": 4, "config_C": "none", "config_D_E": "vector"}, ("linear", "square")),
+    "folder-glora-columns": ("GloraConfig", {"config_A_B": "vector", "config_C": "none"}, ("linear",)),
+    "folder-glora-numbers": ("GloraConfig", {"config_A_B": "constant", "config_C": "none"}, ("linear",)),
+}
+AROUND_ONE = ("dora_scale", "rescale", "magnitude", "ia3_l", "boft_s")  # parameters that are no change at 1
 
 
 def base(kind: str) -> tuple[nn.Module, Tensor]:
@@ -102,16 +144,22 @@ def base(kind: str) -> tuple[nn.Module, Tensor]:
     return layer.requires_grad_(False).eval(), torch.randn(shape)
 
 
+def trained(name: str, parameter: Tensor) -> Tensor:
+    """Return what training may have made of a parameter."""
+    noise = torch.randn(parameter.shape) * 0.4
+    return parameter * (1 + noise.clamp(-0.5, 0.5)) if any(part in name for part in AROUND_ONE) else noise
+
+
 def lycoris_case(module: str, arguments: dict[str, Any], kind: str, strength: float) -> dict[str, Tensor]:
     """Return base, adapter, input and output of one LyCORIS module."""
     layer, x = base(kind)
     adapter = getattr(import_module("lycoris.modules"), module)("golden", layer, multiplier=strength, **arguments)
     with torch.no_grad():
         for name, parameter in adapter.named_parameters():
-            noise = torch.randn(parameter.shape) * 0.4
-            parameter.copy_(parameter * (1 + noise.clamp(-0.5, 0.5)) if name == "dora_scale" else noise)
+            parameter.copy_(trained(name, parameter))
     held = {name: value.detach().clone() for name, value in layer.named_parameters()}
-    saved = {f"adapter/{name}": value.detach().clone() for name, value in adapter.state_dict().items()}
+    state = adapter.custom_state_dict() if module == "TLoraModule" else adapter.state_dict()
+    saved = {f"adapter/{name}": value.detach().clone() for name, value in state.items()}
     adapter.apply_to()
     return {**held, **saved, "x": x, "y": layer(x).detach()}
 
@@ -130,8 +178,8 @@ def full_case(kind: str, strength: float) -> dict[str, Tensor]:
     return {**held, **{f"adapter/{k}": v for k, v in saved.items()}, "x": x, "y": layer(x).detach()}
 
 
-def peft_case(config: str, arguments: dict[str, Any], kind: str) -> dict[str, Tensor]:
-    """Return base, adapter (under PEFT's own names), input and output of one PEFT model."""
+def peft_case(config: str, arguments: dict[str, Any], kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return base, adapter (as PEFT saves it), input and output of one PEFT model; and the configuration it saves."""
     layer, x = base(kind)
     held = {name: value.detach().clone() for name, value in layer.named_parameters()}
     wrapped = nn.Sequential()
@@ -141,10 +189,13 @@ def peft_case(config: str, arguments: dict[str, Any], kind: str) -> dict[str, Te
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                noise = torch.randn(parameter.shape) * 0.4
-                parameter.copy_(parameter * (1 + noise.clamp(-0.5, 0.5)) if "magnitude" in name else noise)
-    saved = {f"adapter/{name}": value.clone() for name, value in peft.get_peft_model_state_dict(model).items()}
-    return {**held, **saved, "x": x, "y": model(x).detach()}
+                parameter.copy_(trained(name, parameter))
+    y = model(x).detach()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        saved = load_file(Path(folder) / "adapter_model.safetensors")
+        told = json.loads((Path(folder) / "adapter_config.json").read_text())
+    return {**held, **{f"adapter/{name}": value for name, value in saved.items()}, "x": x, "y": y}, told
 
 
 def main() -> None:
@@ -154,12 +205,13 @@ def main() -> None:
     tensors: dict[str, Tensor] = {}
     cases: dict[str, dict[str, Any]] = {}
 
-    def add(case: str, kind: str, strength: float, make: Callable[[], dict[str, Tensor]]) -> None:
+    def add(case: str, kind: str, strength: float, make: Callable[[], dict[str, Tensor]]) -> str:
         name = f"{case}-{kind}" + ("" if strength == 1 else f"-at{strength}")
         torch.manual_seed(len(cases))
         class_name, arguments, _ = LAYERS[kind]
         cases[name] = {"algorithm": case, "layer": class_name, "arguments": arguments, "strength": strength}
         tensors.update({f"{name}/{part}": tensor.contiguous() for part, tensor in make().items()})
+        return name
 
     for case, (module, arguments, kinds, strengths) in LYCORIS.items():
         for kind in kinds:
@@ -170,7 +222,19 @@ def main() -> None:
             add("full", kind, strength, lambda k=kind, s=strength: full_case(k, s))
     for case, (config, arguments, kinds) in PEFT.items():
         for kind in kinds:
-            add(case, kind, 1.0, lambda c=config, a=arguments, k=kind: peft_case(c, a, k))
+            add(case, kind, 1.0, lambda c=config, a=arguments, k=kind: peft_case(c, a, k)[0])
+    for case, (config, arguments, kinds) in PEFT_FOLDERS.items():
+        for kind in kinds:
+            told: dict[str, Any] = {}
+
+            def make(
+                c: str = config, a: dict[str, Any] = arguments, k: str = kind, t: dict = told
+            ) -> dict[str, Tensor]:
+                parts, found = peft_case(c, a, k)
+                t.update(found)
+                return parts
+
+            cases[add(case, kind, 1.0, make)]["config"] = told
     save_file(tensors, HERE / "goldens.safetensors", metadata={"cases": json.dumps(cases, sort_keys=True)})
     print(f"{len(cases)} cases, {(HERE / 'goldens.safetensors').stat().st_size:,} bytes")
 
