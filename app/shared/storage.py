@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 # By default a store that takes a connection and says nothing would be waited for three minutes
 RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
-REQUEST_LIMIT = timedelta(seconds=60)  # one request, whose body may be a large adapter
 
 
 class Storage:
@@ -47,7 +46,7 @@ class Storage:
             folder.mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(folder)
         else:
-            self._store = from_url(url, retry_config=RETRIES, client_options={"timeout": REQUEST_LIMIT})
+            self._store = from_url(url, retry_config=RETRIES)
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write `data` under `key`, replacing what was there."""
