@@ -1,16 +1,19 @@
-"""`python -m lycoris inspect FILE`: what an adapter file holds, and whether a model can wear it or why it cannot.
+"""`python -m lycoris COMMAND`: what an adapter file holds, and what can be made of it.
 
-Exit code 0: accepted. 1: refused, with the reasons. 2: not a question that can be answered (usage).
+Exit code 0: done. 1: refused, with the reasons. 2: not a question that can be answered (usage).
+Results go to stdout, progress to stderr.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from lycoris.errors import AdapterError, shown
 from lycoris.folder import shapes_of_folder
 from lycoris.targets import inspect
+from lycoris.tools import commands
 from lycoris.verdict import Verdict
 
 
@@ -18,21 +21,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        components = shapes_of_folder(options.model) if options.model else None
-        verdict = inspect(options.file, components, options.ignore)
+        lines = list(options.run(options))
     except AdapterError as error:
-        lines = [f"{shown(options.file)}: refused"]
+        lines = [f"{shown(options.subject(options))}: refused"]
         lines += [f"  {reason.code:<16} {reason}" for reason in error.reasons]
         print(json.dumps(error.as_dict(), indent=2) if options.json else "\n".join(lines))
         return 1
-    print(json.dumps(verdict.as_dict(), indent=2) if options.json else "\n".join(_lines(options.file, verdict)))
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; nothing may be flushed again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lycoris", description="Adapter files, judged.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("inspect", help="say what a file holds, and whether a model can wear it")
+    parser = argparse.ArgumentParser(
+        prog="python -m lycoris",
+        description="Adapter files: judged, merged, converted, resized, extracted, explained.",
+        epilog="`python -m lycoris COMMAND --help` says more. Nothing is ever replaced without --force.",
+    )
+    parser.set_defaults(json=False)
+    known = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = known.add_parser("inspect", help="say what a file holds, and whether a model can wear it")
+    command.set_defaults(run=_inspect, subject=lambda options: options.file)
     command.add_argument("file", metavar="FILE", help="a safetensors file")
     command.add_argument(
         "--model", metavar="DIR", help="a diffusers folder to judge it against (only headers are read)"
@@ -41,7 +55,17 @@ def _parser() -> argparse.ArgumentParser:
         "--ignore", metavar="PATTERN", action="append", default=[], help="leave out tensors of such names; repeatable"
     )
     command.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    commands.add(known)
     return parser
+
+
+def _inspect(options: argparse.Namespace) -> Iterator[str]:
+    components = shapes_of_folder(options.model) if options.model else None
+    verdict = inspect(options.file, components, options.ignore)
+    if options.json:
+        yield json.dumps(verdict.as_dict(), indent=2)
+    else:
+        yield from _lines(options.file, verdict)
 
 
 def _lines(file: str, verdict: Verdict) -> Iterator[str]:

@@ -1,0 +1,134 @@
+"""What a stack does to the parameters of a model, as whole float32 tensors, a few parameters at a time.
+
+The same sum as `lycoris/patcher.py` makes on live weights, for models that are files. Parameters that one layer of a
+file sees as one weight (a fused qkv) are worked on together; all others alone.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lycoris.algorithms.change import ANY, Change
+from lycoris.errors import Code, NoPlace, Reason, StackRefused
+from lycoris.patcher import Worn
+from lycoris.targets import Index, Plan, Shapes, Target, resolve
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One change, the parameters' rows that it sees, and how much of it is worn."""
+
+    target: Target
+    strength: float
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Parameters of one component that must be worked on together, and all that changes them, in order."""
+
+    component: str
+    parameters: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+
+    def change(self, pristine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the change of every parameter, in float32, given what they are without it."""
+        changes = {name: torch.zeros(weight.shape, dtype=torch.float32) for name, weight in pristine.items()}
+        for piece in self.pieces:
+            change, seen = piece.target.change, piece.target.view
+            if seen.whole:
+                (name,) = seen.parameters
+                change.add_change(changes[name], pristine[name], piece.strength)
+                continue
+            joined = torch.cat([pristine[rows.parameter][rows.start : rows.stop] for rows in seen.rows])
+            whole = torch.zeros(joined.shape, dtype=torch.float32)
+            change.add_change(whole, joined, piece.strength)
+            parts = whole.split([rows.stop - rows.start for rows in seen.rows])
+            for rows, part in zip(seen.rows, parts, strict=True):
+                changes[rows.parameter][rows.start : rows.stop] += part
+        return changes
+
+
+@dataclass(eq=False)
+class _Cluster:
+    """A group in the making: its (component, parameter) in order of appearance, and the numbers of its pieces."""
+
+    keys: dict[tuple[str, str], None]
+    numbers: list[int]
+
+
+def groups(stack: Sequence[Worn], components: Mapping[str, Shapes]) -> list[Group]:
+    """Return what every parameter that the stack changes is to wear; strengths of 0 are left out.
+
+    Raises NoPlace, or StackRefused for an adapter that is there twice or a strength that cannot be.
+    """
+    index = Index(components)
+    plans: list[tuple[Worn, Plan]] = []
+    homeless: list[Reason] = []
+    for worn in sorted(stack, key=lambda worn: worn.adapter.sha256):  # the order that every sum is made in
+        try:
+            plans.append((worn, resolve(worn.adapter, index)))
+        except NoPlace as error:
+            homeless += error.reasons
+    if homeless:
+        raise NoPlace(homeless)
+    wrong = [*_repeated(stack), *(reason for worn, plan in plans for reason in _bad_strengths(worn, plan))]
+    if wrong:
+        raise StackRefused(wrong)
+    pieces = [
+        Piece(target, worn.strengths.get(target.component, worn.strength))
+        for worn, plan in plans
+        for target in plan.targets
+    ]
+    return joined([piece for piece in pieces if piece.strength != 0])
+
+
+def joined(pieces: Sequence[Piece]) -> list[Group]:
+    """Return the pieces by the parameters that they see; pieces with a parameter in common are in one group."""
+    held: dict[tuple[str, str], _Cluster] = {}
+    for number, piece in enumerate(pieces):
+        seen = [(piece.target.component, name) for name in piece.target.view.parameters]
+        met = list(dict.fromkeys(held[key] for key in seen if key in held))
+        cluster = met[0] if met else _Cluster({}, [])
+        for other in met[1:]:
+            cluster.keys |= other.keys
+            cluster.numbers += other.numbers
+        cluster.keys |= dict.fromkeys(seen)
+        cluster.numbers.append(number)
+        held |= dict.fromkeys(cluster.keys, cluster) if len(met) > 1 else dict.fromkeys(seen, cluster)
+    return [
+        Group(
+            component=next(iter(cluster.keys))[0],
+            parameters=tuple(name for _, name in cluster.keys),
+            pieces=tuple(pieces[number] for number in sorted(cluster.numbers)),
+        )
+        for cluster in dict.fromkeys(held.values())
+    ]
+
+
+def leans_on_weight(change: Change, shape: Sequence[int]) -> bool:
+    """Tell whether the change is another one for another weight (DoRA, OFT, (IA)³, …): the opposite of additive."""
+    assert ANY not in shape
+    found: list[Tensor] = []
+    for weight in (torch.zeros(*shape), torch.ones(*shape)):
+        found.append(torch.zeros(*shape))
+        change.add_change(found[-1], weight, 1.0)
+    return not torch.equal(*found)
+
+
+def _repeated(stack: Sequence[Worn]) -> Iterator[Reason]:
+    hashes = [worn.adapter.sha256 for worn in stack]
+    for sha256 in sorted({sha256 for sha256 in hashes if hashes.count(sha256) > 1}):
+        yield Reason(Code.REPEATED_ADAPTER, sha256, "is in the stack more than once")
+
+
+def _bad_strengths(worn: Worn, plan: Plan) -> Iterator[Reason]:
+    for name, strength in (("", worn.strength), *worn.strengths.items()):
+        if not math.isfinite(strength):
+            yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, f"a strength must be a finite number, not {strength}")
+        if name and name not in plan.components:
+            changed = ", ".join(plan.components)
+            message = f"has a strength for {name}, but changes only {changed}"
+            yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, message)

@@ -1,0 +1,81 @@
+"""`extract`: what fine-tuning did to a base, as a LoCon: the difference of two folders, layer by layer."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lycoris.errors import Code, NoPlace, Reason, ToolRefused
+from lycoris.linalg import finite
+from lycoris.tools.convert import said
+from lycoris.tools.lowrank import Budget, Loss
+from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style, module_of
+from lycoris.tools.progress import Told, silent
+from lycoris.tools.to_lora import approximate
+from lycoris.tools.weights import Copy, shapes_of
+from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
+
+Copies = Mapping[str, tuple[Copy, ...]]
+
+
+def extract(
+    tuned: Copies,
+    base: Copies,
+    budget: Budget,
+    style: Style = "kohya",
+    dtype: torch.dtype | None = None,
+    told: Told[tuple[str, str]] = silent,
+) -> tuple[Draft, list[Loss]]:
+    """Return the difference of two models as a LoCon, and what every layer lost by the rank.
+
+    Matrices and kernels that differ become factors, biases and norms that differ are kept whole (`diff`, `diff_b`).
+    dtype: of the factors; unset, that of the tuned weights. Raises NoPlace if the models are not of one architecture,
+    ToolRefused if they do not differ.
+    """
+    components = [component for component in FLAT | FLAT_ENCODERS if component in base or component in tuned]
+    _refuse_unlike(tuned, base, components)
+    namer = Namer(style, shapes_of(base))
+    tensors: dict[str, Tensor] = {}
+    losses: list[Loss] = []
+    work = [(component, parameter) for component in components for parameter in sorted(base[component][0].stored)]
+    for component, parameter in told(work, "extracting"):
+        after, before = (models[component][0].stored[parameter].read() for models in (tuned, base))
+        change = after.float() - before.float()
+        if not finite(change):
+            message = "is not finite in one of the models, or their difference is not"
+            raise ToolRefused([Reason(Code.NOT_FINITE, f"{component}.{parameter}", message)])
+        if not change.any():
+            continue
+        module, kind = module_of(parameter)
+        factors = dtype or widest([after])
+        if change.ndim < 2:
+            found = {"diff" if kind == "weight" else "diff_b": change.to(factors)}
+        else:
+            lora, loss = approximate(change, budget, factors, f"{component}.{parameter}")
+            found = said(lora, style)
+            losses.append(loss)
+        tensors |= namer.named(component, module, found)
+    if not tensors:
+        raise ToolRefused([Reason(Code.EMPTY, "", "the two models do not differ")])
+    done = {"tool": "extract", "rank": budget.rank, "energy": budget.energy}
+    return Draft(tensors, as_lora(metadata_of({}, **done), (loss.rank for loss in losses))), losses
+
+
+def _refuse_unlike(tuned: Copies, base: Copies, components: list[str]) -> None:
+    theirs, ours = shapes_of(tuned), shapes_of(base)
+    reasons: list[Reason] = []
+    for component in components:
+        if component not in theirs or component not in ours:
+            which = "tuned model" if component not in theirs else "base"
+            reasons.append(Reason(Code.NO_COMPONENT, component, f"is not in the {which}"))
+            continue
+        for parameter in sorted(theirs[component].keys() | ours[component].keys()):
+            after, before = (shapes[component].get(parameter) for shapes in (theirs, ours))
+            if after != before:
+                message = f"is {after or 'absent'} in the tuned model and {before or 'absent'} in the base"
+                reasons.append(Reason(Code.MISFIT, f"{component}.{parameter}", message))
+    if reasons:
+        raise NoPlace(reasons)
+    if not components:
+        parts = ", ".join(FLAT | FLAT_ENCODERS)
+        raise NoPlace([Reason(Code.NO_COMPONENT, "", f"neither model has a part that adapters change: {parts}")])

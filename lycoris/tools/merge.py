@@ -1,0 +1,106 @@
+"""`merge`: a diffusers folder whose weights wear adapters for good; everything else in it is copied as it is."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lycoris.errors import Code, FileRefused, NoPlace, Reason, StackRefused
+from lycoris.linalg import finite
+from lycoris.patcher import FLOATS, Worn
+from lycoris.tools.dense import Group, groups
+from lycoris.tools.outputs import Named, new_folder
+from lycoris.tools.progress import Told, silent
+from lycoris.tools.weights import Copy, copies_of, shapes_of
+
+RECORD = "lycoris_merge.jsonl"  # in the new folder: what was merged into what
+# Weights that diffusers would read too, in formats that are not touched here
+OTHER_WEIGHTS = frozenset({".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".gguf"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What was done."""
+
+    parameters: int  # changed, over all copies of a component (variants)
+    components: tuple[str, ...]
+    stale: tuple[str, ...]  # weights that were copied as they are and do not wear the adapters
+
+
+def merge(
+    folder: Named, stack: Sequence[Worn], out: Named, force: bool = False, told: Told[tuple[Group, Copy]] = silent
+) -> Merged:
+    """Write a copy of a diffusers folder whose safetensors weights wear the stack, as Patcher.swap makes them wear it.
+
+    The sum is made in float32 and rounded once to the stored dtype; every other byte, of headers too, stays. One layer
+    is in memory at a time, with its change. Variants (`fp16`) are merged as well, each from its own weights.
+    Raises NoPlace, StackRefused, FileRefused and ToolRefused; then there is no new folder.
+    """
+    base = Path(folder)
+    copies = copies_of(base)
+    wanted = groups(stack, shapes_of(copies))
+    work = [(group, copy) for group in wanted for copy in copies[group.component]]
+    _refuse_unfit(work)
+    with new_folder(out, base, force) as temporary:
+        shutil.copytree(base, temporary, dirs_exist_ok=True, copy_function=shutil.copyfile)
+        for group, copy in told(work, "merging"):
+            _wear(group, copy, base, temporary)
+        changed = tuple(dict.fromkeys(group.component for group, _ in work))
+        _record(base, stack, temporary / RECORD)
+        return Merged(
+            parameters=sum(len(group.parameters) for group, _ in work),
+            components=changed,
+            stale=tuple(_stale(base, changed)),
+        )
+
+
+def _wear(group: Group, copy: Copy, base: Path, out: Path) -> None:
+    pristine = {name: copy.stored[name].read() for name in group.parameters}
+    changes = group.change(pristine)
+    dressed = {name: (weight + changes[name]).to(weight.dtype) for name, weight in pristine.items()}
+    unfit = [name for name, weight in dressed.items() if not finite(weight)]
+    if unfit:
+        message = "is not finite any more when it wears this stack"
+        raise StackRefused([Reason(Code.NOT_FINITE, f"{group.component}.{name}", message) for name in unfit])
+    for name, weight in dressed.items():
+        stored = copy.stored[name]
+        stored.write(weight, out / stored.path.relative_to(base))
+
+
+def _refuse_unfit(work: Sequence[tuple[Group, Copy]]) -> None:
+    first = {copy.component: copy for _, copy in reversed(work)}
+    lacking: list[Reason] = []
+    odd: list[Reason] = []
+    for group, copy in work:
+        for name in group.parameters:
+            stored, subject = copy.stored.get(name), f"{group.component}/{copy.name}: {name}"
+            if stored is None or stored.shape != first[group.component].stored[name].shape:
+                message = f"is not there as it is in {first[group.component].name}"
+                lacking.append(Reason(Code.NO_MODULE, subject, message))
+            elif stored.dtype not in FLOATS:
+                odd.append(Reason(Code.BAD_DTYPE, subject, f"is of {stored.dtype}, which cannot be changed exactly"))
+    if lacking:
+        raise NoPlace(lacking)
+    if odd:
+        raise FileRefused(odd)
+
+
+def _stale(base: Path, changed: Sequence[str]) -> list[str]:
+    weights = [path for component in changed for path in (base / component).iterdir() if path.suffix in OTHER_WEIGHTS]
+    checkpoints = [path for path in base.iterdir() if path.suffix in OTHER_WEIGHTS | {".safetensors"}]
+    return sorted(str(path.relative_to(base)) for path in (*weights, *checkpoints))
+
+
+def _record(base: Path, stack: Sequence[Worn], path: Path) -> None:
+    done = {
+        "tool": "merge",
+        "base": base.resolve().name,
+        "adapters": [
+            {"sha256": worn.adapter.sha256, "strength": worn.strength, "strengths": dict(worn.strengths)}
+            for worn in stack
+        ],
+    }
+    # A base that was merged itself has such a record; its lines stay above ours.
+    before = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    path.write_text(before + json.dumps(done) + "\n", encoding="utf-8")

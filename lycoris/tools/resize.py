@@ -1,0 +1,94 @@
+"""`resize`: a LoRA or LoCon of a smaller rank, under the names that it has."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lycoris.adapter import Adapter, Layer
+from lycoris.algorithms.lora import LoRA
+from lycoris.dialects import DIALECTS
+from lycoris.dialects.peft_config import KEY as PEFT_CONFIG
+from lycoris.errors import Code, Reason, ToolRefused
+from lycoris.linalg import matrix, tucker
+from lycoris.tools.lowrank import Budget, Loss, distance, of_product, size_of_product
+from lycoris.tools.progress import Told, silent
+from lycoris.tools.writing import Draft, metadata_of, widest
+
+UP, DOWN, MID, ALPHA = "lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha"
+Names = Mapping[str, str]  # suffix -> the name that the file gives the tensor
+
+
+def resize(
+    adapter: Adapter,
+    stored: Mapping[str, Tensor],
+    budget: Budget,
+    dtype: torch.dtype | None = None,
+    told: Told[Layer] = silent,
+) -> tuple[Draft, list[Loss], list[str]]:
+    """Return the adapter with its LoRA layers at a lower rank, what each lost, and notes for the user.
+
+    stored: the file's own tensors by name; what is not resized stays as it is there. alpha/rank of every layer stays,
+    so that strengths mean what they meant. A Tucker core goes into lora_down. Layers within the rank are not touched,
+    nor are those of other algorithms. Raises ToolRefused if there is nothing to resize.
+    """
+    if PEFT_CONFIG in adapter.metadata:
+        message = "the scale of its layers is in PEFT's configuration, not in the file's tensors: convert it first"
+        raise ToolRefused([Reason(Code.NO_FORM, PEFT_CONFIG, message)])
+    names = _by_layer(stored)
+    loras = [layer for layer in adapter.layers if isinstance(layer.changes.get("weight"), LoRA)]
+    if not loras:
+        message = f"there is no LoRA in it, only {', '.join(adapter.algorithms)}: convert it with --to-lora"
+        raise ToolRefused([Reason(Code.NO_FORM, "", message)])
+    tensors, losses = dict(stored), []
+    for layer in told(loras, "resizing"):
+        change = layer.changes["weight"]
+        assert isinstance(change, LoRA)
+        if budget.energy is not None or budget.rank is None or change.rank > budget.rank:
+            losses.append(_resize(layer.name, change, names[layer.components, layer.module], budget, dtype, tensors))
+    done = {"tool": "resize", "rank": budget.rank, "energy": budget.energy, "of": adapter.sha256}
+    metadata = metadata_of(adapter.metadata, **done)
+    return Draft(tensors, _with_dim(metadata, loras, losses)), losses, list(_notes(adapter, loras))
+
+
+def _resize(
+    name: str, change: LoRA, names: Names, budget: Budget, dtype: torch.dtype | None, tensors: dict[str, Tensor]
+) -> Loss:
+    """Put the smaller factors of one layer in the place of its own; return what was lost."""
+    up, down = matrix(change.lora_up.float()), change.lora_down.float()
+    if change.lora_mid is not None:
+        down = tucker(change.lora_mid.float(), torch.eye(up.shape[1]), matrix(down))  # (r, i, *k)
+    kept = dtype or widest([change.lora_up, change.lora_down])
+    small_up, small_down = (factor.to(kept) for factor in of_product(up, matrix(down), budget))
+    rank = len(small_down)
+    tensors[names[UP]] = small_up.reshape(len(up), rank, *change.lora_up.shape[2:])
+    tensors[names[DOWN]] = small_down.reshape(rank, *down.shape[1:])
+    if ALPHA in names and change.scale is None:
+        tensors[names[ALPHA]] = torch.tensor(change.gamma * rank, dtype=torch.float32)
+    if MID in names:
+        del tensors[names[MID]]
+    size, gamma = size_of_product(up, matrix(down)), abs(change.gamma)
+    return Loss(name, rank, gamma * size, gamma * distance(up, matrix(down), small_up, small_down))
+
+
+def _by_layer(stored: Mapping[str, Tensor]) -> dict[tuple[tuple[str, ...], str], dict[str, str]]:
+    found: dict[tuple[tuple[str, ...], str], dict[str, str]] = defaultdict(dict)
+    for name in stored:
+        place = next((place for dialect in DIALECTS if (place := dialect(name))), None)
+        if place is not None:
+            found[place.components, place.module][place.suffix] = name
+    return found
+
+
+def _with_dim(metadata: Mapping[str, str], loras: list[Layer], losses: list[Loss]) -> dict[str, str]:
+    """Return the metadata with kohya's dim and alpha as they are now, where it has them."""
+    highest = max((loss.rank for loss in losses), default=0)
+    gammas = {change.gamma for layer in loras if isinstance(change := layer.changes["weight"], LoRA)}
+    words = {"ss_network_dim": str(highest), "ss_network_alpha": str(max(gammas) * highest)}
+    return dict(metadata) | {key: text for key, text in words.items() if key in metadata and highest}
+
+
+def _notes(adapter: Adapter, loras: list[Layer]) -> list[str]:
+    others = Counter(adapter.algorithms) - Counter(layer.algorithm for layer in loras)
+    return [f"kept as they are: {', '.join(f'{name} {count}' for name, count in others.items())}"] if others else []

@@ -1,0 +1,101 @@
+"""`convert --to-lora`: any change of a matrix or a kernel as a LoRA, and what that costs."""
+
+from collections.abc import Iterable, Mapping
+from math import prod
+
+import torch
+from torch import Tensor
+
+from lycoris.adapter import Adapter
+from lycoris.algorithms.lora import LoRA
+from lycoris.patcher import Worn
+from lycoris.tools.convert import said
+from lycoris.tools.dense import Group, groups, leans_on_weight
+from lycoris.tools.lowrank import Budget, Loss, of_matrix
+from lycoris.tools.names import Namer, Style, module_of
+from lycoris.tools.progress import Told, silent
+from lycoris.tools.weights import Copy, shapes_of
+from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
+
+Tensors = dict[str, Tensor]
+
+
+def to_lora(
+    adapter: Adapter,
+    copies: Mapping[str, tuple[Copy, ...]],
+    budget: Budget,
+    style: Style = "kohya",
+    dtype: torch.dtype | None = None,
+    told: Told[Group] = silent,
+) -> tuple[Draft, list[Loss], list[str]]:
+    """Return the adapter as a LoRA of the rank, what every layer lost by it, and notes for the user.
+
+    A LoRA within the rank stays as it is. Biases and norms, which have no rank, are kept whole (`diff`, `diff_b`).
+    A change that leans on the weight (DoRA, OFT, …) is taken as it is on this model at strength 1; a note says so.
+    """
+    shapes = shapes_of(copies)
+    dtype = dtype or widest(
+        t for layer in adapter.layers for change in layer.changes.values() for t in change.tensors().values()
+    )
+    namer, tensors, losses, ranks = Namer(style, shapes), Tensors(), [], [1]
+    leaning: set[str] = set()
+    for group in told(groups([Worn(adapter)], shapes), "to LoRA"):
+        small = _small_enough(group, budget)
+        if small is not None:
+            (parameter,) = group.parameters
+            tensors |= namer.named(group.component, module_of(parameter)[0], said(small, style))
+            ranks.append(small.rank)
+            continue
+        leaning |= {
+            piece.target.change.name
+            for piece in group.pieces
+            if leans_on_weight(piece.target.change, piece.target.view.shape)
+        }
+        copy = copies[group.component][0]
+        for parameter, change in group.change({name: copy.stored[name].read() for name in group.parameters}).items():
+            module, kind = module_of(parameter)
+            if change.ndim < 2:
+                found = {"diff" if kind == "weight" else "diff_b": change.to(dtype)}
+            else:
+                lora, loss = approximate(change, budget, dtype, f"{group.component}.{parameter}")
+                found = said(lora, style)
+                losses.append(loss)
+                ranks.append(lora.rank)
+            tensors |= namer.named(group.component, module, found)
+    done = {"tool": "convert", "to": "lora", "rank": budget.rank, "energy": budget.energy, "of": adapter.sha256}
+    metadata = as_lora(metadata_of(adapter.metadata, **done), ranks)
+    return Draft(tensors, metadata), losses, list(_notes(adapter, leaning))
+
+
+def approximate(change: Tensor, budget: Budget, dtype: torch.dtype, layer: str) -> tuple[LoRA, Loss]:
+    """Return the LoRA or LoCon nearest to a change (o, i, *k), stored in a dtype, and what was lost with both."""
+    matrix = change.flatten(1).float()
+    up, down = (factor.to(dtype) for factor in of_matrix(matrix, budget))
+    rank, kernel = len(down), change.shape[2:]
+    lost = torch.linalg.vector_norm(matrix - up.float() @ down.float(), dtype=torch.float64)
+    size = torch.linalg.vector_norm(matrix, dtype=torch.float64)
+    lora = LoRA(
+        lora_up=up.reshape(len(change), rank, *(1 for _ in kernel)),
+        lora_down=down.reshape(rank, *change.shape[1:]),
+        alpha=torch.tensor(float(rank)),
+    )
+    return lora, Loss(layer, rank, float(size), float(lost))
+
+
+def _small_enough(group: Group, budget: Budget) -> LoRA | None:
+    """Return the one LoRA of a group if it needs no approximation."""
+    piece, *others = group.pieces
+    change = piece.target.change
+    if others or not piece.target.view.whole or not isinstance(change, LoRA) or budget.energy is not None:
+        return None
+    plain = not {"lora_mid.weight", "bias_values"} & change.tensors().keys()
+    within = budget.rank is None or change.rank <= min(budget.rank, prod(change.shape))
+    return change if plain and within else None
+
+
+def _notes(adapter: Adapter, leaning: Iterable[str]) -> Iterable[str]:
+    if leaning:
+        names = ", ".join(sorted(leaning))
+        yield f"{names}: what it changes depends on the weight, so this LoRA is for this model, best at strength 1"
+    if adapter.embeddings:
+        yield f"embeddings are left out: {', '.join(sorted(adapter.embeddings))}"
