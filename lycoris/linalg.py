@@ -38,6 +38,14 @@ def matrix(tensor: Tensor) -> Tensor:
     return tensor.flatten(1)
 
 
+def by_rows(pristine: Tensor, like: Tensor) -> Tensor:
+    """Return a weight in the precision of `like`, one row after the other in memory.
+
+    However the model lays its weights out, the last bit of a product with them is then the same.
+    """
+    return pristine.to(like).contiguous()
+
+
 def cayley(skew: Tensor) -> Tensor:
     """Return (I + Q)(I − Q)⁻¹ for a batch of skew-symmetric Q (…, n, n): rotations, as orthogonal as float64 can say.
 

@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
 from lycoris.algorithms.oft import constrained, outputs_misfit, rescale_problems
-from lycoris.linalg import cayley, cayley_problems
+from lycoris.linalg import by_rows, cayley, cayley_problems
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -36,7 +36,7 @@ class BOFT(Change):
         stages, blocks, size, _ = self.oft_blocks.shape
         rotations = cayley(constrained(self.oft_blocks.to(change), self.alpha, len(change)))
         one = torch.eye(size, dtype=change.dtype, device=change.device)
-        original = pristine.to(change).flatten(1)
+        original = by_rows(pristine, change).flatten(1)
         columns = original.shape[1]
         turned = original
         for stage in range(stages):

@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import Change, gamma, scalar_problems
 from lycoris.algorithms.hira import NEEDS_ITS_BASE
-from lycoris.linalg import fits, matrix
+from lycoris.linalg import by_rows, fits, matrix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -31,7 +31,7 @@ class GLoRA(Change):
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         (form,) = self._forms(change.shape)
-        weight, scale = pristine.to(change), strength * gamma(self.alpha, form.rank)
+        weight, scale = by_rows(pristine, change), strength * gamma(self.alpha, form.rank)
         left, right = (matrix(factor.to(change)) for factor in (form.a_left, form.a_right))
         inputs = weight.transpose(1, -1)  # the inputs last, so that a plain product contracts them
         change.transpose(1, -1).add_(inputs @ left @ right, alpha=scale)

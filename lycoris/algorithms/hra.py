@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.linalg import holds
+from lycoris.linalg import by_rows, holds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -27,7 +27,7 @@ class HRA(Change):
     SIGNS: ClassVar = frozenset({"hra_u"})
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        original = pristine.to(change).flatten(1)
+        original = by_rows(pristine, change).flatten(1)
         mirrors = self.hra_u.to(change)
         if bool(self.apply_GS):
             # Orthogonal reflections are one product, whatever the signs that QR gives its columns.

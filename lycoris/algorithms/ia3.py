@@ -44,7 +44,9 @@ class IA3(Change):
             yield f"weight must be a row of numbers and is of shape {tuple(self.weight.shape)}"
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        if len(target) < 2 or self.weight.numel() != target[self._axis]:
+        # Where there are no numbers (the meta device) on_input is not known either.
+        axes = (0, 1) if self.weight.is_meta else (self._axis,)
+        if len(target) < 2 or self.weight.numel() not in [target[axis] for axis in axes]:
             side = "inputs" if self._axis else "outputs"
             return f"scales {self.weight.numel()} {side} of a {tuple(target)} weight"
         return None

@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.linalg import cayley, cayley_problems
+from lycoris.linalg import by_rows, cayley, cayley_problems
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -97,7 +97,7 @@ def constrained(blocks: Tensor, alpha: Tensor | None, outputs: int) -> Tensor:
 def rotate(change: Tensor, pristine: Tensor, rotation: Tensor, rescale: Tensor | None, strength: float) -> None:
     """Add the change of Rᵀ·W₀, blocks (k, n, n) over the outputs, and of a rescaled result."""
     blocks = len(rotation), rotation.shape[1], -1
-    rows = pristine.to(change).reshape(blocks)
+    rows = by_rows(pristine, change).reshape(blocks)
     one = torch.eye(rotation.shape[1], dtype=rotation.dtype, device=rotation.device)
     turned = (rotation - one).mT @ rows  # what the rotation adds, so that at strength 0 it adds exactly nothing
     if rescale is not None:

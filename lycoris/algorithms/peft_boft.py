@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import Change
-from lycoris.linalg import cayley, cayley_problems
+from lycoris.linalg import by_rows, cayley, cayley_problems
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -30,7 +30,7 @@ class PeftBOFT(Change):
         stages, blocks, size, _ = self.boft_R.shape
         packed = self.boft_R.to(change)
         rotations = cayley((packed.mT - packed) / 2)
-        original = pristine.to(change).flatten(1)
+        original = by_rows(pristine, change).flatten(1)
         turned = original.T  # (inputs, outputs)
         for stage in range(stages):
             if stages == 1:

@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.linalg import BLOCK_CAP, SKEW_CAP, cayley, largest
+from lycoris.linalg import BLOCK_CAP, SKEW_CAP, by_rows, cayley, largest
 
 TERMS_CAP = 64  # PEFT's default is 5
 
@@ -32,7 +32,7 @@ class PeftOFT(Change):
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         rotation = self._rotation(change)  # (k, n, n), or (1, n, n) for every block
-        columns = pristine.to(change).reshape(len(change), -1, self._size).transpose(0, 1)
+        columns = by_rows(pristine, change).reshape(len(change), -1, self._size).transpose(0, 1)
         one = torch.eye(self._size, dtype=change.dtype, device=change.device)
         turned = columns @ (rotation - one).mT
         change.add_(turned.transpose(0, 1).reshape(change.shape), alpha=strength)

@@ -10,7 +10,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import Change, gamma, scalar_problems
 from lycoris.algorithms.hira import NEEDS_ITS_BASE
-from lycoris.linalg import BLOCK_CAP, matrix
+from lycoris.linalg import BLOCK_CAP, by_rows, matrix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -38,7 +38,8 @@ class TLoRA(Change):
         left = matrix(self.p_layer.to(change)) * self.lambda_layer.to(change)
         scale = strength * gamma(self.alpha, self.rank)
         change.view(len(change), -1).addmm_(left, matrix(self.q_layer.to(change)), alpha=scale)
-        change.sub_(_principal(pristine.flatten(1), self.rank).to(change).view(change.shape), alpha=scale)
+        began = _principal(by_rows(pristine, pristine).flatten(1), self.rank).to(change)
+        change.sub_(began.view(change.shape), alpha=scale)
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lycoris.adapter import Adapter, load
+from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS
 from lycoris.errors import AdapterError, Code, ModelChanged, NoPlace, StackRefused
 from lycoris.patcher import Patcher, Worn
 from lycoris.targets import resolve
@@ -34,8 +35,8 @@ def stacks(adapters: list[Adapter], seed: int) -> list[list[Worn]]:
 
 
 def test_the_zoo_wears_every_algorithm_on_every_kind_of_layer(adapters: list[Adapter]) -> None:
-    names = {name for adapter in adapters for name in adapter.algorithms}
-    assert {"lora", "locon", "loha", "lokr", "full", "norm", "dora-lora", "dora-loha", "dora-lokr"} <= names
+    worn = {type(change) for adapter in adapters for layer in adapter.layers for change in layer.changes.values()}
+    assert {*OF_WEIGHTS, *OF_BIASES, OVER_OTHERS} <= worn
 
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)

@@ -3,6 +3,7 @@
 A new algorithm is one entry in ALGORITHMS and one closed form in `closed_forms.py`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import safetensors.torch
@@ -153,14 +154,13 @@ class Model(nn.Module):
 
 
 def adapters(model: Model, count: int) -> Iterator[bytes]:
-    """Yield files that among them use every algorithm, each on every layer of the model that it is made for."""
-    names = list(ALGORITHMS)
+    """Yield files that among them use every algorithm once before any twice, on the layers that it is made for."""
+    used: Counter[str] = Counter()
     for seed in range(count):
         layers: dict[str, Tensors] = {}
-        for position, (kind, module) in enumerate(model.layers.items()):
-            fitting = [name for name in names if kind in ALGORITHMS[name][1]]
-            weight = module.get_parameter("weight")
-            layers[f"lora_unet_layers_{kind}"] = tensors(
-                fitting[(seed + 3 * position) % len(fitting)], weight, 100 + seed
-            )
+        for kind, module in model.layers.items():
+            fitting = [name for name, (_, kinds) in ALGORITHMS.items() if kind in kinds]
+            chosen = min(fitting, key=lambda name: used[name])
+            used[chosen] += 1
+            layers[f"lora_unet_layers_{kind}"] = tensors(chosen, module.get_parameter("weight"), 100 + seed)
         yield file(layers)
