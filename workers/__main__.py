@@ -65,7 +65,7 @@ def intake() -> None:
 @cli.command(hidden=True)
 def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> None:
     """The engine process of a generation worker; started by it, never by hand."""
-    from workers.engine_process import main
+    from workers.horse import main
 
     main(model, worker_name, orders_fd, replies_fd, _settings())
 

@@ -1,35 +1,22 @@
-"""The process that holds the model: a child of the generation worker that lives on from job to job.
+"""The generation worker's handle on its engine: a child process that holds the model and lives on from job to job.
 
-Parent and child talk over two pipes in lines of JSON: orders `{"job", "execution", "queue"}` one way, to each a reply
-`{"done"}` the other; an empty order is a greeting, answered when the model is loaded. When the parent dies its end of
-the pipe closes, and the engine goes at once.
+Parent and child (`workers/horse.py`) talk over two pipes in lines of JSON: orders `{"job", "execution", "queue"}` one
+way, to each a reply `{"done"}` the other; an empty order is a greeting, answered when the model is loaded. When the
+parent dies its end of the pipe closes, and the engine goes at once.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import queue
 import select
-import signal
 import struct
 import subprocess
 import sys
 import termios
-import threading
-from typing import IO, Any
 
-import structlog
-from redis import Redis
-from rq import Queue
-from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
-
-from app.shared.queue import SERIALIZER, connect, forget_dead_executions
-from app.shared.settings import Settings
-
-log = structlog.get_logger()
 
 
 class EngineProcess:
@@ -96,60 +83,3 @@ class EngineProcess:
             self._process.kill()
             self._process.wait()
         os.close(self._replies)
-
-
-def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings: Settings) -> None:
-    """Load the model, then do what the parent orders, until it closes the pipe."""
-    orders: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(os.fdopen(orders_fd), orders), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    replies = os.fdopen(replies_fd, "w")
-    redis = connect(settings, patient=True)
-    _load(model, redis, settings)
-    while True:
-        order = orders.get()
-        if order:
-            _perform(order, worker_name, redis, settings)
-        _say(replies, {"done": order.get("job")})
-
-
-def _listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:
-    for line in source:
-        orders.put(json.loads(line))
-    os._exit(0)  # the parent is gone: nobody waits for what is being drawn
-
-
-def _say(replies: IO[str], reply: dict[str, Any]) -> None:
-    replies.write(json.dumps(reply) + "\n")
-    replies.flush()
-
-
-def _load(model: str, redis: Redis, settings: Settings) -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
-    from app.shared.profiles import Profiles
-    from app.shared.storage import Storage
-    from workers import tasks
-    from workers.engine import Engine
-    from workers.intake import Intake
-    from workers.models.loading import load
-
-    storage = Storage(settings.store_url)
-    base = load(model, settings)
-    Profiles(storage, settings).publish(base.profile, base.shapes())
-    Intake(storage, redis, settings).publish_bundled(base.folder / "adapters")
-    tasks.hold_engine(Engine(base, storage, redis, settings))
-
-
-def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:
-    """Do one job the way RQ's own work horse does, in this lasting process."""
-    from workers.worker import GenerationWorker
-
-    try:
-        job = Job.fetch(order["job"], connection=redis, serializer=SERIALIZER)
-    except NoSuchJobError:
-        return  # canceled on its way here
-    execution = Execution(order["execution"], job.id, redis, worker_name)
-    forget_dead_executions(job)
-    source = Queue(order["queue"], connection=redis, serializer=SERIALIZER)
-    horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
-    horse.perform_job(job, source, execution)

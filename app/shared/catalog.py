@@ -12,6 +12,8 @@ accepted with it are drawn, and recipes stay true), but no new request can name 
 | `radiata:adapters:complete` | string | the three above hold all that storage does | as long as they do |
 """
 
+import hashlib
+import json
 from collections.abc import Collection
 from typing import Any, cast
 
@@ -31,9 +33,10 @@ def file_key(sha256: str) -> str:
     return f"adapters/{sha256}.safetensors"
 
 
-def verdict_key(sha256: str) -> str:
-    """Where the verdict on these bytes is kept."""
-    return f"adapters/{sha256}.json"
+def verdict_key(version: AdapterVersion) -> str:
+    """Where the verdict on these bytes is kept, with these tensors left out."""
+    left_out = f".{hashlib.sha256(json.dumps(version.ignore).encode()).hexdigest()[:16]}" if version.ignore else ""
+    return f"adapters/{version.sha256}{left_out}.json"
 
 
 class Catalog:
@@ -71,7 +74,7 @@ class Catalog:
     def record(self, ref: str) -> AdapterRecord:
         """A version with its verdict and the numbers of its sisters; raises NotFound or Gone."""
         version = self.resolve(ref)
-        verdict = self._storage.get_json(verdict_key(version.sha256)) or {}
+        verdict = self._storage.get_json(verdict_key(version)) or {}
         return AdapterRecord(**version.model_dump(), versions=self._versions(version.name), verdict=verdict)
 
     def _versions(self, name: str) -> list[int]:
@@ -101,7 +104,7 @@ class Catalog:
         The file must be in storage already. The same bytes under the same name with the same `ignore` are the version
         they were before.
         """
-        self._storage.put_json(verdict_key(version.sha256), verdict)
+        self._storage.put_json(verdict_key(version), verdict)
         while True:
             numbers = self._versions(version.name)
             for number in numbers:

@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, cast
 
+import structlog
+from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
@@ -32,6 +34,8 @@ from app.shared.queue import Queues
 from app.shared.schema import Accepted, Failure, Generation, Image, Progress, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+
+log = structlog.get_logger()
 
 INDEX = "radiata:generations"
 INDEX_COMPLETE = "radiata:generations:complete"
@@ -348,7 +352,10 @@ class Ledger:
         """Bring Redis back in line with storage: queue what is lost, end what cannot go on."""
         pending = (key.removeprefix("pending/").removesuffix(".json") for key in self._storage.keys("pending"))
         for generation_id, status in self.queues.lost(pending, "generations"):
-            self._bring_back(generation_id, status)
+            try:
+                self._bring_back(generation_id, status)
+            except ValidationError as error:  # nobody can make work of it; the others must not wait for that
+                log.error("unreadable_record", key=pending_key(generation_id), error=str(error))
 
     def _bring_back(self, generation_id: str, status: JobStatus | None) -> None:
         if self._close_again(generation_id):

@@ -3,7 +3,7 @@
 | key | what | written by |
 |---|---|---|
 | `adapters/<sha256>.safetensors` | the bytes of an adapter | intake |
-| `adapters/<sha256>.json` | its verdict | intake |
+| `adapters/<sha256>[.<hash of ignore>].json` | its verdict | intake |
 | `names/<name>/<version>.json` | one version of a name: which bytes, described how | intake |
 | `names/<name>/deleted.json` | the name was deleted after this version | api |
 | `uploads/<id>.safetensors`, `uploads/<id>.json` | an upload not yet inspected | api |

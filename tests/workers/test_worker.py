@@ -21,7 +21,8 @@ from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, request
-from workers.engine_process import EngineProcess, _perform
+from workers.engine_process import EngineProcess
+from workers.horse import _perform
 from workers.worker import SWEEP_LOCK, GenerationWorker, IntakeWorker
 
 QUEUE = generation_queue(MODEL)

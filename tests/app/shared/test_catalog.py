@@ -154,3 +154,10 @@ def test_what_is_uploaded_while_its_name_is_deleted_can_be_found(
     catalog.delete("a")
     assert catalog.resolve("a").version == 2
     assert catalog.record("a").versions == [2]
+
+
+def test_the_same_bytes_with_tensors_left_out_have_a_verdict_of_their_own(catalog: Catalog) -> None:
+    catalog.admit(version("whole", b"bytes"), {"layers": 2})
+    catalog.admit(version("part", b"bytes", ignore=["unused*"]), {"layers": 1})
+    assert catalog.record("whole").verdict == {"layers": 2}
+    assert catalog.record("part").verdict == {"layers": 1}

@@ -184,6 +184,14 @@ def test_what_is_lost_is_brought_back_once(
     assert ledger.start(generation.id) is not None
 
 
+def test_a_record_that_cannot_be_read_holds_up_no_other(ledger: Ledger, storage: Storage, redis: Redis) -> None:
+    storage.put(pending_key("0" * 32), b"{}")
+    generation = accept(ledger)
+    redis.flushdb()
+    ledger.sweep()
+    assert ledger.queues.job(generation.id) is not None
+
+
 def test_two_sweeps_at_once_leave_a_job_on_its_way_alone(
     ledger: Ledger, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
