@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lycoris.adapter import Adapter
-from lycoris.signs import ARCHITECTURES, TIERS, Sign
+from lycoris.signs import ARCHITECTURES, SURE, TIERS, Sign
 
 EXAMPLES = 3  # signs that an answer cites
 
@@ -21,6 +21,7 @@ class Base:
 
     name: str
     evidence: tuple[str, ...]
+    sure: bool = True  # False: a guess from little, which nothing is held against
 
 
 class Seen(NamedTuple):
@@ -37,7 +38,8 @@ def base_of_adapter(adapter: Adapter) -> Base | None:
         for layer in adapter.layers
         if "weight" in layer.changes
     ]
-    return detect(seen) or _claimed(adapter.metadata)
+    found, claimed = detect(seen), _claimed(adapter.metadata)
+    return found if found and (found.sure or claimed is None) else claimed
 
 
 def base_of_model(components: Mapping[str, Mapping[str, Sequence[int]]]) -> Base | None:
@@ -63,7 +65,7 @@ def detect(layers: Iterable[Seen]) -> Base | None:
                 evidence.setdefault(sign.base, []).append(f"{len(hits)} like {layer.name} ({shape}): {sign.says}")
         if len(evidence) == 1:
             ((name, found),) = evidence.items()
-            return Base(name, tuple(found[:EXAMPLES]))
+            return Base(name, tuple(found[:EXAMPLES]), sure=tier in SURE)
         if evidence:
             return None
     return None
@@ -72,9 +74,9 @@ def detect(layers: Iterable[Seen]) -> Base | None:
 def disagreement(base: Base | None, metadata: Mapping[str, str], model: Base | None) -> Iterator[str]:
     """Yield what an adapter's layers, its metadata and the model say differently of the architecture."""
     claimed = _claimed(metadata)
-    if base and claimed and claimed.name != base.name:
+    if base and base.sure and claimed and claimed.name != base.name:
         yield f"its metadata speaks of {claimed.name}, its layers of {base.name}: the layers are believed"
-    if base and model and base.name != model.name:
+    if base and base.sure and model and base.name != model.name:
         yield f"it was trained for {base.name}, this model is {model.name}"
     if metadata.get("modelspec.prediction_type", "") == "v":
         yield "it was trained for a model that predicts v"

@@ -134,6 +134,7 @@ LAST = (
     ),
 )
 TIERS: tuple[tuple[Sign, ...], ...] = (PROOFS, HINTS, GUESSES, LAST)
+SURE = (PROOFS, HINTS)
 
 ARCHITECTURES: Mapping[str, str] = {  # how modelspec.architecture and ss_base_model_version begin -> architecture
     "stable-diffusion-v1": SD_1,
