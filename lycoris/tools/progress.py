@@ -1,4 +1,4 @@
-"""How far a long work has come, on stderr: one line written over and over on a terminal, now and then a line elsewhere."""
+"""How far a long work has come, on stderr: one line written over on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
