@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.detection import read_group
+from lycoris.algorithms.tlora import TLoRA
 from lycoris.bundle import open_bundle
 from lycoris.completion import SHARED, VERA, Completion
 from lycoris.dialects import DIALECTS
@@ -20,8 +21,9 @@ from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
 from lycoris.dialects.peft_config import peft_configs
 from lycoris.dialects.place import Place
+from lycoris.dialects.training import PRINCIPAL, tlora_start
 from lycoris.dialects.unread import why_unread
-from lycoris.errors import Code, FileRefused, Reason
+from lycoris.errors import Code, FileRefused, Reason, shown
 from lycoris.files import FILE_CAP, Hashes, Header, hashes, judge, judge_names, tensors_of
 from lycoris.linalg import finite
 
@@ -151,6 +153,7 @@ def _read(
         reasons += [Reason(code, names.get(suffix or "", title), message) for code, suffix, message in group.problems]
         if not group.problems:
             layers.append(Layer(components, module, group.changes))
+    reasons += _wrong_start(header.metadata, layers)
     if not layers and not reasons:
         reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to wear"))
     adapter = Adapter(
@@ -211,6 +214,16 @@ def _shared(groups: dict[tuple[tuple[str, ...], str], dict[str, str]], reasons: 
 
 def _place(name: str) -> Place | None:
     return next((place for dialect in DIALECTS if (place := dialect(name))), None)
+
+
+def _wrong_start(metadata: Mapping[str, str], layers: Iterable[Layer]) -> Iterable[Reason]:
+    start = tlora_start(metadata)
+    if start == PRINCIPAL:
+        return
+    message = f"is a T-LoRA that began as the {shown(start)} part of the weight, which its tensors do not tell again"
+    for layer in layers:
+        if isinstance(layer.changes.get("weight"), TLoRA):
+            yield Reason(Code.BAD_METADATA, layer.name, message)
 
 
 def _doubts(left_out: Sequence[str], layers: Sequence[Layer], embeddings: Iterable[str]) -> Iterable[str]:

@@ -16,8 +16,8 @@ from lycoris.linalg import by_rows, holds
 class HRA(Change):
     """W₀ + s·(W₀·∏ⱼ(I − 2ûⱼûⱼᵀ) − W₀); with apply_GS the ûⱼ are made orthogonal first.
 
-    Yuan et al., *Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection*, 2024
-    (arXiv 2405.17484), as PEFT `HRAConfig` writes it. The flag is in the configuration alone.
+    Yuan et al., *Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection Adaptation*,
+    2024 (arXiv 2405.17484), as PEFT `HRAConfig` writes it. The flag is in the configuration alone.
     """
 
     hra_u: Tensor  # (i·∏k, r)

@@ -157,6 +157,26 @@ def test_a_layer_without_a_bias_wears_what_would_scale_one() -> None:
         assert bits_of(model) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sound"),
+    [
+        ("{}", True),
+        ('{"sig_type": "principal", "use_data_init": "True"}', True),
+        ("no JSON", True),
+        ('["sig_type"]', True),
+        ('{"sig_type": "last"}', False),
+        ('{"use_data_init": "False"}', False),
+    ],
+)
+def test_a_tlora_that_began_as_another_part_is_refused(arguments: str, sound: bool) -> None:
+    data = zoo.file({"lora_unet_x": of_linear("tlora")}, {"ss_network_args": arguments})
+    if sound:
+        assert load(data).algorithms == {"tlora": 1}
+        return
+    with pytest.raises(FileRefused, match="began as"):
+        load(data)
+
+
 def test_a_refusal_speaks_of_what_is_known() -> None:
     names = {
         "base_model.model.x.randlora_lambda": "RandLora",
