@@ -31,14 +31,14 @@ class Seen(NamedTuple):
     shape: tuple[int, ...]
 
 
-def base_of_adapter(adapter: Adapter) -> Base | None:
+def base_of_adapter(adapter: Adapter, tiers: Sequence[Sequence[Sign]] = TIERS) -> Base | None:
     """Return the architecture that an adapter's layers, or else its metadata, speak of."""
     seen = [
         Seen(_flat(layer.components[:1], layer.module), layer.changes["weight"].shape)
         for layer in adapter.layers
         if "weight" in layer.changes
     ]
-    found, claimed = detect(seen), _claimed(adapter.metadata)
+    found, claimed = detect(seen, tiers), _claimed(adapter.metadata)
     return found if found and (found.sure or claimed is None) else claimed
 
 
@@ -52,10 +52,10 @@ def base_of_model(components: Mapping[str, Mapping[str, Sequence[int]]]) -> Base
     )
 
 
-def detect(layers: Iterable[Seen]) -> Base | None:
+def detect(layers: Iterable[Seen], tiers: Sequence[Sequence[Sign]] = TIERS) -> Base | None:
     """Return the one architecture that the layers speak of; None if none does, or more than one."""
     seen = list(layers)
-    for tier in TIERS:
+    for tier in tiers:
         evidence: dict[str, list[str]] = {}
         for sign in tier:
             hits = [layer for layer in seen if _shows(sign, layer)]
@@ -65,7 +65,7 @@ def detect(layers: Iterable[Seen]) -> Base | None:
                 evidence.setdefault(sign.base, []).append(f"{len(hits)} like {layer.name} ({shape}): {sign.says}")
         if len(evidence) == 1:
             ((name, found),) = evidence.items()
-            return Base(name, tuple(found[:EXAMPLES]), sure=tier in SURE)
+            return Base(name, tuple(found[:EXAMPLES]), sure=all(sign in SURE for sign in tier))
         if evidence:
             return None
     return None

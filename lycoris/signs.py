@@ -68,9 +68,9 @@ PROOFS = (
     Sign(SD_3, rf"{_START}joint_blocks_\d+_(?:x|context)_block", "joint blocks"),
     Sign(QWEN, rf"{_JOINT}(?:img|txt)_(?:mod|mlp)_", "modulation and MLPs named by stream"),
     Sign(Z_IMAGE, rf"{_LUMINA}(?:attention|feed_forward|adaLN)", "its width", inputs=(3840,)),
-    Sign(Z_IMAGE, rf"{_LUMINA}(?:attention|feed_forward)", "its width", outputs=(3840, 11520)),
+    Sign(Z_IMAGE, rf"{_LUMINA}feed_forward_w2$", "the width of its feed-forward", inputs=(10240,), outputs=(3840,)),
     Sign(LUMINA, rf"{_LUMINA}(?:attention|attn|feed_forward)", "its width", inputs=(2304,)),
-    Sign(LUMINA, rf"{_LUMINA}(?:attention|attn|feed_forward)", "its width", outputs=(2304,)),
+    Sign(LUMINA, rf"{_LUMINA}feed_forward_(?:w|linear_)2$", "its width", outputs=(2304,)),
     Sign(WAN, rf"{_START}_?blocks_\d+_(?:self|cross)_attn_(?:[qkvo]|[kv]_img)$", "Wan's letters for q, k, v and o"),
     Sign(WAN, rf"{_START}blocks_\d+_(?:attn[12]_to_|ffn_net_)", "blocks with two attentions, as diffusers names Wan's"),
     Sign(WAN, rf"{_START}_?blocks_\d+_ffn_[02]$", "Wan's feed-forward"),
@@ -134,7 +134,7 @@ LAST = (
     ),
 )
 TIERS: tuple[tuple[Sign, ...], ...] = (PROOFS, HINTS, GUESSES, LAST)
-SURE = (PROOFS, HINTS)
+SURE = frozenset(PROOFS + HINTS)
 
 ARCHITECTURES: Mapping[str, str] = {  # how modelspec.architecture and ss_base_model_version begin -> architecture
     "stable-diffusion-v1": SD_1,

@@ -66,7 +66,7 @@ class Index:
         self.shapes: dict[str, dict[str, tuple[int, ...]]] = {
             component: _shapes(part) for component, part in components.items()
         }
-        self._modules = {component: _named(component, shapes) for component, shapes in self.shapes.items()}
+        self.modules = {component: _named(component, shapes) for component, shapes in self.shapes.items()}
 
     @cached_property
     def base(self) -> Base | None:
@@ -84,7 +84,7 @@ class Index:
         return sorted(
             (component, parts)
             for component in self.components_of(layer)
-            for parts in self._modules[component].get(layer.module, ())
+            for parts in self.modules[component].get(layer.module, ())
         )
 
 

@@ -25,10 +25,12 @@ FLAT: Mapping[str, Components] = {
     "lora_te2_": SECOND,  # of FLUX.1 OneTrainer means T5 by it, which is its second
     "lora_te3_": T5,
     "lora_te_": FIRST,
+    "lora_llm_adapter_": ("text_conditioner",),  # Anima's, between its language model and its transformer
     "lycoris_": DENOISER,
 }
 # Dotted names: ComfyUI and ai-toolkit, OneTrainer's OMI, diffusers
 DOTTED: Mapping[str, Components] = {
+    "diffusion_model.llm_adapter.": ("text_conditioner",),
     "model.diffusion_model.": DENOISER,
     "diffusion_model.": DENOISER,
     "text_encoders.clip_l.transformer.": FIRST,

@@ -77,6 +77,9 @@ NAMES: dict[str, Place | None] = {
     "t5.encoder.block.0.x.diff": Place(T5, "encoder.block.0.x", "diff"),
     "diffusion_model.x.weight.diff": Place(UNET, "x", "diff"),  # the parameter, not the module
     "diffusion_model.img_attn.norm.query_norm.scale.diff": Place(UNET, "img_attn.norm.query_norm", "diff"),
+    "double_blocks.0.img_attn.norm.key_norm.scale": Place((), "double_blocks.0.img_attn.norm.key_norm", "set_weight"),
+    "lora_unet_x.scale": Place(UNET, "x", "scale"),
+    "lora_llm_adapter_x.alpha": Place(("text_conditioner",), "x", "alpha"),
     "double_blocks.3.processor.qkv_lora1.down.weight": Place(UNET, "double_blocks.3.img_attn.qkv", "lora_down.weight"),
     "double_blocks.3.processor.proj_lora2.up.weight": Place(UNET, "double_blocks.3.txt_attn.proj", "lora_up.weight"),
     "single_blocks.3.processor.qkv_lora.up.weight": Place(UNET, "single_blocks.3.linear1_qkv", "lora_up.weight"),

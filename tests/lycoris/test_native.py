@@ -89,12 +89,12 @@ def test_diffusers_knows_every_ldm_name(name: str, modules: int) -> None:
 def test_no_name_means_two_things() -> None:
     for name in ("sd1", "sd2", "sdxl", "refiner", *CONVERTERS, "qwen-image"):
         index = Index(model(name))
-        for component, named in index._modules.items():
+        for component, named in index.modules.items():
             double = {spelling: meant for spelling, meant in named.items() if len(meant) > 1}
             assert not double, f"{name}.{component}"
 
 
 @pytest.mark.parametrize("name", ["qwen-image", "sd3", "z-image", "lumina2", "wan"])
 def test_names_of_flux_mean_nothing_in_another_model(name: str) -> None:
-    named = Index(model(name))._modules["transformer"]
+    named = Index(model(name)).modules["transformer"]
     assert not [spelling for spelling in named if spelling.startswith(("double_blocks", "single_blocks"))]
