@@ -1,5 +1,6 @@
 """Where layers go: by the model's own paths, shapes compared before any product, misfits named; verdicts of it all."""
 
+import dataclasses
 import json
 import tracemalloc
 
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from lycoris.adapter import load
-from lycoris.errors import AdapterError, Code, NoPlace
+from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
+from lycoris.files import judge
 from lycoris.linalg import fits
 from lycoris.patcher import Patcher, Worn
 from lycoris.targets import inspect, resolve
@@ -39,6 +41,66 @@ def test_shapes_alone_say_what_the_live_model_says() -> None:
         assert json.loads(json.dumps(live.as_dict())) == json.loads(
             json.dumps(inspect(data, {"unet": SHAPES}).as_dict())
         )
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), zoo.PAIRS)
+def test_names_and_shapes_alone_say_what_the_file_says(algorithm: str, kind: str) -> None:
+    data = zoo.file({f"lora_unet_layers_{kind}": zoo.tensors(algorithm, zoo.layer(kind).get_parameter("weight"))})
+    header = judge(data)
+    entries = header.entries.items()
+    as_json = {name: {"dtype": entry.dtype, "shape": list(entry.shape)} for name, entry in entries}
+    shapes = {name: entry.shape for name, entry in entries}
+    real = dataclasses.replace(inspect(data, UNET), **dict.fromkeys(("sha256", "autov2", "autov3")), warnings=())
+    for names in (header, as_json | {"__metadata__": {"format": "pt"}}, shapes):
+        alone = dataclasses.replace(inspect(names, UNET), file_bytes=real.file_bytes, warnings=())
+        assert alone == real
+
+
+def test_of_names_alone_the_verdict_says_what_is_wrong() -> None:
+    layers = {
+        "lora_unet_layers_square": lora(8, 8),
+        "lora_unet_layers_nowhere": lora(8, 12),
+        "lora_unet_layers_linear": lora(12, 8),
+        "lora_te_x": lora(8, 8),
+        "y": {"z": torch.ones(1)},
+    }
+    names = {f"{module}.{suffix}": list(t.shape) for module, group in layers.items() for suffix, t in group.items()}
+    verdict = inspect(names, UNET)
+    assert (verdict.layers, verdict.resolved) == (4, 1)
+    assert verdict.unresolved == ("text_encoder.x", "unet.layers_nowhere")
+    assert {(reason.subject, reason.code) for reason in verdict.refused} == {
+        ("text_encoder.x", Code.NO_COMPONENT),
+        ("unet.layers_nowhere", Code.NO_MODULE),
+        ("unet.layers_linear", Code.MISFIT),
+        ("y.z", Code.UNKNOWN_TENSOR),
+    }
+    assert all(reason.message for reason in verdict.refused)
+    assert json.loads(json.dumps(verdict.as_dict()))["unresolved"] == list(verdict.unresolved)
+    assert inspect(names).unresolved == ()
+    with pytest.raises(FileRefused):
+        inspect({"lora_unet_x.diff": [-1, 3]})
+    with pytest.raises(FileRefused):
+        inspect({"lora_unet_x\n.diff": [1, 3]})
+
+
+def test_embeddings_are_named_and_kept_apart() -> None:
+    vectors = {"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}
+    layers = {"lora_unet_layers_linear": lora(8, 12), "bundle_emb.my style": vectors}
+    adapter = load(zoo.file(layers))
+    assert {word: dict(held) for word, held in adapter.embeddings.items()}.keys() == {"my style"}
+    assert all(torch.equal(adapter.embeddings["my style"][encoder], vectors[encoder]) for encoder in vectors)
+    verdict = inspect(zoo.file(layers), UNET)
+    assert verdict.embeddings == ("my style",)
+    assert verdict.resolved == verdict.layers == 1
+    assert any("embeddings" in warning and "my style" in warning for warning in verdict.warnings)
+    broken = {
+        "bundle_emb.a": {"string_to_param.*": torch.ones(2, 3, 4)},
+        "bundle_emb.b": {"clip_l": torch.full((2, 3), torch.nan)},
+        "bundle_emb.c": {"clip_l": torch.ones(2, 3), "string_to_param.*": torch.ones(2, 3)},
+    }
+    with pytest.raises(FileRefused) as caught:
+        load(zoo.file(layers | broken))
+    assert codes(caught.value) == [Code.BAD_SHAPE, Code.NOT_FINITE, Code.DUPLICATE]
 
 
 @pytest.mark.parametrize(
