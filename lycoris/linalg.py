@@ -68,7 +68,7 @@ def cayley_problems(blocks: Tensor, what: str) -> Iterator[str]:
 
 
 def holds(mask: Tensor) -> bool:
-    """Tell whether anything in a tensor is true; where there are no numbers (the meta device) nothing is."""
+    """Tell whether anything in a tensor is true or not 0; where there are no numbers (the meta device) nothing is."""
     return not mask.is_meta and bool(mask.any())
 
 

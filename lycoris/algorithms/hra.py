@@ -29,7 +29,7 @@ class HRA(Change):
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         original = by_rows(pristine, change).flatten(1)
         mirrors = self.hra_u.to(change)
-        if bool(self.apply_GS):
+        if holds(self.apply_GS):
             # Orthogonal reflections are one product, whatever the signs that QR gives its columns.
             basis = torch.linalg.qr(mirrors).Q
             turned = original - 2 * (original @ basis) @ basis.T
@@ -57,7 +57,7 @@ class HRA(Change):
             yield f"hra_u must be a matrix and is of shape {tuple(self.hra_u.shape)}"
         elif holds(~self.hra_u.bool().any(dim=0)):
             yield "hra_u has a column of zeros, which is no direction to reflect along"
-        elif bool(self.apply_GS.any()) and self.rank > len(self.hra_u):
+        elif holds(self.apply_GS) and self.rank > len(self.hra_u):
             yield f"hra_u {tuple(self.hra_u.shape)} has more columns than can be orthogonal"
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
+from lycoris.linalg import holds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -36,7 +37,7 @@ class IA3(Change):
 
     @property
     def _axis(self) -> int:
-        return int(bool(self.on_input))
+        return int(holds(self.on_input))
 
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(on_input=self.on_input)
@@ -83,7 +84,7 @@ class PeftIA3(Change):
     def axes(self, target: Size | tuple[int, ...] | None) -> tuple[int, ...]:
         """Return the axes of a weight of this shape, or of an unknown one, along which l may lie."""
         if self.is_feedforward is not None:
-            axes: tuple[int, ...] = (int(bool(self.is_feedforward)),)
+            axes: tuple[int, ...] = (int(holds(self.is_feedforward)),)
         elif self.ia3_l.ndim == 2:
             axes = (0,) if self.ia3_l.shape[1] == 1 else (1,)
         else:

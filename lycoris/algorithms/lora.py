@@ -104,6 +104,8 @@ class LoRA(Change):
         elif values.ndim != 1 or indices.shape != (2, len(values)) or size.shape != (2,):
             shapes = [tuple(tensor.shape) for tensor in (indices, values, size)]
             yield f"bias_indices, bias_values and bias_size {shapes} are not (2, n), (n,) and (2,)"
+        elif indices.is_floating_point():
+            yield "bias_indices holds no whole numbers: as they were rounded, they are no places"
         elif holds(indices < 0):
             # LyCORIS writes int16, which runs over in a matrix of more than 32767 columns.
             yield "bias_indices holds negative numbers: they were written with too few bits"

@@ -6,7 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from lycoris.adapter import load
+from lycoris.adapter import load, read_names
 from lycoris.algorithms.detection import read_group
 from lycoris.errors import AdapterError, Code, FileRefused
 from lycoris.linalg import BLOCK_CAP, cayley
@@ -48,6 +48,10 @@ WHOLE: dict[str, tuple[str, Callable[[zoo.Tensors], zoo.Tensors], Code]] = {
     "a sparse residual of two lengths": ("lora-sparse", lambda t: t | {"bias_values": ones(4)}, Code.BAD_SHAPE),
     "indices that ran over": ("lora-sparse", lambda t: t | {"bias_indices": -t["bias_indices"] - 1}, Code.BAD_SHAPE),
     "a weight of another shape asked for": ("lora", lambda t: t | {"reshape_weight": ones(2)}, Code.UNKNOWN_TENSOR),
+    "rounded indices": ("lora-sparse", lambda t: t | {"bias_indices": t["bias_indices"].half()}, Code.BAD_SHAPE),
+    "two is_feedforward": ("peft-ia3-told", lambda t: t | {"is_feedforward": ones(2)}, Code.BAD_SHAPE),
+    "two apply_GS": ("peft-hra", lambda t: t | {"apply_GS": ones(2)}, Code.BAD_SHAPE),
+    "two seeds": ("peft-fourierft", lambda t: t | {"random_loc_seed": ones(2)}, Code.BAD_SHAPE),
     "rows of no block": ("peft-oft", lambda t: t | {"oft_R.weight": ones(3, 5)}, Code.BAD_SHAPE),
     "terms without end": ("peft-oft", lambda t: t | {"neumann_terms": torch.tensor(10**9)}, Code.BAD_SHAPE),
     "half a term": ("peft-oft", lambda t: t | {"neumann_terms": torch.tensor(2.5)}, Code.BAD_SHAPE),
@@ -107,6 +111,28 @@ def test_what_makes_no_sense_is_refused_and_nothing_beside_it(case: str) -> None
         load(zoo.file({"lora_unet_x": breaking(whole)} | other))
     assert code in {reason.code for reason in caught.value.reasons}, caught.value.reasons
     assert all("other" not in reason.subject for reason in caught.value.reasons)
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_names_and_shapes_alone_are_refused_or_read_and_nothing_else(case: str) -> None:
+    algorithm, breaking, _ = WHOLE[case]
+    for group in (of_linear(algorithm), breaking(of_linear(algorithm))):
+        _, reasons = read_names({f"lora_unet_x.{name}": tuple(tensor.shape) for name, tensor in group.items()})
+        print(case, [str(reason) for reason in reasons])
+
+
+@pytest.mark.parametrize(("algorithm", "kind"), zoo.PAIRS)
+def test_what_fits_is_known_from_names_and_shapes_alone(algorithm: str, kind: str) -> None:
+    layer = zoo.layer(kind)
+    group = {
+        name: tensor.to("meta") if tensor.numel() > 1 else tensor
+        for name, tensor in zoo.tensors(algorithm, layer.get_parameter("weight")).items()
+    }
+    read = read_group(group)
+    assert not read.problems
+    for parameter, change in read.changes.items():
+        assert change.OPTIONAL or change.misfit(layer.get_parameter(parameter).shape) is None
+        assert len(change.shape) > 0
 
 
 @pytest.mark.parametrize("case", MISFITS)
