@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ cli = typer.Typer(
     help="Pictures from one base model that wears any set of LoRA and LyCORIS adapters.",
     rich_markup_mode="markdown",
 )
-adapters = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapters.")
+adapters = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapters; make files of files.")
 cli.add_typer(adapters, name="adapters")
 
 out = Console(highlight=False)
@@ -212,6 +212,35 @@ def adapters_rm(name: str, url: Url = HERE) -> None:
     with _client(url) as client:
         client.delete(name)
     out.print(f"{name} deleted")
+
+
+# Of files on this machine, without a service: the library's own commands, in a process that may load torch
+FILE_TOOLS = {
+    "inspect": "What a file holds, and whether a model's folder can wear it.",
+    "merge": "Write a model's folder with adapters merged into its weights.",
+    "convert": "Write a file under kohya's or diffusers' names, or as a LoRA, with the error it costs.",
+    "resize": "Write a LoRA with a lower rank.",
+    "extract": "Write what fine-tuning did to a base as a LoCon.",
+    "anatomy": "Where a file's change lies: attention or convolution, block by block, as a table and a chart.",
+}
+
+
+def _file_tool(name: str) -> Callable[[typer.Context], None]:
+    def run(context: typer.Context) -> None:
+        os.execv(sys.executable, [sys.executable, "-m", "lycoris", name, *context.args])
+
+    return run
+
+
+for _name, _help in FILE_TOOLS.items():
+    adapters.command(
+        _name,
+        help=f"{_help} Needs the `worker` extra; `radiata adapters {_name} --help` lists the options.",
+        short_help=_help,
+        rich_help_panel="Files on this machine (`python -m lycoris`)",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_file_tool(_name))
 
 
 def _show(record: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from lycoris.tools.writing import Draft, exactly, metadata_of
 Tensors = dict[str, Tensor]  # suffix -> tensor
 WHOLE = (Full, FullBias, Norm, NormBias, LoRABias)  # changes whose every number belongs to one number of the parameter
 
+PEFT_BIAS = "lora_B.bias"
 INDIVISIBLE = frozenset({"lora_mid.weight", "bias_values"})  # of a LoRA: its rows are not rows of lora_up alone
 
 
@@ -65,6 +66,8 @@ def convert(adapter: Adapter, components: Mapping[str, Shapes], style: Style) ->
     namer = Namer(style, components)
     tensors: Tensors = {}
     for (component, module), group in sorted(layers.items()):
+        if style == "diffusers" and "diff_b" in group and "lora_up.weight" in group:
+            group[PEFT_BIAS] = group.pop("diff_b")  # beside a LoRA, whose scale is 1 by now
         tensors |= namer.named(component, module, group)
     done = {"tool": "convert", "to": style, "of": adapter.sha256}
     return Draft(tensors, metadata_of(adapter.metadata, **done)), _notes(adapter, style)
@@ -74,8 +77,9 @@ def said(change: Change, style: Style) -> Tensors:
     """Return the tensors of a change, by suffix, as a file of the style has them."""
     if isinstance(change, DoRA):
         return said(change.layer, style) | _magnitude(change, style)
-    if isinstance(change, LoRABias) and style == "kohya":
-        return {"diff_b": exactly(change.bias.double() * change.lora.gamma, change.bias.dtype)}
+    if isinstance(change, LoRABias):
+        scaled = exactly(change.bias.double() * change.lora.gamma, change.bias.dtype)
+        return {"diff_b" if style == "kohya" else PEFT_BIAS: scaled}
     tensors = change.tensors()
     if not isinstance(change, LoRA):
         return tensors
@@ -84,14 +88,13 @@ def said(change: Change, style: Style) -> Tensors:
             return tensors
         # As the rank where there is none: LyCORIS wants to be told.
         return tensors | {"alpha": torch.tensor(float(change.alpha or change.rank), dtype=torch.float32)}
-    scaled = ("lora_up.weight", "bias_values")
     plain = {suffix: tensor for suffix, tensor in tensors.items() if suffix not in ("alpha", "scale")}
     if change.gamma == 1:
         return plain
     return plain | {
         suffix: exactly(tensor.double() * change.gamma, tensor.dtype)
         for suffix, tensor in plain.items()
-        if suffix in scaled
+        if suffix in ("lora_up.weight", "bias_values")
     }
 
 

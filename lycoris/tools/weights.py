@@ -17,6 +17,8 @@ from lycoris.files import judge_file
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}")  # model-00001-of-00002.safetensors
 
+PLAIN = ("diffusion_pytorch_model.safetensors", "model.safetensors")  # what diffusers loads when no variant is named
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -80,7 +82,7 @@ def copies_of(folder: str | os.PathLike[str]) -> dict[str, tuple[Copy, ...]]:
         message = "no component folder with *.safetensors in it"
         raise FileRefused([Reason(Code.UNREADABLE, str(folder), message)])
     copies: dict[str, tuple[Copy, ...]] = {}
-    for component, name in sorted(found, key=lambda key: (key[0], len(key[1]), key[1])):
+    for component, name in sorted(found, key=lambda key: (key[0], key[1] not in PLAIN, key[1])):
         copies[component] = (*copies.get(component, ()), Copy(component, name, found[component, name]))
     return copies
 

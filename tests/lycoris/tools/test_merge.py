@@ -11,6 +11,7 @@ from lycoris.adapter import load
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, StackRefused, ToolRefused
 from lycoris.patcher import Worn
 from lycoris.tools.merge import RECORD, merge
+from lycoris.tools.weights import copies_of
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
 from tests.lycoris.test_views import LINEAR1, flux
@@ -31,7 +32,9 @@ def same_bits(folder: Path, expected: dict[str, torch.Tensor]) -> int:
 def test_every_algorithm_as_the_patcher_wears_it(tmp_path: Path, dtype: torch.dtype, shards: int) -> None:
     components = {"unet": zoo.Model(dtype), "text_encoder": Encoder(dtype)}
     base = write(tmp_path / "base", components, shards)
-    stack = [Worn(load(data), strength) for data, strength in zip(zoo.adapters(zoo.Model(), 8), [0.3, -1] * 4)]
+    stack = [
+        Worn(load(data), strength) for data, strength in zip(zoo.adapters(zoo.Model(), 8), [0.3, -1] * 4, strict=True)
+    ]
     words = zoo.file({"lora_te_text_model_encoder_layers_0_mlp_fc1": zoo.tensors("lora", torch.empty(16, 8))})
     stack.append(Worn(load(words), 1.0, {"text_encoder": 0.5}))
     done = merge(base, stack, tmp_path / "out")
@@ -126,3 +129,11 @@ def test_only_a_model_is_replaced_and_only_by_force(tmp_path: Path) -> None:
     merge(base, [Worn(worn.adapter, 0.5)], tmp_path / "out", force=True)
     same_bits(tmp_path / "out", dressed({"unet": zoo.Model()}, Worn(worn.adapter, 0.5)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "out", "photos"]
+
+
+def test_the_copy_without_a_variant_says_what_the_model_is(tmp_path: Path) -> None:
+    base = write(tmp_path / "base", {"unet": zoo.Model()})
+    for name in ("a.safetensors", f"{NAME}.fp16.safetensors"):
+        safetensors.torch.save_file({"odd": torch.ones(1)}, base / "unet" / name)
+    assert next(copy.name for copy in copies_of(base)["unet"]) == f"{NAME}.safetensors"
+    _refused(tmp_path, [Worn(load(next(zoo.adapters(zoo.Model(), 1))))], NoPlace, Code.NO_MODULE)

@@ -1,0 +1,121 @@
+"""Other names, the same changes, there and back; and diffusers' own loader on the names that are meant for it."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from lycoris.adapter import Adapter, load
+from lycoris.errors import Code, ToolRefused
+from lycoris.targets import Shapes
+from lycoris.tools.convert import convert
+from lycoris.tools.names import Style
+from tests.lycoris import zoo
+from tests.lycoris.measure import assert_close, bits
+from tests.lycoris.test_views import LINEAR1, QKV, flux
+from tests.lycoris.tools.folders import Encoder, changes
+
+STYLES: tuple[Style, ...] = ("kohya", "diffusers")
+PATH = "text_model_encoder_layers_0_self_attn_q_proj"
+
+
+def shapes(components: dict[str, nn.Module]) -> dict[str, Shapes]:
+    return {name: {key: tuple(p.shape) for key, p in part.named_parameters()} for name, part in components.items()}
+
+
+def again(adapter: Adapter, components: dict[str, nn.Module], style: Style, folder: Path) -> Adapter:
+    """Return the adapter, converted, written and read."""
+    draft, _ = convert(adapter, shapes(components), style)
+    draft.write(folder / f"{style}.safetensors", force=True, components=shapes(components))
+    return load(folder / f"{style}.safetensors")
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("algorithm", zoo.ALGORITHMS)
+def test_every_algorithm_keeps_its_change(algorithm: str, style: Style, tmp_path: Path) -> None:
+    kinds = zoo.ALGORITHMS[algorithm][1]
+    components: dict[str, nn.Module] = {"unet": zoo.Model()}
+    layers = {
+        f"lora_unet_layers_{kind}": zoo.tensors(algorithm, components["unet"].get_parameter(f"layers.{kind}.weight"))
+        for kind in kinds
+    }
+    adapter = load(zoo.file(layers))
+    before = changes(components, adapter)
+    there = again(adapter, components, style, tmp_path)
+    other: Style = "kohya" if style == "diffusers" else "diffusers"
+    back = again(there, components, other, tmp_path)
+    for what, found in ((style, there), (f"{style} and back", back)):
+        after = changes(components, found)
+        for name, change in before.items():
+            assert_close(after[name], change, f"{algorithm}, {what}, {name}", torch.float32)
+
+
+def test_names(tmp_path: Path) -> None:
+    components: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": Encoder()}
+    file = {
+        "lora_unet_layers_linear": zoo.tensors("lora", torch.empty(8, 12)),
+        f"lora_te_{PATH}": zoo.tensors("lora", torch.empty(8, 8)),
+    }
+    adapter = load(zoo.file(file, {"modelspec.title": "T", "lycoris_history": "earlier", "sshs_model_hash": "stale"}))
+    names = {style: set(convert(adapter, shapes(components), style)[0].tensors) for style in STYLES}
+    suffixes = ("lora_up.weight", "lora_down.weight", "alpha")
+    assert names["kohya"] == {f"{module}.{suffix}" for module in file for suffix in suffixes}
+    dotted = ("unet.layers.linear", "text_encoder.text_model.encoder.layers.0.self_attn.q_proj")
+    assert names["diffusers"] == {f"{path}.lora_{ab}.weight" for path in dotted for ab in "AB"}
+    metadata = again(adapter, components, "kohya", tmp_path).metadata
+    assert metadata["modelspec.title"] == "T"
+    assert metadata["lycoris_history"].splitlines()[0] == "earlier"
+    assert adapter.sha256 in metadata["lycoris_history"].splitlines()[1]
+    assert "sshs_model_hash" not in metadata
+    components |= {"text_encoder_2": Encoder()}
+    assert any(name.startswith("lora_te1_") for name in convert(adapter, shapes(components), "kohya")[0].tensors)
+
+
+def test_what_is_kohyas_already_stays_bit_for_bit(tmp_path: Path) -> None:
+    components: dict[str, nn.Module] = {"unet": zoo.Model(torch.float16)}
+    group = {name: tensor.half() for name, tensor in zoo.tensors("lora", torch.empty(8, 12)).items()}
+    stored = safetensors.torch.load(zoo.file({"lora_unet_layers_linear": group}))
+    draft, _ = convert(load(safetensors.torch.save(stored)), shapes(components), "kohya")
+    assert all(bits(draft.tensors[name]) == bits(tensor) for name, tensor in stored.items() if "alpha" not in name)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("algorithm", ["lora", "lora-with-bias", "lora-peft-bias", "full"])
+@pytest.mark.parametrize("layer", [LINEAR1, QKV])
+def test_a_fused_layer_is_divided_exactly(algorithm: str, layer: str, style: Style, tmp_path: Path) -> None:
+    components: dict[str, nn.Module] = {"transformer": flux(torch.float32)}
+    rows = 24 if layer == LINEAR1 else 16
+    adapter = load(zoo.file({layer: zoo.tensors(algorithm, torch.empty(rows, 12))}))
+    before, after = changes(components, adapter), changes(components, again(adapter, components, style, tmp_path))
+    for name, change in before.items():
+        assert_close(after[name], change, name, torch.float32)
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "full"])
+def test_halves_the_other_way_round_are_put_in_order(algorithm: str, tmp_path: Path) -> None:
+    components: dict[str, nn.Module] = {"transformer": flux(torch.float32)}
+    name = "diffusion_model.final_layer.adaLN_modulation.1"
+    adapter = load(zoo.file({name: zoo.tensors(algorithm, torch.empty(16, 12))}))
+    converted = again(adapter, components, "diffusers", tmp_path)
+    assert converted.ranks == adapter.ranks, "a rank for each half"
+    before, after = changes(components, adapter), changes(components, converted)
+    assert_close(
+        after["transformer.norm_out.linear.weight"], before["transformer.norm_out.linear.weight"], name, torch.float32
+    )
+
+
+def test_what_cannot_be_divided_is_refused() -> None:
+    adapter = load(zoo.file({LINEAR1: zoo.tensors("loha", torch.empty(24, 12))}))
+    with pytest.raises(ToolRefused) as refusal:
+        convert(adapter, shapes({"transformer": flux()}), "kohya")
+    assert [reason.code for reason in refusal.value.reasons] == [Code.NO_FORM]
+
+
+def test_parts_without_a_name_are_refused() -> None:
+    components: dict[str, nn.Module] = {"vae": zoo.Model()}
+    adapter = load(zoo.file({"layers.linear": zoo.tensors("lora", torch.empty(8, 12))}))
+    for style in STYLES:
+        with pytest.raises(ToolRefused, match="no name for layers of this part"):
+            convert(adapter, shapes(components), style)
