@@ -23,7 +23,7 @@ from lycoris.targets import Index, Plan, resolve
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Key = tuple[torch.device, torch.dtype, int, torch.Size]  # tied parameters are one stretch of storage and have one key
-Mode = Literal["sum", "sequence"]
+Mode = Literal["sum", "sequential"]
 Signature = tuple[str, tuple[str, ...], float, tuple[tuple[str, float], ...]]
 
 
@@ -103,7 +103,7 @@ class Patcher:
         """Make the model wear exactly this stack, whatever it wears now; the same stack again costs nothing.
 
         check: called before every weight; what it raises (a deadline, a cancellation) stops the swap.
-        mode: "sum" of the changes to the pristine weights, in any order; or "sequence", each adapter on what the ones
+        mode: "sum" of the changes to the pristine weights, in any order; or "sequential", each adapter on what the ones
         before it in the list have left, as ComfyUI and A1111 do. For one adapter, and for additive ones, they agree.
         Raises StackRefused (an adapter twice, a strength that is no number or for a part that the adapter does not
         change, a result that is not finite), NoPlace, ModelChanged. After any exception, of whatever kind, the model
@@ -116,7 +116,7 @@ class Patcher:
         try:
             self._forget_moved()
             with torch.no_grad(), _exact_float32(self._components):
-                outfits = self._outfits(stack if mode == "sequence" else _by_sha256(stack))
+                outfits = self._outfits(stack if mode == "sequential" else _by_sha256(stack))
                 for outfit in outfits:
                     if check is not None:
                         check()
@@ -272,7 +272,7 @@ def _by_sha256(stack: Sequence[Worn]) -> list[Worn]:
 def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
     signatures = tuple(worn.signature for worn in stack)
     # One adapter is worn the same in either way, and so is none.
-    return (mode, signatures) if mode == "sequence" and len(stack) > 1 else ("sum", tuple(sorted(signatures)))
+    return (mode, signatures) if mode == "sequential" and len(stack) > 1 else ("sum", tuple(sorted(signatures)))
 
 
 def _key(weight: Tensor) -> Key:

@@ -93,7 +93,7 @@ class Engine:
             for worn in request.adapters
         ]
         clock.lap("load")
-        self._patcher.swap(stack)
+        self._patcher.swap(stack, mode=request.stack_mode)
         clock.lap("swap")
         images = []
         for index in range(request.count):

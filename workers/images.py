@@ -1,7 +1,7 @@
 """Pixels to PNG files that carry their recipe.
 
-The recipe holds all that decides the pixels and nothing else (no names, times or ids), adapters in order of sha256,
-so that the same request gives the same bytes.
+The recipe holds all that decides the pixels and nothing else (no names, times or ids), so that the same request gives
+the same bytes.
 """
 
 import io
@@ -21,8 +21,10 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile) -> dict[s
     """Everything that decides the pixels of one picture."""
     adapters = [
         {"sha256": one.sha256, "strength": one.strength, "strengths": one.strengths, "ignore": one.ignore}
-        for one in sorted(request.adapters, key=lambda one: one.sha256)
+        for one in request.adapters
     ]
+    if request.stack_mode == "sum":  # then their order decides nothing
+        adapters.sort(key=lambda one: str(one["sha256"]))
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -33,6 +35,7 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile) -> dict[s
         "guidance_scale": request.guidance_scale,
         "sampler": request.sampler,
         "adapters": adapters,
+        "stack_mode": request.stack_mode,
         "base": profile.fingerprint,
         "dtype": profile.dtype,
         "device": profile.device,

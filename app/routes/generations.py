@@ -77,6 +77,7 @@ def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
         negative_prompt=body.negative_prompt,
         model=profile.name,
         adapters=_resolve_adapters(service, profile, body),
+        stack_mode=body.stack_mode,
         width=width,
         height=height,
         steps=steps,

@@ -6,7 +6,7 @@ types: no `None` that means "the default" survives acceptance.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -20,6 +20,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Ref = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
 Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Strength = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
+StackMode = Literal["sum", "sequential"]
 Edge = Annotated[int, Field(ge=8, le=16384, multiple_of=8)]
 
 
@@ -55,6 +56,11 @@ class GenerationRequest(Wire):
     negative_prompt: str = ""
     model: Name | None = Field(None, description="a model of `GET /v1/models`; null is the first of them")
     adapters: list[AdapterUse] = []
+    stack_mode: StackMode = Field(
+        "sum",
+        description="`sum`: every adapter's change is taken against the pristine weight, in any order; `sequential`: "
+        "each on what the ones before it in the list have left, as ComfyUI and A1111 do",
+    )
     width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
     height: Edge | None = None
     steps: int | None = Field(None, ge=1, description="denoising steps")
@@ -92,6 +98,7 @@ class ResolvedRequest(Wire):
     negative_prompt: str
     model: str
     adapters: list[AdapterWorn]
+    stack_mode: StackMode = "sum"
     width: int
     height: int
     steps: int

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -109,6 +110,18 @@ def test_no_order_and_no_history_changes_a_byte(http: httpx.Client) -> None:
     assert forwards == backwards
     assert forwards != plain
     assert picture(http, draw(http)) == plain
+
+
+def test_adapters_can_be_worn_one_on_another(http: httpx.Client) -> None:
+    for kind in ("locon", "loha"):
+        assert upload(http, samples.file(kind), f"sample-{kind}").is_success
+    uses = [{"ref": f"sample-{kind}:1", "strength": 0.4} for kind in ("locon", "loha")]
+    summed, sequential = (draw(http, adapters=uses, stack_mode=mode) for mode in ("sum", "sequential"))
+    ours, theirs = (np.asarray(Image.open(io.BytesIO(picture(http, one)))).astype(int) for one in (summed, sequential))
+    difference = np.abs(ours - theirs).max()
+    assert difference <= 1, f"additive adapters agree in both modes: largest difference {difference}"
+    recipe = json.loads(Image.open(io.BytesIO(picture(http, sequential))).text["radiata"])  # type: ignore[attr-defined]
+    assert recipe["stack_mode"] == "sequential"
 
 
 def test_a_component_can_have_a_strength_of_its_own(http: httpx.Client) -> None:

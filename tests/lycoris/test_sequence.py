@@ -25,22 +25,22 @@ def test_each_is_worn_on_what_the_ones_before_it_left() -> None:
         for k in order:
             wanted = expected_weight(made[k][1], wanted, made[k][0].strength)
         patcher = Patcher({"unet": model})
-        patcher.swap([made[k][0] for k in order], mode="sequence")
+        patcher.swap([made[k][0] for k in order], mode="sequential")
         assert_close(model.get_parameter(LAYER).detach(), wanted, f"in sequence {order}", torch.float32)
 
 
 def test_the_order_counts_in_sequence_and_only_there() -> None:
     stack = [worn("dora-lora-output", 1)[0], worn("dora-lora-output", 2)[0]]
-    seen = {mode: set() for mode in ("sum", "sequence")}
+    seen = {mode: set() for mode in ("sum", "sequential")}
     patcher = Patcher({"unet": (model := zoo.Model())})
     pristine = bits_of(model)
     for order in (stack, stack[::-1]):
         patcher.swap(order)
         seen["sum"].add(tuple(bits_of(model).values()))
-        patcher.swap(order, mode="sequence")  # the same adapters in another mode are another stack
-        seen["sequence"].add(tuple(bits_of(model).values()))
-    assert {mode: len(found) for mode, found in seen.items()} == {"sum": 1, "sequence": 2}
-    assert not seen["sum"] & seen["sequence"]
+        patcher.swap(order, mode="sequential")  # the same adapters in another mode are another stack
+        seen["sequential"].add(tuple(bits_of(model).values()))
+    assert {mode: len(found) for mode, found in seen.items()} == {"sum": 1, "sequential": 2}
+    assert not seen["sum"] & seen["sequential"]
     patcher.restore()
     assert bits_of(model) == pristine
 
@@ -50,7 +50,7 @@ def test_one_adapter_and_additive_ones_are_worn_alike_in_both(algorithms: list[s
     stack = [worn(algorithm, seed, 0.6)[0] for seed, algorithm in enumerate(algorithms)]
     summed, sequential = zoo.Model(), zoo.Model()
     Patcher({"unet": summed}).swap(stack)
-    Patcher({"unet": sequential}).swap(stack, mode="sequence")
+    Patcher({"unet": sequential}).swap(stack, mode="sequential")
     assert_close(sequential.get_parameter(LAYER).detach(), summed.get_parameter(LAYER).detach(), "both ways")
 
 
@@ -59,7 +59,7 @@ def test_the_same_stack_in_the_same_order_again_costs_nothing() -> None:
     patcher, visits = Patcher({"unet": zoo.Model()}), []
     for order, cost in ((stack, 1), (stack, 0), (stack[::-1], 1), (stack[:1], 1)):
         visits.clear()
-        patcher.swap(order, check=lambda: visits.append(1), mode="sequence")
+        patcher.swap(order, check=lambda: visits.append(1), mode="sequential")
         assert len(visits) == cost
     visits.clear()
     patcher.swap(stack[:1], check=lambda: visits.append(1))

@@ -32,6 +32,11 @@ def test_no_order_of_the_list_changes_a_byte() -> None:
     assert len({png(*order) for order in itertools.permutations(adapters)}) == 1
 
 
+def test_in_sequence_the_order_is_part_of_the_recipe() -> None:
+    assert png(worn(1), worn(2), stack_mode="sequential") != png(worn(2), worn(1), stack_mode="sequential")
+    assert png(worn(1), worn(2), stack_mode="sequential") != png(worn(1), worn(2))
+
+
 def test_no_name_no_version_and_no_order_of_components_changes_a_byte() -> None:
     plain = png(worn(1, strengths={"unet": 1.0, "text_encoder": 0.2}))
     assert plain == png(worn(1, ref="sha256:" + "1" * 64, strengths={"text_encoder": 0.2, "unet": 1.0}))
