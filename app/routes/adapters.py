@@ -143,7 +143,8 @@ def adapter_file(ref: Ref, service: ServiceDep) -> Response:
     data = service.storage.get(file_key(version.sha256))
     if data is None:
         raise NotFound("file_missing", "the adapter is known, but its file is gone from storage; upload it again")
-    headers = {"Content-Disposition": f'attachment; filename="{version.name}.safetensors"'}
+    ending = "zip" if data.startswith(b"PK") else "safetensors"  # PEFT's folders come zipped
+    headers = {"Content-Disposition": f'attachment; filename="{version.name}.{ending}"'}
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 

@@ -73,4 +73,7 @@ def test_the_service_wears_it(
         bare["png"] = picture(http, draw(http, **BRIEF))
     drawn = draw(http, **BRIEF, adapters=[{"ref": f"sha256:{adapter['sha256']}", "strength": 0.8}])
     assert picture(http, drawn) != bare["png"]
-    assert http.get(f"/v1/adapters/sha256:{adapter['sha256']}/file").content == data
+    file = http.get(f"/v1/adapters/sha256:{adapter['sha256']}/file")
+    ending = "zip" if make is peft_zip else "safetensors"
+    assert file.content == data
+    assert file.headers["content-disposition"].endswith(f'.{ending}"')
