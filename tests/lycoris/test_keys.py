@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lycoris.targets import Index, inspect
+from lycoris.adapter import read_names
+from lycoris.targets import Index, inspect, resolve
 from tests.lycoris.keys.models import model
 
 KEYS = Path(__file__).parent / "keys"
@@ -66,3 +67,40 @@ def test_a_model_is_known_by_the_same_signs(name: str) -> None:
     assert base is not None
     assert base.name == BASES[name]
     assert base.evidence
+
+
+# model, name in a file, shape of the layer, what of the model it means
+MORE = json.loads((KEYS / "more.json").read_text())
+
+
+@pytest.mark.parametrize(("base", "name", "shape", "meant"), MORE)
+def test_a_layer_of_every_other_dialect(base: str, name: str, shape: list[int], meant: list[str]) -> None:
+    dot = "." if name.endswith(("_lora", "qkv_lora")) else ".lora_"
+    adapter, reasons = read_names({f"{name}{dot}up.weight": (shape[0], 4), f"{name}{dot}down.weight": (4, shape[1])})
+    assert not reasons
+    (target,) = resolve(adapter, index(base)).targets
+    assert target.view.parameters == tuple(f"{path}.weight" for path in meant)
+    assert target.view.shape == tuple(shape)
+
+
+def test_the_scales_of_a_control_adapter_are_what_the_norms_shall_be() -> None:
+    adapter, _ = read_names({"double_blocks.0.img_attn.norm.key_norm.scale": (128,)})
+    (target,) = resolve(adapter, index("flux1-control")).targets
+    assert (target.parameter, target.change.name) == ("transformer_blocks.0.attn.norm_k.weight", "overwrite")
+
+
+def test_bare_parameters_and_whole_ones_by_their_own_name() -> None:
+    tensors = {
+        "diffusion_model.blocks.0.modulation.diff": (1, 6, 5120),
+        "diffusion_model.blocks.0.norm3.weight.diff": (5120,),
+        "diffusion_model.blocks.0.norm3.diff_b": (5120,),
+        "diffusion_model.head.modulation.diff": (1, 2, 5120),
+    }
+    adapter, _ = read_names(tensors)
+    found = [target.parameter for target in resolve(adapter, index("wan")).targets]
+    assert sorted(found) == [
+        "blocks.0.norm2.bias",
+        "blocks.0.norm2.weight",
+        "blocks.0.scale_shift_table",
+        "scale_shift_table",
+    ]
