@@ -9,7 +9,6 @@ from typing import Any
 
 from lycoris.adapter import load
 from lycoris.errors import shown
-from lycoris.files import read_bytes, tensors_of
 from lycoris.patcher import Worn
 from lycoris.tools.anatomy import anatomy, table
 from lycoris.tools.chart import chart
@@ -19,7 +18,7 @@ from lycoris.tools.lowrank import Budget, report
 from lycoris.tools.merge import merge
 from lycoris.tools.outputs import new_file, refuse_taken
 from lycoris.tools.progress import told
-from lycoris.tools.resize import resize
+from lycoris.tools.resize import resize, stored_in
 from lycoris.tools.to_lora import to_lora
 from lycoris.tools.weights import copies_of, shapes_of
 from lycoris.tools.writing import DTYPES, Draft
@@ -156,9 +155,8 @@ def _convert(options: argparse.Namespace) -> Lines:
 
 def _resize(options: argparse.Namespace) -> Lines:
     refuse_taken(options.out, options.force)
-    data = read_bytes(options.file)
-    budget = Budget(options.rank, options.energy)
-    draft, losses, notes = resize(load(data), tensors_of(data), budget, DTYPES.get(options.dtype), told)
+    adapter, budget = load(options.file), Budget(options.rank, options.energy)
+    draft, losses, notes = resize(adapter, stored_in(options.file), budget, DTYPES.get(options.dtype), told)
     draft.write(options.out, options.force)
     yield from _written(options.out, draft)
     yield from (f"  {shown(line)}" for line in report(losses))

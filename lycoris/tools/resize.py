@@ -1,5 +1,6 @@
 """`resize`: a LoRA or LoCon of a smaller rank, under the names that it has."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
@@ -8,9 +9,11 @@ from torch import Tensor
 
 from lycoris.adapter import Adapter, Layer
 from lycoris.algorithms.lora import LoRA
+from lycoris.bundle import CONFIG, open_bundle
 from lycoris.dialects import DIALECTS
 from lycoris.dialects.peft_config import KEY as PEFT_CONFIG
 from lycoris.errors import Code, Reason, ToolRefused
+from lycoris.files import FILE_CAP, tensors_of
 from lycoris.linalg import matrix, tucker
 from lycoris.tools.lowrank import Budget, Loss, distance, of_product, size_of_product
 from lycoris.tools.progress import Told, silent
@@ -34,8 +37,7 @@ def resize(
     nor are those of other algorithms. Raises ToolRefused if there is nothing to resize.
     """
     if PEFT_CONFIG in adapter.metadata:
-        message = "the scale of its layers is in PEFT's configuration, not in the file's tensors: convert it first"
-        raise ToolRefused([Reason(Code.NO_FORM, PEFT_CONFIG, message)])
+        raise _scaled_elsewhere(PEFT_CONFIG)
     names = _by_layer(stored)
     loras = [layer for layer in adapter.layers if isinstance(layer.changes.get("weight"), LoRA)]
     if not loras:
@@ -50,6 +52,19 @@ def resize(
     done = {"tool": "resize", "rank": budget.rank, "energy": budget.energy, "of": adapter.sha256}
     metadata = metadata_of(adapter.metadata, **done)
     return Draft(tensors, _with_dim(metadata, loras, losses)), losses, list(_notes(adapter, loras))
+
+
+def stored_in(source: str | os.PathLike[str]) -> Mapping[str, Tensor]:
+    """Return the tensors of an adapter file under its own names; raise ToolRefused for PEFT's folders and zips."""
+    bundle = open_bundle(source, FILE_CAP)
+    if bundle.config is not None:
+        raise _scaled_elsewhere(CONFIG)
+    return tensors_of(bundle.weights)
+
+
+def _scaled_elsewhere(where: str) -> ToolRefused:
+    message = "the scale of the layers is in PEFT's configuration, not among the tensors: convert it first"
+    return ToolRefused([Reason(Code.NO_FORM, where, message)])
 
 
 def _resize(

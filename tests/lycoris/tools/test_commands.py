@@ -185,3 +185,19 @@ def test_radiata_hands_the_words_on_as_they_are(monkeypatch: pytest.MonkeyPatch,
         with pytest.raises(SystemExit) as end:
             main([tool, "--help"])
         assert end.value.code == 0
+
+
+def test_pefts_folder_is_converted_with_the_scale_that_its_configuration_has(base: str, tmp_path: Path, capsys) -> None:
+    peft, out = tmp_path / "peft", str(tmp_path / "kohya.safetensors")
+    peft.mkdir()
+    factors = zoo.tensors("lora", torch.empty(8, 12))
+    tensors = {f"lora_{ab}.weight": factors[f"lora_{ud}.weight"] for ab, ud in (("A", "down"), ("B", "up"))}
+    (peft / "adapter_model.safetensors").write_bytes(zoo.file({"base_model.model.layers.linear": tensors}))
+    (peft / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": zoo.RANK, "lora_alpha": 12}))
+    assert main(["resize", str(peft), "--rank", "1", "-o", out]) == 1
+    assert "convert it first" in capsys.readouterr().out
+    assert main(["convert", str(peft), "--model", base, "--to", "kohya", "-o", out]) == 0
+    (layer,) = load(out).layers
+    assert float(layer.changes["weight"].tensors()["alpha"]) == 12
+    assert main(["resize", out, "--rank", "1", "-o", str(tmp_path / "small")]) == 0
+    assert float(load(tmp_path / "small").layers[0].changes["weight"].tensors()["alpha"]) == 12 / zoo.RANK
