@@ -16,7 +16,7 @@ from lycoris.adapter import Adapter
 from lycoris.algorithms.change import ANY
 from lycoris.errors import shown
 from lycoris.patcher import Worn
-from lycoris.tools.dense import groups, leans_on_weight
+from lycoris.tools.dense import groups, leans_on_weight, refuse_infinite
 from lycoris.tools.kinds import ATTENTION, CONVOLUTION, FEED_FORWARD, KINDS, TEXT, block_of, kind_of, order_of
 from lycoris.tools.names import module_of
 from lycoris.tools.progress import Told, silent
@@ -100,7 +100,7 @@ def anatomy(
     """Return where the change of an adapter lies; with a model, by its own names, and relative to its weights.
 
     Without one, layers whose change depends on the weight (DoRA, OFT, (IA)³, …) are left out and named.
-    Raises NoPlace if the model cannot wear the adapter.
+    Raises NoPlace if the model cannot wear the adapter, StackRefused if its change is not finite.
     """
     return _alone(adapter, told) if copies is None else _on(adapter, copies, told)
 
@@ -184,6 +184,7 @@ def _alone(adapter: Adapter, told: Told[Any]) -> Anatomy:
                 continue
             whole = torch.zeros(shape)
             change.add_change(whole, torch.zeros(shape), 1.0)
+            refuse_infinite({f"{layer.name}.{parameter}": whole})
             parts.append(Part(f"{layer.name}.{parameter}", block, kind, _square(whole), None))
     return Anatomy(tuple(parts), tuple(dict.fromkeys(unsized)))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lycoris.algorithms.change import ANY, Change
 from lycoris.errors import Code, NoPlace, Reason, StackRefused
+from lycoris.linalg import finite
 from lycoris.patcher import Worn
 from lycoris.targets import Index, Plan, Shapes, Target, resolve
 
@@ -34,7 +35,10 @@ class Group:
     pieces: tuple[Piece, ...]
 
     def change(self, pristine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the change of every parameter, in float32, given what they are without it."""
+        """Return the change of every parameter, in float32, given what they are without it.
+
+        Raises StackRefused if float32 cannot hold it.
+        """
         changes = {name: torch.zeros(weight.shape, dtype=torch.float32) for name, weight in pristine.items()}
         for piece in self.pieces:
             change, seen = piece.target.change, piece.target.view
@@ -48,6 +52,7 @@ class Group:
             parts = whole.split([rows.stop - rows.start for rows in seen.rows])
             for rows, part in zip(seen.rows, parts, strict=True):
                 changes[rows.parameter][rows.start : rows.stop] += part
+        refuse_infinite({f"{self.component}.{name}": change for name, change in changes.items()})
         return changes
 
 
@@ -106,6 +111,13 @@ def joined(pieces: Sequence[Piece]) -> list[Group]:
         )
         for cluster in dict.fromkeys(held.values())
     ]
+
+
+def refuse_infinite(changes: Mapping[str, Tensor]) -> None:
+    """Raise StackRefused if a change, given by the name to call it by, is not finite: factors can be, products not."""
+    unfit = [name for name, change in changes.items() if not finite(change)]
+    if unfit:
+        raise StackRefused([Reason(Code.NOT_FINITE, name, "the change is not finite") for name in unfit])
 
 
 def leans_on_weight(change: Change, shape: Sequence[int]) -> bool:

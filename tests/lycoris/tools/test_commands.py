@@ -167,6 +167,22 @@ def test_numbers_that_a_dtype_cannot_hold_are_refused(base: str, tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
+def test_factors_whose_product_is_not_finite_are_refused_by_every_tool(base: str, tmp_path: Path, capsys) -> None:
+    factors = {"lora_up.weight": torch.full((8, 2), 1e30), "lora_down.weight": torch.full((2, 8), 1e30)}
+    path = tmp_path / "huge.safetensors"
+    path.write_bytes(zoo.file({"lora_unet_layers_square": factors}))
+    for arguments in (
+        ["merge", base, str(path), "-o", str(tmp_path / "out")],
+        ["convert", str(path), "--model", base, "--to-lora", "--rank", "1", "-o", str(tmp_path / "out")],
+        ["resize", str(path), "--rank", "1", "-o", str(tmp_path / "out"), "--dtype", "float16"],
+        ["anatomy", str(path), "--model", base],
+        ["anatomy", str(path)],
+    ):
+        assert main(arguments) == 1, arguments
+        assert "not_finite" in capsys.readouterr().out, arguments
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "huge.safetensors"]
+
+
 def test_a_reader_who_has_seen_enough_is_no_error(style: str) -> None:
     command = f"{sys.executable} -m lycoris anatomy {style} | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
