@@ -51,7 +51,8 @@ def test_names_and_shapes_alone_say_what_the_file_says(algorithm: str, kind: str
     as_json = {name: {"dtype": entry.dtype, "shape": list(entry.shape)} for name, entry in entries}
     shapes = {name: entry.shape for name, entry in entries}
     real = dataclasses.replace(inspect(data, UNET), **dict.fromkeys(("sha256", "autov2", "autov3")), warnings=())
-    for names in (header, as_json | {"__metadata__": {"format": "pt"}}, shapes):
+    # Without dtypes all numbers are taken for float32, and places in a matrix cannot be that.
+    for names in (header, as_json | {"__metadata__": {"format": "pt"}}, *[shapes] * ("sparse" not in algorithm)):
         alone = dataclasses.replace(inspect(names, UNET), file_bytes=real.file_bytes, warnings=())
         assert alone == real
 
