@@ -25,11 +25,12 @@ from lycoris.algorithms.overwrite import Overwrite
 from lycoris.algorithms.peft_boft import PeftBOFT
 from lycoris.algorithms.peft_glora import PeftGLoRA, PeftGLoRABias
 from lycoris.algorithms.peft_oft import PeftOFT
+from lycoris.algorithms.split_oft import SplitOFT
 from lycoris.algorithms.tlora import TLoRA
 from lycoris.algorithms.vera import VeRA
 
 OF_WEIGHTS: tuple[type[Change], ...] = (
-    *(HiRA, TLoRA, OldOFT, DiagOFT, BOFT, PeftOFT, PeftBOFT),
+    *(HiRA, TLoRA, OldOFT, SplitOFT, DiagOFT, BOFT, PeftOFT, PeftBOFT),
     *(LoHa, LoKr, GLoRA, PeftGLoRA, IA3, PeftIA3),
     *(HRA, VeRA, FourierFT, C3A),
     *(AdaLoRA, LoRA, Norm, Full, Overwrite),

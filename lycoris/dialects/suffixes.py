@@ -43,7 +43,7 @@ SPELLINGS: dict[str, str] = {
         *("bias_indices", "bias_values", "bias_size"),
         *("weight", "on_input"),
         *("a1.weight", "a2.weight", "b1.weight", "b2.weight"),
-        *("oft_blocks", "oft_diag", "rescale"),
+        *("oft_blocks", "oft_diag", "rescale", *(f"oft_blocks.{part}" for part in range(4))),
         *("q_layer.weight", "p_layer.weight", "lambda_layer"),
         *("hira_A", "hira_B", "ia3_l", "is_feedforward", "lora_E"),
         *("oft_R.weight", "neumann_terms", "boft_R", "boft_s", "hra_u", "apply_GS", "c3a_kernel"),

@@ -5,7 +5,7 @@ import re
 ONLY_PEFT = "is of PEFT's {}, which is not read here"
 REASONS: dict[str, str] = {
     r"reshape_weight": "asks for a weight of another shape: a live model is changed in place, and keeps its shapes",
-    r"oft_blocks\.\d+": "is kohya's OFT of one part of a fused layer, which is not read here",
+    r"oft_blocks\.(?:[4-9]|\d\d+)": "is kohya's OFT of a part that no fused layer is known to have",
     r"lokr_t1": "is named in lists of LoKr's tensors, but no trainer is known to write it",
     r"bm\.weight": "is named in lists of GLoRA's tensors, but no trainer is known to write it",
     r"lora_embedding_[AB]": "is of an embedding: only linear layers, convolutions and norms are changed",

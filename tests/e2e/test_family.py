@@ -20,7 +20,17 @@ SQUARE, KERNEL = ATTENTION[1:], (*CONV[1:], 3, 3)
 NORM = "lora_unet_mid_block_attentions_0_norm"
 IN_ONE_FILE = (
     *("lora-sparse", "lora-tucker", "loha-tucker", "lokr-both", "dora-lora-output", "dora-loha-input", "full", "norm"),
-    *("overwrite", "ia3-output", "ia3-input", "glora", "oft", "oft-constrained", "oft-rescaled", "oft-old"),
+    *(
+        "overwrite",
+        "ia3-output",
+        "ia3-input",
+        "glora",
+        "oft",
+        "oft-constrained",
+        "oft-rescaled",
+        "oft-split",
+        "oft-old",
+    ),
     *("boft", "boft-rescaled", "hira", "tlora"),
 )
 ZIPPED = tuple(name for name in CONFIGS if name != "peft-hra-schmidt")

@@ -51,6 +51,11 @@ def rescaled(make: Build) -> Build:
     return lambda shape, r: make(shape, r) | {"rescale": 1 + r(shape[0], *(1 for _ in shape[1:]))}
 
 
+def oft_split(shape: Shape, r: Random) -> Tensors:
+    rest = (shape[0] - 4) // 2
+    return {"oft_blocks.0": r(2, 2, 2), "oft_blocks.1": r(2, rest, rest), "alpha": torch.tensor(0.1)}
+
+
 def oft_old(shape: Shape, r: Random) -> Tensors:
     return {"oft_diag": r(shape[0] // 4, 4, 4) + torch.eye(4)}
 

@@ -44,8 +44,8 @@ def _rotation(q: Tensor) -> Tensor:
     return (one + q) @ torch.linalg.inv(one - q)
 
 
-def _skew(t: dict[str, Tensor], outputs: int) -> Tensor:
-    q = t["oft_blocks"] - t["oft_blocks"].transpose(-1, -2)
+def _skew(t: dict[str, Tensor], outputs: int, name: str = "oft_blocks") -> Tensor:
+    q = t[name] - t[name].transpose(-1, -2)
     most, norm = t["alpha"].item() * outputs, q.square().sum().sqrt().item()
     return q * most / norm if 0 < most < norm else q
 
@@ -62,6 +62,12 @@ def oft(t: dict[str, Tensor], weight: Tensor, s: float) -> Tensor:
     rotation = t["oft_diag"] if "oft_diag" in t else [_rotation(q) for q in _skew(t, len(weight))]
     turned = _part_of_the_way(torch.block_diag(*rotation), s).T @ weight.flatten(1)
     return _rescaled(t, turned, s).reshape(weight.shape)
+
+
+def oft_split(t: dict[str, Tensor], weight: Tensor, s: float) -> Tensor:
+    sizes = len(weight) - t["oft_blocks.1"].shape[1] * 2, t["oft_blocks.1"].shape[1] * 2
+    blocks = [_rotation(q) for part, size in enumerate(sizes) for q in _skew(t, size, f"oft_blocks.{part}")]
+    return (_part_of_the_way(torch.block_diag(*blocks), s).T @ weight.flatten(1)).reshape(weight.shape)
 
 
 def boft(t: dict[str, Tensor], weight: Tensor, s: float) -> Tensor:
@@ -179,7 +185,14 @@ def overwrite(t: dict[str, Tensor], weight: Tensor, s: float) -> Tensor:
 
 BY_SIGN: dict[str, Twin] = {
     **{"on_input": ia3, "ia3_l": ia3, "a1.weight": glora, "glora_A.Xd": glora_peft, "glora_A.X": glora_peft},
-    **{"oft_diag": oft, "oft_blocks": boft, "oft_R.weight": oft_peft, "boft_R": boft_peft, "hra_u": hra},
+    **{
+        "oft_diag": oft,
+        "oft_blocks.0": oft_split,
+        "oft_blocks": boft,
+        "oft_R.weight": oft_peft,
+        "boft_R": boft_peft,
+        "hra_u": hra,
+    },
     **{"hira_A": hira, "lambda_layer": tlora, "vera_A": vera, "fourierft_spectrum": fourierft, "c3a_kernel": c3a},
     **{"lora_E": adalora, "bias_values": lora_sparse, "set_weight": overwrite},
 }

@@ -41,7 +41,15 @@ WHOLE: dict[str, tuple[str, Callable[[zoo.Tensors], zoo.Tensors], Code]] = {
     "old blocks that are not square": ("oft-old", lambda t: t | {"oft_diag": ones(2, 4, 3)}, Code.BAD_SHAPE),
     "odd blocks": ("boft", lambda t: t | {"oft_blocks": ones(1, 3, 3, 3)}, Code.BAD_SHAPE),
     "more stages than blocks": ("boft", lambda t: t | {"oft_blocks": ones(9, 4, 2, 2)}, Code.BAD_SHAPE),
-    "one part of a fused layer": ("lora", lambda _: {"oft_blocks.1": ones(2, 4, 4)}, Code.UNKNOWN_TENSOR),
+    "a part too many": ("oft-split", lambda t: t | {"oft_blocks.4": ones(2, 4, 4)}, Code.UNKNOWN_TENSOR),
+    "no first part": ("oft-split", lambda t: without(t, "oft_blocks.0"), Code.INCOMPLETE),
+    "no part in between": (
+        "oft-split",
+        lambda t: without(t, "oft_blocks.1") | {"oft_blocks.2": ones(2, 2, 2)},
+        Code.BAD_SHAPE,
+    ),
+    "a part of four axes": ("oft-split", lambda t: t | {"oft_blocks.0": ones(1, 2, 2, 2)}, Code.BAD_SHAPE),
+    "parts that cannot turn": ("oft-split", lambda t: t | {"alpha": torch.tensor(0.0)}, Code.BAD_SHAPE),
     "HiRA of two ranks": ("hira", lambda t: t | {"hira_B": ones(8, 2)}, Code.BAD_SHAPE),
     "half a HiRA": ("hira", lambda t: without(t, "hira_B"), Code.INCOMPLETE),
     "T-LoRA of two ranks": ("tlora", lambda t: t | {"lambda_layer": ones(1, 2)}, Code.BAD_SHAPE),
@@ -71,6 +79,7 @@ WHOLE: dict[str, tuple[str, Callable[[zoo.Tensors], zoo.Tensors], Code]] = {
 MISFITS: dict[str, tuple[str, zoo.Tensors, zoo.Shape]] = {
     "other outputs": ("oft", {}, (12, 12)),
     "a rotation of a vector": ("oft", {}, (8,)),
+    "other parts": ("oft-split", {}, (9, 12)),
     "other stages' outputs": ("boft", {}, (10, 12)),
     "other inputs": ("ia3-input", {}, (8, 8)),
     "PEFT's other outputs": ("peft-ia3-output", {}, (9, 12)),
@@ -211,7 +220,7 @@ def test_a_refusal_speaks_of_what_is_known() -> None:
         "base_model.model.x.lora_embedding_A": "embedding",
         "lora_unet_x.lora_up.scale_weight": "eight bits",
         "lora_unet_x.reshape_weight": "in place",
-        "lora_unet_x.oft_blocks.0": "fused",
+        "lora_unet_x.oft_blocks.7": "fused",
     }
     with pytest.raises(AdapterError) as caught:
         load(safetensors.torch.save({name: ones(2) for name in names}))

@@ -88,6 +88,7 @@ ALGORITHMS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "oft": (family.oft(0.0), MATRICES),
     "oft-constrained": (family.oft(0.05), MATRICES),
     "oft-rescaled": (family.rescaled(family.oft(0.0)), MATRICES),
+    "oft-split": (family.oft_split, MATRICES),
     "oft-old": (family.oft_old, MATRICES),
     "boft": (family.boft(2, 0.0), MATRICES),
     "boft-rescaled": (family.rescaled(family.boft(3, 0.02)), ("linear", "square", "conv3x3", "conv1x1", "strided")),

@@ -1,0 +1,72 @@
+"""Kohya's OFT of a transformer: the parts of a fused layer, one below the other, each rotated by itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Size, Tensor
+
+from lycoris.algorithms.change import ANY, Change, scalar_problems
+from lycoris.algorithms.oft import constrained, outputs_misfit, rotate
+from lycoris.linalg import cayley, cayley_problems, holds
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SplitOFT(Change):
+    """R_sᵀ·W₀ as in diag-OFT, but part by part of the outputs: q, k, v and, of a single block, the MLP's.
+
+    kohya `networks.oft_flux`, which writes a layer of one part so too. The constraint, alpha·oⱼ, is of each part.
+    """
+
+    oft_blocks_0: Tensor  # (k, n₀, n₀), and so on: k blocks in every part, their size as the part's
+    oft_blocks_1: Tensor | None = None
+    oft_blocks_2: Tensor | None = None
+    oft_blocks_3: Tensor | None = None
+    alpha: Tensor  # ()
+
+    SUFFIXES: ClassVar = {f"oft_blocks.{part}": f"oft_blocks_{part}" for part in range(4)} | {"alpha": "alpha"}
+    SIGNS: ClassVar = frozenset(SUFFIXES) - {"alpha"}
+
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        start = 0
+        for blocks in self._parts:
+            stop = start + _outputs(blocks)
+            rotation = cayley(constrained(blocks.to(change), self.alpha, stop - start))
+            rotate(change[start:stop], pristine[start:stop], rotation, None, strength)
+            start = stop
+
+    @property
+    def name(self) -> str:
+        return "oft"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(_outputs(blocks) for blocks in self._parts), ANY)
+
+    @property
+    def _parts(self) -> list[Tensor]:
+        named = (self.oft_blocks_0, self.oft_blocks_1, self.oft_blocks_2, self.oft_blocks_3)
+        return [blocks for blocks in named if blocks is not None]
+
+    def problems(self) -> Iterator[str]:
+        yield from scalar_problems(alpha=self.alpha)
+        if holds(self.alpha <= 0):
+            yield "its constraint is not above 0: trained so, it could not turn at all"
+        if any(f"oft_blocks_{part}" not in self._names for part in range(len(self._parts))):
+            yield "of its parts oft_blocks.0, oft_blocks.1, … one in between is missing"
+        for blocks in self._parts:
+            if blocks.ndim != 3:
+                yield f"oft_blocks {tuple(blocks.shape)} of a part is not (k, n, n)"
+            else:
+                yield from cayley_problems(blocks, "oft_blocks of a part")
+
+    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
+        return outputs_misfit(self.shape[0], target)
+
+    @property
+    def _names(self) -> set[str]:
+        return {field for field in self.SUFFIXES.values() if getattr(self, field) is not None}
+
+
+def _outputs(blocks: Tensor) -> int:
+    return len(blocks) * blocks.shape[1]
