@@ -26,6 +26,7 @@ from lycoris.targets import inspect
 
 log = structlog.get_logger()
 
+PREFIX = "bundle_emb."
 FILE_COPIES = 4  # the bytes, their tensors, and float32 copies of them
 
 
@@ -96,6 +97,7 @@ class Intake:
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
             reasons = [reason.as_dict() for reason in nearest.reasons]
             raise AdapterRefused("adapter_refused", f"not an adapter for {model!r}: {nearest}", reasons=reasons)
+        _worn_whole(verdict)
         return verdict, fits
 
     def publish_bundled(self, folder: Path) -> None:
@@ -107,6 +109,14 @@ class Intake:
                     self.admit(data, file.stem, "came with the base model", [], now())
                 except AdapterRefused as refusal:
                     log.error("bundled_adapter_refused", name=file.stem, reasons=refusal.reasons)
+
+
+def _worn_whole(verdict: dict[str, Any]) -> None:
+    """Refuse a file that brings embeddings too: the engine would wear the rest without them."""
+    message = f"is an embedding, which is not loaded here; name {PREFIX}* in `ignore` to wear the file without it"
+    if names := verdict["embeddings"]:
+        reasons = [{"code": "embedding", "subject": f"{PREFIX}{name}", "message": message} for name in names]
+        raise AdapterRefused("adapter_refused", f"the file holds embeddings: {', '.join(names)}", reasons=reasons)
 
 
 def limit_memory(more_bytes: int) -> None:

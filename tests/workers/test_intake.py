@@ -8,9 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from redis import Redis
+from safetensors.torch import load as safetensors_load
+from safetensors.torch import save
 
 from app.shared.catalog import Catalog, file_key
+from app.shared.errors import AdapterRefused
+from app.shared.ledger import now
 from app.shared.profiles import Profiles
 from app.shared.queue import INTAKE
 from app.shared.schema import Upload, UploadStatus
@@ -60,6 +65,14 @@ def test_what_fits_gets_its_name(
     assert (record.sha256, record.fits) == (hashlib.sha256(data).hexdigest(), ["emoji-64"])
     assert storage.get(file_key(record.sha256)) == data
     assert list(storage.keys("uploads")) == []
+
+
+def test_a_file_that_brings_embeddings_is_worn_whole_or_not_at_all(intake: Intake, uploads: Uploads) -> None:
+    data = save(safetensors_load(toy.adapter(0)) | {"bundle_emb.word.string_to_param.*": torch.ones(1, toy.WIDTH)})
+    with pytest.raises(AdapterRefused, match="embeddings: word"):
+        intake.admit(data, "with-words", "", [], now())
+    taken, _ = intake.admit(data, "with-words", "", ["bundle_emb.*"], now())
+    assert taken.ignore == ["bundle_emb.*"]
 
 
 def test_an_inspection_that_is_done_again_admits_once(
