@@ -28,8 +28,8 @@ def new_file(path: Named, force: bool = False) -> Iterator[Path]:
     refuse_taken(path, force)
     path = Path(path)
     temporary = path.with_name(_beside(path))
+    _make_room(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -54,8 +54,8 @@ def new_folder(path: Named, source: Path, force: bool = False) -> Iterator[Path]
     if path.exists() and not (path / OF_A_MODEL).is_file():
         raise _exists(path, f"holds no {OF_A_MODEL}: only a model's folder is ever replaced")
     temporary, old = path.with_name(_beside(path)), path.with_name(_beside(path, "old"))
+    _make_room(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
         if path.exists():
@@ -66,6 +66,13 @@ def new_folder(path: Named, source: Path, force: bool = False) -> Iterator[Path]
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _make_room(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _beside(path: Path, why: str = "partial") -> str:

@@ -18,7 +18,7 @@ from tests.lycoris.tools.test_convert import shapes
 components = oracle.components
 
 
-@pytest.mark.parametrize("kind", ["locon", "mixed ranks", "dora"])
+@pytest.mark.parametrize("kind", ["locon", "mixed ranks", "dora", "biases"])
 def test_diffusers_wears_a_converted_file(components: dict[str, nn.Module], kind: str, tmp_path: Path) -> None:
     file = oracle.kohya_file(components)
     if kind != "locon":
@@ -32,6 +32,10 @@ def test_diffusers_wears_a_converted_file(components: dict[str, nn.Module], kind
         for name in [name for name in file if name.endswith("lora_up.weight")]:
             magnitude = zoo.random(4)(len(file[name]), 1).abs() + 0.5
             file[name.replace("lora_up.weight", "dora_scale")] = magnitude
+    if kind == "biases":  # PEFT wants all layers to have them, or none
+        file = {name: tensor for name, tensor in file.items() if "to_out_0" in name}
+        for name in [name for name in file if name.endswith("to_out_0.lora_up.weight")]:
+            file[name.replace("lora_up.weight", "diff_b")] = zoo.random(5)(len(file[name]))
     adapter = load(safetensors.torch.save(file))
     draft, notes = convert(adapter, shapes(components), "diffusers")
     assert notes == []
