@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +107,10 @@ class Patcher:
         before it in the list have left, as ComfyUI and A1111 do. For one adapter, and for additive ones, they agree.
         Raises StackRefused (an adapter twice, a strength that is no number or for a part that the adapter does not
         change, a result that is not finite), NoPlace, ModelChanged. After any exception, of whatever kind, the model
-        wears nothing.
+        wears nothing. (ValueError for a mode that is none: before anything else, and nothing is changed.)
         """
+        if mode not in get_args(Mode):
+            raise ValueError(f"a mode of stacking is one of {', '.join(get_args(Mode))}, not {mode!r}")
         signature = _signature(stack, mode)
         if signature == self._signature:
             return

@@ -64,3 +64,13 @@ def test_the_same_stack_in_the_same_order_again_costs_nothing() -> None:
     visits.clear()
     patcher.swap(stack[:1], check=lambda: visits.append(1))
     assert not visits, "one adapter is the same stack in either mode"
+
+
+def test_a_mode_that_is_none_changes_nothing() -> None:
+    patcher = Patcher({"unet": (model := zoo.Model())})
+    patcher.swap([worn("lora", 1)[0]])
+    before = bits_of(model)
+    with pytest.raises(ValueError, match="sequential"):
+        patcher.swap([], mode="backwards")  # type: ignore[arg-type]
+    assert bits_of(model) == before
+    assert patcher.worn
