@@ -3,6 +3,7 @@
 import copy
 import logging
 import warnings
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -59,7 +60,7 @@ def theirs(components: Parts, file: zoo.Tensors) -> Tensor:
     return drawn(parts)
 
 
-def in_peft(layer: nn.Module, config: object) -> nn.Module:
+def in_peft(layer: nn.Module, config: object) -> Any:
     torch.manual_seed(0)
     model = peft.get_peft_model(nn.Sequential(layer), config)
     with torch.no_grad(), warnings.catch_warnings():
