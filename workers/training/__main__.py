@@ -114,6 +114,7 @@ def adapter(
     steps: Annotated[int, typer.Option(help="Training steps.")] = 450,
     batch: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    keep_above: Annotated[int, typer.Option(help="Timestep from which the base's composition is kept.")] = 1000,
     title: Annotated[str, typer.Option(help="modelspec.title; left out: the file's name")] = "",
     description: Annotated[str, typer.Option(help="modelspec.description")] = "",
     author: Annotated[str, typer.Option(help="modelspec.author")] = "Radiata",
@@ -127,7 +128,14 @@ def adapter(
     from workers.training import adapters, architecture, folder
 
     torch.set_num_threads(threads)
-    plan = adapters.AdapterPlan(algorithm=algorithm, steps=steps, batch=batch, learning_rate=learning_rate, seed=seed)
+    plan = adapters.AdapterPlan(
+        algorithm=algorithm,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        keep_above=keep_above,
+        seed=seed,
+    )
     pipe = architecture.warm(model)
     shown = folder.read_folder(pictures, size=64)
     trainer = adapters.AdapterTrainer(pipe, shown, plan)

@@ -33,6 +33,9 @@ class AdapterPlan:
     constant: float = 0.5
     floor: float = 0.05
     ema: float = 0.98
+    keep_above: int = 1000
+    """From this timestep on the base's own prediction is the target: composition, which is settled while there is
+    mostly noise, stays the base's, and only the rest of the way is taught. 1000: everything is taught."""
     seed: int = 64
 
     def rate(self, step: int) -> float:
@@ -83,6 +86,10 @@ class AdapterTrainer:
         signal = self.alphas[times].sqrt().view(-1, 1, 1, 1)
         dirt = (1 - self.alphas[times]).sqrt().view(-1, 1, 1, 1)
         noisy, target = signal * clean + dirt * noise, signal * noise - dirt * clean
+        kept = times >= self.plan.keep_above
+        if kept.any():
+            with torch.no_grad():
+                target[kept] = self.unet(noisy[kept], times[kept], hidden[kept], return_dict=False)[0]
         drawn = functional_call(self.unet, self.merged(), (noisy, times, hidden), {"return_dict": False})[0]
         return mse_loss(drawn, target)
 
@@ -146,6 +153,7 @@ def describe(
         "ss_num_train_images": str(len(pictures)),
         "ss_resolution": "(64, 64)",
         "ss_seed": str(plan.seed),
+        "ss_max_timestep": str(plan.keep_above),
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": title,
         "modelspec.description": description,

@@ -25,7 +25,7 @@ def blank(seed: int, texts: Iterable[str]) -> StableDiffusionPipeline:
 
 def warm(folder: Path) -> StableDiffusionPipeline:
     """The parts of a diffusers folder, in float32."""
-    return StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    return StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
 def assemble(

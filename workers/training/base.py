@@ -188,3 +188,12 @@ def export(pipe: StableDiffusionPipeline, folder: Path) -> None:
         for name, part in pipe.components.items()
     }
     StableDiffusionPipeline(**parts, requires_safety_checker=False).save_pretrained(folder)
+    for config in folder.glob("*/config.json"):
+        # Where a part was loaded from is nobody's business, and AutoencoderTiny warns of a key that it writes itself.
+        entries = json.loads(config.read_text(encoding="utf-8"))
+        entries.pop("_name_or_path", None)
+        if config.parent.name == "vae":
+            entries.pop("block_out_channels", None)
+        config.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for weights in folder.glob("*/*.safetensors"):
+        weights.chmod(0o644)  # safetensors writes files that only their owner can read
