@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -105,23 +105,27 @@ def judge_file(path: str | os.PathLike[str]) -> Header:
         raise FileRefused([Reason(Code.UNREADABLE, "", f"the file cannot be read: {error}")]) from error
 
 
-def judge_names(names: Mapping[str, Sequence[int] | Mapping[str, Any]]) -> Header:
+def judge_names(names: Mapping[str, Any]) -> Header:
     """Return the header that a file with tensors of these names would have; raise FileRefused as `judge` does.
 
-    names: tensor name -> shape, or -> {dtype, shape} as the JSON of a header has it, `__metadata__` included.
-    Offsets are made up, one tensor after the other; without a dtype it is float32.
+    names: tensor name -> shape, or anything with a `shape`, or {dtype, shape} as the JSON of a header has it,
+    `__metadata__` included. Offsets are made up, one tensor after the other; without a dtype it is float32.
     """
     fields: dict[str, Any] = {}
     end = 0
     for name, given in names.items():
-        if isinstance(given, Mapping) and name == METADATA:
+        if name == METADATA and isinstance(given, Mapping):
             fields[name] = dict(given)
             continue
-        entry = {"dtype": "F32", **given} if isinstance(given, Mapping) else {"dtype": "F32", "shape": given}
-        shape = entry["shape"] = list(entry.get("shape", ()))
-        begin, end = end, end + prod(shape) * BYTES_OF.get(entry["dtype"], 1)
-        fields[name] = entry | {"data_offsets": [begin, end]}
-    header = json.dumps(fields).encode()
+        described: Mapping[str, Any] = (
+            given if isinstance(given, Mapping) else {"shape": getattr(given, "shape", given)}
+        )
+        dtype, shape = described.get("dtype", "F32"), described.get("shape")
+        shape = list(shape) if isinstance(shape, tuple) else shape
+        known = isinstance(dtype, str) and _whole_numbers(shape, 1, AXIS_CAP)
+        begin, end = end, end + (prod(shape) * BYTES_OF.get(dtype, 0) if known else 0)
+        fields[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    header = json.dumps(fields, default=str).encode()
     return _judge(len(header).to_bytes(8, "little") + header, 8 + len(header) + end)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tracemalloc
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -78,10 +79,35 @@ def test_of_names_alone_the_verdict_says_what_is_wrong() -> None:
     assert all(reason.message for reason in verdict.refused)
     assert json.loads(json.dumps(verdict.as_dict()))["unresolved"] == list(verdict.unresolved)
     assert inspect(names).unresolved == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"lora_unet_x.diff": [-1, 3]},
+        {"lora_unet_x.diff": [1 << 40, 1]},
+        {"lora_unet_x.diff": ["3", 1]},
+        {"lora_unet_x.diff": [3.0, 1]},
+        {"lora_unet_x.diff": None},
+        {"lora_unet_x.diff": {"dtype": ["F32"], "shape": [1]}},
+        {"lora_unet_x.diff": {"dtype": "F4", "shape": [1]}},
+        {"lora_unet_x.diff": {"dtype": "F32"}},
+        {"lora_unet_x\n.diff": [1, 3]},
+        {"__metadata__": [1]},
+        {"lora_unet_x.diff": [1, 3], "__metadata__": {"a": 1}},
+    ],
+)
+def test_names_that_no_sound_file_has_are_refused(names: dict[str, Any]) -> None:
     with pytest.raises(FileRefused):
-        inspect({"lora_unet_x.diff": [-1, 3]})
-    with pytest.raises(FileRefused):
-        inspect({"lora_unet_x\n.diff": [1, 3]})
+        inspect(names)
+
+
+def test_a_state_dict_without_numbers_is_names_enough() -> None:
+    bomb = {name: torch.empty(t.shape, device="meta") for name, t in lora(1 << 20, 12).items()}
+    tensors = {f"lora_unet_layers_linear.{name}": tensor for name, tensor in bomb.items()}
+    assert [reason.code for reason in inspect(tensors, UNET).refused] == [Code.MISFIT]
+    fitting = {f"lora_unet_layers_linear.{name}": t.to("meta") for name, t in lora(8, 12).items()}
+    assert inspect(fitting, UNET).refused == ()
 
 
 def test_embeddings_are_named_and_kept_apart() -> None:
