@@ -100,6 +100,7 @@ PEFT: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         {"r": 4, "lora_alpha": 4, "init_lora_weights": False, "use_dora": True},
         ("linear", "square", "conv3x3"),
     ),
+    "folder-boft-three": ("BOFTConfig", {"boft_block_size": 4, "boft_n_butterfly_factor": 3}, ("linear",)),
     "peft-loha": ("LoHaConfig", {"r": 4, "alpha": 4, "init_weights": False}, ("linear", "conv3x3")),
     "peft-lokr": ("LoKrConfig", {"r": 2, "alpha": 2, "init_weights": False}, ("linear", "conv3x3")),
 }
@@ -121,6 +122,12 @@ PEFT_FOLDERS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "folder-oft-terms": ("OFTConfig", {"oft_block_size": 4, "num_cayley_neumann_terms": 7}, ("linear",)),
     "folder-oft-shared": ("OFTConfig", {"oft_block_size": 4, "block_share": True}, ("linear",)),
     "folder-boft": ("BOFTConfig", {"boft_block_size": 4}, ("linear", "square", "conv3x3", "conv1x1")),
+    "folder-boft-butterfly": (
+        "BOFTConfig",
+        {"boft_block_size": 4, "boft_n_butterfly_factor": 2},
+        ("linear", "square", "conv3x3"),
+    ),
+    "folder-boft-three": ("BOFTConfig", {"boft_block_size": 4, "boft_n_butterfly_factor": 3}, ("linear",)),
     "folder-hra": ("HRAConfig", {"r": 4}, ("linear", "square", "conv3x3")),
     "folder-hra-schmidt": ("HRAConfig", {"r": 4, "apply_GS": True}, ("linear", "conv3x3")),
     "folder-vera": ("VeraConfig", {"r": 4}, ("linear", "square")),
@@ -198,10 +205,18 @@ def peft_case(config: str, arguments: dict[str, Any], kind: str) -> tuple[dict[s
     return {**held, **{f"adapter/{name}": value for name, value in saved.items()}, "x": x, "y": y}, told
 
 
+def without_cuda() -> None:
+    """Let PEFT's BOFT have more stages than one: all that its CUDA extension does is to lay blocks on a diagonal."""
+    layer = import_module("peft.tuners.boft.layer")
+    layer.get_fbd_cuda = lambda: True
+    layer.FastBlockDiag.apply = lambda blocks: torch.stack([torch.block_diag(*stage) for stage in blocks])
+
+
 def main() -> None:
     """Write goldens.safetensors: <case>/<part> -> tensor, and in the metadata what each case is."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    without_cuda()
     tensors: dict[str, Tensor] = {}
     cases: dict[str, dict[str, Any]] = {}
 
