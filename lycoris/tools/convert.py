@@ -164,5 +164,5 @@ def _notes(adapter: Adapter, style: Style) -> list[str]:
     others = {name: count for name, count in adapter.algorithms.items() if name not in ("lora", "locon", "dora-lora")}
     if style == "diffusers" and others:
         listed = ", ".join(f"{name} {count}" for name, count in others.items())
-        notes.append(f"diffusers itself wears LoRA only; for the rest ({listed}) use --to-lora")
+        notes.append(f"diffusers itself wears LoRA only, not the rest of this file: {listed}")
     return notes

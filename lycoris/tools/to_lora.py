@@ -1,7 +1,6 @@
 """`convert --to-lora`: any change of a matrix or a kernel as a LoRA, and what that costs."""
 
 from collections.abc import Iterable, Mapping
-from math import prod
 
 import torch
 from torch import Tensor
@@ -64,7 +63,8 @@ def to_lora(
             tensors |= namer.named(group.component, module, found)
     done = {"tool": "convert", "to": "lora", "rank": budget.rank, "energy": budget.energy, "of": adapter.sha256}
     metadata = as_lora(metadata_of(adapter.metadata, **done), ranks)
-    return Draft(tensors, metadata), losses, list(_notes(adapter, leaning))
+    whole = sum(name.endswith((".diff", ".diff_b")) for name in tensors)
+    return Draft(tensors, metadata), losses, list(_notes(adapter, leaning, whole if style == "diffusers" else 0))
 
 
 def approximate(change: Tensor, budget: Budget, dtype: torch.dtype, layer: str) -> tuple[LoRA, Loss]:
@@ -89,11 +89,12 @@ def _small_enough(group: Group, budget: Budget) -> LoRA | None:
     if others or not piece.target.view.whole or not isinstance(change, LoRA) or budget.energy is not None:
         return None
     plain = not {"lora_mid.weight", "bias_values"} & change.tensors().keys()
-    within = budget.rank is None or change.rank <= min(budget.rank, prod(change.shape))
-    return change if plain and within else None
+    return change if plain and (budget.rank is None or change.rank <= budget.rank) else None
 
 
-def _notes(adapter: Adapter, leaning: Iterable[str]) -> Iterable[str]:
+def _notes(adapter: Adapter, leaning: Iterable[str], not_worn: int) -> Iterable[str]:
+    if not_worn:
+        yield f"diffusers itself wears LoRA only, not the {not_worn} biases and norms of this file"
     if leaning:
         names = ", ".join(sorted(leaning))
         yield f"{names}: what it changes depends on the weight, so this LoRA is for this model, best at strength 1"
