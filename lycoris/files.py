@@ -120,7 +120,8 @@ def judge_names(names: Mapping[str, Any]) -> Header:
         described: Mapping[str, Any] = (
             given if isinstance(given, Mapping) else {"shape": getattr(given, "shape", given)}
         )
-        dtype, shape = described.get("dtype", "F32"), described.get("shape")
+        dtype: Any = described.get("dtype", "F32")
+        shape: Any = described.get("shape")
         shape = list(shape) if isinstance(shape, tuple) else shape
         known = isinstance(dtype, str) and _whole_numbers(shape, 1, AXIS_CAP)
         begin, end = end, end + (prod(shape) * BYTES_OF.get(dtype, 0) if known else 0)
