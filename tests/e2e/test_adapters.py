@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import save
 
@@ -52,19 +52,21 @@ def test_the_same_bytes_again_are_the_same_version(http: httpx.Client, adapter: 
 def test_a_picture_wears_exactly_what_the_algebra_says(http: httpx.Client, adapter: dict[str, Any], kind: str) -> None:
     """Merged here by the plain formulas in float64, drawn by plain diffusers."""
     generation = draw(http, adapters=[{"ref": f"sha256:{adapter['sha256']}", "strength": 0.7}])
-    pipeline = DiffusionPipeline.from_pretrained(find("bundled:emoji-64"), dtype=torch.float32, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        find("bundled:emoji-64"), dtype=torch.float32, safety_checker=None
+    )
     pipeline.set_progress_bar_config(disable=True)
     torch.set_num_threads(1)
     for weight, change in by_hand(pipeline, kind):
         weight.data = (weight.data.double() + 0.7 * change.reshape(weight.shape)).float()
-    drawn = pipeline(
+    drawn: Any = pipeline(
         FAST["prompt"],
         num_inference_steps=FAST["steps"],
         guidance_scale=FAST["guidance_scale"],
         generator=torch.Generator("cpu").manual_seed(FAST["seed"]),
-    ).images[0]
+    )
     ours = np.asarray(Image.open(io.BytesIO(picture(http, generation)))).astype(int)
-    difference = np.abs(ours - np.asarray(drawn).astype(int)).max()
+    difference = np.abs(ours - np.asarray(drawn.images[0]).astype(int)).max()
     plain = np.asarray(Image.open(io.BytesIO(picture(http, draw(http))))).astype(int)
     assert difference <= 1, f"largest difference {difference} of 255"  # one rounding of a float at the edge of a step
     assert np.abs(ours - plain).max() > 8, "the adapter changed nothing that can be seen"

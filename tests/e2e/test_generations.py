@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 
 from tests.e2e.drawing import FAST, draw, picture, post, wait
@@ -22,17 +22,19 @@ def pixels(png: bytes) -> np.ndarray:
 
 def test_a_picture_is_what_plain_diffusers_draws(http: httpx.Client) -> None:
     generation = draw(http, prompt="purple car", seed=11, steps=4, guidance_scale=2.5, negative_prompt="blue")
-    pipeline = DiffusionPipeline.from_pretrained(find("bundled:emoji-64"), dtype=torch.float32, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        find("bundled:emoji-64"), dtype=torch.float32, safety_checker=None
+    )
     pipeline.set_progress_bar_config(disable=True)
     torch.set_num_threads(1)
-    drawn = pipeline(
+    drawn: Any = pipeline(
         prompt="purple car",
         negative_prompt="blue",
         num_inference_steps=4,
         guidance_scale=2.5,
         generator=torch.Generator("cpu").manual_seed(11),
-    ).images[0]
-    difference = np.abs(pixels(picture(http, generation)).astype(int) - np.asarray(drawn).astype(int)).max()
+    )
+    difference = np.abs(pixels(picture(http, generation)).astype(int) - np.asarray(drawn.images[0]).astype(int)).max()
     assert difference == 0, f"largest difference {difference}"
 
 

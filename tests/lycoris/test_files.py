@@ -169,8 +169,9 @@ def test_hashes_are_those_that_others_search_by() -> None:
     # sha256 by coreutils of the same bytes; AutoV3 is of what follows the header, whatever the metadata says.
     plain = load(one())
     assert plain.sha256 == "3cd89a967e1512afd8c82bc7b3e5e45c227174925146f00c3a4c769cf05351b8"
-    assert plain.hashes.autov2 == plain.sha256[:10]
     renamed = load(raw({"__metadata__": {"ss_output_name": "another"}, GOOD: ENTRY}))
+    assert plain.hashes and renamed.hashes
+    assert plain.hashes.autov2 == plain.sha256[:10]
     assert renamed.sha256 != plain.sha256
     assert renamed.hashes.autov3 == plain.hashes.autov3 == "a1a4f5721c1c"
 

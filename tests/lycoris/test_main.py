@@ -34,7 +34,7 @@ def test_a_sound_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(file)]) == 0
     said = capsys.readouterr().out
     assert f"{file}: sound" in said
-    assert inspect(file).sha256 in said
+    assert str(inspect(file).sha256) in said
 
 
 def test_against_a_model(file: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 import transformers
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
 from app.shared.profiles import Shapes
@@ -62,8 +62,8 @@ def load(name: str, settings: Settings) -> Base:
 
     Raises KeyError for a name that is not in the settings, OSError when there is no such model.
     """
-    diffusers.logging.set_verbosity_error()  # what matters is an exception, or in the profile
-    diffusers.logging.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()  # what matters is an exception, or in the profile
+    diffusers_logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     folder = find(settings.models[name])

@@ -208,7 +208,7 @@ def peft_case(config: str, arguments: dict[str, Any], kind: str) -> tuple[dict[s
 def without_cuda() -> None:
     """Let PEFT's BOFT have more stages than one: all that its CUDA extension does is to lay blocks on a diagonal."""
     layer = import_module("peft.tuners.boft.layer")
-    layer.get_fbd_cuda = lambda: True
+    layer.get_fbd_cuda = lambda: True  # pyright: ignore[reportAttributeAccessIssue]
     layer.FastBlockDiag.apply = lambda blocks: torch.stack([torch.block_diag(*stage) for stage in blocks])
 
 

@@ -27,7 +27,7 @@ def pictures() -> dict[str, np.ndarray]:
     for name in NAMES:
         colour, shape = name.split()
         alpha = shapes[shape].astype(np.float32)
-        drawn[name] = np.dstack([np.broadcast_to(np.float32(colours[colour]), (64, 64, 3)), alpha])
+        drawn[name] = np.dstack([np.broadcast_to(np.array(colours[colour], np.float32), (64, 64, 3)), alpha])
     return drawn
 
 
@@ -54,9 +54,9 @@ def pipeline(seed: int = 1) -> StableDiffusionPipeline:
         num_attention_heads=2,
         max_position_embeddings=architecture.PROMPT_TOKENS,
         projection_dim=32,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,  # pyright: ignore[reportArgumentType]
+        eos_token_id=tokenizer.eos_token_id,  # pyright: ignore[reportArgumentType]
+        pad_token_id=tokenizer.pad_token_id,  # pyright: ignore[reportArgumentType]
     )
     unet = UNet2DConditionModel(
         sample_size=8,
