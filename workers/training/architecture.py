@@ -9,7 +9,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 VOCABULARY = 2864
@@ -105,10 +105,10 @@ def _tokenizer(texts: Iterable[str]) -> CLIPTokenizer:
     """Byte-pair encoding with every byte as fallback (CLIP's scheme), so that any prompt tokenizes."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
     bpe.normalizer = normalizers.Lowercase()
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.Split(Regex(r"\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"), "removed", invert=True)
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_])
     byte_alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pre = pre_tokenizers.Split(r" ?[a-z]+| ?[0-9]| ?[^\sa-z0-9]+", "removed", invert=True)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre, pre_tokenizers.Split(" ", "removed"), bpe.pre_tokenizer])
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(byte_alphabet) - 2,
         initial_alphabet=byte_alphabet,

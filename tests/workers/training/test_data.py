@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.workers.training import toys
-from workers.training import captions, codec, drawings, items, latents, styles
+from workers.training import architecture, captions, codec, drawings, items, latents, styles
 
 
 @pytest.fixture
@@ -101,3 +101,18 @@ def test_stripes_stay_inside_the_silhouette() -> None:
     assert (striped[outside] == 1).all()
     column = striped[20:44, 32].mean(-1)
     assert np.allclose(column[:8], column[8:16], atol=1e-6) and np.ptp(column) > 0.3
+
+
+def test_learnt_tokenizer_knows_its_words_and_every_byte() -> None:
+    tokenizer = architecture._tokenizer(["a photo of a cat, light skin tone", "cat"] * 3)
+    assert tokenizer.tokenize("a photo of a cat, light") == [
+        "a</w>",
+        "photo</w>",
+        "of</w>",
+        "a</w>",
+        "cat</w>",
+        ",</w>",
+        "light</w>",
+    ]
+    assert len(tokenizer) == architecture.VOCABULARY
+    assert tokenizer.unk_token_id not in tokenizer("漢字 🍎").input_ids[1:-1]
