@@ -73,9 +73,11 @@ def _lines(file: str, verdict: Verdict) -> Iterator[str]:
         "sha256": verdict.sha256,
         "AutoV2, AutoV3": f"{verdict.autov2}, {verdict.autov3}",
         "layers": f"{verdict.layers} ({verdict.file_bytes:,} bytes)",
+        "base": _base(verdict),
         "algorithms": _counts(verdict.algorithms),
         "ranks": ", ".join(map(str, verdict.ranks)) or "none",
         "components": _counts({name or "(not said)": count for name, count in verdict.components.items()}),
+        "embeddings": ", ".join(verdict.embeddings),
         "trigger words": ", ".join(verdict.triggers),
         **verdict.metadata,
     }
@@ -85,6 +87,11 @@ def _lines(file: str, verdict: Verdict) -> Iterator[str]:
     yield from (f"  {shown(name):<24} {shown(text)}" for name, text in rows.items() if text)
     yield from (f"  ignored: {name}" for name in verdict.ignored)
     yield from (f"  note: {shown(warning)}" for warning in verdict.warnings)
+
+
+def _base(verdict: Verdict) -> str:
+    base = verdict.base
+    return f"{base.name}{'' if base.sure else ' (a guess)'}: {', '.join(base.evidence)}" if base else ""
 
 
 def _counts(counts: Mapping[str, int]) -> str:
