@@ -52,6 +52,13 @@ class _Weight(NamedTuple):
     live: Tensor
 
 
+class _Kept(NamedTuple):
+    """A weight that was touched, and what it was before: one entry, so that no interruption parts the two."""
+
+    weight: _Weight
+    pristine: Tensor
+
+
 class _Piece(NamedTuple):
     """One change and the rows of weights that it sees, one below the other."""
 
@@ -83,8 +90,7 @@ class Patcher:
         self._components = dict(components)
         self._index = Index(components)
         self._keep_on = keep_on
-        self._weights: dict[Key, _Weight] = {}  # every weight touched so far, and
-        self._pristine: dict[Key, Tensor] = {}  # what it was before
+        self._kept: dict[Key, _Kept] = {}  # every weight touched so far
         self._dressed: set[Key] = set()  # those of them that may be something else now
         self._worn: tuple[Worn, ...] = ()
         self._signature: tuple[Mode, tuple[Signature, ...]] | None = BARE  # None: in between, as after an interruption
@@ -97,7 +103,7 @@ class Patcher:
     @property
     def touched_bytes(self) -> int:
         """Bytes of pristine copies held."""
-        return sum(pristine.nbytes for pristine in self._pristine.values())
+        return sum(kept.pristine.nbytes for kept in self._kept.values())
 
     def swap(self, stack: Sequence[Worn], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
         """Make the model wear exactly this stack, whatever it wears now; the same stack again costs nothing.
@@ -114,8 +120,8 @@ class Patcher:
         signature = _signature(stack, mode)
         if signature == self._signature:
             return
-        self._signature = None
         try:
+            self._signature = None
             self._forget_moved()
             with torch.no_grad(), _exact_float32(self._components):
                 outfits = self._outfits(stack if mode == "sequential" else _by_sha256(stack))
@@ -125,10 +131,10 @@ class Patcher:
                     self._dress(outfit, mode)
                 for key in self._dressed.difference(*(outfit.weights for outfit in outfits)):
                     self._undress(key)
+            self._worn, self._signature = tuple(stack), signature
         except BaseException:  # a KeyboardInterrupt too must not leave a model half dressed
             self.restore()
             raise
-        self._worn, self._signature = tuple(stack), signature
 
     def restore(self) -> None:
         """Take everything off: every weight is again what it was, bit for bit. Interrupted, it can be called again."""
@@ -159,13 +165,13 @@ class Patcher:
 
     def _keep(self, key: Key, weight: _Weight) -> Tensor:
         """Return what a weight was before anything was worn, on its own device; copied at the first touch."""
-        if key not in self._pristine:
-            self._pristine[key] = weight.live.to(self._keep_on or weight.live.device, copy=True)
-            self._weights[key] = weight
-        return self._pristine[key].to(weight.live.device)
+        if key not in self._kept:
+            self._kept[key] = _Kept(weight, weight.live.to(self._keep_on or weight.live.device, copy=True))
+        return self._kept[key].pristine.to(weight.live.device)
 
     def _undress(self, key: Key) -> None:
-        self._weights[key].live.copy_(self._pristine[key])
+        kept = self._kept[key]
+        kept.weight.live.copy_(kept.pristine)
         self._dressed.discard(key)
 
     def _outfits(self, stack: Sequence[Worn]) -> list[_Outfit]:
@@ -224,13 +230,13 @@ class Patcher:
         """Drop the copies of weights that were moved while bare; raise ModelChanged if any wore something."""
         moved = [
             key
-            for key, (component, parameter, _) in self._weights.items()
-            if (live := self._find(component, parameter)) is None or _key(live) != key
+            for key, (weight, _) in self._kept.items()
+            if (live := self._find(weight.component, weight.parameter)) is None or _key(live) != key
         ]
         reasons = [
             Reason(
                 Code.MODEL_CHANGED,
-                ".".join(self._weights[key][:2]),
+                ".".join(self._kept[key].weight[:2]),
                 "was moved, cast or replaced while it wore adapters",
             )
             for key in moved
@@ -239,7 +245,7 @@ class Patcher:
         if reasons:
             raise ModelChanged(reasons)
         for key in moved:
-            del self._weights[key], self._pristine[key]
+            del self._kept[key]
 
 
 def _put_on(piece: _Piece, changes: Mapping[Key, Tensor], pristine: Mapping[Key, Tensor], mode: Mode) -> None:

@@ -1,12 +1,17 @@
 """The laws of wearing: exactly this stack, in any order, after any other, and back to the pristine bits."""
 
 import random
+import sys
 from collections.abc import Callable
+from itertools import count
+from types import FrameType
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from lycoris import patcher as module
 from lycoris.adapter import Adapter, load
 from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS
 from lycoris.errors import AdapterError, Code, ModelChanged, NoPlace, StackRefused
@@ -197,6 +202,51 @@ def test_stopped_in_the_very_write_the_model_is_pristine(
         Patcher({"unet": model}).swap([Worn(adapters[0])])
     assert len(writes) == 6, "three weights written, three restored"
     assert bits_of(model) == pristine
+
+
+class StopAtLine:
+    """Raises Stop before the line of lycoris/patcher.py that is run as the n-th, as Ctrl-C and RQ's alarm may."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> "StopAtLine | None":
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left < 0:
+                raise Stop
+        return self
+
+
+def two_layers() -> nn.ModuleDict:
+    return nn.ModuleDict({name: zoo.layer("square") for name in ("one", "other")})
+
+
+def test_stopped_at_any_line_the_model_is_pristine_and_can_be_dressed() -> None:
+    model = two_layers()
+    pristine = bits_of(model)
+    groups = {f"lora_unet_{name}": zoo.tensors("lora", layer.get_parameter("weight")) for name, layer in model.items()}
+    stack = [Worn(load(zoo.file(groups)))]
+    Patcher({"unet": model}).swap(stack)
+    dressed = bits_of(model)
+    before = sys.gettrace()
+    for line in count():
+        patcher = Patcher({"unet": (model := two_layers())})
+        try:
+            sys.settrace(StopAtLine(line))
+            patcher.swap(stack)
+            break  # it has no more lines
+        except Stop:
+            assert bits_of(model) == pristine, f"stopped at line {line} of those that run"
+        finally:
+            sys.settrace(before)
+        patcher.swap(stack)
+        assert bits_of(model) == dressed
+        patcher.restore()
+        assert bits_of(model) == pristine, f"restored after a stop at line {line} of those that run"
+    assert line > 50
 
 
 def test_an_interrupted_restore_can_be_finished(adapters: list[Adapter], monkeypatch: pytest.MonkeyPatch) -> None:
