@@ -57,7 +57,10 @@ class Page:
         self.until(lambda: self.one("#draw").is_enabled(), "the page takes no prompts")
 
     def one(self, selector: str) -> WebElement:
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
+        found = self.browser.find_element(By.CSS_SELECTOR, selector)
+        # As a person scrolls: with many adapters a part of the form lies behind its sticky row of buttons
+        self.run("arguments[0].scrollIntoView({block: 'center'})", found)
+        return found
 
     def all(self, selector: str) -> list[WebElement]:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
