@@ -88,10 +88,7 @@ class Engine:
         request = generation.request
         clock = _Clock()
         self._check_length(request)
-        stack = [
-            Worn(self._cache.get(worn), worn.strength, strengths=worn.strengths)  #
-            for worn in request.adapters
-        ]
+        stack = [Worn(self._cache.get(worn), worn.strength, worn.strengths) for worn in request.adapters]
         clock.lap("load")
         self._patcher.swap(stack, mode=request.stack_mode)
         clock.lap("swap")

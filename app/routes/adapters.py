@@ -16,6 +16,7 @@ from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, BadRequest, NotFound, TooLarge, Unavailable
 from app.shared.ledger import ID, now
 from app.shared.schema import (
+    AdapterName,
     AdapterRecord,
     AdapterVersion,
     Name,
@@ -30,6 +31,7 @@ router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
 
 CHUNK = 1024 * 1024
 POLL_S = 0.02
+ZIP = b"PK\x03\x04"  # two bytes would not do: a sound safetensors file of 19,280 bytes of header begins with "PK" too
 
 
 class AdapterList(BaseModel):
@@ -41,7 +43,7 @@ class AdapterList(BaseModel):
 @router.post("", status_code=201, responses={200: {"model": AdapterRecord}, 202: {"model": Upload}})
 def upload(
     file: UploadFile,
-    name: Annotated[Name, Form()],
+    name: Annotated[AdapterName, Form()],
     service: ServiceDep,
     response: Response,
     description: Annotated[str, Form(max_length=2000)] = "",
@@ -143,7 +145,7 @@ def adapter_file(ref: Ref, service: ServiceDep) -> Response:
     data = service.storage.get(file_key(version.sha256))
     if data is None:
         raise NotFound("file_missing", "the adapter is known, but its file is gone from storage; upload it again")
-    ending = "zip" if data.startswith(b"PK") else "safetensors"  # PEFT's folders come zipped
+    ending = "zip" if data.startswith(ZIP) else "safetensors"  # PEFT's folders come zipped
     headers = {"Content-Disposition": f'attachment; filename="{version.name}.{ending}"'}
     return Response(data, media_type="application/octet-stream", headers=headers)
 

@@ -32,7 +32,9 @@ def create(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Generation:
     """Accept a generation: it will end, whichever process dies meanwhile."""
-    fingerprint = sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    # Without what is as by default: a field added later must not make another body of one that lacks it
+    asked = body.model_dump(mode="json", exclude_defaults=True)
+    fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     generation = service.ledger.accept(
         lambda: resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint
     )

@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+NO_ADAPTERS = ("sha256", "uploads")  # words that mean something else where an adapter's name may stand
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REF_PATTERN = r"^(sha256:[0-9a-f]{64}|[a-z0-9][a-z0-9._-]{0,63}(:[1-9][0-9]{0,8})?)$"
@@ -37,6 +38,16 @@ def no_control_characters(text: str) -> str:
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):  # JSON can say it, UTF-8 cannot
         raise ValueError("half a surrogate pair is no character; remove it")
     return text
+
+
+def no_word_of_ours(name: str) -> str:
+    """`name` unchanged; raises ValueError where nobody could ask for an adapter of that name."""
+    if name in NO_ADAPTERS:
+        raise ValueError(f"{name!r} means something else in an address; choose another name")
+    return name
+
+
+AdapterName = Annotated[Name, AfterValidator(no_word_of_ours)]
 
 
 class AdapterUse(Wire):

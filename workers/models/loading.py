@@ -38,9 +38,9 @@ class Base:
     folder: Path
 
     def shapes(self) -> Shapes:
-        """Shapes of all parameters, by component and name."""
+        """Shapes of all parameters, by component and name; tied ones under each of their names, as a file may say."""
         return {
-            component: {name: list(parameter.shape) for name, parameter in module.named_parameters()}
+            component: {name: list(weight.shape) for name, weight in module.named_parameters(remove_duplicate=False)}
             for component, module in self.components.items()
         }
 

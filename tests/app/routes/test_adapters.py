@@ -5,9 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
 
+from app.shared.catalog import Catalog, file_key
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from tests.app.shared.making import version
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def upload(api: httpx.Client, data: bytes = b"bytes", **fields: object) -> httpx.Response:
-    return api.post("/v1/adapters", files={"file": ("x", data)}, data={"name": "a", **fields})  # type: ignore[dict-item]
+    return api.post("/v1/adapters", files={"file": ("x", data)}, data={"name": "a"} | fields)  # type: ignore[dict-item]
 
 
 def test_an_upload_that_nobody_inspects_yet_is_a_202_that_can_be_asked_about(
@@ -70,3 +73,25 @@ def test_a_storage_that_fails_half_way_leaves_no_upload(
 def test_only_an_id_is_looked_up(api: httpx.Client, upload_id: str) -> None:
     answer = api.get(f"/v1/adapters/uploads/{upload_id}")
     assert answer.status_code == 404, answer.text
+
+
+@pytest.mark.parametrize("name", ["sha256", "uploads"])
+def test_a_word_that_means_something_else_in_an_address_is_no_name(
+    api: httpx.Client, storage: Storage, name: str
+) -> None:
+    answer = upload(api, name=name)
+    assert (answer.status_code, "choose another name" in answer.text) == (422, True), answer.text
+    assert list(storage.keys("uploads")) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "ending"), [((19_280).to_bytes(8, "little") + b"{", "safetensors"), (b"PK\x03\x04", "zip")]
+)
+def test_a_file_is_given_back_as_what_it_is(
+    api: httpx.Client, storage: Storage, redis: Redis, start: bytes, ending: str
+) -> None:
+    one, _ = Catalog(storage, redis).admit(version("a", start), {})
+    storage.put(file_key(one.sha256), start)
+    answer = api.get("/v1/adapters/a/file")
+    assert answer.content == start
+    assert answer.headers["content-disposition"] == f'attachment; filename="a.{ending}"'

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import httpx
 import pytest
@@ -83,6 +84,14 @@ def test_the_same_request_written_otherwise_is_the_same(api: httpx.Client, stora
     answers = [api.post("/v1/generations", content=text, headers=JSON | {"idempotency-key": "same"}) for text in texts]
     assert answers[0].status_code == 202, answers[0].text
     assert answers[0].json()["id"] == answers[1].json()["id"]
+
+
+def test_what_a_key_was_used_for_does_not_change_with_fields_that_came_later(
+    api: httpx.Client, storage: Storage
+) -> None:
+    answer = api.post("/v1/generations", json=BODY | {"stack_mode": "sum"}, headers={"idempotency-key": "k"})
+    kept = storage.get_json(f"pending/{answer.json()['id']}.json")
+    assert kept and kept["fingerprint"] == sha256(json.dumps(BODY, sort_keys=True).encode()).hexdigest()
 
 
 def test_an_upload_later_changes_nothing_that_was_accepted(api: httpx.Client, storage: Storage, redis: Redis) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from workers.models.loading import _device, _dtype, call_arguments, find, fingerprint
+from tests.app.shared.making import profile
+from workers.models.loading import Base, _device, _dtype, call_arguments, find, fingerprint
 
 
 @pytest.fixture
@@ -66,3 +67,11 @@ def test_half_precision_is_for_devices_that_are_fast_at_it() -> None:
     assert _dtype("auto", torch.device("cuda")) is torch.float16
     assert _dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
     assert _device("cuda:1") == "cuda:1"
+
+
+def test_a_tied_weight_is_told_under_each_of_its_names() -> None:
+    """As a T5's `shared` and its `embed_tokens`: what intake judges files against, and the patcher finds."""
+    tied = torch.nn.ModuleDict({"one": torch.nn.Linear(2, 3), "other": torch.nn.Linear(2, 3)})
+    tied["other"].register_parameter("weight", tied["one"].get_parameter("weight"))
+    shapes = Base(None, {"text_encoder": tied}, profile(), Path()).shapes()
+    assert shapes["text_encoder"]["one.weight"] == shapes["text_encoder"]["other.weight"] == [3, 2]
