@@ -17,6 +17,7 @@ from rich.table import Table
 
 from app.client import Client, Refused
 from app.shared.log import configure
+from app.shared.schema import StackMode
 from app.shared.settings import Settings
 
 cli = typer.Typer(
@@ -117,6 +118,9 @@ def generate(
     adapter: Annotated[
         list[str] | None, typer.Option("--adapter", "-a", help="NAME, NAME=0.8 or NAME:VERSION=0.8; repeatable.")
     ] = None,
+    stack_mode: Annotated[
+        StackMode, typer.Option(help="Adapters summed, in any order, or each worn on what the ones before it left.")
+    ] = "sum",
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; more pictures get -1, -2, …")] = Path(
         "out.png"
     ),
@@ -137,6 +141,7 @@ def generate(
         "negative_prompt": negative,
         "model": model,
         "adapters": [_use(text) for text in adapter or []],
+        "stack_mode": stack_mode,
         "width": width,
         "height": height,
         "steps": steps,
@@ -175,7 +180,9 @@ def _use(text: str) -> dict[str, Any]:
 
 @adapters.command("add")
 def adapters_add(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A .safetensors file.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .safetensors file, or PEFT's folder as a zip.")
+    ],
     name: Annotated[str | None, typer.Option(help="Its name here; unset, the file's.")] = None,
     description: Annotated[str, typer.Option(help="A line about it.")] = "",
     ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,

@@ -40,7 +40,7 @@ export async function showAdapter(ref, deleted) {
 
   function offer() {
     bottom.replaceChildren(
-      el("a", { class: "button", href: `${adapterPath(ref)}/file`, download: `${record.name}.safetensors` }, "Download file"),
+      el("a", { class: "button", href: `${adapterPath(ref)}/file`, download: "" }, "Download file"),
       el("button", { type: "button", onclick: ask }, "Delete…"),
     );
   }

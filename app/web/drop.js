@@ -9,7 +9,7 @@ function carriesFiles(event) {
 /** Calls `take(file)` for a file dropped on the page or chosen. */
 export function acceptFiles(take) {
   const veil = byId("drop");
-  const input = el("input", { type: "file", accept: ".safetensors", id: "adapters-file", hidden: true });
+  const input = el("input", { type: "file", accept: ".safetensors,.zip", id: "adapters-file", hidden: true });
   byId("adapters-add").after(input);
   byId("adapters-add").addEventListener("click", () => input.click());
   input.addEventListener("change", () => {

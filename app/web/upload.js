@@ -10,7 +10,7 @@ const POLL_MS = 1000;
 
 /** A name that the service takes, made from a file's name. */
 export function nameFrom(fileName) {
-  const plain = fileName.replace(/\.safetensors$/i, "").toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
+  const plain = fileName.replace(/\.(safetensors|zip)$/i, "").toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
   const tame = plain.replace(/[^a-z0-9._-]+/g, "-").replace(/^[^a-z0-9]+/, "").slice(0, 64).replace(/[-._]+$/, "");
   return tame || "adapter";
 }

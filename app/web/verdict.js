@@ -4,9 +4,10 @@ import { el, facts } from "/static/dom.js";
 
 const LABELS = {
   lora: "LoRA", locon: "LoCon", loha: "LoHa", lokr: "LoKr", dora: "DoRA", full: "full", norm: "norms", ia3: "(IA)³",
-  glora: "GLoRA", glokr: "GLoKr", oft: "OFT", boft: "BOFT",
+  glora: "GLoRA", oft: "OFT", boft: "BOFT", hira: "HiRA", tlora: "T-LoRA", adalora: "AdaLoRA", hra: "HRA",
+  vera: "VeRA", fourierft: "FourierFT", c3a: "C3A",
 };
-const BASE = ["ss_base_model_version", "modelspec.architecture", "ss_sd_model_name"];
+const SAID = ["ss_base_model_version", "modelspec.architecture", "ss_sd_model_name"];
 
 // "dora-lokr" is DoRA over LoKr
 function label(algorithm) {
@@ -34,10 +35,15 @@ export function size(bytes) {
   return bytes < 1e6 ? `${Math.round(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
+// The layers cannot lie; where they tell nothing for sure, the file's own word is better than a guess from them
+function baseOf({ base, metadata }) {
+  if (base?.sure) return el("span", { title: base.evidence.join("\n") }, base.name);
+  return SAID.map((key) => metadata[key]).find(Boolean) ?? (base && `${base.name} (a guess)`);
+}
+
 /** A record with its verdict as an element. */
 export function verdictView({ verdict, ...record }) {
   const { metadata, warnings } = verdict;
-  const base = BASE.map((key) => metadata[key]).find(Boolean);
   return el(
     "div",
     { class: "verdict" },
@@ -46,7 +52,7 @@ export function verdictView({ verdict, ...record }) {
       ["Algorithm", counts(verdict.algorithms, label)],
       ["Rank", range(verdict.ranks)],
       ["Layers in", counts(verdict.components)],
-      ["Base", base],
+      ["Base", baseOf(verdict)],
       ["Fits", record.fits.join(", ") || "no model here"],
       ["Trained with", verdict.triggers.join(", ")],
       ["Left out", verdict.ignored.join(", ")],

@@ -54,6 +54,10 @@ def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Pa
     assert code == 0 and out.read_bytes() == b"/0"
     uses = [(use["ref"], use["strength"]) for use in service.body["adapters"]]
     assert uses == [("one", 1.0), ("two:3", 0.5), ("sha256:ab", -1.0)]
+    assert service.body["stack_mode"] == "sum"
+    assert run("generate", "a fox", "--stack-mode", "sequential", "-o", str(out))[0] == 0
+    assert service.body["stack_mode"] == "sequential"
+    assert run("generate", "a fox", "--stack-mode", "backwards", "-o", str(out))[0] == 2
 
 
 def test_more_pictures_are_numbered(service: _Service, tmp_path: Path) -> None:
