@@ -124,7 +124,7 @@ class Patcher:
             self._signature = None
             self._forget_moved()
             with torch.no_grad(), _exact_float32(self._components):
-                outfits = self._outfits(stack if mode == "sequential" else _by_sha256(stack))
+                outfits = self._outfits(stack if mode == "sequential" else by_sha256(stack))
                 for outfit in outfits:
                     if check is not None:
                         check()
@@ -176,19 +176,10 @@ class Patcher:
 
     def _outfits(self, stack: Sequence[Worn]) -> list[_Outfit]:
         """Return what every weight is to wear, in order of the stack; raise with every reason why that cannot be."""
-        plans: list[Plan] = []
-        homeless: list[Reason] = []
-        for worn in stack:
-            try:
-                plans.append(resolve(worn.adapter, self._index))
-            except NoPlace as error:
-                homeless += error.reasons
-        if homeless:
-            raise NoPlace(homeless)
-        reasons = list(_repeated(stack))
+        plans = plans_of(stack, self._index)
+        reasons = list(problems(stack, plans))
         outfits: dict[Key, _Outfit] = {}
         for worn, plan in zip(stack, plans, strict=True):
-            reasons += _bad_strengths(worn, plan)
             reasons += self._add(worn, plan, outfits)
         if reasons:
             raise StackRefused(reasons)
@@ -248,6 +239,40 @@ class Patcher:
             del self._kept[key]
 
 
+def plans_of(stack: Sequence[Worn], index: Index) -> list[Plan]:
+    """Return where each adapter of a stack goes; raise NoPlace with every layer of all of them that goes nowhere."""
+    plans: list[Plan] = []
+    homeless: list[Reason] = []
+    for worn in stack:
+        try:
+            plans.append(resolve(worn.adapter, index))
+        except NoPlace as error:
+            homeless += error.reasons
+    if homeless:
+        raise NoPlace(homeless)
+    return plans
+
+
+def problems(stack: Sequence[Worn], plans: Sequence[Plan]) -> Iterator[Reason]:
+    """Yield why a stack cannot be worn, whatever the weights are: an adapter twice, a strength that means nothing."""
+    hashes = [worn.adapter.sha256 for worn in stack]
+    for sha256 in sorted({sha256 for sha256 in hashes if hashes.count(sha256) > 1}):
+        yield Reason(Code.REPEATED_ADAPTER, sha256, "is in the stack more than once")
+    for worn, plan in zip(stack, plans, strict=True):
+        for component, strength in (("", worn.strength), *worn.strengths.items()):
+            if not math.isfinite(strength):
+                message = f"a strength must be a finite number, not {strength}"
+                yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, message)
+            if component and component not in plan.components:
+                message = f"has a strength for {component}, but changes only {', '.join(plan.components)}"
+                yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, message)
+
+
+def by_sha256(stack: Sequence[Worn]) -> list[Worn]:
+    """Return a stack in the order that its changes are summed in."""
+    return sorted(stack, key=lambda worn: worn.adapter.sha256)
+
+
 def _put_on(piece: _Piece, changes: Mapping[Key, Tensor], pristine: Mapping[Key, Tensor], mode: Mode) -> None:
     """Add one piece to the changes of the weights that it sees."""
     seen = pristine if mode == "sum" else {key: pristine[key] + changes[key] for key, _ in piece.rows}
@@ -273,10 +298,6 @@ def _join(outfits: dict[Key, _Outfit], weights: dict[Key, _Weight], piece: _Piec
     outfits |= dict.fromkeys(joined.weights, joined)
 
 
-def _by_sha256(stack: Sequence[Worn]) -> list[Worn]:
-    return sorted(stack, key=lambda worn: worn.adapter.sha256)
-
-
 def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
     signatures = tuple(worn.signature for worn in stack)
     # One adapter is worn the same in either way, and so is none.
@@ -285,22 +306,6 @@ def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature
 
 def _key(weight: Tensor) -> Key:
     return (weight.device, weight.dtype, weight.data_ptr(), weight.shape)
-
-
-def _repeated(stack: Sequence[Worn]) -> Iterator[Reason]:
-    hashes = [worn.adapter.sha256 for worn in stack]
-    for sha256 in sorted({sha256 for sha256 in hashes if hashes.count(sha256) > 1}):
-        yield Reason(Code.REPEATED_ADAPTER, sha256, "is in the stack more than once")
-
-
-def _bad_strengths(worn: Worn, plan: Plan) -> Iterator[Reason]:
-    sha256 = worn.adapter.sha256
-    for name, strength in (("", worn.strength), *worn.strengths.items()):
-        if not math.isfinite(strength):
-            yield Reason(Code.BAD_STRENGTH, sha256, f"a strength must be a finite number, not {strength}")
-        if name and name not in plan.components:
-            changed = ", ".join(plan.components)
-            yield Reason(Code.BAD_STRENGTH, sha256, f"has a strength for {name}, but changes only {changed}")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ SETTINGS = frozenset(  # fields of one number that PEFT keeps in adapter_config.
     {"neumann_terms", "apply_GS", "fourierft_scaling", "random_loc_seed", "is_feedforward"}
 )
 WHOLE = SCALARS | SETTINGS | {"on_input", "bias_indices", "bias_size"}  # what may be stored as integers
+NEEDS_ITS_BASE = "its change is made of the weight itself: right only on the model it was trained on"  # a doubt
 ANY = -1  # an axis of `shape` that the factors leave open
 
 

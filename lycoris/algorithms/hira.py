@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import Change, gamma, scalar_problems
+from lycoris.algorithms.change import NEEDS_ITS_BASE, Change, gamma, scalar_problems
 from lycoris.linalg import matrix
 
 
@@ -55,6 +55,3 @@ class HiRA(Change):
     def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
         yield from super().doubts(target)
         yield NEEDS_ITS_BASE
-
-
-NEEDS_ITS_BASE = "its change is made of the weight itself: right only on the model it was trained on"

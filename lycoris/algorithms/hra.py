@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import ANY, Change, scalar_problems
+from lycoris.algorithms.change import ANY, RANK_FLOOR, Change, scalar_problems
 from lycoris.linalg import by_rows, holds
 
 
@@ -61,6 +61,6 @@ class HRA(Change):
             yield f"hra_u {tuple(self.hra_u.shape)} has more columns than can be orthogonal"
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        if len(target) < 2 or prod(target[1:]) != len(self.hra_u) or self.rank > max(len(self.hra_u), 1024):
+        if len(target) < 2 or prod(target[1:]) != len(self.hra_u) or self.rank > max(len(self.hra_u), RANK_FLOOR):
             return f"reflects {len(self.hra_u)} inputs, {self.rank} times, of a {tuple(target)} weight"
         return None

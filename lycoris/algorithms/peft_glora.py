@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import ANY, Change
-from lycoris.algorithms.hira import NEEDS_ITS_BASE
+from lycoris.algorithms.change import NEEDS_ITS_BASE, ANY, Change
 from lycoris.linalg import holds
 
 

@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import Change, gamma, scalar_problems
-from lycoris.algorithms.hira import NEEDS_ITS_BASE
+from lycoris.algorithms.change import NEEDS_ITS_BASE, Change, gamma, scalar_problems
 from lycoris.linalg import BLOCK_CAP, by_rows, matrix
 
 

@@ -4,18 +4,17 @@ The same sum as `lycoris/patcher.py` makes on live weights, for models that are 
 file sees as one weight (a fused qkv) are worked on together; all others alone.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import ANY, Change
-from lycoris.errors import Code, NoPlace, Reason, StackRefused
+from lycoris.errors import Code, Reason, StackRefused
 from lycoris.linalg import finite
-from lycoris.patcher import Worn
-from lycoris.targets import Index, Plan, Shapes, Target, resolve
+from lycoris.patcher import Worn, by_sha256, plans_of, problems
+from lycoris.targets import Index, Shapes, Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,22 +68,13 @@ def groups(stack: Sequence[Worn], components: Mapping[str, Shapes]) -> list[Grou
 
     Raises NoPlace, or StackRefused for an adapter that is there twice or a strength that cannot be.
     """
-    index = Index(components)
-    plans: list[tuple[Worn, Plan]] = []
-    homeless: list[Reason] = []
-    for worn in sorted(stack, key=lambda worn: worn.adapter.sha256):  # the order that every sum is made in
-        try:
-            plans.append((worn, resolve(worn.adapter, index)))
-        except NoPlace as error:
-            homeless += error.reasons
-    if homeless:
-        raise NoPlace(homeless)
-    wrong = [*_repeated(stack), *(reason for worn, plan in plans for reason in _bad_strengths(worn, plan))]
-    if wrong:
+    stack = by_sha256(stack)
+    plans = plans_of(stack, Index(components))
+    if wrong := list(problems(stack, plans)):
         raise StackRefused(wrong)
     pieces = [
         Piece(target, worn.strengths.get(target.component, worn.strength))
-        for worn, plan in plans
+        for worn, plan in zip(stack, plans, strict=True)
         for target in plan.targets
     ]
     return joined([piece for piece in pieces if piece.strength != 0])
@@ -128,19 +118,3 @@ def leans_on_weight(change: Change, shape: Sequence[int]) -> bool:
         found.append(torch.zeros(*shape))
         change.add_change(found[-1], weight, 1.0)
     return not torch.equal(*found)
-
-
-def _repeated(stack: Sequence[Worn]) -> Iterator[Reason]:
-    hashes = [worn.adapter.sha256 for worn in stack]
-    for sha256 in sorted({sha256 for sha256 in hashes if hashes.count(sha256) > 1}):
-        yield Reason(Code.REPEATED_ADAPTER, sha256, "is in the stack more than once")
-
-
-def _bad_strengths(worn: Worn, plan: Plan) -> Iterator[Reason]:
-    for name, strength in (("", worn.strength), *worn.strengths.items()):
-        if not math.isfinite(strength):
-            yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, f"a strength must be a finite number, not {strength}")
-        if name and name not in plan.components:
-            changed = ", ".join(plan.components)
-            message = f"has a strength for {name}, but changes only {changed}"
-            yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, message)

@@ -1,17 +1,11 @@
 """The laws of wearing: exactly this stack, in any order, after any other, and back to the pristine bits."""
 
 import random
-import sys
-from collections.abc import Callable
-from itertools import count
-from types import FrameType
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from lycoris import patcher as module
 from lycoris.adapter import Adapter, load
 from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS
 from lycoris.errors import AdapterError, Code, ModelChanged, NoPlace, StackRefused
@@ -145,128 +139,6 @@ def test_at_strength_0_nothing_is_touched(adapters: list[Adapter]) -> None:
     patcher.swap([Worn(adapter, 0.0) for adapter in adapters])
     assert bits_of(model) == before
     assert patcher.touched_bytes == 0
-
-
-class Stop(BaseException):
-    """Like KeyboardInterrupt, but ours."""
-
-
-def stop_at(visit: int, error: BaseException) -> Callable[[], None]:
-    left = iter(range(visit))
-
-    def check() -> None:
-        if next(left, None) is None:
-            raise error
-
-    return check
-
-
-@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
-@pytest.mark.parametrize(
-    "error", [RuntimeError("deadline"), KeyboardInterrupt(), Stop()], ids=lambda e: type(e).__name__
-)
-def test_stopped_half_way_the_model_is_pristine(
-    adapters: list[Adapter], error: BaseException, dtype: torch.dtype
-) -> None:
-    model = zoo.Model(dtype)
-    pristine = bits_of(model)
-    patcher = Patcher({"unet": model})
-    for visit in (0, 1, 5):
-        patcher.swap([Worn(adapters[visit])])
-        with pytest.raises(type(error)):
-            patcher.swap([Worn(adapters[2]), Worn(adapters[3], 0.5)], check=stop_at(visit, error))
-        assert bits_of(model) == pristine
-        assert patcher.worn == ()
-    patcher.swap([Worn(adapters[2])])
-    fresh = zoo.Model(dtype)
-    Patcher({"unet": fresh}).swap([Worn(adapters[2])])
-    assert bits_of(model) == bits_of(fresh)
-
-
-def test_stopped_in_the_very_write_the_model_is_pristine(
-    adapters: list[Adapter], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = zoo.Model()
-    pristine = bits_of(model)
-    copy, writes = torch.Tensor.copy_, []
-
-    def stopped(self: torch.Tensor, *arguments: object) -> torch.Tensor:
-        copy(self, *arguments)  # type: ignore[arg-type]
-        writes.append(self)
-        if len(writes) == 3:
-            raise Stop
-        return self
-
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(torch.Tensor, "copy_", stopped)
-        Patcher({"unet": model}).swap([Worn(adapters[0])])
-    assert len(writes) == 6, "three weights written, three restored"
-    assert bits_of(model) == pristine
-
-
-class StopAtLine:
-    """Raises Stop before the line of lycoris/patcher.py that is run as the n-th, as Ctrl-C and RQ's alarm may."""
-
-    def __init__(self, line: int) -> None:
-        self.left = line
-
-    def __call__(self, frame: FrameType, event: str, _: Any) -> "StopAtLine | None":
-        if frame.f_code.co_filename != module.__file__:
-            return None
-        if event == "line":
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-        return self
-
-
-def two_layers() -> nn.ModuleDict:
-    return nn.ModuleDict({name: zoo.layer("square") for name in ("one", "other")})
-
-
-def test_stopped_at_any_line_the_model_is_pristine_and_can_be_dressed() -> None:
-    model = two_layers()
-    pristine = bits_of(model)
-    groups = {f"lora_unet_{name}": zoo.tensors("lora", layer.get_parameter("weight")) for name, layer in model.items()}
-    stack = [Worn(load(zoo.file(groups)))]
-    Patcher({"unet": model}).swap(stack)
-    dressed = bits_of(model)
-    before = sys.gettrace()
-    for line in count():
-        patcher = Patcher({"unet": (model := two_layers())})
-        try:
-            sys.settrace(StopAtLine(line))
-            patcher.swap(stack)
-            break  # it has no more lines
-        except Stop:
-            assert bits_of(model) == pristine, f"stopped at line {line} of those that run"
-        finally:
-            sys.settrace(before)
-        patcher.swap(stack)
-        assert bits_of(model) == dressed
-        patcher.restore()
-        assert bits_of(model) == pristine, f"restored after a stop at line {line} of those that run"
-    assert line > 50
-
-
-def test_an_interrupted_restore_can_be_finished(adapters: list[Adapter], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = zoo.Model()
-    pristine = bits_of(model)
-    patcher = Patcher({"unet": model})
-    patcher.swap([Worn(adapters[0])])
-    copy, left = torch.Tensor.copy_, iter(range(3))
-
-    def interrupted(self: torch.Tensor, *arguments: object) -> torch.Tensor:
-        if next(left, None) is None:
-            raise Stop
-        return copy(self, *arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(torch.Tensor, "copy_", interrupted)
-        patcher.restore()
-    assert bits_of(model) != pristine
-    patcher.swap([])
-    assert bits_of(model) == pristine
 
 
 def test_a_result_that_overflows_is_refused_and_taken_off(adapters: list[Adapter]) -> None:
