@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import NEEDS_ITS_BASE, ANY, Change
+from lycoris.algorithms.change import ANY, NEEDS_ITS_BASE, Change
 from lycoris.linalg import holds
 
 
