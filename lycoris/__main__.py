@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     known = parser.add_subparsers(required=True, metavar="COMMAND")
     command = known.add_parser("inspect", help="say what a file holds, and whether a model can wear it")
     command.set_defaults(run=_inspect, subject=lambda options: options.file)
-    command.add_argument("file", metavar="FILE", help="a safetensors file")
+    command.add_argument("file", metavar="FILE", help="a safetensors file, or PEFT's folder or a zip of it")
     command.add_argument(
         "--model", metavar="DIR", help="a diffusers folder to judge it against (only headers are read)"
     )

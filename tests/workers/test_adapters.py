@@ -1,16 +1,21 @@
 """The cache is bounded in bytes, forgets what was used longest ago, and lets in only what its hash says."""
 
 import hashlib
+import json
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from app.shared.catalog import file_key
 from app.shared.errors import NotFound, RadiataError
 from app.shared.schema import AdapterWorn
 from app.shared.storage import Storage
 from lycoris.adapter import load
+from lycoris.bundle import CONFIG, WEIGHTS
 from lycoris.errors import AdapterError
-from tests.workers.toy import adapter
+from tests.lycoris.test_bundle import zipped
+from tests.workers.toy import WIDTH, adapter
 from workers.adapters import AdapterCache
 
 
@@ -80,3 +85,13 @@ def test_what_is_no_adapter_is_refused_and_not_kept(storage: Storage) -> None:
     with pytest.raises(AdapterError):
         cache.get(stored(storage, b"not safetensors"))
     assert cache.nbytes == 0
+
+
+def test_a_zip_goes_by_its_own_hash_and_counts_by_its_tensors(storage: Storage) -> None:
+    layer = "base_model.model.unet.block.to_q.lora_"
+    tensors = {f"{layer}A.weight": torch.ones(1, WIDTH), f"{layer}B.weight": torch.ones(WIDTH, 1)}
+    config = json.dumps({"peft_type": "LORA", "lora_alpha": 2})
+    worn = stored(storage, zipped({WEIGHTS: save(tensors), CONFIG: config}))
+    cache = AdapterCache(storage, 1 << 20)
+    assert cache.get(worn).sha256 == worn.sha256
+    assert cache.nbytes == sum(tensor.nbytes for tensor in tensors.values())

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,9 +13,10 @@ from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
 from app.shared.ledger import Ledger, image_key, pending_key
 from app.shared.metrics import counted
-from app.shared.schema import Generation, Status
+from app.shared.schema import Generation, StackMode, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from lycoris.patcher import Mode
 from tests.app.shared.making import request
 from tests.workers import toy
 from workers.engine import Engine
@@ -71,6 +72,10 @@ def test_what_is_drawn_is_told_and_stored(
         assert hashlib.sha256(png(storage, generation, image.index)).hexdigest() == image.sha256
     assert not storage.exists(pending_key(generation.id))
     assert counted(redis)["images"] == 2
+
+
+def test_the_wire_and_the_patcher_know_the_same_ways_to_stack() -> None:
+    assert get_args(StackMode) == get_args(Mode)
 
 
 def test_no_history_and_no_order_changes_a_byte(engine: Engine, ledger: Ledger, storage: Storage) -> None:
