@@ -6,10 +6,7 @@ the figures in the model card are its own.
 
 import argparse
 import json
-import platform
-import subprocess
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -23,6 +20,7 @@ from torch.nn.functional import avg_pool2d
 
 from lycoris.adapter import load
 from lycoris.patcher import Patcher, Worn
+from tests.bench.provenance import provenance
 from tests.bench.style_classifier import StyleClassifier
 from workers.training import architecture, captions, drawings, items, latents, samples, styles
 from workers.training.items import Item
@@ -43,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bench = Bench(options.model, options.cache, options.grids)
-    figures: dict = {"where": _where(options.threads)}
+    figures: dict = {"where": {**provenance(), "threads": options.threads}}
     if "base" in options.parts:
         figures |= {**bench.base(quick=options.quick), "codec": bench.codec()}
         figures["generation_seconds"] = bench.generation_time()
@@ -228,16 +226,6 @@ def _through(pipe: StableDiffusionPipeline, pictures: np.ndarray) -> np.ndarray:
     scale = pipe.vae.config["scaling_factor"]
     drawn = [pipe.vae.decode(latents.encode(part, pipe.vae) / scale, return_dict=False)[0] for part in parts]
     return ((torch.cat(drawn) + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-
-
-def _where(threads: int) -> dict[str, str | int]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {threads} threads",
-        "torch": torch.__version__,
-    }
 
 
 def _print(figures: dict) -> None:
