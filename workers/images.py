@@ -1,7 +1,7 @@
 """Pixels to PNG files that carry their recipe.
 
 The recipe holds all that decides the pixels and nothing else (no names, times or ids), so that the same request gives
-the same bytes.
+the same bytes. (A CPU's kind and the engine's number of threads, which can turn a last bit, are not in it.)
 """
 
 import io

@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Weights' dtype; `auto` is float32 on a CPU and float16 elsewhere."
     )
-    threads: int = Field(0, ge=0, description="CPU threads of one engine; 0 leaves it to torch.")
+    threads: int = Field(
+        0, ge=0, description="CPU threads of one engine; 0 leaves it to torch. The same number draws the same bytes."
+    )
     adapter_cache_mb: int = Field(1024, ge=1, description="Host memory for parsed adapters, in MiB.")
     max_upload_mb: int = Field(1024, ge=1, description="Largest adapter file taken, in MiB.")
     max_prompt_chars: int = Field(2000, ge=1, description="Longest prompt taken, in characters.")
