@@ -18,7 +18,7 @@ from rich.table import Table
 from app.client import Client, Refused
 from app.shared.log import configure
 from app.shared.schema import StackMode
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings, read_settings
 
 cli = typer.Typer(
     add_completion=False,
@@ -32,8 +32,19 @@ cli.add_typer(adapters, name="adapters")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+
+def _settings() -> Settings:
+    """The settings; variables that are wrong end the command with a sentence."""
+    try:
+        return read_settings()
+    except BadSettings as error:
+        err.print(f"[red]settings:[/red] {escape(str(error))}")
+        raise typer.Exit(2) from error
+
+
 Url = Annotated[str, typer.Option(envvar="RADIATA_URL", help="Where the service is.")]
-HERE = "http://127.0.0.1:8000"
+# Whoever moved the service with a setting means that one
+HERE = f"http://{os.environ.get('RADIATA_HOST', '127.0.0.1')}:{os.environ.get('RADIATA_PORT', '8000')}"
 
 
 @contextmanager
@@ -61,13 +72,15 @@ def up() -> None:
     """Run everything on this machine: Valkey, the API, a generation worker and an intake worker. Ctrl-C stops it."""
     from app.up import Service, StartFailed
 
-    settings = Settings()  # type: ignore[call-arg]
+    settings = _settings()
     configure(settings.log_level)
     try:
+        out.print("starting: the model takes a few seconds to load; wait for the line that says where it is")
         with err.status("starting") as status, Service(settings).running(_telling(status)) as service:
             status.stop()
-            out.print(f"Radiata is ready at [bold]{service.url}[/bold] (API documentation: {service.url}/docs)")
-            out.print(f"Data: {settings.data_dir.resolve()}. Ctrl-C stops everything.")
+            out.print(f"Radiata is ready at [bold]{service.url}[/bold]", soft_wrap=True)
+            out.print(f"its API is described at {service.url}/docs", soft_wrap=True)
+            out.print(f"data: {settings.data_dir.resolve()}; Ctrl-C stops everything", soft_wrap=True)
             service.watch()
             err.print("stopping")
     except StartFailed as failure:
@@ -88,7 +101,7 @@ def api() -> None:
     from app.shared.lifeline import hold
 
     hold()
-    settings = Settings()  # type: ignore[call-arg]
+    settings = _settings()
     if settings.redis_url is None:
         err.print("[red]no Redis:[/red] set RADIATA_REDIS_URL, or use `radiata up`, which starts one")
         raise typer.Exit(1)

@@ -11,13 +11,16 @@ from rq import Queue
 from app.shared.lifeline import hold
 from app.shared.log import configure
 from app.shared.queue import INTAKE, SERIALIZER, connect, generation_queue
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings, read_settings
 
 cli = typer.Typer(add_completion=False, help="The workers of Radiata; settings come from RADIATA_… variables.")
 
 
 def _settings() -> Settings:
-    settings = Settings()  # type: ignore[call-arg]
+    try:
+        settings = read_settings()
+    except BadSettings as error:
+        sys.exit(f"settings: {error}")
     configure(settings.log_level)
     return settings
 

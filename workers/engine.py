@@ -35,8 +35,6 @@ class Engine:
     """Draws accepted generations with a base model that wears what each one asks for."""
 
     def __init__(self, base: Base, storage: Storage, redis: Redis, settings: Settings) -> None:
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True)
         self._base = base
         self._storage = storage

@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import signal
+import sys
 import threading
 from typing import IO, Any
 
@@ -57,7 +58,10 @@ def _say(replies: IO[str], reply: dict[str, Any]) -> None:
 def _load(model: str, redis: Redis, settings: Settings) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     storage = Storage(settings.store_url)
-    base = load(model, settings)
+    try:
+        base = load(model, settings)
+    except (OSError, ValueError) as error:  # no such model, or not one: a sentence says more than a traceback
+        sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
     Profiles(storage, settings).publish(base.profile, base.shapes())
     Intake(storage, redis, settings).publish_bundled(base.folder / "adapters")
     tasks.hold_engine(Engine(base, storage, redis, settings))

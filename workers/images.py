@@ -39,6 +39,7 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile) -> dict[s
         "base": profile.fingerprint,
         "dtype": profile.dtype,
         "device": profile.device,
+        "threads": profile.threads,
         "versions": profile.versions,
     }
 

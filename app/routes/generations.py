@@ -121,8 +121,8 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
                 "adapter_for_another_base",
                 f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two",
             )
-        if any(other.sha256 == version.sha256 for other in worn):
-            raise BadRequest("adapter_twice", f"{use.ref!r} is in the list twice; name it once, with one strength")
+        if twin := next((other for other in worn if other.sha256 == version.sha256), None):
+            raise BadRequest("adapter_twice", f"{twin.ref!r} and {use.ref!r} are the same file; name it once")
         if missing := sorted(set(use.strengths) - set(version.components)):
             known = ", ".join(version.components)
             raise BadRequest("component_unknown", f"{use.ref!r} does not change {', '.join(missing)}, only {known}")

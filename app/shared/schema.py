@@ -249,6 +249,7 @@ class ModelProfile(Wire):
     components: list[str]
     dtype: str
     device: str
+    threads: int | None = Field(None, description="on a CPU, where their number can decide the last bit")
     width: int
     height: int
     max_edge: int

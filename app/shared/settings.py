@@ -5,12 +5,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.shared.schema import NAME_PATTERN
 
 MIB = 1024 * 1024
+
+
+class BadSettings(Exception):
+    """A variable in the environment does not say what it should; the message names it."""
 
 
 class Settings(BaseSettings):
@@ -82,3 +86,15 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """Object storage in use, always a URL."""
         return self.storage_url or (self.data_dir.resolve() / "store").as_uri()
+
+
+def read_settings() -> Settings:
+    """The settings as the environment has them; raises BadSettings with every variable that is wrong."""
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        wrong = [(".".join(str(part) for part in one["loc"]), one["msg"]) for one in error.errors()]
+        said = "; ".join(f"RADIATA_{name.upper()}: {message}" if name else message for name, message in wrong)
+        raise BadSettings(said) from error
+    except SettingsError as error:
+        raise BadSettings(f'{error}: RADIATA_MODELS is JSON, as in {{"name": "/folder"}}') from error

@@ -58,6 +58,11 @@ def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, Any]) -> 
     assert png(**other) != png()
 
 
+def test_the_number_of_threads_is_in_the_recipe() -> None:
+    one, two = (recipe(request(), 7, profile(threads=threads)) for threads in (1, 2))
+    assert one != two
+
+
 def test_how_many_and_for_which_model_name_it_was_asked_is_not() -> None:
     assert png(count=4) == png() == png(model="another-name-for-it")
 

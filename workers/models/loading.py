@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.shared.settings import Settings
 from workers.models.samplers import available
 
 BUNDLED = "bundled:"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 COMPONENTS = ("unet", "transformer", "transformer_2", "prior", "text_encoder", "text_encoder_2", "text_encoder_3")
 LIBRARIES = ("diffusers", "pillow", "radiata", "torch", "transformers")
 DEFAULTS = "radiata.json"  # in a model folder: {"steps": …, "guidance_scale": …, "suggestions": […]}
@@ -54,14 +56,19 @@ def find(source: str) -> Path:
         return folder
     if Path(source).is_dir():
         return Path(source)
+    if not HUB_ID.fullmatch(source):
+        raise FileNotFoundError(f"there is no folder {source!r}, and a hub id is of the form owner/name")
     return Path(DiffusionPipeline.download(source, use_safetensors=True))
 
 
 def load(name: str, settings: Settings) -> Base:
     """Load the model called `name` in the settings onto its device.
 
-    Raises KeyError for a name that is not in the settings, OSError when there is no such model.
+    Sets the number of CPU threads first: it is part of what a picture is made with. Raises KeyError for a name that is
+    not in the settings, OSError when there is no such model.
     """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     diffusers_logging.set_verbosity_error()  # what matters is an exception, or in the profile
     diffusers_logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
@@ -111,6 +118,7 @@ def _profile(
         components=list(components),
         dtype=str(dtype).removeprefix("torch."),
         device=device.type,
+        threads=torch.get_num_threads() if device.type == "cpu" else None,
         width=native,
         height=native,
         max_edge=native * EDGE_OVER_NATIVE,

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings, read_settings
 
 
 def test_a_password_is_never_shown() -> None:
@@ -40,3 +40,12 @@ def test_the_first_model_is_the_default() -> None:
 def test_the_local_store_is_a_url_whatever_the_folder_is_called(tmp_path: pytest.TempPathFactory) -> None:
     settings = Settings(data_dir=tmp_path / "a b#c%20")  # type: ignore[operator, call-arg]
     assert settings.store_url.startswith("file:///") and "#" not in settings.store_url
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("RADIATA_PORT", "abc"), ("RADIATA_MODELS", "not json"), ("RADIATA_MODELS", "{}")]
+)
+def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadSettings, match=variable):
+        read_settings()

@@ -75,3 +75,9 @@ def test_a_tied_weight_is_told_under_each_of_its_names() -> None:
     tied["other"].register_parameter("weight", tied["one"].get_parameter("weight"))
     shapes = Base(None, {"text_encoder": tied}, profile(), Path()).shapes()
     assert shapes["text_encoder"]["one.weight"] == shapes["text_encoder"]["other.weight"] == [3, 2]
+
+
+@pytest.mark.parametrize("source", ["/no/such/folder", "./none", "a/b/c", "name alone"])
+def test_what_is_neither_a_folder_nor_a_hub_id_is_said_to_be_neither(source: str) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        find(source)
