@@ -103,7 +103,7 @@ class Intake:
     def publish_bundled(self, folder: Path) -> None:
         """Give the adapters that came with a base model their names; a name that was deleted stays deleted."""
         for file in sorted(folder.glob("*.safetensors")):
-            if not self._storage.exists(f"names/{file.stem}/deleted.json"):
+            if not self._catalog.was_deleted(file.stem):
                 data = file.read_bytes()
                 try:
                     self.admit(data, file.stem, "came with the base model", [], now())

@@ -68,11 +68,9 @@ def upload(
         )
         service.uploads.stage(staged, path)
     settled = _settled(service, staged.id)
-    if settled.status is UploadStatus.INSPECTING:
-        return JSONResponse(settled.model_dump(mode="json"), 202, {"Location": _location(settled.id)})  # type: ignore[return-value]
     response.status_code = 201 if settled.new else 200
     response.headers["Location"] = f"/v1/adapters/{settled.name}"
-    return service.catalog.record(f"{settled.name}:{settled.version}")
+    return _outcome(service, settled)
 
 
 def _text(*texts: str) -> None:
@@ -98,19 +96,23 @@ def _receive(source: BinaryIO, path: Path, cap_mb: int) -> tuple[int, str]:
 
 
 def _settled(service: Service, upload_id: str) -> Upload:
-    """The upload once it is settled, or as it stands when the wait is over; raises AdapterRefused."""
+    """The upload once it is settled, or as it stands when the wait is over."""
     until = time.monotonic() + service.settings.upload_wait_s
     while True:
         found = service.uploads.get(upload_id)
-        if found.status is UploadStatus.REFUSED:
-            raise AdapterRefused(found.code or "adapter_refused", found.message or "", reasons=found.reasons)
-        if found.status is UploadStatus.ADMITTED or time.monotonic() > until:
+        if found.status is not UploadStatus.INSPECTING or time.monotonic() > until:
             return found
         time.sleep(POLL_S)
 
 
-def _location(upload_id: str) -> str:
-    return f"/v1/adapters/uploads/{upload_id}"
+def _outcome(service: Service, upload: Upload) -> AdapterRecord:
+    """The record of what was admitted, or a 202 while it is inspected; raises AdapterRefused."""
+    if upload.status is UploadStatus.REFUSED:
+        raise AdapterRefused(upload.code or "adapter_refused", upload.message or "", reasons=upload.reasons)
+    if upload.status is UploadStatus.INSPECTING:
+        headers = {"Location": f"/v1/adapters/uploads/{upload.id}"}
+        return JSONResponse(upload.model_dump(mode="json"), 202, headers)  # type: ignore[return-value]
+    return service.catalog.record(f"{upload.name}:{upload.version}")
 
 
 @router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})
@@ -118,12 +120,7 @@ def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
     """What became of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
     if not ID.fullmatch(upload_id):
         raise NotFound("upload_unknown", "there is no such upload")
-    found = service.uploads.get(upload_id)
-    if found.status is UploadStatus.INSPECTING:
-        return JSONResponse(found.model_dump(mode="json"), 202, {"Location": _location(found.id)})  # type: ignore[return-value]
-    if found.status is UploadStatus.REFUSED:
-        raise AdapterRefused(found.code or "adapter_refused", found.message or "", reasons=found.reasons)
-    return service.catalog.record(f"{found.name}:{found.version}")
+    return _outcome(service, service.uploads.get(upload_id))
 
 
 @router.get("")

@@ -67,9 +67,13 @@ class Catalog:
         return AdapterVersion.model_validate_json(text)
 
     def _missing(self, ref: str, name: str | None) -> NotFound | Gone:
-        if name and self._storage.exists(_tombstone_key(name)):
+        if name and self.was_deleted(name):
             return Gone("adapter_deleted", f"adapter {name!r} was deleted; upload it again to use it")
         return NotFound("adapter_unknown", f"there is no adapter {ref!r}; see GET /v1/adapters, or upload it")
+
+    def was_deleted(self, name: str) -> bool:
+        """Whether the name was ever deleted, though it may be taken again."""
+        return self._storage.exists(_tombstone_key(name))
 
     def record(self, ref: str) -> AdapterRecord:
         """A version with its verdict and the numbers of its sisters; raises NotFound or Gone."""
