@@ -1,7 +1,6 @@
 """Trains an adapter of any algorithm on captioned pictures, through the layer's own verb."""
 
 import json
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,18 +16,18 @@ from torch.nn.functional import mse_loss
 from lycoris.algorithms.change import Change
 from workers.training import folder, latents
 from workers.training.factors import RECIPES, begin
+from workers.training.schedule import Rate
 
 EMPTY_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdapterPlan:
+class AdapterPlan(Rate):
     """How an adapter is trained; the same steps and rate for every algorithm, so that they can be compared."""
 
     algorithm: str
     steps: int = 450
     batch: int = 16
-    learning_rate: float = 1e-3
     warm_up: int = 20
     constant: float = 0.5
     floor: float = 0.05
@@ -37,12 +36,6 @@ class AdapterPlan:
     """From this timestep on the base's own prediction is the target: composition, which is settled while there is
     mostly noise, stays the base's, and only the rest of the way is taught. 1000: everything is taught."""
     seed: int = 64
-
-    def rate(self, step: int) -> float:
-        """Learning rate: a linear warm-up, constant for half of the run, then a cosine down to `floor`."""
-        fall = max(0.0, (step / self.steps - self.constant) / (1 - self.constant))
-        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, fall)))
-        return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * cosine
 
 
 class AdapterTrainer:
@@ -100,7 +93,7 @@ class AdapterTrainer:
         losses = []
         for step in range(plan.steps):
             for group in optimizer.param_groups:
-                group["lr"] = plan.rate(step)
+                group["lr"] = plan.rate(step, step / plan.steps)
             optimizer.zero_grad(set_to_none=True)
             loss = self.loss(step)
             loss.backward()

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,34 +15,19 @@ from torch.nn.functional import mse_loss
 
 from workers.training import samples
 from workers.training.latents import Batch, LatentSet
+from workers.training.schedule import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long and how: either `steps` (repeatable to the bit) or `minutes` (the schedule follows the clock)."""
+class Plan(Run):
+    """How the base is trained."""
 
-    steps: int = 0
-    minutes: float = 0.0
     batch: int = 32
-    learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    warm_up: int = 60
-    constant: float = 0.4
-    floor: float = 0.02
     ema: float = 0.998
     seed: int = 64
     save_every: int = 400
     grid_every: int = 1200
-
-    def share(self, step: int, seconds: float) -> float:
-        """How much of the run is over, 0..1."""
-        return min(1.0, step / self.steps if self.steps else seconds / (self.minutes * 60))
-
-    def rate(self, step: int, share: float) -> float:
-        """Learning rate: a linear warm-up, constant for `constant` of the run, then a cosine down to `floor`."""
-        fall = max(0.0, (share - self.constant) / (1 - self.constant))
-        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * fall))
-        return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * cosine
 
 
 class Flat:

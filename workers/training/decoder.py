@@ -1,7 +1,6 @@
 """Trains the codec's decoder on drawings of two vendors; latents stay as they are."""
 
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +13,21 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from workers.training import drawings
 from workers.training.base import Flat
+from workers.training.schedule import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderPlan:
-    """Either `steps` (repeatable to the bit) or `minutes` (the schedule follows the clock)."""
+class DecoderPlan(Run):
+    """How the decoder is trained."""
 
-    steps: int = 0
-    minutes: float = 0.0
     batch: int = 16
     learning_rate: float = 1.5e-3
+    constant: float = 1 / 3
+    floor: float = 0.01
     ema: float = 0.998
     noise: float = 0.02
     seed: int = 64
     save_every: int = 500
-
-    def share(self, step: int, seconds: float) -> float:
-        """How much of the run is over, 0..1."""
-        return min(1.0, step / self.steps if self.steps else seconds / (self.minutes * 60))
-
-    def rate(self, step: int, share: float) -> float:
-        """Learning rate: 60 steps of warm-up, constant for a third of the run, then a cosine to 1 %."""
-        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * max(0.0, (share - 1 / 3) / (2 / 3))))
-        return self.learning_rate * min(1.0, (step + 1) / 60) * cosine
 
 
 class DecoderTrainer:
