@@ -6,41 +6,23 @@ Taking off is copying back, never subtracting: subtraction leaves a trace in eve
 In sequence, W ← Fᵢ(W; sᵢ) in the order of the list, is the other way, of ComfyUI and A1111: only when asked for.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import Adapter
 from lycoris.algorithms.change import Change
-from lycoris.errors import Code, ModelChanged, NoPlace, Reason, StackRefused
+from lycoris.errors import Code, ModelChanged, Reason, StackRefused
 from lycoris.linalg import finite
-from lycoris.targets import Index, Plan, resolve
+from lycoris.targets import Index, Plan
+from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Key = tuple[torch.device, torch.dtype, int, torch.Size]  # tied parameters are one stretch of storage and have one key
 Mode = Literal["sum", "sequential"]
-Signature = tuple[str, tuple[str, ...], float, tuple[tuple[str, float], ...]]
-
-
-@dataclass(frozen=True, eq=False)
-class Worn:
-    """An adapter and how much of it is worn: 0 is nothing, 1 as trained; `strengths` says otherwise by component."""
-
-    adapter: Adapter
-    strength: float = 1.0
-    strengths: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def signature(self) -> Signature:
-        """What makes two ways of wearing an adapter the same."""
-        return (self.adapter.sha256, self.adapter.ignored, self.strength, tuple(sorted(self.strengths.items())))
-
-
 BARE: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
 
 
@@ -205,7 +187,7 @@ class Patcher:
                     yield Reason(Code.BAD_DTYPE, parameter, f"is of {live.dtype}, which cannot be changed exactly")
                 weights[key] = _Weight(target.component, parameter, live)
                 rows.append((key, slice(start, stop)))
-            strength = worn.strengths.get(target.component, worn.strength)
+            strength = worn.strength_on(target)
             if strength != 0:
                 _join(outfits, weights, _Piece(target.change, strength, tuple(rows), target.view.whole))
 
@@ -237,40 +219,6 @@ class Patcher:
             raise ModelChanged(reasons)
         for key in moved:
             del self._kept[key]
-
-
-def plans_of(stack: Sequence[Worn], index: Index) -> list[Plan]:
-    """Return where each adapter of a stack goes; raise NoPlace with every layer of all of them that goes nowhere."""
-    plans: list[Plan] = []
-    homeless: list[Reason] = []
-    for worn in stack:
-        try:
-            plans.append(resolve(worn.adapter, index))
-        except NoPlace as error:
-            homeless += error.reasons
-    if homeless:
-        raise NoPlace(homeless)
-    return plans
-
-
-def problems(stack: Sequence[Worn], plans: Sequence[Plan]) -> Iterator[Reason]:
-    """Yield why a stack cannot be worn, whatever the weights are: an adapter twice, a strength that means nothing."""
-    hashes = [worn.adapter.sha256 for worn in stack]
-    for sha256 in sorted({sha256 for sha256 in hashes if hashes.count(sha256) > 1}):
-        yield Reason(Code.REPEATED_ADAPTER, sha256, "is in the stack more than once")
-    for worn, plan in zip(stack, plans, strict=True):
-        for component, strength in (("", worn.strength), *worn.strengths.items()):
-            if not math.isfinite(strength):
-                message = f"a strength must be a finite number, not {strength}"
-                yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, message)
-            if component and component not in plan.components:
-                message = f"has a strength for {component}, but changes only {', '.join(plan.components)}"
-                yield Reason(Code.BAD_STRENGTH, worn.adapter.sha256, message)
-
-
-def by_sha256(stack: Sequence[Worn]) -> list[Worn]:
-    """Return a stack in the order that its changes are summed in."""
-    return sorted(stack, key=lambda worn: worn.adapter.sha256)
 
 
 def _put_on(piece: _Piece, changes: Mapping[Key, Tensor], pristine: Mapping[Key, Tensor], mode: Mode) -> None:

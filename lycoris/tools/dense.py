@@ -13,8 +13,8 @@ from torch import Tensor
 from lycoris.algorithms.change import ANY, Change
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.linalg import finite
-from lycoris.patcher import Worn, by_sha256, plans_of, problems
 from lycoris.targets import Index, Shapes, Target
+from lycoris.worn import Worn, by_sha256, plans_of, problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def groups(stack: Sequence[Worn], components: Mapping[str, Shapes]) -> list[Grou
     if wrong := list(problems(stack, plans)):
         raise StackRefused(wrong)
     pieces = [
-        Piece(target, worn.strengths.get(target.component, worn.strength))
+        Piece(target, worn.strength_on(target))
         for worn, plan in zip(stack, plans, strict=True)
         for target in plan.targets
     ]

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from lycoris.adapter import Adapter
 from lycoris.algorithms.lora import LoRA
-from lycoris.patcher import Worn
 from lycoris.tools.convert import said
 from lycoris.tools.dense import Group, groups, leans_on_weight
 from lycoris.tools.lowrank import Budget, Loss, of_matrix
@@ -15,6 +14,7 @@ from lycoris.tools.names import Namer, Style, module_of
 from lycoris.tools.progress import Told, silent
 from lycoris.tools.weights import Copy, shapes_of
 from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
+from lycoris.worn import Worn
 
 Tensors = dict[str, Tensor]
 
