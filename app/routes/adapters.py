@@ -4,11 +4,12 @@ import hashlib
 import secrets
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Form, Response, UploadFile
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, StringConstraints
 
 from app.deps import Service, ServiceDep
@@ -139,12 +140,18 @@ def adapter(ref: Ref, service: ServiceDep) -> AdapterRecord:
 def adapter_file(ref: Ref, service: ServiceDep) -> Response:
     """The file, byte for byte as it was uploaded."""
     version = service.catalog.resolve(ref)
-    data = service.storage.get(file_key(version.sha256))
-    if data is None:
+    found = service.storage.stream(file_key(version.sha256))
+    if found is None:
         raise NotFound("file_missing", "the adapter is known, but its file is gone from storage; upload it again")
-    ending = "zip" if data.startswith(ZIP) else "safetensors"  # PEFT's folders come zipped
-    headers = {"Content-Disposition": f'attachment; filename="{version.name}.{ending}"'}
-    return Response(data, media_type="application/octet-stream", headers=headers)
+    size, chunks = found
+    first = next(chunks, b"")
+    ending = "zip" if first.startswith(ZIP) else "safetensors"  # PEFT's folders come zipped
+    headers = {
+        "Content-Disposition": f'attachment; filename="{version.name}.{ending}"',
+        "Content-Length": str(size),
+        "ETag": f'"{version.sha256}"',
+    }
+    return StreamingResponse(chain([first], chunks), media_type="application/octet-stream", headers=headers)
 
 
 @router.delete("/{name}", status_code=204)

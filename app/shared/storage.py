@@ -26,8 +26,10 @@ from obstore.store import LocalStore, from_url
 from app.shared.errors import Unavailable
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import RetryConfig
 
+CHUNK = 1 << 20  # bytes of a stream at a time, at least
 # By default a store that takes a connection and says nothing would be waited for three minutes
 RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
@@ -74,15 +76,28 @@ class Storage:
         except (BaseError, OSError) as error:
             raise _unavailable(key, error) from error
 
-    def exists(self, key: str) -> bool:
-        """Whether something is under `key`."""
+    def stream(self, key: str) -> tuple[int, Iterator[bytes]] | None:
+        """How many bytes are under `key`, and they themselves in chunks, or None; the chunks raise Unavailable too."""
         try:
-            obstore.head(self._store, key)
+            found = obstore.get(self._store, key)
+            return found.meta["size"], _chunks(key, found)
         except FileNotFoundError:
-            return False
+            return None
         except (BaseError, OSError) as error:
             raise _unavailable(key, error) from error
-        return True
+
+    def size(self, key: str) -> int | None:
+        """How many bytes are under `key`, or None."""
+        try:
+            return obstore.head(self._store, key)["size"]
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise _unavailable(key, error) from error
+
+    def exists(self, key: str) -> bool:
+        """Whether something is under `key`."""
+        return self.size(key) is not None
 
     def delete(self, key: str) -> None:
         """Remove `key`; nothing happens when it is not there."""
@@ -120,6 +135,14 @@ class Storage:
     def put_json(self, key: str, value: Any) -> None:
         """Write `value` as JSON under `key`."""
         self.put(key, json.dumps(value).encode())
+
+
+def _chunks(key: str, found: "GetResult") -> Iterator[bytes]:
+    try:
+        for chunk in found.stream(min_chunk_size=CHUNK):
+            yield bytes(chunk)
+    except (BaseError, OSError) as error:
+        raise _unavailable(key, error) from error
 
 
 def _unavailable(key: str, error: Exception) -> Unavailable:

@@ -1,6 +1,7 @@
 """The door for files: what is refused leaves nothing, neither in storage nor in a temporary folder."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from redis import Redis
 
 from app.shared.catalog import Catalog, file_key
+from app.shared.errors import Unavailable
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from tests.app.shared.making import version
@@ -58,8 +60,6 @@ def test_what_is_refused_at_the_door_leaves_nothing(
 def test_a_storage_that_fails_half_way_leaves_no_upload(
     api: httpx.Client, storage: Storage, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.shared.errors import Unavailable
-
     def fails(*_: object) -> None:
         raise Unavailable("storage_unavailable", "object storage did not take it")
 
@@ -95,3 +95,40 @@ def test_a_file_is_given_back_as_what_it_is(
     answer = api.get("/v1/adapters/a/file")
     assert answer.content == start
     assert answer.headers["content-disposition"] == f'attachment; filename="a.{ending}"'
+
+
+def test_a_large_file_is_given_back_as_a_stream_of_known_length(
+    api: httpx.Client, storage: Storage, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(range(256)) * 20_000
+    one, _ = Catalog(storage, redis).admit(version("a", data), {})
+    storage.put(file_key(one.sha256), data)
+    really = Storage.get
+
+    def get(self: Storage, key: str) -> bytes | None:
+        assert key != file_key(one.sha256), "the whole file was read"
+        return really(self, key)
+
+    monkeypatch.setattr(Storage, "get", get)
+    with api.stream("GET", "/v1/adapters/a/file") as answer:
+        assert answer.headers["content-length"] == str(len(data))
+        assert answer.headers["etag"] == f'"{one.sha256}"'
+        pieces = list(answer.iter_raw())
+    assert b"".join(pieces) == data and len(pieces) > 1
+
+
+def test_a_file_that_is_cut_off_on_its_way_is_not_taken_for_whole(
+    api: httpx.Client, storage: Storage, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Catalog(storage, redis).admit(version("a"), {})
+
+    def breaks(*_: object) -> tuple[int, Iterator[bytes]]:
+        def chunks() -> Iterator[bytes]:
+            yield b"half"
+            raise Unavailable("storage_unavailable", "gone in the middle")
+
+        return 8, chunks()
+
+    monkeypatch.setattr(Storage, "stream", breaks)
+    with pytest.raises(httpx.RemoteProtocolError):
+        api.get("/v1/adapters/a/file")

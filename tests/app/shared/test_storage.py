@@ -113,6 +113,20 @@ def test_a_large_file_is_put_from_disk(storage: Storage, tmp_path: Path) -> None
     assert storage.get("adapters/large") == path.read_bytes()
 
 
+@pytest.mark.parametrize("size", [0, 1, 5_000_000])
+def test_a_stream_is_the_same_bytes_in_pieces_of_known_length(storage: Storage, size: int) -> None:
+    data = os.urandom(size)
+    storage.put("a/b", data)
+    found = storage.stream("a/b")
+    assert found is not None
+    length, chunks = found
+    pieces = list(chunks)
+    assert (length, b"".join(pieces), storage.size("a/b")) == (size, data, size)
+    if storage.url != "memory:///":  # which has the whole in memory anyway
+        assert max(map(len, pieces), default=0) <= 3_000_000
+    assert storage.stream("a/c") is None and storage.size("a/c") is None
+
+
 def test_only_the_first_creates(storage: Storage) -> None:
     assert storage.create("names/a/1.json", b"first")
     assert not storage.create("names/a/1.json", b"second")
@@ -160,6 +174,7 @@ def test_a_key_that_could_leave_its_folder_is_an_error(storage: Storage, key: st
         lambda: storage.create(key, b"x"),
         lambda: storage.get(key),
         lambda: storage.exists(key),
+        lambda: storage.stream(key),
         lambda: storage.delete(key),
         lambda: storage.rename("kept", key),
         lambda: storage.rename(key, "gained"),
