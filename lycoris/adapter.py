@@ -154,8 +154,8 @@ def _read(
         if not group.problems:
             layers.append(Layer(components, module, group.changes))
     reasons += _wrong_start(header.metadata, layers)
-    if not layers and not reasons:
-        reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to wear"))
+    if not layers and not embeddings and not reasons:
+        reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to wear, and no embedding"))
     adapter = Adapter(
         hashes=hashes,
         layers=tuple(layers),
@@ -181,7 +181,8 @@ def _embeddings(tensors: Mapping[str, Tensor], reasons: list[Reason]) -> dict[st
             reasons.append(Reason(Code.DUPLICATE, name, "lands on the same place as another embedding"))
         if vectors.ndim not in (1, 2) or not vectors.is_floating_point():
             reasons.append(Reason(Code.BAD_SHAPE, name, "is no embedding: that is rows of vectors of real numbers"))
-        elif not finite(vectors.float()):
+            continue
+        if not finite(vectors.float()):
             reasons.append(Reason(Code.NOT_FINITE, name, "holds NaN or infinity"))
         held[embedding.encoder] = vectors
     return found
@@ -228,7 +229,7 @@ def _wrong_start(metadata: Mapping[str, str], layers: Iterable[Layer]) -> Iterab
 
 def _doubts(left_out: Sequence[str], layers: Sequence[Layer], embeddings: Iterable[str]) -> Iterable[str]:
     if embeddings:
-        yield f"holds embeddings too, which are not worn with the layers: {', '.join(embeddings)}"
+        yield f"holds embeddings, which change prompts and no weight: {', '.join(embeddings)}"
     if left_out:
         yield f"metadata too long to keep: {', '.join(left_out[:10])}"
     unscaled = [layer for layer in layers if "weight" in layer.changes and layer.changes["weight"].unscaled]

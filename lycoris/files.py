@@ -28,11 +28,17 @@ TENSOR_CAP = 20_000
 AXIS_CAP = 1 << 31
 AXES_CAP = 8
 METADATA_CAP = 1 << 20  # bytes of one value; longer ones (thumbnails) are left out
-NAME = re.compile(r"[A-Za-z0-9_.*/ :\-]{1,512}")
+_SAFE = r"[A-Za-z0-9_.*/ :\-]"
+# OneTrainer calls an embedding "<embedding>" unless told otherwise; nothing else has angle brackets
+NAME = re.compile(rf"{_SAFE}{{1,512}}|bundle_emb\.<{_SAFE}{{1,400}}>\.{_SAFE}{{1,100}}")
 BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1} | {
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # .pt, .ckpt, .bin
+PICKLED = (
+    "the file is a pickle (.pt, .ckpt, .bin), which can run code, and is not read; where you trust it, convert it: "
+    "safetensors.torch.save_file(torch.load('it.pt', map_location='cpu', weights_only=True), 'it.safetensors')"
+)
 METADATA = "__metadata__"
 
 
@@ -150,8 +156,7 @@ def _judge(start: bytes, size: int) -> Header:
     # The brace first: a sound header of 640 bytes begins with the very bytes that a pickle begins with.
     if start[8:9] != b"{":
         if start.startswith(PICKLES):
-            message = "the file is a pickle (.pt, .ckpt, .bin), which can run code: only safetensors is read"
-            raise _refused(Code.NOT_SAFETENSORS, message)
+            raise _refused(Code.NOT_SAFETENSORS, PICKLED)
         raise _refused(Code.NOT_SAFETENSORS, "the file is not safetensors")
     if length > HEADER_CAP:
         raise _refused(Code.TOO_LARGE, f"the header claims {length} bytes, above the cap of {HEADER_CAP}")

@@ -115,13 +115,23 @@ def inspect(
     """
     alone = isinstance(source, Header | Mapping)
     adapter, reasons = read_names(source, ignore) if alone else read(source, ignore, cap)
+    return judged(adapter, reasons, components)
+
+
+def judged(
+    adapter: Adapter, reasons: Sequence[Reason], components: Index | Mapping[str, nn.Module | Shapes] | None = None
+) -> Verdict:
+    """Return the verdict on what `read` or `read_names` gave, as `inspect` does; a file is read once for many models.
+
+    Raises FileRefused or NoPlace as `inspect` does.
+    """
     refusal: type[AdapterError] = FileRefused if reasons else NoPlace
     index = components if isinstance(components, Index) else Index(components) if components is not None else None
     plan: Plan | None = None
     if index is not None:
         plan, misplaced = _plan(adapter, index)
         reasons = [*reasons, *misplaced]
-    if reasons and not alone:
+    if reasons and adapter.hashes:  # of names alone nothing can be worn, so that nothing is refused
         raise refusal(reasons)
     base = base_of_adapter(adapter)
     placed = {target.layer for target in plan.targets} if plan else set()

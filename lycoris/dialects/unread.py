@@ -11,6 +11,7 @@ REASONS: dict[str, str] = {
     r"lora_embedding_[AB]": "is of an embedding: only linear layers, convolutions and norms are changed",
     r"hira_embedding_[AB]": "is of an embedding: only linear layers, convolutions and norms are changed",
     r"oft_embedding_R\.weight": "is of an embedding: only linear layers, convolutions and norms are changed",
+    r"(?:clip_l|clip_g|t5)_out": "is an embedding of what a text encoder gives: only those of what it reads are read",
     r"oft_r": "is of PEFT before 0.16, whose OFT was another",
     r"(?:\w+_)?scale_weight": "is the scale of a tensor in eight bits: quantized adapters are not read",
     r"randlora_\w+": ONLY_PEFT.format("RandLora"),

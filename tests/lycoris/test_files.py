@@ -71,6 +71,7 @@ ATTACKS: dict[str, tuple[bytes, Code]] = {
     "name with a newline": (named("a\nb.diff"), Code.BAD_NAME),
     "name that ends in a newline": (named(GOOD + "\n"), Code.BAD_NAME),
     "name with markup": (named("<script>.diff"), Code.BAD_NAME),
+    "embedding with markup": (named("bundle_emb.<b>bold</b>.clip_l"), Code.BAD_NAME),
     "name without end": (named("a" * 10_000), Code.BAD_NAME),
     "no name": (named(""), Code.BAD_NAME),
     "unknown dtype": (one(dtype="F3"), Code.BAD_DTYPE),

@@ -10,12 +10,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lycoris.adapter import load
+from lycoris.adapter import load, read
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
 from lycoris.files import judge
 from lycoris.linalg import fits
 from lycoris.patcher import Patcher, Worn
-from lycoris.targets import inspect, resolve
+from lycoris.targets import inspect, judged, resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 
@@ -128,6 +128,28 @@ def test_embeddings_are_named_and_kept_apart() -> None:
     with pytest.raises(FileRefused) as caught:
         load(zoo.file(layers | broken))
     assert codes(caught.value) == [Code.BAD_SHAPE, Code.NOT_FINITE, Code.DUPLICATE]
+
+
+def test_a_file_may_hold_embeddings_alone() -> None:
+    verdict = inspect(zoo.file({"bundle_emb.<style>": {"t5": torch.ones(4)}}), UNET)
+    assert (verdict.embeddings, verdict.layers, verdict.resolved) == (("<style>",), 0, 0)
+
+
+def test_an_embedding_of_another_kind_is_refused_with_its_reason() -> None:
+    with pytest.raises(FileRefused, match="what a text encoder gives"):
+        load(zoo.file({"bundle_emb.style": {"clip_l": torch.ones(1, 4), "clip_l_out": torch.ones(1, 4)}}))
+
+
+def test_a_file_that_is_read_once_is_judged_as_by_inspect() -> None:
+    data = zoo.file({"lora_unet_layers_linear": lora(8, 12)})
+    assert judged(*read(data), UNET) == inspect(data, UNET)
+    for spoiled in (zoo.file({"lora_unet_nowhere": lora(8, 12)}), zoo.file({"odd": {"tensor": torch.ones(1)}})):
+        errors = []
+        for look in (lambda data: judged(*read(data), UNET), lambda data: inspect(data, UNET)):
+            with pytest.raises(AdapterError) as caught:
+                look(spoiled)
+            errors.append((type(caught.value), caught.value.reasons))
+        assert errors[0] == errors[1]
 
 
 @pytest.mark.parametrize(
