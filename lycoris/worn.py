@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from lycoris.adapter import Adapter
 from lycoris.errors import Code, NoPlace, Reason
 from lycoris.targets import Index, Plan, Target, resolve
@@ -72,6 +74,17 @@ def problems(stack: Sequence[Worn], plans: Sequence[Plan]) -> Iterator[Reason]:
                 yield Reason(Code.BAD_STRENGTH, sha256, f"the factor of a block must be a finite number, not {factor}")
             if not any(_within(target, block) for target in plan.targets):
                 yield Reason(Code.BAD_STRENGTH, sha256, f"has a factor for {block}, but changes nothing there")
+
+
+def blocks_of(module: nn.Module) -> list[str]:
+    """Return the parts of a model as `Worn.blocks` names them: "conv_in", "down", "down.0", "mid", …"""
+    short = {path: block for block, path in BLOCKS.items()}
+    blocks: list[str] = []
+    for name, part in module.named_children():
+        block = short.get(name, name)
+        each = [f"{block}.{index}" for index in range(len(part))] if isinstance(part, nn.ModuleList) else []
+        blocks += [block, *each]
+    return blocks
 
 
 def by_sha256(stack: Sequence[Worn]) -> list[Worn]:

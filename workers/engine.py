@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -18,13 +19,16 @@ from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timing
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from lycoris.errors import AdapterError
-from lycoris.patcher import Patcher, Worn
 from workers.adapters import AdapterCache
 from workers.images import encode, recipe
 from workers.models.loading import Base, call_arguments
 from workers.models.samplers import make
+from workers.wardrobe import Outfit, Wardrobe
 
 log = structlog.get_logger()
+
+ASK_EVERY_S = 0.2  # between two looks, while a large stack is put on, whether the generation was canceled
+MOST_TOLD = 4096  # adapters in memory
 
 
 class Ended(Exception):
@@ -40,9 +44,19 @@ class Engine:
         self._storage = storage
         self._redis = redis
         self._ledger = Ledger(storage, redis, settings)
-        self._patcher = Patcher(base.components)
+        self._wardrobe = Wardrobe(base.components)
         self._cache = AdapterCache(storage, settings.adapter_cache_mb * MIB)
         self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
+
+    @property
+    def worn(self) -> list[str]:
+        """sha256 of the adapters that the model wears."""
+        return sorted({worn.adapter.sha256 for worn in self._wardrobe.patcher.worn})
+
+    @property
+    def resident(self) -> list[str]:
+        """sha256 of adapters that are in memory, of not more than a reply should carry."""
+        return sorted(self._cache.resident)[:MOST_TOLD]
 
     def run(self, generation_id: str) -> None:
         """Draw a generation and end it; a generation that has ended meanwhile is left alone.
@@ -86,13 +100,14 @@ class Engine:
         request = generation.request
         clock = _Clock()
         self._check_length(request)
-        stack = [Worn(self._cache.get(worn), worn.strength, worn.strengths) for worn in request.adapters]
+        adapters = [self._cache.get(worn) for worn in request.adapters]
         clock.lap("load")
-        self._patcher.swap(stack, mode=request.stack_mode)
-        clock.lap("swap")
+        outfit = self._wardrobe.fit(request, adapters)
         images = []
         for index in range(request.count):
-            picture = self._sample(generation, index)
+            self._wardrobe.dress(outfit, 0, self._watch(generation))
+            clock.lap("swap")
+            picture = self._sample(generation, index, outfit)
             clock.lap("sample")
             images.append(self._store(generation, index, picture))
             clock.lap("store")
@@ -115,7 +130,20 @@ class Engine:
                 length, most = max(over, key=lambda pair: pair[1])
                 raise BadRequest("prompt_too_long", f"the prompt is {length} tokens long; this model reads {most}")
 
-    def _sample(self, generation: Generation, index: int) -> Picture:
+    def _watch(self, generation: Generation) -> Callable[[], None]:
+        """Return what a change of clothes calls all the while: it raises Ended soon after a cancel."""
+        asked = time.monotonic()
+
+        def check() -> None:
+            nonlocal asked
+            if time.monotonic() - asked > ASK_EVERY_S:
+                asked = time.monotonic()
+                if self._ledger.ended(generation.id):
+                    raise Ended
+
+        return check
+
+    def _sample(self, generation: Generation, index: int, outfit: Outfit) -> Picture:
         request = generation.request
         pipeline = self._base.pipeline
         pipeline.scheduler = make(request.sampler, self._scheduler)
@@ -125,6 +153,7 @@ class Engine:
             done = min(request.steps * index + step + 1, total)
             if not self._ledger.step(generation.id, done, total):
                 raise Ended
+            self._wardrobe.dress(outfit, step + 1, self._watch(generation))
             return tensors
 
         wanted = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app.deps import Service, ServiceDep
 from app.shared.errors import AdapterMisfit, BadRequest
-from app.shared.schema import AdapterWorn, Generation, GenerationRequest, ModelProfile, ResolvedRequest
+from app.shared.schema import AdapterWorn, Generation, GenerationRequest, ModelProfile, ResolvedRequest, denoises
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
 
@@ -36,7 +36,10 @@ def create(
     asked = body.model_dump(mode="json", exclude_defaults=True)
     fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     generation = service.ledger.accept(
-        lambda: resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint
+        lambda: resolve(service, body),
+        idempotency_key=idempotency_key,
+        fingerprint=fingerprint,
+        priority=body.priority,
     )
     response.headers["Location"] = f"/v1/generations/{generation.id}"
     return generation
@@ -126,6 +129,12 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
         if missing := sorted(set(use.strengths) - set(version.components)):
             known = ", ".join(version.components)
             raise BadRequest("component_unknown", f"{use.ref!r} does not change {', '.join(missing)}, only {known}")
+        if use.steps and not any(map(denoises, version.components)):
+            known = ", ".join(version.components)
+            raise BadRequest("steps_without_denoiser", f"{use.ref!r} changes only {known}; give a strength, not steps")
+        if missing := [block for block in use.blocks if not _named(block, profile.blocks)]:
+            known = ", ".join(profile.blocks)
+            raise BadRequest("block_unknown", f"{profile.name!r} has no {', '.join(missing)}; known: {known}")
         worn.append(
             AdapterWorn(
                 ref=use.ref,
@@ -134,7 +143,14 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
                 sha256=version.sha256,
                 strength=use.strength,
                 strengths=dict(use.strengths),
+                blocks=dict(use.blocks),
+                steps=list(use.steps),
                 ignore=version.ignore,
             )
         )
     return worn
+
+
+def _named(block: str, known: list[str]) -> bool:
+    """Tell whether a block is one of a model's, or lies in one; a profile of before they were listed knows none."""
+    return not known or any(f"{block}.".startswith(f"{one}.") for one in known)

@@ -31,7 +31,7 @@ from rq.job import JobStatus
 from app.shared.errors import Conflict, NotFound, Unavailable
 from app.shared.events import publish
 from app.shared.queue import Queues
-from app.shared.schema import Accepted, Failure, Generation, Image, Progress, ResolvedRequest, Status
+from app.shared.schema import Accepted, Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
@@ -91,6 +91,7 @@ class Ledger:
         *,
         idempotency_key: str | None = None,
         fingerprint: str | None = None,
+        priority: Priority = "normal",
     ) -> Generation:
         """Accept what `resolve` makes of a request and queue it; with a known idempotency key, what it was before.
 
@@ -102,10 +103,11 @@ class Ledger:
         if idempotency_key is not None and (earlier := self._accepted(generation_id)):
             return self._same_body(earlier, fingerprint)
         request = resolve()
-        self._room_for(request.model)
+        self._room_for(request.model, priority)
         generation = Generation(
             id=generation_id,
             status=Status.QUEUED,
+            priority=priority,
             progress=Progress(steps=request.steps * request.count),
             request=request,
             created_at=now(),
@@ -125,11 +127,12 @@ class Ledger:
             pipe.zadd(INDEX, {generation.id: generation.created_at.timestamp()})
             publish(pipe, generation.id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
             pipe.execute()
-        self.queues.enqueue_generation(generation.request.model, generation.id)
+        wears = [worn.sha256 for worn in generation.request.adapters]
+        self.queues.enqueue_generation(generation.request.model, generation.id, wears, generation.priority)
 
-    def _room_for(self, model: str) -> None:
+    def _room_for(self, model: str, priority: Priority) -> None:
         try:
-            waiting = self.queues.waiting(model)
+            waiting = self.queues.waiting(model, priority)  # a crowd of low ones shuts nobody else out
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
         if waiting >= self._settings.max_queued:
@@ -262,6 +265,10 @@ class Ledger:
             publish(pipe, generation_id, "progress", {"step": step, "steps": steps}, self._settings.keep_live_s)
             ended = pipe.execute()[0]
         return not ended
+
+    def ended(self, generation_id: str) -> bool:
+        """Tell whether somebody has ended a generation that a worker is at, as `step` does, without a step."""
+        return bool(self._redis.hexists(live_key(generation_id), "final"))
 
     def image(self, generation_id: str, image: Image) -> None:
         """Publish that a picture is in storage."""

@@ -6,11 +6,13 @@ types: no `None` that means "the default" survives acceptance.
 
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
 NO_ADAPTERS = ("sha256", "uploads")  # words that mean something else where an adapter's name may stand
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -21,7 +23,10 @@ Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Ref = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
 Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Strength = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
+Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 StackMode = Literal["sum", "sequential"]
+Priority = Literal["high", "normal", "low"]  # the first goes first
 Edge = Annotated[int, Field(ge=8, le=16384, multiple_of=8)]
 
 
@@ -47,6 +52,11 @@ def no_word_of_ours(name: str) -> str:
     return name
 
 
+def denoises(component: str) -> bool:
+    """Tell whether a component is run at every step; the text encoders read the prompt once, before the first."""
+    return not component.startswith("text_encoder")
+
+
 AdapterName = Annotated[Name, AfterValidator(no_word_of_ours)]
 
 
@@ -58,6 +68,36 @@ class AdapterUse(Wire):
     strengths: dict[Component, Strength] = Field(
         {}, description="strength by component, over `strength`", examples=[{"text_encoder": 0.5}]
     )
+    blocks: dict[Block, Strength] = Field(
+        {},
+        max_length=MAX_PARTS,
+        description="factors of the strength by block of the model (`down`, `mid`, `up.1`: `blocks` of `GET "
+        "/v1/models`) or of a part of one (`up.1.attentions`); the longest that fits counts, elsewhere it is 1",
+        examples=[{"down": 0.5, "mid": 1.0, "up.1": 0.3}],
+    )
+    steps: list[tuple[Fraction, Strength]] = Field(
+        [],
+        max_length=MAX_PARTS,
+        description="strength on the denoiser step by step, in place of `strength`: pairs of the fraction of the "
+        "denoising from which on it holds, rising from 0, and the strength",
+        examples=[[[0.0, 0.2], [0.6, 1.0]]],
+    )
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_rise_from_0(cls, steps: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        fractions = [fraction for fraction, _ in steps]
+        if fractions and fractions[0] != 0:
+            raise ValueError("the first fraction must be 0: begin with [0.0, strength]")
+        if any(after <= before for before, after in pairwise(fractions)):
+            raise ValueError("the fractions must rise; put them in order and name each once")
+        return steps
+
+    @model_validator(mode="after")
+    def _one_strength_for_the_denoiser(self) -> Self:
+        if self.steps and (twice := sorted(filter(denoises, self.strengths))):
+            raise ValueError(f"steps and strengths both say how much is worn on {', '.join(twice)}; leave one out")
+        return self
 
 
 class GenerationRequest(Wire):
@@ -79,6 +119,9 @@ class GenerationRequest(Wire):
     sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null picks one")
     count: int = Field(1, ge=1, description="pictures")
+    priority: Priority = Field(
+        "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
+    )
 
     _prompt_text = field_validator("prompt", "negative_prompt")(no_control_characters)
 
@@ -99,6 +142,8 @@ class AdapterWorn(Wire):
     sha256: Sha256
     strength: float
     strengths: dict[str, float] = {}
+    blocks: dict[str, float] = {}
+    steps: list[tuple[float, float]] = []
     ignore: list[str] = []
 
 
@@ -175,6 +220,7 @@ class Generation(Wire):
 
     id: str
     status: Status
+    priority: Priority = "normal"
     queue_position: int | None = None
     progress: Progress
     request: ResolvedRequest
@@ -257,6 +303,7 @@ class ModelProfile(Wire):
     guidance_scale: float
     samplers: list[str]
     suggestions: list[str] = []
+    blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
     versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from torch import nn
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
+from lycoris.worn import blocks_of
 from workers.models.samplers import available
 
 BUNDLED = "bundled:"
@@ -126,6 +127,7 @@ def _profile(
         guidance_scale=defaults.get("guidance_scale", GUIDANCE_SCALE),
         samplers=available(pipeline.scheduler),
         suggestions=defaults.get("suggestions", []),
+        blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         versions={library: version(library) for library in LIBRARIES},
     )
 
