@@ -93,8 +93,8 @@ def by_sha256(stack: Sequence[Worn]) -> list[Worn]:
 
 
 def _path(block: str) -> str:
-    first, _, rest = block.partition(".")
-    return ".".join(filter(None, (BLOCKS.get(first, first), rest)))
+    first, dot, rest = block.partition(".")
+    return BLOCKS.get(first, first) + dot + rest
 
 
 def _within(target: Target, block: str) -> bool:
