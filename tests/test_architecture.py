@@ -38,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "workers": {
         *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),
         "transformers",  # text encoders, and the errors of their folders
+        "tokenizers",  # of which transformers' own are made: words of one generation
         "PIL",  # PNG
         "structlog",
         "typer",  # `python -m workers`
@@ -47,7 +48,7 @@ ARROWS: dict[str, set[str]] = {
         *("safetensors", "numpy", "PIL", "rich", "typer"),
     },
 }
-FAMILY_TABLES = {"lycoris/algorithms/__init__.py", "lycoris/dialects/__init__.py"}
+FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/schemes")}
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base_classes"}  # names that say nothing
 LONGEST = 400  # lines of a Python file
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

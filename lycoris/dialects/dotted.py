@@ -14,9 +14,9 @@ _PROJECTION = re.compile(r"\.(to_q|to_k|to_v|to_out)_lora\.(up|down)\.weight$")
 LEAVES = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 CLIP_LEAVES = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"}
 _PARAMETER = re.compile(r"\.(?:weight|scale)$")  # ComfyUI: the parameter, not the module, that a `diff` is of
-_SCALE = re.compile(
-    r"(?<=_norm)\.scale$"
-)  # Black Forest Labs' control adapters have the scales of norms as they shall be
+# Black Forest Labs' control adapters have the scales of norms as they shall be
+_SCALE = re.compile(r"(?<=_norm)\.scale$")
+_MODULATION = re.compile(r"\.diff_m$")  # Wan's, extracted for ComfyUI: the difference of a block's own table
 
 
 def place(name: str) -> Place | None:
@@ -26,7 +26,7 @@ def place(name: str) -> Place | None:
     path = path.removeprefix(prefix).removeprefix(WRAPPER)
     leaves = CLIP_LEAVES if ".self_attn." in path else LEAVES
     path = _PROJECTION.sub(lambda found: f".{leaves[found[1]]}.lora.{found[2]}.weight", _PROCESSOR.sub("", path))
-    parts = split_suffix(_SCALE.sub(".set_weight", path))
+    parts = split_suffix(_MODULATION.sub(".modulation.diff", _SCALE.sub(".set_weight", path)))
     if parts is None:
         return None
     module, suffix = parts

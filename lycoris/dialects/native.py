@@ -1,40 +1,59 @@
-"""Native names of transformers (`schemes.py`), made for a live model from its own paths and shapes."""
+"""Native names of transformers (`schemes/`), made for a live model from its own paths and shapes."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 
 from lycoris.dialects.part import Part
 from lycoris.dialects.schemes import SCHEMES
+from lycoris.dialects.schemes.scheme import Blocks
 
 _PART = re.compile(r"(?P<path>[^@#]+)(?:@(?P<ratio>\d+))?(?:#(?P<index>\d+)/(?P<of>\d+))?")
 
 Shapes = Mapping[str, tuple[int, ...]]
+Named = tuple[str, tuple[Part, ...]]
 
 
-def native_names(modules: Collection[str], shapes: Shapes) -> Iterator[tuple[str, tuple[Part, ...]]]:
+def native_names(modules: Collection[str], shapes: Shapes) -> Iterator[Named]:
     """Yield every native name that the model's modules have, and the parts of modules that it means.
 
     A layer that the model has cut in pieces also goes by its native name and the number of the piece (OneTrainer).
     """
     for scheme in SCHEMES:
-        if not all(module in modules for module in scheme.needs):
-            continue
-        for (native, own), names in scheme.blocks.items():
-            for number in _numbers(own, modules):
-                for name, meant in names.items():
-                    parts = _first(meant, own.replace("*", number), modules, shapes)
-                    whole = _join(native.replace("*", number), name)
-                    if parts:
-                        yield whole, parts
-                    if len(parts) > 1 and len({part.path for part in parts}) == len(parts):
-                        yield from ((f"{whole}.{k}", (part,)) for k, part in enumerate(parts))
+        if all(module in modules for module in scheme.needs):
+            for name, parts in (*_of(scheme.blocks, modules, shapes), *_of(scheme.aliases, modules, shapes)):
+                yield name, parts
+                if len(parts) > 1 and len({part.path for part in parts}) == len(parts):
+                    yield from ((f"{name}.{k}", (part,)) for k, part in enumerate(parts))
 
 
-def _numbers(block: str, modules: Collection[str]) -> list[str]:
+def authors_names(modules: Collection[str], shapes: Shapes) -> Iterator[Named]:
+    """Yield the one native name that the authors of the model gave to each layer that they call otherwise than it."""
+    for scheme in SCHEMES:
+        if all(module in modules for module in scheme.needs):
+            yield from _of(scheme.blocks, modules, shapes)
+
+
+def _of(blocks: Blocks, modules: Collection[str], shapes: Shapes) -> Iterator[Named]:
+    for (native, own), names in blocks.items():
+        for steps in _steps(own, modules):
+            for name, meant in names.items():
+                parts = _first(meant, _filled(own, steps), modules, shapes)
+                if parts:
+                    yield _join(_filled(native, steps), name), parts
+
+
+def _steps(block: str, modules: Collection[str]) -> list[tuple[str, ...]]:
+    """Return what stands for the stars of a block, for every such block of the model."""
     if "*" not in block:
-        return [""]
-    stem = block.removesuffix("*")
-    return sorted({module.removeprefix(stem).partition(".")[0] for module in modules if module.startswith(stem)})
+        return [()]
+    pattern = re.compile(r"([^.]+)".join(map(re.escape, block.split("*"))) + r"\.")
+    return sorted({found.groups() for module in modules if (found := pattern.match(module))})
+
+
+def _filled(block: str, steps: tuple[str, ...]) -> str:
+    for step in steps:
+        block = block.replace("*", step, 1)
+    return block
 
 
 def _first(meant: str, block: str, modules: Collection[str], shapes: Shapes) -> tuple[Part, ...]:

@@ -1,7 +1,7 @@
 """What a name may begin with, and the part of a model that it then speaks of: data, longest first where two fit.
 
 Of several components the first that a model has is meant: one prefix serves UNets and transformers, and T5 is a model's
-third text encoder (SD 3) or its second (FLUX.1).
+third text encoder (SD 3), its second (FLUX.1) or its only one (Chroma).
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,14 @@ Components = tuple[str, ...]
 DENOISER: Components = ("unet", "transformer", "prior")
 FIRST: Components = ("text_encoder",)
 SECOND: Components = ("text_encoder_2",)
-T5: Components = ("text_encoder_3", "text_encoder_2")
+T5: Components = ("text_encoder_3", "text_encoder_2", "text_encoder")
+CLIP_G: Components = ("text_encoder_2", "text_encoder")  # Stable Cascade has no other
+LLAMA: Components = ("text_encoder_4", "text_encoder")  # HiDream's fourth, HunyuanVideo's first
+CONDITIONER: Components = ("text_conditioner",)  # Anima's, between its language model and its transformer
 
 # Names with underscores for dots: kohya and those who follow, LyCORIS, OneTrainer
 FLAT: Mapping[str, Components] = {
+    "lora_unet_llm_adapter_": CONDITIONER,
     "lora_unet__": DENOISER,  # musubi, Wan-Fun: the path itself began with a dot
     "lora_unet_": DENOISER,
     "oft_unet_": DENOISER,
@@ -24,27 +28,34 @@ FLAT: Mapping[str, Components] = {
     "lora_te1_": FIRST,
     "lora_te2_": SECOND,  # of FLUX.1 OneTrainer means T5 by it, which is its second
     "lora_te3_": T5,
+    "lora_te4_": LLAMA,
     "lora_te_": FIRST,
-    "lora_llm_adapter_": ("text_conditioner",),  # Anima's, between its language model and its transformer
+    "lora_llm_adapter_": CONDITIONER,
     "lycoris_": DENOISER,
 }
 # Dotted names: ComfyUI and ai-toolkit, OneTrainer's OMI, diffusers
 DOTTED: Mapping[str, Components] = {
-    "diffusion_model.llm_adapter.": ("text_conditioner",),
+    "diffusion_model.llm_adapter.": CONDITIONER,
+    "model.diffusion_model.llm_adapter.": CONDITIONER,
     "model.diffusion_model.": DENOISER,
     "diffusion_model.": DENOISER,
-    "text_encoders.clip_l.transformer.": FIRST,
-    "text_encoders.clip_h.transformer.": FIRST,
-    "text_encoders.clip_g.transformer.": SECOND,
+    "conditional_transformer.": ("transformer",),  # Ideogram 4's, of its two
+    **{f"text_encoders.{clip}.transformer.": FIRST for clip in ("clip_l", "clip_h")},
+    **{f"text_encoders.{model}.transformer.": FIRST for model in ("qwen25_7b", "qwen3_4b", "qwen3_06b", "gemma2_2b")},
+    "text_encoders.clip_g.transformer.": CLIP_G,
     "text_encoders.t5xxl.transformer.": T5,
+    "text_encoders.llama.transformer.": LLAMA,
+    "text_encoder.qwen3.": FIRST,  # Anima's, as kohya's scripts write it for ComfyUI
     "clip_l.transformer.": FIRST,
-    "clip_g.transformer.": SECOND,
+    "clip_g.transformer.": CLIP_G,
     "t5xxl.transformer.": T5,
     "clip_l.": FIRST,
-    "clip_g.": SECOND,
+    "clip_g.": CLIP_G,
     "t5xxl.": T5,
     "t5.": T5,
+    "llama.": LLAMA,
+    "unet.": ("unet", "prior"),  # OneTrainer's OMI calls Stable Cascade's prior so
 } | {
     f"{component}.": (component,)
-    for component in ("unet", "transformer", "prior", "text_encoder", "text_encoder_2", "text_encoder_3")
+    for component in ("transformer", "prior", "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
 }

@@ -1,5 +1,6 @@
 """Under which names files call the modules of a live model. Names are only ever made from the model's own paths."""
 
+import re
 from collections.abc import Callable, Collection, Iterator
 
 from lycoris.dialects.ldm import ldm_names
@@ -7,6 +8,10 @@ from lycoris.dialects.native import Shapes, native_names
 from lycoris.dialects.part import Part
 
 CLIP = "text_model."  # transformers 5.6 dropped this level from CLIPTextModel, but not from its sibling with projection
+
+# How deep a language model's layers lie depends on what is wrapped around it, and on transformers' version
+DEPTHS = ("", "model.", "language_model.", "language_model.model.", "model.language_model.")
+_LANGUAGE = re.compile(rf"(?:{'|'.join(map(re.escape, DEPTHS))})(?P<inner>layers\.\d+\..+)")
 
 
 def own_path(component: str, path: str) -> Iterator[str]:
@@ -35,7 +40,20 @@ def text_encoder(component: str, path: str) -> Iterator[str]:
         yield path.removeprefix(CLIP) if path.startswith(CLIP) else CLIP + path
 
 
-SPELLINGS: tuple[Callable[[str, str], Iterator[str]], ...] = (own_path, without_container, cut_short, text_encoder)
+def language_model(component: str, path: str) -> Iterator[str]:
+    """Yield a layer of a language model as if it lay at every other depth: Qwen, Gemma, Llama read prompts too."""
+    found = _LANGUAGE.fullmatch(path) if component.startswith("text_encoder") else None
+    if found:
+        yield from (spelling for depth in DEPTHS if (spelling := depth + found["inner"]) != path)
+
+
+SPELLINGS: tuple[Callable[[str, str], Iterator[str]], ...] = (
+    own_path,
+    without_container,
+    cut_short,
+    text_encoder,
+    language_model,
+)
 
 
 def names(component: str, modules: Collection[str], shapes: Shapes) -> Iterator[tuple[str, tuple[Part, ...]]]:

@@ -9,7 +9,8 @@ from lycoris.dialects.place import Place
 from lycoris.dialects.spellings import names
 
 UNET, TE, TE2 = ("unet", "transformer", "prior"), ("text_encoder",), ("text_encoder_2",)
-T5 = ("text_encoder_3", "text_encoder_2")
+T5, CLIP_G = ("text_encoder_3", "text_encoder_2", "text_encoder"), ("text_encoder_2", "text_encoder")
+LLAMA, DOTTED_UNET = ("text_encoder_4", "text_encoder"), ("unet", "prior")
 BLOCK = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
 FLAT = BLOCK.replace(".", "_")
 CLIP = "text_model.encoder.layers.3.self_attn"
@@ -31,23 +32,25 @@ NAMES: dict[str, Place | None] = {
     "lora_te3_encoder_block_0.alpha": Place(T5, "encoder_block_0", "alpha"),
     "lora_transformer_x_embedder.alpha": Place(("transformer",), "x_embedder", "alpha"),
     f"lycoris_{FLAT}_to_q.lokr_w1": Place(UNET, f"{FLAT}_to_q", "lokr_w1"),
-    f"unet.{BLOCK}.to_q.lora_A.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_down.weight"),
-    f"unet.{BLOCK}.to_q.lora_B.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_up.weight"),
-    f"unet.{BLOCK}.to_q.lora_A.default.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_down.weight"),
-    f"unet.{BLOCK}.to_q.lora_B.bias": Place(("unet",), f"{BLOCK}.to_q", "lora_B.bias"),
-    f"unet.{BLOCK}.to_q.lora_A": Place(("unet",), f"{BLOCK}.to_q", "lora_down.weight"),
-    f"unet.{BLOCK}.to_q.lora.up.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_up.weight"),
-    f"unet.{BLOCK}.to_q.lora_linear_layer.down.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_down.weight"),
-    f"unet.{BLOCK}.processor.to_q_lora.up.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_up.weight"),
-    f"unet.{BLOCK}.processor.to_out_lora.down.weight": Place(("unet",), f"{BLOCK}.to_out.0", "lora_down.weight"),
+    f"unet.{BLOCK}.to_q.lora_A.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_down.weight"),
+    f"unet.{BLOCK}.to_q.lora_B.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_up.weight"),
+    f"unet.{BLOCK}.to_q.lora_A.default.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_down.weight"),
+    f"unet.{BLOCK}.to_q.lora_B.bias": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_B.bias"),
+    f"unet.{BLOCK}.to_q.lora_A": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_down.weight"),
+    f"unet.{BLOCK}.to_q.lora.up.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_up.weight"),
+    f"unet.{BLOCK}.to_q.lora_linear_layer.down.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_down.weight"),
+    f"unet.{BLOCK}.processor.to_q_lora.up.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_up.weight"),
+    f"unet.{BLOCK}.processor.to_out_lora.down.weight": Place(DOTTED_UNET, f"{BLOCK}.to_out.0", "lora_down.weight"),
     f"{BLOCK}.processor.to_v_lora.up.weight": Place((), f"{BLOCK}.to_v", "lora_up.weight"),
-    f"unet.base_model.model.{BLOCK}.to_q.lora_A.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_down.weight"),
+    f"unet.base_model.model.{BLOCK}.to_q.lora_A.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_down.weight"),
     f"base_model.model.{BLOCK}.to_q.lora_A.weight": Place((), f"{BLOCK}.to_q", "lora_down.weight"),
-    f"base_model.model.unet.{BLOCK}.to_q.hada_w2_b": Place(("unet",), f"{BLOCK}.to_q", "hada_w2_b"),
+    f"base_model.model.unet.{BLOCK}.to_q.hada_w2_b": Place(DOTTED_UNET, f"{BLOCK}.to_q", "hada_w2_b"),
     f"base_model.model.{BLOCK}.to_q.hada_w1_a.default": Place((), f"{BLOCK}.to_q", "hada_w1_a"),
-    f"unet.{BLOCK}.to_q.lora_magnitude_vector": Place(("unet",), f"{BLOCK}.to_q", "lora_magnitude_vector"),
-    f"unet.{BLOCK}.to_q.lora_magnitude_vector.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_magnitude_vector"),
-    f"unet.{BLOCK}.to_q.lora_magnitude_vector.style.weight": Place(("unet",), f"{BLOCK}.to_q", "lora_magnitude_vector"),
+    f"unet.{BLOCK}.to_q.lora_magnitude_vector": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_magnitude_vector"),
+    f"unet.{BLOCK}.to_q.lora_magnitude_vector.weight": Place(DOTTED_UNET, f"{BLOCK}.to_q", "lora_magnitude_vector"),
+    f"unet.{BLOCK}.to_q.lora_magnitude_vector.style.weight": Place(
+        DOTTED_UNET, f"{BLOCK}.to_q", "lora_magnitude_vector"
+    ),
     f"transformer.{BLOCK}.to_q.magnitude": Place(("transformer",), f"{BLOCK}.to_q", "lora_magnitude_vector"),
     f"text_encoder.{CLIP}.q_proj.lora_A.weight": Place(TE, f"{CLIP}.q_proj", "lora_down.weight"),
     f"text_encoder.{CLIP}.to_q_lora.up.weight": Place(TE, f"{CLIP}.q_proj", "lora_up.weight"),
@@ -70,10 +73,10 @@ NAMES: dict[str, Place | None] = {
     "transformer.x.lora_A.weight": Place(("transformer",), "x", "lora_down.weight"),
     "prior.x.lora_A.weight": Place(("prior",), "x", "lora_down.weight"),
     f"text_encoders.clip_l.transformer.{CLIP}.q_proj.lora_up.weight": Place(TE, f"{CLIP}.q_proj", "lora_up.weight"),
-    f"text_encoders.clip_g.transformer.{CLIP}.q_proj.lora_up.weight": Place(TE2, f"{CLIP}.q_proj", "lora_up.weight"),
+    f"text_encoders.clip_g.transformer.{CLIP}.q_proj.lora_up.weight": Place(CLIP_G, f"{CLIP}.q_proj", "lora_up.weight"),
     "text_encoders.t5xxl.transformer.encoder.block.0.x.diff": Place(T5, "encoder.block.0.x", "diff"),
     f"clip_l.{CLIP}.q_proj.lora_up.weight": Place(TE, f"{CLIP}.q_proj", "lora_up.weight"),
-    f"clip_g.{CLIP}.q_proj.lora_up.weight": Place(TE2, f"{CLIP}.q_proj", "lora_up.weight"),
+    f"clip_g.{CLIP}.q_proj.lora_up.weight": Place(CLIP_G, f"{CLIP}.q_proj", "lora_up.weight"),
     "t5.encoder.block.0.x.diff": Place(T5, "encoder.block.0.x", "diff"),
     "diffusion_model.x.weight.diff": Place(UNET, "x", "diff"),  # the parameter, not the module
     "diffusion_model.img_attn.norm.query_norm.scale.diff": Place(UNET, "img_attn.norm.query_norm", "diff"),
@@ -86,6 +89,11 @@ NAMES: dict[str, Place | None] = {
     "diffusion_model.single_blocks.3.processor.proj_lora.down.weight": Place(
         UNET, "single_blocks.3.linear2", "lora_down.weight"
     ),
+    "diffusion_model.blocks.0.diff_m": Place(UNET, "blocks.0.modulation", "diff"),  # Wan's table, in ComfyUI's files
+    "lora_unet_llm_adapter_blocks_0_mlp_0.alpha": Place(("text_conditioner",), "blocks_0_mlp_0", "alpha"),
+    "text_encoder.qwen3.layers.0.mlp.up_proj.lora_A.weight": Place(TE, "layers.0.mlp.up_proj", "lora_down.weight"),
+    "lora_te4_model_layers_0_mlp_up_proj.alpha": Place(LLAMA, "model_layers_0_mlp_up_proj", "alpha"),
+    "conditional_transformer.x.lora_A.weight": Place(("transformer",), "x", "lora_down.weight"),
     # nothing reads these
     "lora_unet_conv_in.momentum": None,
     "lora_unet_conv_in.lora_up": None,
@@ -123,6 +131,8 @@ def test_names_are_made_from_the_models_own_path(component: str, path: str, more
         ("bundle_emb.my style.string_to_param.*", Embedding("my style", "clip_l")),
         ("bundle_emb.a.b.clip_g", Embedding("a.b", "clip_g")),
         ("bundle_emb.a.clip_l", Embedding("a", "clip_l")),
+        ("bundle_emb.<embedding>.t5", Embedding("<embedding>", "t5")),
+        ("bundle_emb.a.t5_out", None),
         ("bundle_emb.a.momentum", None),
         ("bundle_emb.clip_l", None),
         ("clip_l", None),

@@ -31,5 +31,4 @@ def _module(path: str, config: dict[str, object]) -> nn.Module:
     kind = getattr(package, name)
     if library == "diffusers":
         return kind(**config)
-    settings = package.T5Config(**config) if name.startswith("T5") else package.CLIPTextConfig(**config)
-    return kind(settings)
+    return kind(kind.config_class(**config))
