@@ -7,18 +7,29 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from rq import Worker
 
 from app.deps import Service
-from app.shared.metrics import counted
+from app.shared.metrics import counted, of_tier
 from app.shared.queue import INTAKE, generation_queue
 
 HELP = {
     "generations_succeeded": "Generations that ended with pictures",
     "generations_failed": "Generations that ended with an error",
     "images": "Pictures stored",
-    "adapter_cache_hits": "Adapters found in a worker's memory",
-    "adapter_cache_misses": "Adapters fetched from object storage",
-    "adapter_cache_bytes_fetched": "Bytes of adapters fetched from object storage",
+    "prefetch_loads": "Adapters brought into memory while another generation was drawn",
+    "prefetch_hits": "Adapters that were in memory by prefetch when their generation began",
+    "prefetch_late": "Adapters whose prefetch their generation waited for",
+    "prefetch_wasted": "Adapters that were prefetched, and dropped before a generation asked for them",
+    "prefetch_failures": "Prefetches that failed; the generation tries again",
     "swap_seconds": "Seconds spent swapping adapters",
     "sample_seconds": "Seconds spent drawing",
+}
+
+TIERS = ("memory", "disk", "storage")
+HELP_OF_TIERS = {
+    "hits": "Adapters found in a tier: a worker's memory, its machine's disk, object storage",
+    "misses": "Adapters not found in a tier",
+    "bytes": "Bytes of adapters parsed into memory, read from disk, fetched from storage",
+    "seconds": "Seconds spent parsing into memory, reading from disk, fetching from storage; hashing included",
+    "evictions": "Adapters dropped from a tier to make room",
 }
 
 
@@ -30,6 +41,11 @@ class _Collector:
         numbers = counted(self._service.redis)
         for name, text in HELP.items():
             yield CounterMetricFamily(f"radiata_{name}", text, value=numbers.get(name, 0.0))
+        for figure, text in HELP_OF_TIERS.items():
+            family = CounterMetricFamily(f"radiata_adapter_tier_{figure}", text, labels=["tier"])
+            for tier in TIERS:
+                family.add_metric([tier], numbers.get(of_tier(figure, tier), 0.0))
+            yield family
         waiting = GaugeMetricFamily("radiata_jobs_waiting", "Jobs that wait for a worker", labels=["queue"])
         for queue in [*(generation_queue(model) for model in self._service.settings.models), INTAKE]:
             waiting.add_metric([queue], self._service.ledger.queues.of(queue).count)

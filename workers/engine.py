@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -16,13 +15,14 @@ from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.ledger import Ledger, image_key
 from app.shared.metrics import count
 from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
-from app.shared.settings import MIB, Settings
+from app.shared.settings import Settings
 from app.shared.storage import Storage
 from lycoris.errors import AdapterError
-from workers.adapters import AdapterCache
+from workers.adapters import open_cache
 from workers.images import encode, recipe
 from workers.models.loading import Base, call_arguments
 from workers.models.samplers import make
+from workers.prefetch import Prefetcher
 from workers.wardrobe import Outfit, Wardrobe
 
 log = structlog.get_logger()
@@ -45,7 +45,8 @@ class Engine:
         self._redis = redis
         self._ledger = Ledger(storage, redis, settings)
         self._wardrobe = Wardrobe(base.components)
-        self._cache = AdapterCache(storage, settings.adapter_cache_mb * MIB)
+        self._cache = open_cache(storage, settings)
+        self._prefetcher = Prefetcher(self._cache, self._ledger, base.profile.name, settings.prefetch)
         self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
 
     @property
@@ -85,6 +86,8 @@ class Engine:
                 self._count(generations_succeeded=1, images=len(images))
             else:
                 self._ledger.discard(generation)
+        finally:
+            self._prefetcher.rest()
 
     def _fail(self, generation: Generation, code: str, message: str) -> None:
         self._ledger.fail(generation, code, message)
@@ -92,15 +95,13 @@ class Engine:
         self._count(generations_failed=1)
 
     def _count(self, **amounts: float) -> None:
-        cache = asdict(self._cache.counts)
-        count(self._redis, amounts | {f"adapter_cache_{name}": value for name, value in cache.items()})
-        self._cache.counts = type(self._cache.counts)()
+        count(self._redis, amounts | self._cache.tally.take())
 
     def _draw(self, generation: Generation) -> tuple[list[Image], Timings]:
         request = generation.request
         clock = _Clock()
         self._check_length(request)
-        adapters = [self._cache.get(worn) for worn in request.adapters]
+        adapters = self._cache.wear(request.adapters)
         clock.lap("load")
         outfit = self._wardrobe.fit(request, adapters)
         images = []
@@ -146,6 +147,7 @@ class Engine:
     def _sample(self, generation: Generation, index: int, outfit: Outfit) -> Picture:
         request = generation.request
         pipeline = self._base.pipeline
+        self._prefetcher.begin()
         pipeline.scheduler = make(request.sampler, self._scheduler)
         total = request.steps * request.count
 

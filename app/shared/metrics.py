@@ -10,6 +10,11 @@ from redis import Redis
 KEY = "radiata:metrics"
 
 
+def of_tier(figure: str, tier: str) -> str:
+    """The counter that holds a figure of one tier of the adapter cache."""
+    return f"adapter_tier_{figure}:{tier}"
+
+
 def count(redis: Redis, amounts: dict[str, float]) -> None:
     """Add to counters, all at once."""
     with redis.pipeline() as pipe:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.shared.schema import NAME_PATTERN
 
 MIB = 1024 * 1024
+DISK_CACHE_MB = 16 * 1024  # where nothing else is set: some hundred adapters of SDXL's size
 
 
 class BadSettings(Exception):
@@ -44,6 +45,15 @@ class Settings(BaseSettings):
         0, ge=0, description="CPU threads of one engine; 0 leaves it to torch. The same number draws the same bytes."
     )
     adapter_cache_mb: int = Field(1024, ge=1, description="Host memory for parsed adapters, in MiB.")
+    disk_cache_mb: int | None = Field(
+        None,
+        ge=0,
+        description="Disk for adapter files in the data folder, in MiB, 0 for none; unset, 16384, or none where "
+        "storage is a local folder.",
+    )
+    prefetch: int = Field(
+        8, ge=0, description="Queued generations whose adapters are fetched while another is drawn; 0 is off."
+    )
     max_upload_mb: int = Field(1024, ge=1, description="Largest adapter file taken, in MiB.")
     max_prompt_chars: int = Field(2000, ge=1, description="Longest prompt taken, in characters.")
     max_steps: int = Field(150, ge=1, description="Most denoising steps of one picture.")
@@ -86,6 +96,13 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """Object storage in use, always a URL."""
         return self.storage_url or (self.data_dir.resolve() / "store").as_uri()
+
+    @cached_property
+    def disk_cache_bytes(self) -> int:
+        """Bytes of adapter files kept on this machine's disk; 0 keeps none."""
+        if self.disk_cache_mb is not None:
+            return self.disk_cache_mb * MIB
+        return 0 if self.store_url.startswith("file:") else DISK_CACHE_MB * MIB
 
 
 def read_settings() -> Settings:
