@@ -19,6 +19,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from lycoris.errors import AdapterError
 from workers.adapters import open_cache
+from workers.embeddings import words
 from workers.images import encode, recipe
 from workers.models.loading import Base, call_arguments
 from workers.models.samplers import make
@@ -100,18 +101,19 @@ class Engine:
     def _draw(self, generation: Generation) -> tuple[list[Image], Timings]:
         request = generation.request
         clock = _Clock()
-        self._check_length(request)
         adapters = self._cache.wear(request.adapters)
         clock.lap("load")
         outfit = self._wardrobe.fit(request, adapters)
         images = []
-        for index in range(request.count):
-            self._wardrobe.dress(outfit, 0, self._watch(generation))
-            clock.lap("swap")
-            picture = self._sample(generation, index, outfit)
-            clock.lap("sample")
-            images.append(self._store(generation, index, picture))
-            clock.lap("store")
+        with words(self._base, [worn for stage in outfit.stages for worn in stage.stack]):
+            self._check_length(request)
+            for index in range(request.count):
+                self._wardrobe.dress(outfit, 0, self._watch(generation))
+                clock.lap("swap")
+                picture = self._sample(generation, index, outfit)
+                clock.lap("sample")
+                images.append(self._store(generation, index, picture))
+                clock.lap("store")
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)

@@ -16,17 +16,18 @@ from rq.timeouts import JobTimeoutException
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import AdapterRefused
 from app.shared.ledger import now
-from app.shared.profiles import Profiles
+from app.shared.profiles import Profiles, Shapes
 from app.shared.schema import AdapterVersion, UploadStatus
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
-from lycoris.errors import AdapterError
-from lycoris.targets import inspect
+from lycoris.adapter import Adapter, read
+from lycoris.errors import AdapterError, NoPlace, Reason
+from lycoris.targets import judged
+from workers.embeddings import misfits
 
 log = structlog.get_logger()
 
-PREFIX = "bundle_emb."
 FILE_COPIES = 4  # the bytes, their tensors, and float32 copies of them
 
 
@@ -83,21 +84,24 @@ class Intake:
         return self._catalog.admit(version, verdict)
 
     def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        try:
+            adapter, wrong = read(data, ignore)
+        except AdapterError as refusal:
+            raise _refused("not an adapter", refusal) from refusal
         verdict: dict[str, Any] | None = None
         fits: list[str] = []
         refusals: dict[str, AdapterError] = {}
         for profile in self._profiles.ready():
+            shapes = self._profiles.shapes(profile.name)
             try:
-                verdict = inspect(data, self._profiles.shapes(profile.name), ignore=ignore).as_dict()
+                verdict = _verdict(adapter, wrong, shapes)
                 fits.append(profile.name)
             except AdapterError as refusal:
                 refusals[profile.name] = refusal
         if verdict is None:
             # Of several models, the one it misses by least says what is wrong with it
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
-            reasons = [reason.as_dict() for reason in nearest.reasons]
-            raise AdapterRefused("adapter_refused", f"not an adapter for {model!r}: {nearest}", reasons=reasons)
-        _worn_whole(verdict)
+            raise _refused(f"not an adapter for {model!r}", nearest)
         return verdict, fits
 
     def publish_bundled(self, folder: Path) -> None:
@@ -111,12 +115,21 @@ class Intake:
                     log.error("bundled_adapter_refused", name=file.stem, reasons=refusal.reasons)
 
 
-def _worn_whole(verdict: dict[str, Any]) -> None:
-    """Refuse a file that brings embeddings too: the engine would wear the rest without them."""
-    message = f"is an embedding, which is not loaded here; name {PREFIX}* in `ignore` to wear the file without it"
-    if names := verdict["embeddings"]:
-        reasons = [{"code": "embedding", "subject": f"{PREFIX}{name}", "message": message} for name in names]
-        raise AdapterRefused("adapter_refused", f"the file holds embeddings: {', '.join(names)}", reasons=reasons)
+def _verdict(adapter: Adapter, wrong: Sequence[Reason], shapes: Shapes) -> dict[str, Any]:
+    """Return the verdict on an adapter for a model of these shapes; raise with what is wrong with layers or words."""
+    unheard = list(misfits(adapter.embeddings, shapes))
+    try:
+        verdict = judged(adapter, wrong, shapes)
+    except AdapterError as refusal:
+        raise type(refusal)([*refusal.reasons, *unheard]) from refusal
+    if unheard:
+        raise NoPlace(unheard)
+    return verdict.as_dict()
+
+
+def _refused(what: str, refusal: AdapterError) -> AdapterRefused:
+    reasons = [reason.as_dict() for reason in refusal.reasons]
+    return AdapterRefused("adapter_refused", f"{what}: {refusal}", reasons=reasons)
 
 
 def limit_memory(more_bytes: int) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from lycoris.adapter import read
 from tests.app.shared.making import profile, upload
 from tests.workers import toy
 from workers import intake as module
@@ -68,11 +70,47 @@ def test_what_fits_gets_its_name(
 
 
 def test_a_file_that_brings_embeddings_is_worn_whole_or_not_at_all(intake: Intake, uploads: Uploads) -> None:
+    """The toy has no text encoder that could read them."""
     data = save(safetensors_load(toy.adapter(0)) | {"bundle_emb.word.string_to_param.*": torch.ones(1, toy.WIDTH)})
-    with pytest.raises(AdapterRefused, match="embeddings: word"):
+    with pytest.raises(AdapterRefused) as caught:
         intake.admit(data, "with-words", "", [], now())
+    assert [(one["code"], one["subject"]) for one in caught.value.reasons] == [("no_component", "bundle_emb.word")]
     taken, _ = intake.admit(data, "with-words", "", ["bundle_emb.*"], now())
     assert taken.ignore == ["bundle_emb.*"]
+
+
+def test_every_reason_is_given_at_once_of_layers_and_of_embeddings(intake: Intake, uploads: Uploads) -> None:
+    layer = {"lora_unet_nowhere.diff": torch.ones(1, 1), "odd.tensor": torch.ones(1)}
+    data = save(
+        layer | {"bundle_emb.word.clip_l": torch.ones(1, toy.WIDTH), "bundle_emb.a.clip_l": torch.ones(1, 1, 1)}
+    )
+    with pytest.raises(AdapterRefused) as caught:
+        intake.admit(data, "all-wrong", "", [], now())
+    codes = sorted(str(one["code"]) for one in caught.value.reasons)
+    assert codes == ["bad_shape", "no_component", "no_module", "unknown_tensor"]
+
+
+def test_a_file_is_read_once_for_all_models(
+    intake: Intake, storage: Storage, settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it fits just those that have the text encoder its embeddings are for."""
+    layer = {"block.to_q.weight": [toy.WIDTH, toy.WIDTH]}
+    names = {f"model-{width}": width for width in (4, toy.WIDTH, 16)}
+    many = settings.model_copy(update={"models": dict.fromkeys(names, "bundled:emoji-64")})
+    for name, width in names.items():
+        shapes = {"unet": layer, "text_encoder": {"embeddings.token_embedding.weight": [9, width]}}
+        Profiles(storage, many).publish(profile(name=name, components=["unet", "text_encoder"]), shapes)
+    times = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal times
+        times += 1
+        return read(*arguments)
+
+    monkeypatch.setattr(module, "read", counted)
+    data = save(safetensors_load(toy.adapter(0)) | {"bundle_emb.word.clip_l": torch.ones(1, toy.WIDTH)})
+    version, _ = Intake(storage, redis, many).admit(data, "with-words", "", [], now())
+    assert (version.fits, times) == ([f"model-{toy.WIDTH}"], 1)
 
 
 def test_an_inspection_that_is_done_again_admits_once(
@@ -122,13 +160,13 @@ def test_bytes_that_are_gone_are_asked_for_again(
 
 GREEDY = """
 import sys, torch, workers.intake, workers.__main__ as program
-really = workers.intake.inspect
-def inspect(data, *arguments, **options):
+really = workers.intake.read
+def read(data, *arguments):
     if b"greedy" in data: bytearray(64 << 30)
     if b"tensor" in data: torch.empty(64 << 30, dtype=torch.uint8)
     if b"crash" in data: __import__("os").abort()
-    return really(data, *arguments, **options)
-workers.intake.inspect = inspect
+    return really(data, *arguments)
+workers.intake.read = read
 program.cli(["intake"])
 """
 
