@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from app import errors
 from app.deps import build
 from app.guards import BodyCap, SafeHeaders
-from app.routes import adapters, events, generations, health, images, models, page
+from app.routes import adapters, events, generations, health, images, models, page, workers
 from app.shared.log import configure
 from app.shared.settings import Settings
 
@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app: FastAPI = FastAPIOffline(title="Radiata", version=version("radiata"), lifespan=lifespan)
     errors.install(app)
-    for part in (generations, events, adapters, images, models, health, page):
+    for part in (generations, events, adapters, images, models, workers, health, page):
         app.include_router(part.router)
     app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb)
     app.add_middleware(SafeHeaders)

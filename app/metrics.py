@@ -8,7 +8,7 @@ from rq import Worker
 
 from app.deps import Service
 from app.shared.metrics import counted, of_tier
-from app.shared.queue import INTAKE, generation_queue
+from app.shared.queue import INTAKE, generation_queues
 
 HELP = {
     "generations_succeeded": "Generations that ended with pictures",
@@ -47,7 +47,8 @@ class _Collector:
                 family.add_metric([tier], numbers.get(of_tier(figure, tier), 0.0))
             yield family
         waiting = GaugeMetricFamily("radiata_jobs_waiting", "Jobs that wait for a worker", labels=["queue"])
-        for queue in [*(generation_queue(model) for model in self._service.settings.models), INTAKE]:
+        models = self._service.settings.models
+        for queue in [*(queue for model in models for queue in generation_queues(model)), INTAKE]:
             waiting.add_metric([queue], self._service.ledger.queues.of(queue).count)
         yield waiting
         workers = Worker.count(connection=self._service.redis)

@@ -10,7 +10,7 @@ from rq import Queue
 
 from app.shared.lifeline import hold
 from app.shared.log import configure
-from app.shared.queue import INTAKE, SERIALIZER, connect, generation_queue
+from app.shared.queue import INTAKE, SERIALIZER, connect
 from app.shared.settings import BadSettings, Settings, read_settings
 
 cli = typer.Typer(add_completion=False, help="The workers of Radiata; settings come from RADIATA_… variables.")
@@ -30,6 +30,7 @@ def generate(
     model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
 ) -> None:
     """Draw generations of one base model, one at a time, in an engine process that holds it."""
+    from workers.affinity import affinity_queues
     from workers.worker import GenerationWorker
 
     hold()
@@ -38,8 +39,8 @@ def generate(
     if name not in settings.models:
         raise typer.BadParameter(f"no model {name!r}; RADIATA_MODELS has {', '.join(settings.models)}")
     connection = connect(settings, patient=True)
-    queue = Queue(generation_queue(name), connection=connection, serializer=SERIALIZER)
-    worker = GenerationWorker(settings, [queue], f"{name}.{uuid4().hex[:12]}", connection)
+    queues = affinity_queues(name, connection, settings)
+    worker = GenerationWorker(settings, queues, f"{name}.{uuid4().hex[:12]}", connection)
     try:
         if not worker.start_engine():
             sys.exit(f"the engine could not load model {name!r}; its own lines above say why")

@@ -1,8 +1,9 @@
 """The generation worker's handle on its engine: a child process that holds the model and lives on from job to job.
 
 Parent and child (`workers/horse.py`) talk over two pipes in lines of JSON: orders `{"job", "execution", "queue"}` one
-way, to each a reply `{"done"}` the other; an empty order is a greeting, answered when the model is loaded. When the
-parent dies its end of the pipe closes, and the engine goes at once.
+way, to each a reply `{"done", "worn", "resident"}` the other, with the sha256 of the adapters that the model then wears
+and of those in its memory; an empty order is a greeting, answered when the model is loaded. When the parent dies its
+end of the pipe closes, and the engine goes at once.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import termios
+from typing import Any
 
 from rq.executions import Execution
 from rq.job import Job
@@ -53,8 +55,6 @@ class EngineProcess:
         self._give({})
 
     def _give(self, order: dict[str, str]) -> None:
-        while select.select([self._replies], [], [], 0)[0] and os.read(self._replies, 4096):
-            pass  # what it answered before
         self._orders.write(json.dumps(order) + "\n")
         self._orders.flush()
 
@@ -67,6 +67,16 @@ class EngineProcess:
         select.select([self._replies], [], [])
         (unread,) = struct.unpack("i", fcntl.ioctl(self._replies, termios.FIONREAD, bytes(struct.calcsize("i"))))
         return unread > 0
+
+    def reply(self) -> dict[str, Any] | None:
+        """What it answered, after `wait`, once and where no alarm interrupts; None when it died instead."""
+        text = b""
+        while not text.endswith(b"\n"):
+            part = os.read(self._replies, 65536)
+            if not part:
+                return None
+            text += part
+        return json.loads(text)
 
     def status(self) -> int:
         """Wait status of a dead engine, as `os.wait` gives it."""

@@ -36,12 +36,12 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     replies = os.fdopen(replies_fd, "w")
     redis = connect(settings, patient=True)
-    _load(model, redis, settings)
+    engine = _load(model, redis, settings)
     while True:
         order = orders.get()
         if order:
             _perform(order, worker_name, redis, settings)
-        _say(replies, {"done": order.get("job")})
+        _say(replies, {"done": order.get("job"), "worn": engine.worn, "resident": engine.resident})
 
 
 def _listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:
@@ -55,7 +55,7 @@ def _say(replies: IO[str], reply: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _load(model: str, redis: Redis, settings: Settings) -> None:
+def _load(model: str, redis: Redis, settings: Settings) -> Engine:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     storage = Storage(settings.store_url)
     try:
@@ -64,7 +64,9 @@ def _load(model: str, redis: Redis, settings: Settings) -> None:
         sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
     Profiles(storage, settings).publish(base.profile, base.shapes())
     Intake(storage, redis, settings).publish_bundled(base.folder / "adapters")
-    tasks.hold_engine(Engine(base, storage, redis, settings))
+    engine = Engine(base, storage, redis, settings)
+    tasks.hold_engine(engine)
+    return engine
 
 
 def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue, Worker, worker_registration
 from rq.executions import Execution
 from rq.job import Job
@@ -15,11 +16,13 @@ from rq.registry import clean_registries
 from rq.utils import now
 
 from app.shared.errors import RadiataError
+from app.shared.holdings import WorkerHoldings, publish, withdraw
 from app.shared.ledger import Ledger
-from app.shared.queue import INTAKE, SERIALIZER, generation_queue
+from app.shared.queue import INTAKE, SERIALIZER, generation_queues, model_of
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from workers.affinity import AffinityQueue, Holding
 from workers.engine_process import EngineProcess
 
 log = structlog.get_logger()
@@ -70,7 +73,7 @@ class SweepingWorker(Worker):
         self.last_cleaned_at = now()
         if not self.connection.set(SWEEP_LOCK, self.name, nx=True, ex=self._settings.sweep_every_s):
             return
-        for name in [*(generation_queue(model) for model in self._settings.models), INTAKE]:
+        for name in [*(name for model in self._settings.models for name in generation_queues(model)), INTAKE]:
             queue = Queue(name, connection=self.connection, serializer=SERIALIZER)
             clean_registries(queue, self._exc_handlers)
             worker_registration.clean_worker_registry(queue)
@@ -87,17 +90,21 @@ class SweepingWorker(Worker):
 
 
 class GenerationWorker(SweepingWorker):
-    """Its work horse is one engine process, handed job after job; when that dies, the job is tried on a new one."""
+    """Its work horse is one engine process, handed job after job; when that dies, the job is tried on a new one.
 
+    Of what waits it takes what suits what its engine holds, where its queues are `affinity_queues`.
+    """
+
+    queue_class = AffinityQueue
     _engine: EngineProcess | None = None
+    _worn_since: datetime | None = None
 
     def start_engine(self) -> bool:
         """Start the engine and wait until it has loaded its model; False when it died instead."""
-        model = self.queues[0].name.removeprefix(generation_queue(""))
-        self._engine = EngineProcess(model, self.name)
+        self._engine = EngineProcess(model_of(self.queues[0].name), self.name)
         with contextlib.suppress(BrokenPipeError):
             self._engine.greet()
-        return self._engine.wait()
+        return self._engine.wait() and self._hear()
 
     def stop_engine(self) -> None:
         """End the engine."""
@@ -110,8 +117,7 @@ class GenerationWorker(SweepingWorker):
         assert execution is not None
         if self._engine is None or not self._engine.alive:
             self.stop_engine()
-            model = queue.name.removeprefix(generation_queue(""))
-            self._engine = EngineProcess(model, self.name)
+            self._engine = EngineProcess(model_of(queue.name), self.name)
         self._horse_pid = self._engine.pid
         with contextlib.suppress(BrokenPipeError):  # it died just now: waiting for it will tell
             self._engine.order(job, execution, queue.name)
@@ -123,10 +129,55 @@ class GenerationWorker(SweepingWorker):
         return self._engine.pid, status, None
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Watch the engine as RQ does, and say so when it died."""
+        """Watch the engine as RQ does; then hear what it holds, or say that it died."""
         super().monitor_work_horse(job, queue, execution)
-        if self._engine and not self._engine.alive:
+        if self._engine and not self._hear():
             log.warning("engine_died", job=job.id, pid=self._engine.pid)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that it lives, and what it holds."""
+        super().heartbeat(timeout, pipeline)
+        self._say(pipeline)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """Say what it does."""
+        super().set_state(state, pipeline)
+        self._say(pipeline)
+
+    def register_death(self) -> None:
+        """Say that it has ended."""
+        super().register_death()
+        withdraw(self.connection, self.name)
+
+    @property
+    def _holding(self) -> Holding:
+        assert isinstance(self.queues[0], AffinityQueue)
+        return self.queues[0].holding
+
+    def _hear(self) -> bool:
+        """Hear what the engine answered; False when it died instead, and with it what it held."""
+        assert self._engine is not None
+        reply = self._engine.reply() or {}
+        worn, holding = frozenset(reply.get("worn", ())), self._holding
+        if worn != holding.worn or self._worn_since is None:
+            self._worn_since = datetime.now(UTC)
+        holding.worn, holding.resident = worn, frozenset(reply.get("resident", ()))
+        return bool(reply)
+
+    def _say(self, pipeline: Pipeline | None) -> None:
+        if self._is_horse:
+            return  # the engine says it to its parent
+        said = WorkerHoldings(
+            name=self.name,
+            model=model_of(self.queues[0].name),
+            host=self.hostname or "",
+            state=str(self.get_state()),
+            worn=sorted(self._holding.worn),
+            resident=sorted(self._holding.resident),
+            since=self._worn_since or datetime.now(UTC),
+        )
+        keep_s = self._settings.lost_after_s + self._settings.sweep_every_s
+        publish(self.connection if pipeline is None else pipeline, said, keep_s)
 
 
 class IntakeWorker(SweepingWorker):

@@ -7,7 +7,7 @@ Keys of our own start with `radiata:` and are documented where they are written 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast, get_args
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -19,6 +19,7 @@ from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job, JobStatus
 
+from app.shared.schema import Priority
 from app.shared.settings import Settings
 
 SERIALIZER = "json"
@@ -30,9 +31,19 @@ KEEP_FAILED_S = 3600
 ADRIFT = "radiata:adrift:"  # + queue: hash, a job seen in no queue and on no worker to when that was; each look anew
 
 
-def generation_queue(model: str) -> str:
-    """Name of the queue on which the generations of `model` wait."""
-    return f"generate.{model}"
+def generation_queue(model: str, priority: Priority = "normal") -> str:
+    """Name of the queue on which the generations of `model` with that priority wait."""
+    return f"generate.{model}" if priority == "normal" else f"generate.{model}:{priority}"  # no model has a colon
+
+
+def generation_queues(model: str) -> list[str]:
+    """Names of all queues on which generations of `model` wait, the one that goes first first."""
+    return [generation_queue(model, priority) for priority in get_args(Priority)]
+
+
+def model_of(queue: str) -> str:
+    """Name of the model whose generations wait on a queue."""
+    return queue.removeprefix(generation_queue("")).partition(":")[0]
 
 
 def connect(settings: Settings, *, patient: bool = False) -> Redis:
@@ -62,19 +73,26 @@ class Queues:
         """The RQ queue called `name`, speaking JSON."""
         return Queue(name, connection=self._redis, serializer=SERIALIZER)
 
-    def enqueue_generation(self, model: str, generation_id: str) -> None:
-        """Queue an accepted generation; queueing it twice is the same as once."""
+    def enqueue_generation(
+        self, model: str, generation_id: str, wears: Iterable[str] = (), priority: Priority = "normal"
+    ) -> None:
+        """Queue an accepted generation; queueing it twice is the same as once.
+
+        wears: sha256 of its adapters. They stand in RQ's own record of the job, so they come and go with it, and a
+        worker that chooses by them (`workers/affinity.py`) needs to read nothing else.
+        """
         retry = Retry(self._settings.retries, enqueue_at_front=True) if self._settings.retries else None
-        self._enqueue(
-            generation_queue(model), GENERATE, generation_id, self._settings.generation_timeout_s, retry, KEEP_FAILED_S
-        )
+        timeout, meta = self._settings.generation_timeout_s, {"wears": sorted(wears)}
+        self._enqueue(generation_queue(model, priority), GENERATE, generation_id, timeout, retry, meta)
 
     def enqueue_inspection(self, upload_id: str) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
         retry = Retry(INSPECTION_RETRIES, enqueue_at_front=True)
-        self._enqueue(INTAKE, INSPECT, upload_id, self._settings.inspect_timeout_s, retry, KEEP_FAILED_S)
+        self._enqueue(INTAKE, INSPECT, upload_id, self._settings.inspect_timeout_s, retry, {})
 
-    def _enqueue(self, queue: str, task: str, job_id: str, timeout: int, retry: Retry | None, failure_ttl: int) -> None:
+    def _enqueue(
+        self, queue: str, task: str, job_id: str, timeout: int, retry: Retry | None, meta: dict[str, Any]
+    ) -> None:
         try:
             self.of(queue).enqueue_call(
                 task,
@@ -83,7 +101,8 @@ class Queues:
                 description=job_id,
                 timeout=timeout,
                 result_ttl=0,  # results live in storage; RQ forgets the job as soon as it is done
-                failure_ttl=failure_ttl,
+                failure_ttl=KEEP_FAILED_S,
+                meta=meta,
                 retry=retry,
                 unique=True,
             )
@@ -138,12 +157,31 @@ class Queues:
             pipe.execute()
 
     def position(self, model: str, generation_id: str) -> int | None:
-        """How many generations are before this one, or None when it is not waiting."""
-        return self.of(generation_queue(model)).get_job_position(generation_id)
+        """How many generations are before this one, or None when it is not waiting.
 
-    def waiting(self, model: str) -> int:
-        """How many generations wait for a worker of `model`."""
-        return self.of(generation_queue(model)).count
+        A worker may take one that suits it better first (`affinity_window`): it is a place, not a promise.
+        """
+        before = 0
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in self._keys(model):
+                pipe.lpos(key, generation_id)
+                pipe.llen(key)
+            answers = pipe.execute()
+        for place, length in zip(answers[::2], answers[1::2], strict=True):
+            if place is not None:
+                return before + place
+            before += length
+        return None
+
+    def waiting(self, model: str, priority: Priority = "low") -> int:
+        """How many generations of that priority or a higher one wait for a worker of `model`."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in self._keys(model)[: get_args(Priority).index(priority) + 1]:
+                pipe.llen(key)
+            return sum(pipe.execute())
+
+    def _keys(self, model: str) -> list[str]:
+        return [self.of(name).key for name in generation_queues(model)]
 
 
 def forget_dead_executions(job: Job) -> None:

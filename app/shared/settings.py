@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     inspect_timeout_s: int = Field(120, ge=1, description="Seconds an inspection may take.")
     generation_timeout_s: int = Field(1800, ge=1, description="Seconds one generation may take on a worker.")
     retries: int = Field(3, ge=0, description="Times a generation is done again when its engine dies.")
+    affinity_window: int = Field(
+        64, ge=1, description="Queued generations of which a worker takes the one that suits what it wears; 1 is off."
+    )
+    affinity_passes: int = Field(256, ge=0, description="Times that a queued generation may be passed over.")
+    affinity_wait_s: float = Field(30.0, ge=0, description="Seconds for which it may be passed over.")
     lost_after_s: int = Field(8, ge=3, description="Seconds without a heartbeat after which a worker counts as dead.")
     sweep_every_s: int = Field(3, ge=1, description="Seconds between two looks for lost work.")
     keep_live_s: int = Field(24 * 3600, ge=60, description="Seconds that live state and events stay in Redis.")

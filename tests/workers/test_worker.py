@@ -1,5 +1,6 @@
 """The seams between RQ's worker, the engine process and object storage's threads."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,12 +16,14 @@ import pytest
 from redis import Redis
 from rq import Queue
 
+from app.shared.holdings import holdings
 from app.shared.ledger import Ledger
 from app.shared.queue import INTAKE, SERIALIZER, generation_queue
 from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, request
+from workers.affinity import affinity_queues
 from workers.engine_process import EngineProcess
 from workers.horse import _perform
 from workers.worker import SWEEP_LOCK, GenerationWorker, IntakeWorker
@@ -71,9 +74,9 @@ class Engine:
         os.close(self.handle._replies)
         os.close(self.given)
 
-    def answer(self) -> None:
-        os.read(self.given, 4096)
-        os.write(self.answers, b"done\n")
+    def answer(self, **holds: list[str]) -> None:
+        order = json.loads(os.read(self.given, 4096))
+        os.write(self.answers, json.dumps({"done": order.get("job"), **holds}).encode() + b"\n")
 
 
 @pytest.mark.timeout(60, method="thread")
@@ -89,6 +92,7 @@ def test_no_reply_is_lost_to_an_alarm(alarms: list[int]) -> None:
             while not done:
                 with suppress(Alarm):
                     done = engine.handle.wait()
+            assert engine.handle.reply() == {"done": None}
         thread.join()
         os.close(engine.answers)
     print(f"{len(alarms)} alarms in {orders} waits")
@@ -101,9 +105,23 @@ def test_an_answer_is_for_one_order_and_nobody_waits_for_the_dead() -> None:
             engine.handle._give({})
             engine.answer()
             assert engine.handle.wait() and engine.handle.wait()
+            assert engine.handle.reply()
         engine.handle._give({})
         os.close(engine.answers)
         assert not engine.handle.wait()
+        assert engine.handle.reply() is None
+
+
+def test_an_answer_longer_than_a_pipe_holds_is_heard_whole() -> None:
+    many = [f"{number:064x}" for number in range(4096)]
+    with Engine() as engine:
+        engine.handle._give({})
+        thread = threading.Thread(target=engine.answer, kwargs={"resident": many})
+        thread.start()
+        assert engine.handle.wait()
+        assert engine.handle.reply() == {"done": None, "resident": many}
+        thread.join()
+        os.close(engine.answers)
 
 
 def test_a_job_that_was_canceled_on_its_way_leaves_the_engine_alive(redis: Redis, settings: Settings) -> None:
@@ -112,8 +130,32 @@ def test_a_job_that_was_canceled_on_its_way_leaves_the_engine_alive(redis: Redis
 
 @pytest.fixture
 def worker(redis: Redis, settings: Settings) -> GenerationWorker:
-    queue = Queue(QUEUE, connection=redis, serializer=SERIALIZER)
-    return GenerationWorker(settings, [queue], "worker", redis)
+    return GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis)
+
+
+def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorker, redis: Redis) -> None:
+    with Engine() as engine:
+        worker._engine = engine.handle
+        worker.register_birth()
+        for worn, resident in (([], []), (["a"], ["a", "b"]), (["a"], ["a"])):
+            engine.handle._give({})
+            engine.answer(worn=worn, resident=resident)
+            assert engine.handle.wait() and worker._hear()
+            worker.set_state("idle")
+            (said,) = holdings(redis)
+            assert (said.name, said.model, said.state) == ("worker", MODEL, "idle")
+            assert (said.worn, said.resident) == (worn, resident)
+            assert worker.queues[0].holding.worn == frozenset(worn)  # type: ignore[attr-defined]
+        since = said.since
+        worker.heartbeat()
+        assert [one.since for one in holdings(redis)] == [since]
+        assert 0 < redis.ttl("radiata:worker:worker") <= 60  # type: ignore[operator]
+        os.close(engine.answers)
+        assert not worker._hear()
+        worker.heartbeat()
+        assert holdings(redis)[0].resident == []
+        worker.register_death()
+        assert holdings(redis) == [] and not redis.exists("radiata:worker:worker")
 
 
 def test_a_worker_that_is_silent_is_dead_within_seconds(
@@ -122,7 +164,7 @@ def test_a_worker_that_is_silent_is_dead_within_seconds(
     """Its job is queued again by another's look, and no try of it is lost."""
     ledger = Ledger(storage, redis, settings)
     generation = ledger.accept(request)
-    taken = Queue.dequeue_any([worker.queues[0]], None, connection=redis, serializer=SERIALIZER)
+    taken = worker.queue_class.dequeue_any(worker.queues, None, connection=redis, serializer=SERIALIZER)
     assert taken is not None
     job, queue = taken
     execution = worker.prepare_execution(job)

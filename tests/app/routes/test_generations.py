@@ -145,3 +145,11 @@ def test_problems_are_json_with_safe_headers(api: httpx.Client) -> None:
     answer = api.post("/v1/generations", content=b"{", headers=JSON)
     assert json.loads(answer.content)["code"] == "invalid_request"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_priority_is_no_part_of_what_is_drawn(api: httpx.Client) -> None:
+    plain = api.post("/v1/generations", json=BODY).json()
+    low = api.post("/v1/generations", json=BODY | {"priority": "low"}).json()
+    assert (plain["priority"], low["priority"]) == ("normal", "low")
+    assert plain["request"] == low["request"] and "priority" not in low["request"]
+    assert api.post("/v1/generations", json=BODY | {"priority": "urgent"}).status_code == 422

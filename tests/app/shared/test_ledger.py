@@ -16,7 +16,7 @@ from rq.job import JobStatus
 from app.shared.errors import Conflict, NotFound, RadiataError
 from app.shared.events import stream_key
 from app.shared.ledger import INDEX, Ledger, image_key, pending_key
-from app.shared.queue import generation_queue
+from app.shared.queue import generation_queue, generation_queues
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -316,3 +316,25 @@ def test_pages_lose_nothing_that_was_stored_in_the_same_second(ledger: Ledger, r
 def test_only_an_id_becomes_a_key(ledger: Ledger, name: str) -> None:
     with pytest.raises(NotFound):
         ledger.get(name)
+
+
+def test_priority_outlives_redis_and_what_is_worn_is_known_again(ledger: Ledger, redis: Redis) -> None:
+    worn = {"ref": "a", "name": "a", "version": 1, "sha256": "a" * 64, "strength": 1.0}
+    accepted = ledger.accept(lambda: request(adapters=[worn]), priority="high")
+    assert (accepted.priority, accepted.queue_position) == ("high", 0)
+    for empty in (lambda: None, redis.flushall):
+        empty()
+        ledger.sweep()
+        waiting = [ledger.queues.of(name).get_job_ids() for name in generation_queues(MODEL)]
+        assert waiting == [[accepted.id], [], []]
+        job = ledger.queues.job(accepted.id)
+        assert job and job.get_meta() == {"wears": ["a" * 64]}
+
+
+def test_a_crowd_shuts_out_only_what_would_wait_behind_it(storage: Storage, redis: Redis, settings: Settings) -> None:
+    ledger = Ledger(storage, redis, settings.model_copy(update={"max_queued": 2}))
+    for priority in ("low", "low", "normal", "normal", "high", "high"):
+        ledger.accept(request, priority=priority)
+    for priority in ("low", "normal", "high"):
+        with pytest.raises(RadiataError, match="wait for model"):
+            ledger.accept(request, priority=priority)

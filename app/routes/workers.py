@@ -1,0 +1,21 @@
+"""The workers that draw, and what they hold."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from app.deps import ServiceDep
+from app.shared.holdings import WorkerHoldings, holdings
+
+router = APIRouter(prefix="/v1/workers", tags=["workers"])
+
+
+class WorkerList(BaseModel):
+    """Generation workers that live."""
+
+    workers: list[WorkerHoldings]
+
+
+@router.get("")
+def workers(service: ServiceDep) -> WorkerList:
+    """Every generation worker: its model and machine, what it does, what it wears and has in memory."""
+    return WorkerList(workers=holdings(service.redis))

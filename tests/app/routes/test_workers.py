@@ -1,0 +1,42 @@
+"""Who draws, and what they hold, as the API tells it."""
+
+from datetime import UTC, datetime
+
+import httpx
+from redis import Redis
+
+from app.shared.holdings import WorkerHoldings, publish
+from tests.app.shared.making import MODEL
+
+WORN, RESIDENT = "a" * 64, "b" * 64
+
+
+def said(name: str, model: str = MODEL) -> WorkerHoldings:
+    return WorkerHoldings(
+        name=name,
+        model=model,
+        host="here",
+        state="busy",
+        worn=[WORN],
+        resident=[WORN, RESIDENT],
+        since=datetime.now(UTC),
+    )
+
+
+def test_workers_are_listed_by_model_while_they_are_heard(api: httpx.Client, redis: Redis) -> None:
+    assert api.get("/v1/workers").json() == {"workers": []}
+    for name, model in (("w2", "z"), ("w1", "z"), ("w3", MODEL)):
+        publish(redis, said(name, model), 60)
+        redis.sadd("rq:workers", f"rq:worker:{name}")
+    redis.sadd("rq:workers", "rq:worker:silent")
+    workers = api.get("/v1/workers").json()["workers"]
+    assert [(one["model"], one["name"]) for one in workers] == [(MODEL, "w3"), ("z", "w1"), ("z", "w2")]
+    assert workers[0] | {"since": ""} == {
+        "name": "w3",
+        "model": MODEL,
+        "host": "here",
+        "state": "busy",
+        "worn": [WORN],
+        "resident": [WORN, RESIDENT],
+        "since": "",
+    }
