@@ -25,6 +25,9 @@ class Sign:
 SD_1, SD_2, SDXL, REFINER = "SD 1", "SD 2", "SDXL", "SDXL refiner"
 FLUX_1, CHROMA, FLUX_2, SD_3, QWEN = "FLUX.1", "Chroma", "FLUX.2", "SD 3", "Qwen-Image"
 Z_IMAGE, LUMINA, WAN, ANIMA, CASCADE = "Z-Image", "Lumina 2", "Wan", "Anima", "Stable Cascade"
+FLUX_3, QWEN_2_1, KREA_2, IDEOGRAM_4 = "FLUX.3", "Qwen-Image 2.1", "Krea 2", "Ideogram 4"
+HIDREAM, LTX, LTX_2 = "HiDream", "LTX-Video", "LTX-2"
+HUNYUAN_VIDEO, HUNYUAN_IMAGE = "HunyuanVideo", "HunyuanImage 2.1"
 
 _UNET = r"(?:down|up|mid|input|output|middle)_blocks?_"
 _START = r"(?:^|\.)"
@@ -36,7 +39,19 @@ _LUMINA = rf"{_START}(?:layers|noise_refiner|context_refiner)_\d+_"
 _LEVEL_1 = (
     r"(?:down_blocks_0_attentions|input_blocks_[12]_1|up_blocks_3|output_blocks_(?:9|10|11)_1)_.*proj_(?:in|out)$"
 )
-_NOT_FLUX_1 = r"distilled_guidance_layer|stream_modulation|to_qkv_mlp_proj|linear_in$"
+_REFINER = r"(?:individual_token_refiner_blocks|token_refiner_refiner_blocks)_\d+_"
+_TENCENT = rf"{_DOUBLE}(?:mlp_fc[012]|mod_linear)$|{_SINGLE}modulation_linear$"
+_BEYOND_FLUX_1 = (
+    rf"{_START}(?:double_blocks_19|single_(?:transformer_)?blocks_3[89]|transformer_blocks_19_(?:ff|norm1))_"
+)
+_FLUX_3 = (
+    r"mode_blocks_|early_stream_modulations"
+    rf"|{_SINGLE}(?:[qkv]_proj|attn_out|mlp_(?:in|out))$|single_transformer_blocks_\d+_ff_linear_"
+)
+_NOT_FLUX_1 = (
+    rf"distilled_guidance_layer|stream_modulation|to_qkv_mlp_proj|linear_in$|{_REFINER}|{_TENCENT}|{_BEYOND_FLUX_1}"
+    rf"|{_FLUX_3}"
+)
 _WIDE = (6144, 4096)  # FLUX.2 dev and Klein 9B; Klein 4B is as wide as FLUX.1
 
 PROOFS = (
@@ -66,7 +81,25 @@ PROOFS = (
         unless=_NOT_FLUX_1,
     ),
     Sign(SD_3, rf"{_START}joint_blocks_\d+_(?:x|context)_block", "joint blocks"),
-    Sign(QWEN, rf"{_JOINT}(?:img|txt)_(?:mod|mlp)_", "modulation and MLPs named by stream"),
+    Sign(FLUX_3, _FLUX_3, "blocks for each mode, and its own letters in them"),
+    Sign(HUNYUAN_VIDEO, _REFINER, "a refiner of the prompt, of width 3072", inputs=(3072, 12288)),
+    Sign(HUNYUAN_VIDEO, _TENCENT, "Tencent's names, of width 3072", inputs=(3072, 12288)),
+    Sign(HUNYUAN_VIDEO, _BEYOND_FLUX_1, "more blocks of width 3072 than FLUX.1 has", inputs=(3072, 12288, 15360)),
+    Sign(HUNYUAN_IMAGE, _REFINER, "a refiner of the prompt, of width 3584", inputs=(3584, 14336)),
+    Sign(HUNYUAN_IMAGE, rf"{_DOUBLE}(?:attn_|mlp_|mod_)", "its width", inputs=(3584, 14336)),
+    Sign(HUNYUAN_IMAGE, rf"{_SINGLE}(?:linear|modulation)", "its width", inputs=(3584, 17920)),
+    Sign(HUNYUAN_IMAGE, r"single_transformer_blocks_\d+_proj_", "its width", inputs=(3584, 17920)),
+    Sign(HIDREAM, r"(?:double|single)_stream_blocks_\d+_block_", "stream blocks, each with a block in it"),
+    Sign(KREA_2, r"txtfusion_|text_fusion_", "a network that joins the layers of a language model"),
+    Sign(KREA_2, rf"{_START}blocks_\d+_(?:attn_(?:w[qkvo]|gate)|mlp_(?:gate|up|down))$", "Krea's letters for q, k, v"),
+    Sign(KREA_2, rf"{_JOINT}(?:attn_to_gate|ff_(?:gate|up|down))$", "gated attention and a gated MLP"),
+    Sign(QWEN, rf"{_JOINT}(?:img|txt)_(?:mod_1|mlp_net)", "modulation and MLPs named by stream"),
+    Sign(QWEN_2_1, rf"{_JOINT}img_mlp_(?:gate_layer|gate_up|proj|out)$", "a gated MLP of one stream"),
+    Sign(LTX, rf"{_START}(?:adaln_single|time_embed)_linear$", "one modulation for all blocks", inputs=(2048,)),
+    Sign(LTX, rf"{_START}(?:patchify_proj|caption_projection_linear_2)$", "its way in", outputs=(2048,)),
+    Sign(LTX_2, r"audio_(?:attn|ff|to_video)|video_to_audio|_ca_(?:video|audio)|av_c", "layers for sound"),
+    Sign(IDEOGRAM_4, rf"{_START}layers_\d+_(?:attention|feed_forward)", "its width", inputs=(4608,)),
+    Sign(IDEOGRAM_4, rf"{_START}layers_\d+_(?:feed_forward_w2|adaln_modulation)$", "its width", outputs=(4608, 18432)),
     Sign(Z_IMAGE, rf"{_LUMINA}(?:attention|feed_forward|adaLN)", "its width", inputs=(3840,)),
     Sign(Z_IMAGE, rf"{_LUMINA}feed_forward_w2$", "the width of its feed-forward", inputs=(10240,), outputs=(3840,)),
     Sign(LUMINA, rf"{_LUMINA}(?:attention|attn|feed_forward)", "its width", inputs=(2304,)),
@@ -99,6 +132,9 @@ HINTS = (
         inputs=(3072,),
         unless="single_transformer_blocks|single_blocks|double_blocks|ff_context|ff_net|norm1_",
     ),
+    Sign(LTX, rf"{_JOINT}attn2_to_[kv]$", "attends to text of width 2048", inputs=(2048,)),
+    Sign(ANIMA, rf"{_JOINT}attn2_to_[kv]$", "attends to text of width 1024", inputs=(1024,)),
+    Sign(LTX_2, rf"{_JOINT}(?:attn[12]_to_|ff_net_)", "two attentions of its width", inputs=(4096, 16384)),
     Sign(SDXL, rf"{_UNET}.*transformer_blocks_(?:[4-9]|\d\d)_", "more than four transformer blocks in a row"),
     Sign(SDXL, r"label_emb_|add_embedding_", "an embedding of sizes beside the time's", inputs=(2816,)),
     Sign(REFINER, r"label_emb_|add_embedding_", "an embedding of sizes beside the time's", inputs=(2560,)),
@@ -148,9 +184,12 @@ ARCHITECTURES: Mapping[str, str] = {  # how modelspec.architecture and ss_base_m
     "sd3": SD_3,
     "flux-1": FLUX_1,
     "flux-2": FLUX_2,
+    "flux-3": FLUX_3,
     "flux1": FLUX_1,
     "flux2": FLUX_2,
+    "flux3": FLUX_3,
     "chroma": CHROMA,
+    "qwen-image-2.1": QWEN_2_1,
     "qwen": QWEN,
     "zimage": Z_IMAGE,
     "z-image": Z_IMAGE,
@@ -158,4 +197,16 @@ ARCHITECTURES: Mapping[str, str] = {  # how modelspec.architecture and ss_base_m
     "wan": WAN,
     "anima": ANIMA,
     "stable-cascade": CASCADE,
+    "hunyuan-image": HUNYUAN_IMAGE,
+    "hunyuan_image": HUNYUAN_IMAGE,
+    "hunyuan-video": HUNYUAN_VIDEO,
+    "hunyuan_video": HUNYUAN_VIDEO,
+    "framepack": HUNYUAN_VIDEO,
+    "hidream": HIDREAM,
+    "ltx-2": LTX_2,
+    "ltx2": LTX_2,
+    "ltx": LTX,
+    "krea2": KREA_2,
+    "krea-2": KREA_2,
+    "ideogram": IDEOGRAM_4,
 }

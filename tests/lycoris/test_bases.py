@@ -5,7 +5,8 @@ import pytest
 from lycoris.adapter import read_names
 from lycoris.bases import Base, base_of_adapter, disagreement
 from lycoris.signs import TIERS
-from tests.lycoris.test_keys import ALIKE, BASES, LISTS, keys, model_of
+from tests.lycoris.keys import published
+from tests.lycoris.test_keys import ALIKE, BASES, LISTS, MORE_BASES, keys, model_of
 
 ATTENTION = "attentions_0_transformer_blocks"
 
@@ -83,6 +84,23 @@ FILES: dict[str, tuple[dict[str, tuple[int, ...]], str | None, bool]] = {  # fil
     "Wan, small": (lora("lora_unet_blocks_0_cross_attn_o", 1536, 1536), "Wan", True),
     "Anima": (lora("diffusion_model.blocks.0.self_attn.output_proj", 2048, 2048), "Anima", True),
     "Stable Cascade": (lora("lora_prior_unet_down_blocks_0_1_x", 8, 8), "Stable Cascade", True),
+    "HunyuanVideo": (lora("lora_unet_double_blocks_0_img_mod_linear", 18432, 3072), "HunyuanVideo", True),
+    "HunyuanVideo in FLUX.1's names": (
+        lora("diffusion_model.double_blocks.19.img_attn.proj", 3072, 3072)
+        | lora("diffusion_model.single_blocks.0.linear2", 3072, 15360), "HunyuanVideo", True
+    ),
+    "HunyuanImage": (lora("lora_unet_double_blocks_0_img_attn_qkv", 10752, 3584), "HunyuanImage 2.1", True),
+    "Krea 2": (lora("lora_unet_blocks_0_attn_wq", 6144, 6144), "Krea 2", True),
+    "Ideogram 4": (lora("diffusion_model.layers.0.attention.qkv", 13824, 4608), "Ideogram 4", True),
+    "LTX-Video": (lora("diffusion_model.transformer_blocks.0.attn2.to_k", 2048, 2048), "LTX-Video", True),
+    "LTX-2": (lora("diffusion_model.transformer_blocks.0.audio_ff.net.2", 2048, 8192), "LTX-2", True),
+    "LTX-2, the picture alone": (lora("diffusion_model.transformer_blocks.0.attn1.to_q", 4096, 4096), "LTX-2", True),
+    "LTX-Video or Anima": (lora("transformer.transformer_blocks.0.attn1.to_q", 2048, 2048), None, True),
+    "FLUX.3": (lora("diffusion_model.single_blocks.0.q_proj", 3072, 3072), "FLUX.3", True),
+    "Qwen-Image 2.1": (
+        lora("transformer.transformer_blocks.0.img_mlp.gate_layer", 12288, 4096), "Qwen-Image 2.1", True
+    ),
+    "HiDream": (lora("lycoris_double_stream_blocks_0_block_attn1_to_q_t", 2560, 2560), "HiDream", True),
     "a model of nobody's": (lora("unet.down_blocks.0.resnets.0.conv1", 64, 64, 3, 3), None, True),
     "text of a width of its own": (lora(f"lora_unet_mid_block_{ATTENTION}_0_attn2_to_k", 64, 96), None, True),
     "two architectures at once": (
@@ -110,6 +128,15 @@ def test_each_architecture_shows_its_own_signs_and_no_others(name: str) -> None:
             assert base_of_adapter(adapter, tiers[:1]) is None, f"shows a sign of {architecture}"
         elif name not in ALIKE:
             assert base_of_adapter(adapter, tiers) is not None, f"shows no sign of {own}"
+
+
+@pytest.mark.parametrize("name", [name for name, held in published.LISTS.items() if held.get("base")])
+def test_each_published_list_shows_the_signs_of_its_architecture_and_no_others(name: str) -> None:
+    adapter, _ = read_names(published.tensors(name))
+    own = published.LISTS[name]["base"]
+    for architecture in {*BASES.values(), *MORE_BASES.values()} - {own}:
+        proofs = [[sign for sign in TIERS[0] if sign.base == architecture]]
+        assert base_of_adapter(adapter, proofs) is None, f"shows a sign of {architecture}"
 
 
 def test_metadata_speaks_where_the_layers_are_silent_and_is_not_believed_against_them() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lycoris.adapter import read_names
 from lycoris.targets import Index, inspect, resolve
+from tests.lycoris.keys import published
 from tests.lycoris.keys.models import model
 
 KEYS = Path(__file__).parent / "keys"
@@ -27,6 +28,24 @@ BASES = {
     "qwen-image": "Qwen-Image",
     "wan": "Wan",
     "cosmos": "Anima",
+}
+# Models that no list is made for
+MORE_BASES = {
+    "flux2-klein-9b": "FLUX.2",
+    "flux3": "FLUX.3",
+    "hunyuan-video": "HunyuanVideo",
+    "hunyuan-image": "HunyuanImage 2.1",
+    "ltx": "LTX-Video",
+    "ltx2": "LTX-2",
+    "ltx2.5": "LTX-2",
+    "krea2": "Krea 2",
+    "ideogram4": "Ideogram 4",
+    "qwen-image-2.1": "Qwen-Image 2.1",
+    "hidream": "HiDream",
+    "stable-cascade": "Stable Cascade",
+    "wan-i2v": "Wan",
+    "wan-vace": "Wan",
+    "wan2.2-5b": "Wan",
 }
 # Of the convolutions alone nothing tells SD 1 from SD 2, nor SDXL from either.
 ALIKE = {"sd2.lycoris-oft-ldm": "SD 1", "sdxl.lycoris-oft-ldm": None}
@@ -61,11 +80,26 @@ def test_every_layer_finds_its_place_and_fits(name: str) -> None:
     print(f"{name}: {len(keys(name))} tensors, {verdict.resolved} layers, {verdict.algorithms}, {verdict.base}")
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", published.LISTS)
+def test_every_layer_of_a_published_list_finds_its_place_or_is_refused(name: str) -> None:
+    held = published.LISTS[name]
+    verdict = inspect(published.tensors(name), index(held["model"]))
+    if "refused" in held:
+        assert {reason.code for reason in verdict.refused} == {held["refused"]}
+        return
+    assert verdict.refused == ()
+    assert verdict.unresolved == ()
+    assert verdict.resolved == verdict.layers > 0
+    assert (verdict.base.name if verdict.base and verdict.base.sure else None) == held["base"], verdict.base
+    assert not [warning for warning in verdict.warnings if "trained for" in warning]
+    print(f"{name}: {verdict.resolved} layers, {verdict.algorithms}, {verdict.base}")
+
+
+@pytest.mark.parametrize("name", [*BASES, *MORE_BASES])
 def test_a_model_is_known_by_the_same_signs(name: str) -> None:
     base = index(name).base
     assert base is not None
-    assert base.name == BASES[name]
+    assert base.name == (BASES | MORE_BASES)[name]
     assert base.evidence
 
 
