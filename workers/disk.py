@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 TIER = "disk"
 PART = ".part"
-LOCK = ".lock"  # held while room is made, so that two who write at once do not both take the same room
+LOCK = ".lock"  # held while room is made and names change, so that two who write at once do not take the same room
 
 
 class DiskTier:
@@ -111,7 +111,8 @@ class DiskTier:
             part.truncate(len(data))  # the room is taken from now on
         with Path(part.name).open("r+b") as file:  # `part` would append
             file.write(data)
-        Path(part.name).rename(self._folder / sha256)
+        with self._alone():  # or whoever adds up just now might see it under neither name
+            Path(part.name).rename(self._folder / sha256)
         return True
 
     def _make_room(self, size: int) -> bool:

@@ -15,14 +15,14 @@ from app.shared.ledger import Ledger
 from app.shared.schema import AdapterWorn
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from lycoris.adapter import load
 from tests.app.shared.making import MODEL, request
 from tests.workers.test_adapters import stored
 from tests.workers.toy import adapter
 from workers.adapters import AdapterCache
 from workers.prefetch import Prefetcher
 
-ONE = load(adapter(0)).nbytes
+RANK = 512  # large beside a header
+ONE = len(adapter(0, RANK))
 PATIENCE_S = 30
 AHEAD = 8
 
@@ -39,7 +39,7 @@ def cache(storage: Storage) -> AdapterCache:
 
 @pytest.fixture
 def worn(storage: Storage) -> Callable[[int], AdapterWorn]:
-    return lambda seed: stored(storage, adapter(seed))
+    return lambda seed: stored(storage, adapter(seed, RANK))
 
 
 def prefetcher(cache: AdapterCache, ledger: Ledger, ahead: int = AHEAD) -> Prefetcher:
@@ -109,8 +109,7 @@ def test_one_too_large_for_what_room_there_is_does_not_stop_the_rest(
     storage: Storage, ledger: Ledger, worn: Make
 ) -> None:
     cache = AdapterCache(storage, 2 * ONE)
-    large, a = stored(storage, adapter(9, rank=4)), worn(0)
-    assert load(adapter(9, rank=4)).nbytes > 2 * ONE
+    large, a = stored(storage, adapter(9, 3 * RANK)), worn(0)
     queue(ledger, [large], [a])
     prefetcher(cache, ledger).look()
     assert cache.resident == ids(a)
@@ -122,7 +121,7 @@ def test_what_failed_is_left_to_the_generation_and_stops_nothing(
 ) -> None:
     gone, spoilt, away, a = map(worn, range(4))
     storage.delete(file_key(gone.sha256))
-    storage.put(file_key(spoilt.sha256), adapter(4))  # of the same length
+    storage.put(file_key(spoilt.sha256), adapter(4, RANK))
     really, tries = Storage.get, []
 
     def get(self: Storage, key: str) -> bytes | None:
