@@ -1,0 +1,197 @@
+"""Unmerged wearing: stacks on live modules as hooks beside the weights, which stay as they are.
+
+For layers whose change has an exact forward form (`forward.py`), and their biases. y = W₀x + Σᵢ sᵢ·ΔWᵢx differs from
+the merged (W₀ + Σᵢ sᵢ·ΔWᵢ)x in rounding alone. Putting on costs next to nothing and no weight is written, so quantised
+ones can wear too; every call of a layer costs more.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lycoris.algorithms.change import Change
+from lycoris.algorithms.lokr import LoKr
+from lycoris.beside import Beside
+from lycoris.errors import Code, Reason, StackRefused
+from lycoris.forward import ADDENDS, SCALES, Addend, Slot, has_form, on_inputs, placed
+from lycoris.patcher import Mode
+from lycoris.sites import Site, shapes_of, sites_of
+from lycoris.targets import Index, Target
+from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
+
+BIAS = ".bias"
+Made = dict[tuple[Change, Site], Addend]
+
+
+class _Piece(NamedTuple):
+    """One change, how much of it is worn, and which rows of which layers see which of its rows."""
+
+    target: Target
+    change: Change
+    strength: float
+    slots: Mapping[Site, Sequence[Slot]]
+
+    @property
+    def bias(self) -> bool:
+        """Whether it changes biases."""
+        return self.target.parameter.endswith(BIAS)
+
+
+class Bypass:
+    """Puts stacks of adapters beside the weights of live modules, and takes them off again: `Patcher`'s other half.
+
+    components: component -> module. What has no forward form is refused by name: `obstacles`.
+    """
+
+    def __init__(self, components: Mapping[str, nn.Module]) -> None:
+        self._sites = sites_of(components)
+        self._index = Index({component: shapes_of(module) for component, module in components.items()})
+        self._made: Made = {}  # of what is worn: another strength needs no other factors
+        self._worn: tuple[Worn, ...] = ()
+        self._signature: tuple[Signature, ...] | None = ()
+
+    @property
+    def worn(self) -> tuple[Worn, ...]:
+        """The stack that the model wears now, as it was asked for."""
+        return self._worn
+
+    def swap(self, stack: Sequence[Worn], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
+        """Make the model wear exactly this stack, whatever it wears now; the same at other strengths costs little.
+
+        check: called before every change; what it raises stops the swap. Raises StackRefused (what cannot be worn, or
+        not beside the weights) and NoPlace. After any exception the model wears nothing. (ValueError for several
+        adapters in sequence, which are no sum: before anything else, and nothing is changed.)
+        """
+        if mode == "sequential" and len(stack) > 1:
+            raise ValueError("several adapters in sequence can only be merged")
+        signature = tuple(sorted(worn.signature for worn in stack))
+        if signature == self._signature:
+            return
+        try:
+            self._signature = None
+            # What is kept must do under any mode
+            with torch.inference_mode(False), torch.no_grad():
+                layers, self._made = self._layers(stack, check or (lambda: None))
+            self._take_off()
+            for layer in layers:
+                layer.hang()
+            self._worn, self._signature = tuple(stack), signature
+        except BaseException:  # a KeyboardInterrupt too must not leave a model half dressed
+            self.restore()
+            raise
+
+    def restore(self) -> None:
+        """Take everything off: no hook of this is left. Interrupted, it can be called again."""
+        self._worn, self._signature = (), None
+        self._take_off()
+        self._made, self._signature = {}, ()
+
+    def obstacles(self, stack: Sequence[Worn]) -> list[Reason]:
+        """Return every layer that a stack cannot wear beside its weight, and why; raise NoPlace as `swap` does."""
+        return [reason for reason in self._pieces(stack)[1] if reason.code is Code.NO_FORM]
+
+    def _take_off(self) -> None:
+        for site in self._sites.values():
+            Beside.take_off(site.module, self)
+
+    def _layers(self, stack: Sequence[Worn], check: Callable[[], None]) -> tuple[list[Beside], Made]:
+        """Return what each layer is to wear, and all addends of it; raise with every reason why that cannot be."""
+        pieces, reasons = self._pieces(stack)
+        if reasons:
+            raise StackRefused(reasons)
+        layers: dict[Site, Beside] = {}
+        made: Made = {}
+        for piece in pieces:
+            check()
+            for site, slots in piece.slots.items():
+                layer = layers.setdefault(site, Beside(site, self))
+                if piece.bias:
+                    layer.bias = _plus(layer.bias, _of_bias(piece, site))
+                elif type(piece.change) in SCALES:
+                    _scale(layer, piece)
+                else:
+                    key = (piece.change, site)
+                    made[key] = self._made.get(key) or ADDENDS[type(piece.change)](site, piece.change, slots)
+                    layer.addends.append((made[key], piece.strength))
+        unfit = [site for site, layer in layers.items() if not layer.fits()]
+        if unfit:
+            message = "is not finite any more when it wears this stack"
+            raise StackRefused([Reason(Code.NOT_FINITE, site.name, message) for site in unfit])
+        return list(layers.values()), made
+
+    def _pieces(self, stack: Sequence[Worn]) -> tuple[list[_Piece], list[Reason]]:
+        """Return what is worn where, in order of sha256, and every reason why it cannot be."""
+        ordered = by_sha256(stack)
+        plans = plans_of(ordered, self._index)
+        reasons = list(problems(ordered, plans))
+        pieces: list[_Piece] = []
+        scaled: dict[Site, bool] = {}
+        for worn, plan in zip(ordered, plans, strict=True):
+            for target in plan.targets:
+                strength = worn.strength_on(target)
+                if strength == 0:
+                    continue
+                slots, wrong = self._slots(target)
+                piece = _Piece(target, target.change, strength, slots)
+                wrong = wrong or _obstacle(piece, scaled)
+                if wrong:
+                    reasons.append(Reason(Code.NO_FORM, f"{target.component}.{target.parameter}", wrong))
+                pieces.append(piece)
+        return pieces, reasons
+
+    def _slots(self, target: Target) -> tuple[Mapping[Site, Sequence[Slot]], str]:
+        """Return which rows of which layers see which rows of a change, and what hinders that."""
+        slots: dict[Site, list[Slot]] = defaultdict(list)
+        start = 0
+        for parameter, first, stop in target.view.rows:
+            site = self._sites.get((target.component, parameter.rpartition(".")[0]))
+            if site is None or site.hindrance:
+                return {}, site.hindrance if site else "is of no linear or convolutional layer"
+            slots[site].append(Slot(first, start, stop - first))
+            start += stop - first
+        return slots, ""
+
+
+def _obstacle(piece: _Piece, scaled: dict[Site, bool]) -> str:
+    """Say why a piece has no exact forward form, or nothing; scaled: the layers scaled so far, and whether by input."""
+    change, view = piece.change, piece.target.view
+    if piece.bias:
+        return ""
+    if not has_form(change):
+        return f"wears a {change.name} that has no exact forward form"
+    if isinstance(change, LoKr) and not view.whole:
+        return "is a part of what one LoKr changes: cut across its blocks, a Kronecker product is none"
+    if type(change) in SCALES:
+        by_input = on_inputs(change, view.shape)
+        if by_input and any(sum(slot.count for slot in slots) < site.shape[0] for site, slots in piece.slots.items()):
+            return "has rows beside those whose inputs are scaled"
+        if any(scaled.setdefault(site, by_input) != by_input for site in piece.slots):
+            return "is scaled along its inputs by one adapter and along its outputs by another"
+    return ""
+
+
+def _of_bias(piece: _Piece, site: Site) -> Tensor:
+    """Return what a change of biases adds to the bias of one of its layers, (o)."""
+    seen = [(slot, each) for each, slots in piece.slots.items() for slot in slots]
+    seen.sort(key=lambda pair: pair[0].start)
+    rows = [each.module.bias.detach()[slot.to : slot.to + slot.count] for slot, each in seen]
+    pristine = torch.cat(rows)
+    change = torch.zeros(pristine.shape, dtype=torch.float32, device=pristine.device)
+    piece.change.add_change(change, pristine, piece.strength)
+    return placed(change, site, piece.slots[site])
+
+
+def _scale(layer: Beside, piece: _Piece) -> None:
+    """Add the numbers of an (IA)³ to those that a layer's inputs or outputs are scaled by."""
+    numbers = piece.strength * SCALES[type(piece.change)](piece.change)
+    if on_inputs(piece.change, piece.target.view.shape):
+        layer.inputs = _plus(layer.inputs, numbers.repeat(layer.site.groups))
+    else:
+        layer.outputs = _plus(layer.outputs, placed(numbers, layer.site, piece.slots[layer.site]))
+
+
+def _plus(sum_: Tensor | None, more: Tensor) -> Tensor:
+    return more if sum_ is None else sum_ + more

@@ -1,0 +1,337 @@
+"""Worn beside the weights: as the merged twin within rounding, exactly what was asked for, and nothing left behind."""
+
+import sys
+from itertools import count
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lycoris import beside, bypass
+from lycoris.adapter import load
+from lycoris.bypass import Bypass
+from lycoris.errors import Code, StackRefused
+from lycoris.forward import ADDENDS, SCALES
+from lycoris.patcher import Patcher, Worn
+from tests.lycoris import zoo
+from tests.lycoris.measure import assert_close, bits, bits_of
+from tests.lycoris.test_views import LINEAR1, MLP, ROWS, flux
+
+WITH_FORM = [
+    *("lora", "lora-scaled", "lora-without-alpha", "lora-with-bias", "lora-peft-bias", "lora-tucker"),
+    *("lokr-whole", "lokr-low", "lokr-both", "lokr-tucker", "peft-lokr"),
+    *("ia3-output", "ia3-input", "peft-ia3-output", "peft-ia3-input", "peft-ia3-told"),
+]
+PAIRS = [(algorithm, kind) for algorithm, kind in zoo.PAIRS if algorithm in WITH_FORM]
+CONVOLUTIONS: dict[str, nn.Module] = {
+    "dilated": nn.Conv2d(4, 8, 3, padding=2, dilation=2),
+    "oblong": nn.Conv2d(4, 8, (1, 3), stride=(2, 1), padding=(0, 1)),
+    "same": nn.Conv2d(4, 8, 3, padding="same"),
+    "all-at-once": nn.Conv2d(8, 12, 3, stride=2, padding=1, dilation=2, groups=2),
+    "many-groups": nn.Conv2d(16, 8, 3, padding=1, groups=4),
+    "one-axis": nn.Conv1d(4, 8, 3, padding=1),
+    "three-axes": nn.Conv3d(4, 8, 3, padding=1),
+}
+
+
+def given(layer: Any, dtype: torch.dtype = torch.float32, seed: int = 9) -> Tensor:
+    """Return something that a layer can be called with."""
+    linear = isinstance(layer, nn.Linear)
+    size = () if linear else (7,) * (layer.weight.ndim - 2)
+    shape = (2, 5, layer.in_features) if linear else (2, layer.in_channels, *size)
+    return zoo.random(seed)(*shape).to(dtype) * 3
+
+
+def worn(algorithm: str, layer: nn.Module, strength: float = 1.0, seed: int = 1) -> Worn:
+    tensors = zoo.tensors(algorithm, layer.get_parameter("weight"), seed)
+    return Worn(load(zoo.file({"unet.layer": tensors})), strength)
+
+
+def model_of(layer: nn.Module) -> nn.ModuleDict:
+    return nn.ModuleDict({"layer": layer})
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def both_ways(layer: Any, stack: list[Worn], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a layer puts out beside its weight and merged; it is as before then."""
+    model = model_of(layer)
+    before = bits_of(model)
+    with torch.no_grad():
+        one = Bypass({"unet": model})
+        one.swap(stack)
+        assert bits_of(model) == before, "a weight was written"
+        made = layer(x)
+        one.restore()
+        assert not hooks(model)
+        twin = Patcher({"unet": model})
+        twin.swap(stack)
+        merged = layer(x)
+        twin.restore()
+    return made, merged
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
+@pytest.mark.parametrize(("algorithm", "kind"), PAIRS)
+def test_every_form_is_as_its_merged_twin(algorithm: str, kind: str, dtype: torch.dtype) -> None:
+    layer = zoo.layer(kind, dtype)
+    x = given(layer, dtype)
+    plain = layer(x).detach()
+    for strength in (1.0, -0.7):
+        made, merged = both_ways(layer, [worn(algorithm, layer, strength)], x)
+        assert_close(made, merged, f"{algorithm} at {strength} beside {kind}")
+        assert bits(made) != bits(plain)
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "lora-tucker", "lokr-low", "lokr-tucker", "ia3-output", "ia3-input"])
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_convolution_keeps_its_ways(kind: str, algorithm: str) -> None:
+    layer = CONVOLUTIONS[kind].requires_grad_(False)
+    made, merged = both_ways(layer, [worn(algorithm, layer)], given(layer))
+    assert_close(made, merged, f"{algorithm} beside {kind}")
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv3x3", "grouped"])
+def test_stacks_are_sums_in_any_order(kind: str) -> None:
+    layer = zoo.layer(kind)
+    names = ("lora-with-bias", "lokr-low", "ia3-input", "lora-peft-bias", "peft-ia3-input")
+    stack = [worn(name, layer, 0.4 + seed / 4, seed) for seed, name in enumerate(names)]
+    made, merged = both_ways(layer, stack, given(layer))
+    assert_close(made, merged, f"five beside {kind}")
+    again, _ = both_ways(layer, stack[::-1], given(layer))
+    assert bits(made) == bits(again)
+    scaled = [worn(name, layer, 0.5, seed) for seed, name in enumerate(("lora", "peft-ia3-output", "ia3-output"))]
+    assert_close(*both_ways(layer, scaled, given(layer)), f"scaled outputs beside {kind}")
+
+
+def test_strengths_change_a_number_and_not_a_factor() -> None:
+    model = model_of(layer := zoo.layer("linear"))
+    one, x = Bypass({"unet": model}), given(layer)
+    stack = [worn("lora", layer, 0.5), worn("lokr-low", layer, 0.25, seed=2)]
+    with torch.no_grad():
+        one.swap(stack)
+        first, factors = layer(x), {id(addend) for addend in one._made.values()}
+        one.swap([Worn(stack[0].adapter, -1.0), Worn(stack[1].adapter, 1.0)])
+        assert {id(addend) for addend in one._made.values()} == factors
+        assert bits(layer(x)) != bits(first)
+        one.swap(stack)
+        assert bits(layer(x)) == bits(first), "what was worn before shows"
+
+
+def test_the_same_stack_again_costs_nothing() -> None:
+    model = model_of(layer := zoo.layer("linear"))
+    one, visits = Bypass({"unet": model}), []
+    stack = [worn("lora", layer), worn("lokr-low", layer, seed=2)]
+    for order, costs in ((stack, True), (stack[::-1], False), (stack[:1], True)):
+        visits.clear()
+        one.swap(order, check=lambda: visits.append(1))
+        assert bool(visits) == costs
+    assert one.worn == (stack[0],)
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "lora-peft-bias", "ia3-output", "ia3-input", "lora-with-bias"])
+def test_a_layer_that_the_model_has_cut_in_pieces(algorithm: str) -> None:
+    model, paths = flux(torch.float32), [*ROWS, MLP]
+    below = torch.cat([model.get_parameter(f"{path}.weight") for path in paths])
+    stack = [Worn(load(zoo.file({LINEAR1: zoo.tensors(algorithm, below)})), 0.8)]
+    x = zoo.random(3)(2, 5, 12)
+    beside_, merged = Bypass({"transformer": model}), Patcher({"transformer": (twin := flux(torch.float32))})
+    beside_.swap(stack)
+    merged.swap(stack)
+    for path in paths:
+        with torch.no_grad():
+            assert_close(model.get_submodule(path)(x), twin.get_submodule(path)(x), f"{algorithm} on {path}")
+
+
+# What has no form
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind"), [(name, kind) for name, kind in zoo.PAIRS if name not in WITH_FORM and kind != "conv1x1"]
+)
+def test_what_has_no_exact_form_is_refused_by_name(algorithm: str, kind: str) -> None:
+    model = model_of(layer := zoo.layer(kind))
+    one, stack = Bypass({"unet": model}), [worn(algorithm, layer)]
+    assert {reason.subject for reason in one.obstacles(stack)} >= {"unet.layer.weight"}
+    with pytest.raises(StackRefused, match=r"unet\.layer\.weight") as caught:
+        one.swap(stack)
+    assert {reason.code for reason in caught.value.reasons} == {Code.NO_FORM}
+    assert not hooks(model)
+    assert not one.obstacles([Worn(stack[0].adapter, 0.0)]), "at strength 0 nothing is worn"
+
+
+def test_a_kronecker_product_cut_across_its_blocks_is_none() -> None:
+    model, paths = flux(torch.float32), [*ROWS, MLP]
+    below = torch.cat([model.get_parameter(f"{path}.weight") for path in paths])
+    stack = [Worn(load(zoo.file({LINEAR1: zoo.tensors("lokr-low", below)})))]
+    (reason,) = Bypass({"transformer": model}).obstacles(stack)
+    assert reason.code is Code.NO_FORM and "LoKr" in reason.message
+
+
+def test_inputs_and_outputs_of_one_layer_are_not_scaled_together() -> None:
+    layer = zoo.layer("linear")
+    stack = [worn("ia3-input", layer), worn("peft-ia3-output", layer, seed=2)]
+    (reason,) = Bypass({"unet": model_of(layer)}).obstacles(stack)
+    assert "along its inputs" in reason.message
+
+
+def test_weights_that_are_read_past_their_layer_are_left_to_merging() -> None:
+    attention = nn.MultiheadAttention(8, 2)
+    stack = [Worn(load(zoo.file({"unet.layer.out_proj": zoo.tensors("lora", attention.out_proj.weight)})))]
+    (reason,) = Bypass({"unet": model_of(attention)}).obstacles(stack)
+    assert "around it" in reason.message
+    tied = nn.ModuleDict({"layer": zoo.layer("square"), "other": nn.Linear(8, 8)})
+    tied["other"].register_parameter("weight", tied["layer"].get_parameter("weight"))
+    (reason,) = Bypass({"unet": tied}).obstacles([worn("lora", tied["layer"])])
+    assert "other layers" in reason.message
+    circular = nn.Conv2d(4, 8, 3, padding=1, padding_mode="circular")
+    (reason,) = Bypass({"unet": model_of(circular)}).obstacles([worn("lora", circular)])
+    assert "circular" in reason.message
+
+
+def test_in_sequence_several_are_only_merged() -> None:
+    model = model_of(layer := zoo.layer("linear"))
+    one = Bypass({"unet": model})
+    one.swap([worn("lora", layer)], mode="sequential")
+    with pytest.raises(ValueError, match="merged"):
+        one.swap([worn("lora", layer), worn("lora", layer, seed=2)], mode="sequential")
+    assert one.worn, "nothing was changed"
+
+
+def test_what_this_precision_cannot_hold_is_refused() -> None:
+    model = model_of(layer := zoo.layer("linear", torch.float16))
+    tensors = zoo.tensors("lora", layer.get_parameter("weight"))
+    tensors["lora_up.weight"] *= 1e6
+    with pytest.raises(StackRefused) as caught:
+        Bypass({"unet": model}).swap([Worn(load(zoo.file({"unet.layer": tensors})))])
+    assert {reason.code for reason in caught.value.reasons} == {Code.NOT_FINITE}
+    assert not hooks(model)
+
+
+# Quantised weights
+
+
+class Int8Linear(nn.Module):
+    """A linear layer of whole numbers and a scale for each row, as 8-bit libraries have it."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.scale = plain.weight.detach().abs().amax(1, keepdim=True) / 127
+        packed = (plain.weight.detach() / self.scale).round().to(torch.int8)
+        self.weight = nn.Parameter(packed.flatten(), requires_grad=False)  # as bitsandbytes packs: in no shape
+        self.bias = nn.Parameter(plain.bias.detach().clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.view(self.out_features, -1) * self.scale
+        return nn.functional.linear(x, weight.to(x.dtype), self.bias)
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "lokr-low", "ia3-input", "peft-ia3-output", "lora-with-bias"])
+def test_quantised_weights_can_wear(algorithm: str) -> None:
+    plain = zoo.layer("linear")
+    assert isinstance(plain, nn.Linear)
+    stack, x = [worn(algorithm, plain, 0.6)], given(plain)
+    quantised = Int8Linear(plain)
+    with torch.no_grad():
+        plain.weight.copy_(quantised.weight.view_as(plain.weight) * quantised.scale)
+    model = model_of(quantised)
+    pristine = bits_of(model)
+    Bypass({"unet": model}).swap(stack)
+    merged = Patcher({"unet": model_of(plain)})
+    merged.swap(stack)
+    with torch.no_grad():
+        assert_close(quantised(x), plain(x), f"{algorithm} beside whole numbers")
+    assert bits_of(model) == pristine
+
+
+# Nothing left behind
+
+
+class Stop(BaseException):
+    """Like KeyboardInterrupt, but ours."""
+
+
+class StopAtLine:
+    """Raises Stop before the line of bypass.py or beside.py that is run as the n-th."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> "StopAtLine | None":
+        if frame.f_code.co_filename not in (bypass.__file__, beside.__file__):
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left < 0:
+                raise Stop
+        return self
+
+
+def test_stopped_at_any_line_no_hook_is_left_and_it_can_be_dressed() -> None:
+    model = model_of(layer := zoo.layer("linear"))
+    one, x = Bypass({"unet": model}), given(layer)
+    stack = [worn("ia3-input", layer), worn("lora-with-bias", layer, seed=2)]
+    with torch.no_grad():
+        plain = layer(x)
+        one.swap(stack)
+        dressed = layer(x)
+        one.swap(earlier := [worn("lora", layer, seed=3)])
+        other = layer(x)
+        before = sys.gettrace()
+        for line in count():
+            one.swap(earlier)
+            try:
+                sys.settrace(StopAtLine(line))
+                one.swap(stack)
+                break  # it has no more lines
+            except Stop:
+                sys.settrace(before)
+                wearing = one.worn != ()  # before anything is done it wears what it wore
+                assert hooks(model) == wearing, f"stopped at line {line} of those that run"
+                assert bits(layer(x)) == bits(other if wearing else plain)
+            finally:
+                sys.settrace(before)
+            one.swap(stack)
+            assert bits(layer(x)) == bits(dressed)
+            one.restore()
+            assert not hooks(model)
+    assert line > 50
+
+
+def test_hooks_of_others_stay() -> None:
+    model = model_of(layer := zoo.layer("linear"))
+    called = []
+    layer.register_forward_hook(lambda *_: called.append(1))
+    one, other = Bypass({"unet": model}), Bypass({"unet": model})
+    one.swap([worn("lora", layer)])
+    other.swap([worn("lora", layer, seed=2)])
+    one.restore()
+    assert hooks(model) == 2
+    layer(given(layer))
+    assert called
+
+
+def test_a_layer_that_fails_keeps_nothing_of_that_call() -> None:
+    model = model_of(layer := zoo.layer("linear"))
+    Bypass({"unet": model}).swap([worn("ia3-input", layer), worn("lora", layer, seed=2)])
+    x = given(layer)
+    with torch.no_grad():
+        wanted = layer(x)
+        with pytest.raises(RuntimeError):
+            layer(x[..., :5])
+        assert bits(layer(x)) == bits(wanted)
+
+
+def test_every_form_is_tried_here() -> None:
+    tried = {
+        type(change)
+        for algorithm, kind in PAIRS
+        for each in worn(algorithm, zoo.layer(kind)).adapter.layers
+        for change in each.changes.values()
+    }
+    assert {*ADDENDS, *SCALES} <= tried
