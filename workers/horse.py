@@ -13,7 +13,6 @@ import threading
 from typing import IO, Any
 
 from redis import Redis
-from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
@@ -23,6 +22,7 @@ from app.shared.queue import SERIALIZER, connect, forget_dead_executions
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from workers import tasks
+from workers.affinity import AffinityQueue
 from workers.engine import Engine
 from workers.intake import Intake
 from workers.models.loading import load
@@ -77,6 +77,6 @@ def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Se
         return  # canceled on its way here
     execution = Execution(order["execution"], job.id, redis, worker_name)
     forget_dead_executions(job)
-    source = Queue(order["queue"], connection=redis, serializer=SERIALIZER)
+    source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
     horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
     horse.perform_job(job, source, execution)

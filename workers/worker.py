@@ -171,7 +171,7 @@ class GenerationWorker(SweepingWorker):
             name=self.name,
             model=model_of(self.queues[0].name),
             host=self.hostname or "",
-            state=str(self.get_state()),
+            state=self.get_state(),  # type: ignore[arg-type]  # RQ's enumeration of the same words
             worn=sorted(self._holding.worn),
             resident=sorted(self._holding.resident),
             since=self._worn_since or datetime.now(UTC),

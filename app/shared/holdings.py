@@ -5,6 +5,7 @@ gone soon after the worker has fallen silent. Choosing does not need it: a worke
 """
 
 from datetime import datetime
+from typing import Literal
 
 from redis import Redis
 from redis.client import Pipeline
@@ -21,7 +22,7 @@ class WorkerHoldings(Wire):
     name: str
     model: str
     host: str
-    state: str  # RQ's word: started, idle, busy, suspended
+    state: Literal["starting", "started", "idle", "busy", "suspended"]  # RQ's words
     worn: list[str]  # sha256 of the adapters that the model wears
     resident: list[str]  # sha256 of adapters in its memory, most of them if they are very many
     since: datetime  # when `worn` last changed

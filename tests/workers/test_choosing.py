@@ -49,6 +49,7 @@ def test_a_bare_model_takes_nothing_for_a_likeness() -> None:
 def test_one_that_is_due_goes_before_every_likeness(due: Waiting) -> None:
     waiting = [Waiting(C), due, Waiting(A), Waiting(C, passed=9)]
     assert choose(waiting, A, A, LIMITS, 0.0) == 1
+    assert choose([Waiting(A), due], A, A, LIMITS, 0.0) == 0, "nobody is passed over by one that stood before"
     almost = Waiting(C, passed=1, passed_since=-9.9)
     assert choose([Waiting(C), almost, Waiting(A)], A, A, LIMITS, 0.0) == 2
 

@@ -15,6 +15,7 @@ from types import FrameType
 import pytest
 from redis import Redis
 from rq import Queue
+from rq.worker import WorkerStatus
 
 from app.shared.holdings import holdings
 from app.shared.ledger import Ledger
@@ -141,7 +142,7 @@ def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorke
             engine.handle._give({})
             engine.answer(worn=worn, resident=resident)
             assert engine.handle.wait() and worker._hear()
-            worker.set_state("idle")
+            worker.set_state(WorkerStatus.IDLE)
             (said,) = holdings(redis)
             assert (said.name, said.model, said.state) == ("worker", MODEL, "idle")
             assert (said.worn, said.resident) == (worn, resident)
