@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lycoris.adapter import Adapter
-from lycoris.signs import ARCHITECTURES, SURE, TIERS, Sign
+from lycoris.signs import ARCHITECTURES, PREDICTIONS, SURE, TIERS, Sign
 
 EXAMPLES = 3  # signs that an answer cites
 
@@ -71,6 +71,11 @@ def detect(layers: Iterable[Seen], tiers: Sequence[Sequence[Sign]] = TIERS) -> B
     return None
 
 
+def at_hand(base: Base | None, model: Base | None) -> Base | None:
+    """Return what is to be said of an adapter that a model has a place for: no guess that the model gives the lie."""
+    return base if base is None or base.sure or (model and model.sure and model.name == base.name) else None
+
+
 def disagreement(base: Base | None, metadata: Mapping[str, str], model: Base | None) -> Iterator[str]:
     """Yield what an adapter's layers, its metadata and the model say differently of the architecture."""
     claimed = _claimed(metadata)
@@ -78,8 +83,13 @@ def disagreement(base: Base | None, metadata: Mapping[str, str], model: Base | N
         yield f"its metadata speaks of {claimed.name}, its layers of {base.name}: the layers are believed"
     if base and base.sure and model and base.name != model.name:
         yield f"it was trained for {base.name}, this model is {model.name}"
-    if metadata.get("modelspec.prediction_type", "") == "v":
-        yield "it was trained for a model that predicts v"
+    if (
+        base
+        and base.sure
+        and base.name in PREDICTIONS
+        and metadata.get("modelspec.prediction_type", "").startswith("v")
+    ):
+        yield "it was trained for a model that predicts v: among its like there are others"
 
 
 def _shows(sign: Sign, layer: Seen) -> bool:

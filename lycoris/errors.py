@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 SHOWN = 20  # reasons spelled out in the text of an error; `reasons` holds every one of them
+LISTED = 200  # reasons in its data: more than an ordinary adapter has layers of one kind, less than a whole model has
 NAME_CAP = 200  # characters of a name from outside that a reason repeats
 
 
@@ -73,9 +74,18 @@ class AdapterError(Exception):
         self.reasons: tuple[Reason, ...] = tuple(reasons)
         super().__init__(_text(self.reasons))
 
+    @property
+    def listed(self) -> list[dict[str, str]]:
+        """The reasons as JSON-ready data; of a whole model sent by mistake the first, and how many more there are."""
+        found = [reason.as_dict() for reason in self.reasons[:LISTED]]
+        if len(self.reasons) > LISTED:
+            last = self.reasons[-1]
+            found.append(Reason(last.code, "", f"and {len(self.reasons) - LISTED:,} more").as_dict())
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """Return the error as JSON-ready data: the name of its class and its reasons."""
-        return {"error": type(self).__name__, "reasons": [reason.as_dict() for reason in self.reasons]}
+        return {"error": type(self).__name__, "reasons": self.listed}
 
 
 class FileRefused(AdapterError):

@@ -172,6 +172,8 @@ LAST = (
 TIERS: tuple[tuple[Sign, ...], ...] = (PROOFS, HINTS, GUESSES, LAST)
 SURE = frozenset(PROOFS + HINTS)
 
+PREDICTIONS = frozenset({SD_1, SD_2, SDXL})  # of which some models predict the noise and some v, which no shape shows
+
 ARCHITECTURES: Mapping[str, str] = {  # how modelspec.architecture and ss_base_model_version begin -> architecture
     "stable-diffusion-v1": SD_1,
     "stable-diffusion-v2": SD_2,

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from lycoris.adapter import Adapter, Layer, read, read_names
 from lycoris.algorithms.change import Change
-from lycoris.bases import Base, base_of_adapter, base_of_model, disagreement
+from lycoris.bases import Base, at_hand, base_of_adapter, base_of_model, disagreement
 from lycoris.dialects.part import Part
 from lycoris.dialects.spellings import names
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, Reason
@@ -67,6 +68,9 @@ class Index:
             component: _shapes(part) for component, part in components.items()
         }
         self.modules = {component: _named(component, shapes) for component, shapes in self.shapes.items()}
+        self.plans: WeakKeyDictionary[Adapter, Plan] = (
+            WeakKeyDictionary()
+        )  # resolved once, as long as the adapter lives
 
     @cached_property
     def base(self) -> Base | None:
@@ -94,9 +98,14 @@ def resolve(adapter: Adapter, components: Index | Mapping[str, nn.Module | Shape
     components: component -> module, or component -> {parameter name: shape}; or an Index of either.
     Raises NoPlace, with every layer that finds no module, or one of another shape.
     """
-    plan, reasons = _plan(adapter, components if isinstance(components, Index) else Index(components))
+    index = components if isinstance(components, Index) else Index(components)
+    known = index.plans.get(adapter)
+    if known is not None:
+        return known
+    plan, reasons = _plan(adapter, index)
     if reasons:
         raise NoPlace(reasons)
+    index.plans[adapter] = plan
     return plan
 
 
@@ -134,6 +143,8 @@ def judged(
     if reasons and adapter.hashes:  # of names alone nothing can be worn, so that nothing is refused
         raise refusal(reasons)
     base = base_of_adapter(adapter)
+    if index is not None and not reasons:
+        base = at_hand(base, index.base)
     placed = {target.layer for target in plan.targets} if plan else set()
     return Verdict(
         sha256=adapter.hashes.sha256 if adapter.hashes else None,

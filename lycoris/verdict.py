@@ -11,6 +11,7 @@ from lycoris.errors import Reason, shown
 
 TEXT_CAP = 500  # characters of one value from the metadata
 TRIGGERS = 24  # trigger words shown, the most frequent first
+OFTEN = 0.5  # a word that is a trigger is in at least this share of the captions, counted by the most frequent word's
 FACTS = (
     *("modelspec.title", "modelspec.author", "modelspec.description", "modelspec.license", "modelspec.usage_hint"),
     *("modelspec.trigger_phrase", "modelspec.architecture", "modelspec.prediction_type", "modelspec.date"),
@@ -58,17 +59,26 @@ def facts(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words a file was most often trained with, from kohya's `ss_tag_frequency` {folder: {tag: count}}."""
+    """Return the words that most captions of a folder had, from kohya's `ss_tag_frequency` {folder: {tag: count}}.
+
+    Where more words than could be triggers are about as frequent as the most frequent one, none of them stands out:
+    such a folder had a caption of its own for every picture.
+    """
     try:
         found = json.loads(metadata.get("ss_tag_frequency", "{}"))
     except (ValueError, RecursionError):  # a stranger's text: not being JSON is no reason to refuse a file
         return ()
     counts: Counter[str] = Counter()
     for folder in found.values() if isinstance(found, dict) else ():
-        for tag, count in folder.items() if isinstance(folder, dict) else ():
-            if type(count) is int and count > 0 and tag.strip():
-                counts[shown(tag.strip())] += count
+        counts.update(_often(folder) if isinstance(folder, dict) else {})
     return tuple(tag for tag, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TRIGGERS])
+
+
+def _often(folder: Mapping[str, Any]) -> dict[str, int]:
+    counted = {tag: count for tag, count in folder.items() if type(count) is int and count > 0 and tag.strip()}
+    least = OFTEN * max(counted.values(), default=0)
+    often = {shown(tag.strip()): count for tag, count in counted.items() if count >= least}
+    return often if len(often) <= TRIGGERS else {}
 
 
 def _clip(text: str) -> str:

@@ -128,8 +128,7 @@ def _verdict(adapter: Adapter, wrong: Sequence[Reason], shapes: Shapes) -> dict[
 
 
 def _refused(what: str, refusal: AdapterError) -> AdapterRefused:
-    reasons = [reason.as_dict() for reason in refusal.reasons]
-    return AdapterRefused("adapter_refused", f"{what}: {refusal}", reasons=reasons)
+    return AdapterRefused("adapter_refused", f"{what}: {refusal}", reasons=refusal.listed)
 
 
 def limit_memory(more_bytes: int) -> None:

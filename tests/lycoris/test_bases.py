@@ -1,10 +1,13 @@
 """What an adapter was trained for: told by names and widths, never against them, and only as surely as they tell."""
 
+from unittest.mock import ANY
+
 import pytest
 
 from lycoris.adapter import read_names
 from lycoris.bases import Base, base_of_adapter, disagreement
 from lycoris.signs import TIERS
+from lycoris.targets import inspect
 from tests.lycoris.keys import published
 from tests.lycoris.test_keys import ALIKE, BASES, LISTS, MORE_BASES, keys, model_of
 
@@ -161,3 +164,20 @@ def test_metadata_speaks_where_the_layers_are_silent_and_is_not_believed_against
     warnings = list(disagreement(found, lying, Base("FLUX.1", ())))
     assert [word for word in ("SDXL", "FLUX.1", "predicts v") if not any(word in text for text in warnings)] == []
     assert not list(disagreement(Base("SD 1", (), sure=False), {}, Base("FLUX.1", ())))
+    # Nothing is known of what a model of nobody's predicts, and FLUX.1 predicts but one thing.
+    of_v = {"modelspec.prediction_type": "v"}
+    assert not list(disagreement(None, of_v, None))
+    assert not list(disagreement(Base("SD 1", (), sure=False), of_v, None))
+    assert not list(disagreement(Base("FLUX.1", ()), of_v, Base("FLUX.1", ())))
+
+
+def test_a_guess_that_the_model_at_hand_gives_the_lie_is_not_told() -> None:
+    file = lora("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", 64, 64)
+    weight = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    nobodys = {"unet": {weight: (64, 64)}}
+    assert inspect(file).base == Base("SD 1", ANY, sure=False)
+    assert inspect(file, nobodys).resolved == 1
+    assert inspect(file, nobodys).base is None
+    of_sd = {"unet": {weight: (64, 64), "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": (64, 768)}}
+    assert inspect(file, of_sd).base == Base("SD 1", ANY, sure=False)
+    assert inspect(file, {"unet": {"conv_in.weight": (64, 4, 3, 3)}}).base == Base("SD 1", ANY, sure=False)

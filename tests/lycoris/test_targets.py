@@ -16,6 +16,7 @@ from lycoris.files import judge
 from lycoris.linalg import fits
 from lycoris.patcher import Patcher, Worn
 from lycoris.targets import inspect, judged, resolve
+from lycoris.verdict import triggers
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 
@@ -362,13 +363,17 @@ def test_the_verdict_of_a_strangers_metadata() -> None:
     metadata = {
         "ss_output_name": "na\x1bme" * 1000,
         "ss_tag_frequency": json.dumps(
-            {"1_a": {"cat": 3, "<b>dog</b>": 4, "x\x00": 1, "no": "7"}, "2_b": {"cat": 2, "": 9}}
+            {"1_a": {"cat": 3, "<b>dog</b>": 4, "x\x00": 2, "seldom": 1, "no": "7"}, "2_b": {"cat": 2, "": 9}}
         ),
         "modelspec.title": "A title",
         "something_else": "unread",
     }
     verdict = inspect(safetensors.torch.save({"lora_unet_x.diff": torch.ones(2, 2)}, metadata))
     assert verdict.triggers == ("cat", "<b>dog</b>", "x\\x00")
+    # A folder with a caption of its own for every picture has no trigger words.
+    captions = {f"picture {k}": 1 for k in range(40)}
+    of_own = {"ss_tag_frequency": json.dumps({"1_a": captions, "2_b": {"sks": 20} | captions})}
+    assert triggers(of_own) == ("sks",)
     assert verdict.metadata["modelspec.title"] == "A title"
     assert len(verdict.metadata["ss_output_name"]) <= 500
     assert "\x1b" not in verdict.metadata["ss_output_name"]
