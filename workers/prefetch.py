@@ -1,7 +1,8 @@
 """Prefetch: while one generation is drawn, the adapters of those that wait next are brought into memory.
 
-One thread of the engine, one file at a time, in the order of the queue. It decides nothing but what is in memory: a
-prefetch that fails leaves the fetching, and the failing, to the generation that needs the file.
+One thread of the engine, one file at a time, in the order of the queue (a worker may leave that order for what suits it
+better, and what is in memory suits it). It decides nothing but what is in memory: a prefetch that fails leaves the
+fetching, and the failing, to the generation that needs the file.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from redis.exceptions import RedisError
 
 from app.shared.errors import RadiataError
 from app.shared.ledger import Ledger
-from app.shared.queue import generation_queue
+from app.shared.queue import generation_queues
 from app.shared.schema import AdapterWorn
 from lycoris.errors import AdapterError
 from workers.adapters import AdapterCache
@@ -23,13 +24,13 @@ LOOK_EVERY_S = 0.5  # at the queue, while one generation is drawn
 
 
 class Prefetcher:
-    """Looks at the first generations of a model's queue, while it may."""
+    """Looks at the first generations that wait for a model, while it may."""
 
     def __init__(self, cache: AdapterCache, ledger: Ledger, model: str, ahead: int) -> None:
         """ahead: at how many generations it looks; with 0 it does nothing."""
         self._cache = cache
         self._ledger = ledger
-        self._queue = ledger.queues.of(generation_queue(model))
+        self._queues = [ledger.queues.of(name) for name in generation_queues(model)]
         self._ahead = ahead
         self._drawing = Event()
         self._closed = Event()
@@ -57,7 +58,7 @@ class Prefetcher:
     def look(self) -> None:
         """Bring in what the next generations wear, the nearest first, as far as there is room."""
         try:
-            ids = self._queue.get_job_ids(0, self._ahead)
+            ids = self._waiting()
             if ids == self._seen:
                 return
             nearer: list[AdapterWorn] = []
@@ -70,6 +71,13 @@ class Prefetcher:
             log.debug("prefetch_failed", error=str(error))
         else:
             self._seen = ids
+
+    def _waiting(self) -> list[str]:
+        ids: list[str] = []
+        for queue in self._queues:
+            if room := self._ahead - len(ids):
+                ids += queue.get_job_ids(0, room)
+        return ids
 
     def _coming(self, ids: list[str]) -> Iterator[AdapterWorn]:
         for generation_id in ids:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from redis import Redis
@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.shared.catalog import file_key
 from app.shared.errors import RadiataError, Unavailable
 from app.shared.ledger import Ledger
-from app.shared.schema import AdapterWorn
+from app.shared.schema import AdapterWorn, Priority
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, request
@@ -77,6 +77,14 @@ def test_it_looks_so_far_and_no_further(cache: AdapterCache, ledger: Ledger, wor
     queue(ledger, [a], [b], [c])
     prefetcher(cache, ledger, ahead=2).look()
     assert cache.resident == ids(a, b)
+
+
+def test_it_looks_at_the_more_urgent_first(cache: AdapterCache, ledger: Ledger, worn: Make) -> None:
+    a, b, c = map(worn, range(3))
+    for adapter_worn, priority in zip((c, b, a), get_args(Priority), strict=True):  # high, normal, low
+        ledger.accept(lambda one=adapter_worn: request(adapters=[one]), priority=priority)
+    prefetcher(cache, ledger, ahead=2).look()
+    assert cache.resident == ids(b, c)
 
 
 def test_what_is_worn_and_what_is_nearer_stay(storage: Storage, ledger: Ledger, worn: Make) -> None:
@@ -151,7 +159,7 @@ def test_a_queue_that_does_not_answer_is_no_matter(
         raise RedisConnectionError("no queue")
 
     with monkeypatch.context() as patch:
-        patch.setattr(one._queue, "get_job_ids", fails)
+        patch.setattr(one, "_waiting", fails)
         one.look()
     assert cache.resident == frozenset()
     one.look()
