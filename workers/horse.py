@@ -62,8 +62,8 @@ def _load(model: str, redis: Redis, settings: Settings) -> Engine:
         base = load(model, settings)
     except (OSError, ValueError) as error:  # no such model, or not one: a sentence says more than a traceback
         sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
-    Profiles(storage, settings).publish(base.profile, base.shapes())
-    Intake(storage, redis, settings).publish_bundled(base.folder / "adapters")
+    new = Profiles(storage, settings).publish(base.profile, base.shapes())
+    Intake(storage, redis, settings).publish_bundled(base.folder / "adapters", None if new else model)
     engine = Engine(base, storage, redis, settings)
     tasks.hold_engine(engine)
     return engine

@@ -104,11 +104,16 @@ class Intake:
             raise _refused(f"not an adapter for {model!r}", nearest)
         return verdict, fits
 
-    def publish_bundled(self, folder: Path) -> None:
-        """Give the adapters that came with a base model their names; a name that was deleted stays deleted."""
+    def publish_bundled(self, folder: Path, judged_for: str | None = None) -> None:
+        """Give the adapters that came with a base model their names; a name that was deleted stays deleted.
+
+        judged_for: a model that is what it was at the last start; what was found to fit it then is not judged again.
+        """
         for file in sorted(folder.glob("*.safetensors")):
             if not self._catalog.was_deleted(file.stem):
                 data = file.read_bytes()
+                if judged_for and self._catalog.has(file.stem, hashlib.sha256(data).hexdigest(), judged_for):
+                    continue
                 try:
                     self.admit(data, file.stem, "came with the base model", [], now())
                 except AdapterRefused as refusal:

@@ -111,16 +111,29 @@ class Catalog:
         self._storage.put_json(verdict_key(version), verdict)
         while True:
             numbers = self._versions(version.name)
-            for number in numbers:
-                known = self._read(f"names/{version.name}/{number}.json")
-                if known and (known.sha256, known.ignore) == (version.sha256, version.ignore):
-                    return self._refitted(known, version), False
+            if known := self._same(version.name, numbers, version.sha256, version.ignore):
+                return self._refitted(known, version), False
             number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})
             key = f"names/{version.name}/{number}.json"
             if self._storage.create(key, numbered.model_dump_json().encode()):
                 self._index(numbered)
                 return numbered, True
+
+    def has(self, name: str, sha256: str, model: str) -> bool:
+        """Whether a version of the name is these bytes, whole, found to fit the model, with file and verdict."""
+        known = self._same(name, self._versions(name), sha256, [])
+        if known is None or model not in known.fits:
+            return False
+        self._index(known)  # whoever admitted it may have died before
+        return self._storage.exists(file_key(sha256)) and self._storage.exists(verdict_key(known))
+
+    def _same(self, name: str, numbers: list[int], sha256: str, ignore: list[str]) -> AdapterVersion | None:
+        for number in numbers:
+            known = self._read(f"names/{name}/{number}.json")
+            if known and (known.sha256, known.ignore) == (sha256, ignore):
+                return known
+        return None
 
     def _refitted(self, known: AdapterVersion, seen_again: AdapterVersion) -> AdapterVersion:
         # A model that came later: the bytes were judged against it now, and where they fit can only grow

@@ -20,10 +20,14 @@ class Profiles:
         self._settings = settings
         self._kept: dict[str, tuple[float, ModelProfile | None]] = {}
 
-    def publish(self, profile: ModelProfile, shapes: Mapping[str, Mapping[str, list[int]]]) -> None:
-        """Write what a model is, shapes first: whoever sees a profile finds its shapes."""
+    def publish(self, profile: ModelProfile, shapes: Mapping[str, Mapping[str, list[int]]]) -> bool:
+        """Write what a model is, shapes first: whoever sees a profile finds its shapes. Say whether that was news."""
+        data = profile.model_dump_json().encode()
+        if self._storage.get(f"models/{profile.name}.json") == data:
+            return False  # its fingerprint and the versions that read it are the same, so its shapes are
         self._storage.put_json(f"models/{profile.name}.shapes.json", shapes)
-        self._storage.put(f"models/{profile.name}.json", profile.model_dump_json().encode())
+        self._storage.put(f"models/{profile.name}.json", data)
+        return True
 
     def get(self, name: str) -> ModelProfile:
         """The profile of a model; raises NotFound (not configured) or Unavailable (no engine has loaded it yet)."""
