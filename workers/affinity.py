@@ -31,18 +31,20 @@ from workers.choosing import Limits, Waiting, choose
 TRIES = 5  # refusals in a row, where many workers take at once, after which the head will do
 
 # KEYS: the queues, first things first; ARGV: how many generations to look at, prefix of RQ's jobs.
-# Answers nil, or the number of the first queue that has any, the time, and for each generation id and fields.
+# Answers nil, or JSON (`meta` is JSON already): the number of the first queue that has any, the time, and rows.
 LOOK = """
 for number, queue in ipairs(KEYS) do
     local ids = redis.call('LRANGE', queue, 0, ARGV[1] - 1)
     if #ids > 0 then
         local time = redis.call('TIME')
-        local answer = {number, time[1] .. '.' .. string.format('%06d', time[2])}
+        local rows = {number, string.format('%d.%06d', time[1], time[2])}
         for _, id in ipairs(ids) do
-            local fields = redis.call('HMGET', ARGV[2] .. id, 'meta', 'started_at', 'passed', 'passed_since')
-            table.insert(answer, {id, fields[1] or '', fields[2] or '', fields[3] or '', fields[4] or ''})
+            local fields = redis.call('HMGET', ARGV[2] .. id, 'meta', 'passed', 'passed_since', 'started_at')
+            local first = not fields[1] or (fields[4] and fields[4] ~= '')
+            rows[#rows + 1] = '["' .. id .. '",' .. (fields[1] or '{}') .. ',' .. (fields[2] or 0) .. ','
+                .. (fields[3] or 'null') .. ',' .. tostring(first) .. ']'
         end
-        return answer
+        return '[' .. table.concat(rows, ',') .. ']'
     end
 end
 return nil
@@ -135,22 +137,19 @@ def _choose(chooser: AffinityQueue, keys: Sequence[str], redis: Redis) -> tuple[
     look, take = redis.register_script(LOOK), redis.register_script(TAKE)
     prefix = Job.redis_job_namespace_prefix
     for _ in range(TRIES):
-        seen = cast(list[Any] | None, look(keys=keys, args=[limits.window, prefix]))
+        seen = cast(bytes | None, look(keys=keys, args=[limits.window, prefix]))
         if seen is None:
             return None
-        urgent, now, rows = keys[: int(seen[0])], float(seen[1]), seen[2:]
-        waiting = [_waiting(*row[1:]) for row in rows]
-        job_id = rows[choose(waiting, holding.worn, holding.resident, limits, now)][0].decode()
+        number, now, *rows = json.loads(seen)
+        urgent = keys[:number]
+        waiting = [
+            Waiting(frozenset(meta.get("wears", ())), passed, since, first) for _, meta, passed, since, first in rows
+        ]
+        job_id = rows[choose(waiting, holding.worn, holding.resident, limits, now)][0]
         on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
         if take(keys=[*urgent, on_its_way], args=[job_id, limits.passes, limits.wait_s, prefix]):
             return urgent[-1], job_id
     return None
-
-
-def _waiting(meta: bytes, started_at: bytes, passed: bytes, passed_since: bytes) -> Waiting:
-    wears = frozenset(json.loads(meta).get("wears", ())) if meta else frozenset()
-    since = float(passed_since) if passed_since else None
-    return Waiting(wears, int(passed or 0), since, first=not meta or bool(started_at))
 
 
 def _head(keys: Sequence[str], timeout: int | None, redis: Redis) -> tuple[str, str] | None:
