@@ -34,7 +34,7 @@ class Soak:
     def swap(self) -> None:
         """Wear the next stack."""
         drawn = self._source.sample(self._worn, self._source.randint(1, min(3, len(self._worn))))
-        self.patcher.swap([Worn(self._cache.get(one), self._source.uniform(-1, 1)) for one in drawn])
+        self.patcher.swap([Worn(adapter, self._source.uniform(-1, 1)) for adapter in self._cache.wear(drawn)])
 
     def resident(self) -> int:
         """Resident bytes of this process, after a collection."""

@@ -1,10 +1,13 @@
 """What a denoising step costs with adapters on: ours are in the weights, PEFT's and a bypass run beside them."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from lycoris.adapter import load
+from lycoris.bypass import Bypass
 from lycoris.patcher import Patcher, Worn
 from tests.bench.figures import Figure, Samples
 from tests.bench.swap import fuse
@@ -14,6 +17,7 @@ from tests.bench.swap.families import kohya, layers, peft
 FAMILY = "LoRA r16, attention"
 COUNTS = (1, 3)
 PLAIN = "a step of the plain model"
+MERGED, BESIDE = "ours, in the weights", "ours, beside the weights"
 AT_MOST = 1.0
 
 
@@ -26,7 +30,7 @@ def steps(bench: Bench) -> Iterator[Figure]:
     for file, group in zip(files, adapters, strict=True):
         file.write_bytes(peft(group))
     samples = Samples(bench.device)
-    patcher = Patcher({"unet": subject.unet})
+    patcher, bypass = Patcher({"unet": subject.unet}), Bypass({"unet": subject.unet})
 
     def timed(name: str) -> None:
         bench.tick(name)
@@ -36,29 +40,56 @@ def steps(bench: Bench) -> Iterator[Figure]:
     for turn in range(bench.step_rounds + 1):
         timed(PLAIN)
         for count in COUNTS:
-            patcher.swap(stack[:count])
-            timed(f"a step with {_adapters(count)}, ours")
-        patcher.restore()
+            _worn(samples, patcher, stack[:count], f"{_adapters(count)}, {MERGED}", timed)
+        for count in COUNTS:
+            _worn(samples, bypass, stack[:count], f"{_adapters(count)}, {BESIDE}", timed)
         if fuse.there():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                for number, file in enumerate(files):
-                    subject.unet.load_lora_adapter(
-                        str(file), prefix="unet", adapter_name=f"a{number}", low_cpu_mem_usage=True
-                    )
-                for count in COUNTS:
-                    subject.unet.set_adapters([f"a{number}" for number in range(count)], [0.8] * count)
-                    timed(f"a step with {_adapters(count)}, PEFT unmerged")
-                subject.unet.unload_lora()
+            _unmerged(subject.unet, files, timed)
         if turn == 0:
             samples.forget()
     edge = bench.latent or subject.unet.config["sample_size"]
     about = Figure(part="steps", model=f"{subject.title}, latents of {edge}×{edge}")
-    for name in samples.taken:
-        aim = AT_MOST if name.endswith(f"{_adapters(max(COUNTS))}, ours") else None
-        yield samples.figure(about, name, over=PLAIN, to="a plain step", at_most=aim)
+    for name in (name for name in samples.taken if name.startswith("a step")):
+        aim = AT_MOST if name.endswith(f"{_adapters(max(COUNTS))}, {MERGED}") else None
+        yield samples.figure(about, name, over="" if name == PLAIN else PLAIN, to="a plain step", at_most=aim)
+    for count in COUNTS:
+        yield replace(about, what=f"{_adapters(count)}: merging pays", **_even(samples, count))
     if not fuse.there():
         yield replace(about, what="PEFT unmerged", note=fuse.ABSENT)
+
+
+def _worn(
+    samples: Samples, wearer: Patcher | Bypass, stack: Sequence[Worn], name: str, timed: Callable[[str], None]
+) -> None:
+    with samples.timed(f"on, {name}"):
+        wearer.swap(stack)
+    timed(f"a step with {name}")
+    with samples.timed(f"off, {name}"):
+        wearer.swap([])
+
+
+def _unmerged(unet: Any, files: Sequence[Path], timed: Callable[[str], None]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, file in enumerate(files):
+            unet.load_lora_adapter(str(file), prefix="unet", adapter_name=f"a{number}", low_cpu_mem_usage=True)
+        for count in COUNTS:
+            unet.set_adapters([f"a{number}" for number in range(count)], [0.8] * count)
+            timed(f"a step with {_adapters(count)}, PEFT unmerged")
+        unet.unload_lora()
+
+
+def _even(samples: Samples, count: int) -> dict[str, Any]:
+    """From how many steps on merging, on and off again, costs less than wearing beside."""
+    on_off = [
+        samples.median(f"on, {_adapters(count)}, {how}") + samples.median(f"off, {_adapters(count)}, {how}")
+        for how in (MERGED, BESIDE)
+    ]
+    step = [samples.median(f"a step with {_adapters(count)}, {how}") for how in (MERGED, BESIDE)]
+    said = f"on and off {on_off[0]:.3g} ms merged, {on_off[1]:.3g} ms beside"
+    if step[1] <= step[0]:
+        return {"note": f"never, by these samples: {said}"}
+    return {"value": max(0.0, (on_off[0] - on_off[1]) / (step[1] - step[0])), "unit": "steps and more", "note": said}
 
 
 def _adapters(count: int) -> str:
