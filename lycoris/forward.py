@@ -139,6 +139,16 @@ class Kronecker(Addend):
         return torch.add(y, own.reshape(y.shape), alpha=strength)
 
 
+def work_of(change: Change) -> int:
+    """Return how many multiplications an addend needs for each position of the output; 0 where there is none."""
+    numel = sum(tensor.numel() for tensor in change.tensors().values())
+    if not isinstance(change, LoKr):
+        return numel if type(change) in ADDENDS else 0
+    columns = change.lokr_w1 if change.lokr_w1 is not None else change.lokr_w1_b
+    assert columns is not None
+    return columns.shape[1] * (numel + change.shape[0])
+
+
 def placed(factor: Tensor, site: Site, slots: Sequence[Slot]) -> Tensor:
     """Return rows of a change as rows of a layer's own weight: nothing where the change sees none of them."""
     rows = factor.new_zeros(site.shape[0], *factor.shape[1:])

@@ -45,7 +45,7 @@ class Engine:
         self._storage = storage
         self._redis = redis
         self._ledger = Ledger(storage, redis, settings)
-        self._wardrobe = Wardrobe(base.components)
+        self._wardrobe = Wardrobe(base)
         self._cache = open_cache(storage, settings)
         self._prefetcher = Prefetcher(self._cache, self._ledger, base.profile.name, settings.prefetch)
         self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
@@ -53,7 +53,7 @@ class Engine:
     @property
     def worn(self) -> list[str]:
         """sha256 of the adapters that the model wears."""
-        return sorted({worn.adapter.sha256 for worn in self._wardrobe.patcher.worn})
+        return sorted({worn.adapter.sha256 for worn in self._wardrobe.worn})
 
     @property
     def resident(self) -> list[str]:
@@ -69,7 +69,7 @@ class Engine:
         if generation is None:
             return
         try:
-            images, timings = self._draw(generation)
+            drawn = self._draw(generation)
         except Ended:
             self._ledger.discard(generation)
         except (Unavailable, RedisError):
@@ -82,9 +82,9 @@ class Engine:
             log.exception("engine_error", generation=generation_id)
             self._fail(generation, "engine_error", f"{type(error).__name__}: {error}")
         else:
-            done = {"status": Status.SUCCEEDED, "images": images, "timings_ms": timings}
-            if self._ledger.finish(generation.model_copy(update=done | {"progress": _all_done(generation)})):
-                self._count(generations_succeeded=1, images=len(images))
+            done = {"status": Status.SUCCEEDED, "progress": _all_done(generation)}
+            if self._ledger.finish(generation.model_copy(update=drawn | done)):
+                self._count(generations_succeeded=1, images=generation.request.count)
             else:
                 self._ledger.discard(generation)
         finally:
@@ -98,7 +98,8 @@ class Engine:
     def _count(self, **amounts: float) -> None:
         count(self._redis, amounts | self._cache.tally.take())
 
-    def _draw(self, generation: Generation) -> tuple[list[Image], Timings]:
+    def _draw(self, generation: Generation) -> dict[str, Any]:
+        """Return the fields of the generation that say what was drawn, and how."""
         request = generation.request
         clock = _Clock()
         adapters = self._cache.wear(request.adapters)
@@ -112,13 +113,13 @@ class Engine:
                 clock.lap("swap")
                 picture = self._sample(generation, index, outfit)
                 clock.lap("sample")
-                images.append(self._store(generation, index, picture))
+                images.append(self._store(generation, index, picture, outfit))
                 clock.lap("store")
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
         count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
-        return images, timings
+        return {"images": images, "wearing": outfit.way, "timings_ms": timings}
 
     def _check_length(self, request: ResolvedRequest) -> None:
         """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""
@@ -174,9 +175,9 @@ class Engine:
         with torch.inference_mode():
             return pipeline(**call_arguments(pipeline, wanted)).images[0]
 
-    def _store(self, generation: Generation, index: int, picture: Picture) -> Image:
+    def _store(self, generation: Generation, index: int, picture: Picture, outfit: Outfit) -> Image:
         seed = generation.request.seed + index
-        data = encode(picture, recipe(generation.request, seed, self._base.profile))
+        data = encode(picture, recipe(generation.request, seed, self._base.profile, outfit.way))
         self._storage.put(image_key(generation.id, index), data)
         image = Image(
             index=index,

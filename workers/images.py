@@ -11,14 +11,14 @@ from typing import Any
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.shared.schema import ModelProfile, ResolvedRequest
+from app.shared.schema import ModelProfile, ResolvedRequest, Way
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
 COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 
 
-def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile) -> dict[str, Any]:
-    """Everything that decides the pixels of one picture."""
+def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, way: Way) -> dict[str, Any]:
+    """Everything that decides the pixels of one picture; way: how the adapters were worn."""
     adapters = [
         one.model_dump(include={"sha256", "strength", "strengths", "blocks", "steps", "ignore"})
         for one in request.adapters
@@ -36,6 +36,7 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile) -> dict[s
         "sampler": request.sampler,
         "adapters": adapters,
         "stack_mode": request.stack_mode,
+        "wearing": way,
         "base": profile.fingerprint,
         "dtype": profile.dtype,
         "device": profile.device,

@@ -1,22 +1,27 @@
 """What the base wears while it draws: every generation is fitted once, and then dressed stage by stage."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from torch import nn
-
-from app.shared.schema import ResolvedRequest
+from app.shared.schema import ResolvedRequest, Way
 from lycoris.adapter import Adapter
-from lycoris.patcher import Mode, Patcher
+from lycoris.bypass import Bypass
+from lycoris.errors import Reason
+from lycoris.patcher import FLOATS, Mode, Patcher
+from lycoris.sites import shapes_of
 from lycoris.targets import Index, Plan, resolve
+from lycoris.worn import Worn
+from workers import wearing
+from workers.models.loading import Base
 from workers.stages import Fitted, Stage, stages
 
 
 @dataclass(frozen=True)
 class Outfit:
-    """How a generation is dressed: what is worn from which step on."""
+    """How a generation is dressed: what is worn from which step on, and in which way."""
 
+    way: Way
     mode: Mode
     stages: tuple[Stage, ...]
 
@@ -24,17 +29,43 @@ class Outfit:
 class Wardrobe:
     """Dresses one base model, generation by generation."""
 
-    def __init__(self, components: Mapping[str, nn.Module]) -> None:
-        self._index = Index(components)
-        self._plans: WeakKeyDictionary[Adapter, Plan] = WeakKeyDictionary()
+    def __init__(self, base: Base) -> None:
+        components = base.components
+        self._index = Index({name: shapes_of(module) for name, module in components.items()})
+        self._plans: WeakKeyDictionary[Adapter, tuple[Plan, tuple[wearing.Layer, ...]]] = WeakKeyDictionary()
+        self._base = wearing.Base(
+            device=base.profile.device,
+            levels=len(getattr(components.get("unet"), "down_blocks", ())),
+            quantised=frozenset(
+                (name, parameter)
+                for name, module in components.items()
+                for parameter, weight in module.named_parameters(remove_duplicate=False)
+                if weight.dtype not in FLOATS
+            ),
+        )
         self.patcher = Patcher(components)
+        self.bypass = Bypass(components)
+
+    @property
+    def worn(self) -> tuple[Worn, ...]:
+        """The stack that the model wears now, in one way or the other."""
+        return self.patcher.worn or self.bypass.worn
 
     def fit(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> Outfit:
-        """Return how the generation is dressed; raise NoPlace for an adapter that the base has no place for."""
-        fitted = [
-            Fitted(use, adapter, self._plan(adapter)) for use, adapter in zip(request.adapters, adapters, strict=True)
-        ]
-        return Outfit(request.stack_mode, stages(request, fitted))
+        """Return how the generation is dressed.
+
+        Raises NoPlace for an adapter that the base has no place for, BadRequest for a way that is not possible.
+        """
+        known = [self._know(adapter) for adapter in adapters]
+        fitted = map(Fitted, request.adapters, adapters, (plan for plan, _ in known))
+        following = stages(request, tuple(fitted))
+
+        def obstacles() -> list[Reason]:
+            return list(dict.fromkeys(one for stage in following for one in self.bypass.obstacles(stage.stack)))
+
+        layers = [layer for _, some in known for layer in some]
+        way = wearing.way(request, layers, len(following), self._base, obstacles)
+        return Outfit(way, request.stack_mode, following)
 
     def dress(self, outfit: Outfit, step: int, check: Callable[[], None] | None = None) -> None:
         """Put on what is worn from this step on; between two stages nothing is done.
@@ -42,10 +73,15 @@ class Wardrobe:
         check: called between weights; what it raises stops the change, and the model then wears nothing.
         """
         stage = next((stage for stage in outfit.stages if stage.step == step), None)
-        if stage is not None:
-            self.patcher.swap(stage.stack, check, outfit.mode)
+        if stage is None:
+            return
+        on, off = (self.bypass, self.patcher) if outfit.way == "bypass" else (self.patcher, self.bypass)
+        if off.worn:
+            off.restore()
+        on.swap(stage.stack, check, outfit.mode)
 
-    def _plan(self, adapter: Adapter) -> Plan:
+    def _know(self, adapter: Adapter) -> tuple[Plan, tuple[wearing.Layer, ...]]:
         if adapter not in self._plans:
-            self._plans[adapter] = resolve(adapter, self._index)
+            plan = resolve(adapter, self._index)
+            self._plans[adapter] = plan, wearing.layers_of(plan)
         return self._plans[adapter]

@@ -83,6 +83,7 @@ def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
         model=profile.name,
         adapters=_resolve_adapters(service, profile, body),
         stack_mode=body.stack_mode,
+        wearing=body.wearing,
         width=width,
         height=height,
         steps=steps,

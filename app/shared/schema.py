@@ -26,6 +26,8 @@ Strength = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
 Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 StackMode = Literal["sum", "sequential"]
+Way = Literal["merged", "bypass"]  # of wearing: into the weights, or beside them
+Wearing = Literal["auto", "merged", "bypass"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
 Edge = Annotated[int, Field(ge=8, le=16384, multiple_of=8)]
 
@@ -112,6 +114,11 @@ class GenerationRequest(Wire):
         description="`sum`: every adapter's change is taken against the pristine weight, in any order; `sequential`: "
         "each on what the ones before it in the list have left, as ComfyUI and A1111 do",
     )
+    wearing: Wearing = Field(
+        "auto",
+        description="`merged` into the weights; `bypass`: beside them, for LoRA, LoCon, LoKr and (IA)³; `auto`: by "
+        "what either costs, always the same for the same request. The two differ in rounding alone",
+    )
     width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
     height: Edge | None = None
     steps: int | None = Field(None, ge=1, description="denoising steps")
@@ -124,6 +131,12 @@ class GenerationRequest(Wire):
     )
 
     _prompt_text = field_validator("prompt", "negative_prompt")(no_control_characters)
+
+    @model_validator(mode="after")
+    def _sequences_are_merged(self) -> Self:
+        if self.wearing == "bypass" and self.stack_mode == "sequential" and len(self.adapters) > 1:
+            raise ValueError("several adapters in sequence can only be merged; ask for one of the two")
+        return self
 
     @field_validator("prompt")
     @classmethod
@@ -155,6 +168,7 @@ class ResolvedRequest(Wire):
     model: str
     adapters: list[AdapterWorn]
     stack_mode: StackMode = "sum"
+    wearing: Wearing = "auto"
     width: int
     height: int
     steps: int
@@ -225,6 +239,7 @@ class Generation(Wire):
     progress: Progress
     request: ResolvedRequest
     images: list[Image] = []
+    wearing: Way | None = Field(None, description="how the adapters were worn, once it has succeeded")
     timings_ms: Timings | None = None
     error: Failure | None = None
     created_at: datetime

@@ -24,7 +24,7 @@ def picture() -> Image.Image:
 
 def png(*adapters: AdapterWorn, image: Image.Image | None = None, **fields: Any) -> bytes:
     chosen = image or Image.new("RGB", (8, 8), "red")
-    return encode(chosen, recipe(request(adapters=list(adapters), **fields), 7, profile()))
+    return encode(chosen, recipe(request(adapters=list(adapters), **fields), 7, profile(), "merged"))
 
 
 def test_no_order_of_the_list_changes_a_byte() -> None:
@@ -59,7 +59,7 @@ def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, Any]) -> 
 
 
 def test_the_number_of_threads_is_in_the_recipe() -> None:
-    one, two = (recipe(request(), 7, profile(threads=threads)) for threads in (1, 2))
+    one, two = (recipe(request(), 7, profile(threads=threads), "merged") for threads in (1, 2))
     assert one != two
 
 

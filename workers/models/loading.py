@@ -18,6 +18,7 @@ from torch import nn
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
+from lycoris.sites import shapes_of
 from lycoris.worn import blocks_of
 from workers.models.samplers import available
 
@@ -43,7 +44,7 @@ class Base:
     def shapes(self) -> Shapes:
         """Shapes of all parameters, by component and name; tied ones under each of their names, as a file may say."""
         return {
-            component: {name: list(weight.shape) for name, weight in module.named_parameters(remove_duplicate=False)}
+            component: {name: list(shape) for name, shape in shapes_of(module).items()}
             for component, module in self.components.items()
         }
 
