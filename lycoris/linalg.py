@@ -15,10 +15,13 @@ def tucker(core: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
     core (m, n, …), left (m, o), right (n, i): the Tucker-2 (CP) form in which kernels share a small core.
     """
-    # Two plain products: what einsum does in between depends on whether opt_einsum is installed,
-    # and with it the last bit of the result.
-    rows = (left.T @ core.flatten(1)).view(left.shape[1], core.shape[1], -1)  # (o, n, ∏k)
-    return (right.T @ rows).view(left.shape[1], right.shape[1], *core.shape[2:])
+    return (left.T @ inward(core, right)).view(left.shape[1], right.shape[1], *core.shape[2:])
+
+
+def inward(core: Tensor, right: Tensor) -> Tensor:
+    """Return Σₙ core[m, n, …] · right[n, i] as a matrix (m, i·∏k): what is left of a Tucker product is a plain one."""
+    # Plain products: what einsum does in between depends on whether opt_einsum is installed, and with it the last bit.
+    return (right.T @ core.view(*core.shape[:2], -1)).flatten(1)  # (m, i, ∏k)
 
 
 def fits(implied: Sequence[int], target: Sequence[int]) -> bool:
@@ -74,16 +77,22 @@ def holds(mask: Tensor) -> bool:
 
 def largest(tensor: Tensor) -> float:
     """Return the largest absolute value in a tensor; 0 where there are no numbers (the meta device)."""
-    return 0.0 if tensor.is_meta else float(tensor.detach().abs().max())
+    return 0.0 if tensor.is_meta else highest(tensor)
+
+
+def highest(tensor: Tensor) -> float:
+    """Return the largest absolute value of a float tensor, or what is not finite if anything is not.
+
+    In one pass and without a copy: sixty times faster on a CPU than asking every number.
+    """
+    wide = tensor.float() if tensor.dtype.itemsize < 2 else tensor  # a float8 knows no extremes
+    low, high = wide.detach().aminmax()  # NaN if anything is
+    return max(abs(low.item()), abs(high.item()))
 
 
 def finite(tensor: Tensor) -> bool:
     """Tell whether every number of a float tensor is finite; where there are no numbers (the meta device) all are."""
-    if tensor.is_meta:
-        return True
-    # The extremes are NaN if anything is; sixty times faster on a CPU than asking every number.
-    low, high = tensor.aminmax()
-    return isfinite(low.item()) and isfinite(high.item())
+    return tensor.is_meta or isfinite(highest(tensor))
 
 
 def _agree(implied: Sequence[int], target: Sequence[int]) -> bool:

@@ -6,56 +6,26 @@ Taking off is copying back, never subtracting: subtraction leaves a trace in eve
 In sequence, W ← Fᵢ(W; sᵢ) in the order of the list, is the other way, of ComfyUI and A1111: only when asked for.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lycoris.algorithms.change import Change
+from lycoris.algorithms.room import Room
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
-from lycoris.linalg import finite
-from lycoris.targets import Index, Plan
+from lycoris.outfits import Mode, Outfit, Piece, Weight, outfits, put_on
+from lycoris.prepared import Prepared
+from lycoris.pristine import FindInFile, Kept, Place, Pristine, bytes_by_place
+from lycoris.targets import Index
 from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+READY_BYTES = 256 * 1024 * 1024
 Key = tuple[torch.device, torch.dtype, int, torch.Size]  # tied parameters are one stretch of storage and have one key
-Mode = Literal["sum", "sequential"]
+Attire = tuple[Hashable, ...]  # what a weight wears, to the last bit
 BARE: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
-
-
-class _Weight(NamedTuple):
-    """One of the model's own weights: where it is found, and the storage that is written to."""
-
-    component: str
-    parameter: str
-    live: Tensor
-
-
-class _Kept(NamedTuple):
-    """A weight that was touched, and what it was before: one entry, so that no interruption parts the two."""
-
-    weight: _Weight
-    pristine: Tensor
-
-
-class _Piece(NamedTuple):
-    """One change and the rows of weights that it sees, one below the other."""
-
-    change: Change
-    strength: float
-    rows: tuple[tuple[Key, slice], ...]
-    whole: bool  # all rows of one weight
-
-
-@dataclass(eq=False)
-class _Outfit:
-    """What weights that one change or another sees together are to wear, in order."""
-
-    weights: dict[Key, _Weight]
-    pieces: list[_Piece]
 
 
 class Patcher:
@@ -64,16 +34,25 @@ class Patcher:
     components: component -> module. Parameters are written into their own storage, so compiled and captured graphs,
     optimisers and hooks keep working; biases are changed, never made. While anything is worn the modules must not be
     moved or cast (ModelChanged).
-    Memory: a pristine copy of every weight touched so far (on the device `keep_on`, else beside the weight), and while
-    swapping about three times the largest weight in float32, or the largest group of weights that a file has as one.
+    pristine, find: where copies of the weights touched are kept, see `Pristine`. ready_bytes: how much may be kept of
+    what does not depend on strengths (rotations, norms), so that another strength costs less.
+    Memory beside these: scratch for a few blocks of 4 MiB, or for a whole weight where an algorithm needs that.
     """
 
-    def __init__(self, components: Mapping[str, nn.Module], keep_on: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        components: Mapping[str, nn.Module],
+        pristine: Place = "device",
+        find: FindInFile | None = None,
+        ready_bytes: int = READY_BYTES,
+    ) -> None:
         self._components = dict(components)
         self._index = Index(components)
-        self._keep_on = keep_on
-        self._kept: dict[Key, _Kept] = {}  # every weight touched so far
-        self._dressed: set[Key] = set()  # those of them that may be something else now
+        self._pristine = Pristine(pristine, find)
+        self._prepared = Prepared(ready_bytes)
+        self._room = Room()
+        self._kept: dict[Key, Kept] = {}  # every weight touched so far
+        self._dressed: dict[Key, Attire | None] = {}  # those of them that may be something else now; None: anything
         self._worn: tuple[Worn, ...] = ()
         self._signature: tuple[Mode, tuple[Signature, ...]] | None = BARE  # None: in between, as after an interruption
 
@@ -84,12 +63,23 @@ class Patcher:
 
     @property
     def touched_bytes(self) -> int:
-        """Bytes of pristine copies held."""
-        return sum(kept.pristine.nbytes for kept in self._kept.values())
+        """Bytes of the weights touched so far, wherever their pristine copies are."""
+        return sum(kept.live.nbytes for kept in self._kept.values())
+
+    @property
+    def pristine_bytes(self) -> dict[Place, int]:
+        """Bytes of pristine weights by where they are kept; those in files cost no memory."""
+        return bytes_by_place(list(self._kept.values()))
+
+    @property
+    def ready_bytes(self) -> int:
+        """Bytes kept of what does not depend on strengths."""
+        return self._prepared.nbytes
 
     def swap(self, stack: Sequence[Worn], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
-        """Make the model wear exactly this stack, whatever it wears now; the same stack again costs nothing.
+        """Make the model wear exactly this stack, whatever it wears now.
 
+        The same stack again costs nothing, and a weight that wears the same in both stacks is not visited.
         check: called before every weight; what it raises (a deadline, a cancellation) stops the swap.
         mode: "sum" of the changes to the pristine weights, in any order; or "sequential", each adapter on what the ones
         before it in the list have left, as ComfyUI and A1111 do. For one adapter, and for additive ones, they agree.
@@ -106,13 +96,14 @@ class Patcher:
             self._signature = None
             self._forget_moved()
             with torch.no_grad(), _exact_float32(self._components):
-                outfits = self._outfits(stack if mode == "sequential" else by_sha256(stack))
-                for outfit in outfits:
+                wanted, found = self._outfits(stack if mode == "sequential" else by_sha256(stack))
+                for key in self._dressed.keys() - {key for outfit in wanted for key in outfit.keys}:
+                    self._undress(key)
+                for outfit in wanted:
                     if check is not None:
                         check()
-                    self._dress(outfit, mode)
-                for key in self._dressed.difference(*(outfit.weights for outfit in outfits)):
-                    self._undress(key)
+                    self._dress(outfit, found, mode)
+            self._prepared.trim()
             self._worn, self._signature = tuple(stack), signature
         except BaseException:  # a KeyboardInterrupt too must not leave a model half dressed
             self.restore()
@@ -127,133 +118,113 @@ class Patcher:
                 self._undress(key)
         self._signature = BARE
 
-    def _dress(self, outfit: _Outfit, mode: Mode) -> None:
-        pristine = {key: self._keep(key, weight) for key, weight in outfit.weights.items()}
-        changes = {
-            key: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
-            for key, weight in pristine.items()
-        }
-        for piece in outfit.pieces:
-            _put_on(piece, changes, pristine, mode)
-        dressed = {key: (pristine[key] + changes.pop(key)).to(pristine[key].dtype) for key in pristine}  # rounded once
-        unfit = [outfit.weights[key] for key, weight in dressed.items() if not finite(weight)]
+    def _dress(self, outfit: Outfit[Key], found: Mapping[Key, "_Found"], mode: Mode) -> None:
+        attire: Attire = (mode if len(outfit.pieces) > 1 else "sum", *((p.origin, p.strength) for p in outfit.pieces))
+        if all(self._dressed.get(key) == attire for key in outfit.keys):
+            return
+        for key in outfit.keys:
+            if key not in self._kept:
+                self._kept[key] = self._pristine.keep(*found[key])
+        kept = {key: self._kept[key] for key in outfit.keys}
+        self._dressed |= dict.fromkeys(kept)
+        weights = {key: Weight(one.live, one.pristine, one.largest) for key, one in kept.items()}
+        unfit = put_on(weights, outfit.pieces, self._room, mode, self._prepared)
         if unfit:
-            names = (f"{weight.component}.{weight.parameter}" for weight in unfit)
             message = "is not finite any more when it wears this stack"
-            raise StackRefused([Reason(Code.NOT_FINITE, name, message) for name in names])
-        for key, weight in dressed.items():
-            self._dressed.add(key)
-            outfit.weights[key].live.copy_(weight)
-
-    def _keep(self, key: Key, weight: _Weight) -> Tensor:
-        """Return what a weight was before anything was worn, on its own device; copied at the first touch."""
-        if key not in self._kept:
-            self._kept[key] = _Kept(weight, weight.live.to(self._keep_on or weight.live.device, copy=True))
-        return self._kept[key].pristine.to(weight.live.device)
+            raise StackRefused([Reason(Code.NOT_FINITE, kept[key].name, message) for key in unfit])
+        self._dressed |= dict.fromkeys(kept, attire)
 
     def _undress(self, key: Key) -> None:
-        kept = self._kept[key]
-        kept.weight.live.copy_(kept.pristine)
-        self._dressed.discard(key)
+        self._kept[key].take_off()
+        del self._dressed[key]
 
-    def _outfits(self, stack: Sequence[Worn]) -> list[_Outfit]:
+    def _outfits(self, stack: Sequence[Worn]) -> "tuple[list[Outfit[Key]], dict[Key, _Found]]":
         """Return what every weight is to wear, in order of the stack; raise with every reason why that cannot be."""
         plans = plans_of(stack, self._index)
         reasons = list(problems(stack, plans))
-        outfits: dict[Key, _Outfit] = {}
+        live = self._live()
+        pieces: list[Piece[Key]] = []
+        found: dict[Key, _Found] = {}
         for worn, plan in zip(stack, plans, strict=True):
-            reasons += self._add(worn, plan, outfits)
+            names: dict[Key, str] = {}
+            for number, target in enumerate(plan.targets):
+                rows: list[tuple[Key, slice]] = []
+                for parameter, start, stop in target.view.rows:
+                    key, one = live.find(target.component, parameter)
+                    reasons += _unfit(one, names.setdefault(key, parameter))
+                    found.setdefault(key, one)
+                    rows.append((key, slice(start, stop)))
+                strength = worn.strength_on(target)
+                if strength != 0:
+                    origin = (worn.adapter.sha256, worn.adapter.ignored, number)
+                    pieces.append(Piece(target.change, strength, tuple(rows), target.view.whole, origin))
         if reasons:
             raise StackRefused(reasons)
-        return list(dict.fromkeys(outfits.values()))
-
-    def _add(self, worn: Worn, plan: Plan, outfits: dict[Key, _Outfit]) -> Iterator[Reason]:
-        names: dict[Key, str] = {}
-        for target in plan.targets:
-            weights: dict[Key, _Weight] = {}
-            rows: list[tuple[Key, slice]] = []
-            for parameter, start, stop in target.view.rows:
-                live = self._find(target.component, parameter)
-                if live is None:
-                    name = f"{target.component}.{parameter}"
-                    message = "is not where it was when the patcher was made"
-                    raise ModelChanged([Reason(Code.MODEL_CHANGED, name, message)])
-                key = _key(live)
-                first = names.setdefault(key, parameter)
-                if first != parameter:
-                    message = f"is one weight with {first}, and one adapter changes it under both names"
-                    yield Reason(Code.DUPLICATE, parameter, message)
-                if live.dtype not in FLOATS:
-                    yield Reason(Code.BAD_DTYPE, parameter, f"is of {live.dtype}, which cannot be changed exactly")
-                weights[key] = _Weight(target.component, parameter, live)
-                rows.append((key, slice(start, stop)))
-            strength = worn.strength_on(target)
-            if strength != 0:
-                _join(outfits, weights, _Piece(target.change, strength, tuple(rows), target.view.whole))
-
-    def _find(self, component: str, parameter: str) -> Tensor | None:
-        """Return a parameter of the model as it is now, or None if it is no more what the index knows."""
-        try:
-            live = self._components[component].get_parameter(parameter).detach()
-        except AttributeError:
-            return None
-        return live if live.shape == self._index.shapes[component][parameter] else None
+        return outfits(pieces), found
 
     def _forget_moved(self) -> None:
         """Drop the copies of weights that were moved while bare; raise ModelChanged if any wore something."""
-        moved = [
-            key
-            for key, (weight, _) in self._kept.items()
-            if (live := self._find(weight.component, weight.parameter)) is None or _key(live) != key
-        ]
-        reasons = [
-            Reason(
-                Code.MODEL_CHANGED,
-                ".".join(self._kept[key].weight[:2]),
-                "was moved, cast or replaced while it wore adapters",
-            )
-            for key in moved
-            if key in self._dressed
-        ]
+        live = self._live()
+        moved = [key for key, kept in self._kept.items() if live.key(kept.component, kept.parameter) != key]
+        message = "was moved, cast or replaced while it wore adapters"
+        reasons = [Reason(Code.MODEL_CHANGED, self._kept[key].name, message) for key in moved if key in self._dressed]
         if reasons:
             raise ModelChanged(reasons)
         for key in moved:
             del self._kept[key]
+        if moved:
+            self._prepared.forget()
+
+    def _live(self) -> "_Live":
+        return _Live(self._components, self._index)
 
 
-def _put_on(piece: _Piece, changes: Mapping[Key, Tensor], pristine: Mapping[Key, Tensor], mode: Mode) -> None:
-    """Add one piece to the changes of the weights that it sees."""
-    seen = pristine if mode == "sum" else {key: pristine[key] + changes[key] for key, _ in piece.rows}
-    if piece.whole:
-        ((key, _),) = piece.rows
-        piece.change.add_change(changes[key], seen[key], piece.strength)
-        return
-    view = torch.cat([seen[key][rows] for key, rows in piece.rows])
-    change = torch.zeros(view.shape, dtype=torch.float32, device=view.device)
-    piece.change.add_change(change, view, piece.strength)
-    for (key, rows), part in zip(piece.rows, change.split([r.stop - r.start for _, r in piece.rows]), strict=True):
-        changes[key][rows] += part
+class _Found(NamedTuple):
+    """One of the model's own weights."""
+
+    component: str
+    parameter: str
+    live: Tensor
 
 
-def _join(outfits: dict[Key, _Outfit], weights: dict[Key, _Weight], piece: _Piece) -> None:
-    """Enter a piece into the outfit of the weights that it sees, which from then on is one for all of them."""
-    joined = _Outfit({}, [])
-    for outfit in dict.fromkeys(outfits[key] for key in weights if key in outfits):
-        joined.weights |= outfit.weights
-        joined.pieces += outfit.pieces  # for each of the weights still in order: no two outfits have one in common
-    joined.weights |= {key: weight for key, weight in weights.items() if key not in joined.weights}
-    joined.pieces.append(piece)
-    outfits |= dict.fromkeys(joined.weights, joined)
+class _Live:
+    """The parameters of a model as they are now, asked for once."""
+
+    def __init__(self, components: Mapping[str, nn.Module], index: Index) -> None:
+        self._shapes = index.shapes
+        self._parameters = {
+            component: dict(module.named_parameters(remove_duplicate=False)) for component, module in components.items()
+        }
+
+    def key(self, component: str, parameter: str) -> Key | None:
+        """Return the key of a parameter, or None if it is no more what the index knows."""
+        live = self._parameters[component].get(parameter)
+        if live is None or live.shape != self._shapes[component][parameter]:
+            return None
+        return (live.device, live.dtype, live.data_ptr(), live.shape)
+
+    def find(self, component: str, parameter: str) -> tuple[Key, _Found]:
+        """Return a parameter by its key; raise ModelChanged if it is no more what the index knows."""
+        key = self.key(component, parameter)
+        if key is None:
+            message = "is not where it was when the patcher was made"
+            raise ModelChanged([Reason(Code.MODEL_CHANGED, f"{component}.{parameter}", message)])
+        return key, _Found(component, parameter, self._parameters[component][parameter].detach())
+
+
+def _unfit(one: _Found, first: str) -> Iterator[Reason]:
+    """Yield why a weight cannot be changed. first: the name under which the adapter has met this weight already."""
+    if first != one.parameter:
+        message = f"is one weight with {first}, and one adapter changes it under both names"
+        yield Reason(Code.DUPLICATE, one.parameter, message)
+    if one.live.dtype not in FLOATS:
+        yield Reason(Code.BAD_DTYPE, one.parameter, f"is of {one.live.dtype}, which cannot be changed exactly")
 
 
 def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
     signatures = tuple(worn.signature for worn in stack)
     # One adapter is worn the same in either way, and so is none.
     return (mode, signatures) if mode == "sequential" and len(stack) > 1 else ("sum", tuple(sorted(signatures)))
-
-
-def _key(weight: Tensor) -> Key:
-    return (weight.device, weight.dtype, weight.data_ptr(), weight.shape)
 
 
 @contextmanager

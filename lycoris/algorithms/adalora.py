@@ -7,14 +7,16 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris.algorithms.change import Change, scalar_problems
+from lycoris.algorithms.change import ByRows, scalar_problems
+from lycoris.algorithms.ready import LowRank, Ready, Seen
+from lycoris.algorithms.room import Room
 from lycoris.linalg import matrix
 
 EPS = 1e-5  # PEFT's guard against a rank of nothing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AdaLoRA(Change):
+class AdaLoRA(ByRows):
     """W₀ + s·γ·B·(E ∘ A), with γ = alpha/(r + 10⁻⁵), r the rank that is left.
 
     Zhang et al., *AdaLoRA*, 2023 (arXiv 2303.10512), as PEFT `AdaLoraConfig` writes it; alpha is in the configuration
@@ -34,11 +36,10 @@ class AdaLoRA(Change):
     }
     SIGNS: ClassVar = frozenset({"lora_E"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+    def ready(self, weight: Seen, room: Room) -> Ready:
         alpha = 0.0 if self.alpha is None else float(self.alpha)
-        scale = (alpha if alpha > 0 else self.rank) / (self.rank + EPS)
-        down = matrix(self.lora_down.to(change)) * self.lora_E.to(change)
-        change.view(len(change), -1).addmm_(matrix(self.lora_up.to(change)), down, alpha=strength * scale)
+        up, down, middle = (weight.factor(matrix(factor)) for factor in (self.lora_up, self.lora_down, self.lora_E))
+        return LowRank(up, down * middle, (alpha if alpha > 0 else self.rank) / (self.rank + EPS))
 
     @property
     def name(self) -> str:

@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from math import isfinite, prod
 from typing import Any, ClassVar, Self
 
 from torch import Size, Tensor
 
+from lycoris.algorithms.ready import Ready, Seen
+from lycoris.algorithms.room import FRESH, Room
 from lycoris.linalg import fits
 
 RANK_FLOOR = 1024  # trainers give every layer the same rank, small layers too: below this no rank is absurd
@@ -38,6 +40,14 @@ class Change(ABC):
         change: float32, contiguous, of pristine's shape. pristine: any float dtype, never written to.
         At strength 0 nothing is added, at 1 the change as trained. Differentiable in the factors.
         """
+
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        """Return the change made ready for a weight, to be added to any rows of it; if need be, only to all of them.
+
+        room: memory for what is computed in between; nothing of it is kept.
+        """
+        del room
+        return _AtOnce(self, weight.shape[0])
 
     @property
     @abstractmethod
@@ -107,6 +117,33 @@ class Change(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k} {tuple(v.shape)}' for k, v in self.tensors().items())})"
+
+
+class ByRows(Change):
+    """A change of which any rows can be computed without the others: `ready` is all that it needs to define."""
+
+    @abstractmethod
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        """Return the change made ready for a weight, to be added to any rows of it."""
+
+    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        seen = Seen((pristine,), change.device, pristine.dtype, change.dtype)
+        self.ready(seen, FRESH).add(change, pristine, strength, 0, FRESH)
+
+
+@dataclass(frozen=True, eq=False)
+class _AtOnce(Ready):
+    """A change that is only computed whole."""
+
+    change: Change
+    rows: int
+
+    @property
+    def step(self) -> int:
+        return self.rows
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        self.change.add_change(change, pristine, strength)
 
 
 def gamma(alpha: Tensor | None, rank: int) -> float:

@@ -1,21 +1,24 @@
 """DoRA: a change of low rank that turns the rows (or columns) of a weight, and a magnitude that stretches them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import Change
-from lycoris.linalg import holds
+from lycoris.algorithms.blocks import blocks
+from lycoris.algorithms.change import ByRows, Change
+from lycoris.algorithms.ready import Ready, Seen
+from lycoris.algorithms.room import Room
+from lycoris.linalg import highest, holds
 
 EPS = torch.finfo(torch.float32).eps  # LyCORIS' guard against a row of zeros
 OUTPUT, INPUT = 0, 1  # the axis of the weight along which a magnitude lies
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DoRA(Change):
+class DoRA(ByRows):
     """W₀ + s·(m·V/(‖V‖ + ε) − W₀), where V = W₀ + Δ and Δ is the change of a LoRA, LoHa or LoKr as trained.
 
     Liu et al., *DoRA*, 2024 (arXiv 2402.09353). The norm is taken over all axes but the one along which m lies: per
@@ -30,15 +33,14 @@ class DoRA(Change):
     SUFFIXES: ClassVar = {"dora_scale": "dora_scale", "lora_magnitude_vector": "lora_magnitude_vector"}
     SIGNS: ClassVar = frozenset(SUFFIXES)
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        original = pristine.to(change)
-        turned = original.clone(memory_format=torch.contiguous_format)  # the verb asks for it
-        self.layer.add_change(turned, pristine, 1.0)
-        axis = self._axis(change.shape)
-        norm = torch.linalg.vector_norm(turned, dim=[k for k in range(turned.ndim) if k != axis], keepdim=True)
-        # On the weight's device and in its precision; as a row or a column, never broadcast by its own shape.
-        magnitude = self.magnitude.to(change).reshape(norm.shape)
-        change.add_(turned * (magnitude / (norm + EPS)) - original, alpha=strength)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        layer, axis = self.layer.ready(weight, room), self._axis(weight.shape)
+        # As a row or a column, never broadcast by its own shape
+        shape = [-1 if k == axis else 1 for k in range(len(weight.shape))]
+        magnitude = weight.factor(self.magnitude).reshape(shape)
+        if axis == OUTPUT:
+            return _PerOutput(layer, magnitude)
+        return _PerInput(layer, magnitude / (_input_norm(layer, weight, room).reshape(shape) + EPS))
 
     @property
     def magnitude(self) -> Tensor:
@@ -98,3 +100,71 @@ class DoRA(Change):
         if scale.ndim < 2:
             return INPUT if len(scale.flatten()) == target[1] != target[0] else OUTPUT
         return INPUT if scale.shape[0] == 1 and scale.numel() == scale.shape[1] == target[1] else OUTPUT
+
+
+def _turned(layer: Ready, pristine: Tensor, like: Tensor, start: int, room: Room) -> Tensor:
+    turned = room.copy("turned", pristine, like)
+    layer.add(turned, pristine, 1.0, start, room)
+    return turned
+
+
+def _input_norm(layer: Ready, weight: Seen, room: Room) -> Tensor:
+    """Return the norm of what each input of V is multiplied by, (i,): over all rows, block after block."""
+    whole = weight.whole()
+    total = torch.zeros(whole.shape[1], dtype=weight.dtype, device=weight.device)
+    for start, stop in blocks(whole.shape, layer.step):
+        turned = _turned(layer, whole[start:stop], total, start, room)
+        total = total + (turned * turned).sum(dim=[k for k in range(turned.ndim) if k != INPUT])
+    return total.sqrt()
+
+
+class _Stretched(Ready):
+    """f ∘ V in place of W₀, f one factor for each row or column."""
+
+    layer: Ready
+
+    @property
+    def step(self) -> int:
+        return self.layer.step
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        turned = _turned(self.layer, pristine, change, start, room)
+        change.add_(turned * self._factor(turned, start) - pristine.to(change), alpha=strength)
+
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        turned = _turned(self.layer, pristine, out, start, room)
+        turned.mul_(self._factor(turned, start))
+        torch.lerp(pristine.to(out), turned, strength, out=out)
+
+    def _factor(self, turned: Tensor, start: int) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class _PerInput(_Stretched):
+    """… of a factor for each input, which all rows have a part in."""
+
+    layer: Ready
+    factor: Tensor  # (1, i, 1, …)
+
+    def _factor(self, turned: Tensor, start: int) -> Tensor:
+        return self.factor
+
+
+@dataclass(frozen=True, eq=False)
+class _PerOutput(_Stretched):
+    """… of a factor for each output, found when its row first comes by, and kept."""
+
+    layer: Ready
+    magnitude: Tensor  # (o, 1, …)
+    factors: dict[int, Tensor] = field(default_factory=dict)  # by the row that a block starts with
+
+    def _factor(self, turned: Tensor, start: int) -> Tensor:
+        factor = self.factors.get(start)
+        if factor is None or len(factor) != len(turned):
+            norm = torch.linalg.vector_norm(turned, dim=list(range(1, turned.ndim)), keepdim=True)
+            factor = self.factors[start] = self.magnitude[start : start + len(turned)] / (norm + EPS)
+        return factor
+
+    def most(self, weight: float) -> float:
+        return highest(self.magnitude) + weight  # no number of a row is larger than its norm

@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from lycoris.algorithms.change import Change
+from lycoris.algorithms.change import ByRows, Change
+from lycoris.algorithms.ready import Ready, Seen
+from lycoris.algorithms.room import Room
+from lycoris.linalg import highest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Full(Change):
+class Full(ByRows):
     """W₀ + s·diff: what full fine-tuning changed. No rank, no alpha (LyCORIS `full`, kohya `diff`)."""
 
     diff: Tensor  # as the weight
@@ -18,8 +23,8 @@ class Full(Change):
     SUFFIXES: ClassVar = {"diff": "diff"}
     SIGNS: ClassVar = frozenset({"diff"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        change.add_(self.diff.to(change).reshape(change.shape), alpha=strength)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        return _Difference(self.diff.to(weight.device))
 
     @property
     def name(self) -> str:
@@ -57,3 +62,29 @@ class FullBias(Change):
     def problems(self) -> Iterator[str]:
         if self.diff_b.ndim != 1:
             yield f"diff_b must be a vector and is of shape {tuple(self.diff_b.shape)}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Difference(Ready):
+    """The numbers themselves, in the dtype of the file: a copy in float32 would cost more than every sum with it."""
+
+    diff: Tensor  # (o, …)
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        change.add_(self._rows(change, start).to(change), alpha=strength)
+
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        rows = self._rows(out, start)
+        if rows.dtype != out.dtype:
+            return super().wear(out, pristine, strength, start, room)
+        torch.add(pristine, rows, alpha=strength, out=out)  # one pass in place of two
+
+    def _rows(self, like: Tensor, start: int) -> Tensor:
+        return self.diff[start : start + len(like)].reshape(like.shape)
+
+    def most(self, weight: float) -> float:
+        return self._most
+
+    @cached_property
+    def _most(self) -> float:
+        return highest(self.diff)

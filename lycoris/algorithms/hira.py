@@ -7,12 +7,14 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import NEEDS_ITS_BASE, Change, gamma, scalar_problems
+from lycoris.algorithms.change import NEEDS_ITS_BASE, ByRows, gamma, scalar_problems
+from lycoris.algorithms.ready import LowRank, Ready, Seen
+from lycoris.algorithms.room import Room
 from lycoris.linalg import matrix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class HiRA(Change):
+class HiRA(ByRows):
     """W₀ ∘ (1 + s·γ·B·A), of rank up to that of W₀ times r.
 
     Huang et al., *HiRA*, ICLR 2025, as PEFT `HiraConfig` writes it: no alpha, so γ = 1. (Some introductions call this
@@ -26,11 +28,9 @@ class HiRA(Change):
     SUFFIXES: ClassVar = {"hira_A": "hira_A", "hira_B": "hira_B", "alpha": "alpha"}
     SIGNS: ClassVar = frozenset({"hira_A", "hira_B"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        factor = matrix(self.hira_B.to(change)) @ matrix(self.hira_A.to(change))
-        change.addcmul_(
-            pristine.to(change), factor.reshape(change.shape), value=strength * gamma(self.alpha, self.rank)
-        )
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        left, right = (weight.factor(matrix(factor)) for factor in (self.hira_B, self.hira_A))
+        return _Factors(LowRank(left, right, gamma(self.alpha, self.rank)))
 
     @property
     def name(self) -> str:
@@ -55,3 +55,18 @@ class HiRA(Change):
     def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
         yield from super().doubts(target)
         yield NEEDS_ITS_BASE
+
+
+@dataclass(frozen=True, eq=False)
+class _Factors(Ready):
+    """W₀ times, number by number, a product of low rank."""
+
+    product: LowRank
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        rows = self.product.left[start : start + len(change)]
+        factors = room.product("factors", rows, self.product.right).view(change.shape)
+        change.addcmul_(room.single("weight", pristine, change), factors, value=strength * self.product.scale)
+
+    def most(self, weight: float) -> float:
+        return weight * self.product.most(weight)

@@ -6,12 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lycoris.algorithms.change import Change, gamma, scalar_problems
-from lycoris.linalg import tucker
+from lycoris.algorithms.change import ByRows, gamma, scalar_problems
+from lycoris.algorithms.ready import LowRank, Ready, Seen
+from lycoris.algorithms.room import Room
+from lycoris.linalg import inward
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class LoHa(Change):
+class LoHa(ByRows):
     """W₀ + s·γ·(w1_a·w1_b) ∘ (w2_a·w2_b), with γ = alpha/r; of rank up to r².
 
     Hyeon-Woo et al., *FedPara*, 2021 (arXiv 2108.06098); in LyCORIS, Yeh et al., 2023 (arXiv 2309.14859). With the
@@ -38,10 +40,9 @@ class LoHa(Change):
     }
     SIGNS: ClassVar = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        first = _half(change, self.hada_t1, self.hada_w1_a, self.hada_w1_b)
-        second = _half(change, self.hada_t2, self.hada_w2_a, self.hada_w2_b)
-        change.addcmul_(first.reshape(change.shape), second.reshape(change.shape), value=strength * self.gamma)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        first = _half(self.hada_t1, self.hada_w1_a, self.hada_w1_b, weight)
+        return _Halves(first, _half(self.hada_t2, self.hada_w2_a, self.hada_w2_b, weight), self.gamma)
 
     @property
     def name(self) -> str:
@@ -84,7 +85,28 @@ class LoHa(Change):
                 yield f"cores {tuple(cores[0].shape)} and {tuple(cores[1].shape)} do not join factors of ranks {ranks}"
 
 
-def _half(change: Tensor, core: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-    if core is None:
-        return a.to(change) @ b.to(change)
-    return tucker(core.to(change), a.to(change), b.to(change))
+def _half(core: Tensor | None, a: Tensor, b: Tensor, weight: Seen) -> LowRank:
+    left, right = weight.factor(a), weight.factor(b)
+    if core is not None:
+        left, right = weight.factor(left.T), inward(weight.factor(core), right)
+    return LowRank(left, right, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Halves(Ready):
+    """scale · first ∘ second, both of low rank."""
+
+    first: LowRank
+    second: LowRank
+    scale: float
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        halves = (("first", self.first), ("second", self.second))
+        first, second = (
+            room.product(name, half.left[start : start + len(change)], half.right).view(change.shape)
+            for name, half in halves
+        )
+        change.addcmul_(first, second, value=strength * self.scale)
+
+    def most(self, weight: float) -> float:
+        return abs(self.scale) * self.first.most(weight) * self.second.most(weight)

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
-from lycoris.algorithms.change import Change, gamma, scalar_problems
-from lycoris.linalg import matrix, tucker
+from lycoris.algorithms.change import ByRows, gamma, scalar_problems
+from lycoris.algorithms.ready import Ready, Seen
+from lycoris.algorithms.room import Room, is_single
+from lycoris.linalg import highest, matrix, tucker
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class LoKr(Change):
+class LoKr(ByRows):
     """W₀ + s·γ·w1 ⊗ w2, with γ = alpha/r if either factor is of low rank and 1 if both are whole, or `scale`.
 
     Edalati et al., *KronA*, 2022 (arXiv 2212.10650); in LyCORIS, Yeh et al., 2023 (arXiv 2309.14859).
@@ -42,11 +46,8 @@ class LoKr(Change):
     }
     SIGNS: ClassVar = frozenset(suffix for suffix in SUFFIXES if suffix.startswith("lokr_"))
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        w1, w2 = self._w1.product(change), self._w2.product(change)  # (a, c), (b, d·∏k)
-        # (w1 ⊗ w2)[(a b), (c d)] = w1[a, c]·w2[b, d]: broadcast over a view, the product is never held by itself.
-        blocks = change.view(len(w1), len(w2), w1.shape[1], w2.shape[1])  # (a, b, c, d·∏k)
-        blocks.addcmul_(w1[:, None, :, None], w2[None, :, None, :], value=strength * self.gamma)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        return _Kronecker(self._w1.product(weight), self._w2.product(weight), self.gamma)
 
     @property
     def name(self) -> str:
@@ -123,10 +124,56 @@ class _Factor(NamedTuple):
             return (self.a.shape[1], self.b.shape[1], *self.core.shape[2:])
         return (len(self.a), *self.b.shape[1:])
 
-    def product(self, like: Tensor) -> Tensor:
-        """Return the factor as a matrix, in the precision and on the device of `like`."""
+    def product(self, weight: Seen) -> Tensor:
+        """Return the factor as a matrix that a weight's change is computed with."""
         if self.whole is not None:
-            return matrix(self.whole.to(like))
+            return weight.factor(matrix(self.whole))
         assert self.a is not None and self.b is not None
-        a, b = self.a.to(like), matrix(self.b.to(like))
-        return a @ b if self.core is None else matrix(tucker(self.core.to(like), a, b))
+        a, b = weight.factor(self.a), weight.factor(matrix(self.b))
+        return a @ b if self.core is None else matrix(tucker(weight.factor(self.core), a, b))
+
+
+@dataclass(frozen=True, eq=False)
+class _Kronecker(Ready):
+    """scale · w1 ⊗ w2; the product is never held by itself."""
+
+    w1: Tensor  # (a, c)
+    w2: Tensor  # (b, d·∏k)
+    scale: float
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        for rows, w1, w2 in self._runs(start, start + len(change)):
+            part = self._blocks(change[rows], w1, w2)
+            part.addcmul_(w1[:, None, :, None], w2[None, :, None, :], value=strength * self.scale)
+
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        if not is_single(pristine):
+            return super().wear(out, pristine, strength, start, room)
+        for rows, w1, w2 in self._runs(start, start + len(out)):
+            here, there = (self._blocks(tensor[rows], w1, w2) for tensor in (pristine, out))
+            scale = strength * self.scale  # one pass in place of two
+            torch.addcmul(here, w1[:, None, :, None], w2[None, :, None, :], value=scale, out=there)
+
+    def _blocks(self, rows: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
+        return rows.view(len(w1), len(w2), w1.shape[1], w2.shape[1])  # (a, b, c, d·∏k)
+
+    def _runs(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield rows of a block, and the rows of w1 and of w2 that they are the product of."""
+        block, size = start, len(self.w2)
+        while start < stop:
+            outer, inner = divmod(start, size)
+            if inner or stop - start < size:
+                until = min(stop, (outer + 1) * size)
+                w1, w2 = self.w1[outer : outer + 1], self.w2[inner : inner + until - start]
+            else:
+                until = stop // size * size
+                w1, w2 = self.w1[outer : until // size], self.w2
+            yield slice(start - block, until - block), w1, w2
+            start = until
+
+    def most(self, weight: float) -> float:
+        return self._most
+
+    @cached_property
+    def _most(self) -> float:
+        return abs(self.scale) * highest(self.w1) * highest(self.w2)

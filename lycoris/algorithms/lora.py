@@ -7,12 +7,14 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import Change, gamma, scalar_problems
-from lycoris.linalg import holds, matrix, tucker
+from lycoris.algorithms.change import ByRows, gamma, scalar_problems
+from lycoris.algorithms.ready import LowRank, Ready, Seen
+from lycoris.algorithms.room import Room
+from lycoris.linalg import holds, inward, matrix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class LoRA(Change):
+class LoRA(ByRows):
     """W₀ + s·γ·up·down, with γ = alpha/r; with a Tucker core, W₀ + s·γ·Σₘₙ up[o, m]·mid[m, n, …]·down[n, i].
 
     Hu et al., *LoRA*, 2021 (arXiv 2106.09685); for convolutions LoCon, Yeh et al., 2023 (arXiv 2309.14859). The core is
@@ -42,18 +44,15 @@ class LoRA(Change):
     }
     SIGNS: ClassVar = frozenset({"lora_up.weight", "lora_down.weight", "lora_mid.weight"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        up, down = matrix(self.lora_up.to(change)), self.lora_down.to(change)
-        scale = strength * self.gamma
-        if self.lora_mid is None:
-            change.view(len(change), -1).addmm_(up, matrix(down), alpha=scale)
-        else:
-            delta = tucker(self.lora_mid.to(change), up.T, matrix(down))
-            change.add_(delta.reshape(change.shape), alpha=scale)
-        if self.bias_indices is not None and self.bias_values is not None:
-            rows, columns = self.bias_indices.long().to(change.device)
-            few = scale * self.bias_values.to(change)
-            change.view(len(change), -1).index_put_((rows, columns), few, accumulate=True)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        up, down = (weight.factor(matrix(factor)) for factor in (self.lora_up, self.lora_down))
+        if self.lora_mid is not None:
+            down = inward(weight.factor(self.lora_mid), down)
+        product = LowRank(up, down, self.gamma)
+        if self.bias_indices is None or self.bias_values is None:
+            return product
+        rows, columns = self.bias_indices.long().to(weight.device)
+        return _AndFew(product, rows, columns, weight.factor(self.bias_values))
 
     @property
     def name(self) -> str:
@@ -109,3 +108,20 @@ class LoRA(Change):
         elif holds(indices < 0):
             # LyCORIS writes int16, which runs over in a matrix of more than 32767 columns.
             yield "bias_indices holds negative numbers: they were written with too few bits"
+
+
+@dataclass(frozen=True, eq=False)
+class _AndFew(Ready):
+    """A product of low rank, and the few numbers that it misses most."""
+
+    product: LowRank
+    rows: Tensor  # (n,)
+    columns: Tensor  # (n,)
+    values: Tensor  # (n,), as stored: times the product's scale
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        self.product.add(change, pristine, strength, start, room)
+        here = (self.rows >= start) & (self.rows < start + len(change))
+        places = (self.rows[here] - start, self.columns[here])
+        few = strength * self.product.scale * self.values[here]
+        change.view(len(change), -1).index_put_(places, few, accumulate=True)

@@ -7,12 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.linalg import by_rows, cayley, cayley_problems
+from lycoris.algorithms.change import ANY, ByRows, scalar_problems
+from lycoris.algorithms.ready import Ready, Seen
+from lycoris.algorithms.room import Room
+from lycoris.linalg import cayley, cayley_problems
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DiagOFT(Change):
+class DiagOFT(ByRows):
     """(1 + s·(rescale − 1)) ∘ R_sᵀ·W₀, where R_s = I + s·(R − I), R = (I + Q)(I − Q)⁻¹ and Q = B − Bᵀ in each block.
 
     Qiu et al., *Controlling Text-to-Image Diffusion by Orthogonal Finetuning*, 2023 (arXiv 2306.07280), as LyCORIS
@@ -32,9 +34,10 @@ class DiagOFT(Change):
     def claims(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        skew = constrained(self.oft_blocks.to(change), self.alpha, len(change))
-        rotate(change, pristine, cayley(skew), self.rescale, strength)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        skew = constrained(weight.factor(self.oft_blocks), self.alpha, weight.shape[0])
+        beyond = None if self.rescale is None else weight.factor(self.rescale).reshape(-1, 1) - 1
+        return Rotation(beyond_one(cayley(skew)), beyond)
 
     @property
     def name(self) -> str:
@@ -59,7 +62,7 @@ class DiagOFT(Change):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class OldOFT(Change):
+class OldOFT(ByRows):
     """R_sᵀ·W₀, where R_s = I + s·(R − I) and the file holds R itself (LyCORIS 2.0)."""
 
     oft_diag: Tensor  # (k, n, n) with k·n = o
@@ -67,8 +70,8 @@ class OldOFT(Change):
     SUFFIXES: ClassVar = {"oft_diag": "oft_diag"}
     SIGNS: ClassVar = frozenset({"oft_diag"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        rotate(change, pristine, self.oft_diag.to(change), None, strength)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        return Rotation(beyond_one(weight.factor(self.oft_diag)), None)
 
     @property
     def name(self) -> str:
@@ -94,16 +97,34 @@ def constrained(blocks: Tensor, alpha: Tensor | None, outputs: int) -> Tensor:
     return skew * (most / norm) if 0 < most < float(norm.detach()) else skew
 
 
-def rotate(change: Tensor, pristine: Tensor, rotation: Tensor, rescale: Tensor | None, strength: float) -> None:
-    """Add the change of Rᵀ·W₀, blocks (k, n, n) over the outputs, and of a rescaled result."""
-    blocks = len(rotation), rotation.shape[1], -1
-    rows = by_rows(pristine, change).reshape(blocks)
+def beyond_one(rotation: Tensor) -> Tensor:
+    """Return (R − I)ᵀ of blocks (k, n, n): what a rotation adds, so that at strength 0 it adds exactly nothing."""
     one = torch.eye(rotation.shape[1], dtype=rotation.dtype, device=rotation.device)
-    turned = (rotation - one).mT @ rows  # what the rotation adds, so that at strength 0 it adds exactly nothing
-    if rescale is not None:
-        beyond = (rescale.to(change) - 1).reshape(blocks)
-        turned = turned + beyond * (rows + strength * turned)
-    change.add_(turned.reshape(change.shape), alpha=strength)
+    return (rotation - one).mT.contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class Rotation(Ready):
+    """The change of Rᵀ·W₀, block by block over the outputs, and of a rescaled result."""
+
+    added: Tensor  # (R − I)ᵀ, (k, n, n) with k·n = o
+    beyond: Tensor | None  # rescale − 1, (o, 1)
+
+    @property
+    def step(self) -> int:
+        return self.added.shape[1]
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        first, count = start // self.step, len(change) // self.step
+        added, rows = (
+            self.added[first : first + count],
+            room.single("weight", pristine, change).view(count, self.step, -1),
+        )
+        if self.beyond is None:
+            change.view(rows.shape).baddbmm_(added, rows, alpha=strength)
+            return
+        turned, beyond = added @ rows, self.beyond[start : start + len(change)].view(count, self.step, 1)
+        change.add_((turned + beyond * (rows + strength * turned)).view(change.shape), alpha=strength)
 
 
 def rescale_problems(rescale: Tensor | None, outputs: int) -> Iterator[str]:

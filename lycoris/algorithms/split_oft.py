@@ -6,13 +6,15 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.algorithms.oft import constrained, outputs_misfit, rotate
+from lycoris.algorithms.change import ANY, ByRows, scalar_problems
+from lycoris.algorithms.oft import Rotation, beyond_one, constrained, outputs_misfit
+from lycoris.algorithms.ready import Ready, Seen
+from lycoris.algorithms.room import Room
 from lycoris.linalg import cayley, cayley_problems, holds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SplitOFT(Change):
+class SplitOFT(ByRows):
     """R_sᵀ·W₀ as in diag-OFT, but part by part of the outputs: q, k, v and, of a single block, the MLP's.
 
     kohya `networks.oft_flux`, which writes a layer of one part so too. The constraint, alpha·oⱼ, is of each part.
@@ -27,13 +29,9 @@ class SplitOFT(Change):
     SUFFIXES: ClassVar = {f"oft_blocks.{part}": f"oft_blocks_{part}" for part in range(4)} | {"alpha": "alpha"}
     SIGNS: ClassVar = frozenset(SUFFIXES) - {"alpha"}
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        start = 0
-        for blocks in self._parts:
-            stop = start + _outputs(blocks)
-            rotation = cayley(constrained(blocks.to(change), self.alpha, stop - start))
-            rotate(change[start:stop], pristine[start:stop], rotation, None, strength)
-            start = stop
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        made = (constrained(weight.factor(blocks), self.alpha, _outputs(blocks)) for blocks in self._parts)
+        return _Rotations(tuple(Rotation(beyond_one(cayley(skew)), None) for skew in made), weight.shape[0])
 
     @property
     def name(self) -> str:
@@ -70,3 +68,21 @@ class SplitOFT(Change):
 
 def _outputs(blocks: Tensor) -> int:
     return len(blocks) * blocks.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rotations(Ready):
+    """Rotations of parts, one below the other."""
+
+    parts: tuple[Rotation, ...]
+    rows: int
+
+    @property
+    def step(self) -> int:
+        return self.rows
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        for part in self.parts:
+            stop = start + part.added.shape[0] * part.step
+            part.add(change[start:stop], pristine[start:stop], strength, 0, room)
+            start = stop

@@ -8,12 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import NEEDS_ITS_BASE, Change, gamma, scalar_problems
-from lycoris.linalg import BLOCK_CAP, by_rows, matrix
+from lycoris.algorithms.change import NEEDS_ITS_BASE, ByRows, gamma, scalar_problems
+from lycoris.algorithms.ready import LowRank, Ready, Seen
+from lycoris.algorithms.room import Room
+from lycoris.linalg import BLOCK_CAP, matrix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TLoRA(Change):
+class TLoRA(ByRows):
     """W₀ + s·γ·(P·diag(λ)·Q − U_r·S_r·V_rᵀ), where the last is the best approximation of W₀ of rank r.
 
     Soboleva et al., *T-LoRA*, 2025 (arXiv 2507.05964), as LyCORIS 4 writes it, at full rank for every timestep, as it
@@ -33,12 +35,17 @@ class TLoRA(Change):
     }
     SIGNS: ClassVar = frozenset({"lambda_layer", "q_layer.weight", "p_layer.weight"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        left = matrix(self.p_layer.to(change)) * self.lambda_layer.to(change)
-        scale = strength * gamma(self.alpha, self.rank)
-        change.view(len(change), -1).addmm_(left, matrix(self.q_layer.to(change)), alpha=scale)
-        began = _principal(by_rows(pristine, pristine).flatten(1), self.rank).to(change)
-        change.sub_(began.view(change.shape), alpha=scale)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        left, right, middle = (
+            weight.factor(matrix(factor)) for factor in (self.p_layer, self.q_layer, self.lambda_layer)
+        )
+        outer, inner = _principal(weight.whole().detach().double().contiguous().flatten(1), self.rank)
+        # Both products are one of twice the rank
+        return LowRank(
+            torch.cat([left * middle, outer.to(left)], 1),
+            torch.cat([right, inner.to(left).neg_()]),
+            gamma(self.alpha, self.rank),
+        )
 
     @property
     def name(self) -> str:
@@ -76,14 +83,14 @@ class TLoRA(Change):
         yield "its file does not say what it began as: taken to be the principal part (sig_type=principal)"
 
 
-def _principal(weight: Tensor, rank: int) -> Tensor:
-    """Return the best approximation (o, i) of a matrix of this rank, in float64.
+def _principal(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the factors (o, r) and (r, i) of the best approximation of a float64 matrix of this rank.
 
     The smaller Gram matrix has the same singular vectors on its side, and is taken apart many times faster than an SVD;
     the precision that squaring costs is what float64 has over what the weight is stored in.
     """
-    double = weight.detach().double()
-    if len(double) > double.shape[1]:
-        return _principal(double.T, rank).T
-    vectors = torch.linalg.eigh(double @ double.T).eigenvectors[:, -rank:]
-    return vectors @ (vectors.T @ double)
+    if len(weight) > weight.shape[1]:
+        outer, inner = _principal(weight.T, rank)
+        return inner.T, outer.T
+    vectors = torch.linalg.eigh(weight @ weight.T).eigenvectors[:, -rank:]
+    return vectors, vectors.T @ weight

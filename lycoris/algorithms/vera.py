@@ -7,11 +7,13 @@ from typing import ClassVar
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import ANY, Change
+from lycoris.algorithms.change import ANY, ByRows
+from lycoris.algorithms.ready import LowRank, Ready, Seen
+from lycoris.algorithms.room import Room
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VeRA(Change):
+class VeRA(ByRows):
     """W₀ + s·(λ_b ∘ B[:o])·(λ_d ∘ A[:, :i]).
 
     Kopiczko et al., *VeRA*, 2023 (arXiv 2310.11454), as PEFT `VeraConfig` writes it. A and B are two tensors of the
@@ -27,11 +29,16 @@ class VeRA(Change):
     SUFFIXES: ClassVar = {name: name for name in ("vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B")}
     SIGNS: ClassVar = frozenset({"vera_lambda_b", "vera_lambda_d"})
 
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        outputs, inputs = len(change), change[0].numel()
-        up = self.vera_B[:outputs].to(change) * self.vera_lambda_b.to(change)[:, None]
-        down = self.vera_A[:, :inputs].to(change) * self.vera_lambda_d.to(change)[:, None]
-        change.view(outputs, inputs).addmm_(up, down, alpha=strength)
+    def ready(self, weight: Seen, room: Room) -> Ready:
+        outputs, inputs = weight.shape[0], prod(weight.shape[1:])
+        up, down = (
+            weight.factor(shared) * weight.factor(own)[:, None]
+            for shared, own in (
+                (self.vera_B[:outputs], self.vera_lambda_b),
+                (self.vera_A[:, :inputs], self.vera_lambda_d),
+            )
+        )
+        return LowRank(up, down, 1.0)
 
     @property
     def name(self) -> str:

@@ -1,7 +1,6 @@
-"""What a stack does to the parameters of a model, as whole float32 tensors, a few parameters at a time.
+"""What a stack does to the parameters of a model that is a folder of files, a few parameters at a time.
 
-The same sum as `lycoris/patcher.py` makes on live weights, for models that are files. Parameters that one layer of a
-file sees as one weight (a fused qkv) are worked on together; all others alone.
+Parameters that one layer of a file sees as one weight (a fused qkv) are worked on together; all others alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lycoris import outfits
 from lycoris.algorithms.change import ANY, Change
+from lycoris.algorithms.room import Room
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.linalg import finite
+from lycoris.outfits import Weight, put_on
 from lycoris.targets import Index, Shapes, Target
 from lycoris.worn import Worn, by_sha256, plans_of, problems
 
@@ -40,19 +42,34 @@ class Group:
         """
         changes = {name: torch.zeros(weight.shape, dtype=torch.float32) for name, weight in pristine.items()}
         for piece in self.pieces:
-            change, seen = piece.target.change, piece.target.view
-            if seen.whole:
-                (name,) = seen.parameters
-                change.add_change(changes[name], pristine[name], piece.strength)
-                continue
+            seen = piece.target.view
             joined = torch.cat([pristine[rows.parameter][rows.start : rows.stop] for rows in seen.rows])
             whole = torch.zeros(joined.shape, dtype=torch.float32)
-            change.add_change(whole, joined, piece.strength)
+            piece.target.change.add_change(whole, joined, piece.strength)
             parts = whole.split([rows.stop - rows.start for rows in seen.rows])
             for rows, part in zip(seen.rows, parts, strict=True):
                 changes[rows.parameter][rows.start : rows.stop] += part
         refuse_infinite({f"{self.component}.{name}": change for name, change in changes.items()})
         return changes
+
+    def dress(self, pristine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return every parameter as it is when it wears this, with the very bits that `Patcher.swap` gives it.
+
+        pristine: what they are without it; the tensors returned are new. Raises StackRefused if one is not finite.
+        """
+        weights = {name: Weight.of(weight) for name, weight in pristine.items()}
+        with torch.no_grad():
+            unfit = put_on(weights, [_worn(piece, number) for number, piece in enumerate(self.pieces)], Room())
+        if unfit:
+            message = "is not finite any more when it wears this stack"
+            raise StackRefused([Reason(Code.NOT_FINITE, f"{self.component}.{name}", message) for name in unfit])
+        return {name: weight.live for name, weight in weights.items()}
+
+
+def _worn(piece: Piece, number: int) -> outfits.Piece[str]:
+    view = piece.target.view
+    rows = tuple((rows.parameter, slice(rows.start, rows.stop)) for rows in view.rows)
+    return outfits.Piece(piece.target.change, piece.strength, rows, view.whole, number)
 
 
 @dataclass(eq=False)

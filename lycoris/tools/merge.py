@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lycoris.errors import Code, FileRefused, NoPlace, Reason, StackRefused
-from lycoris.linalg import finite
+from lycoris.errors import Code, FileRefused, NoPlace, Reason
 from lycoris.patcher import FLOATS
 from lycoris.tools.dense import Group, groups
 from lycoris.tools.outputs import Named, new_folder
@@ -58,13 +57,7 @@ def merge(
 
 def _wear(group: Group, copy: Copy, base: Path, out: Path) -> None:
     pristine = {name: copy.stored[name].read() for name in group.parameters}
-    changes = group.change(pristine)
-    dressed = {name: (weight + changes[name]).to(weight.dtype) for name, weight in pristine.items()}
-    unfit = [name for name, weight in dressed.items() if not finite(weight)]
-    if unfit:
-        message = "is not finite any more when it wears this stack"
-        raise StackRefused([Reason(Code.NOT_FINITE, f"{group.component}.{name}", message) for name in unfit])
-    for name, weight in dressed.items():
+    for name, weight in group.dress(pristine).items():
         stored = copy.stored[name]
         stored.write(weight, out / stored.path.relative_to(base))
 

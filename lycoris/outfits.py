@@ -1,0 +1,147 @@
+"""What weights are to wear: every change with the rows that it sees, and the weights that must be dressed together."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from lycoris.algorithms.change import Change
+from lycoris.algorithms.ready import Ready, Seen
+from lycoris.algorithms.room import Room
+from lycoris.dressing import Part, dress
+from lycoris.linalg import finite, highest
+
+Key = TypeVar("Key", bound=Hashable)  # of a weight
+Mode = Literal["sum", "sequential"]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece(Generic[Key]):
+    """One change, how much of it is worn, and the rows of weights that it sees, one below the other."""
+
+    change: Change
+    strength: float
+    rows: tuple[tuple[Key, slice], ...]
+    whole: bool  # all rows of one weight
+    origin: Hashable  # what tells it from any other piece, its strength left out
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """One weight to be dressed: where it is written to, and what it is without anything."""
+
+    live: Tensor
+    pristine: Tensor  # of the same shape, anywhere, in a dtype that loses nothing
+    largest: float  # absolute value in it
+
+    @classmethod
+    def of(cls, pristine: Tensor) -> "Weight":
+        """Return a weight to be dressed in new memory, which holds anything so far."""
+        return cls(torch.empty_like(pristine, memory_format=torch.contiguous_format), pristine, highest(pristine))
+
+
+MakeReady = Callable[[Piece, Seen, Room], Ready]
+
+
+def make_ready(piece: Piece, seen: Seen, room: Room) -> Ready:
+    """Return the change of a piece made ready, and keep nothing."""
+    return piece.change.ready(seen, room)
+
+
+def put_on(
+    weights: Mapping[Key, Weight],
+    pieces: Sequence[Piece[Key]],
+    room: Room,
+    mode: Mode = "sum",
+    ready: MakeReady = make_ready,
+) -> list[Key]:
+    """Write to every weight what it is when it wears the pieces, in their order; return those that are not finite.
+
+    The one sum that swap and merge make: for the same weights and pieces it has the same bits.
+    """
+    if mode == "sequential" and len(pieces) > 1:
+        return _in_sequence(weights, pieces)
+    parts: dict[Key, list[Part]] = {key: [] for key in weights}
+    for number, piece in enumerate(pieces):
+        seen = _seen(weights, piece)
+        made, strength = ready(piece, seen, room), piece.strength
+        if made.step > 1 and not piece.whole:  # rows that belong together lie in several weights
+            made, strength = _at_once(made, strength, seen, room, f"piece {number}"), 1.0
+        start = 0
+        for key, rows in piece.rows:
+            parts[key].append(Part(made, strength, rows, start))
+            start += rows.stop - rows.start
+    return [
+        key
+        for key, weight in weights.items()
+        if not dress(weight.live, weight.pristine, weight.largest, parts[key], room)
+    ]
+
+
+def _seen(weights: Mapping[Key, Weight], piece: Piece[Key]) -> Seen:
+    live = weights[piece.rows[0][0]].live
+    if piece.whole:
+        return Seen((weights[piece.rows[0][0]].pristine,), live.device, live.dtype)
+    return Seen(tuple(weights[key].pristine[rows] for key, rows in piece.rows), live.device, live.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class _Made(Ready):
+    """A change that was computed whole, at its strength."""
+
+    change: Tensor
+
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        change.add_(self.change[start : start + len(change)])
+
+
+def _at_once(ready: Ready, strength: float, seen: Seen, room: Room, name: str) -> Ready:
+    change = room.empty(name, seen.shape, seen.device).zero_()
+    ready.add(change, seen.whole(), strength, 0, room)
+    return _Made(change)
+
+
+def _in_sequence(weights: Mapping[Key, Weight], pieces: Sequence[Piece[Key]]) -> list[Key]:
+    """Put every piece on what the ones before it have left, in float32."""
+    pristine = {key: weight.pristine.to(weight.live.device, weight.live.dtype) for key, weight in weights.items()}
+    changes = {
+        key: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) for key, weight in pristine.items()
+    }
+    for piece in pieces:
+        view = torch.cat([pristine[key][rows] + changes[key][rows] for key, rows in piece.rows])
+        change = torch.zeros(view.shape, dtype=torch.float32, device=view.device)
+        piece.change.add_change(change, view, piece.strength)
+        for (key, rows), part in zip(piece.rows, change.split([r.stop - r.start for _, r in piece.rows]), strict=True):
+            changes[key][rows] += part
+    for key, weight in weights.items():
+        weight.live.copy_(pristine[key] + changes[key])
+    return [key for key, weight in weights.items() if not finite(weight.live)]
+
+
+@dataclass(eq=False)
+class Outfit(Generic[Key]):
+    """Weights that one change or another sees together, and all that they are to wear, in order."""
+
+    keys: dict[Key, None]
+    pieces: list[Piece[Key]]
+
+
+def outfits(pieces: Sequence[Piece[Key]]) -> list[Outfit[Key]]:
+    """Return the pieces by the weights that they see; those with a weight in common are in one outfit, in order."""
+    found: dict[Key, Outfit[Key]] = {}
+    for piece in pieces:
+        keys = dict.fromkeys(key for key, _ in piece.rows)
+        joined = list(dict.fromkeys(found[key] for key in keys if key in found))
+        if len(joined) == 1 and keys.keys() <= joined[0].keys.keys():
+            joined[0].pieces.append(piece)
+            continue
+        outfit: Outfit[Key] = Outfit({}, [])
+        for one in joined:
+            outfit.keys |= one.keys
+            outfit.pieces += one.pieces  # for each weight still in order: no two outfits have one in common
+        outfit.keys |= keys
+        outfit.pieces.append(piece)
+        found |= dict.fromkeys(outfit.keys, outfit)
+    return list(dict.fromkeys(found.values()))

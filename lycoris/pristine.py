@@ -1,0 +1,88 @@
+"""What weights were before anything was worn: a copy of each one touched, kept where it was chosen to be kept."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lycoris.algorithms.blocks import blocks
+from lycoris.linalg import highest
+
+Place = Literal["device", "host", "file"]
+FindInFile = Callable[
+    [str, str], Tensor | None
+]  # (component, parameter) -> the base's own bytes, mapped; None: unknown
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A weight that was touched, and what it was before: one entry, so that no interruption parts the two."""
+
+    component: str
+    parameter: str
+    live: Tensor
+    pristine: Tensor  # bit for bit what live was, once it is cast to live's dtype
+    place: Place
+    largest: float  # absolute value in it
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.component}.{self.parameter}"
+
+    def take_off(self) -> None:
+        """Make the live weight again what it was, to the bit."""
+        self.live.copy_(self.pristine)
+
+
+class Pristine:
+    """Keeps weights as they were when they were first touched.
+
+    place: "device", beside the weight; "host", in main memory, pinned where the weight is on a CUDA device; "file", in
+    the base's own files, which costs no memory. find: how to find a weight there; one that is not there to the bit,
+    cast as loading casts it, is kept on the host.
+    """
+
+    def __init__(self, place: Place, find: FindInFile | None) -> None:
+        if place not in get_args(Place):
+            raise ValueError(f"pristine weights are kept in one of {', '.join(get_args(Place))}, not {place!r}")
+        self._place: Place = place
+        self._find = find
+
+    def keep(self, component: str, parameter: str, live: Tensor) -> Kept:
+        """Return a weight with a copy of what it is now."""
+        pristine, place = self._copy(component, parameter, live)
+        return Kept(component, parameter, live, pristine, place, highest(live) if live.numel() else 0.0)
+
+    def _copy(self, component: str, parameter: str, live: Tensor) -> tuple[Tensor, Place]:
+        if self._place == "file" and self._find is not None:
+            stored = self._find(component, parameter)
+            if stored is not None and stored.shape == live.shape and _same_bits(stored, live):
+                return stored, "file"
+        if self._place == "device" or live.device.type == "cpu":
+            return live.clone(), "device" if self._place == "device" else "host"
+        copy = torch.empty_like(live, device="cpu", pin_memory=live.device.type == "cuda")
+        return copy.copy_(live), "host"
+
+
+def _same_bits(stored: Tensor, live: Tensor) -> bool:
+    """Tell whether a tensor of a file, cast as loading casts it, is the live weight to the bit (a NaN or −0 too)."""
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[live.dtype.itemsize]
+    return all(
+        torch.equal(
+            stored[start:stop].to(live.device, live.dtype).contiguous().view(whole),
+            live[start:stop].contiguous().view(whole),
+        )
+        for start, stop in blocks(live.shape)
+    )
+
+
+def bytes_by_place(kept: "list[Kept]") -> dict[Place, int]:
+    """Return how many bytes of pristine weights lie where; those in files are the files' own."""
+    sizes: Counter[Place] = Counter()
+    for one in kept:
+        sizes[one.place] += one.pristine.nbytes
+    return {place: sizes[place] for place in get_args(Place)}
