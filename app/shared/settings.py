@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     affinity_window: int = Field(
         64, ge=1, description="Queued generations of which a worker takes the one that suits what it wears; 1 is off."
     )
-    affinity_passes: int = Field(256, ge=0, description="Times that a queued generation may be passed over.")
+    affinity_passes: int = Field(64, ge=0, description="Times that a queued generation may be passed over.")
     affinity_wait_s: float = Field(30.0, ge=0, description="Seconds for which it may be passed over.")
     lost_after_s: int = Field(8, ge=3, description="Seconds without a heartbeat after which a worker counts as dead.")
     sweep_every_s: int = Field(3, ge=1, description="Seconds between two looks for lost work.")

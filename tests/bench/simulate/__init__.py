@@ -1,0 +1,1 @@
+"""Affinity simulated: the worker's own choosing function over a trace of requests, against other ways to queue."""

@@ -1,0 +1,85 @@
+"""Ways to queue: in order of arrival or by affinity (both the worker's own `choose`), and a queue for each stack."""
+
+from collections import deque
+from collections.abc import Set
+from heapq import heappop, heappush
+from typing import Protocol
+
+from workers.choosing import Limits, Waiting, choose
+
+
+class Policy(Protocol):
+    """Generations of one base that wait, by the number under which they came."""
+
+    def add(self, job: int, wears: frozenset[str]) -> None:
+        """Let a generation wait."""
+        ...
+
+    def take(self, worn: Set[str], resident: Set[str], now: float) -> int:
+        """The one that a worker draws next; asked only while some wait."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Chosen:
+    """One queue, out of which each worker takes what `choose` says; with a window of 1, first come, first served."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._jobs: list[int] = []
+        self._waiting: list[Waiting] = []
+
+    def add(self, job: int, wears: frozenset[str]) -> None:
+        """Let a generation wait."""
+        self._jobs.append(job)
+        self._waiting.append(Waiting(wears))
+
+    def take(self, worn: Set[str], resident: Set[str], now: float) -> int:
+        """The one that a worker draws next; those before it are counted, as the script in Redis does."""
+        index = choose(self._waiting[: self._limits.window], worn, resident, self._limits, now)
+        for place in range(index):
+            one = self._waiting[place]
+            since = now if one.passed_since is None else one.passed_since
+            self._waiting[place] = Waiting(one.wears, one.passed + 1, since)
+        del self._waiting[index]
+        return self._jobs.pop(index)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+
+class PerStack:
+    """A queue for each stack: a worker empties the one of what it wears, then goes to where somebody waits longest."""
+
+    def __init__(self) -> None:
+        self._queues: dict[frozenset[str], deque[int]] = {}
+        self._heads: list[tuple[int, frozenset[str]]] = []
+        self._count = 0
+
+    def add(self, job: int, wears: frozenset[str]) -> None:
+        """Let a generation wait."""
+        queue = self._queues.setdefault(wears, deque())
+        if not queue:
+            heappush(self._heads, (job, wears))
+        queue.append(job)
+        self._count += 1
+
+    def take(self, worn: Set[str], resident: Set[str], now: float) -> int:
+        """The one that a worker draws next."""
+        wears = frozenset(worn)
+        if not self._queues.get(wears):
+            while True:
+                job, wears = heappop(self._heads)
+                queue = self._queues[wears]
+                if queue and queue[0] == job:
+                    break
+        queue = self._queues[wears]
+        job = queue.popleft()
+        if queue:
+            heappush(self._heads, (queue[0], wears))
+        self._count -= 1
+        return job
+
+    def __len__(self) -> int:
+        return self._count
