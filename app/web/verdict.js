@@ -55,6 +55,7 @@ export function verdictView({ verdict, ...record }) {
       ["Base", baseOf(verdict)],
       ["Fits", record.fits.join(", ") || "no model here"],
       ["Trained with", verdict.triggers.join(", ")],
+      ["Brings words", verdict.embeddings.join(", ")],
       ["Left out", verdict.ignored.join(", ")],
       ["Version", `${record.version} of ${record.versions.length}`],
       ["Size", size(record.size_bytes)],

@@ -12,6 +12,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save
+from tokenizers.pre_tokenizers import Metaspace
 from torch import Tensor, nn
 from transformers import (
     CLIPTextConfig,
@@ -203,8 +204,12 @@ def test_the_end_of_a_text_is_found_where_a_trigger_stands_in_it() -> None:
     assert not torch.equal(read(plain, prompt)[2], pooled[0])
 
 
-def test_a_t5_reads_a_word_of_n_vectors_in_place_of_its_pieces() -> None:
+@pytest.mark.parametrize("word", ["zorp", "Zorp"])
+@pytest.mark.parametrize("spaces_are_pieces", [False, True])
+def test_a_t5_reads_a_word_of_n_vectors_in_place_of_its_pieces(word: str, spaces_are_pieces: bool) -> None:
     base = flux()
+    if spaces_are_pieces:
+        base.pipeline.tokenizer_2.backend_tokenizer.pre_tokenizer = Metaspace()
     tensors = {"bundle_emb.zorp.clip_l": vectors(1, WIDE_L), "bundle_emb.zorp.t5": vectors(3, WIDE_T5)}
     encoder: Any = base.pipeline.text_encoder_2
     tokens = base.pipeline.tokenizer_2
@@ -212,7 +217,7 @@ def test_a_t5_reads_a_word_of_n_vectors_in_place_of_its_pieces() -> None:
     row = {piece: table[tokens.convert_tokens_to_ids(piece)] for piece in ("▁a", "▁apple", "</s>", "<pad>")}
     by_hand = torch.stack([row["▁a"], *tensors["bundle_emb.zorp.t5"], row["▁apple"], row["</s>"], *[row["<pad>"]] * 9])
     with words(base, [worn(tensors)]), torch.inference_mode():
-        found = base.pipeline.encode_prompt("a zorp apple", prompt_2=None, max_sequence_length=15)[0]
+        found = base.pipeline.encode_prompt(f"a {word} apple", prompt_2=None, max_sequence_length=15)[0]
     assert_close(found, encoder(inputs_embeds=by_hand.unsqueeze(0))[0], "T5")
     assert found.shape[1] == len(by_hand) == 15
 
