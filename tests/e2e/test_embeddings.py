@@ -41,7 +41,7 @@ def pixels(png: bytes) -> np.ndarray:
 def by_plain_diffusers(embedding: Tensor, kind: str | None = None) -> np.ndarray:
     """The picture of PROMPTS, of the bundled model that has the embedding, and a sample of this kind merged into it."""
     folder = find("bundled:emoji-64")
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, safety_checker=None)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     torch.set_num_threads(1)
     for weight, change in by_hand(pipeline, kind) if kind else ():
