@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from lycoris.errors import AdapterError, shown
-from lycoris.folder import shapes_of_folder
 from lycoris.targets import inspect
 from lycoris.tools import commands
+from lycoris.tools.weights import copies_of, shapes_of
 from lycoris.verdict import Verdict
 
 
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _inspect(options: argparse.Namespace) -> Iterator[str]:
-    components = shapes_of_folder(options.model) if options.model else None
+    components = shapes_of(copies_of(options.model)) if options.model else None
     verdict = inspect(options.file, components, options.ignore)
     if options.json:
         yield json.dumps(verdict.as_dict(), indent=2)

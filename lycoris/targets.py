@@ -262,7 +262,7 @@ def _shapes(part: nn.Module | Shapes) -> dict[str, tuple[int, ...]]:
 
 def _named(component: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, set[tuple[Part, ...]]]:
     """Return every name, dotted and flattened, under which a file may mean something -> what it may mean."""
-    modules = dict.fromkeys(_module(name) for name in shapes)
+    modules = dict.fromkeys(module_of(name)[0] for name in shapes)
     named: dict[str, set[tuple[Part, ...]]] = defaultdict(set)
     for name, parts in names(component, modules, shapes):
         named[name].add(parts)
@@ -271,7 +271,7 @@ def _named(component: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, s
     return {name: {(Part(name),)} if name in modules else meant for name, meant in named.items()}
 
 
-def _module(parameter: str) -> str:
-    """Return the module of a parameter; one that hangs on no layer of its own goes by its own name."""
+def module_of(parameter: str) -> tuple[str, str]:
+    """Return (module, "weight" or "bias") of a parameter; one that hangs on no layer of its own is its own weight."""
     ending = next((ending for ending in PARAMETERS if parameter.endswith(ending)), "")
-    return parameter.removesuffix(ending)
+    return parameter.removesuffix(ending), ending.removeprefix(".") or "weight"

@@ -15,9 +15,9 @@ import torch
 from lycoris.adapter import Adapter
 from lycoris.algorithms.change import ANY
 from lycoris.errors import shown
+from lycoris.targets import module_of
 from lycoris.tools.dense import groups, leans_on_weight, refuse_infinite
 from lycoris.tools.kinds import ATTENTION, CONVOLUTION, FEED_FORWARD, KINDS, TEXT, block_of, kind_of, order_of
-from lycoris.tools.names import module_of
 from lycoris.tools.progress import Told, silent
 from lycoris.tools.weights import Copy, shapes_of
 from lycoris.worn import Worn

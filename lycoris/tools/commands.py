@@ -64,7 +64,8 @@ def _add_convert(known: Any) -> None:
         "convert",
         _convert,
         "write a file under other names, or as a LoRA",
-        "--to writes the same changes under the names of kohya (lora_unet_…) or of diffusers (unet.….lora_A.weight). "
+        "--to writes the same changes under the names that kohya's scripts and ComfyUI read (lora_unet_…: LDM's for "
+        "SDXL, the authors' for transformers, fused layers joined) or under diffusers' (unet.….lora_A.weight). "
         "--to-lora makes a LoRA of any algorithm, by singular values, and says what the rank costs. Both at once: a "
         "LoRA under those names.",
     )

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from lycoris.errors import Code, NoPlace, Reason, ToolRefused
 from lycoris.linalg import finite
-from lycoris.tools.convert import said
 from lycoris.tools.lowrank import Budget, Loss
-from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style, module_of
+from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style
 from lycoris.tools.progress import Told, silent
-from lycoris.tools.to_lora import approximate
+from lycoris.tools.regroup import Held, spoken, whole
+from lycoris.tools.to_lora import approximate, as_it_is
 from lycoris.tools.weights import Copy, shapes_of
 from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
 
@@ -34,8 +33,8 @@ def extract(
     """
     components = [component for component in FLAT | FLAT_ENCODERS if component in base or component in tuned]
     _refuse_unlike(tuned, base, components)
-    namer = Namer(style, shapes_of(base))
-    tensors: dict[str, Tensor] = {}
+    shapes = shapes_of(base)
+    changes: list[Held] = []
     losses: list[Loss] = []
     work = [(component, parameter) for component in components for parameter in sorted(base[component][0].stored)]
     for component, parameter in told(work, "extracting"):
@@ -46,19 +45,19 @@ def extract(
             raise ToolRefused([Reason(Code.NOT_FINITE, f"{component}.{parameter}", message)])
         if not change.any():
             continue
-        module, kind = module_of(parameter)
         factors = dtype or widest([after])
         if change.ndim < 2:
-            found = {"diff" if kind == "weight" else "diff_b": change.to(factors)}
+            found = as_it_is(parameter, change.to(factors))
         else:
-            lora, loss = approximate(change, budget, factors, f"{component}.{parameter}")
-            found = said(lora, style)
+            found, loss = approximate(change, budget, factors, f"{component}.{parameter}")
             losses.append(loss)
-        tensors |= namer.named(component, module, found)
-    if not tensors:
+        changes.append(whole(component, parameter, found, shapes))
+    if not changes:
         raise ToolRefused([Reason(Code.EMPTY, "", "the two models do not differ")])
+    tensors, _ = spoken(changes, Namer(style, shapes))
+    ranks = [len(tensor) for name, tensor in tensors.items() if name.endswith((".lora_down.weight", ".lora_A.weight"))]
     done = {"tool": "extract", "rank": budget.rank, "energy": budget.energy}
-    return Draft(tensors, as_lora(metadata_of({}, **done), (loss.rank for loss in losses))), losses
+    return Draft(tensors, as_lora(metadata_of({}, **done), ranks)), losses
 
 
 def _refuse_unlike(tuned: Copies, base: Copies, components: list[str]) -> None:

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from lycoris.adapter import Adapter
+from lycoris.algorithms.change import Change
+from lycoris.algorithms.full import Full, FullBias
 from lycoris.algorithms.lora import LoRA
-from lycoris.tools.convert import said
+from lycoris.targets import module_of
 from lycoris.tools.dense import Group, groups, leans_on_weight
 from lycoris.tools.lowrank import Budget, Loss, of_matrix
-from lycoris.tools.names import Namer, Style, module_of
+from lycoris.tools.names import Namer, Style
 from lycoris.tools.progress import Told, silent
+from lycoris.tools.regroup import Held, spoken, whole
 from lycoris.tools.weights import Copy, shapes_of
 from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
 from lycoris.worn import Worn
-
-Tensors = dict[str, Tensor]
 
 
 def to_lora(
@@ -36,14 +37,14 @@ def to_lora(
     dtype = dtype or widest(
         t for layer in adapter.layers for change in layer.changes.values() for t in change.tensors().values()
     )
-    namer, tensors, losses, ranks = Namer(style, shapes), Tensors(), [], [1]
+    changes: list[Held] = []
+    losses: list[Loss] = []
     leaning: set[str] = set()
     for group in told(groups([Worn(adapter)], shapes), "to LoRA"):
         small = _small_enough(group, budget)
         if small is not None:
             (parameter,) = group.parameters
-            tensors |= namer.named(group.component, module_of(parameter)[0], said(small, style))
-            ranks.append(small.rank)
+            changes.append(whole(group.component, parameter, small, shapes))
             continue
         leaning |= {
             piece.target.change.name
@@ -52,19 +53,24 @@ def to_lora(
         }
         copy = copies[group.component][0]
         for parameter, change in group.change({name: copy.stored[name].read() for name in group.parameters}).items():
-            module, kind = module_of(parameter)
             if change.ndim < 2:
-                found = {"diff" if kind == "weight" else "diff_b": change.to(dtype)}
+                found = as_it_is(parameter, change.to(dtype))
             else:
-                lora, loss = approximate(change, budget, dtype, f"{group.component}.{parameter}")
-                found = said(lora, style)
+                found, loss = approximate(change, budget, dtype, f"{group.component}.{parameter}")
                 losses.append(loss)
-                ranks.append(lora.rank)
-            tensors |= namer.named(group.component, module, found)
+            changes.append(whole(group.component, parameter, found, shapes))
+    tensors, notes = spoken(changes, Namer(style, shapes))
+    ranks = [len(tensor) for name, tensor in tensors.items() if name.endswith((".lora_down.weight", ".lora_A.weight"))]
     done = {"tool": "convert", "to": "lora", "rank": budget.rank, "energy": budget.energy, "of": adapter.sha256}
     metadata = as_lora(metadata_of(adapter.metadata, **done), ranks)
-    whole = sum(name.endswith((".diff", ".diff_b")) for name in tensors)
-    return Draft(tensors, metadata), losses, list(_notes(adapter, leaning, whole if style == "diffusers" else 0))
+    differences = sum(name.endswith((".diff", ".diff_b")) for name in tensors)
+    notes += _notes(adapter, leaning, differences if style == "diffusers" else 0)
+    return Draft(tensors, metadata), losses, notes
+
+
+def as_it_is(parameter: str, change: Tensor) -> Change:
+    """Return the change of a norm's weight or of a bias, which no factors would make smaller."""
+    return Full(diff=change) if module_of(parameter)[1] == "weight" else FullBias(diff_b=change)
 
 
 def approximate(change: Tensor, budget: Budget, dtype: torch.dtype, layer: str) -> tuple[LoRA, Loss]:

@@ -25,7 +25,8 @@ def tensors(name: str) -> dict[str, list[int]]:
         sizes = {"o": outputs, "i": inputs, "r": min(held.get("rank", 0), inputs)}
         for layer in spelled(names):
             found |= {f"{layer}.{suffix}": _shape(axes, sizes) for suffix, axes in held["forms"].items()}
-    for names, shape in held.get("whole", {}).items():
+    whole: dict[str, list[int]] = held.get("whole", {})
+    for names, shape in whole.items():
         found |= dict.fromkeys(spelled(names), shape)
     return found
 

@@ -8,16 +8,21 @@ import torch
 from torch import nn
 
 from lycoris.adapter import Adapter, load
+from lycoris.dialects import flat
 from lycoris.errors import Code, ToolRefused
-from lycoris.targets import Shapes
+from lycoris.targets import Index, Shapes
 from lycoris.tools.convert import convert
-from lycoris.tools.names import Style
+from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style
+from lycoris.views import view
 from tests.lycoris import zoo
+from tests.lycoris.keys.models import MODELS, model
 from tests.lycoris.measure import assert_close, bits
-from tests.lycoris.test_views import LINEAR1, QKV, flux
+from tests.lycoris.test_views import LINEAR1, MLP, QKV, ROWS, flux
 from tests.lycoris.tools.folders import Encoder, changes
 
 STYLES: tuple[Style, ...] = ("kohya", "diffusers")
+FC1 = "text_model_encoder_layers_0_mlp_fc1"
+T5_Q = "encoder_block_0_layer_0_SelfAttention_q"
 PATH = "text_model_encoder_layers_0_self_attn_q_proj"
 
 
@@ -107,10 +112,97 @@ def test_halves_the_other_way_round_are_put_in_order(algorithm: str, tmp_path: P
 
 
 def test_what_cannot_be_divided_is_refused() -> None:
-    adapter = load(zoo.file({LINEAR1: zoo.tensors("loha", torch.empty(24, 12))}))
-    with pytest.raises(ToolRefused) as refusal:
-        convert(adapter, shapes({"transformer": flux()}), "kohya")
-    assert [reason.code for reason in refusal.value.reasons] == [Code.NO_FORM]
+    cases: tuple[tuple[str, Style], ...] = ((LINEAR1, "diffusers"), (QKV, "kohya"))
+    for layer, style in cases:
+        adapter = load(zoo.file({layer: zoo.tensors("loha", torch.empty(24 if layer == LINEAR1 else 16, 12))}))
+        with pytest.raises(ToolRefused) as refusal:
+            convert(adapter, shapes({"transformer": flux()}), style)
+        assert [reason.code for reason in refusal.value.reasons] == [Code.NO_FORM]
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["lora", "loha", "lokr-whole", "dora-lora-output", "oft-split", "ia3-input", "full"]
+)
+def test_a_layer_of_kohyas_stays_what_it_is_under_kohyas_names(algorithm: str) -> None:
+    stored = safetensors.torch.load(zoo.file({LINEAR1: zoo.tensors(algorithm, torch.empty(24, 12))}))
+    draft, notes = convert(load(safetensors.torch.save(stored)), shapes({"transformer": flux()}), "kohya")
+    assert {name: bits(tensor) for name, tensor in draft.tensors.items()} == {
+        name: bits(tensor) for name, tensor in stored.items()
+    }
+    assert notes == []
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("algorithm", ["lora", "lora-with-bias", "full", "loha", "dora-lora-output", "lokr-low"])
+def test_layers_that_kohya_has_as_one_are_joined_or_keep_their_names(
+    algorithm: str, missing: bool, tmp_path: Path
+) -> None:
+    components: dict[str, nn.Module] = {"transformer": flux(torch.float32)}
+    paths = [*ROWS, MLP][missing:]
+    file = {
+        f"transformer.{path}": zoo.tensors(algorithm, components["transformer"].get_parameter(f"{path}.weight"), seed)
+        for seed, path in enumerate(paths)
+    }
+    adapter = load(zoo.file(file))
+    draft, notes = convert(adapter, shapes(components), "kohya")
+    modules = {name.partition(".")[0] for name in draft.tensors}
+    if algorithm in ("lora", "lora-with-bias", "full"):
+        assert modules == {LINEAR1}
+        assert (notes != []) is (algorithm != "full")
+    else:
+        assert modules == {f"lora_transformer_{path.replace('.', '_')}" for path in paths}
+        assert "not to be joined" in notes[-1]
+    before, after = changes(components, adapter), changes(components, again(adapter, components, "kohya", tmp_path))
+    for name, change in before.items():
+        assert_close(after[name], change, name, torch.float32)
+
+
+# How kohya's scripts name a layer of a published model: model, parameter, name
+KOHYAS = (
+    ("sd1", "unet", "down_blocks.0.attentions.0.proj_in.weight", "lora_unet_down_blocks_0_attentions_0_proj_in"),
+    ("sdxl", "unet", "down_blocks.1.attentions.0.proj_in.weight", "lora_unet_input_blocks_4_1_proj_in"),
+    ("sdxl", "unet", "add_embedding.linear_1.weight", "lora_unet_label_emb_0_0"),
+    ("sdxl", "text_encoder_2", "text_model.encoder.layers.0.mlp.fc1.weight", f"lora_te2_{FC1}"),
+    ("flux1", "transformer", "transformer_blocks.3.attn.to_k.weight", "lora_unet_double_blocks_3_img_attn_qkv"),
+    ("flux1", "transformer", "single_transformer_blocks.0.proj_mlp.weight", "lora_unet_single_blocks_0_linear1"),
+    ("flux1", "transformer", "norm_out.linear.weight", "lora_unet_final_layer_adaLN_modulation_1"),
+    ("flux1", "text_encoder_2", "encoder.block.0.layer.0.SelfAttention.q.weight", f"lora_te3_{T5_Q}"),
+    (
+        "sd3.5-medium",
+        "transformer",
+        "transformer_blocks.0.attn.to_q.weight",
+        "lora_unet_joint_blocks_0_x_block_attn_qkv",
+    ),
+    ("z-image", "transformer", "layers.0.feed_forward.w1.weight", "lora_unet_layers_0_feed_forward_w1"),
+    ("qwen-image", "transformer", "transformer_blocks.0.attn.to_q.weight", "lora_unet_transformer_blocks_0_attn_to_q"),
+    ("wan", "transformer", "blocks.0.attn1.to_q.weight", "lora_unet_blocks_0_self_attn_q"),
+    ("hunyuan-video", "transformer", "transformer_blocks.0.ff.net.2.weight", "lora_unet_double_blocks_0_img_mlp_fc2"),
+    ("krea2", "transformer", "transformer_blocks.0.attn.to_gate.weight", "lora_unet_blocks_0_attn_gate"),
+)
+
+
+@pytest.mark.parametrize(("name", "component", "parameter", "expected"), KOHYAS)
+def test_kohyas_names(name: str, component: str, parameter: str, expected: str) -> None:
+    assert Namer("kohya", Index(model(name)).shapes).unit(component, parameter).name == expected
+
+
+def test_kohyas_names_of_every_model_are_read_as_the_same_rows() -> None:
+    for name in MODELS:
+        index = Index(model(name))
+        namer = Namer("kohya", index.shapes)
+        for component in set(index.shapes) & (FLAT | FLAT_ENCODERS).keys():
+            for parameter in index.shapes[component]:
+                unit = namer.unit(component, parameter)
+                if unit.kind == "weight":
+                    place = flat.place(f"{unit.name}.diff")
+                    assert place is not None
+                    meant = {
+                        view(parts, "weight", index.shapes[component])
+                        for part in place.components
+                        if part in index.shapes
+                        for parts in index.modules[part].get(place.module, ())
+                    }
+                    assert {seen and seen.rows for seen in meant} == {unit.rows}, f"{name}: {unit.name}"
 
 
 def test_parts_without_a_name_are_refused() -> None:

@@ -1,17 +1,21 @@
 """An oracle from outside: diffusers wears what is under diffusers' names as we wear the file that it came from."""
 
+import re
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from diffusers.loaders import lora_conversion_utils as converters
 from torch import nn
 
 from lycoris.adapter import load
 from lycoris.patcher import Patcher, Worn
+from lycoris.targets import Index, resolve
 from lycoris.tools.convert import convert
 from tests.lycoris import test_diffusers as oracle
 from tests.lycoris import zoo
+from tests.lycoris.keys.models import model
 from tests.lycoris.measure import assert_close
 from tests.lycoris.tools.test_convert import shapes
 
@@ -50,3 +54,38 @@ def test_diffusers_wears_a_converted_file(components: dict[str, nn.Module], kind
     theirs_loader.unload_lora_weights()
     assert (ours - bare).abs().max() > 0.01, "the adapter hardly shows: nothing is compared"
     assert_close(ours, theirs, f"{kind} under diffusers' names, worn by diffusers", torch.float32)
+
+
+def test_diffusers_reads_kohyas_fused_layers_of_flux_as_the_same_changes() -> None:
+    double, single, wide = "transformer_blocks.0", "single_transformer_blocks.0", 3072  # diffusers knows no other width
+    rows = {f"{double}.attn.{leaf}": wide for leaf in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_v_proj")}
+    rows |= {f"{single}.attn.{leaf}": wide for leaf in ("to_q", "to_k", "to_v")} | {f"{single}.proj_mlp": 4 * wide}
+    untouched = {"context_embedder": wide, f"{double}.attn.add_k_proj": wide}
+    shapes = {"transformer": {f"{path}.weight": (count, wide) for path, count in (rows | untouched).items()}}
+    r = zoo.random(6)
+    factors = {path: (r(2, wide), r(count, 2)) for path, count in rows.items()}
+    file = {f"transformer.{path}.lora_A.weight": down for path, (down, _) in factors.items()}
+    file |= {f"transformer.{path}.lora_B.weight": up for path, (_, up) in factors.items()}
+    draft, _ = convert(load(safetensors.torch.save(file)), shapes, "kohya")
+    assert all(name.startswith(("lora_unet_double_blocks_0_", "lora_unet_single_blocks_0_")) for name in draft.tensors)
+    theirs = converters._convert_kohya_flux_lora_to_diffusers(dict(draft.tensors))
+    probe = r(wide)
+    for path, (down, up) in factors.items():
+        a, b = (theirs[f"transformer.{path}.lora_{half}.weight"] for half in "AB")
+        assert_close(b @ (a @ probe), up @ (down @ probe), path, torch.float32)
+
+
+def test_diffusers_reads_kohyas_names_of_sdxl_as_the_same_layers() -> None:
+    index = Index(model("sdxl"))
+    unet = {name.removesuffix(".weight"): shape for name, shape in index.shapes["unet"].items()}
+    attentions = [path for path in unet if ".attn" in path and path.endswith("to_k")]
+    file = {f"unet.{path}.lora_A.weight": torch.ones(1, unet[path][1]) for path in attentions}
+    file |= {f"unet.{path}.lora_B.weight": torch.ones(unet[path][0], 1) for path in attentions}
+    adapter = load(safetensors.torch.save(file))
+    assert len(resolve(adapter, index).targets) == len(attentions)
+    draft, _ = convert(adapter, index.shapes, "kohya")
+    assert any(name.startswith("lora_unet_input_blocks_4_1_") for name in draft.tensors)
+    mapped = converters._maybe_map_sgm_blocks_to_diffusers(dict(draft.tensors), model("sdxl")["unet"].config)
+    theirs, _ = converters._convert_non_diffusers_lora_to_diffusers(mapped)
+    found = {re.sub(r"[._]lora\..*|\.processor", "", name) for name in theirs}
+    assert found == {f"unet.{path}" for path in attentions}
