@@ -153,5 +153,6 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
 
 
 def _named(block: str, known: list[str]) -> bool:
-    """Tell whether a block is one of a model's, or lies in one; a profile of before they were listed knows none."""
-    return not known or any(f"{block}.".startswith(f"{one}.") for one in known)
+    """Tell whether a block is one of a model's or lies in the last of them; an old profile lists none, and all pass."""
+    parents = {one.rpartition(".")[0] for one in known}
+    return not known or block in known or any(block.startswith(f"{one}.") for one in known if one not in parents)

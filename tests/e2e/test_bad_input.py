@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from app.up import Service
 from tests import samples
-from tests.e2e.drawing import FAST, draw, upload
+from tests.e2e.drawing import FAST, draw, post, upload, wait
 
 BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     ("empty prompt", {"prompt": ""}, 422, "invalid_request"),
@@ -40,6 +40,34 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     ("strength in words", {"adapters": [{"ref": "bad-input", "strength": "much"}]}, 422, "invalid_request"),
     ("not its component", {"adapters": [{"ref": "bad-input", "strengths": {"unett": 1}}]}, 422, "component_unknown"),
     ("no such component", {"adapters": [{"ref": "bad-input", "strengths": {"vae": 1}}]}, 422, "component_unknown"),
+    *(
+        (what, {"adapters": [{"ref": "bad-input", **use}]}, 422, code)
+        for what, use, code in (
+            ("steps that begin late", {"steps": [[0.1, 1.0]]}, "invalid_request"),
+            ("steps that fall back", {"steps": [[0.0, 1.0], [0.6, 0.5], [0.3, 1.0]]}, "invalid_request"),
+            ("a step twice", {"steps": [[0.0, 1.0], [0.0, 0.5]]}, "invalid_request"),
+            ("a step after the last", {"steps": [[0.0, 1.0], [1.0, 0.5]]}, "invalid_request"),
+            ("a step that is no pair", {"steps": [[0.0, 1.0, 2.0]]}, "invalid_request"),
+            ("steps in words", {"steps": "slowly"}, "invalid_request"),
+            ("a huge strength at a step", {"steps": [[0.0, 1e9]]}, "invalid_request"),
+            ("too many steps of a strength", {"steps": [[k / 999, 1.0] for k in range(99)]}, "invalid_request"),
+            ("steps and a strength", {"steps": [[0.0, 1.0]], "strengths": {"unet": 1.0}}, "invalid_request"),
+            ("a block as a path", {"blocks": {"../down": 1.0}}, "invalid_request"),
+            ("a block without a name", {"blocks": {"": 1.0}}, "invalid_request"),
+            ("a block in words", {"blocks": {"down": "half"}}, "invalid_request"),
+            ("a huge factor", {"blocks": {"down": 1e9}}, "invalid_request"),
+            ("too many blocks", {"blocks": {f"up.{k}": 1.0 for k in range(99)}}, "invalid_request"),
+            ("a block that the model lacks", {"blocks": {"middle": 1.0}}, "block_unknown"),
+            ("a block beyond the last", {"blocks": {"down.9": 1.0}}, "block_unknown"),
+        )
+    ),
+    ("an unknown way", {"wearing": "loosely"}, 422, "invalid_request"),
+    (
+        "a sequence beside the weights",
+        {"wearing": "bypass", "stack_mode": "sequential", "adapters": [{"ref": "bad-input"}, {"ref": "other"}]},
+        422,
+        "invalid_request",
+    ),
 ]
 
 
@@ -60,6 +88,32 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("body", "status", "code"), [row[1:] for row in BODIES], ids=[row[0] for row in BODIES])
 def test_a_bad_request_is_refused_in_words(http: httpx.Client, body: dict[str, Any], status: int, code: str) -> None:
     problem(http.post("/v1/generations", json=FAST | body), status, code)
+
+
+def test_a_refusal_of_a_block_lists_those_that_there_are(http: httpx.Client) -> None:
+    adapters = [{"ref": "bad-input", "blocks": {"middle": 1.0}}]
+    response = http.post("/v1/generations", json=FAST | {"adapters": adapters})
+    assert "down.1, up" in problem(response, 422, "block_unknown")["detail"]
+
+
+def test_steps_of_what_only_reads_the_prompt_are_refused(http: httpx.Client) -> None:
+    only_text = {name: tensor for name, tensor in samples.tensors("lora").items() if name.startswith("lora_te")}
+    assert upload(http, save(only_text), "only-text").is_success
+    response = http.post("/v1/generations", json=FAST | {"adapters": [{"ref": "only-text", "steps": [[0.0, 1.0]]}]})
+    problem(response, 422, "steps_without_denoiser")
+
+
+def test_what_cannot_be_worn_beside_the_weights_fails_with_its_layers_named(http: httpx.Client) -> None:
+    assert upload(http, samples.file("loha"), "no-form").is_success
+    accepted = post(http, adapters=[{"ref": "no-form"}], wearing="bypass")
+    error = wait(http, accepted["id"])["error"]
+    assert error["code"] == "bypass_impossible" and "up_blocks.1.resnets.1.conv2" in error["message"]
+
+
+def test_a_block_in_which_an_adapter_changes_nothing_fails_in_words(http: httpx.Client) -> None:
+    accepted = post(http, adapters=[{"ref": "bad-input", "blocks": {"down.0": 0.5}}])
+    error = wait(http, accepted["id"])["error"]
+    assert error["code"] == "adapter_refused" and "down.0" in error["message"]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

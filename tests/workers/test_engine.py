@@ -1,11 +1,13 @@
 """The engine ends every generation it is given, draws what the stack says, and leaves nothing half-written."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import pytest
 import torch
+from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -87,6 +89,37 @@ def test_no_history_and_no_order_changes_a_byte(engine: Engine, ledger: Ledger, 
     drawn(engine, ledger, adapters=[b], seed=8)
     assert png(storage, drawn(engine, ledger, adapters=[b, a])) == both
     assert png(storage, drawn(engine, ledger)) == plain
+
+
+def test_no_history_changes_a_byte_where_strength_goes_by_steps(
+    engine: Engine, ledger: Ledger, storage: Storage
+) -> None:
+    a, b = worn(storage, 1) | {"steps": [[0.0, 0.2], [0.5, 1.5]]}, worn(storage, 2, -0.3)
+    for way in ("merged", "bypass"):
+        asked = {"adapters": [a, b], "wearing": way, "steps": 4}
+        first = drawn(engine, ledger, **asked, count=2)
+        assert first.wearing == way
+        drawn(engine, ledger, adapters=[b])
+        drawn(engine, ledger, adapters=[a], wearing="bypass")
+        again = drawn(engine, ledger, **asked | {"adapters": [b, a]}, count=2)
+        for index in range(2):
+            assert png(storage, first, index) == png(storage, again, index)
+        # The second picture begins where the first did, not where it ended
+        alone = drawn(engine, ledger, **asked, seed=first.request.seed + 1)
+        assert png(storage, alone) == png(storage, first, 1)
+
+
+def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: Ledger, storage: Storage) -> None:
+    def pixels(**fields: Any) -> bytes:
+        made = drawn(engine, ledger, adapters=[worn(storage, 1) | fields], steps=4)
+        with Image.open(io.BytesIO(png(storage, made))) as picture:
+            return picture.tobytes()
+
+    half, whole = pixels(strength=0.5), pixels()
+    assert pixels(strength=9.0, steps=[[0.0, 0.5], [0.5, 0.5]]) == half
+    assert pixels(blocks={"block": 0.5}) == half
+    assert pixels(steps=[[0.0, 1.0]], blocks={"block.to_q": 0.5}) == half
+    assert len({half, whole, pixels(steps=[[0.0, 0.5], [0.5, 1.0]]), pixels(steps=[[0.0, 1.0], [0.5, 0.5]])}) == 4
 
 
 def test_a_second_try_draws_the_same_bytes(engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base) -> None:
@@ -178,6 +211,24 @@ def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
     assert taken == 5
     assert ledger.get(generation.id).status is Status.CANCELED
     assert pictures(storage, generation) == []
+
+
+def test_a_cancel_does_not_wait_out_a_swap(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = ledger.accept(lambda: request(adapters=[worn(storage, 1)]))
+    fit, steps = engine._wardrobe.fit, []
+
+    def canceled_meanwhile(*arguments: Any) -> Any:
+        ledger.cancel(generation.id)
+        return fit(*arguments)
+
+    monkeypatch.setattr(engine._wardrobe, "fit", canceled_meanwhile)
+    monkeypatch.setattr("workers.engine.ASK_EVERY_S", -1.0)
+    base.pipeline.before_step = lambda: steps.append(1)
+    engine.run(generation.id)
+    assert not steps and not engine.worn
+    assert ledger.get(generation.id).status is Status.CANCELED
 
 
 @pytest.mark.parametrize("when", [1, 2, 3])
