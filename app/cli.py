@@ -1,6 +1,5 @@
 """The command line: `radiata …`."""
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app import uses
 from app.client import Client, Refused
 from app.shared.log import configure
-from app.shared.schema import StackMode
+from app.shared.schema import Priority, StackMode, Wearing
 from app.shared.settings import BadSettings, Settings, read_settings
 
 cli = typer.Typer(
@@ -128,12 +128,14 @@ def worker(
 @cli.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
-    adapter: Annotated[
-        list[str] | None, typer.Option("--adapter", "-a", help="NAME, NAME=0.8 or NAME:VERSION=0.8; repeatable.")
-    ] = None,
+    adapter: Annotated[list[str] | None, typer.Option("--adapter", "-a", help=uses.HELP)] = None,
     stack_mode: Annotated[
         StackMode, typer.Option(help="Adapters summed, in any order, or each worn on what the ones before it left.")
     ] = "sum",
+    wearing: Annotated[
+        Wearing, typer.Option(help="Adapters merged into the weights, or beside them; auto: what costs less.")
+    ] = "auto",
+    priority: Annotated[Priority, typer.Option(help="Before everything else that waits, or after it.")] = "normal",
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; more pictures get -1, -2, …")] = Path(
         "out.png"
     ),
@@ -155,6 +157,8 @@ def generate(
         "model": model,
         "adapters": [_use(text) for text in adapter or []],
         "stack_mode": stack_mode,
+        "wearing": wearing,
+        "priority": priority,
         "width": width,
         "height": height,
         "steps": steps,
@@ -181,14 +185,10 @@ def generate(
 
 
 def _use(text: str) -> dict[str, Any]:
-    ref, _, number = text.partition("=")
     try:
-        strength = float(number or 1)
-    except ValueError:
-        strength = math.nan
-    if not math.isfinite(strength):
-        raise typer.BadParameter(f"{text!r}: the strength after = is a number, as in NAME=0.8")
-    return {"ref": ref, "strength": strength}
+        return uses.use_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @adapters.command("add")

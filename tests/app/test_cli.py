@@ -54,10 +54,32 @@ def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Pa
     assert code == 0 and out.read_bytes() == b"/0"
     uses = [(use["ref"], use["strength"]) for use in service.body["adapters"]]
     assert uses == [("one", 1.0), ("two:3", 0.5), ("sha256:ab", -1.0)]
-    assert service.body["stack_mode"] == "sum"
+    assert (service.body["stack_mode"], service.body["priority"]) == ("sum", "normal")
+    assert run("generate", "a fox", "--priority", "high", "-o", str(out))[0] == 0
+    assert service.body["priority"] == "high"
     assert run("generate", "a fox", "--stack-mode", "sequential", "-o", str(out))[0] == 0
     assert service.body["stack_mode"] == "sequential"
     assert run("generate", "a fox", "--stack-mode", "backwards", "-o", str(out))[0] == 2
+
+
+def test_more_of_how_an_adapter_is_worn_follows_its_name(service: _Service, tmp_path: Path) -> None:
+    out = str(tmp_path / "a.png")
+    text = "one:2=0.8 down=0.5 up.1=-0.25 0:0.2 0.6:1 rank=8"
+    assert run("generate", "a fox", "-a", text, "--wearing", "bypass", "-o", out)[0] == 0
+    blocks, steps = {"down": 0.5, "up.1": -0.25}, [[0.0, 0.2], [0.6, 1.0]]
+    assert service.body["adapters"] == [{"ref": "one:2", "strength": 0.8, "blocks": blocks, "steps": steps, "rank": 8}]
+    assert service.body["wearing"] == "bypass"
+    assert run("generate", "a fox", "-a", "one 0:0.5", "-o", out)[0] == 0
+    assert service.body["adapters"] == [{"ref": "one", "strength": 1.0, "steps": [[0.0, 0.5]]}]
+
+
+@pytest.mark.parametrize(
+    "text", ["one=0.8 down", "one down=half", "one 0:much", "one :1", "one =1", "one rank=-1", "one rank=", "one="]
+)
+def test_what_says_nothing_about_an_adapter_is_refused(service: _Service, tmp_path: Path, text: str) -> None:
+    code, said = run("generate", "a fox", "-a", text, "-o", str(tmp_path / "a.png"))
+    assert code == 2 and ("as in" in " ".join(said.split()) or "neither" in said), said
+    assert service.body == {}
 
 
 def test_more_pictures_are_numbered(service: _Service, tmp_path: Path) -> None:

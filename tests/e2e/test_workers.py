@@ -1,4 +1,4 @@
-"""Several workers on one queue: nothing is drawn twice, each takes what suits it, and one may be killed in the middle."""
+"""Several workers on one queue: nothing is drawn twice, all of it is drawn, and one may be killed in the middle."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ADAPTERS = ("fluent-3d-lora", "fluent-3d-locon", "fluent-3d-loha")
 @contextmanager
 def another_worker(service: Service, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker as it runs on another machine: it shares Redis and object storage, and nothing else."""
-    environment = {**os.environ, "RADIATA_REDIS_URL": service.redis_url, "RADIATA_DATA_DIR": str(folder)}
+    environment = {**os.environ, "RADIATA_REDIS_URL": service.redis_url, "RADIATA_DATA_DIR": str(folder / "elsewhere")}
     environment["RADIATA_STORAGE_URL"] = (folder / "store").as_uri()
     process = subprocess.Popen([sys.executable, "-m", "workers", "generate"], env=environment)
     try:
@@ -53,24 +53,28 @@ def starts(redis: Redis, generation_id: str) -> int:
 
 
 def test_two_workers_share_a_queue_and_one_is_killed(tmp_path: Path) -> None:
-    with running(tmp_path) as service, httpx.Client(base_url=service.url, timeout=60) as http:
-        with another_worker(service, tmp_path) as other, Redis.from_url(service.redis_url) as redis:
-            names = {one["name"] for one in held(http, 2)}
-            hashes = {name: http.get(f"/v1/adapters/{name}").json()["sha256"] for name in ADAPTERS}
-            first = [post(http, steps=2, adapters=[{"ref": ADAPTERS[n % 3]}], seed=n)["id"] for n in range(24)]
-            assert all(wait(http, one)["status"] == "succeeded" for one in first)
-            assert {starts(redis, one) for one in first} == {1}
-            workers = held(http, 2)
-            assert {one["name"] for one in workers} == names
-            done = {name: int(redis.hget(f"rq:worker:{name}", "successful_job_count") or 0) for name in names}  # type: ignore[arg-type]
-            assert sum(done.values()) == len(first) and all(done.values()), done
-            for one in workers:
-                assert len(one["worn"]) == 1 and set(one["worn"]) <= set(one["resident"]) <= set(hashes.values())
+    with (
+        running(tmp_path) as service,
+        httpx.Client(base_url=service.url, timeout=60) as http,
+        another_worker(service, tmp_path) as other,
+        Redis.from_url(service.redis_url) as redis,
+    ):
+        names = {one["name"] for one in held(http, 2)}
+        hashes = {name: http.get(f"/v1/adapters/{name}").json()["sha256"] for name in ADAPTERS}
+        first = [post(http, steps=2, adapters=[{"ref": ADAPTERS[n % 3]}], seed=n)["id"] for n in range(24)]
+        assert all(wait(http, one)["status"] == "succeeded" for one in first)
+        assert {starts(redis, one) for one in first} == {1}
+        workers = held(http, 2)
+        assert {one["name"] for one in workers} == names
+        done = {name: int(redis.hget(f"rq:worker:{name}", "successful_job_count") or 0) for name in names}  # type: ignore[arg-type]
+        assert sum(done.values()) == len(first) and all(done.values()), done
+        for one in workers:
+            assert len(one["worn"]) == 1 and set(one["worn"]) <= set(one["resident"]) <= set(hashes.values())
 
-            second = [post(http, steps=20, adapters=[{"ref": ADAPTERS[n % 3]}], seed=n)["id"] for n in range(8)]
-            wait(http, second[0], "running", "succeeded")
-            other.kill()
-            assert all(wait(http, one)["status"] == "succeeded" for one in second)
-            again = [starts(redis, one) for one in second]
-            assert sorted(again)[:-1] == [1] * 7 and max(again) <= 2, again
-            assert {one["name"] for one in held(http, 1)} < names
+        second = [post(http, steps=20, adapters=[{"ref": ADAPTERS[n % 3]}], seed=n)["id"] for n in range(8)]
+        wait(http, second[0], "running", "succeeded")
+        other.kill()
+        assert all(wait(http, one)["status"] == "succeeded" for one in second)
+        again = [starts(redis, one) for one in second]
+        assert sorted(again)[:-1] == [1] * 7 and max(again) <= 2, again
+        assert {one["name"] for one in held(http, 1)} < names

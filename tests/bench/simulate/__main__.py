@@ -117,23 +117,23 @@ def _cells(outcome: Outcome) -> list[str]:
 def _plots(seed: int, limits: Limits) -> Iterator[tuple[str, str]]:
     ten, one = (next(size for size in SIZES if size.name == name).scene(seed) for name in ("10 cards", "1 card"))
     by_window = list(over_windows(ten, limits))
-    others = {name: outcome for name, outcome in compare(ten, limits) if name == "per stack"}
+    per_stack = dict(compare(ten, limits))["per stack"]
     yield (
         "windows.svg",
         chart(
-            f"Ten cards, 1,000 adapters: how far a worker looks, passed over for {limits.wait_s:g} s at most",
+            f"Ten cards, 1,000 adapters: how far a worker looks; for {limits.wait_s:g} s one may be passed over",
             [
                 Panel(
                     title,
                     [str(window) for window in WINDOWS],
                     "window (1 is first come, first served)",
                     {
-                        f"passed over {passes} times at most": [
+                        f"passed over ≤ {passes} times": [
                             getattr(outcome, field) for given, outcome in by_window if given.passes == passes
                         ]
                         for passes in PASSES
                     },
-                    {name: getattr(outcome, field) for name, outcome in others.items()},
+                    {"a queue for each stack": getattr(per_stack, field)},
                 )
                 for field, title in {
                     "swaps_per_job": "swaps per generation",

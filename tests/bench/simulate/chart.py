@@ -12,7 +12,7 @@ STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1b1b1b } .title { font-size: 17px; font-weight: 600 }
 .head { font-size: 13px; font-weight: 600 } .soft { fill: #595959 } .page { fill: #ffffff }
 .grid { stroke: #dddddd } .end { text-anchor: end } .middle { text-anchor: middle }
-polyline, .level { fill: none; stroke-width: 2 } .level { stroke-dasharray: 5 4 }
+polyline, .line, .level { fill: none; stroke-width: 2 } .level { stroke-dasharray: 5 4 }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f0f0 } .soft { fill: #b5b5b5 } .page { fill: #181818 } .grid { stroke: #3a3a3a } }
 """
@@ -63,9 +63,9 @@ def chart(title: str, panels: Sequence[Panel]) -> str:
 def _legend(colours: Mapping[str, str], levels: Sequence[str]) -> Iterator[str]:
     x = float(MARGIN)
     for name, colour in colours.items():
-        kind = "level" if name in levels else ""
-        yield f'<line class="{kind}" x1="{x}" y1="54" x2="{x + 22}" y2="54" stroke="{colour}" stroke-width="2"/>'
-        yield f'<text x="{x + 28}" y="58">{escape(name)}</text>'
+        kind = "level" if name in levels else "line"
+        yield f'<line class="{kind}" x1="{x:.1f}" y1="54" x2="{x + 22:.1f}" y2="54" stroke="{colour}"/>'
+        yield f'<text x="{x + 28:.1f}" y="58">{escape(name)}</text>'
         x += 28 + 6.9 * len(name) + 18
 
 

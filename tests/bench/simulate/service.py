@@ -97,7 +97,7 @@ def _work(environment: simpy.Environment, base: _Base, costs: Costs) -> Generato
         base.begun.append((number, environment.now))
         wears = base.arrivals[number].adapters
         missing = len(wears - resident.keys())
-        for adapter in wears:
+        for adapter in sorted(wears):  # a set of strings has another order in every process
             resident[adapter] = None
             resident.move_to_end(adapter)
         while len(resident) > costs.resident:
