@@ -8,6 +8,7 @@ In sequence, W ← Fᵢ(W; sᵢ) in the order of the list, is the other way, of 
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from math import inf
 from typing import NamedTuple, get_args
 
 import torch
@@ -19,6 +20,7 @@ from lycoris.outfits import Mode, Outfit, Piece, Weight, outfits, put_on
 from lycoris.prepared import Prepared
 from lycoris.pristine import FindInFile, Kept, Place, Pristine, bytes_by_place
 from lycoris.targets import Index
+from lycoris.watch import Watch
 from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -50,6 +52,7 @@ class Patcher:
         self._index = Index(components)
         self._pristine = Pristine(pristine, find)
         self._prepared = Prepared(ready_bytes)
+        self._watch = Watch()
         self._room = Room()
         self._kept: dict[Key, Kept] = {}  # every weight touched so far
         self._dressed: dict[Key, Attire | None] = {}  # those of them that may be something else now; None: anything
@@ -69,7 +72,7 @@ class Patcher:
     @property
     def pristine_bytes(self) -> dict[Place, int]:
         """Bytes of pristine weights by where they are kept; those in files cost no memory."""
-        return bytes_by_place(list(self._kept.values()))
+        return bytes_by_place(self._kept.values())
 
     @property
     def ready_bytes(self) -> int:
@@ -118,6 +121,15 @@ class Patcher:
                 self._undress(key)
         self._signature = BARE
 
+    def verify(self, seconds: float = inf) -> list[str]:
+        """Return the names of weights whose pristine copy is not what it was, or that wear nothing and yet are not it.
+
+        seconds: how long to look, at a block after the other; the next call goes on from there. What is found can not
+        be mended here: the model must be loaded again.
+        """
+        with torch.no_grad():
+            return self._watch.verify(self._dressed, seconds)
+
     def _dress(self, outfit: Outfit[Key], found: Mapping[Key, "_Found"], mode: Mode) -> None:
         attire: Attire = (mode if len(outfit.pieces) > 1 else "sum", *((p.origin, p.strength) for p in outfit.pieces))
         if all(self._dressed.get(key) == attire for key in outfit.keys):
@@ -125,6 +137,7 @@ class Patcher:
         for key in outfit.keys:
             if key not in self._kept:
                 self._kept[key] = self._pristine.keep(*found[key])
+                self._watch.add(key, self._kept[key])
         kept = {key: self._kept[key] for key in outfit.keys}
         self._dressed |= dict.fromkeys(kept)
         weights = {key: Weight(one.live, one.pristine, one.largest) for key, one in kept.items()}
@@ -174,6 +187,7 @@ class Patcher:
             del self._kept[key]
         if moved:
             self._prepared.forget()
+            self._watch.forget(moved)
 
     def _live(self) -> "_Live":
         return _Live(self._components, self._index)

@@ -1,7 +1,7 @@
 """What weights were before anything was worn: a copy of each one touched, kept where it was chosen to be kept."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.blocks import blocks
+from lycoris.checksum import checksum
 from lycoris.linalg import highest
 
 Place = Literal["device", "host", "file"]
-FindInFile = Callable[
-    [str, str], Tensor | None
-]  # (component, parameter) -> the base's own bytes, mapped; None: unknown
+FindInFile = Callable[[str, str], Iterable[Tensor]]  # (component, parameter) -> what the base's files hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +31,10 @@ class Kept:
     def name(self) -> str:
         """What messages call it."""
         return f"{self.component}.{self.parameter}"
+
+    def sum(self, start: int, stop: int) -> int:
+        """Return the checksum of some rows of the pristine weight, as the live one has them."""
+        return checksum(self.pristine[start:stop].to(self.live.dtype))
 
     def take_off(self) -> None:
         """Make the live weight again what it was, to the bit."""
@@ -59,9 +62,9 @@ class Pristine:
 
     def _copy(self, component: str, parameter: str, live: Tensor) -> tuple[Tensor, Place]:
         if self._place == "file" and self._find is not None:
-            stored = self._find(component, parameter)
-            if stored is not None and stored.shape == live.shape and _same_bits(stored, live):
-                return stored, "file"
+            for stored in self._find(component, parameter):
+                if stored.shape == live.shape and _same_bits(stored, live):
+                    return stored, "file"
         if self._place == "device" or live.device.type == "cpu":
             return live.clone(), "device" if self._place == "device" else "host"
         copy = torch.empty_like(live, device="cpu", pin_memory=live.device.type == "cuda")
@@ -70,17 +73,17 @@ class Pristine:
 
 def _same_bits(stored: Tensor, live: Tensor) -> bool:
     """Tell whether a tensor of a file, cast as loading casts it, is the live weight to the bit (a NaN or −0 too)."""
-    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[live.dtype.itemsize]
+    words = {2: torch.int16, 4: torch.int32, 8: torch.int64}[live.dtype.itemsize]
     return all(
         torch.equal(
-            stored[start:stop].to(live.device, live.dtype).contiguous().view(whole),
-            live[start:stop].contiguous().view(whole),
+            stored[start:stop].to(live.device, live.dtype).contiguous().view(words),
+            live[start:stop].contiguous().view(words),
         )
         for start, stop in blocks(live.shape)
     )
 
 
-def bytes_by_place(kept: "list[Kept]") -> dict[Place, int]:
+def bytes_by_place(kept: Iterable[Kept]) -> dict[Place, int]:
     """Return how many bytes of pristine weights lie where; those in files are the files' own."""
     sizes: Counter[Place] = Counter()
     for one in kept:
