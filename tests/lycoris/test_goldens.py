@@ -43,20 +43,23 @@ def test_every_algorithm_has_a_golden() -> None:
     assert {facts["config"]["peft_type"] for facts in CASES.values() if "config" in facts} == set(KINDS)
 
 
+def golden_adapter(name: str) -> bytes:
+    """Return the file that the reference wrote, for a model whose one layer is called golden."""
+    saved = {part.removeprefix("adapter/"): held for part, held in PARTS[name].items() if part.startswith("adapter/")}
+    own_names = any(suffix.startswith("base_model.") for suffix in saved)
+    file = {suffix if own_names else f"lora_unet_golden.{suffix}": tensor for suffix, tensor in saved.items()}
+    data, config = safetensors.torch.save(file), CASES[name].get("config")
+    return zipped({WEIGHTS: data, CONFIG: json.dumps(config)}) if config else data
+
+
 def _error(name: str, facts: dict) -> float:
     parts = PARTS[name]
     layer = getattr(nn, facts["layer"])(**facts["arguments"]).eval()
     layer.load_state_dict({parameter: parts[parameter] for parameter in ("weight", "bias")})
     model = nn.ModuleDict({"golden": layer})
-    saved = {part.removeprefix("adapter/"): tensor for part, tensor in parts.items() if part.startswith("adapter/")}
-    own_names = any(suffix.startswith("base_model.") for suffix in saved)
-    file = {suffix if own_names else f"lora_unet_golden.{suffix}": tensor for suffix, tensor in saved.items()}
     before = bits_of(model)
     patcher = Patcher({"unet": model})
-    data = safetensors.torch.save(file)
-    if "config" in facts:
-        data = zipped({WEIGHTS: data, CONFIG: json.dumps(facts["config"])})
-    patcher.swap([Worn(load(data), facts["strength"])])
+    patcher.swap([Worn(load(golden_adapter(name)), facts["strength"])])
     assert bits_of(model) != before, f"{name}: nothing was worn"
     with torch.no_grad():
         error = assert_close(layer(parts["x"]), parts["y"], name)
