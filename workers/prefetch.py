@@ -3,6 +3,9 @@
 One thread of the engine, one file at a time, in the order of the queue (a worker may leave that order for what suits it
 better, and what is in memory suits it). It decides nothing but what is in memory: a prefetch that fails leaves the
 fetching, and the failing, to the generation that needs the file.
+Fetching, reading and hashing run beside the drawing; parsing takes the interpreter's lock in turns with it, and costs a
+drawing on a CPU as much as it would cost the next generation in line. The thread is of no lower priority than others:
+on a busy machine it would hold that lock longer, and the drawing would wait for it.
 """
 
 from collections.abc import Iterator
