@@ -20,7 +20,7 @@ COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, way: Way) -> dict[str, Any]:
     """Everything that decides the pixels of one picture; way: how the adapters were worn."""
     adapters = [
-        one.model_dump(include={"sha256", "strength", "strengths", "blocks", "steps", "ignore"})
+        one.model_dump(include={"sha256", "strength", "strengths", "blocks", "steps", "rank", "ignore"})
         for one in request.adapters
     ]
     if request.stack_mode == "sum":  # then their order decides nothing

@@ -9,6 +9,7 @@ from lycoris.adapter import Adapter
 from lycoris.bypass import Bypass
 from lycoris.errors import Reason
 from lycoris.patcher import FLOATS, Mode, Patcher
+from lycoris.ranks import first_ranks
 from lycoris.sites import shapes_of
 from lycoris.targets import Index, Plan, resolve
 from lycoris.worn import Worn
@@ -33,6 +34,7 @@ class Wardrobe:
         components = base.components
         self._index = Index({name: shapes_of(module) for name, module in components.items()})
         self._plans: WeakKeyDictionary[Adapter, tuple[Plan, tuple[wearing.Layer, ...]]] = WeakKeyDictionary()
+        self._cuts: WeakKeyDictionary[Adapter, tuple[int, Adapter]] = WeakKeyDictionary()
         self._base = wearing.Base(
             device=base.profile.device,
             levels=len(getattr(components.get("unet"), "down_blocks", ())),
@@ -54,8 +56,10 @@ class Wardrobe:
     def fit(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> Outfit:
         """Return how the generation is dressed.
 
-        Raises NoPlace for an adapter that the base has no place for, BadRequest for a way that is not possible.
+        Raises NoPlace for an adapter that the base has no place for, StackRefused for one without ranks that is to be
+        worn at some, BadRequest for a way that is not possible.
         """
+        adapters = [self._cut(adapter, use.rank) for adapter, use in zip(adapters, request.adapters, strict=True)]
         known = [self._know(adapter) for adapter in adapters]
         fitted = map(Fitted, request.adapters, adapters, (plan for plan, _ in known))
         following = stages(request, tuple(fitted))
@@ -79,6 +83,14 @@ class Wardrobe:
         if off.worn:
             off.restore()
         on.swap(stage.stack, check, outfit.mode)
+
+    def _cut(self, adapter: Adapter, rank: int | None) -> Adapter:
+        """Return an adapter of the first ranks alone; the last one made is kept, for its plan is."""
+        if rank is None:
+            return adapter
+        if self._cuts.get(adapter, (0, adapter))[0] != rank:
+            self._cuts[adapter] = rank, first_ranks(adapter, rank)
+        return self._cuts[adapter][1]
 
     def _know(self, adapter: Adapter) -> tuple[Plan, tuple[wearing.Layer, ...]]:
         if adapter not in self._plans:

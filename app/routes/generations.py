@@ -146,6 +146,7 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
                 strengths=dict(use.strengths),
                 blocks=dict(use.blocks),
                 steps=list(use.steps),
+                rank=use.rank,
                 ignore=version.ignore,
             )
         )

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
+MAX_RANK = 4096
 NO_ADAPTERS = ("sha256", "uploads")  # words that mean something else where an adapter's name may stand
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -83,6 +84,14 @@ class AdapterUse(Wire):
         description="strength on the denoiser step by step, in place of `strength`: pairs of the fraction of the "
         "denoising from which on it holds, rising from 0, and the strength",
         examples=[[[0.0, 0.2], [0.6, 1.0]]],
+    )
+
+    rank: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_RANK,
+        description="wear the first so many ranks of its LoRA layers alone, as a DyLoRA is trained to be worn; layers "
+        "of not more ranks, and of other algorithms, are worn whole",
     )
 
     @field_validator("steps")
@@ -157,6 +166,7 @@ class AdapterWorn(Wire):
     strengths: dict[str, float] = {}
     blocks: dict[str, float] = {}
     steps: list[tuple[float, float]] = []
+    rank: int | None = None
     ignore: list[str] = []
 
 

@@ -49,6 +49,15 @@ class Change(ABC):
         del room
         return _AtOnce(self, weight.shape[0])
 
+    def first_ranks(self, count: int) -> "Change":
+        """Return the change that only the first ranks make, as DyLoRA trains them (Valipour 2022, arXiv 2210.07558).
+
+        Raises ValueError, with a sentence, where that means nothing: where no rank is before another, or a magnitude or
+        a residual was found for all of them together.
+        """
+        del count
+        raise ValueError(f"the first ranks of {self.name} mean nothing: it was not trained to be cut")
+
     @property
     @abstractmethod
     def name(self) -> str:

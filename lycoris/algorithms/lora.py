@@ -1,7 +1,7 @@
 """LoRA and LoCon: a change of low rank, to a matrix or to a convolution's kernel."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
@@ -66,6 +66,15 @@ class LoRA(ByRows):
     @property
     def rank(self) -> int:
         return len(self.lora_down)
+
+    def first_ranks(self, count: int) -> "LoRA":
+        if self.bias_indices is not None:
+            raise ValueError("the first ranks mean nothing beside a sparse residual, which is of all of them")
+        if not 1 <= count <= min(self.lora_up.shape[1], self.rank):
+            raise ValueError(f"there are no first {count} ranks of {self.rank}")
+        core = None if self.lora_mid is None else self.lora_mid[:count, :count]
+        # γ = alpha/count follows from the rank that is left, as in training
+        return replace(self, lora_up=self.lora_up[:, :count], lora_down=self.lora_down[:count], lora_mid=core)
 
     @property
     def gamma(self) -> float:

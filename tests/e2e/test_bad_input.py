@@ -57,6 +57,9 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
             ("a block in words", {"blocks": {"down": "half"}}, "invalid_request"),
             ("a huge factor", {"blocks": {"down": 1e9}}, "invalid_request"),
             ("too many blocks", {"blocks": {f"up.{k}": 1.0 for k in range(99)}}, "invalid_request"),
+            ("no ranks", {"rank": 0}, "invalid_request"),
+            ("half a rank", {"rank": 1.5}, "invalid_request"),
+            ("absurd ranks", {"rank": 10**6}, "invalid_request"),
             ("a block that the model lacks", {"blocks": {"middle": 1.0}}, "block_unknown"),
             ("a block beyond the last", {"blocks": {"down.9": 1.0}}, "block_unknown"),
         )
@@ -108,6 +111,12 @@ def test_what_cannot_be_worn_beside_the_weights_fails_with_its_layers_named(http
     accepted = post(http, adapters=[{"ref": "no-form"}], wearing="bypass")
     error = wait(http, accepted["id"])["error"]
     assert error["code"] == "bypass_impossible" and "up_blocks.1.resnets.1.conv2" in error["message"]
+
+
+def test_ranks_of_what_has_none_fail_in_words(http: httpx.Client) -> None:
+    assert upload(http, samples.file("loha"), "no-form").is_success
+    error = wait(http, post(http, adapters=[{"ref": "no-form", "rank": 2}])["id"])["error"]
+    assert error["code"] == "adapter_refused" and "first 2 ranks" in error["message"]
 
 
 def test_a_block_in_which_an_adapter_changes_nothing_fails_in_words(http: httpx.Client) -> None:

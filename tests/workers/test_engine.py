@@ -21,6 +21,7 @@ from app.shared.storage import Storage
 from lycoris.patcher import Mode
 from tests.app.shared.making import request
 from tests.workers import toy
+from workers import adapters
 from workers.engine import Engine
 
 
@@ -119,6 +120,7 @@ def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: L
     assert pixels(strength=9.0, steps=[[0.0, 0.5], [0.5, 0.5]]) == half
     assert pixels(blocks={"block": 0.5}) == half
     assert pixels(steps=[[0.0, 1.0]], blocks={"block.to_q": 0.5}) == half
+    assert pixels(rank=1) == pixels(rank=4) == whole, "it has one"
     assert len({half, whole, pixels(steps=[[0.0, 0.5], [0.5, 1.0]]), pixels(steps=[[0.0, 1.0], [0.5, 0.5]])}) == 4
 
 
@@ -170,6 +172,28 @@ def test_an_adapter_that_cannot_be_worn_fails_its_generation_alone(
     assert failed.error is not None and failed.error.code == code
     assert pictures(storage, failed) == []
     assert png(storage, drawn(engine, ledger)) == plain, "the base is pristine"
+
+
+def test_a_file_that_storage_does_not_give_fails_its_generation_alone_after_retries(
+    engine: Engine, ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = worn(storage, 1), worn(storage, 2)
+    really, asked = Storage.get, []
+
+    def get(self: Storage, key: str) -> bytes | None:
+        if key == file_key(a["sha256"]):
+            asked.append(key)
+            raise Unavailable("storage_unavailable", "it times out")
+        return really(self, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "get", get)
+        patch.setattr(adapters, "PAUSES_S", (0.0, 0.0))
+        failed = drawn(engine, ledger, adapters=[b, a])
+        assert failed.error is not None and failed.error.code == "adapter_not_fetched"
+        assert len(asked) == 3 and pictures(storage, failed) == []
+        assert drawn(engine, ledger, adapters=[b]).status is Status.SUCCEEDED
+    assert drawn(engine, ledger, adapters=[b, a]).status is Status.SUCCEEDED
 
 
 def test_a_bug_fails_one_generation_and_leaves_no_picture(
