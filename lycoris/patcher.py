@@ -18,7 +18,7 @@ from lycoris.algorithms.room import Room
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
 from lycoris.outfits import Mode, Outfit, Piece, Weight, outfits, put_on
 from lycoris.prepared import Prepared
-from lycoris.pristine import FindInFile, Kept, Place, Pristine, bytes_by_place
+from lycoris.pristine import Choice, FindInFile, Kept, Place, Pristine, bytes_by_place
 from lycoris.targets import Index
 from lycoris.watch import Watch
 from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
@@ -44,7 +44,7 @@ class Patcher:
     def __init__(
         self,
         components: Mapping[str, nn.Module],
-        pristine: Place = "device",
+        pristine: Choice = "auto",
         find: FindInFile | None = None,
         ready_bytes: int = READY_BYTES,
     ) -> None:

@@ -13,6 +13,7 @@ from lycoris.checksum import checksum
 from lycoris.linalg import highest
 
 Place = Literal["device", "host", "file"]
+Choice = Literal["auto", "device", "host", "file"]
 FindInFile = Callable[[str, str], Iterable[Tensor]]  # (component, parameter) -> what the base's files hold
 
 
@@ -44,15 +45,16 @@ class Kept:
 class Pristine:
     """Keeps weights as they were when they were first touched.
 
-    place: "device", beside the weight; "host", in main memory, pinned where the weight is on a CUDA device; "file", in
+    choice: "device", beside the weight; "host", in main memory, pinned where the weight is on a CUDA device; "file", in
     the base's own files, which costs no memory. find: how to find a weight there; one that is not there to the bit,
-    cast as loading casts it, is kept on the host.
+    cast as loading casts it, is kept on the host. "auto": "file" for a weight in main memory, where a swap takes as
+    long from any place; "host" for one on another device, whose memory is the scarcer (not measured).
     """
 
-    def __init__(self, place: Place, find: FindInFile | None) -> None:
-        if place not in get_args(Place):
-            raise ValueError(f"pristine weights are kept in one of {', '.join(get_args(Place))}, not {place!r}")
-        self._place: Place = place
+    def __init__(self, choice: Choice, find: FindInFile | None) -> None:
+        if choice not in get_args(Choice):
+            raise ValueError(f"pristine weights are kept in one of {', '.join(get_args(Choice))}, not {choice!r}")
+        self._choice: Choice = choice
         self._find = find
 
     def keep(self, component: str, parameter: str, live: Tensor) -> Kept:
@@ -61,12 +63,13 @@ class Pristine:
         return Kept(component, parameter, live, pristine, place, highest(live) if live.numel() else 0.0)
 
     def _copy(self, component: str, parameter: str, live: Tensor) -> tuple[Tensor, Place]:
-        if self._place == "file" and self._find is not None:
+        on_cpu = live.device.type == "cpu"
+        if self._find is not None and (self._choice == "file" or (self._choice == "auto" and on_cpu)):
             for stored in self._find(component, parameter):
                 if stored.shape == live.shape and _same_bits(stored, live):
                     return stored, "file"
-        if self._place == "device" or live.device.type == "cpu":
-            return live.clone(), "device" if self._place == "device" else "host"
+        if self._choice == "device" or on_cpu:
+            return live.clone(), "device" if self._choice == "device" else "host"
         copy = torch.empty_like(live, device="cpu", pin_memory=live.device.type == "cuda")
         return copy.copy_(live), "host"
 

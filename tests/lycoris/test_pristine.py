@@ -1,0 +1,135 @@
+"""Where pristine weights are kept, and that it is noticed when they are not what they were."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from lycoris.adapter import Adapter, load
+from lycoris.checksum import checksum
+from lycoris.mapped import MappedFolder
+from lycoris.patcher import Patcher, Worn
+from lycoris.pristine import Choice
+from tests.lycoris import zoo
+from tests.lycoris.measure import bits_of
+
+
+@pytest.fixture(scope="module")
+def adapters() -> list[Adapter]:
+    return [load(data) for data in zoo.adapters(zoo.Model(), 4)]
+
+
+def folder(path: Path, model: nn.Module, dtype: torch.dtype | None = None, variant: str = "") -> Path:
+    (path / "unet").mkdir(exist_ok=True)
+    weights = {name: weight.detach().to(dtype or weight.dtype).clone() for name, weight in model.named_parameters()}
+    save_file(weights, path / "unet" / f"diffusion_pytorch_model{variant}.safetensors")
+    return path
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
+@pytest.mark.parametrize("choice", get_args(Choice))
+def test_the_place_decides_no_bit(adapters: list[Adapter], choice: Choice, dtype: torch.dtype, tmp_path: Path) -> None:
+    model, plain = zoo.Model(dtype), zoo.Model(dtype)
+    pristine = bits_of(model)
+    patcher = Patcher({"unet": model}, pristine=choice, find=MappedFolder(folder(tmp_path, model)))
+    for adapter in adapters:
+        patcher.swap([Worn(adapter, 0.7), Worn(adapters[0], 0.2)] if adapter is not adapters[0] else [Worn(adapter)])
+        fresh = Patcher({"unet": plain})
+        fresh.swap(patcher.worn)
+        assert bits_of(model) == bits_of(plain)
+        fresh.restore()
+        assert patcher.verify() == []
+    patcher.restore()
+    assert bits_of(model) == pristine
+    places = {place for place, size in patcher.pristine_bytes.items() if size}
+    assert places == {"file" if choice in ("auto", "file") else choice}
+
+
+def test_a_file_in_another_dtype_is_taken_as_loading_takes_it(adapters: list[Adapter], tmp_path: Path) -> None:
+    """Files in float32 of a model in bfloat16; one of two variants that has the bits is enough."""
+    model = zoo.Model(torch.bfloat16)
+    folder(tmp_path, zoo.Model(), variant=".other")
+    with torch.no_grad():
+        for weight in (wide := zoo.Model()).parameters():
+            weight.mul_(1.001)
+        for weight, source in zip(model.parameters(), wide.parameters(), strict=True):
+            weight.copy_(source)
+    find = MappedFolder(folder(tmp_path, wide))
+    pristine = bits_of(model)
+    patcher = Patcher({"unet": model}, pristine="file", find=find)
+    patcher.swap([Worn(adapters[1])])
+    assert patcher.pristine_bytes["host"] == 0
+    twin = zoo.Model(torch.bfloat16)
+    twin.load_state_dict({name: weight.to(torch.bfloat16) for name, weight in wide.state_dict().items()})
+    Patcher({"unet": twin}).swap([Worn(adapters[1])])
+    assert bits_of(model) == bits_of(twin), "the weight was seen as its file has it, not as the model has it"
+    patcher.restore()
+    assert bits_of(model) == pristine
+
+
+def test_a_weight_that_is_not_its_files_to_the_bit_is_kept_in_memory(adapters: list[Adapter], tmp_path: Path) -> None:
+    model = zoo.Model()
+    find = MappedFolder(folder(tmp_path, model))
+    odd = model.get_parameter("layers.linear.weight")
+    with torch.no_grad():
+        odd[0, 0] = -0.0 if odd[0, 0] != 0 else 1.0
+    pristine = bits_of(model)
+    patcher = Patcher({"unet": model}, pristine="file", find=find)
+    patcher.swap([Worn(adapters[0])])
+    assert patcher.pristine_bytes["host"] == odd.nbytes
+    assert patcher.pristine_bytes["file"] > 0
+    patcher.restore()
+    assert bits_of(model) == pristine
+
+
+def test_a_place_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="device, host, file"):
+        Patcher({"unet": zoo.Model()}, pristine="cloud")  # type: ignore[arg-type]
+
+
+def test_any_other_number_is_another_checksum() -> None:
+    for shape, dtype in (((3, 5), torch.float16), ((70, 90), torch.float32), ((5000,), torch.bfloat16)):
+        rows = torch.randn(shape).to(dtype)
+        before = checksum(rows)
+        assert checksum(rows.clone()) == before
+        flat = rows.view(-1).view(torch.uint8)
+        for place in (0, len(flat) // 2, len(flat) - 1):
+            flat[place] ^= 1
+            assert checksum(rows) != before, f"{dtype} {shape}: byte {place}"
+            flat[place] ^= 1
+        assert checksum(rows) == before
+    rows = torch.randn(2, 1 << 11)
+    assert checksum(rows) != checksum(rows.flip(0)), "exchanged rows"
+
+
+def test_it_is_noticed_when_a_pristine_copy_is_not_what_it_was(adapters: list[Adapter]) -> None:
+    patcher = Patcher({"unet": zoo.Model()})
+    patcher.swap([Worn(adapters[0])])
+    assert patcher.verify() == []
+    kept = next(kept for kept in patcher._kept.values() if kept.parameter == "layers.conv3x3.weight")
+    kept.pristine.view(-1)[3] += 1e-6
+    assert patcher.verify() == ["unet.layers.conv3x3.weight"]
+
+
+def test_it_is_noticed_when_a_weight_that_wears_nothing_is_not_pristine(adapters: list[Adapter]) -> None:
+    patcher = Patcher({"unet": (model := zoo.Model())})
+    patcher.swap([Worn(adapters[0])])
+    patcher.restore()
+    assert patcher.verify() == []
+    with torch.no_grad():
+        model.get_parameter("layers.square.weight")[1, 1] += 1
+    assert patcher.verify() == ["unet.layers.square.weight"]
+
+
+def test_a_sample_at_a_time_comes_round_to_every_weight(adapters: list[Adapter]) -> None:
+    patcher = Patcher({"unet": zoo.Model()})
+    patcher.swap([Worn(adapters[0])])
+    for kept in patcher._kept.values():
+        kept.pristine.view(-1)[0] += 1
+    found: set[str] = set()
+    for _ in patcher._kept:
+        found |= set(patcher.verify(seconds=0))
+    assert len(found) == len(patcher._kept), "one block a call, none twice before every other"
