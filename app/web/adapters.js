@@ -3,6 +3,7 @@
 import { adapterPath } from "/static/about.js";
 import { call } from "/static/api.js";
 import { arrange, byId, el } from "/static/dom.js";
+import { partsField } from "/static/parts.js";
 import { strengthRow } from "/static/strength.js";
 import { notify } from "/static/problems.js";
 import { algorithmsOf } from "/static/verdict.js";
@@ -37,7 +38,7 @@ export function createAdapters({ about, changed }) {
 
   function toggle(record, on) {
     const ref = refOf(record);
-    uses.set(ref, { strength: 1, strengths: {}, ...uses.get(ref), ref, on });
+    uses.set(ref, { strength: 1, strengths: {}, blocks: {}, steps: [], rank: null, ...uses.get(ref), ref, on });
     render();
   }
 
@@ -77,6 +78,7 @@ export function createAdapters({ about, changed }) {
         ),
       ),
       use ? strengthRow(record.name, use) : null,
+      use ? partsField(record.name, use) : null,
       words,
       reason ? el("p", { class: "hint quiet" }, reason) : null,
     );
@@ -131,7 +133,7 @@ export function createAdapters({ about, changed }) {
       return [...pinned, ...records]
         .filter((record) => isWorn(record) && !whyNot(record, model))
         .map((record) => uses.get(refOf(record)))
-        .map(({ ref, strength, strengths }) => ({ ref, strength, strengths }));
+        .map(({ on, ...use }) => use);
     },
 
     /** Wears exactly these resolved adapters; versions that the list no longer has get a row of their own. */
@@ -142,9 +144,9 @@ export function createAdapters({ about, changed }) {
       pinned = stack
         .filter((use) => !known.has(refOf(use)))
         .map((use) => ({ ...use, description: "", fits: [model] }));
-      for (const { name, version, strength, strengths } of stack) {
+      for (const { name, version, strength, strengths, blocks, steps, rank } of stack) {
         const ref = refOf({ name, version });
-        uses.set(ref, { ref, on: true, strength, strengths });
+        uses.set(ref, { ref, on: true, strength, strengths, blocks, steps, rank });
       }
       render();
     },

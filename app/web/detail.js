@@ -1,23 +1,25 @@
 // One picture in full: its whole recipe, its file, and its settings for another go.
 
 import { byId, dialogTop, el, facts, openDialog } from "/static/dom.js";
+import { partsTold } from "/static/parts.js";
 import { strengthText } from "/static/strength.js";
 import { stackText } from "/static/tiles.js";
 
 const SHOWN_AT_LEAST = 384;
+const WAYS = { bypass: "beside the weights" }; // merged into them is how adapters are worn
 
 function fileName(prompt, seed) {
   const words = prompt.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);
   return `${words || "picture"}-${seed}.png`;
 }
 
-function adapterLine({ name, version, strength, strengths, sha256, ignore }) {
+function adapterLine({ name, version, strength, strengths, sha256, ignore, ...rest }) {
   const parts = Object.entries(strengths ?? {}).map(([component, value]) => `, ${component} ${strengthText(value)}`);
   const left = ignore?.length ? `, without ${ignore.join(", ")}` : "";
   return el(
     "li",
     {},
-    `${name} version ${version} at ${strengthText(strength)}${parts.join("")}${left} `,
+    `${name} version ${version} at ${strengthText(strength)}${parts.join("")}${partsTold(rest)}${left} `,
     el("code", { class: "quiet", title: sha256 }, sha256.slice(0, 12)),
   );
 }
@@ -53,6 +55,7 @@ export function showPicture(generation, index, reuse) {
         facts([
           ["Seed", String(seed)],
           ["Adapters", request.adapters.length ? el("ul", {}, ...request.adapters.map(adapterLine)) : "none"],
+          ["Worn", WAYS[generation.wearing]],
           ["Negative prompt", request.negative_prompt],
           ["Model", request.model],
           ["Size", `${image.width} × ${image.height}`],

@@ -223,6 +223,31 @@ def test_a_picture_gives_its_settings_back(page: Page) -> None:
     assert [page.one(f"#{name}").get_attribute("value") for name in ("steps", "guidance")] == ["3", "2.5"]
 
 
+def test_blocks_and_steps_are_typed_checked_and_given_back(page: Page, tmp_path: Path) -> None:
+    save_file(samples.tensors("lora"), tmp_path / "in-parts.safetensors")
+    page.choose_file(tmp_path / "in-parts.safetensors")
+    page.until(lambda: page.all("#upload .verdict"), "no verdict")
+    page.one("#upload button.primary").click()  # wear it
+    page.one("[data-name='in-parts'] summary").click()
+    field = "[aria-label='Blocks and steps of in-parts']"
+    page.type(field, "down=half")
+    page.draw("a green leaf", steps=2, seed=5)
+    assert "down=half" in (page.one(field).get_attribute("validationMessage") or "")
+    page.type(field, "mid=0.5 0:0.25 0.5:1.5")
+    page.one("#draw").click()
+    page.newest("a green leaf").find_element(By.CSS_SELECTOR, ".picture").click()
+    told = page.one("#picture .facts").text
+    assert "mid × 0.5" in told and "0.25 from 0 %" in told and "1.5 from 50 %" in told
+    page.one("#picture button.primary").click()  # these settings again
+    assert page.one(field).get_attribute("value") == "mid=0.5 0:0.25 0.5:1.5"
+    page.one("[data-name='in-parts'] input[type=checkbox]").click()
+    page.one("#draw").click()
+    captions = [
+        caption.text for caption in page.newest("a green leaf", pictures=2).find_elements(By.TAG_NAME, "figcaption")
+    ]
+    assert "no adapter" in captions
+
+
 def test_a_running_generation_can_be_canceled(page: Page) -> None:
     page.draw("a blue car", steps=150, count=4)
     page.until(lambda: page.all(".sheet .blank button:not([hidden])"), "nothing to cancel")[0].click()
