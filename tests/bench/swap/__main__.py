@@ -60,7 +60,7 @@ def main() -> None:
                 figures += found
                 console.print(table(f"{title}: {found[0].model}", found))
                 gc.collect()
-    missed = [figure.what for figure in figures if figure.met is False]
+    missed = [" ".join((figure.model, figure.family, figure.what)) for figure in figures if figure.met is False]
     console.print(f"{len(missed)} aims missed: {'; '.join(missed)}" if missed else "every aim is met")
     settings = {"threads": torch.get_num_threads(), "rounds": options.rounds, "dtype": options.dtype}
     settings |= {"device": options.device, "cores": len(os.sched_getaffinity(0))}

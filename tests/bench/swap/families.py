@@ -45,9 +45,18 @@ def _loha(weight: Tensor, r: Random) -> Tensors:
 
 def _lokr(weight: Tensor, r: Random) -> Tensors:
     o, i, *k = weight.shape
-    rows, columns = gcd(o, LOKR), gcd(i, LOKR)
-    right = {"lokr_w2_a": r(o // rows, LOKR), "lokr_w2_b": r(LOKR, i // columns * prod(k))}
-    return {"lokr_w1": r(rows, columns), **right, "alpha": torch.tensor(float(LOKR))}
+    rows, columns = _factor(o), _factor(i)
+    right = (o // rows, i // columns)
+    if max(right) / 2 > LOKR:
+        second = {"lokr_w2_a": r(right[0], LOKR), "lokr_w2_b": r(LOKR, right[1] * prod(k))}
+    else:  # LyCORIS keeps a small one whole, and reads it so
+        second = {"lokr_w2": r(*right, *k)}
+    return {"lokr_w1": r(rows, columns), **second, "alpha": torch.tensor(float(LOKR))}
+
+
+def _factor(size: int) -> int:
+    """What LyCORIS's factor of 8 makes of a size: the lesser half of a product, and at most 8."""
+    return max(factor for factor in range(1, LOKR + 1) if size % factor == 0 and factor**2 <= size)
 
 
 def _dora(weight: Tensor, r: Random) -> Tensors:

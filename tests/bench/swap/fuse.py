@@ -38,15 +38,19 @@ def turn(samples: Samples, subject: Subject, file: Path) -> None:
     unet.requires_grad_(False)
 
 
-def figures(samples: Samples, about: Figure, limit: str, on: str, off: str) -> Iterator[Figure]:
-    """Their times, how many times ours they are, and the aim. on, off: the samples of ours that do the same."""
+def figures(samples: Samples, about: Figure, limit: str, swap: str, file: tuple[str, str]) -> Iterator[Figure]:
+    """Their times, how many times ours they are, and the aim.
+
+    swap: our samples of a swap in a service that holds its adapters; file: those of one from a file, and of taking off.
+    """
     if not there():
         yield replace(about, what="diffusers + PEFT", note=ABSENT)
         return
-    theirs, ours = f"diffusers + PEFT: {LOAD} + {FUSE} + {UNFUSE} + {UNLOAD}", f"{on}, {off}"
-    for whole, parts in {theirs: (LOAD, FUSE, UNFUSE, UNLOAD), ours: (on, off)}.items():
+    theirs, ours = f"diffusers + PEFT: {LOAD} + {FUSE} + {UNFUSE} + {UNLOAD}", ", ".join(file)
+    for whole, parts in {theirs: (LOAD, FUSE, UNFUSE, UNLOAD), ours: file}.items():
         for values in zip(*(samples.taken[part] for part in parts), strict=True):
             samples.add(whole, sum(values))
     for part in (LOAD, FUSE, UNFUSE, UNLOAD):
         yield samples.figure(about, part, f"diffusers + PEFT: {part}", over=limit, to="the limit")
-    yield samples.figure(about, theirs, over=ours, to=f"ours ({ours})", at_least=AT_LEAST)
+    for mine in (swap, ours):
+        yield samples.figure(about, theirs, over=mine, to=f"ours ({mine})", at_least=AT_LEAST)

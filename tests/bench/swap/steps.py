@@ -18,7 +18,8 @@ FAMILY = "LoRA r16, attention"
 COUNTS = (1, 3)
 PLAIN = "a step of the plain model"
 MERGED, BESIDE = "ours, in the weights", "ours, beside the weights"
-AT_MOST = 1.0
+AT_MOST = 1.02  # the same code on the same storage: 1.00, and what two samples of one thing differ by
+LEAST_MS = 500
 
 
 def steps(bench: Bench) -> Iterator[Figure]:
@@ -32,10 +33,17 @@ def steps(bench: Bench) -> Iterator[Figure]:
     samples = Samples(bench.device)
     patcher, bypass = Patcher({"unet": subject.unet}), Bypass({"unet": subject.unet})
 
+    for _ in range(2):
+        with samples.timed(PLAIN):
+            subject.step(bench.latent)
+    often = max(1, round(LEAST_MS / samples.taken[PLAIN][1]))  # a small model's step alone is too short to time
+    samples.forget()
+
     def timed(name: str) -> None:
         bench.tick(name)
-        with samples.timed(name):
-            subject.step(bench.latent)
+        with samples.timed(name, often):
+            for _ in range(often):
+                subject.step(bench.latent)
 
     for turn in range(bench.step_rounds + 1):
         timed(PLAIN)

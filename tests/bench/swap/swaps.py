@@ -18,6 +18,7 @@ from tests.bench.swap.subjects import Subject
 
 STRENGTH, OTHER = 0.8, 0.5
 LIMIT = "copy the touched weights once: the limit"
+BEFORE, AFTER = "the limit before the round", "the limit after it"
 SWAP, BACK, TWO = "A → B, B never worn before", "B → A, worn before", "A → B + C"
 STRONGER, SAME, OFF, COLD = "another strength", "the same again", "→ pristine", "load from a file + swap"
 CASES = (SWAP, BACK, TWO, STRONGER, SAME, OFF, COLD)
@@ -53,13 +54,16 @@ def _family(bench: Bench, subject: Subject, patcher: Patcher, family: str) -> It
     for turn in range(bench.rounds + 1):
         bench.tick(f"{family}: {'warming up' if turn == 0 else f'round {turn} of {bench.rounds}'}")
         fresh = load(kohya(second, {"round": str(turn)}))  # other bytes, so nothing kept of the last round fits
+        with samples.timed(BEFORE):
+            subject.copy(weights)
         _round(samples, patcher, first, fresh, third)
         with samples.timed(COLD):
             patcher.swap([Worn(load(file), STRENGTH)])
         with samples.timed(OFF):
             patcher.restore()
-        with samples.timed(LIMIT):
+        with samples.timed(AFTER):
             subject.copy(weights)
+        samples.add(LIMIT, (samples.taken[BEFORE][-1] + samples.taken[AFTER][-1]) / 2)
         if family in FOR_PEFT:
             fuse.turn(samples, subject, theirs)
             subject.copy(weights)  # what unfusing left behind
@@ -95,7 +99,7 @@ def _figures(samples: Samples, subject: Subject, family: str, weights: list[str]
         aim = FAMILIES[family].at_most if case == SWAP else None
         yield samples.figure(about, case, over=LIMIT, to="the limit", at_most=aim)
     if family in FOR_PEFT:
-        yield from fuse.figures(samples, about, LIMIT, COLD, OFF)
+        yield from fuse.figures(samples, about, LIMIT, SWAP, (COLD, OFF))
 
 
 def _profile(subject: Subject, patcher: Patcher, family: str, a: Adapter) -> Figure:
