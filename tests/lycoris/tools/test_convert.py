@@ -98,17 +98,21 @@ def test_a_fused_layer_is_divided_exactly(algorithm: str, layer: str, style: Sty
         assert_close(after[name], change, name, torch.float32)
 
 
+@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("algorithm", ["lora", "full"])
-def test_halves_the_other_way_round_are_put_in_order(algorithm: str, tmp_path: Path) -> None:
+def test_halves_the_other_way_round_are_put_in_order(algorithm: str, style: Style, tmp_path: Path) -> None:
     components: dict[str, nn.Module] = {"transformer": flux(torch.float32)}
-    name = "diffusion_model.final_layer.adaLN_modulation.1"
-    adapter = load(zoo.file({name: zoo.tensors(algorithm, torch.empty(16, 12))}))
-    converted = again(adapter, components, "diffusers", tmp_path)
+    names = {"kohya": "lora_unet_final_layer_adaLN_modulation_1", "diffusers": "transformer.norm_out.linear"}
+    (other,) = set(STYLES) - {style}
+    adapter = load(zoo.file({names[other]: zoo.tensors(algorithm, torch.empty(16, 12))}))
+    draft, notes = convert(adapter, shapes(components), style)
+    assert all(name.startswith(f"{names[style]}.") for name in draft.tensors)
+    assert not [note for note in notes if "side by side" in note]
+    converted = again(adapter, components, style, tmp_path)
     assert converted.ranks == adapter.ranks, "a rank for each half"
     before, after = changes(components, adapter), changes(components, converted)
-    assert_close(
-        after["transformer.norm_out.linear.weight"], before["transformer.norm_out.linear.weight"], name, torch.float32
-    )
+    weight = "transformer.norm_out.linear.weight"
+    assert_close(after[weight], before[weight], names[other], torch.float32)
 
 
 def test_what_cannot_be_divided_is_refused() -> None:
