@@ -1,6 +1,9 @@
 """The engine: one base model, one patcher, one adapter cache; it draws one generation at a time."""
 
 import hashlib
+import math
+import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +32,8 @@ from workers.wardrobe import Outfit, Wardrobe
 log = structlog.get_logger()
 
 ASK_EVERY_S = 0.2  # between two looks, while a large stack is put on, whether the generation was canceled
+CHECK_SHARE = 0.005  # of a job's time, spent on looking whether the model still is what it was
+NOT_PRISTINE = 70  # exit code of a process whose model is not (EX_SOFTWARE)
 MOST_TOLD = 4096  # adapters in memory
 
 
@@ -45,7 +50,7 @@ class Engine:
         self._storage = storage
         self._redis = redis
         self._ledger = Ledger(storage, redis, settings)
-        self._wardrobe = Wardrobe(base)
+        self._wardrobe = Wardrobe(base, settings.pristine)
         self._cache = open_cache(storage, settings)
         self._prefetcher = Prefetcher(self._cache, self._ledger, base.profile.name, settings.prefetch)
         self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
@@ -69,7 +74,9 @@ class Engine:
         if generation is None:
             return
         try:
+            begun = time.perf_counter()
             drawn = self._draw(generation)
+            self._verify(CHECK_SHARE * (time.perf_counter() - begun))
         except Ended:
             self._ledger.discard(generation)
         except (Unavailable, RedisError):
@@ -89,6 +96,22 @@ class Engine:
                 self._ledger.discard(generation)
         finally:
             self._prefetcher.rest()
+
+    def idle(self) -> None:
+        """Look at everything that is kept as pristine; as `run` does, end the process if it is not what it was."""
+        self._verify(math.inf)
+
+    def _verify(self, seconds: float) -> None:
+        """Look for so long whether pristine weights still are (law 2); if not, this process must draw nothing more.
+
+        It ends before the generation does: RQ sees it die, and has the job done again by a new one with a fresh model.
+        """
+        lost = self._wardrobe.patcher.verify(seconds)
+        if lost:
+            log.error("not_pristine", weights=lost[:10], count=len(lost))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(NOT_PRISTINE)
 
     def _fail(self, generation: Generation, code: str, message: str) -> None:
         self._ledger.fail(generation, code, message)

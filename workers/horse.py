@@ -28,6 +28,8 @@ from workers.intake import Intake
 from workers.models.loading import load
 from workers.worker import GenerationWorker
 
+IDLE_S = 30  # without an order: then there is time to look at the whole model
+
 
 def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings: Settings) -> None:
     """Load the model, then do what the parent orders, until it closes the pipe."""
@@ -38,7 +40,11 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
     redis = connect(settings, patient=True)
     engine = _load(model, redis, settings)
     while True:
-        order = orders.get()
+        try:
+            order = orders.get(timeout=IDLE_S)
+        except queue.Empty:
+            engine.idle()
+            continue
         if order:
             _perform(order, worker_name, redis, settings)
         _say(replies, {"done": order.get("job"), "worn": engine.worn, "resident": engine.resident})

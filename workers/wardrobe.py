@@ -8,7 +8,9 @@ from app.shared.schema import ResolvedRequest, Way
 from lycoris.adapter import Adapter
 from lycoris.bypass import Bypass
 from lycoris.errors import Reason
+from lycoris.mapped import MappedFolder
 from lycoris.patcher import FLOATS, Mode, Patcher
+from lycoris.pristine import Choice
 from lycoris.ranks import first_ranks
 from lycoris.sites import shapes_of
 from lycoris.targets import Index, Plan, resolve
@@ -30,7 +32,7 @@ class Outfit:
 class Wardrobe:
     """Dresses one base model, generation by generation."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, pristine: Choice = "auto") -> None:
         components = base.components
         self._index = Index({name: shapes_of(module) for name, module in components.items()})
         self._plans: WeakKeyDictionary[Adapter, tuple[Plan, tuple[wearing.Layer, ...]]] = WeakKeyDictionary()
@@ -45,7 +47,7 @@ class Wardrobe:
                 if weight.dtype not in FLOATS
             ),
         )
-        self.patcher = Patcher(components)
+        self.patcher = Patcher(components, pristine, MappedFolder(base.folder))
         self.bypass = Bypass(components)
 
     @property

@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     threads: int = Field(
         0, ge=0, description="CPU threads of one engine; 0 leaves it to torch. The same number draws the same bytes."
     )
+    pristine: Literal["auto", "device", "host", "file"] = Field(
+        "auto",
+        description="Where weights that adapters change are kept as they were: on the `device`, in `host` memory, or "
+        "in the base's own `file`s, which costs none; `auto` is `file` on a CPU and `host` elsewhere.",
+    )
     adapter_cache_mb: int = Field(1024, ge=1, description="Host memory for parsed adapters, in MiB.")
     disk_cache_mb: int | None = Field(
         None,

@@ -22,7 +22,7 @@ from lycoris.patcher import Mode
 from tests.app.shared.making import request
 from tests.workers import toy
 from workers import adapters
-from workers.engine import Engine
+from workers.engine import NOT_PRISTINE, Engine
 
 
 @pytest.fixture
@@ -283,3 +283,36 @@ def test_what_has_ended_is_not_drawn(engine: Engine, ledger: Ledger, storage: St
     engine.run(generation.id)
     engine.run("0" * 32)
     assert pictures(storage, generation) == []
+
+
+@pytest.mark.parametrize("when", ["after a job", "when idle"])
+def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
+    engine: Engine,
+    ledger: Ledger,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    when: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process ends and the generation does not: RQ sees an engine die, and a new one does the job again."""
+    asked = {"adapters": [worn(storage, 1)], "wearing": "merged"}
+    assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
+    engine.idle()
+    (kept,) = engine._wardrobe.patcher._kept.values()
+    kept.pristine[0, 0] += 1
+
+    class Exit(BaseException):
+        """In place of the end of the process."""
+
+    def leave(code: int) -> None:
+        raise Exit(code)
+
+    monkeypatch.setattr("os._exit", leave)
+    generation = ledger.accept(lambda: request(**asked))
+    with pytest.raises(Exit, match=str(NOT_PRISTINE)):
+        engine.idle() if when == "when idle" else engine.run(generation.id)
+    assert ledger.get(generation.id).status is (Status.QUEUED if when == "when idle" else Status.RUNNING)
+    monkeypatch.undo()
+    Engine(toy.base(), storage, redis, settings).run(generation.id)
+    assert ledger.get(generation.id).status is Status.SUCCEEDED
