@@ -1,4 +1,4 @@
-// One adapter: its verdict, its file, and deleting it.
+// One adapter: its verdict, where it is at hand, its file, and deleting it.
 
 import { call } from "/static/api.js";
 import { byId, dialogTop, el, openDialog } from "/static/dom.js";
@@ -10,9 +10,16 @@ export function adapterPath(ref) {
   return `/v1/adapters/${encodeURIComponent(ref)}`;
 }
 
+/** How many workers have an adapter at hand, in a sentence. */
+function atHand(record, workers) {
+  const having = (field) => workers.filter((worker) => worker[field].includes(record.sha256)).length;
+  const all = workers.length === 1 ? "1 worker" : `${workers.length} workers`;
+  return el("p", { class: "quiet" }, `In the memory of ${having("resident")} of ${all}, worn by ${having("worn")} now.`);
+}
+
 /** Shows an adapter, a name or `name:version`; `deleted()` is called once its name is gone. */
 export async function showAdapter(ref, deleted) {
-  const record = await call("GET", adapterPath(ref));
+  const [record, { workers }] = await Promise.all([call("GET", adapterPath(ref)), call("GET", "/v1/workers")]);
   const dialog = byId("adapter");
   const bottom = el("div", { class: "actions" });
 
@@ -46,5 +53,5 @@ export async function showAdapter(ref, deleted) {
   }
 
   offer();
-  openDialog(dialog, dialogTop("adapter-title", record.name), verdictView(record), bottom);
+  openDialog(dialog, dialogTop("adapter-title", record.name), verdictView(record), atHand(record, workers), bottom);
 }

@@ -179,6 +179,7 @@ def test_an_uploaded_adapter_is_judged_worn_and_compared(page: Page, tmp_path: P
 
     page.one(f"[aria-label='About {name}']").click()
     page.until(lambda: page.all("#adapter .verdict"), "nothing about the adapter")
+    assert "of 1 worker, worn by" in page.one("#adapter").text
     assert not page.all("img[src=x]"), "a name became markup"
     page.one("#adapter .actions button").click()
     page.one("#adapter .actions button.primary").click()  # yes, delete
