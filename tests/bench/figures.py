@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 from rich.table import Table
@@ -55,8 +55,9 @@ class Figure:
         return (self.what, f"{number(self.value)} {self.unit}".strip(), said, ratio, self.aim)
 
     def as_json(self) -> Mapping[str, object]:
-        """What stands in the line of JSON: every field that says something."""
-        said = {name: value for name, value in asdict(self).items() if value not in (None, "")}
+        """What stands in the line of JSON: every field that is not as it is by default."""
+        default = {field.name: field.default for field in fields(self)}
+        said = {name: value for name, value in asdict(self).items() if value != default[name]}
         rounded = {name: round(value, 5) if isinstance(value, float) else value for name, value in said.items()}
         return rounded if self.met is None else rounded | {"met": self.met}
 

@@ -67,15 +67,13 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+", help="what --json of the benchmarks wrote")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    lines = {line["bench"]: line for line in map(json.loads, (path.read_text() for path in options.files))}
-    options.out.write_text(svg(lines))
+    options.out.write_text(svg([json.loads(path.read_text()) for path in options.files]))
 
 
-def svg(lines: dict[str, dict[str, Any]]) -> str:
-    """The picture of the lines at hand, by their `bench`."""
-    figures = lines["swap"]["figures"]
-    service = lines.get("service", {}).get("figures", [])
-    panels = [panel for panel in (*_swaps(figures), _steps(figures), _drift(figures), _service(service)) if panel.bars]
+def svg(lines: Sequence[dict[str, Any]]) -> str:
+    """The picture of what stands in these lines of JSON."""
+    figures = [figure for line in lines for figure in line["figures"]]
+    panels = [panel for panel in (*_swaps(figures), _steps(figures), _drift(figures), _service(figures)) if panel.bars]
     rows, y = [], 20
     for panel in panels:
         rows.append(f'<text class="title" x="8" y="{y}">{escape(panel.title)}</text>')
@@ -84,7 +82,7 @@ def svg(lines: dict[str, dict[str, Any]]) -> str:
             rows += _row(panel, bar, y)
             y += ROW
         y += GAP + 8
-    where = "; ".join(dict.fromkeys(f"{line['date']}, {line['commit']}, {line['machine']}" for line in lines.values()))
+    where = "; ".join(dict.fromkeys(f"{line['date']}, {line['commit']}, {line['machine']}" for line in lines))
     rows.append(f'<text class="dim" x="8" y="{y}">{escape(where)}. The mark is the aim.</text>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 12}" width="{WIDTH}" height="{y + 12}"'
     body = "\n".join(rows)

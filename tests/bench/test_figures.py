@@ -1,8 +1,11 @@
 """Aims are held to what the table shows, and ratios to samples of the same round."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.bench.figures import Figure, Samples, markdown
+from tests.bench.tables import read, tables
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,17 @@ def test_a_ratio_is_the_median_of_the_rounds_and_not_of_the_medians() -> None:
 def test_what_could_not_be_measured_is_a_sentence() -> None:
     figure = Figure(part="lycoris", model="m", what="their merge", note="not installed")
     assert "not installed" in markdown([figure])
-    assert dict(figure.as_json()) == {
-        "part": "lycoris", "model": "m", "what": "their merge", "unit": "ms", "note": "not installed",
-    }  # fmt: skip
+    assert dict(figure.as_json()) == {"part": "lycoris", "model": "m", "what": "their merge", "note": "not installed"}
+
+
+def test_figures_survive_their_json() -> None:
+    figure = Figure(part="drift", model="m", value=0.0, unit="", ratio=1.5, to="the limit", at_most=1.0)
+    assert read({"figures": [dict(figure.as_json())]}) == [figure]
+
+
+def test_families_stand_in_rows_and_what_was_measured_in_columns() -> None:
+    about = Figure(part="swaps", model="m", family="LoRA", to="the limit")
+    found = [replace(about, family=family, what="A → B", value=2.0, ratio=1.0) for family in ("LoRA", "LoHa")]
+    heading, table = tables(found)
+    assert heading == "**Swaps: m**"
+    assert table.splitlines()[2:] == ["| LoRA | 2 ms, 1.00× |", "| LoHa | 2 ms, 1.00× |"]

@@ -11,8 +11,8 @@ NS = {"s": "http://www.w3.org/2000/svg"}
 
 
 def drawn(*figures: Figure) -> ElementTree.Element:
-    line = {"bench": "swap", **LINE, "figures": [dict(figure.as_json()) for figure in figures]}
-    return ElementTree.fromstring(svg({"swap": line}))
+    line = {**LINE, "figures": [dict(figure.as_json()) for figure in figures]}
+    return ElementTree.fromstring(svg([line]))
 
 
 def test_bars_are_as_long_as_their_figures_and_the_aim_is_marked() -> None:

@@ -94,7 +94,7 @@ def _round(samples: Samples, patcher: Patcher, a: Adapter, b: Adapter, c: Adapte
 def _figures(samples: Samples, subject: Subject, family: str, weights: list[str]) -> Iterator[Figure]:
     size = sum(subject.unet.get_parameter(name).nbytes for name in weights)
     about = Figure(part="swaps", model=subject.title, family=family)
-    yield samples.figure(about, LIMIT, f"{LIMIT} ({size / 1e9:.2f} GB)")
+    yield samples.figure(about, LIMIT, f"{LIMIT} ({size / 1e6:,.0f} MB)")
     for case in CASES:
         aim = FAMILIES[family].at_most if case == SWAP else None
         yield samples.figure(about, case, over=LIMIT, to="the limit", at_most=aim)
