@@ -82,8 +82,7 @@ class Wardrobe:
         if stage is None:
             return
         on, off = (self.bypass, self.patcher) if outfit.way == "bypass" else (self.patcher, self.bypass)
-        if off.worn:
-            off.restore()
+        off.swap(())  # costs nothing where nothing is worn, and finishes what an interruption left
         on.swap(stage.stack, check, outfit.mode)
 
     def _cut(self, adapter: Adapter, rank: int | None) -> Adapter:

@@ -58,6 +58,21 @@ def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, Any]) -> 
     assert png(**other) != png()
 
 
+@pytest.mark.parametrize(
+    "how", [{"blocks": {"mid": 0.5}}, {"steps": [[0.0, 0.5], [0.5, 1.0]]}, {"rank": 4}, {"ignore": ["x.*"]}], ids=str
+)
+def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:
+    assert png(worn(1, **how)) != png(worn(1))
+    assert png(worn(1, blocks={"mid": 0.5, "up": 1.0})) == png(worn(1, blocks={"up": 1.0, "mid": 0.5}))
+
+
+def test_the_way_of_wearing_is_in_the_recipe_and_what_was_asked_for_is_not() -> None:
+    assert recipe(request(), 7, profile(), "merged") != recipe(request(), 7, profile(), "bypass")
+    assert recipe(request(wearing="auto"), 7, profile(), "bypass") == recipe(
+        request(wearing="bypass"), 7, profile(), "bypass"
+    )
+
+
 def test_the_number_of_threads_is_in_the_recipe() -> None:
     one, two = (recipe(request(), 7, profile(threads=threads), "merged") for threads in (1, 2))
     assert one != two

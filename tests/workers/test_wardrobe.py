@@ -24,7 +24,7 @@ ADAPTERS = Path(loading.__file__).parent / "emoji-64" / "adapters"
 
 @pytest.fixture(scope="module")
 def base() -> loading.Base:
-    return loading.load("emoji-64", Settings())
+    return loading.load("emoji-64", Settings())  # type: ignore[call-arg]
 
 
 @pytest.fixture
