@@ -249,7 +249,7 @@ class Generation(Wire):
     progress: Progress
     request: ResolvedRequest
     images: list[Image] = []
-    wearing: Way | None = Field(None, description="how the adapters were worn, once it has succeeded")
+    wearing: Way | None = Field(default=None, description="how the adapters were worn, once it has succeeded")
     timings_ms: Timings | None = None
     error: Failure | None = None
     created_at: datetime
