@@ -129,3 +129,22 @@ def test_stopped_between_two_stages_it_wears_nothing(base: loading.Base, wardrob
         wardrobe.dress(outfit, 1, stop)
     assert not wardrobe.worn
     assert bits(unet(base)) == plain
+
+
+def test_what_an_interruption_left_in_the_weights_is_taken_off_before_anything_is_worn_beside_them(
+    base: loading.Base, wardrobe: Wardrobe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bits_of(*base.components.values())
+    merged, adapters = asked("fluent-3d-lora", wearing="merged")
+    wardrobe.dress(wardrobe.fit(merged, adapters), 0)
+
+    def stop(_: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(wardrobe.patcher, "_undress", stop)
+        wardrobe.patcher.restore()
+    assert bits_of(*base.components.values()) != before and not wardrobe.worn
+    beside, adapters = asked("fluent-3d-lokr", wearing="bypass")
+    wardrobe.dress(wardrobe.fit(beside, adapters), 0)
+    assert bits_of(*base.components.values()) == before and wardrobe.worn
