@@ -2,11 +2,17 @@
 
 import { el } from "/static/dom.js";
 import { ended } from "/static/follow.js";
+import { partsText } from "/static/parts.js";
 import { wornText } from "/static/strength.js";
 
-/** A stack as a short text: "no adapter", "fluent-3d-lokr × 0.8 + ink × 0.5". */
+function useText(use) {
+  const parts = partsText(use);
+  return parts ? `${wornText(use)} (${parts})` : wornText(use);
+}
+
+/** A stack as a short text: "no adapter", "fluent-3d-lokr × 0.8 + ink × 0.5 (mid=0)". */
 export function stackText(adapters) {
-  return adapters.map(wornText).join(" + ") || "no adapter";
+  return adapters.map(useText).join(" + ") || "no adapter";
 }
 
 function stateText({ status, queue_position: place, progress, error }) {
