@@ -50,10 +50,15 @@ def tables(figures: Sequence[Figure]) -> Iterator[str]:
             if part in PLAIN:
                 yield markdown(some)
                 continue
-            ours = [one for one in some if one.family and not one.what.startswith(PEERS)]
+            ours = [one for one in some if one.family and not one.what.startswith((*PEERS, "profile"))]
             theirs = [one for one in some if one.family and one.what.startswith(PEERS)]
             yield from (pivot(group) for group in (ours, theirs) if group)
             yield from (f"{one.what}: {_cell(one)}." for one in some if not one.family)
+            yield from (
+                f"{one.family}, {one.what}: {_cell(one)}{f' {one.note}' if one.value else ''}."
+                for one in some
+                if one.what.startswith("profile")
+            )
 
 
 def pivot(figures: Sequence[Figure]) -> str:

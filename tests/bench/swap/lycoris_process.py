@@ -37,8 +37,9 @@ def main(model: str, file: str, device: str, dtype: str, rounds: str, threads: s
                 network.onfly_restore()
         layers, touched = len(weights), sum(one.unet.get_parameter(name).numel() for name in weights)
         left = one.changed()
+        copy = one.copies(weights)
         with samples.timed(LIMIT):
-            one.copy(weights)
+            copy()
         del network
         gc.collect()
         if turn == 0:

@@ -1,6 +1,6 @@
 """The models that swaps are measured on, each with a twin of its weights in memory: pristine, and what is copied."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,15 @@ class Subject:
         """How tables call it."""
         return f"{NAMES[self.name]}, {sum(p.numel() for p in self.unet.parameters()) / 1e6:.0f} M"
 
-    def copy(self, parameters: Iterable[str]) -> None:
-        """Copy these weights once, in place: the limit that a swap is held to. Also makes them pristine."""
-        with torch.no_grad():
-            for parameter in parameters:
-                self.unet.get_parameter(parameter).copy_(self.twin[parameter])
+    def copies(self, parameters: Iterable[str]) -> Callable[[], None]:
+        """Return what copies these weights once, in place: the limit that a swap is held to. It makes them pristine."""
+        pairs = [(self.unet.get_parameter(parameter).detach(), self.twin[parameter]) for parameter in parameters]
+
+        def copy() -> None:
+            for live, pristine in pairs:
+                live.copy_(pristine)
+
+        return copy
 
     def changed(self) -> int:
         """How many numbers differ from the pristine ones."""

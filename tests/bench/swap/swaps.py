@@ -6,14 +6,13 @@ One process, the same weights, everything once a round; ratios are medians over 
 import gc
 from collections.abc import Iterator
 
-from torch.profiler import ProfilerActivity, profile
-
 from lycoris.adapter import Adapter, load
 from lycoris.patcher import Patcher, Worn
 from tests.bench.figures import Figure, Samples
 from tests.bench.swap import fuse
 from tests.bench.swap.bench import Bench
 from tests.bench.swap.families import FAMILIES, FOR_PEFT, kohya, layers, peft, touched
+from tests.bench.swap.profiles import profiled
 from tests.bench.swap.subjects import Subject
 
 STRENGTH, OTHER = 0.8, 0.5
@@ -51,29 +50,34 @@ def _family(bench: Bench, subject: Subject, patcher: Patcher, family: str) -> It
     first, third = load(kohya(group)), load(kohya(layers(family, subject, seed=3)))
     second = layers(family, subject, seed=2)
     samples, weights = Samples(bench.device), touched(family, subject)
+    copy = subject.copies(weights)
     for turn in range(bench.rounds + 1):
         bench.tick(f"{family}: {'warming up' if turn == 0 else f'round {turn} of {bench.rounds}'}")
         fresh = load(kohya(second, {"round": str(turn)}))  # other bytes, so nothing kept of the last round fits
         with samples.timed(BEFORE):
-            subject.copy(weights)
+            copy()
         _round(samples, patcher, first, fresh, third)
         with samples.timed(COLD):
             patcher.swap([Worn(load(file), STRENGTH)])
         with samples.timed(OFF):
             patcher.restore()
         with samples.timed(AFTER):
-            subject.copy(weights)
+            copy()
         samples.add(LIMIT, (samples.taken[BEFORE][-1] + samples.taken[AFTER][-1]) / 2)
         if family in FOR_PEFT:
             fuse.turn(samples, subject, theirs)
-            subject.copy(weights)  # what unfusing left behind
+            copy()  # what unfusing left behind
         if turn == 0:
             samples.forget()
         del fresh
         gc.collect()
     yield from _figures(samples, subject, family, weights)
     if bench.profiled:
-        yield _profile(subject, patcher, family, first)
+        about = Figure(part="swaps", model=subject.title, family=family)
+        fresh = [[Worn(load(kohya(second, {"profile": str(number)})), STRENGTH)] for number in range(2)]
+        patcher.swap([Worn(first, STRENGTH)])
+        yield from profiled(about, lambda: patcher.swap(fresh[0]), lambda: patcher.swap(fresh[1]))
+        patcher.restore()
 
 
 def _round(samples: Samples, patcher: Patcher, a: Adapter, b: Adapter, c: Adapter) -> None:
@@ -100,15 +104,3 @@ def _figures(samples: Samples, subject: Subject, family: str, weights: list[str]
         yield samples.figure(about, case, over=LIMIT, to="the limit", at_most=aim)
     if family in FOR_PEFT:
         yield from fuse.figures(samples, about, LIMIT, SWAP, (COLD, OFF))
-
-
-def _profile(subject: Subject, patcher: Patcher, family: str, a: Adapter) -> Figure:
-    """Where the time of one swap goes, by torch's operators."""
-    patcher.swap([])
-    with profile(activities=[ProfilerActivity.CPU]) as taken:
-        patcher.swap([Worn(a, OTHER)])
-    patcher.restore()
-    rows = sorted(taken.key_averages(), key=lambda row: -row.self_cpu_time_total)
-    total = sum(row.self_cpu_time_total for row in rows)
-    said = ", ".join(f"{row.key} {100 * row.self_cpu_time_total / total:.0f} % ({row.count})" for row in rows[:8])
-    return Figure(part="swaps", model=subject.title, family=family, what="profile: own time (calls)", note=said)
