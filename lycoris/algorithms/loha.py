@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.algorithms.ready import LowRank, Ready, Seen
-from lycoris.algorithms.room import Room
+from lycoris.algorithms.room import Room, is_single
 from lycoris.linalg import inward
 
 
@@ -101,12 +102,18 @@ class _Halves(Ready):
     scale: float
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        halves = (("first", self.first), ("second", self.second))
-        first, second = (
-            room.product(name, half.left[start : start + len(change)], half.right).view(change.shape)
-            for name, half in halves
-        )
+        first, second = self._products(change, start, room)
         change.addcmul_(first, second, value=strength * self.scale)
+
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+        if not is_single(pristine):
+            return super().wear(out, pristine, strength, start, room)
+        first, second = self._products(out, start, room)
+        torch.addcmul(pristine, first, second, value=strength * self.scale, out=out)  # one pass in place of two
+
+    def _products(self, like: Tensor, start: int, room: Room) -> Iterator[Tensor]:
+        for name, half in (("first", self.first), ("second", self.second)):
+            yield room.product(name, half.left[start : start + len(like)], half.right).view(like.shape)
 
     def most(self, weight: float) -> float:
         return abs(self.scale) * self.first.most(weight) * self.second.most(weight)

@@ -14,6 +14,8 @@ from lycoris.algorithms.ready import Ready, Seen
 from lycoris.algorithms.room import Room, is_single
 from lycoris.linalg import highest, matrix, tucker
 
+NARROW = 64  # numbers in a row of w2 below which a broadcast over it is slower than one over whole rows (measured)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LoKr(ByRows):
@@ -47,7 +49,11 @@ class LoKr(ByRows):
     SIGNS: ClassVar = frozenset(suffix for suffix in SUFFIXES if suffix.startswith("lokr_"))
 
     def ready(self, weight: Seen, room: Room) -> Ready:
-        return _Kronecker(self._w1.product(weight), self._w2.product(weight), self.gamma)
+        w1, w2 = self._w1.product(weight), self._w2.product(weight)
+        if w2.shape[1] >= NARROW:
+            return _Kronecker(w1[:, :, None], w2[:, None, :], self.gamma)
+        spread, tiled = w1.repeat_interleave(w2.shape[1], 1), w2.repeat(1, w1.shape[1])
+        return _Kronecker(spread[:, None, :], tiled[:, None, :], self.gamma)
 
     @property
     def name(self) -> str:
@@ -137,14 +143,14 @@ class _Factor(NamedTuple):
 class _Kronecker(Ready):
     """scale · w1 ⊗ w2; the product is never held by itself."""
 
-    w1: Tensor  # (a, c)
-    w2: Tensor  # (b, d·∏k)
+    w1: Tensor  # (a, c, 1), or each number as often as w2 is wide: (a, 1, i·∏k)
+    w2: Tensor  # (b, 1, d·∏k), or c times side by side: (b, 1, i·∏k)
     scale: float
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
         for rows, w1, w2 in self._runs(start, start + len(change)):
             part = self._blocks(change[rows], w1, w2)
-            part.addcmul_(w1[:, None, :, None], w2[None, :, None, :], value=strength * self.scale)
+            part.addcmul_(w1[:, None], w2[None], value=strength * self.scale)
 
     def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
         if not is_single(pristine):
@@ -152,10 +158,10 @@ class _Kronecker(Ready):
         for rows, w1, w2 in self._runs(start, start + len(out)):
             here, there = (self._blocks(tensor[rows], w1, w2) for tensor in (pristine, out))
             scale = strength * self.scale  # one pass in place of two
-            torch.addcmul(here, w1[:, None, :, None], w2[None, :, None, :], value=scale, out=there)
+            torch.addcmul(here, w1[:, None], w2[None], value=scale, out=there)
 
     def _blocks(self, rows: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
-        return rows.view(len(w1), len(w2), w1.shape[1], w2.shape[1])  # (a, b, c, d·∏k)
+        return rows.view(len(w1), len(w2), w1.shape[1], w2.shape[2])  # (a, b, c, d·∏k), or (a, b, 1, i·∏k)
 
     def _runs(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Yield rows of a block, and the rows of w1 and of w2 that they are the product of."""
