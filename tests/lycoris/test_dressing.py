@@ -68,6 +68,17 @@ def test_what_is_kept_decides_no_bit(adapters: list[Adapter]) -> None:
     assert twin.ready_bytes == 0 < patcher.ready_bytes
 
 
+def test_another_strength_or_another_mode_is_another_attire(adapters: list[Adapter]) -> None:
+    """What a weight wears the same is not visited: what is not the same to the last bit must be."""
+    patcher = Patcher({"unet": (model := zoo.Model())})
+    for strengths in ((1.0, 0.5), (0.5, 0.5), (0.5, 0.25), (-0.5, 0.25)):
+        for mode in ("sum", "sequential"):
+            stack = [Worn(adapter, strength) for adapter, strength in zip(adapters, strengths, strict=False)]
+            patcher.swap(stack, mode=mode)
+            Patcher({"unet": (fresh := zoo.Model())}).swap(stack, mode=mode)
+            assert bits_of(model) == bits_of(fresh), f"{strengths}, {mode}"
+
+
 def test_what_is_kept_stays_within_its_budget(adapters: list[Adapter]) -> None:
     unbound = Patcher({"unet": zoo.Model()})
     for adapter in adapters:
