@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGES = ("lycoris_lora==4.1.3", "einops==0.8.2", "toml==0.10.2")
 FOLDER = ROOT / "out" / "bench" / PACKAGES[0].replace("==", "-")
 MERGE, RESTORE = "onfly_merge", "onfly_restore"
-ALIAS = ": on a CPU the original that it saves, `.data.cpu()`, is the live weight itself"
+ALIAS = ": on a CPU, what it saves by `.data.cpu()` is the live weight itself"
 
 
 def lycoris_library(bench: Bench) -> Iterator[Figure]:
