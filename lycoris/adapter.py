@@ -21,6 +21,7 @@ from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
 from lycoris.dialects.peft_config import peft_configs
 from lycoris.dialects.place import Place
+from lycoris.dialects.suffixes import MAGNITUDE, transposed
 from lycoris.dialects.training import PRINCIPAL, tlora_start
 from lycoris.dialects.unread import why_unread
 from lycoris.errors import Code, FileRefused, Reason, shown
@@ -147,7 +148,7 @@ def _read(
     shared = {suffix: tensors[name] for suffix, name in _shared(groups, reasons).items()}
     completion = Completion(peft_configs(header.metadata), config, shared)
     for (components, module), names in groups.items():
-        parts = {suffix: tensors[name] for suffix, name in names.items()}
+        parts = _parts(names, tensors)
         group = read_group(completion.of(parts, components, module))
         title = _name(components, module)
         reasons += [Reason(code, names.get(suffix or "", title), message) for code, suffix, message in group.problems]
@@ -192,7 +193,7 @@ def _by_module(names: Iterable[str], reasons: list[Reason]) -> dict[tuple[tuple[
     """Return (components, module) -> suffix -> tensor name; a tensor with no place of its own is a reason."""
     groups: dict[tuple[tuple[str, ...], str], dict[str, str]] = defaultdict(dict)
     for name in sorted(names):
-        place, why = _place(name), why_unread(name)
+        place, why = place_of(name), why_unread(name)
         if place is None or why:
             reasons.append(Reason(Code.UNKNOWN_TENSOR, name, why or "no algorithm here reads a tensor of this name"))
             continue
@@ -213,8 +214,23 @@ def _shared(groups: dict[tuple[tuple[str, ...], str], dict[str, str]], reasons: 
     return shared
 
 
-def _place(name: str) -> Place | None:
+def place_of(name: str) -> Place | None:
+    """Return the place of a tensor in the first dialect that knows its name; None: nothing here reads it."""
     return next((place for dialect in DIALECTS if (place := dialect(name))), None)
+
+
+def upright(name: str, tensor: Tensor) -> Tensor:
+    """Return a file's tensor as the algorithms know it, or one of theirs as the file has it: the transpose, or it."""
+    return tensor.transpose(0, -1).contiguous() if transposed(name) else tensor
+
+
+def _parts(names: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a layer's tensors by suffix, of the weight that the model has."""
+    parts = {suffix: upright(name, tensors[name]) for suffix, name in names.items()}
+    if MAGNITUDE in parts and "dora_scale" not in parts and any(map(transposed, names.values())):
+        # PEFT's magnitudes are of the rows of what it multiplies: of an embedding's transpose
+        parts["dora_scale"] = parts.pop(MAGNITUDE).reshape(1, -1)
+    return parts
 
 
 def _wrong_start(metadata: Mapping[str, str], layers: Iterable[Layer]) -> Iterable[Reason]:

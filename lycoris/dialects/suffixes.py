@@ -19,6 +19,11 @@ SPELLINGS: dict[str, str] = {
     "lora_linear_layer.up.weight": LORA_UP,
     "lora_linear_layer.down.weight": LORA_DOWN,
     "lora_B.bias": "lora_B.bias",
+    # PEFT for an embedding, a weight (tokens, width): B·A is of its transpose, so that each half is the other one
+    "lora_embedding_A": LORA_UP,
+    "lora_embedding_B": LORA_DOWN,
+    "hira_embedding_A": "hira_B",
+    "hira_embedding_B": "hira_A",
     "alpha": "alpha",
     "scale": "scale",
     # DoRA: LyCORIS and kohya; PEFT; ai-toolkit
@@ -56,9 +61,10 @@ SPELLINGS: dict[str, str] = {
 
 # PEFT's own state dicts carry the adapter's name inside: lora_A.default.weight, hada_w1_a.default
 _ADAPTER_NAME = re.compile(
-    r"\.(?P<stem>lora_[ABE]|lora_magnitude_vector|hada_\w+|lokr_\w+|hira_[AB]|ia3_l|oft_R|boft_[Rs]|hra_u|c3a_kernel"
+    r"\.(?P<stem>lora_[ABE]|(?:lora|hira)_embedding_[AB]|lora_magnitude_vector|hada_\w+|lokr_\w+|hira_[AB]|ia3_l|oft_R|boft_[Rs]|hra_u|c3a_kernel"
     r"|vera_lambda_[bd]|fourierft_spectrum)\.(?!weight$|bias$)[\w\-]+(?P<end>\.weight|\.bias)?$"
 )
+_TRANSPOSED = re.compile(r"\.(?:lora|hira)_embedding_[AB](?:\.[\w\-]+)?$")
 _SUFFIX = re.compile(r"\.(" + "|".join(re.escape(name) for name in sorted(SPELLINGS, key=len, reverse=True)) + ")$")
 
 
@@ -67,3 +73,8 @@ def split_suffix(name: str) -> tuple[str, str] | None:
     plain = _ADAPTER_NAME.sub(lambda found: f".{found['stem']}{found['end'] or ''}", name)
     found = _SUFFIX.search(plain)
     return (plain[: found.start()], SPELLINGS[found[1]]) if found else None
+
+
+def transposed(name: str) -> bool:
+    """Tell whether the file has the transpose of what the algorithms know by this tensor's suffix."""
+    return _TRANSPOSED.search(name) is not None

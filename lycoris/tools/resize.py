@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapter import Adapter, Layer
+from lycoris.adapter import Adapter, Layer, place_of, upright
 from lycoris.algorithms.lora import LoRA
 from lycoris.bundle import CONFIG, open_bundle
-from lycoris.dialects import DIALECTS
 from lycoris.dialects.peft_config import KEY as PEFT_CONFIG
 from lycoris.errors import Code, Reason, ToolRefused
 from lycoris.files import FILE_CAP, tensors_of
@@ -77,8 +76,8 @@ def _resize(
     kept = dtype or widest([change.lora_up, change.lora_down])
     small_up, small_down = (factor.to(kept) for factor in of_product(up, matrix(down), budget))
     rank = len(small_down)
-    tensors[names[UP]] = small_up.reshape(len(up), rank, *change.lora_up.shape[2:])
-    tensors[names[DOWN]] = small_down.reshape(rank, *down.shape[1:])
+    tensors[names[UP]] = upright(names[UP], small_up.reshape(len(up), rank, *change.lora_up.shape[2:]))
+    tensors[names[DOWN]] = upright(names[DOWN], small_down.reshape(rank, *down.shape[1:]))
     if ALPHA in names and change.scale is None:
         tensors[names[ALPHA]] = torch.tensor(change.gamma * rank, dtype=torch.float32)
     if MID in names:
@@ -90,7 +89,7 @@ def _resize(
 def _by_layer(stored: Mapping[str, Tensor]) -> dict[tuple[tuple[str, ...], str], dict[str, str]]:
     found: dict[tuple[tuple[str, ...], str], dict[str, str]] = defaultdict(dict)
     for name in stored:
-        place = next((place for dialect in DIALECTS if (place := dialect(name))), None)
+        place = place_of(name)
         if place is not None:
             found[place.components, place.module][place.suffix] = name
     return found

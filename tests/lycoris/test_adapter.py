@@ -6,6 +6,7 @@ import math
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from lycoris.adapter import load
 from lycoris.errors import AdapterError, Code, FileRefused
@@ -84,6 +85,7 @@ def test_ignoring_half_a_layer_leaves_half_a_layer() -> None:
         ("unet.a.lora_A.one.weight", "unet.a.lora_A.two.weight"),
         ("lora_unet_a.lora_down.weight", "lycoris_a.lora_down.weight"),
         ("unet.a.lora_A.weight", "base_model.model.unet.a.lora_A.weight"),
+        ("unet.a.lora_A.weight", "unet.a.lora_embedding_B"),
     ],
 )
 def test_two_tensors_on_one_place_are_refused(first: str, second: str) -> None:
@@ -92,6 +94,16 @@ def test_two_tensors_on_one_place_are_refused(first: str, second: str) -> None:
     with pytest.raises(FileRefused) as caught:
         load(safetensors.torch.save(tensors))
     assert {reason.code for reason in caught.value.reasons} == {Code.DUPLICATE}
+
+
+@pytest.mark.parametrize("end", ["", ".default"])
+def test_the_factors_of_an_embedding_are_of_its_transpose(end: str) -> None:
+    table = nn.Embedding(12, 8).requires_grad_(False)
+    a, b = torch.randn(3, 12), torch.randn(8, 3)
+    tensors = {f"unet.words.lora_embedding_A{end}": a, f"unet.words.lora_embedding_B{end}": b}
+    pristine = table.weight.clone()
+    Patcher({"unet": nn.ModuleDict({"words": table})}).swap([Worn(load(safetensors.torch.save(tensors)), 0.5)])
+    assert_close(table.weight, pristine + 0.5 * (b @ a).T, "an embedding")
 
 
 CONFIG = {"unet.r": 3, "unet.lora_alpha": 6}

@@ -24,7 +24,7 @@ WITH_FORM = [
     *("lokr-whole", "lokr-low", "lokr-both", "lokr-tucker", "peft-lokr"),
     *("ia3-output", "ia3-input", "peft-ia3-output", "peft-ia3-input", "peft-ia3-told"),
 ]
-PAIRS = [(algorithm, kind) for algorithm, kind in zoo.PAIRS if algorithm in WITH_FORM]
+PAIRS = [(algorithm, kind) for algorithm, kind in zoo.PAIRS if algorithm in WITH_FORM and kind not in zoo.TABLES]
 CONVOLUTIONS: dict[str, nn.Module] = {
     "dilated": nn.Conv2d(4, 8, 3, padding=2, dilation=2),
     "oblong": nn.Conv2d(4, 8, (1, 3), stride=(2, 1), padding=(0, 1)),

@@ -55,7 +55,7 @@ def golden_adapter(name: str) -> bytes:
 def _error(name: str, facts: dict) -> float:
     parts = PARTS[name]
     layer = getattr(nn, facts["layer"])(**facts["arguments"]).eval()
-    layer.load_state_dict({parameter: parts[parameter] for parameter in ("weight", "bias")})
+    layer.load_state_dict({name: parts[name] for name, _ in layer.named_parameters()})
     model = nn.ModuleDict({"golden": layer})
     before = bits_of(model)
     patcher = Patcher({"unet": model})

@@ -217,7 +217,7 @@ def test_a_refusal_speaks_of_what_is_known() -> None:
         "base_model.model.x.randlora_lambda": "RandLora",
         "base_model.model.x.vblora_logits_A": "VB-LoRA",
         "base_model.model.x.shira_weight": "SHiRA",
-        "base_model.model.x.lora_embedding_A": "embedding",
+        "base_model.model.x.oft_embedding_R.weight": "embedding",
         "lora_unet_x.lora_up.scale_weight": "eight bits",
         "lora_unet_x.reshape_weight": "in place",
         "lora_unet_x.oft_blocks.7": "fused",

@@ -18,7 +18,7 @@ from lycoris.patcher import Patcher, Worn
 from lycoris.targets import inspect, judged, resolve
 from lycoris.verdict import triggers
 from tests.lycoris import zoo
-from tests.lycoris.measure import bits_of
+from tests.lycoris.measure import assert_close, bits_of
 
 MODEL = zoo.Model()
 SHAPES = {name: list(weight.shape) for name, weight in MODEL.named_parameters()}
@@ -205,7 +205,7 @@ def test_a_1x1_convolution_and_a_linear_layer_are_one_matrix(layers: dict[str, z
         [Worn(load(zoo.file({f"lora_unet_{name}": group for name, group in layers.items()})))]
     )
     expected = next(iter(layers.values())).get("diff", torch.full(before.shape, 2.0)).reshape(before.shape)
-    assert torch.equal(model["x"].get_parameter("weight"), before + expected)
+    assert_close(model["x"].get_parameter("weight"), before + expected, kind)
 
 
 @pytest.mark.parametrize(

@@ -48,32 +48,34 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "conv1x1": lambda: nn.Conv2d(4, 8, 1),
     "grouped": lambda: nn.Conv2d(8, 12, 3, padding=1, groups=2),
     "strided": lambda: nn.Conv2d(4, 8, 3, stride=2, padding=1),
+    "embedding": lambda: nn.Embedding(12, 8),
     "layernorm": lambda: nn.LayerNorm(8),
     "groupnorm": lambda: nn.GroupNorm(2, 8),
 }
 MATRICES = ("linear", "square", "conv3x3", "conv1x1", "grouped", "strided")
 KERNELS = ("conv3x3", "grouped", "strided")
 NORMS = ("layernorm", "groupnorm")
+TABLES = ("embedding",)
 
 POINTS = ("linear", "square", "conv1x1")  # a matrix, however it is stored
 ALGORITHMS: dict[str, tuple[Build, tuple[str, ...]]] = {
-    "lora": (lora, MATRICES),
+    "lora": (lora, (*MATRICES, *TABLES)),
     "lora-scaled": (lora_scaled, MATRICES),
     "lora-without-alpha": (lora_without_alpha, MATRICES),
     "lora-with-bias": (with_bias(lora), MATRICES),
     "lora-peft-bias": (lora_peft_bias, MATRICES),
     "lora-tucker": (lora_tucker, KERNELS),
-    "loha": (loha, MATRICES),
+    "loha": (loha, (*MATRICES, *TABLES)),
     "loha-tucker": (loha_tucker, KERNELS),
     "lokr-whole": (lokr_whole, MATRICES),
-    "lokr-low": (lokr_low, MATRICES),
+    "lokr-low": (lokr_low, (*MATRICES, *TABLES)),
     "lokr-both": (lokr_both, MATRICES),
     "lokr-tucker": (lokr_tucker, KERNELS),
     "full": (with_bias(full), (*MATRICES, *NORMS)),
     "norm": (norm, NORMS),
     "norm-weight-only": (norm_weight_only, NORMS),
     "dora-lora-output": (dora(lora, 0), MATRICES),
-    "dora-lora-input": (dora(lora, 1), MATRICES),
+    "dora-lora-input": (dora(lora, 1), (*MATRICES, *TABLES)),
     "dora-lora-peft": (dora_peft, MATRICES),
     "dora-loha-output": (dora(loha, 0), MATRICES),
     "dora-loha-input": (dora(loha, 1), MATRICES),
@@ -92,7 +94,7 @@ ALGORITHMS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "oft-old": (family.oft_old, MATRICES),
     "boft": (family.boft(2, 0.0), MATRICES),
     "boft-rescaled": (family.rescaled(family.boft(3, 0.02)), ("linear", "square", "conv3x3", "conv1x1", "strided")),
-    "hira": (family.hira, MATRICES),
+    "hira": (family.hira, (*MATRICES, *TABLES)),
     "hira-with-alpha": (family.hira_with_alpha, MATRICES),
     "tlora": (family.tlora, POINTS),
     "peft-lokr": (peft.lokr_whole, MATRICES),

@@ -36,6 +36,7 @@ LAYERS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {  # kind -> cl
         {"in_channels": 8, "out_channels": 12, "kernel_size": 3, "padding": 1, "groups": 2},
         (1, 8, 4, 4),
     ),
+    "embedding": ("Embedding", {"num_embeddings": 24, "embedding_dim": 16}, (3,)),
     "layernorm": ("LayerNorm", {"normalized_shape": 16}, (3, 16)),
     "groupnorm": ("GroupNorm", {"num_groups": 2, "num_channels": 8}, (1, 8, 4, 4)),
 }
@@ -137,6 +138,9 @@ PEFT_FOLDERS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "folder-glora": ("GloraConfig", {"r": 4, "config_C": "none", "config_D_E": "vector"}, ("linear", "square")),
     "folder-glora-columns": ("GloraConfig", {"config_A_B": "vector", "config_C": "none"}, ("linear",)),
     "folder-glora-numbers": ("GloraConfig", {"config_A_B": "constant", "config_C": "none"}, ("linear",)),
+    "folder-lora-words": ("LoraConfig", {"r": 4, "lora_alpha": 9, "init_lora_weights": False}, ("embedding",)),
+    "folder-dora-words": ("LoraConfig", {"r": 4, "lora_alpha": 2, "use_dora": True}, ("embedding",)),
+    "folder-hira-words": ("HiraConfig", {"r": 4}, ("embedding",)),
 }
 AROUND_ONE = ("dora_scale", "rescale", "magnitude", "ia3_l", "boft_s")  # parameters that are no change at 1
 
@@ -148,7 +152,8 @@ def base(kind: str) -> tuple[nn.Module, Tensor]:
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.5)
-    return layer.requires_grad_(False).eval(), torch.randn(shape)
+    x = torch.randint(len(layer.weight), shape) if kind == "embedding" else torch.randn(shape)
+    return layer.requires_grad_(False).eval(), x
 
 
 def trained(name: str, parameter: Tensor) -> Tensor:

@@ -109,6 +109,21 @@ def test_layers_of_other_algorithms_stay() -> None:
     assert notes == ["kept as they are: loha 1"]
 
 
+def test_an_embedding_keeps_its_names_and_their_transposed_shapes() -> None:
+    components: dict[str, nn.Module] = {"unet": zoo.Model()}
+    a, b = torch.randn(2, 12), torch.randn(8, 2)
+    start = "unet.layers.embedding.lora_embedding"
+    data = safetensors.torch.save({f"{start}_A": torch.cat([a, a]) / 2, f"{start}_B": torch.cat([b, b], dim=1)})
+    small, losses, tensors = resized(data, Budget(rank=2))
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {
+        f"{start}_A": (2, 12),
+        f"{start}_B": (8, 2),
+    }
+    assert max(losses) < RELATIVE["float32"]
+    change = changes(components, small)["unet.layers.embedding.weight"]
+    assert_close(change, (b @ a).T.double(), "an embedding resized", torch.float32)
+
+
 def test_without_a_lora_or_with_a_scale_elsewhere_it_is_refused() -> None:
     data = of("loha", zoo.Model())
     with pytest.raises(ToolRefused, match="--to-lora") as refusal:
