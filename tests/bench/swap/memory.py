@@ -18,6 +18,7 @@ from tests.bench.swap.soaking import Soak, stored
 from workers.adapters import AdapterCache
 
 MIB = 2**20
+MAPPED = "LoCon"  # the family that is measured with pristine weights in the base's own file too
 CACHE_ADAPTERS = 50  # as many as the budget holds
 
 
@@ -26,26 +27,29 @@ def memory(bench: Bench) -> Iterator[Figure]:
     if not Path("/proc/self/clear_refs").exists():
         raise Missing("peaks of resident memory are read from Linux's /proc")
     title = bench.subject(twin=False).title
-    for family in bench.families:
+    mapped = [family for family in bench.families if family.startswith(MAPPED)]
+    for family, folder in [*((one, "") for one in bench.families), *((one, str(bench.folder)) for one in mapped)]:
         bench.tick(f"{family}, in a process of its own")
         arguments = [bench.model, family, str(bench.dtype).removeprefix("torch."), str(torch.get_num_threads())]
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.swap.memory_process", *arguments],
+            [sys.executable, "-m", "tests.bench.swap.memory_process", *arguments, *filter(None, [folder])],
             capture_output=True,
             text=True,
             check=False,
         )
-        about = Figure(part="memory", model=title, family=family, unit="MiB")
+        where = f"{family}, pristine in the base's own file" if folder else family
+        about = Figure(part="memory", model=title, family=where, unit="MiB")
         if done.returncode != 0:
             why = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
             yield replace(about, note=f"could not be measured: {why}")
             continue
         found = json.loads(done.stdout.strip().splitlines()[-1])
-        kept, model, largest = (found[name] / MIB for name in ("touched", "base", "largest"))
-        yield replace(about, what="pristine copies", value=kept, note=f"of {model:,.0f} MiB resident before")
+        kept, model, largest = (found[name] / MIB for name in ("kept", "base", "largest"))
+        yield replace(about, what="pristine copies", value=kept, note=f"of {model:,.0f} MiB held before")
         note = f"the largest weight in float32 is {largest:.0f} MiB"
         for what in ("after the first swap", "after four more", "at the peak of all five"):
-            yield replace(about, what=f"{what}, beside them", value=found[what] / MIB, note=note)
+            if found[what] is not None:
+                yield replace(about, what=f"{what}, beside them", value=found[what] / MIB, note=note)
 
 
 def soak(bench: Bench) -> Iterator[Figure]:
