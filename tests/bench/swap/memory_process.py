@@ -1,5 +1,6 @@
 """The process that `memory` looks at: one model, one patcher, five swaps. Prints one line of JSON."""
 
+import ctypes
 import gc
 import json
 import sys
@@ -28,6 +29,8 @@ def main(model: str, family: str, dtype: str, threads: str, folder: str = "") ->
     if folder:
         (Path(folder) / "unet").mkdir(exist_ok=True)
         save_file(dict(one.unet.state_dict()), Path(folder) / "unet" / "model.safetensors")
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else what making the adapters left free would be taken for room of the swap's
     base, resident = _resident(HELD), _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     patcher = Patcher({"unet": one.unet}, "file" if folder else "host", MappedFolder(folder) if folder else None)
