@@ -159,7 +159,7 @@ def _obstacle(piece: _Piece, scaled: dict[Site, bool]) -> str:
     """Say why a piece has no exact forward form, or nothing; scaled: the layers scaled so far, and whether by input."""
     change, view = piece.change, piece.target.view
     if piece.bias:
-        return ""
+        return "is a bias made of the weight" if change.of_weight else ""
     if not has_form(change):
         return f"wears a {change.name} that has no exact forward form"
     if isinstance(change, LoKr) and not view.whole:

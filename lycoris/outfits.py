@@ -1,7 +1,7 @@
 """What weights are to wear: every change with the rows that it sees, and the weights that must be dressed together."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 import torch
@@ -26,6 +26,12 @@ class Piece(Generic[Key]):
     rows: tuple[tuple[Key, slice], ...]
     whole: bool  # all rows of one weight
     origin: Hashable  # what tells it from any other piece, its strength left out
+    beside: tuple[tuple[Key, slice], ...] = ()  # rows of the weight that the change of a bias is made of too
+
+    @property
+    def keys(self) -> dict[Key, None]:
+        """The weights that it sees, each once."""
+        return dict.fromkeys(key for key, _ in (*self.rows, *self.beside))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,7 @@ def put_on(
 
     The one sum that swap and merge make: for the same weights and pieces it has the same bits.
     """
+    pieces = [_told(weights, piece) for piece in pieces]
     if mode == "sequential" and len(pieces) > 1:
         return _in_sequence(weights, pieces)
     parts: dict[Key, list[Part]] = {key: [] for key in weights}
@@ -73,11 +80,23 @@ def put_on(
         for key, rows in piece.rows:
             parts[key].append(Part(made, strength, rows, start))
             start += rows.stop - rows.start
+    for key in [key for key, some in parts.items() if not some]:  # seen only beside another
+        weights[key].live.copy_(weights[key].pristine)
+        del parts[key]
     return [
         key
-        for key, weight in weights.items()
-        if not dress(weight.live, weight.pristine, weight.largest, parts[key], room)
+        for key, some in parts.items()
+        if not dress(weights[key].live, weights[key].pristine, weights[key].largest, some, room)
     ]
+
+
+def _told(weights: Mapping[Key, Weight], piece: Piece[Key]) -> Piece[Key]:
+    """Return a piece whose change knows the weight that it is made of."""
+    if not piece.beside:
+        return piece
+    live = weights[piece.beside[0][0]].live
+    rows = [weights[key].pristine[rows].to(live.device, live.dtype) for key, rows in piece.beside]
+    return replace(piece, change=piece.change.beside(torch.cat(rows)), beside=())
 
 
 def _seen(weights: Mapping[Key, Weight], piece: Piece[Key]) -> Seen:
@@ -132,7 +151,7 @@ def outfits(pieces: Sequence[Piece[Key]]) -> list[Outfit[Key]]:
     """Return the pieces by the weights that they see; those with a weight in common are in one outfit, in order."""
     found: dict[Key, Outfit[Key]] = {}
     for piece in pieces:
-        keys = dict.fromkeys(key for key, _ in piece.rows)
+        keys = piece.keys
         joined = list(dict.fromkeys(found[key] for key in keys if key in found))
         if len(joined) == 1 and keys.keys() <= joined[0].keys.keys():
             joined[0].pieces.append(piece)

@@ -20,6 +20,7 @@ from lycoris.outfits import Mode, Outfit, Piece, Weight, outfits, put_on
 from lycoris.prepared import Prepared
 from lycoris.pristine import Choice, FindInFile, Kept, Place, Pristine, bytes_by_place
 from lycoris.targets import Index
+from lycoris.views import View
 from lycoris.watch import Watch
 from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
 
@@ -158,19 +159,22 @@ class Patcher:
         live = self._live()
         pieces: list[Piece[Key]] = []
         found: dict[Key, _Found] = {}
+
+        def met(component: str, view: View | None, names: dict[Key, str]) -> Iterator[tuple[Key, slice]]:
+            for parameter, start, stop in view.rows if view else ():
+                key, one = live.find(component, parameter)
+                reasons.extend(_unfit(one, names.setdefault(key, parameter)))
+                found.setdefault(key, one)
+                yield key, slice(start, stop)
+
         for worn, plan in zip(stack, plans, strict=True):
             names: dict[Key, str] = {}
             for number, target in enumerate(plan.targets):
-                rows: list[tuple[Key, slice]] = []
-                for parameter, start, stop in target.view.rows:
-                    key, one = live.find(target.component, parameter)
-                    reasons += _unfit(one, names.setdefault(key, parameter))
-                    found.setdefault(key, one)
-                    rows.append((key, slice(start, stop)))
+                rows, beside = (tuple(met(target.component, view, names)) for view in (target.view, target.beside))
                 strength = worn.strength_on(target)
                 if strength != 0:
                     origin = (worn.adapter.sha256, worn.adapter.ignored, number)
-                    pieces.append(Piece(target.change, strength, tuple(rows), target.view.whole, origin))
+                    pieces.append(Piece(target.change, strength, rows, target.view.whole, origin, beside))
         if reasons:
             raise StackRefused(reasons)
         return outfits(pieces), found

@@ -49,6 +49,21 @@ class Change(ABC):
         del room
         return _AtOnce(self, weight.shape[0])
 
+    @property
+    def of_weight(self) -> bool:
+        """Tell whether a change of a bias is made of the weight beside it too: then only what `beside` returns adds."""
+        return False
+
+    def beside(self, weight: Tensor) -> "Change":
+        """Return the change of a bias (o,) as it is beside a pristine weight (o, i, …), in float32."""
+        del weight
+        return self
+
+    def misfit_beside(self, weight: Size | tuple[int, ...]) -> str | None:
+        """Say why the change of a bias cannot be made of a weight of this shape, or None when it can."""
+        del weight
+        return None
+
     def first_ranks(self, count: int) -> "Change":
         """Return the change that only the first ranks make, as DyLoRA trains them (Valipour 2022, arXiv 2210.07558).
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
+import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, NEEDS_ITS_BASE, Change
@@ -78,9 +80,9 @@ class PeftGLoRA(Change):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PeftGLoRABias(Change):
-    """b₀ + s·(b₀ ∘ D + E), each of D and E a vector, one number or nothing.
+    """b₀ + s·(b₀ ∘ D + E + W₀·C): D and E a vector, one number or nothing; C a column, a product of rank r or nothing.
 
-    PEFT adds W₀·C to that. A C that is not nothing is refused: what it adds to a bias hangs on the weight beside it.
+    The one change of a bias that is made of the weight beside it, and of the pristine one in every mode, as in PEFT.
     """
 
     glora_C_Xd: Tensor | None = None  # (i, r)
@@ -99,10 +101,36 @@ class PeftGLoRABias(Change):
     OPTIONAL: ClassVar = True  # PEFT writes its zeros for a layer without a bias too
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
+        assert not self.of_weight, "is made of the weight beside it"
         if self.glora_D_X is not None:
             change.addcmul_(pristine.to(change), self.glora_D_X.to(change), value=strength)
         if self.glora_E_X is not None:
             change.add_(self.glora_E_X.to(change), alpha=strength)
+
+    @property
+    def of_weight(self) -> bool:
+        return holds(self._column())
+
+    def beside(self, weight: Tensor) -> "PeftGLoRABias":
+        if not self.of_weight:
+            return self
+        rows = weight.flatten(1).float()
+        added = (rows @ self._column().to(rows)).flatten()
+        if self.glora_E_X is not None:
+            added = added + self.glora_E_X.to(added)
+        return PeftGLoRABias(glora_D_X=self.glora_D_X, glora_E_X=added)
+
+    def misfit_beside(self, weight: Size | tuple[int, ...]) -> str | None:
+        inputs = len(self._column())
+        if self.of_weight and inputs != prod(weight[1:]):
+            return f"has a glora_C of {inputs} inputs for a {tuple(weight)} weight"
+        return None
+
+    def _column(self) -> Tensor:
+        """Return C as a column (i, 1); nothing is one zero."""
+        if self.glora_C_Xd is not None and self.glora_C_Xu is not None:
+            return self.glora_C_Xd.float() @ self.glora_C_Xu.float()
+        return torch.zeros(1, 1) if self.glora_C_X is None else self.glora_C_X.float().reshape(-1, 1)
 
     @property
     def name(self) -> str:
@@ -121,9 +149,8 @@ class PeftGLoRABias(Change):
         vectors = [x.numel() for x in (self.glora_D_X, self.glora_E_X) if x is not None and x.numel() > 1]
         if len(set(vectors)) > 1:
             yield f"glora_D and glora_E are of two lengths, {vectors}"
-        product = all(part is not None and holds(part) for part in (down, up))
-        if product or (column is not None and holds(column)):
-            yield "adds W₀·glora_C to a bias, which is not read here: a bias is changed by itself or not at all"
+        if up is not None and up.ndim == 2 and up.shape[1] != 1:
+            yield f"glora_C.Xu {tuple(up.shape)} does not make one column"
 
 
 def path_problems(

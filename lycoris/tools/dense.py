@@ -16,6 +16,7 @@ from lycoris.errors import Code, Reason, StackRefused
 from lycoris.linalg import finite
 from lycoris.outfits import Weight, put_on
 from lycoris.targets import Index, Shapes, Target
+from lycoris.views import View
 from lycoris.worn import Worn, by_sha256, plans_of, problems
 
 
@@ -42,10 +43,10 @@ class Group:
         """
         changes = {name: torch.zeros(weight.shape, dtype=torch.float32) for name, weight in pristine.items()}
         for piece in self.pieces:
-            seen = piece.target.view
-            joined = torch.cat([pristine[rows.parameter][rows.start : rows.stop] for rows in seen.rows])
+            seen, beside, change = piece.target.view, piece.target.beside, piece.target.change
+            joined = _rows(pristine, seen)
             whole = torch.zeros(joined.shape, dtype=torch.float32)
-            piece.target.change.add_change(whole, joined, piece.strength)
+            (change.beside(_rows(pristine, beside)) if beside else change).add_change(whole, joined, piece.strength)
             parts = whole.split([rows.stop - rows.start for rows in seen.rows])
             for rows, part in zip(seen.rows, parts, strict=True):
                 changes[rows.parameter][rows.start : rows.stop] += part
@@ -66,10 +67,17 @@ class Group:
         return {name: weight.live for name, weight in weights.items()}
 
 
+def _rows(pristine: Mapping[str, Tensor], view: View) -> Tensor:
+    return torch.cat([pristine[rows.parameter][rows.start : rows.stop] for rows in view.rows])
+
+
 def _worn(piece: Piece, number: int) -> outfits.Piece[str]:
-    view = piece.target.view
-    rows = tuple((rows.parameter, slice(rows.start, rows.stop)) for rows in view.rows)
-    return outfits.Piece(piece.target.change, piece.strength, rows, view.whole, number)
+    target = piece.target
+    rows, beside = (
+        tuple((rows.parameter, slice(rows.start, rows.stop)) for rows in (view.rows if view else ()))
+        for view in (target.view, target.beside)
+    )
+    return outfits.Piece(target.change, piece.strength, rows, target.view.whole, number, beside)
 
 
 @dataclass(eq=False)
@@ -101,7 +109,8 @@ def joined(pieces: Sequence[Piece]) -> list[Group]:
     """Return the pieces by the parameters that they see; pieces with a parameter in common are in one group."""
     held: dict[tuple[str, str], _Cluster] = {}
     for number, piece in enumerate(pieces):
-        seen = [(piece.target.component, name) for name in piece.target.view.parameters]
+        views = filter(None, (piece.target.view, piece.target.beside))
+        seen = [(piece.target.component, name) for view in views for name in view.parameters]
         met = list(dict.fromkeys(held[key] for key in seen if key in held))
         cluster = met[0] if met else _Cluster({}, [])
         for other in met[1:]:
@@ -129,6 +138,8 @@ def refuse_infinite(changes: Mapping[str, Tensor]) -> None:
 
 def leans_on_weight(change: Change, shape: Sequence[int]) -> bool:
     """Tell whether the change is another one for another weight (DoRA, OFT, (IA)³, …): the opposite of additive."""
+    if change.of_weight:
+        return True
     assert ANY not in shape
     found: list[Tensor] = []
     for weight in (torch.zeros(*shape), torch.ones(*shape)):

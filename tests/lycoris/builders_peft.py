@@ -42,6 +42,12 @@ def glora_columns(shape: Shape, r: Random) -> Tensors:
     return paths | {"glora_D.X": r(1), "glora_E.X": r(1)}
 
 
+def glora_beside(shape: Shape, r: Random) -> Tensors:
+    o, i = shape[0], prod(shape[1:])
+    paths = {"glora_A.X": r(o, 1), "glora_B.X": r(o, 1), "glora_C.Xd": r(i, RANK), "glora_C.Xu": r(RANK, 1)}
+    return paths | {"glora_D.X": r(o), "glora_E.X": r(o)}
+
+
 def oft(terms: int) -> Build:
     return lambda shape, r: {"oft_R.weight": r(shape[1] // 4, 6), "neumann_terms": torch.tensor(terms)}
 

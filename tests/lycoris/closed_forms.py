@@ -24,8 +24,8 @@ def expected_weight(tensors: dict[str, Tensor], pristine: Tensor, strength: floa
     return weight + strength * (column * turned / norm - weight)
 
 
-def expected_bias(tensors: dict[str, Tensor], pristine: Tensor, strength: float) -> Tensor:
-    """Return F(b₀; s) of a module's bias, in float64."""
+def expected_bias(tensors: dict[str, Tensor], pristine: Tensor, strength: float, weight: Tensor) -> Tensor:
+    """Return F(b₀; s) of a module's bias beside its pristine weight, in float64."""
     t = {name: tensor.double() for name, tensor in tensors.items()}
     added = t.get("diff_b", t.get("b_norm"))
     if "lora_B.bias" in t:
@@ -34,6 +34,8 @@ def expected_bias(tensors: dict[str, Tensor], pristine: Tensor, strength: float)
         added = pristine.double() * (t["ia3_l"].flatten() - 1)
     if "glora_D.X" in t:
         added = pristine.double() * t["glora_D.X"] + t["glora_E.X"]
+        if "glora_C.Xd" in t:
+            added = added + (weight.double().flatten(1) @ t["glora_C.Xd"] @ t["glora_C.Xu"]).flatten()
     return pristine.double() + (strength * added if added is not None else 0)
 
 

@@ -10,7 +10,6 @@ from tests.lycoris.closed_forms import expected_bias, expected_weight
 from tests.lycoris.measure import assert_close, bits
 
 STRENGTHS = (1.0, 0.5, -1.25, 2.0)
-EXPECTED = {"weight": expected_weight, "bias": expected_bias}
 
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
@@ -27,6 +26,9 @@ def test_laws(algorithm: str, kind: str, dtype: torch.dtype) -> None:
         if change.OPTIONAL and change.misfit(pristine.shape):
             continue
         assert change.misfit(pristine.shape) is None
+        weight = layer.get_parameter("weight").detach()
+        assert change.misfit_beside(weight.shape) is None
+        change = change.beside(weight)
 
         def changed(strength: float, change=change, pristine=pristine) -> torch.Tensor:
             added = torch.zeros(pristine.shape)
@@ -36,7 +38,11 @@ def test_laws(algorithm: str, kind: str, dtype: torch.dtype) -> None:
         nothing = changed(0.0)
         assert not nothing.any(), f"strength 0 adds up to {nothing.abs().max():.2e}"
         for strength in STRENGTHS:
-            wanted = EXPECTED[parameter](tensors, pristine, strength) - pristine.double()
+            if parameter == "weight":
+                worn = expected_weight(tensors, pristine, strength)
+            else:
+                worn = expected_bias(tensors, pristine, strength, weight)
+            wanted = worn - pristine.double()
             assert_close(changed(strength), wanted, f"{algorithm} {kind} {parameter} at {strength}")
             if algorithm not in zoo.BENT:
                 assert_close(changed(strength), strength * changed(1.0), "a straight line in the strength")

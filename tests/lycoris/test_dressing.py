@@ -53,7 +53,8 @@ def test_one_adapter_alone_is_what_the_verb_says(adapters: list[Adapter], dtype:
         for _, name, change in resolve(adapter, {"unet": pristine}).changes:
             weight = pristine.get_parameter(name).detach()
             added = torch.zeros(weight.shape)
-            change.add_change(added, weight, 0.6)
+            beside = pristine.get_parameter(name.replace("bias", "weight")).detach()
+            change.beside(beside).add_change(added, weight, 0.6)
             assert_close(model.get_parameter(name).detach(), weight.double() + added, f"{change!r}", dtype)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lycoris.adapter import load, read_names
 from lycoris.algorithms.detection import read_group
-from lycoris.errors import AdapterError, Code, FileRefused
+from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
 from lycoris.linalg import BLOCK_CAP, cayley
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
@@ -27,9 +27,9 @@ WHOLE: dict[str, tuple[str, Callable[[zoo.Tensors], zoo.Tensors], Code]] = {
     "half a path": ("peft-glora", lambda t: without(t, "glora_A.Xd"), Code.BAD_SHAPE),
     "a path in two ways": ("peft-glora", lambda t: t | {"glora_A.X": ones(1)}, Code.BAD_SHAPE),
     "nothing that is something": ("peft-glora", lambda t: t | {"glora_C.zeros": ones(12, 1)}, Code.BAD_SHAPE),
-    "a bias made of the weight": (
-        "peft-glora",
-        lambda t: without(t, "glora_C.zeros") | {"glora_C.X": ones(12, 1)},
+    "a bias made of two columns": (
+        "peft-glora-beside",
+        lambda t: t | {"glora_C.Xu": ones(len(t["glora_C.Xu"]), 2)},
         Code.BAD_SHAPE,
     ),
     "blocks that are not square": ("oft", lambda t: t | {"oft_blocks": ones(2, 4, 3)}, Code.BAD_SHAPE),
@@ -190,6 +190,14 @@ def test_a_layer_without_a_bias_wears_what_would_scale_one() -> None:
         assert bits_of(model) != before
         patcher.restore()
         assert bits_of(model) == before
+
+
+def test_a_bias_made_of_the_weight_needs_that_weight_and_a_bias() -> None:
+    data = zoo.file({"lora_unet_x": of_linear("peft-glora-beside")})
+    for layer in (torch.nn.Linear(12, 8, bias=False), torch.nn.Linear(16, 8)):
+        with pytest.raises(NoPlace) as caught:
+            Patcher({"unet": torch.nn.ModuleDict({"x": layer})}).swap([Worn(load(data))])
+        print(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_a_stack_is_summed_in_float32_and_rounded_once(adapters: list[Adapter], 
     changes = Counter[str]()
     for worn in sorted(stack, key=lambda worn: worn.adapter.sha256):
         for _, name, change in resolve(worn.adapter, {"unet": model}).changes:
+            change = change.beside(model.get_parameter(name.replace("bias", "weight")).detach())
             change.add_change(sums[name], model.get_parameter(name).detach(), worn.strength)
             changes[name] += 1
     for name, weight in model.named_parameters():

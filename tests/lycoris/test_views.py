@@ -58,7 +58,7 @@ def test_a_layer_that_the_model_has_cut_in_pieces(algorithm: str, strength: floa
     patcher.swap([Worn(load(zoo.file({LINEAR1: tensors})), strength)])
     expected = expected_weight(tensors, before, strength)
     assert_close(below(model, paths), expected, f"{algorithm} at {strength}", torch.float32)
-    expected = expected_bias(tensors, biases, strength) if "bias" in read_group(tensors).changes else biases
+    expected = expected_bias(tensors, biases, strength, before) if "bias" in read_group(tensors).changes else biases
     assert_close(below(model, paths, "bias"), expected, f"{algorithm} bias at {strength}", torch.float32)
     patcher.restore()
     assert torch.equal(below(model, paths), before)
@@ -73,7 +73,7 @@ def test_halves_that_the_model_has_the_other_way_round(algorithm: str) -> None:
     adapter = load(zoo.file({"diffusion_model.final_layer.adaLN_modulation.1": tensors}))
     Patcher({"transformer": model}).swap([Worn(adapter, 0.7)])
     assert_close(weight.roll(8, 0), expected_weight(tensors, before, 0.7), f"{algorithm}, swapped", torch.float32)
-    expected = expected_bias(tensors, biases, 0.7) if "bias" in read_group(tensors).changes else biases
+    expected = expected_bias(tensors, biases, 0.7, before) if "bias" in read_group(tensors).changes else biases
     assert_close(bias.roll(8, 0), expected, f"{algorithm} bias, swapped", torch.float32)
 
 

@@ -104,6 +104,7 @@ ALGORITHMS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "peft-ia3-told": (peft.ia3_told, MATRICES),
     "peft-glora": (peft.glora, MATRICES),
     "peft-glora-columns": (peft.glora_columns, MATRICES),
+    "peft-glora-beside": (peft.glora_beside, MATRICES),
     "peft-oft": (peft.oft(0), POINTS),
     "peft-oft-neumann": (peft.oft(5), POINTS),
     "peft-oft-shared": (peft.oft_shared, POINTS),

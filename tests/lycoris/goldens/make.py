@@ -141,6 +141,8 @@ PEFT_FOLDERS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "folder-lora-words": ("LoraConfig", {"r": 4, "lora_alpha": 9, "init_lora_weights": False}, ("embedding",)),
     "folder-dora-words": ("LoraConfig", {"r": 4, "lora_alpha": 2, "use_dora": True}, ("embedding",)),
     "folder-hira-words": ("HiraConfig", {"r": 4}, ("embedding",)),
+    "folder-glora-beside": ("GloraConfig", {"r": 4, "config_C": "lora", "config_D_E": "vector"}, ("linear", "square")),
+    "folder-glora-column": ("GloraConfig", {"config_A_B": "vector", "config_C": "vector"}, ("linear",)),
 }
 AROUND_ONE = ("dora_scale", "rescale", "magnitude", "ia3_l", "boft_s")  # parameters that are no change at 1
 
