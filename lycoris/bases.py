@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lycoris.adapter import Adapter
-from lycoris.signs import ARCHITECTURES, PREDICTIONS, SURE, TIERS, Sign
+from lycoris.signs import ARCHITECTURES, KIN, PREDICTIONS, SURE, TIERS, Sign
 
 EXAMPLES = 3  # signs that an answer cites
 
@@ -39,7 +39,9 @@ def base_of_adapter(adapter: Adapter, tiers: Sequence[Sequence[Sign]] = TIERS) -
         if "weight" in layer.changes
     ]
     found, claimed = detect(seen, tiers), _claimed(adapter.metadata)
-    return found if found and (found.sure or claimed is None) else claimed
+    if found is None or claimed is None:
+        return found or claimed
+    return found if found.sure and not _may_be(found, claimed) else claimed
 
 
 def base_of_model(components: Mapping[str, Mapping[str, Sequence[int]]]) -> Base | None:
@@ -73,6 +75,8 @@ def detect(layers: Iterable[Seen], tiers: Sequence[Sequence[Sign]] = TIERS) -> B
 
 def at_hand(base: Base | None, model: Base | None) -> Base | None:
     """Return what is to be said of an adapter that a model has a place for: no guess that the model gives the lie."""
+    if base and model and _may_be(base, model):
+        return Base(model.name, base.evidence)
     return base if base is None or base.sure or (model and model.sure and model.name == base.name) else None
 
 
@@ -90,6 +94,11 @@ def disagreement(base: Base | None, metadata: Mapping[str, str], model: Base | N
         and metadata.get("modelspec.prediction_type", "").startswith("v")
     ):
         yield "it was trained for a model that predicts v: among its like there are others"
+
+
+def _may_be(base: Base, other: Base) -> bool:
+    """Tell whether layers that speak of the one architecture are as well the other's, of which it has every layer."""
+    return KIN.get(other.name) == base.name
 
 
 def _shows(sign: Sign, layer: Seen) -> bool:

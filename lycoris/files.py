@@ -31,6 +31,7 @@ METADATA_CAP = 1 << 20  # bytes of one value; longer ones (thumbnails) are left 
 _SAFE = r"[A-Za-z0-9_.*/ :\-]"
 # OneTrainer calls an embedding "<embedding>" unless told otherwise; nothing else has angle brackets
 NAME = re.compile(rf"{_SAFE}{{1,512}}|bundle_emb\.<{_SAFE}{{1,400}}>\.{_SAFE}{{1,100}}")
+PLACES = re.compile(r"\.bias_(?:indices|size)$")  # of numbers in a matrix
 BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1} | {
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
@@ -115,7 +116,8 @@ def judge_names(names: Mapping[str, Any]) -> Header:
     """Return the header that a file with tensors of these names would have; raise FileRefused as `judge` does.
 
     names: tensor name -> shape, or anything with a `shape`, or {dtype, shape} as the JSON of a header has it,
-    `__metadata__` included. Offsets are made up, one tensor after the other; without a dtype it is float32.
+    `__metadata__` included. Offsets are made up, one tensor after the other; without a dtype it is float32, or int64
+    for what can only be whole numbers.
     """
     fields: dict[str, Any] = {}
     end = 0
@@ -126,7 +128,7 @@ def judge_names(names: Mapping[str, Any]) -> Header:
         described: Mapping[str, Any] = (
             given if isinstance(given, Mapping) else {"shape": getattr(given, "shape", given)}
         )
-        dtype: Any = described.get("dtype", "F32")
+        dtype: Any = described.get("dtype", "I64" if PLACES.search(name) else "F32")
         shape: Any = described.get("shape")
         shape = list(shape) if isinstance(shape, tuple) else shape
         known = isinstance(dtype, str) and _whole_numbers(shape, 1, AXIS_CAP)

@@ -125,13 +125,6 @@ HINTS = (
         inputs=(1536, 2432, 6144, 9728),
         unless="single_transformer_blocks|single_blocks|double_blocks|(?:img|txt)_mod",
     ),
-    Sign(
-        QWEN,
-        rf"{_JOINT}attn_(?:to_|add_)",
-        "joint attention of width 3072, and no single blocks: FLUX.1 has them",
-        inputs=(3072,),
-        unless="single_transformer_blocks|single_blocks|double_blocks|ff_context|ff_net|norm1_",
-    ),
     Sign(LTX, rf"{_JOINT}attn2_to_[kv]$", "attends to text of width 2048", inputs=(2048,)),
     Sign(ANIMA, rf"{_JOINT}attn2_to_[kv]$", "attends to text of width 1024", inputs=(1024,)),
     Sign(LTX_2, rf"{_JOINT}(?:attn[12]_to_|ff_net_)", "two attentions of its width", inputs=(4096, 16384)),
@@ -155,6 +148,13 @@ HINTS = (
     ),
 )
 GUESSES = (
+    Sign(
+        QWEN,
+        rf"{_JOINT}attn_(?:to_|add_)",
+        "joint attention of width 3072, and no single blocks: FLUX.1 has them",
+        inputs=(3072,),
+        unless="single_transformer_blocks|single_blocks|double_blocks|ff_context|ff_net|norm1_",
+    ),
     Sign(SDXL, rf"{_UNET}.*transformer_blocks_[123]_", "more than one transformer block in a row"),
     Sign(SDXL, r"^text_encoder_2\..*encoder_layers_\d+_", "a second text encoder of width 1280", inputs=(1280,)),
     Sign(
@@ -172,6 +172,7 @@ LAST = (
 TIERS: tuple[tuple[Sign, ...], ...] = (PROOFS, HINTS, GUESSES, LAST)
 SURE = frozenset(PROOFS + HINTS)
 
+KIN: Mapping[str, str] = {CHROMA: FLUX_1}  # has a part of the other's layers, and none that adapters change beside it
 PREDICTIONS = frozenset({SD_1, SD_2, SDXL})  # of which some models predict the noise and some v, which no shape shows
 
 ARCHITECTURES: Mapping[str, str] = {  # how modelspec.architecture and ss_base_model_version begin -> architecture

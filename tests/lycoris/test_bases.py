@@ -9,7 +9,7 @@ from lycoris.bases import Base, base_of_adapter, disagreement
 from lycoris.signs import TIERS
 from lycoris.targets import inspect
 from tests.lycoris.keys import published
-from tests.lycoris.test_keys import ALIKE, BASES, LISTS, MORE_BASES, keys, model_of
+from tests.lycoris.test_keys import ALIKE, BASES, LISTS, MORE_BASES, index, keys, model_of
 
 ATTENTION = "attentions_0_transformer_blocks"
 
@@ -181,3 +181,26 @@ def test_a_guess_that_the_model_at_hand_gives_the_lie_is_not_told() -> None:
     of_sd = {"unet": {weight: (64, 64), "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": (64, 768)}}
     assert inspect(file, of_sd).base == Base("SD 1", ANY, sure=False)
     assert inspect(file, {"unet": {"conv_in.weight": (64, 4, 3, 3)}}).base == Base("SD 1", ANY, sure=False)
+
+
+def test_what_chroma_has_of_flux_is_whosever_the_model_or_the_metadata_say() -> None:
+    file = lora("lora_unet_double_blocks_0_img_attn_qkv", 9216, 3072) | lora(
+        "lora_unet_single_blocks_0_linear2", 3072, 15360
+    )
+    for model, name in (("chroma", "Chroma"), ("flux1", "FLUX.1")):
+        verdict = inspect(file, index(model))
+        assert verdict.base == Base(name, ANY)
+        assert not [warning for warning in verdict.warnings if "trained for" in warning]
+    assert base(file) == Base("FLUX.1", ANY)
+    claimed = base(file, {"modelspec.architecture": "chroma/lora"})
+    assert claimed == Base("Chroma", ANY)
+    assert list(disagreement(claimed, {}, Base("FLUX.1", ())))
+    assert not inspect(file | {"__metadata__": {"modelspec.architecture": "chroma"}}, index("chroma")).warnings[1:]
+
+
+def test_joint_attention_alone_is_not_held_against_flux() -> None:
+    file = lora("transformer.transformer_blocks.0.attn.add_q_proj", 3072, 3072)
+    assert inspect(file, index("qwen-image")).base == Base("Qwen-Image", ANY, sure=False)
+    on_flux = inspect(file, index("flux1"))
+    assert (on_flux.resolved, on_flux.base) == (1, None)
+    assert not [warning for warning in on_flux.warnings if "trained for" in warning]
