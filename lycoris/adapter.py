@@ -21,7 +21,7 @@ from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
 from lycoris.dialects.peft_config import peft_configs
 from lycoris.dialects.place import Place
-from lycoris.dialects.suffixes import MAGNITUDE, transposed
+from lycoris.dialects.suffixes import MAGNITUDE, adapter_name, transposed
 from lycoris.dialects.training import PRINCIPAL, tlora_start
 from lycoris.dialects.unread import why_unread
 from lycoris.errors import Code, FileRefused, Reason, shown
@@ -144,6 +144,7 @@ def _read(
     embeddings = _embeddings(tensors, reasons)
     layers: list[Layer] = []
     of_layers = {name: tensor for name, tensor in tensors.items() if embedding_of(name) is None}
+    reasons += _several(of_layers)
     groups = _by_module(of_layers, reasons)
     shared = {suffix: tensors[name] for suffix, name in _shared(groups, reasons).items()}
     completion = Completion(peft_configs(header.metadata), config, shared)
@@ -212,6 +213,15 @@ def _shared(groups: dict[tuple[tuple[str, ...], str], dict[str, str]], reasons: 
         found = ", ".join(shared.values())
         reasons.append(Reason(Code.UNKNOWN_TENSOR, found, "belongs to VeRA's layers, of which there must be some"))
     return shared
+
+
+def _several(names: Iterable[str]) -> Iterable[Reason]:
+    found = sorted({adapter_name(name) for name in names} - {""})
+    if len(found) > 1:  # a half of one and a half of the other would pass for a whole
+        listed = shown(", ".join(found))
+        yield Reason(
+            Code.DUPLICATE, "", f"the file holds {len(found)} adapters of PEFT: {listed}; send them one by one"
+        )
 
 
 def place_of(name: str) -> Place | None:

@@ -62,7 +62,7 @@ SPELLINGS: dict[str, str] = {
 # PEFT's own state dicts carry the adapter's name inside: lora_A.default.weight, hada_w1_a.default
 _ADAPTER_NAME = re.compile(
     r"\.(?P<stem>lora_[ABE]|(?:lora|hira)_embedding_[AB]|lora_magnitude_vector|hada_\w+|lokr_\w+|hira_[AB]|ia3_l|oft_R|boft_[Rs]|hra_u|c3a_kernel"
-    r"|vera_lambda_[bd]|fourierft_spectrum)\.(?!weight$|bias$)[\w\-]+(?P<end>\.weight|\.bias)?$"
+    r"|vera_lambda_[bd]|fourierft_spectrum)\.(?!weight$|bias$)(?P<adapter>[\w\-]+)(?P<end>\.weight|\.bias)?$"
 )
 _TRANSPOSED = re.compile(r"\.(?:lora|hira)_embedding_[AB](?:\.[\w\-]+)?$")
 _SUFFIX = re.compile(r"\.(" + "|".join(re.escape(name) for name in sorted(SPELLINGS, key=len, reverse=True)) + ")$")
@@ -73,6 +73,12 @@ def split_suffix(name: str) -> tuple[str, str] | None:
     plain = _ADAPTER_NAME.sub(lambda found: f".{found['stem']}{found['end'] or ''}", name)
     found = _SUFFIX.search(plain)
     return (plain[: found.start()], SPELLINGS[found[1]]) if found else None
+
+
+def adapter_name(name: str) -> str:
+    """Return what PEFT called the adapter that a tensor is of; nothing where the name does not say."""
+    found = _ADAPTER_NAME.search(name)
+    return found["adapter"] if found else ""
 
 
 def transposed(name: str) -> bool:

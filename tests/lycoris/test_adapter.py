@@ -96,6 +96,14 @@ def test_two_tensors_on_one_place_are_refused(first: str, second: str) -> None:
     assert {reason.code for reason in caught.value.reasons} == {Code.DUPLICATE}
 
 
+def test_halves_of_two_adapters_are_no_adapter() -> None:
+    tensors = {"unet.a.lora_A.one.weight": torch.ones(3, 12), "unet.a.lora_B.two.weight": torch.ones(8, 3)}
+    with pytest.raises(FileRefused, match="one, two") as caught:
+        load(safetensors.torch.save(tensors))
+    assert [reason.code for reason in caught.value.reasons] == [Code.DUPLICATE]
+    assert load(safetensors.torch.save({name.replace("two", "one"): t for name, t in tensors.items()})).layers
+
+
 @pytest.mark.parametrize("end", ["", ".default"])
 def test_the_factors_of_an_embedding_are_of_its_transpose(end: str) -> None:
     table = nn.Embedding(12, 8).requires_grad_(False)
