@@ -5,10 +5,11 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lycoris.adapter import load
 from lycoris.errors import shown
+from lycoris.outfits import Mode
 from lycoris.tools.anatomy import anatomy, table
 from lycoris.tools.chart import chart
 from lycoris.tools.convert import convert
@@ -54,6 +55,13 @@ def _add_merge(known: Any) -> None:
         metavar="FILE[=STRENGTH]",
         nargs="+",
         help="an adapter, by default at strength 1; FILE=0.8,text_encoder=0.5 for a part of the model",
+    )
+    command.add_argument(
+        "--mode",
+        choices=get_args(Mode),
+        default="sum",
+        help="how several go together: as the sum of their changes, or each on what the ones before it made of the "
+        "weight, as ComfyUI and A1111 do, in the order given (default: sum)",
     )
     _out(command, "OUT_DIR", "the folder to write")
 
@@ -125,7 +133,7 @@ def _add_anatomy(known: Any) -> None:
 
 def _merge(options: argparse.Namespace) -> Lines:
     stack = [_worn(text) for text in options.adapters]
-    done = merge(options.model, stack, options.out, options.force, told)
+    done = merge(options.model, stack, options.out, options.force, told, options.mode)
     parts = ", ".join(done.components) or "nothing"
     yield f"{shown(options.out)}: {done.parameters} weights changed, of {parts}"
     yield from (f"  {worn.adapter.sha256[:10]} at {worn.strength:g}" for worn in stack)

@@ -14,7 +14,7 @@ from lycoris.algorithms.change import ANY, Change
 from lycoris.algorithms.room import Room
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.linalg import finite
-from lycoris.outfits import Weight, put_on
+from lycoris.outfits import Mode, Weight, put_on
 from lycoris.targets import Index, Shapes, Target
 from lycoris.views import View
 from lycoris.worn import Worn, by_sha256, plans_of, problems
@@ -53,14 +53,14 @@ class Group:
         refuse_infinite({f"{self.component}.{name}": change for name, change in changes.items()})
         return changes
 
-    def dress(self, pristine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def dress(self, pristine: Mapping[str, Tensor], mode: Mode = "sum") -> dict[str, Tensor]:
         """Return every parameter as it is when it wears this, with the very bits that `Patcher.swap` gives it.
 
         pristine: what they are without it; the tensors returned are new. Raises StackRefused if one is not finite.
         """
         weights = {name: Weight.of(weight) for name, weight in pristine.items()}
         with torch.no_grad():
-            unfit = put_on(weights, [_worn(piece, number) for number, piece in enumerate(self.pieces)], Room())
+            unfit = put_on(weights, [_worn(piece, number) for number, piece in enumerate(self.pieces)], Room(), mode)
         if unfit:
             message = "is not finite any more when it wears this stack"
             raise StackRefused([Reason(Code.NOT_FINITE, f"{self.component}.{name}", message) for name in unfit])
@@ -88,12 +88,13 @@ class _Cluster:
     numbers: list[int]
 
 
-def groups(stack: Sequence[Worn], components: Mapping[str, Shapes]) -> list[Group]:
+def groups(stack: Sequence[Worn], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[Group]:
     """Return what every parameter that the stack changes is to wear; strengths of 0 are left out.
 
+    In a sum the pieces are in order of their adapters' sha256, in sequence as the stack is.
     Raises NoPlace, or StackRefused for an adapter that is there twice or a strength that cannot be.
     """
-    stack = by_sha256(stack)
+    stack = stack if mode == "sequential" else by_sha256(stack)
     plans = plans_of(stack, Index(components))
     if wrong := list(problems(stack, plans)):
         raise StackRefused(wrong)

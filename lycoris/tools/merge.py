@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris.errors import Code, FileRefused, NoPlace, Reason
+from lycoris.outfits import Mode
 from lycoris.patcher import FLOATS
 from lycoris.tools.dense import Group, groups
 from lycoris.tools.outputs import Named, new_folder
@@ -29,25 +30,30 @@ class Merged:
 
 
 def merge(
-    folder: Named, stack: Sequence[Worn], out: Named, force: bool = False, told: Told[tuple[Group, Copy]] = silent
+    folder: Named,
+    stack: Sequence[Worn],
+    out: Named,
+    force: bool = False,
+    told: Told[tuple[Group, Copy]] = silent,
+    mode: Mode = "sum",
 ) -> Merged:
     """Write a copy of a diffusers folder whose safetensors weights wear the stack, as Patcher.swap makes them wear it.
 
-    The sum is made in float32 and rounded once to the stored dtype; every other byte, of headers too, stays. One layer
+    mode: as of Patcher.swap. The sum is made in float32 and rounded once to the stored dtype; every other byte, of headers too, stays. One layer
     is in memory at a time, with its change. Variants (`fp16`) are merged as well, each from its own weights.
     Raises NoPlace, StackRefused, FileRefused and ToolRefused; then there is no new folder.
     """
     base = Path(folder)
     copies = copies_of(base)
-    wanted = groups(stack, shapes_of(copies))
+    wanted = groups(stack, shapes_of(copies), mode)
     work = [(group, copy) for group in wanted for copy in copies[group.component]]
     _refuse_unfit(work)
     with new_folder(out, base, force) as temporary:
         shutil.copytree(base, temporary, dirs_exist_ok=True, copy_function=shutil.copyfile)
         for group, copy in told(work, "merging"):
-            _wear(group, copy, base, temporary)
+            _wear(group, copy, mode, base, temporary)
         changed = tuple(dict.fromkeys(group.component for group, _ in work))
-        _record(base, stack, temporary / RECORD)
+        _record(base, stack, mode, temporary / RECORD)
         return Merged(
             parameters=sum(len(group.parameters) for group, _ in work),
             components=changed,
@@ -55,9 +61,9 @@ def merge(
         )
 
 
-def _wear(group: Group, copy: Copy, base: Path, out: Path) -> None:
+def _wear(group: Group, copy: Copy, mode: Mode, base: Path, out: Path) -> None:
     pristine = {name: copy.stored[name].read() for name in group.parameters}
-    for name, weight in group.dress(pristine).items():
+    for name, weight in group.dress(pristine, mode).items():
         stored = copy.stored[name]
         stored.write(weight, out / stored.path.relative_to(base))
 
@@ -86,9 +92,10 @@ def _stale(base: Path, changed: Sequence[str]) -> list[str]:
     return sorted(str(path.relative_to(base)) for path in (*weights, *checkpoints))
 
 
-def _record(base: Path, stack: Sequence[Worn], path: Path) -> None:
+def _record(base: Path, stack: Sequence[Worn], mode: Mode, path: Path) -> None:
     done = {
         "tool": "merge",
+        "mode": mode,
         "base": base.resolve().name,
         "adapters": [
             {"sha256": worn.adapter.sha256, "strength": worn.strength, "strengths": dict(worn.strengths)}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapter import Adapter
+from lycoris.outfits import Mode
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 
@@ -66,10 +67,10 @@ def read(folder: Path) -> dict[str, Tensor]:
     }
 
 
-def dressed(components: Mapping[str, nn.Module], *stack: Worn) -> dict[str, Tensor]:
+def dressed(components: Mapping[str, nn.Module], *stack: Worn, mode: Mode = "sum") -> dict[str, Tensor]:
     """Return every weight of live modules that wear a stack, and take it off again."""
     patcher = Patcher(components)
-    patcher.swap(stack)
+    patcher.swap(stack, mode=mode)
     worn = {
         f"{component}.{name}": weight.detach().clone()
         for component, module in components.items()

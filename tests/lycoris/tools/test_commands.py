@@ -67,7 +67,7 @@ def test_merge(base: str, style: str, tmp_path: Path, components: dict[str, nn.M
     said = capsys.readouterr().out
     assert "exists" in said
     assert "--force" in said
-    assert main(["merge", base, style, "-o", out, "--force"]) == 0
+    assert main(["merge", base, style, "-o", out, "--force", "--mode", "sequential"]) == 0
     assert main(["merge", base, str(tmp_path / "gone"), "-o", str(tmp_path / "two")]) == 1
     assert "unreadable" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "out", "style.safetensors"]

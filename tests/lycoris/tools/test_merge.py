@@ -52,6 +52,19 @@ def test_every_algorithm_as_the_patcher_wears_it(tmp_path: Path, dtype: torch.dt
     assert [one["sha256"] for one in record["adapters"]] == [worn.adapter.sha256 for worn in stack]
 
 
+def test_in_sequence_it_is_what_the_patcher_wears_in_sequence(tmp_path: Path) -> None:
+    components = {"unet": zoo.Model(torch.float16)}
+    base = write(tmp_path / "base", components)
+    # By sha256 they come in another order, which would make another folder
+    stack = sorted((Worn(load(data), 0.8) for data in zoo.adapters(zoo.Model(), 8)), key=lambda w: w.adapter.sha256)
+    stack.reverse()
+    merge(base, stack, tmp_path / "out", mode="sequential")
+    expected = dressed(components, *stack, mode="sequential")
+    assert same_bits(tmp_path / "out", expected) == len(expected)
+    assert any(bits(weight) != bits(expected[name]) for name, weight in dressed(components, *stack).items())
+    assert json.loads((tmp_path / "out" / RECORD).read_text())["mode"] == "sequential"
+
+
 @pytest.mark.parametrize("algorithm", ["lora", "lokr-both", "dora-lora-input"])
 def test_a_fused_layer_over_several_files(tmp_path: Path, algorithm: str) -> None:
     model = flux(torch.bfloat16)
