@@ -39,8 +39,9 @@ def merge(
 ) -> Merged:
     """Write a copy of a diffusers folder whose safetensors weights wear the stack, as Patcher.swap makes them wear it.
 
-    mode: as of Patcher.swap. The sum is made in float32 and rounded once to the stored dtype; every other byte, of headers too, stays. One layer
-    is in memory at a time, with its change. Variants (`fp16`) are merged as well, each from its own weights.
+    mode: as of Patcher.swap. The sum is made in float32 and rounded once to the stored dtype; every other byte, of
+    headers too, stays. One layer is in memory at a time, with its change. Variants (`fp16`) are merged as well, each
+    from its own weights.
     Raises NoPlace, StackRefused, FileRefused and ToolRefused; then there is no new folder.
     """
     base = Path(folder)
