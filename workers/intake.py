@@ -87,7 +87,7 @@ class Intake:
         try:
             adapter, wrong = read(data, ignore)
         except AdapterError as refusal:
-            raise _refused("not an adapter", refusal) from refusal
+            raise _refused(refusal) from refusal
         verdict: dict[str, Any] | None = None
         fits: list[str] = []
         refusals: dict[str, AdapterError] = {}
@@ -101,7 +101,7 @@ class Intake:
         if verdict is None:
             # Of several models, the one it misses by least says what is wrong with it
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
-            raise _refused(f"not an adapter for {model!r}", nearest)
+            raise _refused(nearest, f" for {model!r}")
         return verdict, fits
 
     def publish_bundled(self, folder: Path, judged_for: str | None = None) -> None:
@@ -132,8 +132,8 @@ def _verdict(adapter: Adapter, wrong: Sequence[Reason], shapes: Shapes) -> dict[
     return verdict.as_dict()
 
 
-def _refused(what: str, refusal: AdapterError) -> AdapterRefused:
-    return AdapterRefused("adapter_refused", f"{what}: {refusal}", reasons=refusal.listed)
+def _refused(refusal: AdapterError, of: str = "") -> AdapterRefused:
+    return AdapterRefused("adapter_refused", f"not an adapter{of}: {refusal}", reasons=refusal.listed)
 
 
 def limit_memory(more_bytes: int) -> None:
