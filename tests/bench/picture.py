@@ -82,7 +82,9 @@ def svg(lines: Sequence[dict[str, Any]]) -> str:
             rows += _row(panel, bar, y)
             y += ROW
         y += GAP + 8
-    where = "; ".join(dict.fromkeys(f"{line['date']}, {line['commit']}, {line['machine']}" for line in lines))
+    where = "; ".join(
+        ", ".join(dict.fromkeys(str(line[fact]) for line in lines)) for fact in ("date", "commit", "machine")
+    )
     rows.append(f'<text class="dim" x="8" y="{y}">{escape(where)}. The mark is the aim.</text>')
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 12}" width="{WIDTH}" height="{y + 12}"'
     body = "\n".join(rows)
