@@ -73,7 +73,7 @@ def main() -> None:
 def svg(lines: Sequence[dict[str, Any]]) -> str:
     """The picture of what stands in these lines of JSON."""
     figures = [figure for line in lines for figure in line["figures"]]
-    panels = [panel for panel in (*_swaps(figures), _steps(figures), _drift(figures), _service(figures)) if panel.bars]
+    panels = [panel for panel in (*_swaps(figures), *_steps(figures), _drift(figures), _service(figures)) if panel.bars]
     rows, y = [], 20
     for panel in panels:
         rows.append(f'<text class="title" x="8" y="{y}">{escape(panel.title)}</text>')
@@ -123,15 +123,15 @@ def _bars(some: Figures, name: str, ours: bool, family: str, limit: float | None
         yield Bar(label, ratio, f"{ratio:.1f}× ({_milliseconds(one['value'])})", ours, one.get("at_most"))
 
 
-def _steps(figures: Figures) -> Panel:
+def _steps(figures: Figures) -> Iterator[Panel]:
     found = [one for one in figures if one["part"] == "steps" and "3 adapters" in one["what"] and "ratio" in one]
-    model = found[0]["model"] if found else ""
-    bars = tuple(
-        Bar(one["what"].removeprefix("a step with "), one["ratio"], f"{one['ratio']:.2f}×", "ours" in one["what"])
-        for one in found
-        if one["model"] == model
-    )
-    return Panel(f"A denoising step, in steps of the plain model ({model})", bars)
+    for model in dict.fromkeys(one["model"] for one in found):
+        bars = tuple(
+            Bar(one["what"].removeprefix("a step with "), one["ratio"], f"{one['ratio']:.2f}×", "ours" in one["what"])
+            for one in found
+            if one["model"] == model
+        )
+        yield Panel(f"A denoising step, in steps of the plain model ({model})", bars)
 
 
 def _drift(figures: Figures) -> Panel:
