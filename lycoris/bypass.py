@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.lokr import LoKr
-from lycoris.beside import Beside
+from lycoris.beside.forward import ADDENDS, SCALES, Addend, Slot, has_form, on_inputs, placed
+from lycoris.beside.hooks import Beside
+from lycoris.beside.sites import Site, shapes_of, sites_of
 from lycoris.errors import Code, Reason, StackRefused
-from lycoris.forward import ADDENDS, SCALES, Addend, Slot, has_form, on_inputs, placed
 from lycoris.patcher import Mode
-from lycoris.sites import Site, shapes_of, sites_of
 from lycoris.targets import Index, Target
 from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from lycoris.algorithms.room import Room
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
-from lycoris.outfits import Mode, Outfit, Piece, Weight, outfits, put_on
-from lycoris.prepared import Prepared
-from lycoris.pristine import Choice, FindInFile, Kept, Place, Pristine, bytes_by_place
+from lycoris.merged.outfits import Mode, Outfit, Piece, Weight, outfits, put_on
+from lycoris.merged.prepared import Prepared
+from lycoris.merged.pristine import Choice, FindInFile, Kept, Place, Pristine, bytes_by_place
+from lycoris.merged.watch import Watch
 from lycoris.targets import Index
 from lycoris.views import View
-from lycoris.watch import Watch
 from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -6,13 +6,13 @@ from weakref import WeakKeyDictionary
 
 from app.shared.schema import ResolvedRequest, Way
 from lycoris.adapter import Adapter
+from lycoris.beside.sites import shapes_of
 from lycoris.bypass import Bypass
 from lycoris.errors import Reason
-from lycoris.mapped import MappedFolder
+from lycoris.merged.mapped import MappedFolder
+from lycoris.merged.pristine import Choice
 from lycoris.patcher import FLOATS, Mode, Patcher
-from lycoris.pristine import Choice
 from lycoris.ranks import first_ranks
-from lycoris.sites import shapes_of
 from lycoris.targets import Index, Plan, resolve
 from lycoris.worn import Worn
 from workers import wearing

@@ -10,8 +10,8 @@ from math import prod
 
 from app.shared.errors import BadRequest
 from app.shared.schema import ResolvedRequest, Way, denoises
+from lycoris.beside.forward import work_of
 from lycoris.errors import Reason
-from lycoris.forward import work_of
 from lycoris.targets import Plan
 
 # Seconds on one core of the machine of tests/bench/README.md, 2026-11-23, torch 2.13: least of nine runs, with LoRAs of

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from lycoris.adapter import load
 from lycoris.errors import shown
-from lycoris.outfits import Mode
+from lycoris.merged.outfits import Mode
 from lycoris.tools.anatomy import anatomy, table
 from lycoris.tools.chart import chart
 from lycoris.tools.convert import convert

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris import outfits
 from lycoris.algorithms.change import ANY, Change
 from lycoris.algorithms.room import Room
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.linalg import finite
-from lycoris.outfits import Mode, Weight, put_on
+from lycoris.merged import outfits
+from lycoris.merged.outfits import Mode, Weight, put_on
 from lycoris.targets import Index, Shapes, Target
 from lycoris.views import View
 from lycoris.worn import Worn, by_sha256, plans_of, problems

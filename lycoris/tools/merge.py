@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris.errors import Code, FileRefused, NoPlace, Reason
-from lycoris.outfits import Mode
+from lycoris.merged.outfits import Mode
 from lycoris.patcher import FLOATS
 from lycoris.tools.dense import Group, groups
 from lycoris.tools.outputs import Named, new_folder

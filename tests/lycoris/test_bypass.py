@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris import beside, bypass
+from lycoris import bypass
 from lycoris.adapter import load
+from lycoris.beside import hooks as hooks_file
+from lycoris.beside.forward import ADDENDS, SCALES
 from lycoris.bypass import Bypass
 from lycoris.errors import Code, StackRefused
-from lycoris.forward import ADDENDS, SCALES
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
@@ -257,13 +258,13 @@ class Stop(BaseException):
 
 
 class StopAtLine:
-    """Raises Stop before the line of bypass.py or beside.py that is run as the n-th."""
+    """Raises Stop before the line of bypass.py or hooks.py that is run as the n-th."""
 
     def __init__(self, line: int) -> None:
         self.left = line
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> "StopAtLine | None":
-        if frame.f_code.co_filename not in (bypass.__file__, beside.__file__):
+        if frame.f_code.co_filename not in (bypass.__file__, hooks_file.__file__):
             return None
         if event == "line":
             self.left -= 1

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from lycoris import dressing, outfits, patcher, prepared, pristine, watch
+from lycoris import patcher
 from lycoris.adapter import Adapter, load
+from lycoris.merged import dressing, outfits, prepared, pristine, watch
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of

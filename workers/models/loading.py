@@ -18,7 +18,7 @@ from torch import nn
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
-from lycoris.sites import shapes_of
+from lycoris.beside.sites import shapes_of
 from lycoris.worn import blocks_of
 from workers.models.samplers import available
 

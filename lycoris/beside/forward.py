@@ -18,8 +18,8 @@ from lycoris.algorithms.change import ANY, Change
 from lycoris.algorithms.ia3 import IA3, PeftIA3
 from lycoris.algorithms.lokr import LoKr
 from lycoris.algorithms.lora import LoRA
+from lycoris.beside.sites import Site
 from lycoris.linalg import finite, matrix
-from lycoris.sites import Site
 
 CONVOLUTIONS: Mapping[type[nn.Module], Callable[..., Tensor]] = {
     nn.Conv1d: F.conv1d,

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.ready import Ready, Seen
 from lycoris.algorithms.room import Room
-from lycoris.outfits import Piece
+from lycoris.merged.outfits import Piece
 
 
 @dataclass(eq=False)

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lycoris.adapter import Adapter, load
-from lycoris.checksum import checksum
-from lycoris.mapped import MappedFolder
+from lycoris.merged.checksum import checksum
+from lycoris.merged.mapped import MappedFolder
+from lycoris.merged.pristine import Choice
 from lycoris.patcher import Patcher, Worn
-from lycoris.pristine import Choice
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.blocks import blocks
-from lycoris.checksum import checksum
 from lycoris.linalg import highest
+from lycoris.merged.checksum import checksum
 
 Place = Literal["device", "host", "file"]
 Choice = Literal["auto", "device", "host", "file"]

@@ -10,8 +10,8 @@ from torch import Tensor
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.ready import Ready, Seen
 from lycoris.algorithms.room import Room
-from lycoris.dressing import Part, dress
 from lycoris.linalg import finite, highest
+from lycoris.merged.dressing import Part, dress
 
 Key = TypeVar("Key", bound=Hashable)  # of a weight
 Mode = Literal["sum", "sequential"]

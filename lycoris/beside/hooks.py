@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lycoris.forward import Addend
+from lycoris.beside.forward import Addend
+from lycoris.beside.sites import Site
 from lycoris.linalg import finite
-from lycoris.sites import Site
 
 FLAT = 2  # axes of a linear layer's weight
 

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Container, Hashable
 
 from lycoris.algorithms.blocks import blocks
-from lycoris.checksum import checksum
-from lycoris.pristine import Kept
+from lycoris.merged.checksum import checksum
+from lycoris.merged.pristine import Kept
 
 
 class Watch:

@@ -1,0 +1,1 @@
+"""Worn beside the weights: what a Bypass is made of."""

@@ -1,0 +1,1 @@
+"""Worn in the weights: what a Patcher is made of."""

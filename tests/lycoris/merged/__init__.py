@@ -1,0 +1,1 @@
+"""Tests of what a Patcher is made of."""
