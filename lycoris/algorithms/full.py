@@ -71,16 +71,10 @@ class _Difference(Ready):
     diff: Tensor  # (o, …)
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        change.add_(self._rows(change, start).to(change), alpha=strength)
+        change.add_(self._rows(change, start, room), alpha=strength)
 
     def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        rows = self._rows(out, start)
-        if rows.dtype != out.dtype:
-            return super().wear(out, pristine, strength, start, room)
-        torch.add(pristine, rows, alpha=strength, out=out)  # one pass in place of two
-
-    def _rows(self, like: Tensor, start: int) -> Tensor:
-        return self.diff[start : start + len(like)].reshape(like.shape)
+        torch.add(pristine, self._rows(out, start, room), alpha=strength, out=out)  # one pass in place of two
 
     def most(self, weight: float) -> float:
         return self._most
@@ -88,3 +82,7 @@ class _Difference(Ready):
     @cached_property
     def _most(self) -> float:
         return highest(self.diff)
+
+    def _rows(self, like: Tensor, start: int, room: Room) -> Tensor:
+        rows = self.diff[start : start + len(like)].reshape(like.shape)
+        return rows if rows.dtype == like.dtype else room.copy("difference", rows, like)
