@@ -6,7 +6,7 @@ Taking off is copying back, never subtracting: subtraction leaves a trace in eve
 In sequence, W ← Fᵢ(W; sᵢ) in the order of the list, is the other way, of ComfyUI and A1111: only when asked for.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import NamedTuple, get_args
@@ -98,9 +98,10 @@ class Patcher:
             return
         try:
             self._signature = None
-            self._forget_moved()
-            with torch.no_grad(), _exact_float32(self._components):
-                wanted, found = self._outfits(stack if mode == "sequential" else by_sha256(stack))
+            live = self._live()
+            self._forget_moved(live)
+            with torch.no_grad(), _exact_float32(live.devices):
+                wanted, found = self._outfits(stack if mode == "sequential" else by_sha256(stack), live)
                 for key in self._dressed.keys() - {key for outfit in wanted for key in outfit.keys}:
                     self._undress(key)
                 for outfit in wanted:
@@ -116,7 +117,7 @@ class Patcher:
     def restore(self) -> None:
         """Take everything off: every weight is again what it was, bit for bit. Interrupted, it can be called again."""
         self._worn, self._signature = (), None
-        self._forget_moved()
+        self._forget_moved(self._live())
         with torch.no_grad():
             for key in tuple(self._dressed):
                 self._undress(key)
@@ -152,11 +153,10 @@ class Patcher:
         self._kept[key].take_off()
         del self._dressed[key]
 
-    def _outfits(self, stack: Sequence[Worn]) -> "tuple[list[Outfit[Key]], dict[Key, _Found]]":
+    def _outfits(self, stack: Sequence[Worn], live: "_Live") -> "tuple[list[Outfit[Key]], dict[Key, _Found]]":
         """Return what every weight is to wear, in order of the stack; raise with every reason why that cannot be."""
         plans = plans_of(stack, self._index)
         reasons = list(problems(stack, plans))
-        live = self._live()
         pieces: list[Piece[Key]] = []
         found: dict[Key, _Found] = {}
 
@@ -179,9 +179,8 @@ class Patcher:
             raise StackRefused(reasons)
         return outfits(pieces), found
 
-    def _forget_moved(self) -> None:
+    def _forget_moved(self, live: "_Live") -> None:
         """Drop the copies of weights that were moved while bare; raise ModelChanged if any wore something."""
-        live = self._live()
         moved = [key for key, kept in self._kept.items() if live.key(kept.component, kept.parameter) != key]
         message = "was moved, cast or replaced while it wore adapters"
         reasons = [Reason(Code.MODEL_CHANGED, self._kept[key].name, message) for key in moved if key in self._dressed]
@@ -213,6 +212,11 @@ class _Live:
         self._parameters = {
             component: dict(module.named_parameters(remove_duplicate=False)) for component, module in components.items()
         }
+
+    @property
+    def devices(self) -> set[str]:
+        """The types of the devices that they are on."""
+        return {weight.device.type for held in self._parameters.values() for weight in held.values()}
 
     def key(self, component: str, parameter: str) -> Key | None:
         """Return the key of a parameter, or None if it is no more what the index knows."""
@@ -246,9 +250,8 @@ def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature
 
 
 @contextmanager
-def _exact_float32(components: Mapping[str, nn.Module]) -> Iterator[None]:
+def _exact_float32(devices: Iterable[str]) -> Iterator[None]:
     """Keep autocast and TF32 out: both would round the products to ten bits or fewer."""
-    devices = {weight.device.type for part in components.values() for weight in part.parameters()}
     before = torch.get_float32_matmul_precision()
     with ExitStack() as stack:
         for device in devices:
