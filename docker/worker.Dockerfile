@@ -24,11 +24,13 @@ RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sb
     && install -d -o 10001 -g 10001 /var/cache/radiata
 COPY --from=build /opt/radiata /opt/radiata
 COPY docker/worker_health.py /opt/radiata/
-# HF_HOME: models named by hub id are kept there; RADIATA_MODELS may also name mounted folders
+# Models named by hub id (HF_HOME) and adapter files (the disk cache, in RADIATA_DATA_DIR) are kept where a volume may
+# be; RADIATA_MODELS may also name mounted folders
 ENV PATH=/opt/radiata/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    HF_HOME=/var/cache/radiata
+    HF_HOME=/var/cache/radiata \
+    RADIATA_DATA_DIR=/var/cache/radiata
 USER 10001:10001
 WORKDIR /tmp
 HEALTHCHECK --interval=5s --timeout=10s --start-period=120s --retries=3 \

