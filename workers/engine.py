@@ -82,11 +82,13 @@ class Engine:
         except (Unavailable, RedisError):
             raise
         except AdapterError as error:
+            self._verify(math.inf)  # a spoilt weight, too, makes a stack that is not finite
             self._fail(generation, "adapter_refused", str(error))
         except RadiataError as error:
             self._fail(generation, error.code, error.message)
         except Exception as error:  # the engine outlives any one generation; trying again would end the same
             log.exception("engine_error", generation=generation_id)
+            self._verify(math.inf)
             self._fail(generation, "engine_error", f"{type(error).__name__}: {error}")
         else:
             done = {"status": Status.SUCCEEDED, "progress": _all_done(generation)}

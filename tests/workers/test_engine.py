@@ -285,13 +285,14 @@ def test_what_has_ended_is_not_drawn(engine: Engine, ledger: Ledger, storage: St
     assert pictures(storage, generation) == []
 
 
-@pytest.mark.parametrize("when", ["after a job", "when idle"])
+@pytest.mark.parametrize("when", ["after a job", "after a refusal", "after a bug", "when idle"])
 def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
     engine: Engine,
     ledger: Ledger,
     storage: Storage,
     redis: Redis,
     settings: Settings,
+    base: toy.Base,
     when: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -300,7 +301,7 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
     assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
     engine.idle()
     (kept,) = engine._wardrobe.patcher._kept.values()
-    kept.pristine[0, 0] += 1
+    kept.pristine[0, 0] += torch.inf if when == "after a refusal" else 1
 
     class Exit(BaseException):
         """In place of the end of the process."""
@@ -309,6 +310,10 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
         raise Exit(code)
 
     monkeypatch.setattr("os._exit", leave)
+    if when == "after a refusal":
+        asked["adapters"] = [worn(storage, 1, 0.5)]  # not what it wears already: the weight is made anew, of infinity
+    elif when == "after a bug":
+        monkeypatch.setattr(base.pipeline, "before_step", lambda: 1 / 0)
     generation = ledger.accept(lambda: request(**asked))
     with pytest.raises(Exit, match=str(NOT_PRISTINE)):
         engine.idle() if when == "when idle" else engine.run(generation.id)
