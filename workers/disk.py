@@ -81,7 +81,8 @@ class DiskTier:
             return None
         if hashlib.sha256(data).hexdigest() != sha256:
             log.warning("cached_file_corrupt", path=str(path))
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # gone meanwhile, or not ours to delete
+                path.unlink()
             return None
         with suppress(OSError):  # gone meanwhile
             os.utime(path)
@@ -100,7 +101,8 @@ class DiskTier:
                 log.warning("disk_cache_failed", folder=str(self._folder), error=str(error))
         finally:
             if not written:
-                Path(part.name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(part.name).unlink()
         return data
 
     def _write(self, sha256: str, part: BinaryIO, data: bytes) -> bool:

@@ -109,6 +109,24 @@ def test_a_spoilt_file_is_thrown_away_and_fetched_anew(
     assert len(source.fetched) == 2 and (folder / sha256).read_bytes() == b"x" * 100
 
 
+def test_a_file_that_may_not_be_deleted_is_not_in_the_way(
+    folder: Path, source: Source, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = DiskTier(folder, 1000, tally)
+    sha256 = source.add(b"x" * 100)
+    folder.joinpath(sha256).write_bytes(b"y" * 100)
+
+    def not_ours(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", not_ours)
+        patch.setattr(Path, "rename", not_ours)
+        assert [source.read(disk, sha256) for _ in range(2)] == [b"x" * 100] * 2
+    assert source.read(disk, sha256) == b"x" * 100
+    assert held(folder) == {sha256} and folder.joinpath(sha256).read_bytes() == b"x" * 100
+
+
 def test_a_fetch_that_fails_leaves_nothing_and_is_tried_by_the_next(folder: Path, source: Source, tally: Tally) -> None:
     disk = DiskTier(folder, 1000, tally)
     sha256 = source.add(b"x" * 100)
