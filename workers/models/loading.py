@@ -25,7 +25,7 @@ from workers.models.samplers import available
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 COMPONENTS = ("unet", "transformer", "transformer_2", "prior", "text_encoder", "text_encoder_2", "text_encoder_3")
-LIBRARIES = ("diffusers", "pillow", "radiata", "torch", "transformers")
+LIBRARIES = ("diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
 DEFAULTS = "radiata.json"  # in a model folder: {"steps": …, "guidance_scale": …, "suggestions": […]}
 STEPS, GUIDANCE_SCALE = 25, 7.0
 EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
