@@ -18,6 +18,7 @@ from app.shared.metrics import counted
 from app.shared.schema import Generation, StackMode, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from lycoris.errors import StackRefused
 from lycoris.patcher import Mode
 from tests.app.shared.making import request
 from tests.workers import toy
@@ -301,7 +302,7 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
     assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
     engine.idle()
     (kept,) = engine._wardrobe.patcher._kept.values()
-    kept.pristine[0, 0] += torch.inf if when == "after a refusal" else 1
+    kept.pristine[0, 0] += 1
 
     class Exit(BaseException):
         """In place of the end of the process."""
@@ -310,10 +311,13 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
         raise Exit(code)
 
     monkeypatch.setattr("os._exit", leave)
-    if when == "after a refusal":
-        asked["adapters"] = [worn(storage, 1, 0.5)]  # not what it wears already: the weight is made anew, of infinity
-    elif when == "after a bug":
-        monkeypatch.setattr(base.pipeline, "before_step", lambda: 1 / 0)
+    failures = {"after a refusal": StackRefused([]), "after a bug": ZeroDivisionError()}
+
+    def fail() -> None:
+        if when in failures:
+            raise failures[when]
+
+    monkeypatch.setattr(base.pipeline, "before_step", fail)
     generation = ledger.accept(lambda: request(**asked))
     with pytest.raises(Exit, match=str(NOT_PRISTINE)):
         engine.idle() if when == "when idle" else engine.run(generation.id)
