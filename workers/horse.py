@@ -15,6 +15,7 @@ from typing import IO, Any
 from redis import Redis
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
+from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
 
 from app.shared.profiles import Profiles
@@ -77,12 +78,13 @@ def _load(model: str, redis: Redis, settings: Settings) -> Engine:
 
 def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:
     """Do one job the way RQ's own work horse does, in this lasting process."""
+    source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
     try:
         job = Job.fetch(order["job"], connection=redis, serializer=SERIALIZER)
-    except NoSuchJobError:
-        return  # canceled on its way here
+    except NoSuchJobError:  # canceled on its way here
+        IntermediateQueue(source.key, redis).remove(order["job"])
+        return
     execution = Execution(order["execution"], job.id, redis, worker_name)
     forget_dead_executions(job)
-    source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
     horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
     horse.perform_job(job, source, execution)

@@ -77,6 +77,9 @@ class SweepingWorker(Worker):
             queue = Queue(name, connection=self.connection, serializer=SERIALIZER)
             clean_registries(queue, self._exc_handlers)
             worker_registration.clean_worker_registry(queue)
+            for job_id in queue.intermediate_queue.get_job_ids():
+                if not Job.exists(job_id, self.connection):  # ended elsewhere after its worker died on the way
+                    queue.intermediate_queue.remove(job_id)
         self.sweep()
 
     def sweep(self) -> None:
@@ -118,6 +121,7 @@ class GenerationWorker(SweepingWorker):
         if self._engine is None or not self._engine.alive:
             self.stop_engine()
             self._engine = EngineProcess(model_of(queue.name), self.name)
+            self._hold({})
         self._horse_pid = self._engine.pid
         with contextlib.suppress(BrokenPipeError):  # it died just now: waiting for it will tell
             self._engine.order(job, execution, queue.name)
@@ -157,16 +161,21 @@ class GenerationWorker(SweepingWorker):
     def _hear(self) -> bool:
         """Hear what the engine answered; False when it died instead, and with it what it held."""
         assert self._engine is not None
-        reply = self._engine.reply() or {}
+        reply = self._engine.reply()
+        self._hold(reply or {})
+        return reply is not None
+
+    def _hold(self, reply: dict[str, Any]) -> None:
         worn, holding = frozenset(reply.get("worn", ())), self._holding
         if worn != holding.worn or self._worn_since is None:
             self._worn_since = datetime.now(UTC)
         holding.worn, holding.resident = worn, frozenset(reply.get("resident", ()))
-        return bool(reply)
 
     def _say(self, pipeline: Pipeline | None) -> None:
         if self._is_horse:
             return  # the engine says it to its parent
+        if self._engine and not self._engine.alive:  # it died, perhaps while it had nothing to do
+            self._hold({})
         said = WorkerHoldings(
             name=self.name,
             model=model_of(self.queues[0].name),

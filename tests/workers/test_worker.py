@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import pytest
 from redis import Redis
@@ -19,12 +20,13 @@ from rq.worker import WorkerStatus
 
 from app.shared.holdings import holdings
 from app.shared.ledger import Ledger
-from app.shared.queue import INTAKE, SERIALIZER, generation_queue
+from app.shared.queue import INTAKE, SERIALIZER, Queues, generation_queue
 from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, request
-from workers.affinity import affinity_queues
+from workers.affinity import AffinityQueue, affinity_queues
+from workers.engine import NOT_PRISTINE
 from workers.engine_process import EngineProcess
 from workers.horse import _perform
 from workers.worker import SWEEP_LOCK, GenerationWorker, IntakeWorker
@@ -66,6 +68,8 @@ class Engine:
         self.handle = EngineProcess.__new__(EngineProcess)
         self.handle._orders = os.fdopen(orders, "w")
         self.handle._replies = replies
+        self.handle._process = cast(subprocess.Popen[bytes], self)
+        self.ended: int | None = None
 
     def __enter__(self) -> "Engine":
         return self
@@ -74,6 +78,9 @@ class Engine:
         self.handle._orders.close()
         os.close(self.handle._replies)
         os.close(self.given)
+
+    def poll(self) -> int | None:
+        return self.ended
 
     def answer(self, **holds: list[str]) -> None:
         order = json.loads(os.read(self.given, 4096))
@@ -125,8 +132,21 @@ def test_an_answer_longer_than_a_pipe_holds_is_heard_whole() -> None:
         os.close(engine.answers)
 
 
+def canceled_on_its_way(redis: Redis, settings: Settings) -> Queue:
+    """The queue out of which a worker took a job just before it was dropped."""
+    queues = Queues(redis, settings)
+    queues.enqueue_generation(MODEL, "0" * 32)
+    taken = AffinityQueue.dequeue_any(affinity_queues(MODEL, redis, settings), None, redis, serializer=SERIALIZER)
+    assert taken is not None
+    queues.drop("0" * 32)
+    assert taken[1].intermediate_queue.get_job_ids() == ["0" * 32]
+    return taken[1]
+
+
 def test_a_job_that_was_canceled_on_its_way_leaves_the_engine_alive(redis: Redis, settings: Settings) -> None:
+    queue = canceled_on_its_way(redis, settings)
     _perform({"job": "0" * 32, "execution": "1" * 32, "queue": QUEUE}, "worker", redis, settings)
+    assert queue.intermediate_queue.get_job_ids() == []
 
 
 @pytest.fixture
@@ -182,6 +202,35 @@ def test_a_worker_that_is_silent_is_dead_within_seconds(
     assert ledger.end(generation.id) is None
     ledger.cancel(generation.id)
     assert ledger.get(generation.id).status is Status.CANCELED
+
+
+def test_what_was_canceled_on_its_way_to_a_worker_that_died_is_swept_away(
+    worker: GenerationWorker, redis: Redis, settings: Settings, storage: Storage
+) -> None:
+    queue = canceled_on_its_way(redis, settings)
+    queues = Queues(redis, settings)
+    queues.enqueue_generation(MODEL, "1" * 32)
+    assert AffinityQueue.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
+    worker.run_maintenance_tasks()
+    assert queue.intermediate_queue.get_job_ids() == ["1" * 32], "one that may still arrive stays"
+
+
+def test_an_engine_that_died_holds_nothing(worker: GenerationWorker, redis: Redis) -> None:
+    """It may die while it has nothing to do; a worker must not choose by what it wore, nor tell others of it."""
+    worker.register_birth()
+    with Engine() as engine:
+        worker._engine = engine.handle
+        engine.handle._give({})
+        engine.answer(worn=["a"], resident=["a", "b"])
+        assert engine.handle.wait() and worker._hear()
+        worker.heartbeat()
+        assert holdings(redis)[0].resident == ["a", "b"]
+        engine.ended = NOT_PRISTINE
+        worker.heartbeat()
+        (said,) = holdings(redis)
+        assert (said.worn, said.resident) == ([], [])
+        assert worker.queues[0].holding.worn == frozenset()  # type: ignore[attr-defined]
+        os.close(engine.answers)
 
 
 def test_one_worker_sweeps_at_a_time(worker: GenerationWorker, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
