@@ -6,7 +6,8 @@ ones can wear too; every call of a layer costs more.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -130,17 +131,28 @@ class Bypass:
         pieces: list[_Piece] = []
         scaled: dict[Site, bool] = {}
         for worn, plan in zip(ordered, plans, strict=True):
+            met: dict[tuple[int, str], str] = {}
             for target in plan.targets:
                 strength = worn.strength_on(target)
                 if strength == 0:
                     continue
                 slots, wrong = self._slots(target)
+                reasons += self._twice(target, met)
                 piece = _Piece(target, target.change, strength, slots)
                 wrong = wrong or _obstacle(piece, scaled)
                 if wrong:
                     reasons.append(Reason(Code.NO_FORM, f"{target.component}.{target.parameter}", wrong))
                 pieces.append(piece)
         return pieces, reasons
+
+    def _twice(self, target: Target, met: dict[tuple[int, str], str]) -> Iterator[Reason]:
+        """Yield the layers that an adapter has met under another name already."""
+        for row in target.view.rows:
+            path, _, kind = row.parameter.rpartition(".")
+            site, name = self._sites.get((target.component, path)), f"{target.component}.{row.parameter}"
+            if site and (first := met.setdefault((id(site.module), kind), name)) != name:
+                message = f"is one weight with {first}, and one adapter changes it under both names"
+                yield Reason(Code.DUPLICATE, name, message)
 
     def _slots(self, target: Target) -> tuple[Mapping[Site, Sequence[Slot]], str]:
         """Return which rows of which layers see which rows of a change, and what hinders that."""
@@ -164,6 +176,8 @@ def _obstacle(piece: _Piece, scaled: dict[Site, bool]) -> str:
         return f"wears a {change.name} that has no exact forward form"
     if isinstance(change, LoKr) and not view.whole:
         return "is a part of what one LoKr changes: cut across its blocks, a Kronecker product is none"
+    if isinstance(change, LoKr) and not change.by_kernel(prod(view.shape[2:])):
+        return "is a LoKr whose factors divide a kernel between them"
     if type(change) in SCALES:
         by_input = on_inputs(change, view.shape)
         if by_input and any(sum(slot.count for slot in slots) < site.shape[0] for site, slots in piece.slots.items()):

@@ -6,6 +6,7 @@ from math import isfinite, prod
 import torch
 from torch import Tensor
 
+ALIGNED = 64  # bytes; where a matrix of a few rows begins in memory decides the last bit of its products
 BLOCK_CAP = 4096  # the largest block of a rotation; solving one takes n³ steps
 SKEW_CAP = 1e7  # ‖Q‖ up to which a rotation solved in float64 is good to the last bit of float32
 
@@ -44,9 +45,16 @@ def matrix(tensor: Tensor) -> Tensor:
 def by_rows(pristine: Tensor, like: Tensor) -> Tensor:
     """Return a weight in the precision of `like`, one row after the other in memory.
 
-    However the model lays its weights out, the last bit of a product with them is then the same.
+    However the model lays its weights out, and wherever they begin, the last bit of a product with them is then the
+    same.
     """
-    return pristine.to(like).contiguous()
+    moved = pristine.to(like)
+    return moved if is_single(moved, like.dtype) else moved.clone(memory_format=torch.contiguous_format)
+
+
+def is_single(tensor: Tensor, dtype: torch.dtype = torch.float32) -> bool:
+    """Tell whether a tensor is of the dtype, one row after the other in memory, and aligned."""
+    return tensor.dtype == dtype and tensor.is_contiguous() and tensor.data_ptr() % ALIGNED == 0
 
 
 def cayley(skew: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024
-Key = tuple[torch.device, torch.dtype, int, torch.Size]  # tied parameters are one stretch of storage and have one key
+# Of a weight, by where its numbers are: tied parameters are one stretch of storage, and have one key
+Key = tuple[torch.device, torch.dtype, int, torch.Size, tuple[int, ...]]
 Attire = tuple[Hashable, ...]  # what a weight wears, to the last bit
 BARE: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
 
@@ -93,6 +94,7 @@ class Patcher:
         """
         if mode not in get_args(Mode):
             raise ValueError(f"a mode of stacking is one of {', '.join(get_args(Mode))}, not {mode!r}")
+        mode = mode if len(stack) > 1 else "sum"  # one adapter is worn the same in either way, and so is none
         signature = _signature(stack, mode)
         if signature == self._signature:
             return
@@ -100,7 +102,8 @@ class Patcher:
             self._signature = None
             live = self._live()
             self._forget_moved(live)
-            with torch.no_grad(), _exact_float32(live.devices):
+            # What is kept from one swap to the next must do under any mode
+            with torch.inference_mode(False), torch.no_grad(), _exact_float32(live.devices):
                 wanted, found = self._outfits(stack if mode == "sequential" else by_sha256(stack), live)
                 for key in self._dressed.keys() - {key for outfit in wanted for key in outfit.keys}:
                     self._undress(key)
@@ -117,10 +120,11 @@ class Patcher:
     def restore(self) -> None:
         """Take everything off: every weight is again what it was, bit for bit. Interrupted, it can be called again."""
         self._worn, self._signature = (), None
-        self._forget_moved(self._live())
-        with torch.no_grad():
-            for key in tuple(self._dressed):
+        live = self._live()
+        with torch.inference_mode(False), torch.no_grad():
+            for key in self._dressed.keys() - self._moved(live):
                 self._undress(key)
+        self._forget_moved(live)
         self._signature = BARE
 
     def verify(self, seconds: float = inf) -> list[str]:
@@ -129,7 +133,7 @@ class Patcher:
         seconds: how long to look, at a block after the other; the next call goes on from there. What is found can not
         be mended here: the model must be loaded again.
         """
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             return self._watch.verify(self._dressed, seconds)
 
     def _dress(self, outfit: Outfit[Key], found: Mapping[Key, "_Found"], mode: Mode) -> None:
@@ -138,8 +142,10 @@ class Patcher:
             return
         for key in outfit.keys:
             if key not in self._kept:
-                self._kept[key] = self._pristine.keep(*found[key])
-                self._watch.add(key, self._kept[key])
+                self._refuse_overlap(found[key])
+                kept_now = self._pristine.keep(*found[key])
+                self._watch.add(key, kept_now)  # first: what is kept must be looked after, whatever interrupts
+                self._kept[key] = kept_now
         kept = {key: self._kept[key] for key in outfit.keys}
         self._dressed |= dict.fromkeys(kept)
         weights = {key: Weight(one.live, one.pristine, one.largest) for key, one in kept.items()}
@@ -160,15 +166,15 @@ class Patcher:
         pieces: list[Piece[Key]] = []
         found: dict[Key, _Found] = {}
 
-        def met(component: str, view: View | None, names: dict[Key, str]) -> Iterator[tuple[Key, slice]]:
+        def met(component: str, view: View | None, names: dict[Key, tuple[str, str]]) -> Iterator[tuple[Key, slice]]:
             for parameter, start, stop in view.rows if view else ():
                 key, one = live.find(component, parameter)
-                reasons.extend(_unfit(one, names.setdefault(key, parameter)))
+                reasons.extend(_unfit(one, names.setdefault(key, (component, parameter))))
                 found.setdefault(key, one)
                 yield key, slice(start, stop)
 
         for worn, plan in zip(stack, plans, strict=True):
-            names: dict[Key, str] = {}
+            names: dict[Key, tuple[str, str]] = {}
             for number, target in enumerate(plan.targets):
                 rows, beside = (tuple(met(target.component, view, names)) for view in (target.view, target.beside))
                 strength = worn.strength_on(target)
@@ -181,16 +187,30 @@ class Patcher:
 
     def _forget_moved(self, live: "_Live") -> None:
         """Drop the copies of weights that were moved while bare; raise ModelChanged if any wore something."""
-        moved = [key for key, kept in self._kept.items() if live.key(kept.component, kept.parameter) != key]
+        moved = self._moved(live)
         message = "was moved, cast or replaced while it wore adapters"
         reasons = [Reason(Code.MODEL_CHANGED, self._kept[key].name, message) for key in moved if key in self._dressed]
         if reasons:
             raise ModelChanged(reasons)
+        if moved:
+            self._prepared.forget()  # before it is forgotten that they were moved
+            self._watch.forget(moved)
         for key in moved:
             del self._kept[key]
-        if moved:
-            self._prepared.forget()
-            self._watch.forget(moved)
+
+    def _moved(self, live: "_Live") -> list[Key]:
+        return [key for key, kept in self._kept.items() if live.key(kept.component, kept.parameter) != key]
+
+    def _refuse_overlap(self, found: "_Found") -> None:
+        """Raise StackRefused where a weight shares numbers with another: each would be kept as the other made it."""
+        begin, end = _stretch(found.live)
+        storage = found.live.untyped_storage().data_ptr()
+        for other in self._kept.values():
+            if other.live.untyped_storage().data_ptr() == storage:
+                first, last = _stretch(other.live)
+                if begin < last and first < end:
+                    message = f"shares some of its numbers with {other.name}, and both are changed"
+                    raise StackRefused([Reason(Code.DUPLICATE, f"{found.component}.{found.parameter}", message)])
 
     def _live(self) -> "_Live":
         return _Live(self._components, self._index)
@@ -223,7 +243,7 @@ class _Live:
         live = self._parameters[component].get(parameter)
         if live is None or live.shape != self._shapes[component][parameter]:
             return None
-        return (live.device, live.dtype, live.data_ptr(), live.shape)
+        return (live.device, live.dtype, live.data_ptr(), live.shape, live.stride())
 
     def find(self, component: str, parameter: str) -> tuple[Key, _Found]:
         """Return a parameter by its key; raise ModelChanged if it is no more what the index knows."""
@@ -234,10 +254,10 @@ class _Live:
         return key, _Found(component, parameter, self._parameters[component][parameter].detach())
 
 
-def _unfit(one: _Found, first: str) -> Iterator[Reason]:
+def _unfit(one: _Found, first: tuple[str, str]) -> Iterator[Reason]:
     """Yield why a weight cannot be changed. first: the name under which the adapter has met this weight already."""
-    if first != one.parameter:
-        message = f"is one weight with {first}, and one adapter changes it under both names"
+    if first != (one.component, one.parameter):
+        message = f"is one weight with {'.'.join(first)}, and one adapter changes it under both names"
         yield Reason(Code.DUPLICATE, one.parameter, message)
     if one.live.dtype not in FLOATS:
         yield Reason(Code.BAD_DTYPE, one.parameter, f"is of {one.live.dtype}, which cannot be changed exactly")
@@ -245,8 +265,13 @@ def _unfit(one: _Found, first: str) -> Iterator[Reason]:
 
 def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
     signatures = tuple(worn.signature for worn in stack)
-    # One adapter is worn the same in either way, and so is none.
-    return (mode, signatures) if mode == "sequential" and len(stack) > 1 else ("sum", tuple(sorted(signatures)))
+    return mode, signatures if mode == "sequential" else tuple(sorted(signatures))
+
+
+def _stretch(weight: Tensor) -> tuple[int, int]:
+    """Return where the memory of a weight begins, and where it ends."""
+    numbers = 1 + sum((size - 1) * step for size, step in zip(weight.shape, weight.stride(), strict=True))
+    return weight.data_ptr(), weight.data_ptr() + numbers * weight.itemsize
 
 
 @contextmanager

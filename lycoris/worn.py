@@ -1,6 +1,7 @@
 """How adapters are worn: a stack, what each adapter's strength on a layer is, and what makes a stack impossible."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -69,7 +70,10 @@ def problems(stack: Sequence[Worn], plans: Sequence[Plan]) -> Iterator[Reason]:
             if component and component not in plan.components:
                 message = f"has a strength for {component}, but changes only {', '.join(plan.components)}"
                 yield Reason(Code.BAD_STRENGTH, sha256, message)
+        paths = Counter(map(_path, worn.blocks))
         for block, factor in worn.blocks.items():
+            if paths[_path(block)] > 1:
+                yield Reason(Code.BAD_STRENGTH, sha256, f"has two factors for {_path(block)}, which has two names")
             if not math.isfinite(factor):
                 yield Reason(Code.BAD_STRENGTH, sha256, f"the factor of a block must be a finite number, not {factor}")
             if not any(_within(target, block) for target in plan.targets):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf, nan
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from lycoris.algorithms.room import Room
 from lycoris.linalg import highest, holds
 
 EPS = torch.finfo(torch.float32).eps  # LyCORIS' guard against a row of zeros
+SQUARED = 1e14  # of a billion numbers below it float32 holds the sum of squares
 OUTPUT, INPUT = 0, 1  # the axis of the weight along which a magnitude lies
 
 
@@ -40,7 +42,7 @@ class DoRA(ByRows):
         magnitude = weight.factor(self.magnitude).reshape(shape)
         if axis == OUTPUT:
             return _PerOutput(layer, magnitude)
-        return _PerInput(layer, magnitude / (_input_norm(layer, weight, room).reshape(shape) + EPS))
+        return _PerInput(layer, _per_norm(magnitude, _input_norm(layer, weight, room).reshape(shape)))
 
     @property
     def magnitude(self) -> Tensor:
@@ -118,6 +120,11 @@ def _input_norm(layer: Ready, weight: Seen, room: Room) -> Tensor:
     return total.sqrt()
 
 
+def _per_norm(magnitude: Tensor, norm: Tensor) -> Tensor:
+    """Return m/(‖V‖ + ε); not a number where float32 cannot hold the norm, so that it is noticed."""
+    return magnitude / (norm + EPS).masked_fill(norm.isinf(), nan)
+
+
 class _Stretched(Ready):
     """f ∘ V in place of W₀, f one factor for each row or column."""
 
@@ -163,8 +170,10 @@ class _PerOutput(_Stretched):
         factor = self.factors.get(start)
         if factor is None or len(factor) != len(turned):
             norm = torch.linalg.vector_norm(turned, dim=list(range(1, turned.ndim)), keepdim=True)
-            factor = self.factors[start] = self.magnitude[start : start + len(turned)] / (norm + EPS)
+            factor = self.factors[start] = _per_norm(self.magnitude[start : start + len(turned)], norm)
         return factor
 
     def most(self, weight: float) -> float:
+        if not self.layer.most(weight) + weight < SQUARED:
+            return inf
         return highest(self.magnitude) + weight  # no number of a row is larger than its norm

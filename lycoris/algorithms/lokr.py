@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.algorithms.ready import Ready, Seen
-from lycoris.algorithms.room import Room, is_single
-from lycoris.linalg import highest, matrix, tucker
+from lycoris.algorithms.room import Room
+from lycoris.linalg import highest, is_single, matrix, tucker
 
 NARROW = 64  # numbers in a row of w2 below which a broadcast over it is slower than one over whole rows (measured)
 
@@ -75,6 +75,10 @@ class LoKr(ByRows):
         if self.scale is not None:
             return float(self.scale)
         return 1.0 if self.rank is None else gamma(self.alpha, self.rank)
+
+    def by_kernel(self, positions: int) -> bool:
+        """Tell whether the right factor has all positions of a kernel, and the left one none."""
+        return prod(self._w2.shape[1:]) % positions == 0
 
     @property
     def unscaled(self) -> bool:

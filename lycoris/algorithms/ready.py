@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lycoris.algorithms.room import Room, is_single
-from lycoris.linalg import highest
+from lycoris.algorithms.room import Room
+from lycoris.linalg import highest, is_single
 
 
 class Seen(NamedTuple):

@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-ALIGNED = 64  # bytes; where a matrix of a few rows begins in memory decides the last bit of its products
+from lycoris.linalg import is_single
 
 
 class Room:
@@ -64,8 +64,3 @@ class _Fresh(Room):
 
 
 FRESH = _Fresh()
-
-
-def is_single(tensor: Tensor, dtype: torch.dtype = torch.float32) -> bool:
-    """Tell whether a tensor is of the dtype, one row after the other in memory, and aligned."""
-    return tensor.dtype == dtype and tensor.is_contiguous() and tensor.data_ptr() % ALIGNED == 0

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lycoris.algorithms.blocks import blocks
 from lycoris.algorithms.ready import Ready
-from lycoris.algorithms.room import Room, is_single
-from lycoris.linalg import finite
+from lycoris.algorithms.room import Room
+from lycoris.linalg import finite, is_single
 
 SINGLE = (torch.float16, torch.bfloat16, torch.float32)  # what float32 holds without loss
 SURE = 1e18  # its square is a float32 number: where all squares are summed up, less is sure to be finite

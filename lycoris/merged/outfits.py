@@ -134,8 +134,9 @@ def _in_sequence(weights: Mapping[Key, Weight], pieces: Sequence[Piece[Key]]) ->
         piece.change.add_change(change, view, piece.strength)
         for (key, rows), part in zip(piece.rows, change.split([r.stop - r.start for _, r in piece.rows]), strict=True):
             changes[key][rows] += part
+    changed = {key for piece in pieces for key, _ in piece.rows}
     for key, weight in weights.items():
-        weight.live.copy_(pristine[key] + changes[key])
+        weight.live.copy_(pristine[key] + changes[key] if key in changed else weight.pristine)
     return [key for key, weight in weights.items() if not finite(weight.live)]
 
 

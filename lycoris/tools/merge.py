@@ -46,6 +46,7 @@ def merge(
     """
     base = Path(folder)
     copies = copies_of(base)
+    mode = mode if len(stack) > 1 else "sum"  # as Patcher.swap has it
     wanted = groups(stack, shapes_of(copies), mode)
     work = [(group, copy) for group in wanted for copy in copies[group.component]]
     _refuse_unfit(work)

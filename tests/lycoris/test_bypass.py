@@ -173,6 +173,24 @@ def test_a_kronecker_product_cut_across_its_blocks_is_none() -> None:
     assert reason.code is Code.NO_FORM and "LoKr" in reason.message
 
 
+def test_a_kronecker_product_whose_factors_divide_a_kernel_is_none() -> None:
+    model = nn.ModuleDict({"x": nn.Conv2d(16, 8, 3)})
+    factors = {"lokr_w1": torch.ones(2, 48), "lokr_w2": torch.ones(4, 3)}
+    (reason,) = Bypass({"unet": model}).obstacles([Worn(load(zoo.file({"lora_unet_x": factors})))])
+    assert "divide a kernel" in str(reason)
+
+
+def test_one_layer_under_two_names_is_not_changed_twice() -> None:
+    layer = nn.Linear(12, 8)
+    model = nn.ModuleDict({"one": layer, "other": layer})
+    tensors = zoo.tensors("lora", layer.weight)
+    adapter = load(zoo.file({"lora_unet_one": tensors, "lora_unet_other": tensors}))
+    for wearer in (Bypass({"unet": model}), Patcher({"unet": model})):
+        with pytest.raises(StackRefused, match="under both names"):
+            wearer.swap([Worn(adapter)])
+    assert not hooks(model)
+
+
 def test_inputs_and_outputs_of_one_layer_are_not_scaled_together() -> None:
     layer = zoo.layer("linear")
     stack = [worn("ia3-input", layer), worn("peft-ia3-output", layer, seed=2)]

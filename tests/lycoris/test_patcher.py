@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -281,6 +282,79 @@ def test_ambient_modes_do_not_reach_the_sums(adapters: list[Adapter]) -> None:
     patcher.swap([Worn(adapters[1])])
     patcher.restore()
     assert bits_of(model) == bits_of(zoo.Model())
+
+
+@pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
+def test_a_swap_in_inference_mode_leaves_nothing_that_others_cannot_use(
+    adapters: list[Adapter], dtype: torch.dtype
+) -> None:
+    stacks = [[Worn(one), Worn(other, 0.5)] for one, other in pairwise(adapters)]
+    for first, then in pairwise(stacks):
+        patcher, fresh = Patcher({"unet": (model := zoo.Model(dtype))}), Patcher({"unet": (twin := zoo.Model(dtype))})
+        with torch.inference_mode():
+            patcher.swap(first)
+        patcher.swap(then)
+        fresh.swap(then)
+        assert bits_of(model) == bits_of(twin)
+
+
+def test_one_adapter_in_sequence_is_the_same_to_the_last_bit(adapters: list[Adapter]) -> None:
+    for adapter in adapters:
+        model, twin = zoo.Model(), zoo.Model()
+        Patcher({"unet": model}).swap([Worn(adapter, 0.7)], mode="sequential")
+        Patcher({"unet": twin}).swap([Worn(adapter, 0.7)])
+        assert bits_of(model) == bits_of(twin)
+
+
+def test_weights_that_share_some_of_their_numbers_are_not_both_changed() -> None:
+    model = nn.ModuleDict({"whole": nn.Linear(12, 8, bias=False), "upper": nn.Linear(12, 4, bias=False)})
+    whole = model["whole"].get_parameter("weight")
+    model["upper"].weight = nn.Parameter(whole.detach()[:4])
+    before = bits_of(model)
+    patcher = Patcher({"unet": model})
+    worn = [
+        Worn(load(zoo.file({f"lora_unet_{name}": zoo.tensors("lora", model[name].get_parameter("weight"))})))
+        for name in model
+    ]
+    with pytest.raises(StackRefused, match="shares some of its numbers"):
+        patcher.swap(worn)
+    assert bits_of(model) == before
+    patcher.swap(worn[:1])
+    patcher.restore()
+    assert bits_of(model) == before
+
+
+def test_one_module_as_two_components_is_not_changed_twice() -> None:
+    part = nn.ModuleDict({"linear": nn.Linear(12, 8)})
+    tensors = zoo.tensors("lora", part["linear"].get_parameter("weight"))
+    data = zoo.file({"lora_te1_linear": tensors, "lora_te2_linear": tensors})
+    with pytest.raises(StackRefused, match="under both names"):
+        Patcher({"text_encoder": part, "text_encoder_2": part}).swap([Worn(load(data))])
+
+
+def test_what_was_not_moved_is_taken_off_though_something_was() -> None:
+    model = zoo.Model()
+    kinds = ("linear", "square")
+    pristine = {kind: bits(model.get_parameter(f"layers.{kind}.weight")) for kind in kinds}
+    layers = {f"lora_unet_layers_{k}": zoo.tensors("lora", model.get_parameter(f"layers.{k}.weight")) for k in kinds}
+    patcher = Patcher({"unet": model})
+    patcher.swap([Worn(load(zoo.file(layers)))])
+    model.layers["linear"].weight = nn.Parameter(model.get_parameter("layers.linear.weight").detach().clone())
+    with pytest.raises(ModelChanged):
+        patcher.restore()
+    assert bits(model.get_parameter("layers.square.weight")) == pristine["square"]
+
+
+@pytest.mark.parametrize("axis", ["output", "input"])
+@pytest.mark.parametrize("size", [1e18, 1e11])
+def test_a_norm_that_float32_cannot_hold_is_noticed(axis: str, size: float) -> None:
+    weight = zoo.layer("linear").get_parameter("weight")
+    tensors = {
+        name: tensor * size if "lora_" in name else tensor
+        for name, tensor in zoo.tensors(f"dora-lora-{axis}", weight).items()
+    }
+    with pytest.raises(StackRefused, match="not finite"):
+        Patcher({"unet": zoo.Model()}).swap([Worn(load(zoo.file({"lora_unet_layers_linear": tensors})))])
 
 
 def test_weights_may_lie_in_memory_as_they_like(adapters: list[Adapter]) -> None:

@@ -96,6 +96,7 @@ def test_other_factors_are_another_stack(adapter: Adapter) -> None:
         ({"up.": 0.5}, "up."),
         ({"mid_bloc": 0.5}, "mid_bloc"),
         ({"": 0.5}, "changes nothing"),
+        ({"mid": 0.5, "mid_block": 1.0}, "two names"),
     ],
     ids=str,
 )

@@ -48,6 +48,35 @@ def test_the_place_decides_no_bit(adapters: list[Adapter], choice: Choice, dtype
     assert places == {"file" if choice in ("auto", "file") else choice}
 
 
+@pytest.mark.parametrize("algorithm", [name for name, (_, kinds) in zoo.ALGORITHMS.items() if "square" in kinds])
+def test_where_a_weight_begins_in_its_file_decides_no_bit(algorithm: str, tmp_path: Path) -> None:
+    """Safetensors begin a tensor at any multiple of 8 bytes; fresh memory begins at multiples of 64."""
+    weight = torch.randn(96, 96, generator=torch.Generator().manual_seed(0))
+    adapter = load(zoo.file({"lora_unet_x": zoo.tensors(algorithm, weight)}))
+    seen = set()
+    for padding in range(3):
+        path = tmp_path / str(padding)
+        (path / "unet").mkdir(parents=True)
+        held = {"x.bias": torch.zeros(96), "x.weight": weight}
+        save_file(held, path / "unet" / "model.safetensors", metadata={"padding": "x" * 8 * padding})
+        for choice in ("host", "file"):
+            model = nn.ModuleDict({"x": nn.Linear(96, 96)})
+            model.load_state_dict(held)
+            Patcher({"unet": model}, choice, MappedFolder(path)).swap([Worn(adapter, 0.7)])
+            seen.add(tuple(bits_of(model).values()))
+    assert len(seen) == 1
+
+
+def test_a_file_that_is_not_read_here_is_none_of_the_bases(adapters: list[Adapter], tmp_path: Path) -> None:
+    model = zoo.Model()
+    find = folder(tmp_path, model)
+    (tmp_path / "vae").mkdir()
+    save_file({"empty": torch.zeros(0)}, tmp_path / "vae" / "model.safetensors")
+    patcher = Patcher({"unet": model}, "file", MappedFolder(find))
+    patcher.swap([Worn(adapters[0])])
+    assert patcher.pristine_bytes["file"]
+
+
 def test_a_file_in_another_dtype_is_taken_as_loading_takes_it(adapters: list[Adapter], tmp_path: Path) -> None:
     """Files in float32 of a model in bfloat16; one of two variants that has the bits is enough."""
     model = zoo.Model(torch.bfloat16)
