@@ -15,9 +15,13 @@ def use_of(text: str) -> dict[str, Any]:
     named, *words = text.split() or [""]
     ref, given, number = named.partition("=")
     use: dict[str, Any] = {"ref": ref, "strength": _number(number, text) if given else 1.0}
+    said: set[str] = set()
     for word in words:
         block, is_factor, factor = word.partition("=")
         fraction, is_step, strength = word.partition(":")
+        if is_factor and block in said:
+            raise ValueError(f"{text!r}: {block} is given twice")
+        said.add(block)
         if is_factor and block == "rank":
             use["rank"] = _whole(factor, text)
         elif is_factor and block:

@@ -6,10 +6,13 @@ import { strengthText } from "/static/strength.js";
 /** What a text means: factors by block, strengths from a fraction of the denoising on, and how many ranks. Throws Error. */
 export function partsOf(text) {
   const parts = { blocks: {}, steps: [], rank: null };
+  const said = new Set();
   for (const word of text.split(/\s+/).filter(Boolean)) {
     const found = /^([a-z][\w.]*)=([^=:]+)$/.exec(word) ?? /^([^=:]+):([^=:]+)$/.exec(word);
     const value = Number(found?.[2]);
     if (!found || !Number.isFinite(value)) throw new Error(`“${word}” is neither a block and a factor (down=0.5) nor a step (0.6:1)`);
+    if (word.includes("=") && said.has(found[1])) throw new Error(`${found[1]} is given twice`);
+    said.add(found[1]);
     if (word.includes(":")) parts.steps.push([Number(found[1]), value]);
     else if (found[1] === "rank") parts.rank = value;
     else parts.blocks[found[1]] = value;

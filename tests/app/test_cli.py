@@ -73,6 +73,13 @@ def test_more_of_how_an_adapter_is_worn_follows_its_name(service: _Service, tmp_
     assert service.body["adapters"] == [{"ref": "one", "strength": 1.0, "steps": [[0.0, 0.5]]}]
 
 
+@pytest.mark.parametrize("twice", ["down=0.5 down=0.7", "rank=3 0:1 rank=4"])
+def test_what_is_said_twice_is_refused(service: _Service, tmp_path: Path, twice: str) -> None:
+    code, said = run("generate", "a fox", "-a", f"one {twice}", "-o", str(tmp_path / "a.png"))
+    assert code == 2 and f"{twice.partition('=')[0]} is given twice" in " ".join(said.replace("│", " ").split())
+    assert service.body == {}
+
+
 @pytest.mark.parametrize(
     "text", ["one=0.8 down", "one down=half", "one 0:much", "one :1", "one =1", "one rank=-1", "one rank=", "one="]
 )
