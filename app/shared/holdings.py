@@ -7,6 +7,7 @@ gone soon after the worker has fallen silent. Choosing does not need it: a worke
 from datetime import datetime
 from typing import Literal
 
+from pydantic import ConfigDict
 from redis import Redis
 from redis.client import Pipeline
 from rq import Worker
@@ -17,7 +18,9 @@ _RQ_PREFIX = Worker.redis_worker_namespace_prefix
 
 
 class WorkerHoldings(Wire):
-    """A worker, and what its engine wears and holds."""
+    """A worker, and what its engine wears and holds; what a newer worker says besides is left out."""
+
+    model_config = ConfigDict(extra="ignore")
 
     name: str
     model: str

@@ -1,5 +1,6 @@
 """Who draws, and what they hold, as the API tells it."""
 
+import json
 from datetime import UTC, datetime
 
 import httpx
@@ -40,3 +41,11 @@ def test_workers_are_listed_by_model_while_they_are_heard(api: httpx.Client, red
         "resident": [WORN, RESIDENT],
         "since": "",
     }
+
+
+def test_a_worker_of_a_newer_version_is_told_of_too(api: httpx.Client, redis: Redis) -> None:
+    publish(redis, said("w1"), 60)
+    redis.sadd("rq:workers", "rq:worker:w1")
+    redis.set("radiata:worker:w1", json.dumps(said("w1").model_dump(mode="json") | {"new": 1}))
+    (one,) = api.get("/v1/workers").json()["workers"]
+    assert one["name"] == "w1" and "new" not in one
