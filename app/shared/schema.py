@@ -85,7 +85,6 @@ class AdapterUse(Wire):
         "denoising from which on it holds, rising from 0, and the strength",
         examples=[[[0.0, 0.2], [0.6, 1.0]]],
     )
-
     rank: int | None = Field(
         None,
         ge=1,

@@ -23,7 +23,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RADIATA_", frozen=True, extra="ignore")
 
-    data_dir: Path = Field(Path("data"), description="Folder of the embedded Valkey server and of the local store.")
+    data_dir: Path = Field(
+        Path("data"), description="Folder of the embedded Valkey server, of the local store and of the disk cache."
+    )
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey to use; unset, `radiata up` starts its own in the data folder."
     )
@@ -64,7 +66,11 @@ class Settings(BaseSettings):
     max_steps: int = Field(150, ge=1, description="Most denoising steps of one picture.")
     max_count: int = Field(16, ge=1, description="Most pictures of one generation.")
     max_adapters: int = Field(16, ge=0, description="Most adapters worn at once.")
-    max_queued: int = Field(1000, ge=1, description="Generations waiting per model before new ones get a 503.")
+    max_queued: int = Field(
+        1000,
+        ge=1,
+        description="Generations waiting per model, of the same or a higher priority, before new ones get a 503.",
+    )
     upload_wait_s: float = Field(10.0, ge=0, description="Seconds an upload waits for its verdict before a 202.")
     inspect_memory_mb: int = Field(
         4096, ge=256, description="Address space an inspection may add beside the file, in MiB."
