@@ -111,6 +111,17 @@ def test_no_history_changes_a_byte_where_strength_goes_by_steps(
         assert png(storage, alone) == png(storage, first, 1)
 
 
+def test_a_stack_that_comes_on_between_two_steps_leaves_an_engine_that_works(
+    engine: Engine, ledger: Ledger, storage: Storage
+) -> None:
+    """Steps are drawn in inference mode, and tensors made there are of no use outside."""
+    late = [worn(storage, seed) | {"steps": [[0.0, 0.0], [0.5, 1.0]]} for seed in (1, 2)]
+    stacks = [late, [worn(storage, 1), worn(storage, 2, 0.5)], [worn(storage, 3), worn(storage, 4)]]
+    for stack in stacks:
+        generation = drawn(engine, ledger, adapters=stack, steps=4, wearing="merged")
+        assert generation.status is Status.SUCCEEDED, generation.error
+
+
 def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: Ledger, storage: Storage) -> None:
     def pixels(**fields: Any) -> bytes:
         made = drawn(engine, ledger, adapters=[worn(storage, 1) | fields], steps=4)
