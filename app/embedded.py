@@ -4,6 +4,7 @@ Run as a child of the supervisor: `python -m app.embedded FOLDER PORT`. A server
 found by its folder and stopped first: two servers on one append-only file would spoil it.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -31,6 +32,8 @@ def serve(folder: Path, port: int) -> None:
     server = ValkeyServer(
         port=port, data_dir=folder, persist=True, appendonly="yes", appendfsync="everysec", loglevel="warning"
     )
+    os.chdir(folder)
+    server.data_dir = Path()  # it stands unquoted in the server's configuration, where a space would end it
     server.start()
     while server.is_running() and not told.wait(0.1):
         pass
