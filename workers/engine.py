@@ -32,6 +32,7 @@ from workers.wardrobe import Outfit, Wardrobe
 log = structlog.get_logger()
 
 ASK_EVERY_S = 0.2  # between two looks, while a large stack is put on, whether the generation was canceled
+IDLE_CHECK_S = 0.1  # of looking at a time where nothing is drawn: an order that comes meanwhile waits for it
 CHECK_SHARE = 0.005  # of a job's time, spent on looking whether the model still is what it was
 NOT_PRISTINE = 70  # exit code of a process whose model is not (EX_SOFTWARE)
 MOST_TOLD = 4096  # adapters in memory
@@ -100,8 +101,8 @@ class Engine:
             self._prefetcher.rest()
 
     def idle(self) -> None:
-        """Look at everything that is kept as pristine; as `run` does, end the process if it is not what it was."""
-        self._verify(math.inf)
+        """Look on at what is kept as pristine, shortly; as `run` does, end the process if it is not what it was."""
+        self._verify(IDLE_CHECK_S)
 
     def _verify(self, seconds: float) -> None:
         """Look for so long whether pristine weights still are (law 2); if not, this process must draw nothing more.

@@ -29,7 +29,7 @@ from workers.intake import Intake
 from workers.models.loading import load
 from workers.worker import GenerationWorker
 
-IDLE_S = 30  # without an order: then there is time to look at the whole model
+IDLE_S = 3  # without an order: then there is time to look at a little more of the model
 
 
 def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings: Settings) -> None:
