@@ -23,10 +23,6 @@ class Tally:
         """Add to the figures of one tier."""
         self.add(**{of_tier(figure, tier): amount for figure, amount in amounts.items()})
 
-    def __getitem__(self, name: str) -> float:
-        """What has been added up under a name."""
-        return self._amounts.get(name, 0.0)
-
     def take(self) -> dict[str, float]:
         """Return everything, and begin anew."""
         with self._lock:

@@ -71,7 +71,7 @@ def test_what_a_stack_has_already_is_not_dropped_for_the_rest_of_it(storage: Sto
     cache.wear([c, a])
     cache.wear([b, a, c])
     assert cache.resident == {a.sha256, b.sha256, c.sha256}
-    assert cache.tally["adapter_tier_misses:memory"] == 3
+    assert cache.tally.take()["adapter_tier_misses:memory"] == 3
 
 
 def test_threads_that_want_the_same_adapter_load_it_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_a_fetch_is_tried_again_and_then_says_why(
     cache = AdapterCache(storage, 1 << 20)
     if failures < 4:
         assert cache.get(a).sha256 == a.sha256
-        assert cache.tally["adapter_tier_misses:storage"] == failures
+        assert cache.tally.take()["adapter_tier_misses:storage"] == failures
         return
     with pytest.raises(RadiataError) as refusal:
         cache.get(a)
@@ -141,7 +141,8 @@ def test_what_memory_dropped_is_read_from_disk(storage: Storage, tmp_path: Path)
     a, b = (stored(storage, adapter(seed)) for seed in range(2))
     for worn in (a, b, a, b):
         assert cache.get(worn).sha256 == worn.sha256
-    assert (tally["adapter_tier_hits:storage"], tally["adapter_tier_hits:disk"]) == (2, 2)
+    told = tally.take()
+    assert (told["adapter_tier_hits:storage"], told["adapter_tier_hits:disk"]) == (2, 2)
     storage.delete(file_key(a.sha256))
     assert cache.get(a).sha256 == a.sha256
 
