@@ -26,7 +26,7 @@ PER_PRODUCT = 4e-11  # a multiplication and addition, either way
 PIXELS = 8  # of an edge, that are one position of a UNet's outermost layers
 PATCH = 2  # positions of an edge, that a transformer takes as one
 TOKENS = 77  # that a text encoder reads at once
-NAMED = 20  # layers that a refusal spells out
+NAMED = 5  # layers that a refusal spells out
 READINGS = 2  # of the prompt and of the negative one; a step with guidance is computed twice likewise
 
 

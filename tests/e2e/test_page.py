@@ -254,6 +254,20 @@ def test_a_running_generation_can_be_canceled(page: Page) -> None:
     page.until(lambda: page.one(".sheet .blank").text == "Canceled", "it was not canceled")
 
 
+def test_a_long_error_stays_in_its_tile(page: Page) -> None:
+    request = {"prompt": "told at length", "adapters": [{"ref": "striped-loha"}], "wearing": "bypass"}
+    page.browser.execute_script(
+        "fetch('/v1/generations', {method: 'POST', headers: {'Content-Type': 'application/json'}, "
+        "body: JSON.stringify(arguments[0])})",
+        request,
+    )
+    page.until(lambda: page.browser.refresh() or page.all(".blank.over p"), "no error")
+    text, tile = page.one(".blank.over p"), page.one(".blank.over")
+    assert "no exact forward form" in text.text
+    assert text.rect["y"] >= tile.rect["y"]
+    assert text.rect["y"] + text.rect["height"] <= tile.rect["y"] + tile.rect["height"]
+
+
 def test_a_problem_is_shown_until_dismissed(page: Page) -> None:
     page.expected.append(REFUSED)
     page.draw("a red apple", steps=100_000)
