@@ -2,7 +2,6 @@
 
 import sys
 from itertools import count
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,8 +17,10 @@ from lycoris.errors import Code, StackRefused
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
+from tests.lycoris.stopping import Stop, StopAtLine
 from tests.lycoris.test_views import LINEAR1, MLP, ROWS, flux
 
+FILES = (bypass.__file__, hooks_file.__file__)
 WITH_FORM = [
     *("lora", "lora-scaled", "lora-without-alpha", "lora-with-bias", "lora-peft-bias", "lora-tucker"),
     *("lokr-whole", "lokr-low", "lokr-both", "lokr-tucker", "peft-lokr"),
@@ -271,26 +272,6 @@ def test_quantised_weights_can_wear(algorithm: str) -> None:
 # Nothing left behind
 
 
-class Stop(BaseException):
-    """Like KeyboardInterrupt, but ours."""
-
-
-class StopAtLine:
-    """Raises Stop before the line of bypass.py or hooks.py that is run as the n-th."""
-
-    def __init__(self, line: int) -> None:
-        self.left = line
-
-    def __call__(self, frame: FrameType, event: str, _: Any) -> "StopAtLine | None":
-        if frame.f_code.co_filename not in (bypass.__file__, hooks_file.__file__):
-            return None
-        if event == "line":
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-        return self
-
-
 def test_stopped_at_any_line_no_hook_is_left_and_it_can_be_dressed() -> None:
     model = model_of(layer := zoo.layer("linear"))
     one, x = Bypass({"unet": model}), given(layer)
@@ -305,7 +286,7 @@ def test_stopped_at_any_line_no_hook_is_left_and_it_can_be_dressed() -> None:
         for line in count():
             one.swap(earlier)
             try:
-                sys.settrace(StopAtLine(line))
+                sys.settrace(StopAtLine(FILES, line))
                 one.swap(stack)
                 break  # it has no more lines
             except Stop:

@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Callable
 from itertools import count
-from types import FrameType
-from typing import Any
 
 import pytest
 import torch
@@ -16,17 +14,15 @@ from lycoris.merged import dressing, outfits, prepared, pristine, watch
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
+from tests.lycoris.stopping import Stop, StopAtLine
 
+FILES = frozenset(module.__file__ for module in (dressing, outfits, patcher, prepared, pristine, watch))
 COUNT = 6
 
 
 @pytest.fixture(scope="module")
 def adapters() -> list[Adapter]:
     return [load(data) for data in zoo.adapters(zoo.Model(), COUNT)]
-
-
-class Stop(BaseException):
-    """Like KeyboardInterrupt, but ours."""
 
 
 def stop_at(visit: int, error: BaseException) -> Callable[[], None]:
@@ -82,24 +78,6 @@ def test_stopped_in_the_very_write_the_model_is_pristine(
     assert bits_of(model) == pristine
 
 
-class StopAtLine:
-    """Raises Stop before the line of what swaps that is run as the n-th, as Ctrl-C and RQ's alarm may."""
-
-    FILES = frozenset(module.__file__ for module in (dressing, outfits, patcher, prepared, pristine, watch))
-
-    def __init__(self, line: int) -> None:
-        self.left = line
-
-    def __call__(self, frame: FrameType, event: str, _: Any) -> "StopAtLine | None":
-        if frame.f_code.co_filename not in self.FILES:
-            return None
-        if event == "line":
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-        return self
-
-
 def two_layers() -> nn.ModuleDict:
     return nn.ModuleDict({name: zoo.layer("square") for name in ("one", "other")})
 
@@ -115,7 +93,7 @@ def test_stopped_at_any_line_the_model_is_pristine_and_can_be_dressed() -> None:
     for line in count():
         patching = Patcher({"unet": (model := two_layers())})
         try:
-            sys.settrace(StopAtLine(line))
+            sys.settrace(StopAtLine(FILES, line))
             patching.swap(stack)
             break  # it has no more lines
         except Stop:
