@@ -4,7 +4,7 @@ Every number in it is also text, the colours are those of Okabe and Ito (told ap
 follows the reader's light or dark scheme. Names are escaped: they come from a stranger's file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from textwrap import wrap
 
@@ -38,19 +38,25 @@ def chart(found: Anatomy, title: str) -> str:
     foot = TOP + ROW * len(found.blocks) + 22
     height = foot + 18 * len(words) + MARGIN - 8
     inside = [
-        f'<rect class="page" width="{WIDTH}" height="{height}"/>',
         f'<text class="title" x="{MARGIN}" y="36">{escape(title)}</text>',
         *legend,
         *rows,
         *(f'<text class="soft" x="{MARGIN}" y="{foot + 18 * k}">{escape(line)}</text>' for k, line in enumerate(words)),
     ]
+    return page(title, _described(found), STYLE, (WIDTH, height), inside)
+
+
+def page(title: str, description: str, style: str, size: tuple[int, int], inside: Iterable[str]) -> str:
+    """Return the text of an SVG file that says to all readers what it shows; size: width and height, pixels."""
+    width, height = size
     return "\n".join(
         (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
             ' role="img" aria-labelledby="title description">',
             f'<title id="title">{escape(title)}</title>',
-            f'<desc id="description">{escape(_described(found))}</desc>',
-            f"<style>{STYLE}</style>",
+            f'<desc id="description">{escape(description)}</desc>',
+            f"<style>{style}</style>",
+            f'<rect class="page" width="{width}" height="{height}"/>',
             *inside,
             "</svg>",
             "",

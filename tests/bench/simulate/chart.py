@@ -1,8 +1,10 @@
-"""Panels of lines side by side as an SVG, in the manner of `lycoris/tools/chart.py`: no library, light and dark."""
+"""Panels of lines side by side as an SVG, in the manner of `lycoris/tools/chart.py`, on its page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+
+from lycoris.tools.chart import page
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito, 2008
 WIDTH, MARGIN, TOP, PLOT, FOOT = 860, 24, 104, 210, 62  # pixels: of the page, its edge, and from top to bottom
@@ -43,21 +45,9 @@ def chart(title: str, panels: Sequence[Panel]) -> str:
         + ", ".join(f"{name} {' '.join(f'{value:.3g}' for value in line)}" for name, line in panel.lines.items())
         for panel in panels
     )
-    return "\n".join(
-        (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
-            ' role="img" aria-labelledby="title description">',
-            f'<title id="title">{escape(title)}</title>',
-            f'<desc id="description">{escape(told)}</desc>',
-            f"<style>{STYLE}</style>",
-            f'<rect class="page" width="{WIDTH}" height="{height}"/>',
-            f'<text class="title" x="{MARGIN}" y="32">{escape(title)}</text>',
-            *_legend(colours, [name for panel in panels for name in panel.levels]),
-            *inside,
-            "</svg>",
-            "",
-        )
-    )
+    heading = f'<text class="title" x="{MARGIN}" y="32">{escape(title)}</text>'
+    legend = _legend(colours, [name for panel in panels for name in panel.levels])
+    return page(title, told, STYLE, (WIDTH, height), [heading, *legend, *inside])
 
 
 def _legend(colours: Mapping[str, str], levels: Sequence[str]) -> Iterator[str]:
