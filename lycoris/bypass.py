@@ -21,7 +21,7 @@ from lycoris.beside.sites import Site, shapes_of, sites_of
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.patcher import Mode
 from lycoris.targets import Index, Target
-from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
+from lycoris.worn import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
 
 BIAS = ".bias"
 Made = dict[tuple[Change, Site], Addend]
@@ -44,12 +44,13 @@ class _Piece(NamedTuple):
 class Bypass:
     """Puts stacks of adapters beside the weights of live modules, and takes them off again: `Patcher`'s other half.
 
-    components: component -> module. What has no forward form is refused by name: `obstacles`.
+    components: component -> module. index: of the same modules, by `shapes_of`, where there is one already. What has no
+    forward form is refused by name: `obstacles`.
     """
 
-    def __init__(self, components: Mapping[str, nn.Module]) -> None:
+    def __init__(self, components: Mapping[str, nn.Module], index: Index | None = None) -> None:
         self._sites = sites_of(components)
-        self._index = Index({component: shapes_of(module) for component, module in components.items()})
+        self._index = index or Index({component: shapes_of(module) for component, module in components.items()})
         self._made: Made = {}  # of what is worn: another strength needs no other factors
         self._worn: tuple[Worn, ...] = ()
         self._signature: tuple[Signature, ...] | None = ()
@@ -119,8 +120,7 @@ class Bypass:
                     layer.addends.append((made[key], piece.strength))
         unfit = [site for site, layer in layers.items() if not layer.fits()]
         if unfit:
-            message = "is not finite any more when it wears this stack"
-            raise StackRefused([Reason(Code.NOT_FINITE, site.name, message) for site in unfit])
+            raise not_finite(site.name for site in unfit)
         return list(layers.values()), made
 
     def _pieces(self, stack: Sequence[Worn]) -> tuple[list[_Piece], list[Reason]]:
@@ -151,8 +151,7 @@ class Bypass:
             path, _, kind = row.parameter.rpartition(".")
             site, name = self._sites.get((target.component, path)), f"{target.component}.{row.parameter}"
             if site and (first := met.setdefault((id(site.module), kind), name)) != name:
-                message = f"is one weight with {first}, and one adapter changes it under both names"
-                yield Reason(Code.DUPLICATE, name, message)
+                yield twice(name, first)
 
     def _slots(self, target: Target) -> tuple[Mapping[Site, Sequence[Slot]], str]:
         """Return which rows of which layers see which rows of a change, and what hinders that."""

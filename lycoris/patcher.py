@@ -22,7 +22,7 @@ from lycoris.merged.pristine import Choice, FindInFile, Kept, Place, Pristine, b
 from lycoris.merged.watch import Watch
 from lycoris.targets import Index
 from lycoris.views import View
-from lycoris.worn import Signature, Worn, by_sha256, plans_of, problems
+from lycoris.worn import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024
@@ -39,7 +39,8 @@ class Patcher:
     optimisers and hooks keep working; biases are changed, never made. While anything is worn the modules must not be
     moved or cast (ModelChanged).
     pristine, find: where copies of the weights touched are kept, see `Pristine`. ready_bytes: how much may be kept of
-    what does not depend on strengths (rotations, norms), so that another strength costs less.
+    what does not depend on strengths (rotations, norms), so that another strength costs less. index: of the same
+    modules, where there is one already.
     Memory beside these: scratch for a few blocks of 4 MiB, or for a whole weight where an algorithm needs that.
     """
 
@@ -49,9 +50,10 @@ class Patcher:
         pristine: Choice = "auto",
         find: FindInFile | None = None,
         ready_bytes: int = READY_BYTES,
+        index: Index | None = None,
     ) -> None:
         self._components = dict(components)
-        self._index = Index(components)
+        self._index = index or Index(components)
         self._pristine = Pristine(pristine, find)
         self._prepared = Prepared(ready_bytes)
         self._watch = Watch()
@@ -151,8 +153,7 @@ class Patcher:
         weights = {key: Weight(one.live, one.pristine, one.largest) for key, one in kept.items()}
         unfit = put_on(weights, outfit.pieces, self._room, mode, self._prepared)
         if unfit:
-            message = "is not finite any more when it wears this stack"
-            raise StackRefused([Reason(Code.NOT_FINITE, kept[key].name, message) for key in unfit])
+            raise not_finite(kept[key].name for key in unfit)
         self._dressed |= dict.fromkeys(kept, attire)
 
     def _undress(self, key: Key) -> None:
@@ -241,8 +242,8 @@ class _Live:
     def key(self, component: str, parameter: str) -> Key | None:
         """Return the key of a parameter, or None if it is no more what the index knows."""
         live = self._parameters[component].get(parameter)
-        if live is None or live.shape != self._shapes[component][parameter]:
-            return None
+        if live is None or (live.dtype in FLOATS and live.shape != self._shapes[component][parameter]):
+            return None  # of a weight that is stored in another form the index has the shape that it stands for
         return (live.device, live.dtype, live.data_ptr(), live.shape, live.stride())
 
     def find(self, component: str, parameter: str) -> tuple[Key, _Found]:
@@ -257,8 +258,7 @@ class _Live:
 def _unfit(one: _Found, first: tuple[str, str]) -> Iterator[Reason]:
     """Yield why a weight cannot be changed. first: the name under which the adapter has met this weight already."""
     if first != (one.component, one.parameter):
-        message = f"is one weight with {'.'.join(first)}, and one adapter changes it under both names"
-        yield Reason(Code.DUPLICATE, one.parameter, message)
+        yield twice(one.parameter, ".".join(first))
     if one.live.dtype not in FLOATS:
         yield Reason(Code.BAD_DTYPE, one.parameter, f"is of {one.live.dtype}, which cannot be changed exactly")
 

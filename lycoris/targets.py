@@ -69,9 +69,7 @@ class Index:
             component: _shapes(part) for component, part in components.items()
         }
         self.modules = {component: _named(component, shapes) for component, shapes in self.shapes.items()}
-        self.plans: WeakKeyDictionary[Adapter, Plan] = (
-            WeakKeyDictionary()
-        )  # resolved once, as long as the adapter lives
+        self.plans: WeakKeyDictionary[Adapter, Plan] = WeakKeyDictionary()  # `resolve` writes and reads them
 
     @cached_property
     def base(self) -> Base | None:

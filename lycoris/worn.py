@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
 from lycoris.adapter import Adapter
-from lycoris.errors import Code, NoPlace, Reason
+from lycoris.errors import Code, NoPlace, Reason, StackRefused
 from lycoris.targets import Index, Plan, Target, resolve
 
 Numbers = tuple[tuple[str, float], ...]
@@ -89,6 +89,18 @@ def blocks_of(module: nn.Module) -> list[str]:
         each = [f"{block}.{index}" for index in range(len(part))] if isinstance(part, nn.ModuleList) else []
         blocks += [block, *each]
     return blocks
+
+
+def not_finite(names: Iterable[str]) -> StackRefused:
+    """Return the refusal of a stack in which these weights or layers are not finite any more."""
+    message = "is not finite any more when it wears this stack"
+    return StackRefused([Reason(Code.NOT_FINITE, name, message) for name in names])
+
+
+def twice(name: str, first: str) -> Reason:
+    """Return why an adapter cannot be worn that has met a weight under another name already, `first`."""
+    message = f"is one weight with {first}, and one adapter changes it under both names"
+    return Reason(Code.DUPLICATE, name, message)
 
 
 def by_sha256(stack: Sequence[Worn]) -> list[Worn]:

@@ -35,7 +35,7 @@ class Wardrobe:
     def __init__(self, base: Base, pristine: Choice = "auto") -> None:
         components = base.components
         self._index = Index({name: shapes_of(module) for name, module in components.items()})
-        self._plans: WeakKeyDictionary[Adapter, tuple[Plan, tuple[wearing.Layer, ...]]] = WeakKeyDictionary()
+        self._layers: WeakKeyDictionary[Adapter, tuple[wearing.Layer, ...]] = WeakKeyDictionary()
         self._cuts: WeakKeyDictionary[Adapter, tuple[int, Adapter]] = WeakKeyDictionary()
         self._base = wearing.Base(
             device=base.profile.device,
@@ -47,8 +47,9 @@ class Wardrobe:
                 if weight.dtype not in FLOATS
             ),
         )
-        self.patcher = Patcher(components, pristine, MappedFolder(base.folder))
-        self.bypass = Bypass(components)
+        # One index for all: an adapter's layers are looked for once
+        self.patcher = Patcher(components, pristine, MappedFolder(base.folder), index=self._index)
+        self.bypass = Bypass(components, self._index)
 
     @property
     def worn(self) -> tuple[Worn, ...]:
@@ -94,7 +95,7 @@ class Wardrobe:
         return self._cuts[adapter][1]
 
     def _know(self, adapter: Adapter) -> tuple[Plan, tuple[wearing.Layer, ...]]:
-        if adapter not in self._plans:
-            plan = resolve(adapter, self._index)
-            self._plans[adapter] = plan, wearing.layers_of(plan)
-        return self._plans[adapter]
+        plan = resolve(adapter, self._index)
+        if adapter not in self._layers:
+            self._layers[adapter] = wearing.layers_of(plan)
+        return plan, self._layers[adapter]

@@ -1,5 +1,6 @@
 """DoRA: a change of low rank that turns the rows (or columns) of a weight, and a magnitude that stretches them."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf, nan
@@ -12,7 +13,7 @@ from lycoris.algorithms.blocks import blocks
 from lycoris.algorithms.change import ByRows, Change
 from lycoris.algorithms.ready import Ready, Seen
 from lycoris.algorithms.room import Room
-from lycoris.linalg import highest, holds
+from lycoris.linalg import holds, largest
 
 EPS = torch.finfo(torch.float32).eps  # LyCORIS' guard against a row of zeros
 SQUARED = 1e14  # of a billion numbers below it float32 holds the sum of squares
@@ -143,8 +144,9 @@ class _Stretched(Ready):
         turned.mul_(self._factor(turned, start))
         torch.lerp(pristine.to(out), turned, strength, out=out)
 
+    @abstractmethod
     def _factor(self, turned: Tensor, start: int) -> Tensor:
-        raise NotImplementedError
+        """Return f for these rows of V, the first of which is row `start`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,4 +178,4 @@ class _PerOutput(_Stretched):
     def most(self, weight: float) -> float:
         if not self.layer.most(weight) + weight < SQUARED:
             return inf
-        return highest(self.magnitude) + weight  # no number of a row is larger than its norm
+        return largest(self.magnitude) + weight  # no number of a row is larger than its norm

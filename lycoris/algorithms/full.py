@@ -11,7 +11,7 @@ from torch import Tensor
 from lycoris.algorithms.change import ByRows, Change
 from lycoris.algorithms.ready import Ready, Seen
 from lycoris.algorithms.room import Room
-from lycoris.linalg import highest
+from lycoris.linalg import largest
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -81,7 +81,7 @@ class _Difference(Ready):
 
     @cached_property
     def _most(self) -> float:
-        return highest(self.diff)
+        return largest(self.diff)
 
     def _rows(self, like: Tensor, start: int, room: Room) -> Tensor:
         rows = self.diff[start : start + len(like)].reshape(like.shape)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.algorithms.ready import Ready, Seen
 from lycoris.algorithms.room import Room
-from lycoris.linalg import highest, is_single, matrix, tucker
+from lycoris.linalg import is_single, largest, matrix, tucker
 
 NARROW = 64  # numbers in a row of w2 below which a broadcast over it is slower than one over whole rows (measured)
 
@@ -186,4 +186,4 @@ class _Kronecker(Ready):
 
     @cached_property
     def _most(self) -> float:
-        return abs(self.scale) * highest(self.w1) * highest(self.w2)
+        return abs(self.scale) * largest(self.w1) * largest(self.w2)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.room import Room
-from lycoris.linalg import highest, is_single
+from lycoris.linalg import aligned, largest
 
 
 class Seen(NamedTuple):
@@ -28,8 +28,7 @@ class Seen(NamedTuple):
 
     def factor(self, tensor: Tensor) -> Tensor:
         """Return a factor as it is computed with: there, so precise, one row after the other, and aligned."""
-        moved = tensor.to(self.device, self.dtype)
-        return moved if is_single(moved, self.dtype) else moved.clone(memory_format=torch.contiguous_format)
+        return aligned(tensor.to(self.device, self.dtype))
 
     def whole(self) -> Tensor:
         """Return all rows as one tensor, as the weight has them."""
@@ -102,4 +101,4 @@ class LowRank(Ready):
 
     @cached_property
     def _most(self) -> float:
-        return abs(self.scale) * len(self.right) * highest(self.left) * highest(self.right)
+        return abs(self.scale) * len(self.right) * largest(self.left) * largest(self.right)

@@ -19,11 +19,6 @@ class Room:
     def __init__(self) -> None:
         self._held: dict[tuple[str, torch.device], Tensor] = {}
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(held.nbytes for held in self._held.values())
-
     def empty(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
         """Return a contiguous float32 tensor of this shape that holds anything."""
         size, held = prod(shape), self._held.get((name, device))

@@ -1,7 +1,9 @@
 """The weights of a base model in its own files, mapped into memory: what they were when they were loaded."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -12,25 +14,32 @@ from lycoris.adapter import DTYPES
 from lycoris.errors import FileRefused
 from lycoris.files import judge_file
 
+Place = tuple[Path, int, torch.dtype, tuple[int, ...]]  # the file, the first byte, and how to read from there on
+
 
 class MappedFolder:
     """Finds parameters of a diffusers folder, in `<component>/*.safetensors`, in every file that names them.
 
     A file that is not read here (an odd header, a dtype that no weight has) is none of its. Nothing is ever written
-    through it, and what is not asked for is not read.
+    through it, what is not asked for is not read, and no header before anything is.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
         self._maps: dict[Path, Tensor] = {}
-        self._places: dict[tuple[str, str], list[tuple[Path, int, torch.dtype, tuple[int, ...]]]] = {}
-        for path in sorted(Path(folder).glob("*/*.safetensors")):
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], list[Place]]:
+        places: dict[tuple[str, str], list[Place]] = defaultdict(list)
+        for path in sorted(self._folder.glob("*/*.safetensors")):
             try:
                 header = judge_file(path)
             except FileRefused:
                 continue
             for name, entry in header.entries.items():
                 place = (path, header.data_begin + entry.begin, DTYPES[entry.dtype], entry.shape)
-                self._places.setdefault((path.parent.name, name), []).append(place)
+                places[path.parent.name, name].append(place)
+        return places
 
     def __call__(self, component: str, parameter: str) -> Iterator[Tensor]:
         """Yield what the files hold under the name of a parameter (a folder may hold several variants)."""

@@ -1,6 +1,6 @@
 """What weights are to wear: every change with the rows that it sees, and the weights that must be dressed together."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.ready import Ready, Seen
 from lycoris.algorithms.room import Room
-from lycoris.linalg import finite, highest
+from lycoris.linalg import finite, largest
 from lycoris.merged.dressing import Part, dress
 
 Key = TypeVar("Key", bound=Hashable)  # of a weight
@@ -45,7 +45,7 @@ class Weight:
     @classmethod
     def of(cls, pristine: Tensor) -> "Weight":
         """Return a weight to be dressed in new memory, which holds anything so far."""
-        return cls(torch.empty_like(pristine, memory_format=torch.contiguous_format), pristine, highest(pristine))
+        return cls(torch.empty_like(pristine, memory_format=torch.contiguous_format), pristine, largest(pristine))
 
 
 MakeReady = Callable[[Piece, Seen, Room], Ready]
@@ -140,28 +140,34 @@ def _in_sequence(weights: Mapping[Key, Weight], pieces: Sequence[Piece[Key]]) ->
     return [key for key, weight in weights.items() if not finite(weight.live)]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Outfit(Generic[Key]):
     """Weights that one change or another sees together, and all that they are to wear, in order."""
 
-    keys: dict[Key, None]
-    pieces: list[Piece[Key]]
+    keys: tuple[Key, ...]
+    pieces: tuple[Piece[Key], ...]
 
 
 def outfits(pieces: Sequence[Piece[Key]]) -> list[Outfit[Key]]:
     """Return the pieces by the weights that they see; those with a weight in common are in one outfit, in order."""
-    found: dict[Key, Outfit[Key]] = {}
-    for piece in pieces:
-        keys = piece.keys
-        joined = list(dict.fromkeys(found[key] for key in keys if key in found))
-        if len(joined) == 1 and keys.keys() <= joined[0].keys.keys():
-            joined[0].pieces.append(piece)
-            continue
-        outfit: Outfit[Key] = Outfit({}, [])
-        for one in joined:
-            outfit.keys |= one.keys
-            outfit.pieces += one.pieces  # for each weight still in order: no two outfits have one in common
-        outfit.keys |= keys
-        outfit.pieces.append(piece)
-        found |= dict.fromkeys(outfit.keys, outfit)
-    return list(dict.fromkeys(found.values()))
+    found = together([piece.keys for piece in pieces])
+    return [Outfit(keys, tuple(pieces[number] for number in numbers)) for keys, numbers in found]
+
+
+def together(seen: Sequence[Collection[Key]]) -> list[tuple[tuple[Key, ...], list[int]]]:
+    """Return who must be worked on together: all keys that are seen, and the numbers of those who see them, in order.
+
+    seen: what each one sees. Whoever has a key in common with another, or with one who has, is in one group with it.
+    """
+    found: dict[Key, tuple[dict[Key, None], list[int]]] = {}
+    for number, keys in enumerate(seen):
+        met = list({id(found[key]): found[key] for key in keys if key in found}.values())
+        group = met[0] if met else ({}, [])
+        for other in met[1:]:
+            group[0].update(other[0])
+            group[1].extend(other[1])
+        group[0].update(dict.fromkeys(keys))
+        group[1].append(number)
+        found |= dict.fromkeys(group[0] if len(met) > 1 else keys, group)
+    unique = {id(group): group for group in found.values()}
+    return [(tuple(keys), sorted(numbers)) for keys, numbers in unique.values()]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.blocks import blocks
-from lycoris.linalg import highest
+from lycoris.linalg import largest
 from lycoris.merged.checksum import checksum
 
 Place = Literal["device", "host", "file"]
@@ -60,7 +60,7 @@ class Pristine:
     def keep(self, component: str, parameter: str, live: Tensor) -> Kept:
         """Return a weight with a copy of what it is now."""
         pristine, place = self._copy(component, parameter, live)
-        return Kept(component, parameter, live, pristine, place, highest(live) if live.numel() else 0.0)
+        return Kept(component, parameter, live, pristine, place, largest(live))
 
     def _copy(self, component: str, parameter: str, live: Tensor) -> tuple[Tensor, Place]:
         on_cpu = live.device.type == "cpu"

@@ -14,10 +14,10 @@ from lycoris.algorithms.room import Room
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.linalg import finite
 from lycoris.merged import outfits
-from lycoris.merged.outfits import Mode, Weight, put_on
+from lycoris.merged.outfits import Mode, Weight, put_on, together
 from lycoris.targets import Index, Shapes, Target
 from lycoris.views import View
-from lycoris.worn import Worn, by_sha256, plans_of, problems
+from lycoris.worn import Worn, by_sha256, not_finite, plans_of, problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,12 @@ class Piece:
 
     target: Target
     strength: float
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """The parameters, each with its component."""
+        views = filter(None, (self.target.view, self.target.beside))
+        return [(self.target.component, name) for view in views for name in view.parameters]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +68,7 @@ class Group:
         with torch.no_grad():
             unfit = put_on(weights, [_worn(piece, number) for number, piece in enumerate(self.pieces)], Room(), mode)
         if unfit:
-            message = "is not finite any more when it wears this stack"
-            raise StackRefused([Reason(Code.NOT_FINITE, f"{self.component}.{name}", message) for name in unfit])
+            raise not_finite(f"{self.component}.{name}" for name in unfit)
         return {name: weight.live for name, weight in weights.items()}
 
 
@@ -78,14 +83,6 @@ def _worn(piece: Piece, number: int) -> outfits.Piece[str]:
         for view in (target.view, target.beside)
     )
     return outfits.Piece(target.change, piece.strength, rows, target.view.whole, number, beside)
-
-
-@dataclass(eq=False)
-class _Cluster:
-    """A group in the making: its (component, parameter) in order of appearance, and the numbers of its pieces."""
-
-    keys: dict[tuple[str, str], None]
-    numbers: list[int]
 
 
 def groups(stack: Sequence[Worn], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[Group]:
@@ -103,30 +100,10 @@ def groups(stack: Sequence[Worn], components: Mapping[str, Shapes], mode: Mode =
         for worn, plan in zip(stack, plans, strict=True)
         for target in plan.targets
     ]
-    return joined([piece for piece in pieces if piece.strength != 0])
-
-
-def joined(pieces: Sequence[Piece]) -> list[Group]:
-    """Return the pieces by the parameters that they see; pieces with a parameter in common are in one group."""
-    held: dict[tuple[str, str], _Cluster] = {}
-    for number, piece in enumerate(pieces):
-        views = filter(None, (piece.target.view, piece.target.beside))
-        seen = [(piece.target.component, name) for view in views for name in view.parameters]
-        met = list(dict.fromkeys(held[key] for key in seen if key in held))
-        cluster = met[0] if met else _Cluster({}, [])
-        for other in met[1:]:
-            cluster.keys |= other.keys
-            cluster.numbers += other.numbers
-        cluster.keys |= dict.fromkeys(seen)
-        cluster.numbers.append(number)
-        held |= dict.fromkeys(cluster.keys, cluster) if len(met) > 1 else dict.fromkeys(seen, cluster)
+    pieces = [piece for piece in pieces if piece.strength != 0]
     return [
-        Group(
-            component=next(iter(cluster.keys))[0],
-            parameters=tuple(name for _, name in cluster.keys),
-            pieces=tuple(pieces[number] for number in sorted(cluster.numbers)),
-        )
-        for cluster in dict.fromkeys(held.values())
+        Group(keys[0][0], tuple(name for _, name in keys), tuple(pieces[number] for number in numbers))
+        for keys, numbers in together([piece.keys for piece in pieces])
     ]
 
 

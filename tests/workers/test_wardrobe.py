@@ -11,10 +11,12 @@ from torch import Tensor
 from app.shared.errors import BadRequest
 from app.shared.schema import AdapterWorn, ResolvedRequest, Way
 from app.shared.settings import Settings
+from lycoris import targets
 from lycoris.adapter import Adapter
 from lycoris.adapter import load as load_adapter
 from tests.app.shared.making import request
 from tests.lycoris.measure import bits, bits_of, relative_error
+from tests.lycoris.stopping import Stop
 from tests.tolerances import THROUGH_A_MODEL
 from workers.models import loading
 from workers.wardrobe import Wardrobe
@@ -110,8 +112,22 @@ def test_a_way_that_is_not_possible_is_refused_with_the_layers_named(wardrobe: W
         wardrobe.fit(wanted, adapters)
 
 
-class Stop(BaseException):
-    """Like KeyboardInterrupt, but ours."""
+@pytest.mark.parametrize("way", ["merged", "bypass"])
+def test_where_an_adapter_goes_is_looked_for_once(
+    base: loading.Base, wardrobe: Wardrobe, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Adapter] = []
+    plan = targets._plan
+
+    def counted(adapter: Adapter, index: targets.Index) -> Any:
+        looked.append(adapter)
+        return plan(adapter, index)
+
+    monkeypatch.setattr(targets, "_plan", counted)
+    wanted, adapters = asked("fluent-3d-locon", "fluent-3d-lokr", wearing=way)
+    for _ in range(2):
+        wardrobe.dress(wardrobe.fit(wanted, adapters), 0)
+    assert looked == adapters
 
 
 @pytest.mark.parametrize("way", ["merged", "bypass"])
