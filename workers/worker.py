@@ -17,10 +17,10 @@ from rq.utils import now
 
 from app.shared.errors import RadiataError
 from app.shared.holdings import WorkerHoldings, publish, withdraw
-from app.shared.ledger import Ledger
 from app.shared.queue import INTAKE, SERIALIZER, generation_queues, model_of
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
 from workers.affinity import AffinityQueue, Holding
 from workers.engine_process import EngineProcess
@@ -86,7 +86,7 @@ class SweepingWorker(Worker):
         """Queue again what is accepted and lost, end what cannot go on."""
         try:
             storage = Storage(self._settings.store_url)
-            Ledger(storage, self.connection, self._settings).sweep()
+            Sweep(storage, self.connection, self._settings).run()
             Uploads(storage, self.connection, self._settings).sweep()
         except RadiataError as error:  # storage is away; it is looked for again in a moment
             log.warning("sweep_failed", error=error.message)

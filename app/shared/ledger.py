@@ -8,8 +8,8 @@ is queued again by `sweep`.
 | Redis key | type | what | lives |
 |---|---|---|---|
 | `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, `final` (JSON) | `keep_live_s` |
-| `radiata:generations` | sorted set | id by time of creation (of ending, when rebuilt from storage) | rebuilt |
-| `radiata:generations:complete` | string | the set above holds all that storage does | as long as the set |
+
+The list of all of them is `app/shared/index.py`'s, what is lost is brought back by `app/shared/sweep.py`.
 """
 
 import re
@@ -21,24 +21,18 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, cast
 
-import structlog
-from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
-from rq.job import JobStatus
 
 from app.shared.errors import Conflict, NotFound, Unavailable
 from app.shared.events import publish
+from app.shared.index import GenerationIndex, unknown
 from app.shared.queue import Queues
 from app.shared.schema import Accepted, Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
-log = structlog.get_logger()
-
-INDEX = "radiata:generations"
-INDEX_COMPLETE = "radiata:generations:complete"
 ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -82,6 +76,7 @@ class Ledger:
         self._redis = redis
         self._settings = settings
         self.queues = Queues(redis, settings)
+        self.index = GenerationIndex(storage, redis)
 
     # Acceptance
 
@@ -100,7 +95,7 @@ class Ledger:
         `resolve` raises.
         """
         generation_id = generation_id_for(idempotency_key)
-        if idempotency_key is not None and (earlier := self._accepted(generation_id)):
+        if idempotency_key is not None and (earlier := self.accepted(generation_id)):
             return self._same_body(earlier, fingerprint)
         request = resolve()
         self._room_for(request.model, priority)
@@ -114,17 +109,18 @@ class Ledger:
         )
         accepted = Accepted(generation=generation, fingerprint=fingerprint)
         if not self._storage.create(pending_key(generation_id), accepted.model_dump_json().encode()):
-            return self._same_body(self._must(self._accepted(generation_id)), fingerprint)
+            return self._same_body(self._must(self.accepted(generation_id)), fingerprint)
         with suppress(RedisError):
-            self._queue(accepted)
+            self.queue(accepted)
         return self.get(generation_id)
 
-    def _queue(self, accepted: Accepted) -> None:
+    def queue(self, accepted: Accepted) -> None:
+        """Tell listeners and RQ of what is in storage already; for `accept` and the sweep."""
         generation = accepted.generation
         with self._redis.pipeline() as pipe:
             pipe.hset(live_key(generation.id), mapping=_live(accepted))
             pipe.expire(live_key(generation.id), self._settings.keep_live_s)
-            pipe.zadd(INDEX, {generation.id: generation.created_at.timestamp()})
+            self.index.add(pipe, generation.id, generation.created_at)
             publish(pipe, generation.id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
             pipe.execute()
         wears = [worn.sha256 for worn in generation.request.adapters]
@@ -151,14 +147,14 @@ class Ledger:
     def get(self, generation_id: str) -> Generation:
         """A generation as it stands; raises NotFound."""
         if not ID.fullmatch(generation_id):
-            raise _unknown()  # before it becomes a key
+            raise unknown()  # before it becomes a key
         live = self._live(generation_id)
         if final := live.get("final"):
             return Accepted.model_validate_json(final).generation
         if text := live.get("accepted"):
             accepted = Accepted.model_validate_json(text)
         else:
-            accepted = self._must(self._accepted(generation_id))
+            accepted = self._must(self.accepted(generation_id))
         return self._as_it_stands(accepted.generation, live)
 
     def _as_it_stands(self, generation: Generation, live: dict[str, str]) -> Generation:
@@ -187,14 +183,15 @@ class Ledger:
             return {}  # storage still knows
         return {name.decode(): value.decode() for name, value in raw.items()}
 
-    def _accepted(self, generation_id: str) -> Accepted | None:
+    def accepted(self, generation_id: str) -> Accepted | None:
+        """What storage has of a generation, ended or not."""
         # The manifest is asked for last: it exists before the pending record goes, so one of the two is always found.
         data = self._storage.get(pending_key(generation_id)) or self._storage.get(manifest_key(generation_id))
         return None if data is None else Accepted.model_validate_json(data)
 
     def _must(self, accepted: Accepted | None) -> Accepted:
         if accepted is None:
-            raise _unknown()
+            raise unknown()
         return accepted
 
     def list(self, limit: int, before: str | None) -> tuple[list[Generation], str | None]:
@@ -203,32 +200,14 @@ class Ledger:
         The cursor is an id, not a time: many may have been stored in the same second. Raises NotFound for a cursor
         that is none.
         """
-        self._ensure_index()
-        first = 0
-        if before is not None:
-            rank = cast(int | None, self._redis.zrevrank(INDEX, before))
-            if rank is None:
-                raise _unknown()
-            first = rank + 1
-        found = cast(list[bytes], self._redis.zrevrange(INDEX, first, first + limit))  # one more than asked for
+        ids, more = self.index.page(limit, before)
         generations = []
-        for member in found[:limit]:
+        for generation_id in ids:
             try:
-                generations.append(self.get(member.decode()))
+                generations.append(self.get(generation_id))
             except NotFound:
-                self._redis.zrem(INDEX, member)
-        return generations, found[limit - 1].decode() if len(found) > limit else None
-
-    def _ensure_index(self) -> None:
-        if self._redis.exists(INDEX_COMPLETE):
-            return
-        # What is pending first: what ends meanwhile is then found among the ended
-        for key, modified in self._storage.entries("pending"):
-            self._redis.zadd(INDEX, {key.split("/")[1].removesuffix(".json"): modified.timestamp()}, nx=True)
-        for key, modified in self._storage.entries("generations"):
-            if key.endswith("/manifest.json"):
-                self._redis.zadd(INDEX, {key.split("/")[1]: modified.timestamp()}, nx=True)
-        self._redis.set(INDEX_COMPLETE, 1)
+                self.index.forget(generation_id)
+        return generations, ids[-1] if more else None
 
     # On a worker
 
@@ -237,7 +216,7 @@ class Ledger:
         data = self._storage.get(pending_key(generation_id))
         if data is None:
             return None
-        if self._close_again(generation_id):
+        if self.close_again(generation_id):
             return None
         started = now()
         with self._redis.pipeline() as pipe:
@@ -297,7 +276,8 @@ class Ledger:
             self._clear(generation)
         self._storage.delete(pending_key(generation.id))
 
-    def _close_again(self, generation_id: str) -> bool:
+    def close_again(self, generation_id: str) -> bool:
+        """Tell again of an end that storage knows, if it does, and say so."""
         # Whoever ended it may have died before anybody was told
         data = self._storage.get(manifest_key(generation_id))
         if data is not None:
@@ -352,38 +332,6 @@ class Ledger:
         if generation.status is not Status.CANCELED:
             raise Conflict("already_ended", f"this generation has {generation.status}; there is nothing to cancel")
         return generation
-
-    # Nothing accepted is lost
-
-    def sweep(self) -> None:
-        """Bring Redis back in line with storage: queue what is lost, end what cannot go on."""
-        pending = (key.removeprefix("pending/").removesuffix(".json") for key in self._storage.keys("pending"))
-        for generation_id, status in self.queues.lost(pending, "generations"):
-            try:
-                self._bring_back(generation_id, status)
-            except ValidationError as error:  # nobody can make work of it; the others must not wait for that
-                log.error("unreadable_record", key=pending_key(generation_id), error=str(error))
-
-    def _bring_back(self, generation_id: str, status: JobStatus | None) -> None:
-        if self._close_again(generation_id):
-            self.queues.drop(generation_id)
-            return
-        accepted = self._accepted(generation_id)
-        if accepted is None:
-            return  # ended between two looks
-        if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
-            self.fail(
-                accepted.generation,
-                "worker_died",
-                "every try ended without a picture: the engine died, or storage did not answer; see the worker's log",
-            )
-            return
-        self.queues.drop(generation_id)
-        self._queue(accepted)
-
-
-def _unknown() -> NotFound:
-    return NotFound("generation_unknown", "there is no such generation; ids come from POST /v1/generations")
 
 
 def _live(accepted: Accepted) -> dict[FieldT, EncodableT]:

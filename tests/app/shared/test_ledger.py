@@ -15,11 +15,13 @@ from rq.job import JobStatus
 
 from app.shared.errors import Conflict, NotFound, RadiataError
 from app.shared.events import stream_key
-from app.shared.ledger import INDEX, Ledger, image_key, pending_key
+from app.shared.index import INDEX
+from app.shared.ledger import Ledger, image_key, pending_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.sweep import Sweep
 from tests.app.shared.making import MODEL, request
 
 QUEUE = generation_queue(MODEL)
@@ -63,10 +65,14 @@ def all_at_once(calls: list[Callable[[], Any]]) -> list[Any]:
         return list(pool.map(one, calls))
 
 
+def sweep(ledger: Ledger) -> None:
+    Sweep(ledger._storage, ledger._redis, ledger._settings).run()
+
+
 def sweeps(ledger: Ledger, settings: Settings) -> None:
     """Three looks, the second late enough to tell what is adrift from what is on its way."""
     for pause in (settings.sweep_every_s / 2, 0, 0):
-        ledger.sweep()
+        sweep(ledger)
         time.sleep(pause)
 
 
@@ -139,7 +145,7 @@ def test_pictures_of_what_has_not_ended_stay(ledger: Ledger, storage: Storage) -
 
 def never_queued(ledger: Ledger, redis: Redis, patch: pytest.MonkeyPatch) -> Generation:
     with patch.context() as here:
-        here.setattr(ledger, "_queue", away)
+        here.setattr(ledger, "queue", away)
         return accept(ledger)
 
 
@@ -188,7 +194,7 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(ledger: Ledger, storage:
     storage.put(pending_key("0" * 32), b"{}")
     generation = accept(ledger)
     redis.flushdb()
-    ledger.sweep()
+    sweep(ledger)
     assert ledger.queues.job(generation.id) is not None
 
 
@@ -196,8 +202,8 @@ def test_two_sweeps_at_once_leave_a_job_on_its_way_alone(
     ledger: Ledger, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation = popped(ledger, redis, monkeypatch)
-    ledger.sweep()
-    ledger.sweep()
+    sweep(ledger)
+    sweep(ledger)
     assert ledger.queues.of(QUEUE).get_job_ids() == []
     assert ledger.queues.job(generation.id) is not None
 
@@ -224,7 +230,7 @@ def test_an_end_nobody_was_told_of_is_told_by_the_sweep(
         ledger.finish(succeeded(generation))
     ledger.queues.drop(generation.id)
     for _ in range(3):
-        ledger.sweep()
+        sweep(ledger)
     assert ends_told(redis, generation.id) == ["succeeded"]
     assert ledger.get(generation.id).status is Status.SUCCEEDED
     assert not storage.exists(pending_key(generation.id))
@@ -237,7 +243,7 @@ def test_what_failed_on_every_try_ends_once(ledger: Ledger, redis: Redis) -> Non
     assert job is not None
     job.set_status(JobStatus.FAILED)
     for _ in range(3):
-        ledger.sweep()
+        sweep(ledger)
     ended = ledger.get(generation.id)
     assert ended.error is not None and ended.error.code == "worker_died"
     assert ends_told(redis, generation.id) == ["failed"]
@@ -277,10 +283,10 @@ def test_a_key_remembers_its_body_after_the_end_and_without_redis(ledger: Ledger
 def test_a_redis_that_goes_at_acceptance_takes_nothing_back(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another request with the same key may have been told 202 already: what is in storage is accepted."""
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "_queue", away)
+        patch.setattr(ledger, "queue", away)
         first = ledger.accept(request, idempotency_key="key", fingerprint="body")
     assert ledger.accept(request, idempotency_key="key", fingerprint="body").id == first.id
-    ledger.sweep()
+    sweep(ledger)
     assert ledger.queues.of(QUEUE).get_job_ids() == [first.id]
 
 
@@ -324,7 +330,7 @@ def test_priority_outlives_redis_and_what_is_worn_is_known_again(ledger: Ledger,
     assert (accepted.priority, accepted.queue_position) == ("high", 0)
     for empty in (lambda: None, redis.flushall):
         empty()
-        ledger.sweep()
+        sweep(ledger)
         waiting = [ledger.queues.of(name).get_job_ids() for name in generation_queues(MODEL)]
         assert waiting == [[accepted.id], [], []]
         job = ledger.queues.job(accepted.id)
