@@ -14,9 +14,10 @@ from redis import Redis
 from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused
+from app.shared.errors import AdapterRefused, Unreadable
 from app.shared.ledger import now
-from app.shared.profiles import Profiles, Shapes
+from app.shared.profiles import Profiles
+from app.shared.records import Shapes
 from app.shared.schema import AdapterVersion, UploadStatus
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
@@ -43,7 +44,10 @@ class Intake:
 
     def run(self, upload_id: str) -> None:
         """Settle an upload; to be called in a fork of its own."""
-        upload = self._uploads.waiting(upload_id)
+        try:
+            upload = self._uploads.waiting(upload_id)
+        except Unreadable:  # whose it was is not known; `sweep` says so, and clears it away
+            return
         if upload is None:
             return
         limit_memory(self._settings.inspect_memory_mb * MIB + FILE_COPIES * upload.size_bytes)
@@ -54,7 +58,7 @@ class Intake:
             return
         try:
             version, new = self.admit(data, upload.name, upload.description, upload.ignore, upload.created_at)
-        except AdapterRefused as refusal:
+        except (AdapterRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
         except (MemoryError, JobTimeoutException) as error:
             log.warning("inspection_died", upload=upload_id, error=repr(error))
@@ -66,7 +70,7 @@ class Intake:
     def admit(
         self, data: bytes, name: str, description: str, ignore: Sequence[str], created_at: datetime
     ) -> tuple[AdapterVersion, bool]:
-        """Judge these bytes and give them a name; say whether that was new. Raises AdapterRefused."""
+        """Judge these bytes and give them a name; say whether that was new. Raises AdapterRefused or Unreadable."""
         verdict, fits = self._judge(data, ignore)
         sha256 = hashlib.sha256(data).hexdigest()
         self._storage.put(file_key(sha256), data)
@@ -91,13 +95,20 @@ class Intake:
         verdict: dict[str, Any] | None = None
         fits: list[str] = []
         refusals: dict[str, AdapterError] = {}
+        unread: Unreadable | None = None
         for profile in self._profiles.ready():
-            shapes = self._profiles.shapes(profile.name)
+            try:
+                shapes = self._profiles.shapes(profile.name)
+            except Unreadable as error:  # the other models can be judged
+                unread = error
+                continue
             try:
                 verdict = _verdict(adapter, wrong, shapes)
                 fits.append(profile.name)
             except AdapterError as refusal:
                 refusals[profile.name] = refusal
+        if verdict is None and unread:
+            raise unread  # it may fit that one
         if verdict is None:
             # Of several models, the one it misses by least says what is wrong with it
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
@@ -112,12 +123,14 @@ class Intake:
         for file in sorted(folder.glob("*.safetensors")):
             if not self._catalog.was_deleted(file.stem):
                 data = file.read_bytes()
-                if judged_for and self._catalog.has(file.stem, hashlib.sha256(data).hexdigest(), judged_for):
-                    continue
                 try:
+                    if judged_for and self._catalog.has(file.stem, hashlib.sha256(data).hexdigest(), judged_for):
+                        continue
                     self.admit(data, file.stem, "came with the base model", [], now())
                 except AdapterRefused as refusal:
                     log.error("bundled_adapter_refused", name=file.stem, reasons=refusal.reasons)
+                except Unreadable as error:
+                    log.error("record_unreadable", key=error.key, error=error.message)
 
 
 def _verdict(adapter: Adapter, wrong: Sequence[Reason], shapes: Shapes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from app.acceptance import resolve
 from app.deps import ServiceDep
+from app.shared.errors import Unreadable
 from app.shared.schema import Generation, GenerationRequest
 
 router = APIRouter(prefix="/v1/generations", tags=["generations"])
@@ -59,7 +60,11 @@ def look(generation_id: str, service: ServiceDep) -> Generation:
     return service.ledger.get(generation_id)
 
 
-@router.delete("/{generation_id}")
+@router.delete("/{generation_id}", responses={204: {"description": "its record could not be read: it is gone"}})
 def cancel(generation_id: str, service: ServiceDep) -> Generation:
-    """Cancel a generation, queued or between two steps."""
-    return service.ledger.cancel(generation_id)
+    """Cancel a generation, queued or between two steps; one whose record cannot be read is cleared away."""
+    try:
+        return service.ledger.cancel(generation_id)
+    except Unreadable:
+        service.ledger.remove(generation_id)
+        return Response(status_code=204)  # type: ignore[return-value]

@@ -14,12 +14,15 @@ accepted with it are drawn, and recipes stay true), but no new request can name 
 
 import hashlib
 import json
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, cast
 
 from redis import Redis
 
-from app.shared.errors import Gone, NotFound
+from app.shared.errors import Gone, NotFound, Unreadable
+from app.shared.records import TOMBSTONE, VERDICT, VERSION, Tombstone, tell
 from app.shared.schema import AdapterRecord, AdapterVersion
 from app.shared.storage import Storage
 
@@ -49,25 +52,35 @@ class Catalog:
     # Finding
 
     def resolve(self, ref: str) -> AdapterVersion:
-        """The version that `name`, `name:version` or `sha256:…` means now; raises NotFound or Gone."""
+        """The version that `name`, `name:version` or `sha256:…` means now; raises NotFound, Gone or Unreadable."""
         self._ensure_index()
         name, _, number = ref.partition(":")
         if name == "sha256":
             holders = cast(set[bytes], self._redis.smembers(_sha_key(number)))
-            text = cast(bytes | None, self._redis.hget(INDEX, min(holders).decode())) if holders else None
-            if text is None:
-                raise self._missing(ref, None)
-            return AdapterVersion.model_validate_json(text)
+            for holder in sorted(holders):
+                with suppress(Unreadable):  # another name may have the same bytes
+                    if known := self._known(*holder.decode().split(":")):
+                        return known
+            raise self._missing(ref, None)
         latest = cast(float | None, self._redis.zscore(LATEST, name))
         if latest is None:
             raise self._missing(ref, name)
-        text = cast(bytes | None, self._redis.hget(INDEX, f"{name}:{number or int(latest)}"))
-        if text is None:
+        known = self._known(name, number or str(int(latest)))
+        if known is None:
             raise NotFound("adapter_unknown", f"adapter {name!r} has no version {number}; its newest is {int(latest)}")
-        return AdapterVersion.model_validate_json(text)
+        return known
+
+    def _known(self, name: str, number: str) -> AdapterVersion | None:
+        """A version out of the index, or, where that has none that is whole, out of storage; raises Unreadable."""
+        key = _version_key(name, int(number))
+        text = cast(bytes | None, self._redis.hget(INDEX, f"{name}:{number}"))
+        with suppress(Unreadable):
+            if text is not None:
+                return VERSION.read(key, text)
+        return self._read(key) if int(number) in self._versions(name) else None
 
     def _missing(self, ref: str, name: str | None) -> NotFound | Gone:
-        if name and self.was_deleted(name):
+        if name and TOMBSTONE.get(self._storage, _tombstone_key(name)):
             return Gone("adapter_deleted", f"adapter {name!r} was deleted; upload it again to use it")
         return NotFound("adapter_unknown", f"there is no adapter {ref!r}; see GET /v1/adapters, or upload it")
 
@@ -76,9 +89,9 @@ class Catalog:
         return self._storage.exists(_tombstone_key(name))
 
     def record(self, ref: str) -> AdapterRecord:
-        """A version with its verdict and the numbers of its sisters; raises NotFound or Gone."""
+        """A version with its verdict and the numbers of its sisters; raises NotFound, Gone or Unreadable."""
         version = self.resolve(ref)
-        verdict = self._storage.get_json(verdict_key(version)) or {}
+        verdict = VERDICT.get(self._storage, verdict_key(version)) or {}
         return AdapterRecord(**version.model_dump(), versions=self._versions(version.name), verdict=verdict)
 
     def _versions(self, name: str) -> list[int]:
@@ -91,14 +104,21 @@ class Catalog:
         return sorted(number for key in keys if (number := _number(key)) is not None and number > last)
 
     def newest(self) -> list[AdapterVersion]:
-        """The newest version of every name, by name."""
+        """The newest version of every name, by name; one that cannot be read is left out."""
         self._ensure_index()
         latest = cast(list[tuple[bytes, float]], self._redis.zrange(LATEST, 0, -1, withscores=True))
         if not latest:
             return []
-        fields = [f"{name.decode()}:{int(version)}" for name, version in latest]
-        found = cast(list[bytes | None], self._redis.hmget(INDEX, fields))
-        return sorted((AdapterVersion.model_validate_json(text) for text in found if text), key=lambda one: one.name)
+        names = [(name.decode(), int(version)) for name, version in latest]
+        texts = cast(list[bytes | None], self._redis.hmget(INDEX, [f"{name}:{number}" for name, number in names]))
+        found = []
+        for (name, number), text in zip(names, texts, strict=True):
+            try:
+                key = _version_key(name, number)
+                found.append(VERSION.read(key, text) if text is not None else self._known(name, str(number)))
+            except Unreadable as error:
+                tell(self._redis, error)
+        return sorted((version for version in found if version), key=lambda one: one.name)
 
     # Taking and deleting
 
@@ -115,8 +135,7 @@ class Catalog:
                 return self._refitted(known, version), False
             number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})
-            key = f"names/{version.name}/{number}.json"
-            if self._storage.create(key, numbered.model_dump_json().encode()):
+            if self._storage.create(_version_key(version.name, number), numbered.model_dump_json().encode()):
                 self._index(numbered)
                 return numbered, True
 
@@ -126,11 +145,14 @@ class Catalog:
         if known is None or model not in known.fits:
             return False
         self._index(known)  # whoever admitted it may have died before
-        return self._storage.exists(file_key(sha256)) and self._storage.exists(verdict_key(known))
+        verdict = None
+        with suppress(Unreadable):
+            verdict = VERDICT.get(self._storage, verdict_key(known))
+        return verdict is not None and self._storage.exists(file_key(sha256))
 
     def _same(self, name: str, numbers: list[int], sha256: str, ignore: list[str]) -> AdapterVersion | None:
         for number in numbers:
-            known = self._read(f"names/{name}/{number}.json")
+            known = self._readable(name, number)
             if known and (known.sha256, known.ignore) == (sha256, ignore):
                 return known
         return None
@@ -140,32 +162,45 @@ class Catalog:
         fits = sorted({*known.fits, *seen_again.fits})
         if fits != known.fits:
             known = known.model_copy(update={"fits": fits})
-            self._storage.put(f"names/{known.name}/{known.version}.json", known.model_dump_json().encode())
+            self._storage.put(_version_key(known.name, known.version), known.model_dump_json().encode())
         self._index(known)
         return known
 
     def delete(self, name: str) -> None:
-        """Delete a name with all its versions; raises NotFound or Gone."""
-        self.resolve(name)
-        numbers = self._versions(name)
-        self._storage.put_json(_tombstone_key(name), {"last_version": self._last_number(name, numbers)})
+        """Delete a name with all its versions, whether or not they can be read; raises NotFound or Gone."""
+        with suppress(Unreadable):
+            self.resolve(name)
+        try:
+            numbers = self._versions(name)
+            last = self._last_number(name, numbers)
+        except Unreadable:  # how far it had come is not known: it goes on from where nobody has been
+            numbers = sorted(filter(None, map(_number, self._storage.keys(f"names/{name}"))))
+            last = max([*numbers, int(time.time()) // 60])
+        self._storage.put_json(_tombstone_key(name), Tombstone(last_version=last).model_dump())
         self._redis.zrem(LATEST, name)
         for number in numbers:
-            if version := self._read(f"names/{name}/{number}.json"):
-                self._redis.srem(_sha_key(version.sha256), f"{name}:{number}")
-            self._storage.delete(f"names/{name}/{number}.json")
+            with suppress(Unreadable):
+                if version := self._known(name, str(number)) or self._read(_version_key(name, number)):
+                    self._redis.srem(_sha_key(version.sha256), f"{name}:{number}")
+            self._storage.delete(_version_key(name, number))
             self._redis.hdel(INDEX, f"{name}:{number}")
         for number in self._versions(name):
-            if came_meanwhile := self._read(f"names/{name}/{number}.json"):
+            if came_meanwhile := self._readable(name, number):
                 self._index(came_meanwhile)
 
     def _last_number(self, name: str, numbers: list[int]) -> int:
-        gone = self._storage.get_json(_tombstone_key(name)) or {"last_version": 0}
-        return max([*numbers, gone["last_version"]])
+        gone = TOMBSTONE.get(self._storage, _tombstone_key(name))
+        return max([*numbers, gone.last_version if gone else 0])
 
     def _read(self, key: str) -> AdapterVersion | None:
-        data = self._storage.get(key)
-        return None if data is None else AdapterVersion.model_validate_json(data)
+        return VERSION.get(self._storage, key)
+
+    def _readable(self, name: str, number: int) -> AdapterVersion | None:
+        try:
+            return self._read(_version_key(name, number))
+        except Unreadable as error:
+            tell(self._redis, error)
+            return None
 
     # The index
 
@@ -184,14 +219,25 @@ class Catalog:
         for key in self._storage.keys("names"):
             by_name.setdefault(key.split("/")[1], []).append(key)
         for name, keys in by_name.items():
-            for number in self._living(name, keys):
-                if version := self._read(f"names/{name}/{number}.json"):
+            try:
+                numbers = self._living(name, keys)
+            except Unreadable as error:
+                tell(self._redis, error)
+                continue
+            for number in numbers:
+                if version := self._readable(name, number):
                     self._index(version)
+            if numbers:  # a newest one that cannot be read is the newest all the same: no older one is drawn for it
+                self._redis.zadd(LATEST, {name: numbers[-1]}, gt=True)
         self._redis.set(COMPLETE, 1)
 
 
 def _sha_key(sha256: str) -> str:
     return f"radiata:adapters:sha:{sha256}"
+
+
+def _version_key(name: str, number: int) -> str:
+    return f"names/{name}/{number}.json"
 
 
 def _tombstone_key(name: str) -> str:

@@ -8,6 +8,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 ├── Gone (410)                    it was there and was deleted
 ├── Conflict (409)                an idempotency key used for another body; an end already reached
 ├── TooLarge (413)                an upload over the cap
+├── Unreadable (502)              one stored record is not what was written; all others are
 └── Unavailable (503)             queue, storage or model not there right now: try again
 """
 
@@ -76,6 +77,21 @@ class TooLarge(RadiataError):
 
     status = 413
     title = "Too large"
+
+
+class Unreadable(RadiataError):
+    """A record in storage is empty, cut off or spoilt; it alone is.
+
+    Not a 500, which is a bug of ours: storage gave back something else than it was given.
+    """
+
+    status = 502
+    title = "A stored record cannot be read"
+
+    def __init__(self, code: str, message: str, *, key: str = "", why: str = "") -> None:
+        super().__init__(code, message)
+        self.key = key
+        self.why = why
 
 
 class Unavailable(RadiataError):

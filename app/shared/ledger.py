@@ -5,60 +5,36 @@ Storage is the truth, Redis the fast copy. A generation is accepted by writing `
 everyone else finds out. So killing any process, or emptying Redis, loses nothing: what is pending and unknown to RQ
 is queued again by `sweep`.
 
-| Redis key | type | what | lives |
-|---|---|---|---|
-| `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, `final` (JSON) | `keep_live_s` |
-
-The list of all of them is `app/shared/index.py`'s, what is lost is brought back by `app/shared/sweep.py`.
+Its records are read by `app/shared/generation_records.py`, the list of all is `app/shared/index.py`'s, and what is
+lost is brought back by `app/shared/sweep.py`.
 """
 
-import re
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
 
-from app.shared.errors import Conflict, NotFound, Unavailable
+from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
 from app.shared.events import publish
+from app.shared.generation_records import ID, GenerationRecords, image_key, live_key, manifest_key, pending_key
 from app.shared.index import GenerationIndex, unknown
 from app.shared.queue import Queues
+from app.shared.records import tell
 from app.shared.schema import Accepted, Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-
-ID = re.compile(r"[0-9a-f]{32}")
 
 
 def now() -> datetime:
     """The current time, in UTC."""
     return datetime.now(UTC)
-
-
-def pending_key(generation_id: str) -> str:
-    """Where an accepted generation is kept until it ends."""
-    return f"pending/{generation_id}.json"
-
-
-def manifest_key(generation_id: str) -> str:
-    """Where the end of a generation is kept."""
-    return f"generations/{generation_id}/manifest.json"
-
-
-def image_key(generation_id: str, index: int) -> str:
-    """Where a picture of a generation is kept."""
-    return f"generations/{generation_id}/{index}.png"
-
-
-def live_key(generation_id: str) -> str:
-    """Live state of a generation, in Redis."""
-    return f"radiata:live:{generation_id}"
 
 
 def generation_id_for(idempotency_key: str | None) -> str:
@@ -75,6 +51,7 @@ class Ledger:
         self._storage = storage
         self._redis = redis
         self._settings = settings
+        self._records = GenerationRecords(storage, redis)
         self.queues = Queues(redis, settings)
         self.index = GenerationIndex(storage, redis)
 
@@ -145,16 +122,13 @@ class Ledger:
     # Reading
 
     def get(self, generation_id: str) -> Generation:
-        """A generation as it stands; raises NotFound."""
+        """A generation as it stands; raises NotFound or Unreadable."""
         if not ID.fullmatch(generation_id):
             raise unknown()  # before it becomes a key
-        live = self._live(generation_id)
-        if final := live.get("final"):
-            return Accepted.model_validate_json(final).generation
-        if text := live.get("accepted"):
-            accepted = Accepted.model_validate_json(text)
-        else:
-            accepted = self._must(self.accepted(generation_id))
+        live = self._records.live(generation_id)
+        if final := self._records.copy(live, "final", generation_id):
+            return final.generation
+        accepted = self._records.copy(live, "accepted", generation_id) or self._must(self.accepted(generation_id))
         return self._as_it_stands(accepted.generation, live)
 
     def _as_it_stands(self, generation: Generation, live: dict[str, str]) -> Generation:
@@ -176,18 +150,9 @@ class Ledger:
         except RedisError:
             return None
 
-    def _live(self, generation_id: str) -> dict[str, str]:
-        try:
-            raw = cast(dict[bytes, bytes], self._redis.hgetall(live_key(generation_id)))
-        except RedisError:
-            return {}  # storage still knows
-        return {name.decode(): value.decode() for name, value in raw.items()}
-
     def accepted(self, generation_id: str) -> Accepted | None:
-        """What storage has of a generation, ended or not."""
-        # The manifest is asked for last: it exists before the pending record goes, so one of the two is always found.
-        data = self._storage.get(pending_key(generation_id)) or self._storage.get(manifest_key(generation_id))
-        return None if data is None else Accepted.model_validate_json(data)
+        """What storage has of a generation, ended or not; raises Unreadable."""
+        return self._records.either(generation_id)
 
     def _must(self, accepted: Accepted | None) -> Accepted:
         if accepted is None:
@@ -207,16 +172,20 @@ class Ledger:
                 generations.append(self.get(generation_id))
             except NotFound:
                 self.index.forget(generation_id)
+            except Unreadable as error:
+                tell(self._redis, error)
         return generations, ids[-1] if more else None
 
     # On a worker
 
     def start(self, generation_id: str) -> Generation | None:
-        """Mark a generation as running; None when it has ended meanwhile or was never accepted."""
-        data = self._storage.get(pending_key(generation_id))
-        if data is None:
-            return None
-        if self.close_again(generation_id):
+        """Mark a generation as running; None when it has ended, was never accepted, or is not to be read."""
+        try:
+            accepted = self._records.pending(generation_id)
+            if accepted is None or self.close_again(generation_id):
+                return None
+        except Unreadable as error:  # no other try could read it either
+            tell(self._redis, error)
             return None
         started = now()
         with self._redis.pipeline() as pipe:
@@ -224,14 +193,13 @@ class Ledger:
                 "status": Status.RUNNING.value,
                 "step": 0,
                 "started_at": started.isoformat(),
-                "accepted": data,
+                "accepted": accepted.model_dump_json(),
             }
             pipe.hset(live_key(generation_id), mapping=fields)
             pipe.expire(live_key(generation_id), self._settings.keep_live_s)
             publish(pipe, generation_id, "status", {"status": Status.RUNNING}, self._settings.keep_live_s)
             pipe.execute()
-        generation = Accepted.model_validate_json(data).generation
-        return generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
+        return accepted.generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
 
     def step(self, generation_id: str, step: int, steps: int) -> bool:
         """Publish progress; False when the generation has been canceled and its worker should stop."""
@@ -257,11 +225,12 @@ class Ledger:
 
     def finish(self, generation: Generation) -> bool:
         """End a generation as its status says; False when it had ended before, and then nothing changes."""
-        pending = self._storage.get(pending_key(generation.id))
-        fingerprint = Accepted.model_validate_json(pending).fingerprint if pending else None
+        pending = None
+        with suppress(Unreadable):
+            pending = self._records.pending(generation.id)
         ended = Accepted(
             generation=generation.model_copy(update={"queue_position": None, "finished_at": now()}),
-            fingerprint=fingerprint,
+            fingerprint=pending.fingerprint if pending else None,
         )
         text = ended.model_dump_json()
         if not self._storage.create(manifest_key(generation.id), text.encode()):
@@ -279,24 +248,25 @@ class Ledger:
     def close_again(self, generation_id: str) -> bool:
         """Tell again of an end that storage knows, if it does, and say so."""
         # Whoever ended it may have died before anybody was told
-        data = self._storage.get(manifest_key(generation_id))
-        if data is not None:
-            self._close(Accepted.model_validate_json(data), data.decode())
-        return data is not None
+        ended = self._records.ended(generation_id)
+        if ended is not None:
+            self._close(ended, ended.model_dump_json())
+        return ended is not None
 
     def end(self, generation_id: str) -> Generation | None:
-        """How a generation ended, as storage has it; None while it has not."""
-        data = self._storage.get(manifest_key(generation_id))
-        return None if data is None else Accepted.model_validate_json(data).generation
+        """How a generation ended, as storage has it; None while it has not. Raises Unreadable."""
+        ended = self._records.ended(generation_id)
+        return ended.generation if ended else None
 
     def discard(self, generation: Generation) -> None:
         """Clear away the pictures of a generation that ended without success.
 
         Nothing happens when it succeeded, or has not ended: another worker may have drawn, or be drawing, the same.
         """
-        end = self.end(generation.id)
-        if end is not None and end.status is not Status.SUCCEEDED:
-            self._clear(generation)
+        with suppress(Unreadable):  # its end may be success: better a picture too many
+            end = self.end(generation.id)
+            if end is not None and end.status is not Status.SUCCEEDED:
+                self._clear(generation)
 
     def _clear(self, generation: Generation) -> None:
         for index in range(generation.request.count):
@@ -321,17 +291,24 @@ class Ledger:
     def cancel(self, generation_id: str) -> Generation:
         """Cancel a generation, queued or running; a worker on it stops at its next step.
 
-        Raises NotFound, and Conflict when it has succeeded or failed already.
+        Raises NotFound, Conflict when it has succeeded or failed already, and Unreadable.
         """
         generation = self.get(generation_id)
         if not generation.status.ended:
             self.finish(generation.model_copy(update={"status": Status.CANCELED, "images": []}))
             if generation.status is Status.QUEUED:
                 self.queues.drop(generation_id)
-            generation = self.end(generation_id) or generation  # the worker may have been first
+        generation = self.end(generation_id) or generation  # the worker may have been first
         if generation.status is not Status.CANCELED:
             raise Conflict("already_ended", f"this generation has {generation.status}; there is nothing to cancel")
         return generation
+
+    def remove(self, generation_id: str) -> None:
+        """Clear away a generation whose record nobody can read: records, pictures, its place in the queue."""
+        self.queues.drop(generation_id)
+        self._records.remove(generation_id)
+        self._redis.delete(live_key(generation_id))
+        self.index.forget(generation_id)
 
 
 def _live(accepted: Accepted) -> dict[FieldT, EncodableT]:

@@ -1,14 +1,19 @@
 """What the base models are: written to storage by the engine that loaded one, read by everybody else."""
 
+import json
 import time
 from collections.abc import Mapping
 
-from app.shared.errors import NotFound, Unavailable
+import structlog
+
+from app.shared.errors import NotFound, Unavailable, Unreadable
+from app.shared.records import PROFILE, SHAPES, Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
-Shapes = dict[str, dict[str, list[int]]]  # component -> parameter name -> shape
+log = structlog.get_logger()
+
 KEEP_S = 2.0  # a profile changes when a worker starts with another base: rarely, and not in a hurry
 
 
@@ -19,18 +24,26 @@ class Profiles:
         self._storage = storage
         self._settings = settings
         self._kept: dict[str, tuple[float, ModelProfile | None]] = {}
+        self._told: set[str] = set()  # records that cannot be read, as long as that is so
 
     def publish(self, profile: ModelProfile, shapes: Mapping[str, Mapping[str, list[int]]]) -> bool:
         """Write what a model is, shapes first: whoever sees a profile finds its shapes. Say whether that was news."""
-        data = profile.model_dump_json().encode()
-        if self._storage.get(f"models/{profile.name}.json") == data:
-            return False  # its fingerprint and the versions that read it are the same, so its shapes are
-        self._storage.put_json(f"models/{profile.name}.shapes.json", shapes)
-        self._storage.put(f"models/{profile.name}.json", data)
-        return True
+        written = False
+        records = {
+            f"models/{profile.name}.shapes.json": json.dumps(shapes).encode(),
+            f"models/{profile.name}.json": profile.model_dump_json().encode(),
+        }
+        for key, data in records.items():
+            if self._storage.get(key) != data:
+                self._storage.put(key, data)
+                written = True
+        return written
 
     def get(self, name: str) -> ModelProfile:
-        """The profile of a model; raises NotFound (not configured) or Unavailable (no engine has loaded it yet)."""
+        """The profile of a model.
+
+        Raises NotFound (not configured), Unavailable (no engine has loaded it yet) or Unreadable.
+        """
         if name not in self._settings.models:
             known = ", ".join(self._settings.models)
             raise NotFound("model_unknown", f"there is no model {name!r} here; known: {known}")
@@ -40,12 +53,21 @@ class Profiles:
         return profile
 
     def ready(self) -> list[ModelProfile]:
-        """Every configured model that an engine has loaded at least once."""
-        return [profile for name in self._settings.models if (profile := self._find(name))]
+        """Every configured model that an engine has loaded at least once, and whose profile can be read."""
+        found = []
+        for name in self._settings.models:
+            try:
+                found.append(self._find(name))
+                self._told.discard(name)
+            except Unreadable as error:
+                if name not in self._told:
+                    log.error("record_unreadable", key=error.key, error=error.message)
+                self._told.add(name)
+        return [profile for profile in found if profile]
 
     def shapes(self, name: str) -> Shapes:
-        """Shapes of all weights of a model that is ready."""
-        shapes = self._storage.get_json(f"models/{name}.shapes.json")
+        """Shapes of all weights of a model that is ready; raises Unreadable."""
+        shapes = SHAPES.get(self._storage, f"models/{name}.shapes.json")
         if shapes is None:
             raise Unavailable("model_not_ready", f"no worker has loaded model {name!r} yet; start one, or wait for it")
         return shapes
@@ -53,7 +75,6 @@ class Profiles:
     def _find(self, name: str) -> ModelProfile | None:
         until, profile = self._kept.get(name, (0.0, None))
         if time.monotonic() >= until:
-            data = self._storage.get(f"models/{name}.json")
-            profile = None if data is None else ModelProfile.model_validate_json(data)
+            profile = PROFILE.get(self._storage, f"models/{name}.json")
             self._kept[name] = (time.monotonic() + KEEP_S if profile else 0.0, profile)
         return profile

@@ -127,11 +127,6 @@ class Storage:
         """Every key below `prefix`, in no order."""
         return (key for key, _ in self.entries(prefix))
 
-    def get_json(self, key: str) -> Any | None:
-        """The JSON value under `key`, or None when nothing is there."""
-        data = self.get(key)
-        return None if data is None else json.loads(data)
-
     def put_json(self, key: str, value: Any) -> None:
         """Write `value` as JSON under `key`."""
         self.put(key, json.dumps(value).encode())

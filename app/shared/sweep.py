@@ -1,15 +1,13 @@
 """Nothing accepted is lost: Redis is brought back in line with storage, every few seconds, by one of the workers."""
 
-import structlog
-from pydantic import ValidationError
 from redis import Redis
 from rq.job import JobStatus
 
-from app.shared.ledger import Ledger, pending_key
+from app.shared.errors import Unreadable
+from app.shared.ledger import Ledger
+from app.shared.records import tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-
-log = structlog.get_logger()
 
 
 class Sweep:
@@ -17,6 +15,7 @@ class Sweep:
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         self._storage = storage
+        self._redis = redis
         self._ledger = Ledger(storage, redis, settings)
         self._queues = self._ledger.queues
 
@@ -26,8 +25,9 @@ class Sweep:
         for generation_id, status in self._queues.lost(pending, "generations"):
             try:
                 self._bring_back(generation_id, status)
-            except ValidationError as error:  # nobody can make work of it; the others must not wait for that
-                log.error("unreadable_record", key=pending_key(generation_id), error=str(error))
+            except Unreadable as error:  # nobody can make work of it; the others must not wait for that
+                tell(self._redis, error)
+                self._queues.drop(generation_id)
 
     def _bring_back(self, generation_id: str, status: JobStatus | None) -> None:
         if self._ledger.close_again(generation_id):

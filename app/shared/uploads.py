@@ -4,6 +4,7 @@ Key `radiata:upload:<id>`: string, the settled `Upload` as JSON; written by inta
 hour. An unsettled upload is `uploads/<id>.json` beside its bytes, so that it outlives Redis.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -11,8 +12,9 @@ from typing import cast
 from redis import Redis
 from rq.job import JobStatus
 
-from app.shared.errors import NotFound
+from app.shared.errors import NotFound, Unreadable
 from app.shared.queue import Queues
+from app.shared.records import UPLOAD, tell
 from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -51,26 +53,31 @@ class Uploads:
         self.queues.enqueue_inspection(upload.id)
 
     def get(self, upload_id: str) -> Upload:
-        """An upload as it stands; raises NotFound when it never was, or settled more than an hour ago."""
+        """An upload as it stands; raises Unreadable, or NotFound when it never was or settled over an hour ago."""
         # Asked for twice: it may settle, and its record go, between the first look and the second
-        text = self._settled(upload_id) or self._storage.get(record_key(upload_id)) or self._settled(upload_id)
-        if text is None:
+        found = self._settled(upload_id) or self.waiting(upload_id) or self._settled(upload_id)
+        if found is None:
             raise NotFound("upload_unknown", "there is no such upload, or it settled more than an hour ago")
-        return Upload.model_validate_json(text)
+        return found
 
-    def _settled(self, upload_id: str) -> bytes | None:
-        return cast(bytes | None, self._redis.get(settled_key(upload_id)))
+    def _settled(self, upload_id: str) -> Upload | None:
+        text = cast(bytes | None, self._redis.get(settled_key(upload_id)))
+        with suppress(Unreadable):
+            return UPLOAD.read(record_key(upload_id), text) if text is not None else None
+        return None
 
     def waiting(self, upload_id: str) -> Upload | None:
-        """The record of an upload that is not settled, or None."""
-        data = self._storage.get(record_key(upload_id))
-        return None if data is None else Upload.model_validate_json(data)
+        """The record of an upload that is not settled, or None; raises Unreadable."""
+        return UPLOAD.get(self._storage, record_key(upload_id))
 
     def settle(self, upload: Upload) -> None:
         """Say what became of an upload and clear its place; whatever was admitted is elsewhere by now."""
         self._redis.set(settled_key(upload.id), upload.model_dump_json(), ex=KEEP_SETTLED_S)
-        self._storage.delete(record_key(upload.id))
-        self._storage.delete(bytes_key(upload.id))
+        self._clear(upload.id)
+
+    def _clear(self, upload_id: str) -> None:
+        self._storage.delete(record_key(upload_id))
+        self._storage.delete(bytes_key(upload_id))
 
     def refuse(self, upload: Upload, code: str, message: str, reasons: list[dict[str, object]] | None = None) -> None:
         """Settle an upload as refused."""
@@ -82,6 +89,14 @@ class Uploads:
         written = dict(self._storage.entries("uploads"))
         waiting = [key.removeprefix("uploads/").removesuffix(".json") for key in written if key.endswith(".json")]
         for upload_id, status in self.queues.lost(waiting, "uploads"):
+            try:
+                self.waiting(upload_id)
+            except Unreadable as error:  # nobody can judge it; whoever sent it is told so for an hour
+                tell(self._redis, error)
+                self.queues.drop(upload_id)
+                if datetime.now(UTC) - written[record_key(upload_id)] > ORPHANED_AFTER:
+                    self._clear(upload_id)
+                continue
             if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
                 self.refuse_dead(upload_id)
             else:

@@ -30,3 +30,16 @@ def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the records that were logged as unreadable."""
+    keys: list[str] = []
+
+    class Log:
+        def error(self, _event: str, *, key: str, error: str) -> None:
+            keys.append(key)
+
+    monkeypatch.setattr("app.shared.records.log", Log())
+    return keys

@@ -90,7 +90,7 @@ def test_what_a_key_was_used_for_does_not_change_with_fields_that_came_later(
     api: httpx.Client, storage: Storage
 ) -> None:
     answer = api.post("/v1/generations", json=BODY | {"stack_mode": "sum"}, headers={"idempotency-key": "k"})
-    kept = storage.get_json(f"pending/{answer.json()['id']}.json")
+    kept = json.loads(storage.get(f"pending/{answer.json()['id']}.json") or b"")
     assert kept and kept["fingerprint"] == sha256(json.dumps(BODY, sort_keys=True).encode()).hexdigest()
 
 

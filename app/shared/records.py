@@ -1,0 +1,111 @@
+"""Stored JSON on its way in: whoever reads a record reads it here, and what cannot be read spoils nothing but itself.
+
+A record can be empty or cut off (a power cut, a full disk), overwritten, or another's. Reading it raises `Unreadable`
+for that one; lists, sweeps and every other record go on without it, and it is told once.
+
+| Redis key | type | what | lives |
+|---|---|---|---|
+| `radiata:unreadable:<storage key>` | string | why; it has been logged by one of the processes | a day |
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+import structlog
+from pydantic import Field, TypeAdapter, ValidationError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.shared.errors import Unreadable
+from app.shared.schema import Accepted, AdapterVersion, ModelProfile, Upload, Wire
+from app.shared.storage import Storage
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Shapes = dict[str, dict[str, list[int]]]  # component -> parameter name -> shape
+TOLD_S = 24 * 3600
+
+
+class Tombstone(Wire):
+    """A name was deleted after this version; a later number is a name taken again."""
+
+    last_version: int = Field(ge=0)
+
+
+class Kind(Generic[T]):
+    """One kind of record: what its keys look like, what it is, whose it is, and what to do without it."""
+
+    def __init__(self, keys: str, kind: type[T], remedy: str, whose: Callable[[T], tuple[str, ...]] | None = None):
+        self.keys = re.compile(keys)
+        self._type: TypeAdapter[T] = TypeAdapter(kind)
+        self._remedy = remedy
+        self._whose = whose
+
+    def read(self, key: str, data: bytes | str) -> T:
+        """The record that these bytes, found under `key`, are; raises Unreadable."""
+        match = self.keys.fullmatch(key)
+        assert match is not None, f"no key of this kind: {key}"
+        try:
+            record = self._type.validate_json(data)
+        except ValidationError as error:
+            raise self._unreadable(key, _why(data, error)) from error
+        if self._whose and self._whose(record) != match.groups():
+            raise self._unreadable(key, f"it says that it is {'/'.join(self._whose(record))!r}")
+        return record
+
+    def _unreadable(self, key: str, why: str) -> Unreadable:
+        match = self.keys.fullmatch(key)
+        what_to_do = self._remedy.format(*match.groups() if match else ())
+        return Unreadable(
+            "record_unreadable",
+            f"the record {key!r} in storage cannot be read ({why}): {what_to_do}",
+            key=key,
+            why=why,
+        )
+
+    def get(self, storage: Storage, key: str) -> T | None:
+        """The record under `key`, or None when nothing is there; raises Unreadable."""
+        data = storage.get(key)
+        return None if data is None else self.read(key, data)
+
+
+def _why(data: bytes | str, error: ValidationError) -> str:
+    if not data:
+        return "0 bytes"
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+_REMOVE = "`DELETE /v1/generations/{0}` clears it away; then send the request again"
+PENDING = Kind(r"pending/([0-9a-f]{32})\.json", Accepted, _REMOVE, lambda one: (one.generation.id,))
+MANIFEST = Kind(r"generations/([0-9a-f]{32})/manifest\.json", Accepted, _REMOVE, lambda one: (one.generation.id,))
+VERSION = Kind(
+    r"names/([^/]+)/([0-9]+)\.json",
+    AdapterVersion,
+    "upload the file again under the name {0!r}, or `DELETE /v1/adapters/{0}`",
+    lambda one: (one.name, str(one.version)),
+)
+TOMBSTONE = Kind(r"names/([^/]+)/deleted\.json", Tombstone, "`DELETE /v1/adapters/{0}` writes it anew")
+VERDICT = Kind(
+    r"adapters/([0-9a-f]{64})(?:\.[0-9a-f]{16})?\.json",
+    dict[str, Any],
+    "upload the file again: its verdict is written anew",
+)
+UPLOAD = Kind(r"uploads/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))
+SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, "start a worker of model {0!r} again: it writes it anew")
+PROFILE = Kind(
+    r"models/([^/]+)\.json", ModelProfile, "start a worker of model {0!r} again: it writes it anew", lambda p: (p.name,)
+)
+KINDS: tuple[Kind[Any], ...] = (PENDING, MANIFEST, TOMBSTONE, VERSION, VERDICT, UPLOAD, SHAPES, PROFILE)
+
+
+def tell(redis: Redis, error: Unreadable) -> None:
+    """Log a record that was passed over, once a day however many processes pass it."""
+    with suppress(RedisError):
+        if not redis.set(f"radiata:unreadable:{error.key}", error.why, nx=True, ex=TOLD_S):
+            return
+    log.error("record_unreadable", key=error.key, error=error.message)
