@@ -15,6 +15,7 @@ from lycoris.algorithms.change import Change
 from lycoris.bases import Base, at_hand, base_of_adapter, base_of_model, disagreement
 from lycoris.dialects.part import Part
 from lycoris.dialects.spellings import names
+from lycoris.dialects.wrappers import flattened, unwrapped
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, Reason
 from lycoris.files import FILE_CAP, Header
 from lycoris.verdict import Verdict, facts, triggers
@@ -83,11 +84,17 @@ class Index:
         return next(((component,) for component in layer.components if component in self.shapes), ())
 
     def modules_of(self, layer: Layer) -> list[tuple[str, tuple[Part, ...]]]:
-        """Return everything that the layer's name means: (component, the parts of modules, one below the other)."""
+        """Return everything that the layer's name means: (component, the parts of modules, one below the other).
+
+        A name that means nothing as it stands may have been converted by half, from dots to underscores.
+        """
+        return self._called(layer, layer.module) or self._called(layer, flattened(layer.module))
+
+    def _called(self, layer: Layer, name: str) -> list[tuple[str, tuple[Part, ...]]]:
         return sorted(
             (component, parts)
             for component in self.components_of(layer)
-            for parts in self.modules[component].get(layer.module, ())
+            for parts in self.modules[component].get(name, ())
         )
 
 
@@ -266,9 +273,12 @@ def _named(component: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, s
     named: dict[str, set[tuple[Part, ...]]] = defaultdict(set)
     for name, parts in names(component, modules, shapes):
         named[name].add(parts)
-        named[name.replace(".", "_")].add(parts)
+        named[flattened(name)].add(parts)
     # A module's own name is never shadowed by another one's second spelling.
-    return {name: {(Part(name),)} if name in modules else meant for name, meant in named.items()}
+    named.update({path: {(Part(path),)} for path in modules})
+    for path in modules:
+        named[unwrapped(path)].add((Part(path),))
+    return dict(named)
 
 
 def module_of(parameter: str) -> tuple[str, str]:

@@ -5,8 +5,7 @@ import re
 from lycoris.dialects.place import Place
 from lycoris.dialects.prefixes import DOTTED
 from lycoris.dialects.suffixes import split_suffix
-
-WRAPPER = "base_model.model."  # PEFT's own two layers around a model
+from lycoris.dialects.wrappers import unwrapped
 
 # diffusers before PEFT kept adapters in attention processors, and named a projection after its adapter
 _PROCESSOR = re.compile(r"\.processor(?=\.)")
@@ -21,9 +20,9 @@ _MODULATION = re.compile(r"\.diff_m$")  # Wan's, extracted for ComfyUI: the diff
 
 def place(name: str) -> Place | None:
     """Return the place of a tensor named by its module's path, else None."""
-    path = name.removeprefix(WRAPPER)
+    path = unwrapped(name)
     prefix = next((prefix for prefix in DOTTED if path.startswith(prefix)), "")
-    path = path.removeprefix(prefix).removeprefix(WRAPPER)
+    path = unwrapped(path.removeprefix(prefix))
     leaves = CLIP_LEAVES if ".self_attn." in path else LEAVES
     path = _PROJECTION.sub(lambda found: f".{leaves[found[1]]}.lora.{found[2]}.weight", _PROCESSOR.sub("", path))
     parts = split_suffix(_MODULATION.sub(".modulation.diff", _SCALE.sub(".set_weight", path)))

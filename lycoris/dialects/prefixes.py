@@ -19,7 +19,6 @@ CONDITIONER: Components = ("text_conditioner",)  # Anima's, between its language
 # Names with underscores for dots: kohya and those who follow, LyCORIS, OneTrainer
 FLAT: Mapping[str, Components] = {
     "lora_unet_llm_adapter_": CONDITIONER,
-    "lora_unet__": DENOISER,  # musubi, Wan-Fun: the path itself began with a dot
     "lora_unet_": DENOISER,
     "oft_unet_": DENOISER,
     "lora_transformer_": ("transformer",),

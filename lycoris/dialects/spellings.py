@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator
 
+from lycoris.dialects.fused import fused_names
 from lycoris.dialects.ldm import ldm_names
 from lycoris.dialects.native import Shapes, native_names
 from lycoris.dialects.part import Part
@@ -64,4 +65,5 @@ def names(component: str, modules: Collection[str], shapes: Shapes) -> Iterator[
                 yield name, (Part(path),)
     for name, path in ldm_names(modules):
         yield name, (Part(path),)
+    yield from fused_names(modules, shapes)
     yield from native_names(modules, shapes)

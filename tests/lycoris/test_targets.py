@@ -158,7 +158,7 @@ def test_a_file_that_is_read_once_is_judged_as_by_inspect() -> None:
     [
         ({"lora_te_layers_linear": lora(8, 12)}, Code.NO_COMPONENT),
         ({"lora_unet_layers_nowhere": lora(8, 12)}, Code.NO_MODULE),
-        ({"unet.layers_linear.": lora(8, 12)}, Code.NO_MODULE),
+        ({"unet.layers.linear.inner": lora(8, 12)}, Code.NO_MODULE),
         ({"lora_unet_layers_linear": lora(12, 8)}, Code.MISFIT),  # as many numbers, another matrix
         ({"lora_unet_layers_linear": lora(8, 6)}, Code.MISFIT),
         ({"lora_unet_layers_linear": lora(1, 12)}, Code.MISFIT),  # never broadcast

@@ -1,0 +1,29 @@
+"""The layers that diffusers' `fuse_projections` makes of an attention's: some trainers fuse first, and name these.
+
+Rows of query, key and value one below the other, as many as each has: with grouped queries k and v have fewer.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from lycoris.dialects.part import Part
+
+FUSED = {
+    "to_qkv": ("to_q", "to_k", "to_v"),
+    "to_kv": ("to_k", "to_v"),  # where q reads another text than k and v do
+    "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
+    "to_added_kv": ("add_k_proj", "add_v_proj"),  # Wan's, for a picture
+}
+
+
+def fused_names(
+    modules: Collection[str], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[tuple[str, tuple[Part, ...]]]:
+    """Yield the fused name of every attention's projections that can be one layer, and the parts that it means."""
+    for module in modules:
+        block, dot, leaf = module.rpartition(".")
+        for name, leaves in FUSED.items():
+            paths = [f"{block}{dot}{each}" for each in leaves]
+            if leaf != leaves[0] or not all(path in modules for path in paths):
+                continue
+            if len({shapes.get(f"{path}.weight", ())[1:] for path in paths}) == 1:
+                yield f"{block}{dot}{name}", tuple(map(Part, paths))
