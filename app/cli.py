@@ -97,10 +97,12 @@ def api() -> None:
     """Run the API alone (needs RADIATA_REDIS_URL)."""
     import uvicorn
 
+    from app.connections import allow_many_connections
     from app.main import create_app
     from app.shared.lifeline import hold
 
     hold()
+    allow_many_connections()
     settings = _settings()
     if settings.redis_url is None:
         err.print("[red]no Redis:[/red] set RADIATA_REDIS_URL, or use `radiata up`, which starts one")

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from app.hub import Hub
 from app.shared.catalog import Catalog
 from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
@@ -25,6 +26,7 @@ class Service:
     async_redis: AsyncRedis
     storage: Storage
     ledger: Ledger
+    hub: Hub
     catalog: Catalog
     profiles: Profiles
     uploads: Uploads
@@ -35,12 +37,15 @@ def build(settings: Settings) -> Service:
     redis = connect(settings)
     storage = Storage(settings.store_url)
     assert settings.redis_url is not None
+    async_redis = AsyncRedis.from_url(settings.redis_url.get_secret_value())
+    ledger = Ledger(storage, redis, settings)
     return Service(
         settings=settings,
         redis=redis,
-        async_redis=AsyncRedis.from_url(settings.redis_url.get_secret_value()),
+        async_redis=async_redis,
         storage=storage,
-        ledger=Ledger(storage, redis, settings),
+        ledger=ledger,
+        hub=Hub(async_redis, ledger.end),
         catalog=Catalog(storage, redis),
         profiles=Profiles(storage, settings),
         uploads=Uploads(storage, redis, settings),

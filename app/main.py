@@ -25,6 +25,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = build(settings)
         yield
+        await app.state.service.hub.aclose()
         await app.state.service.async_redis.aclose()
         app.state.service.redis.close()
 

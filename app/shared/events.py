@@ -1,28 +1,56 @@
 """What happens to a generation, as a Redis stream that any number of listeners follow and resume.
 
-Key `radiata:events:<generation id>`: stream; entries `{kind, data (JSON)}`; written by API and engine, read by the
-event route; capped, and gone `keep_live_s` after the last entry. It can be lost: the end is in storage.
-"""
+| Redis key | type | what | lives |
+|---|---|---|---|
+| `radiata:events:<generation id>` | stream | entries `{kind, data (JSON)}`; API and engine write it, `app/hub.py` reads it | capped; `keep_live_s` |
+| `radiata:changed` | channel | the id of a generation with a new event, or of an upload that settled | not at all |
+
+Both can be lost: the end of a generation is in storage.
+"""  # noqa: E501
 
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
 from redis.client import Pipeline
 
+from app.shared.schema import Status
+
 MAX_ENTRIES = 4096
+CHANGED = "radiata:changed"
+POSITION = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
+KIND = re.compile(r"[a-z_]{1,32}")
+ENDS = tuple(status.value for status in Status if status.ended)
+
+Position = tuple[int, int]
+START: Position = (0, 0)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One entry: its stream id (resumable), kind (`status`, `progress`, `image`) and JSON-ready data."""
+    """One event: kind (`status`, `progress`, `image`), JSON-ready data, and its place in the stream (resumable).
 
-    id: str
+    position: None where the stream was lost and storage told the end.
+    """
+
     kind: str
     data: dict[str, Any]
+    position: Position | None = None
+
+    @cached_property
+    def is_end(self) -> bool:
+        """Whether nothing can follow."""
+        return self.kind == "status" and self.data.get("status") in ENDS
+
+    @cached_property
+    def frame(self) -> bytes:
+        """The event as server-sent bytes, made once however many listen."""
+        place = f"id: {said(self.position)}\n" if self.position else ""
+        return f"event: {self.kind}\n{place}data: {json.dumps(self.data)}\n\n".encode()
 
 
 def stream_key(generation_id: str) -> str:
@@ -31,26 +59,40 @@ def stream_key(generation_id: str) -> str:
 
 
 def publish(redis: Redis | Pipeline, generation_id: str, kind: str, data: dict[str, Any], keep_s: int) -> None:
-    """Append an event."""
+    """Append an event, and tell whoever follows."""
     key = stream_key(generation_id)
     redis.xadd(key, {"kind": kind, "data": json.dumps(data)}, maxlen=MAX_ENTRIES, approximate=True)
     redis.expire(key, keep_s)
+    wake(redis, generation_id)
 
 
-async def follow(redis: AsyncRedis, generation_id: str, after: str, wait_ms: int) -> AsyncIterator[Event | None]:
-    """Events after stream id `after`, as they come; None whenever `wait_ms` pass without one."""
-    while True:
-        answer = await redis.xread({stream_key(generation_id): after}, count=100, block=wait_ms)
-        if not answer:
-            yield None
-            continue
-        for entry_id, fields in _entries(answer):
-            after = entry_id.decode()
-            yield Event(after, fields[b"kind"].decode(), json.loads(fields[b"data"]))
+def wake(redis: Redis | Pipeline, what: str) -> None:
+    """Wake whoever waits for something to happen to a generation or an upload."""
+    redis.publish(CHANGED, what)
 
 
-def _entries(answer: Any) -> list[Any]:
-    # redis-py answers a mapping under RESP3 and a list of pairs under RESP2
-    streams = answer.values() if isinstance(answer, dict) else [entries for _, entries in answer]
-    flat = [entry for entries in streams for entry in entries]
-    return flat[0] if flat and isinstance(flat[0], list) and not isinstance(flat[0], tuple) else flat
+def position(text: str) -> Position | None:
+    """A place in a stream as Redis and `Last-Event-ID` write it, or None."""
+    match = POSITION.fullmatch(text)
+    place = (int(match[1]), int(match[2] or 0)) if match else None
+    return place if place and max(place) < 2**64 else None
+
+
+def said(place: Position) -> str:
+    """A place in a stream as Redis and `Last-Event-ID` write it."""
+    return f"{place[0]}-{place[1]}"
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def event_of(place: Position, fields: Mapping[bytes, bytes]) -> Event | None:
+    """An entry of a stream, or None where it is none of ours: Redis is written by whoever reaches it."""
+    try:
+        kind, data = fields[b"kind"].decode(), json.loads(fields[b"data"], parse_constant=_no_number)
+    except (KeyError, ValueError, RecursionError):
+        return None
+    if not KIND.fullmatch(kind) or not isinstance(data, dict):
+        return None
+    return Event(kind, data, place)

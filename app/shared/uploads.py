@@ -13,6 +13,7 @@ from redis import Redis
 from rq.job import JobStatus
 
 from app.shared.errors import NotFound, Unreadable
+from app.shared.events import wake
 from app.shared.queue import Queues
 from app.shared.records import UPLOAD, tell
 from app.shared.schema import Upload, UploadStatus
@@ -73,6 +74,7 @@ class Uploads:
     def settle(self, upload: Upload) -> None:
         """Say what became of an upload and clear its place; whatever was admitted is elsewhere by now."""
         self._redis.set(settled_key(upload.id), upload.model_dump_json(), ex=KEEP_SETTLED_S)
+        wake(self._redis, upload.id)
         self._clear(upload.id)
 
     def _clear(self, upload_id: str) -> None:

@@ -1,19 +1,26 @@
-"""The stream of a generation: said to be missing before it begins, ended at once, and never left open."""
+"""Streams of generations: said to be missing before they begin, ended for every listener, and never left open."""
 
+import asyncio
+import logging
+import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from redis import Redis
 
-from app.routes.events import WAIT_MS
-from app.shared.events import stream_key
+from app.shared.events import publish, stream_key
 from app.shared.ledger import Ledger
-from app.shared.schema import Status
+from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from tests.app.listening import Listener, allow_many_files, listeners
 from tests.app.shared.making import request
+
+PATIENCE_S = 60
+MANY = 1000
 
 
 @pytest.fixture
@@ -25,22 +32,35 @@ def url(generation_id: str) -> str:
     return f"/v1/generations/{generation_id}/events"
 
 
+def finish(ledger: Ledger, generation: Generation, status: Status = Status.SUCCEEDED) -> None:
+    ledger.finish(generation.model_copy(update={"status": status}))
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("name", ["0" * 32, "nobody", "..%2f..%2fetc"])
 def test_a_generation_that_is_not_there_is_a_404_and_no_stream(api: httpx.Client, name: str) -> None:
     answer = api.get(url(name))
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
+@pytest.mark.parametrize("last", [None, "0", "9" * 19, "9" * 20, "5-9", "x", "-1"])
 @pytest.mark.parametrize("lost", [False, True])
-def test_what_has_ended_is_told_at_once(api: httpx.Client, ledger: Ledger, redis: Redis, lost: bool) -> None:
+def test_what_has_ended_is_told_wherever_one_goes_on(
+    api: httpx.Client, ledger: Ledger, redis: Redis, lost: bool, last: str | None
+) -> None:
     generation = ledger.accept(request)
-    ledger.finish(generation.model_copy(update={"status": Status.SUCCEEDED}))
+    finish(ledger, generation)
     if lost:
         redis.delete(stream_key(generation.id))
-    started = time.monotonic()
-    text = api.get(url(generation.id)).text
+    text = api.get(url(generation.id), headers={"Last-Event-ID": last} if last else {}).text
     assert '"succeeded"' in text
-    assert time.monotonic() - started < WAIT_MS / 1000, "nothing follows an end: there is nothing to wait for"
+    assert ('"queued"' in text) == (not lost and last != "9" * 19)
 
 
 def test_an_end_whose_event_was_lost_while_listening_is_told(api: httpx.Client, ledger: Ledger, redis: Redis) -> None:
@@ -49,26 +69,99 @@ def test_an_end_whose_event_was_lost_while_listening_is_told(api: httpx.Client, 
         lines = response.iter_lines()
         assert any("queued" in line for line in lines)
         ledger.finish(generation.model_copy(update={"status": Status.CANCELED}))
-        redis.delete(stream_key(generation.id))
+        redis.flushall()
         assert any("canceled" in line for line in lines)
         assert [line for line in lines if line.startswith("data")] == []
 
 
-def test_a_listener_that_leaves_leaves_no_connection(api: httpx.Client, ledger: Ledger, redis: Redis) -> None:
+def test_a_strangers_entry_and_a_strangers_key_trouble_nobody(api: httpx.Client, ledger: Ledger, redis: Redis) -> None:
+    generation, spoilt = ledger.accept(request), ledger.accept(request)
+    redis.delete(stream_key(spoilt.id))
+    redis.set(stream_key(spoilt.id), "no stream")
+    redis.xadd(stream_key(generation.id), {"kind": "status", "data": "{"})
+    with api.stream("GET", url(spoilt.id)) as waiting, api.stream("GET", url(generation.id)) as response:
+        finish(ledger, generation)
+        assert [line for line in response.iter_lines() if "succeeded" in line]
+        with pytest.raises(Exception, match="WRONGTYPE"):
+            finish(ledger, spoilt)
+        assert [line for line in waiting.iter_lines() if "succeeded" in line], "storage knows"
+
+
+@pytest.mark.parametrize("on_one", [True, False], ids=["one generation", "a generation each"])
+def test_a_thousand_listeners_get_every_event_and_cost_two_connections(
+    api: httpx.Client, ledger: Ledger, redis: Redis, on_one: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    many = min(MANY, (allow_many_files() - 200) // 2)
+    generations = [ledger.accept(request) for _ in range(1 if on_one else many)]
+
+    async def listen() -> list[list[tuple[str, str, Any]]]:
+        found = await listeners(api.base_url, [generations[number % len(generations)].id for number in range(many)])
+        await asyncio.gather(*(one.begun() for one in found))
+        connections: Any = await asyncio.to_thread(redis.client_list)
+        assert len(connections) < 60, f"{len(connections)} connections to Redis"  # threads of requests have theirs
+        listening = asyncio.gather(*(one.to_the_end() for one in found))
+        for generation in generations:
+            await asyncio.to_thread(ledger.step, generation.id, 1, 3)
+            await asyncio.to_thread(finish, ledger, generation)
+        return await listening
+
+    told = asyncio.run(listen())
+    stories = {tuple((kind, data.get("status")) for _, kind, data in heard) for heard in told}
+    assert stories == {(("status", "queued"), ("progress", None), ("status", "succeeded"))}
+    assert errors(caplog) == []
+
+
+def test_a_listener_goes_on_where_it_was_however_long_the_stream(
+    api: httpx.Client, ledger: Ledger, redis: Redis
+) -> None:
     generation = ledger.accept(request)
+    for step in range(1500):
+        ledger.step(generation.id, step, 1500)
+    finish(ledger, generation)
 
-    def blocked() -> int:
+    async def listen(last: str | None) -> list[tuple[str, str, Any]]:
+        return await (await Listener.connect(api.base_url, generation.id, last)).to_the_end()
+
+    whole = asyncio.run(listen(None))
+    assert [data["step"] for _, kind, data in whole if kind == "progress"] == list(range(1500))
+    for place in (0, 1, 700, 1400, len(whole) - 2):
+        assert asyncio.run(listen(whole[place][0])) == whole[place + 1 :]
+
+
+def test_listeners_that_vanish_at_any_moment_leave_no_trace(
+    api: httpx.Client, ledger: Ledger, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = random.Random(7)
+    generations = [ledger.accept(request) for _ in range(10)]
+    with redis.pipeline() as pipe:
+        for generation in generations:
+            for step in range(3000):
+                publish(pipe, generation.id, "progress", {"step": step, "steps": 3000}, keep_s=600)
+        pipe.execute()
+
+    async def vanish(number: int) -> None:
+        one = await Listener.connect(api.base_url, generations[number % 10].id)
+        await asyncio.sleep(chance.random() * 3)
+        one.vanish(chance)
+
+    async def crowd() -> None:
+        vanishing = asyncio.gather(*(vanish(number) for number in range(100)))
+        for step in range(100):
+            await asyncio.to_thread(ledger.step, chance.choice(generations).id, step, 100)
+        for generation in generations[:5]:
+            await asyncio.to_thread(finish, ledger, generation)
+        await vanishing
+
+    asyncio.run(crowd())
+
+    def listening() -> int:
         clients: Any = redis.client_list()
-        return sum(client["cmd"] == "xread" and "b" in client["flags"] for client in clients)
+        return sum(int(client["sub"]) for client in clients)
 
-    for _ in range(5):
-        with api.stream("GET", url(generation.id)) as response:
-            assert any("queued" in line for line in response.iter_lines())
-            while not blocked():
-                time.sleep(0.01)
-    until = time.monotonic() + 10
-    while blocked() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert blocked() == 0
-    connections: Any = redis.client_list()
-    assert len(connections) < 10, f"{len(connections)} connections are open"
+    eventually(lambda: listening() == 0)
+    assert errors(caplog) == []
+    assert len(redis.client_list()) < 60  # type: ignore[arg-type]
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
