@@ -15,10 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from app import uses
+from app.address import listen, read_url, url_of
 from app.client import Client, Refused
 from app.shared.log import configure
 from app.shared.schema import Priority, StackMode, Wearing
-from app.shared.settings import BadSettings, Settings, read_settings
+from app.shared.settings import BadSettings, read_settings, serving_settings
 
 cli = typer.Typer(
     add_completion=False,
@@ -33,34 +34,47 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-def _settings() -> Settings:
-    """The settings; variables that are wrong end the command with a sentence."""
-    try:
-        return read_settings()
-    except BadSettings as error:
-        err.print(f"[red]settings:[/red] {escape(str(error))}")
-        raise typer.Exit(2) from error
-
-
-Url = Annotated[str, typer.Option(envvar="RADIATA_URL", help="Where the service is.")]
-# Whoever moved the service with a setting means that one
-HERE = f"http://{os.environ.get('RADIATA_HOST', '127.0.0.1')}:{os.environ.get('RADIATA_PORT', '8000')}"
-
-
 @contextmanager
-def _client(url: str) -> Iterator[Client]:
-    """A client whose errors end the command with a sentence."""
+def _told() -> Iterator[None]:
+    """Whatever ends a command for a reason that people can mend ends it with a sentence."""
     try:
-        with Client(url) as client:
-            yield client
+        yield
+    except BadSettings as error:
+        err.print(f"[red]settings:[/red] {_plain(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
     except Refused as refused:
         err.print(f"[red]refused:[/red] {_plain(str(refused))}")
         for reason in refused.reasons:
             err.print("  •", _plain(" — ".join(str(value) for value in reason.values() if value)))
         raise typer.Exit(1) from refused
-    except httpx.TransportError as error:
-        err.print(f"[red]nobody answers at {url}[/red] ({error}); start the service with `radiata up`, or give --url")
-        raise typer.Exit(2) from error
+
+
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="RADIATA_URL", help="Where the service is; unset, where RADIATA_HOST and RADIATA_PORT say."),
+]
+
+
+@contextmanager
+def _client(url: str | None) -> Iterator[Client]:
+    """A client whose errors end the command with a sentence."""
+    with _told():
+        settings = read_settings()
+        # Whoever moved the service with a setting means that one
+        try:
+            there = read_url(url) if url else url_of(settings.host, settings.port)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--url' (env var: 'RADIATA_URL')") from error
+        try:
+            with Client(there) as client:
+                yield client
+        except httpx.TransportError as error:
+            err.print(
+                f"[red]nobody answers at {_plain(there)}[/red] ({_plain(str(error))}); start the service with "
+                "`radiata up`, or give --url",
+                soft_wrap=True,
+            )
+            raise typer.Exit(2) from error
 
 
 def _plain(text: str) -> str:
@@ -70,22 +84,31 @@ def _plain(text: str) -> str:
 @cli.command()
 def up() -> None:
     """Run everything on this machine: Valkey, the API, a generation worker and an intake worker. Ctrl-C stops it."""
-    from app.up import Service, StartFailed
+    from app.up import Service
 
-    settings = _settings()
-    configure(settings.log_level)
-    try:
+    with _starting():
+        settings = serving_settings()
+        configure(settings.log_level)
         out.print("starting: the model takes a few seconds to load; wait for the line that says where it is")
         with err.status("starting") as status, Service(settings).running(_telling(status)) as service:
             status.stop()
             out.print(f"Radiata is ready at [bold]{service.url}[/bold]", soft_wrap=True)
             out.print(f"its API is described at {service.url}/docs", soft_wrap=True)
-            out.print(f"data: {settings.data_dir.resolve()}; Ctrl-C stops everything", soft_wrap=True)
+            out.print(f"data: {_plain(str(settings.data_dir.resolve()))}; Ctrl-C stops everything", soft_wrap=True)
             service.watch()
             err.print("stopping")
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    from app.up import StartFailed
+
+    try:
+        with _told():
+            yield
     except StartFailed as failure:
-        err.print(f"[red]not started:[/red] {_plain(str(failure))}")
-        raise typer.Exit(1) from failure
+        err.print(f"[red]not started:[/red] {_plain(str(failure))}", soft_wrap=True)
+        raise typer.Exit(failure.status) from failure
 
 
 def _telling(status: Any) -> Any:
@@ -103,18 +126,16 @@ def api() -> None:
 
     hold()
     allow_many_connections()
-    settings = _settings()
-    if settings.redis_url is None:
-        err.print("[red]no Redis:[/red] set RADIATA_REDIS_URL, or use `radiata up`, which starts one")
+    with _told():
+        settings = serving_settings()
+        if settings.redis_url is None:
+            raise BadSettings("RADIATA_REDIS_URL: there is none; set it, or use `radiata up`, which starts a Redis")
+        sockets = listen(settings)
+    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=3)
+    server = uvicorn.Server(config)
+    server.run(sockets=sockets)
+    if not server.started:
         raise typer.Exit(1)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=3,
-    )
 
 
 @cli.command()
@@ -150,7 +171,7 @@ def generate(
     sampler: Annotated[str | None, typer.Option(help="Sampler; unset, the model's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; unset, a random one.")] = None,
     count: Annotated[int, typer.Option(help="Pictures.")] = 1,
-    url: Url = HERE,
+    url: Url = None,
 ) -> None:
     """Draw a prompt and save the picture."""
     body = {
@@ -201,7 +222,7 @@ def adapters_add(
     name: Annotated[str | None, typer.Option(help="Its name here; unset, the file's.")] = None,
     description: Annotated[str, typer.Option(help="A line about it.")] = "",
     ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,
-    url: Url = HERE,
+    url: Url = None,
 ) -> None:
     """Upload an adapter and print its verdict."""
     with _client(url) as client, err.status("uploading and inspecting"):
@@ -210,7 +231,7 @@ def adapters_add(
 
 
 @adapters.command("list")
-def adapters_list(url: Url = HERE) -> None:
+def adapters_list(url: Url = None) -> None:
     """Every adapter, newest version each."""
     with _client(url) as client:
         found = client.adapters()
@@ -222,14 +243,14 @@ def adapters_list(url: Url = HERE) -> None:
 
 
 @adapters.command("show")
-def adapters_show(ref: str, url: Url = HERE) -> None:
+def adapters_show(ref: str, url: Url = None) -> None:
     """One adapter with its verdict: NAME, NAME:VERSION or sha256:…"""
     with _client(url) as client:
         _show(client.adapter(ref))
 
 
 @adapters.command("rm")
-def adapters_rm(name: str, url: Url = HERE) -> None:
+def adapters_rm(name: str, url: Url = None) -> None:
     """Delete an adapter with all its versions."""
     with _client(url) as client:
         client.delete(name)
@@ -249,6 +270,8 @@ FILE_TOOLS = {
 
 def _file_tool(name: str) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
+        with _told():
+            read_settings()
         os.execv(sys.executable, [sys.executable, "-m", "lycoris", name, *context.args])
 
     return run
@@ -286,13 +309,9 @@ def demo(
 ) -> None:
     """Start everything, draw with every bundled adapter, write a labelled comparison, stop everything."""
     from app.demo import run
-    from app.up import StartFailed
 
-    try:
+    with _starting():
         run(folder, out, err)
-    except StartFailed as failure:
-        err.print(f"[red]not started:[/red] {_plain(str(failure))}")
-        raise typer.Exit(1) from failure
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.client import Client
 from app.shared.log import configure
-from app.shared.settings import Settings
+from app.shared.settings import read_settings, serving_settings
 from app.sheet import write
 from app.up import Service
 
@@ -19,9 +19,10 @@ BASE = "base"
 
 
 def run(folder: Path, out: Console, err: Console) -> None:
-    """Start, draw, compare, stop; pictures go to `folder`. Raises StartFailed."""
+    """Start, draw, compare, stop; pictures go to `folder`. Raises StartFailed and BadSettings."""
+    read_settings()  # what the demo has in its own way may be set wrongly too
+    settings = serving_settings(data_dir=folder / "data", port=0)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(data_dir=folder / "data", port=0)  # type: ignore[call-arg]
     configure("warning")
     started = time.monotonic()
     with err.status("starting") as status:

@@ -33,7 +33,7 @@ class Service:
 
 
 def build(settings: Settings) -> Service:
-    """Put the parts together; raises ValueError without a Redis URL."""
+    """Put the parts together; raises BadSettings without a Redis URL."""
     redis = connect(settings)
     storage = Storage(settings.store_url)
     assert settings.redis_url is not None

@@ -13,12 +13,12 @@ from app.deps import build
 from app.guards import BodyCap, SafeHeaders
 from app.routes import adapters, events, generations, health, images, models, page, workers
 from app.shared.log import configure
-from app.shared.settings import Settings
+from app.shared.settings import Settings, serving_settings
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application over `settings` (unset: from the environment)."""
-    settings = settings or Settings()  # type: ignore[call-arg]
+    settings = settings or serving_settings()
     configure(settings.log_level)
 
     @asynccontextmanager

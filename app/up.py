@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import httpx
 import structlog
 from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 from rq import Worker
 
+from app.address import listen, url_of
+from app.shared.environment import SOCKETS
 from app.shared.lifeline import VARIABLE
 from app.shared.queue import INTAKE, generation_queue
 from app.shared.settings import Settings
@@ -31,8 +34,15 @@ LONGEST_PAUSE_S = 15.0
 READY_S = 300.0
 
 
+WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
+
+
 class StartFailed(Exception):
     """The service did not come up; the message says which part and why."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass
@@ -44,11 +54,16 @@ class _Child:
     pause_s: float = 0.5
     not_before: float = 0.0
     deaths: int = field(default=0)
+    inherits: Sequence[int] = ()  # descriptors that it is started with
 
     def start(self) -> None:
         # Its own session: a Ctrl-C in the terminal reaches the supervisor alone, which stops the rest in order
         self.process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, env=self.environment, start_new_session=True
+            self.command,
+            stdin=subprocess.PIPE,
+            env=self.environment,
+            start_new_session=True,
+            pass_fds=self.inherits,
         )
 
     def look(self) -> None:
@@ -90,7 +105,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._children: list[_Child] = []
-        self._port = settings.port
+        self._sockets: list[socket.socket] = []
         self.url = ""
         self.redis_url = ""
 
@@ -98,7 +113,8 @@ class Service:
     def running(self, tick: Callable[[str], None] = lambda _: None) -> Iterator["Service"]:
         """Start everything, hand over when it is ready, stop everything.
 
-        tick: called with what is being waited for, every tenth of a second. Raises StartFailed.
+        tick: called with what is being waited for, every tenth of a second. Raises StartFailed and
+        BadSettings.
         """
         with _only_one(self._settings.data_dir):
             try:
@@ -134,10 +150,13 @@ class Service:
 
     def _start(self) -> None:
         settings = self._settings
-        self._port = settings.port or _free_port()
-        self.url = f"http://{settings.host}:{self._port}"
+        # Held here for good: nobody else can answer there, and while the API is started again its callers wait
+        self._sockets = listen(settings)
+        numbers = [one.fileno() for one in self._sockets]
+        port = self._sockets[0].getsockname()[1]
+        self.url = url_of(settings.host, port)
         self.redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-        environment = {**os.environ, VARIABLE: "1", "RADIATA_PORT": str(self._port)}
+        environment = {**os.environ, VARIABLE: "1", "RADIATA_PORT": str(port)}
         environment["RADIATA_DATA_DIR"] = str(settings.data_dir.resolve())
         if not self.redis_url:
             folder = settings.data_dir.resolve() / "valkey"
@@ -147,12 +166,15 @@ class Service:
             self._add("valkey", [sys.executable, "-m", "app.embedded", str(folder), str(redis_port)], environment)
         environment = environment | {"RADIATA_REDIS_URL": self.redis_url}
         self._wait_redis()
-        self._add("api", [sys.executable, "-m", "app.cli", "api"], environment)
+        listening = environment | {SOCKETS: ",".join(map(str, numbers))}
+        self._add("api", [sys.executable, "-m", "app.cli", "api"], listening, numbers)
         self._add("intake", [sys.executable, "-m", "workers", "intake"], environment)
         self._add("worker", [sys.executable, "-m", "workers", "generate"], environment)
 
-    def _add(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
-        child = _Child(name, command, environment)
+    def _add(
+        self, name: str, command: Sequence[str], environment: dict[str, str], inherits: Sequence[int] = ()
+    ) -> None:
+        child = _Child(name, command, environment, inherits=inherits)
         child.start()
         self._children.append(child)
 
@@ -179,13 +201,16 @@ class Service:
     def _none_died(self) -> None:
         for child in self._children:
             if child.process and child.process.poll() is not None:
-                raise StartFailed(f"{child.name} ended with status {child.process.returncode}; its lines above say why")
+                status = child.process.returncode
+                raise StartFailed(
+                    f"{child.name} ended with status {status}; its lines above say why",
+                    WRONG_SETTINGS if status == WRONG_SETTINGS else 1,
+                )
 
     def _missing(self) -> str | None:
         try:
-            with socket.create_connection((self._settings.host, self._port), timeout=1):
-                pass  # it listens once it is put together
-        except OSError:
+            httpx.get(f"{self.url}/healthz", timeout=1, trust_env=False)
+        except httpx.TransportError:
             return "the API"
         with Redis.from_url(self.redis_url) as redis:
             working = {name for worker in Worker.all(connection=redis) for name in worker.queue_names()}
@@ -195,6 +220,8 @@ class Service:
 
     def _stop(self) -> None:
         until = time.monotonic() + STOP_S
+        for one in self._sockets:
+            one.close()
         first = [child for child in self._children if child.name != "valkey"]
         for child in first:
             if child.process and child.process.poll() is None:

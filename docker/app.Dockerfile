@@ -1,4 +1,6 @@
 # The API: no torch, no model. docker build -f docker/app.Dockerfile .
+# It listens on every address of its container, and so starts only with RADIATA_OPEN=1: whoever runs it says with it that
+# they know who reaches it (docker run -p 127.0.0.1:8000:8000 publishes to this machine alone, -p 8000:8000 to all)
 FROM python:3.11-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src

@@ -136,6 +136,14 @@ def test_only_the_api_is_published_and_only_to_this_machine() -> None:
     assert published == {"api": ["127.0.0.1:8000:8000"]}
 
 
+def test_who_runs_the_api_in_a_container_says_that_it_is_open() -> None:
+    """The image listens on every address, and says nothing of who may reach it; compose does, beside `ports`."""
+    image = dict(instructions(ROOT / "docker" / "app.Dockerfile"))["ENV"]
+    assert "RADIATA_HOST=0.0.0.0" in image and "RADIATA_OPEN" not in image
+    opened = [name for name, service in SERVICES.items() if "RADIATA_OPEN" in service.get("environment", {})]
+    assert opened == ["api"] and SERVICES["api"]["environment"]["RADIATA_OPEN"] == "1"
+
+
 def test_the_queue_is_on_disk() -> None:
     redis = SERVICES["redis"]
     command = redis["command"]

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 from uuid import uuid4
 
@@ -11,18 +13,27 @@ from rq import Queue
 from app.shared.lifeline import hold
 from app.shared.log import configure
 from app.shared.queue import INTAKE, SERIALIZER, connect
-from app.shared.settings import BadSettings, Settings, read_settings
+from app.shared.settings import BadSettings, Settings, serving_settings
+
+WRONG_SETTINGS = 2  # the exit status that says so to whoever started this process
 
 cli = typer.Typer(add_completion=False, help="The workers of Radiata; settings come from RADIATA_… variables.")
 
 
 def _settings() -> Settings:
-    try:
-        settings = read_settings()
-    except BadSettings as error:
-        sys.exit(f"settings: {error}")
+    settings = serving_settings()
     configure(settings.log_level)
     return settings
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Settings that are wrong end a program with a sentence."""
+    try:
+        yield
+    except BadSettings as error:
+        print(f"settings: {error}", file=sys.stderr)
+        sys.exit(WRONG_SETTINGS)
 
 
 @cli.command()
@@ -30,19 +41,23 @@ def generate(
     model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
 ) -> None:
     """Draw generations of one base model, one at a time, in an engine process that holds it."""
+    hold()
+    with _told():
+        settings = _settings()
+        name = model or settings.model
+        if name not in settings.models:
+            raise typer.BadParameter(f"no model {name!r}; RADIATA_MODELS has {', '.join(settings.models)}")
+        connection = connect(settings, patient=True)
+
     from workers.affinity import affinity_queues
     from workers.worker import GenerationWorker
 
-    hold()
-    settings = _settings()
-    name = model or settings.model
-    if name not in settings.models:
-        raise typer.BadParameter(f"no model {name!r}; RADIATA_MODELS has {', '.join(settings.models)}")
-    connection = connect(settings, patient=True)
     queues = affinity_queues(name, connection, settings)
     worker = GenerationWorker(settings, queues, f"{name}.{uuid4().hex[:12]}", connection)
     try:
         if not worker.start_engine():
+            if worker.engine_status() == WRONG_SETTINGS:  # which its own line names
+                sys.exit(WRONG_SETTINGS)
             sys.exit(f"the engine could not load model {name!r}; its own lines above say why")
         worker.work(logging_level="WARNING")
     finally:
@@ -52,15 +67,16 @@ def generate(
 @cli.command()
 def intake() -> None:
     """Inspect uploaded adapters, each in a fork of its own with a memory limit."""
+    hold()
+    with _told():
+        settings = _settings()
+        connection = connect(settings, patient=True)
+
+    from app.shared.storage import Storage
     from workers import tasks
     from workers.intake import Intake
     from workers.worker import IntakeWorker
 
-    hold()
-    settings = _settings()
-    from app.shared.storage import Storage
-
-    connection = connect(settings, patient=True)
     tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
     queue = Queue(INTAKE, connection=connection, serializer=SERIALIZER)
     IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection).work(logging_level="WARNING")
@@ -71,7 +87,8 @@ def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> Non
     """The engine process of a generation worker; started by it, never by hand."""
     from workers.horse import main
 
-    main(model, worker_name, orders_fd, replies_fd, _settings())
+    with _told():
+        main(model, worker_name, orders_fd, replies_fd, _settings())
 
 
 if __name__ == "__main__":

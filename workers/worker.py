@@ -109,6 +109,11 @@ class GenerationWorker(SweepingWorker):
             self._engine.greet()
         return self._engine.wait() and self._hear()
 
+    def engine_status(self) -> int:
+        """Exit status of the engine that did not start."""
+        assert self._engine is not None
+        return os.waitstatus_to_exitcode(self._engine.status())
+
     def stop_engine(self) -> None:
         """End the engine."""
         if self._engine:

@@ -20,7 +20,7 @@ from rq.executions import Execution
 from rq.job import Job, JobStatus
 
 from app.shared.schema import Priority
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings
 
 SERIALIZER = "json"
 GENERATE = "workers.tasks.generate"
@@ -49,10 +49,10 @@ def model_of(queue: str) -> str:
 def connect(settings: Settings, *, patient: bool = False) -> Redis:
     """A Redis client; a `patient` one (workers) rides out half a minute without a server, others answer soon.
 
-    Raises ValueError when no URL is set.
+    Raises BadSettings when no URL is set.
     """
     if settings.redis_url is None:
-        raise ValueError("no Redis: set RADIATA_REDIS_URL, or use `radiata up`, which starts one")
+        raise BadSettings("RADIATA_REDIS_URL: there is none; set it, or use `radiata up`, which starts a Redis")
     return Redis.from_url(
         settings.redis_url.get_secret_value(),
         socket_connect_timeout=2,

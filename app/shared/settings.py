@@ -1,16 +1,30 @@
-"""Settings: read once from the environment (prefix `RADIATA_`), then frozen."""
+"""Settings: read once from the environment (prefix `RADIATA_`), then frozen.
 
+An empty variable is as none. Whatever is set is judged by everybody who reads it, so that a wrong value is told in a
+sentence wherever it is seen first; what is not set is judged where it is used.
+"""
+
+import json
+import os
 import re
+import socket
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from app.shared.environment import PREFIX, mistakes, variable
 from app.shared.schema import NAME_PATTERN
 
+SAID = "Value error, "  # how pydantic begins what a validator of ours says
 MIB = 1024 * 1024
+DEVICE_PATTERN = r"auto|cpu|mps|cuda(:\d{1,3})?"
 DISK_CACHE_MB = 16 * 1024  # where nothing else is set: some hundred adapters of SDXL's size
 
 
@@ -21,7 +35,9 @@ class BadSettings(Exception):
 class Settings(BaseSettings):
     """Everything that can be set, a sentence each; the README's table is made from these."""
 
-    model_config = SettingsConfigDict(env_prefix="RADIATA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, allow_inf_nan=False
+    )
 
     data_dir: Path = Field(
         Path("data"), description="Folder of the embedded Valkey server, of the local store and of the disk cache."
@@ -34,6 +50,9 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
+    open: bool = Field(
+        False, description="Whether the API may listen where other machines reach it (1): it asks nobody for a key yet."
+    )
     models: dict[str, str] = Field(
         {"emoji-64": "bundled:emoji-64"},
         description="Base models by name: a diffusers folder, a hub id, or `bundled:…` (JSON).",
@@ -88,6 +107,48 @@ class Settings(BaseSettings):
     keep_live_s: int = Field(24 * 3600, ge=60, description="Seconds that live state and events stay in Redis.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, and above.")
 
+    @field_validator("data_dir")
+    @classmethod
+    def _folder_can_be_made(cls, folder: Path) -> Path:
+        _try_folder(folder)
+        return folder
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_can_be_meant(cls, url: SecretStr | None) -> SecretStr | None:
+        from redis.connection import parse_url  # a quarter of a second, which the command line has no need of
+
+        if url:
+            said = urlsplit(url.get_secret_value())
+            if not (said.path if said.scheme == "unix" else said.netloc):
+                raise ValueError("it is of the form redis://host:6379/0, rediss://… or unix:///path")
+            parse_url(url.get_secret_value())
+        return url
+
+    @field_validator("storage_url")
+    @classmethod
+    def _storage_can_be_meant(cls, url: str | None) -> str | None:
+        if url:
+            _try_storage(url)
+        return url
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_found(cls, host: str) -> str:
+        host = host.removeprefix("[").removesuffix("]")  # as they stand in a URL
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"{host!r} is not found ({getattr(error, 'strerror', error)})") from error
+        return host
+
+    @field_validator("device")
+    @classmethod
+    def _device_can_be_meant(cls, device: str) -> str:
+        if not re.fullmatch(DEVICE_PATTERN, device):
+            raise ValueError(f"{device!r} is none of auto, cpu, cuda, cuda:<number>, mps")
+        return device
+
     @field_validator("models")
     @classmethod
     def _some_model(cls, models: dict[str, str]) -> dict[str, str]:
@@ -100,7 +161,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _default_is_there(self) -> Self:
         if self.model not in self.models:
-            raise ValueError(f"default_model {self.model!r} is not one of the models: {', '.join(self.models)}")
+            raise ValueError(
+                f"{variable('default_model')}: {self.model!r} is not one of the models: {', '.join(self.models)}"
+            )
         return self
 
     @cached_property
@@ -121,13 +184,65 @@ class Settings(BaseSettings):
         return 0 if self.store_url.startswith("file:") else DISK_CACHE_MB * MIB
 
 
-def read_settings() -> Settings:
-    """The settings as the environment has them; raises BadSettings with every variable that is wrong."""
+def read_settings(**given: Any) -> Settings:
+    """The settings as the environment has them, but for those given.
+
+    Raises BadSettings with a sentence for every variable that is wrong.
+    """
+    if said := list(mistakes(os.environ, Settings.model_fields)):
+        raise BadSettings("; ".join(said))
     try:
-        return Settings()  # type: ignore[call-arg]
+        return Settings(**given)
     except ValidationError as error:
-        wrong = [(".".join(str(part) for part in one["loc"]), one["msg"]) for one in error.errors()]
-        said = "; ".join(f"RADIATA_{name.upper()}: {message}" if name else message for name, message in wrong)
-        raise BadSettings(said) from error
-    except SettingsError as error:
-        raise BadSettings(f'{error}: RADIATA_MODELS is JSON, as in {{"name": "/folder"}}') from error
+        raise BadSettings(
+            "; ".join(_sentence(one["loc"], one["msg"], one["type"], one["input"]) for one in error.errors())
+        ) from error
+    except SettingsError as error:  # of a field that is written in JSON
+        name = next(name for name in Settings.model_fields if f'"{name}"' in str(error))
+        example = Settings.model_fields[name].get_default(call_default_factory=True)
+        raise BadSettings(f"{variable(name)}: it is not JSON; it looks like {json.dumps(example)}") from error
+
+
+def serving_settings(**given: Any) -> Settings:
+    """The same for a program that uses the folders, set or not: they can be made and written."""
+    settings = read_settings(**given)
+    try:
+        _try_folder(settings.data_dir)
+    except ValueError as error:
+        raise BadSettings(f"{variable('data_dir')}: {error}") from error
+    return settings
+
+
+def _sentence(place: tuple[int | str, ...], message: str, kind: str, given: object) -> str:
+    message = message.removeprefix(SAID)
+    if not place:  # of the settings as a whole: it names the variable itself
+        return message
+    field = str(place[0])
+    secret = "Secret" in str(Settings.model_fields[field].annotation)
+    return f"{variable(field)}: {message}" + ("" if secret or kind == "value_error" else f", not {given!r}")
+
+
+def _try_folder(folder: Path) -> None:
+    """Raise ValueError unless a folder can be made, by making one beside where it begins to be missing."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        TemporaryDirectory(dir=there, prefix=".radiata-").cleanup()
+    except OSError as error:
+        raise ValueError(f"{str(folder)!r} cannot be made or written: {error.strerror}") from error
+
+
+def _try_storage(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.path.strip("/") and parts.netloc in ("", "localhost"):
+        return _try_folder(Path(unquote(parts.path)))
+    try:
+        if parts.scheme in ("", "file"):
+            raise ValueError("a folder is written file:///its/path")
+        shared = isinstance(from_url(url), AzureStore | GCSStore | S3Store)
+    except (BaseError, ValueError) as error:
+        why = re.sub(r"^Generic .*? error: ", "", str(error).splitlines()[0])
+        raise ValueError(f"{url!r} is no object storage (s3://…, gs://…, az://…, file:///…): {why}") from error
+    if not shared:
+        raise ValueError(f"{url!r} is no store that several processes share")

@@ -52,7 +52,8 @@ def looking(service: Service, client: httpx.Client, generation_id: str, *statuse
     while time.monotonic() < until:
         service.look()
         try:
-            generation = client.get(f"/v1/generations/{generation_id}").json()
+            # While no API runs, the supervisor's socket takes calls that nobody answers until `look` has started one
+            generation = client.get(f"/v1/generations/{generation_id}", timeout=5).json()
         except httpx.TransportError:
             generation = {"status": "nobody answers"}
         if generation.get("status") in (statuses or ("succeeded", "failed", "canceled")):

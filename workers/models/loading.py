@@ -17,7 +17,7 @@ from torch import nn
 
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings
 from lycoris.beside.sites import shapes_of
 from lycoris.worn import blocks_of
 from workers.models.samplers import available
@@ -67,7 +67,7 @@ def load(name: str, settings: Settings) -> Base:
     """Load the model called `name` in the settings onto its device.
 
     Sets the number of CPU threads first: it is part of what a picture is made with. Raises KeyError for a name that is
-    not in the settings, OSError when there is no such model.
+    not in the settings, OSError when there is no such model, BadSettings when there is no such device.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -76,7 +76,7 @@ def load(name: str, settings: Settings) -> Base:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     folder = find(settings.models[name])
-    device = torch.device(_device(settings.device))
+    device = _usable(_device(settings.device))
     dtype = _dtype(settings.dtype, device)
     pipeline = DiffusionPipeline.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, local_files_only=True, safety_checker=None
@@ -94,6 +94,16 @@ def _device(asked: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _usable(name: str) -> torch.device:
+    """The device of that name; raises BadSettings when nothing can be put there."""
+    try:
+        torch.empty(1, device=name)
+    except (AssertionError, RuntimeError) as error:
+        why = str(error).splitlines()[0]
+        raise BadSettings(f"RADIATA_DEVICE: {name} cannot be used on this machine ({why})") from error
+    return torch.device(name)
 
 
 def _dtype(asked: str, device: torch.device) -> torch.dtype:

@@ -10,7 +10,7 @@ from rq.executions import Execution
 from rq.job import Job, JobStatus
 
 from app.shared.queue import GENERATE, INSPECT, INTAKE, SERIALIZER, Queues, connect, generation_queue
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings
 
 JOB = "0" * 32
 
@@ -75,5 +75,5 @@ def test_workers_speak_json_too(redis: Redis, settings: Settings) -> None:
 
 
 def test_no_redis_is_said_in_words(settings: Settings) -> None:
-    with pytest.raises(ValueError, match="RADIATA_REDIS_URL"):
+    with pytest.raises(BadSettings, match="RADIATA_REDIS_URL"):
         connect(settings.model_copy(update={"redis_url": None}))

@@ -49,3 +49,13 @@ def test_a_variable_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, vari
     monkeypatch.setenv(variable, value)
     with pytest.raises(BadSettings, match=variable):
         read_settings()
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    monkeypatch.setenv(f"RADIATA_{field.upper()}", "")
+    assert getattr(read_settings(), field) == Settings.model_fields[field].default
+
+
+def test_a_host_may_stand_in_brackets() -> None:
+    assert Settings(host="[::1]").host == "::1"  # type: ignore[call-arg]

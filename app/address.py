@@ -1,0 +1,122 @@
+"""Addresses: where the service listens, and how that is written as a URL and read from one that people type."""
+
+import errno
+import ipaddress
+import os
+import socket
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+from app.shared.environment import SOCKETS
+from app.shared.settings import BadSettings, Settings
+
+LOOPBACK_NAME = "localhost"
+BACKLOG = 2048
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL at which this machine reaches what listens on `host` and `port`."""
+    address = _address(host)
+    if address and address.is_unspecified:
+        host = "::1" if address.version == 6 else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def read_url(text: str) -> str:
+    """A URL as people type it, with or without its scheme; raises ValueError with a sentence."""
+    text = text.strip()
+    address = _address(text)
+    if address and address.version == 6:
+        text = f"[{text}]"
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        hint = "; an IPv6 address stands in brackets, as in http://[::1]:8000" if text.count(":") > 2 else ""
+        raise ValueError(f"{text!r} is no address ({error}){hint}") from error
+    if parts.scheme not in DEFAULT_PORTS or not host or any(letter.isspace() for letter in url):
+        raise ValueError(f"{text!r} is no address; one looks like http://127.0.0.1:8000")
+    return url.rstrip("/")
+
+
+def is_here(url: str) -> bool:
+    """Whether a URL is one of this machine's loopback, which no proxy reaches."""
+    host = urlsplit(url).hostname or ""
+    address = _address(host)
+    if address:
+        return _is_loopback(address) or address.is_unspecified
+    return host == LOOPBACK_NAME or host.endswith(f".{LOOPBACK_NAME}")
+
+
+def listen(settings: Settings) -> list[socket.socket]:
+    """Sockets that listen on the host and port of the settings: one for each address that the host has.
+
+    Raises BadSettings when that cannot be, or when other machines would reach it without leave.
+    """
+    if inherited := os.environ.get(SOCKETS):
+        return [socket.socket(fileno=int(number)) for number in inherited.split(",")]
+    addresses = _addresses(settings.host)
+    if not settings.open and not all(_is_loopback(ipaddress.ip_address(_bare(address))) for _, address in addresses):
+        raise BadSettings(
+            f"RADIATA_HOST: other machines reach {settings.host}, and whoever reaches the service may use all of it; "
+            "listen on 127.0.0.1, or set RADIATA_OPEN=1 if that is what you want"
+        )
+    port = settings.port
+    with ExitStack() as held:
+        sockets: list[socket.socket] = []
+        for family, address in addresses:
+            one = held.enter_context(socket.socket(family))
+            try:
+                _bind(one, address, port)
+            except OSError as error:
+                one.close()
+                # A name may have addresses of which this machine has but one
+                if error.errno != errno.EADDRNOTAVAIL or (address == addresses[-1][1] and not sockets):
+                    raise BadSettings(_unbound(settings.host, port, error)) from error
+                continue
+            port = one.getsockname()[1]  # where any port would do, all addresses have the same
+            sockets.append(one)
+        held.pop_all()
+        return sockets
+
+
+def _bind(one: socket.socket, address: str, port: int) -> None:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if one.family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as asyncio does: one socket, one family
+    one.bind((address, port))
+    one.listen(BACKLOG)
+
+
+def _unbound(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"RADIATA_PORT: {port} is in use at {host}; stop what listens there, or set another port"
+    if error.errno == errno.EACCES:
+        return f"RADIATA_PORT: {port} at {host} is not for this user ({error.strerror}); ports from 1024 on are"
+    return f"RADIATA_HOST: {host} is no address of this machine ({error.strerror})"
+
+
+def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise BadSettings(f"RADIATA_HOST: {host!r} is not found ({error})") from error
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _bare(address: str) -> str:
+    return address.partition("%")[0]
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(_bare(host))
+    except ValueError:
+        return None
+
+
+def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
