@@ -1,85 +1,122 @@
-"""Acceptance: what becomes of a request before it is a generation, or why it cannot be honoured.
+"""Acceptance: what becomes of a request before it is a generation, or everything for which it cannot be honoured.
 
-Every way in (the routes of today, faces to come) asks here, so that all of them take and refuse the same.
+Every way in (the routes of today, faces to come) asks here, so that all of them take and refuse the same. What can be
+known without a model is judged here; the engine judges once more, as the last net.
 """
 
 import secrets
+from collections.abc import Iterator
 
 from app.deps import Service
-from app.shared.errors import AdapterMisfit, BadRequest
-from app.shared.schema import AdapterWorn, GenerationRequest, ModelProfile, ResolvedRequest, denoises
+from app.faults import Allowed, fault, meant, pointer
+from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
+from app.shared.schema import (
+    MAX_SEED,
+    AdapterUse,
+    AdapterVersion,
+    AdapterWorn,
+    GenerationRequest,
+    ModelProfile,
+    ResolvedRequest,
+    denoises,
+)
+from app.shared.settings import Settings
 
 SEED_BITS = 32  # what people can read aloud, and what other tools take
+COMPARED = 1000  # names of adapters that a misspelt one is compared with
 
 
 def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
     """Fill in what was left open, and fix every adapter to its bytes.
 
-    Raises BadRequest, AdapterMisfit, NotFound, Gone or Unavailable.
+    Raises BadRequest, AdapterMisfit, NotFound or Gone, by what is wrong first, with everything that is wrong; or
+    Unavailable.
     """
-    profile = service.profiles.get(body.model or service.settings.model)
-    width, height = body.width or profile.width, body.height or profile.height
-    steps = body.steps or profile.steps
-    _within_limits(service, profile, body, width, height, steps)
+    profile = _profile(service, body)
+    filled = body.model_copy(
+        update={
+            "width": body.width or profile.width,
+            "height": body.height or profile.height,
+            "steps": body.steps or profile.steps,
+            "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
+        }
+    )
+    wrong = list(_over_limits(service.settings, profile, filled))
+    worn, misworn = _worn(service, profile, filled)
+    if wrong := [*wrong, *misworn]:
+        raise _together(wrong)
     return ResolvedRequest(
-        prompt=body.prompt,
-        negative_prompt=body.negative_prompt,
+        prompt=filled.prompt,
+        negative_prompt=filled.negative_prompt,
         model=profile.name,
-        adapters=_resolve_adapters(service, profile, body),
-        stack_mode=body.stack_mode,
-        wearing=body.wearing,
-        width=width,
-        height=height,
-        steps=steps,
-        guidance_scale=profile.guidance_scale if body.guidance_scale is None else body.guidance_scale,
-        sampler=body.sampler,
-        seed=secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
-        count=body.count,
+        adapters=worn,
+        stack_mode=filled.stack_mode,
+        wearing=filled.wearing,
+        width=filled.width,  # type: ignore[arg-type]
+        height=filled.height,  # type: ignore[arg-type]
+        steps=filled.steps,  # type: ignore[arg-type]
+        guidance_scale=profile.guidance_scale if filled.guidance_scale is None else filled.guidance_scale,
+        sampler=filled.sampler,
+        seed=filled.seed,  # type: ignore[arg-type]
+        count=filled.count,
     )
 
 
-def _within_limits(
-    service: Service, profile: ModelProfile, body: GenerationRequest, width: int, height: int, steps: int
-) -> None:
-    settings = service.settings
+def _profile(service: Service, body: GenerationRequest) -> ModelProfile:
+    name = body.model or service.settings.model
+    try:
+        return service.profiles.get(name)
+    except NotFound as error:
+        known = list(service.settings.models)
+        raise _wrong(NotFound, "/model", error.code, error.message + meant(name, known), known) from error
+
+
+def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationRequest) -> Iterator[RadiataError]:
     limits = [
-        ("prompt_too_long", "prompt", len(body.prompt), settings.max_prompt_chars),
-        ("prompt_too_long", "negative_prompt", len(body.negative_prompt), settings.max_prompt_chars),
-        ("size_over_limit", "width", width, profile.max_edge),
-        ("size_over_limit", "height", height, profile.max_edge),
-        ("steps_over_limit", "steps", steps, settings.max_steps),
-        ("count_over_limit", "count", body.count, settings.max_count),
-        ("too_many_adapters", "adapters", len(body.adapters), settings.max_adapters),
+        ("prompt_too_long", "prompt", len(asked.prompt), settings.max_prompt_chars, "maxLength"),
+        ("prompt_too_long", "negative_prompt", len(asked.negative_prompt), settings.max_prompt_chars, "maxLength"),
+        ("size_over_limit", "width", asked.width, profile.max_edge, "maximum"),
+        ("size_over_limit", "height", asked.height, profile.max_edge, "maximum"),
+        ("steps_over_limit", "steps", asked.steps, settings.max_steps, "maximum"),
+        ("count_over_limit", "count", asked.count, settings.max_count, "maximum"),
+        ("too_many_adapters", "adapters", len(asked.adapters), settings.max_adapters, "maxItems"),
     ]
-    for code, field, value, limit in limits:
-        if value > limit:
-            raise BadRequest(code, f"{field} is {value}; at most {limit} is possible here")
-    if body.sampler is not None and body.sampler not in profile.samplers:
+    for code, field, value, most, word in limits:
+        if value is not None and value > most:
+            message = f"{field} is {value}; at most {most} is possible here"
+            yield _wrong(BadRequest, f"/{field}", code, message, {word: most})
+    if asked.seed is not None and (last := asked.seed + asked.count - 1) > MAX_SEED:
+        message = f"the last of {asked.count} pictures would have the seed {last}; the largest is {MAX_SEED}"
+        allowed = {"minimum": 0, "maximum": MAX_SEED - asked.count + 1}
+        yield _wrong(BadRequest, "/seed", "seed_over_limit", message, allowed)
+    if asked.sampler is not None and asked.sampler not in profile.samplers:
         known = ", ".join(profile.samplers)
-        raise BadRequest("sampler_unknown", f"model {profile.name!r} has no sampler {body.sampler!r}; known: {known}")
+        near = meant(asked.sampler, profile.samplers)
+        message = f"model {profile.name!r} has no sampler {asked.sampler!r}; known: {known}{near}"
+        yield _wrong(BadRequest, "/sampler", "sampler_unknown", message, profile.samplers)
 
 
-def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationRequest) -> list[AdapterWorn]:
+def _worn(
+    service: Service, profile: ModelProfile, asked: GenerationRequest
+) -> tuple[list[AdapterWorn], list[RadiataError]]:
+    """Return the adapters that a request means, and everything for which they cannot be worn."""
     worn: list[AdapterWorn] = []
-    for use in body.adapters:
-        version = service.catalog.resolve(use.ref)
-        if profile.name not in version.fits:
-            places = ", ".join(version.fits) or "no model here"
-            raise AdapterMisfit(
-                "adapter_for_another_base",
-                f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two",
-            )
+    wrong: list[RadiataError] = []
+    for index, use in enumerate(asked.adapters[: service.settings.max_adapters]):
+        at = f"/adapters/{index}"
+        try:
+            version = service.catalog.resolve(use.ref)
+        except NotFound as error:
+            near = meant(use.ref, service.catalog.names(COMPARED))
+            wrong.append(_wrong(NotFound, f"{at}/ref", error.code, error.message + near))
+            continue
+        except Gone as error:
+            wrong.append(_wrong(Gone, f"{at}/ref", error.code, error.message))
+            continue
         if twin := next((other for other in worn if other.sha256 == version.sha256), None):
-            raise BadRequest("adapter_twice", f"{twin.ref!r} and {use.ref!r} are the same file; name it once")
-        if missing := sorted(set(use.strengths) - set(version.components)):
-            known = ", ".join(version.components)
-            raise BadRequest("component_unknown", f"{use.ref!r} does not change {', '.join(missing)}, only {known}")
-        if use.steps and not any(map(denoises, version.components)):
-            known = ", ".join(version.components)
-            raise BadRequest("steps_without_denoiser", f"{use.ref!r} changes only {known}; give a strength, not steps")
-        if missing := [block for block in use.blocks if not _named(block, profile.blocks)]:
-            known = ", ".join(profile.blocks)
-            raise BadRequest("block_unknown", f"{profile.name!r} has no {', '.join(missing)}; known: {known}")
+            message = f"{twin.ref!r} and {use.ref!r} are the same file; name it once"
+            wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
+        wrong += _misused(at, use, version, profile)
         worn.append(
             AdapterWorn(
                 ref=use.ref,
@@ -94,10 +131,41 @@ def _resolve_adapters(service: Service, profile: ModelProfile, body: GenerationR
                 ignore=version.ignore,
             )
         )
-    return worn
+    return worn, wrong
+
+
+def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelProfile) -> Iterator[RadiataError]:
+    if profile.name not in version.fits:
+        places = ", ".join(version.fits) or "no model here"
+        message = f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
+        yield _wrong(AdapterMisfit, f"{at}/ref", "adapter_for_another_base", message)
+    known = ", ".join(version.components)
+    for missing in sorted(set(use.strengths) - set(version.components)):
+        message = f"{use.ref!r} does not change {missing}, only {known}"
+        yield _wrong(BadRequest, f"{at}/strengths/{missing}", "component_unknown", message, version.components)
+    if use.steps and not any(map(denoises, version.components)):
+        message = f"{use.ref!r} changes only {known}; give a strength, not steps"
+        yield _wrong(BadRequest, f"{at}/steps", "steps_without_denoiser", message)
+    for block in use.blocks:
+        if not _named(block, profile.blocks):
+            message = f"{profile.name!r} has no {block}; known: {', '.join(profile.blocks)}"
+            yield _wrong(
+                BadRequest, pointer([*at[1:].split("/"), "blocks", block]), "block_unknown", message, profile.blocks
+            )
 
 
 def _named(block: str, known: list[str]) -> bool:
     """Tell whether a block is one of a model's or lies in the last of them; an old profile lists none, and all pass."""
     parents = {one.rpartition(".")[0] for one in known}
     return not known or block in known or any(block.startswith(f"{one}.") for one in known if one not in parents)
+
+
+def _wrong(kind: type[RadiataError], at: str, code: str, message: str, allowed: Allowed = None) -> RadiataError:
+    return kind(code, message, reasons=[fault(at, code, message, allowed)])
+
+
+def _together(wrong: list[RadiataError]) -> RadiataError:
+    """Return one error of all: of the kind of the first, with the reasons of each."""
+    first = wrong[0]
+    reasons = [reason for one in wrong for reason in one.reasons]
+    return type(first)(first.code, "; ".join(one.message for one in wrong), reasons=reasons)

@@ -45,7 +45,9 @@ def _told() -> Iterator[None]:
     except Refused as refused:
         err.print(f"[red]refused:[/red] {_plain(str(refused))}")
         for reason in refused.reasons:
-            err.print("  •", _plain(" — ".join(str(value) for value in reason.values() if value)))
+            about, message = reason.get("subject") or reason.get("field"), reason.get("message", "")
+            if len(refused.reasons) > 1 or message not in str(refused):
+                err.print("  •", _plain(f"{about} — {message}" if about else message))
         raise typer.Exit(1) from refused
 
 

@@ -1,5 +1,6 @@
 """Errors on their way out: every one is `application/problem+json` with a stable `code`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -9,8 +10,8 @@ from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
+from app.faults import detail, dotted, fault, of_validation, pointer
 from app.shared.errors import RadiataError, Unavailable
-from app.shared.schema import Problem
 
 log = structlog.get_logger()
 
@@ -28,37 +29,46 @@ def install(app: FastAPI) -> None:
 
 
 def problem(
-    status: int, code: str, title: str, detail: str, errors: list[dict[str, Any]] | None = None
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """A problem response (RFC 9457); a 503 says when to come back."""
-    body = Problem(title=title, status=status, code=code, detail=detail, errors=errors or [])
-    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
-    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+    """A problem response (RFC 9457); a 503 says when to come back, a 4xx always what in the request it is about."""
+    faults = [_complete(one) for one in errors] or [fault("", code, detail)] * (400 <= status < 500)
+    body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, "errors": faults}
+    own = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
+    return JSONResponse(body, status, {**own, **(headers or {})}, media_type="application/problem+json")
 
 
-async def _radiata(_: Request, error: Exception) -> JSONResponse:
+def _complete(reason: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry of `errors` with its place: what is wrong inside of an upload is at its file."""
+    if "pointer" not in reason:
+        return fault("/file", str(reason.get("code", "")), str(reason.get("message", ""))) | dict(reason)
+    return {**reason, "field": dotted(str(reason["pointer"]))}
+
+
+async def _radiata(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RadiataError)
-    return problem(error.status, error.code, error.title, error.message, list(error.reasons))
+    reasons = error.reasons
+    if not reasons and error.status in (404, 410) and request.path_params:
+        reasons = (fault(pointer(["path", next(iter(request.path_params))]), error.code, error.message),)
+    return problem(error.status, error.code, error.title, error.message, reasons)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        {
-            "field": ".".join(str(part) for part in one["loc"] if part != "body") or "body",
-            "code": one["type"],
-            "message": one["msg"].removeprefix("Value error, "),
-        }
-        for one in error.errors()
-    ]
-    detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors[:5])
-    return problem(422, "invalid_request", "The request is not valid", detail, errors)
+    faults = of_validation(request, error)
+    return problem(422, "invalid_request", "The request is not valid", detail(faults), faults)
 
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = CODES.get(error.status_code, f"http_{error.status_code}")
-    return problem(error.status_code, code, str(error.detail), f"{error.detail}; see /docs for what is here")
+    sentence = f"{error.detail}; see /docs for what is here"
+    return problem(error.status_code, code, str(error.detail), sentence, headers=error.headers)
 
 
 async def _redis(request: Request, error: Exception) -> JSONResponse:

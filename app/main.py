@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from app import errors
 from app.deps import build
+from app.documentation import documented
 from app.guards import BodyCap, SafeHeaders
 from app.routes import adapters, events, generations, health, images, models, page, workers
 from app.shared.log import configure
@@ -35,6 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(part.router)
     app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb)
     app.add_middleware(SafeHeaders)
+    app.openapi = partial(documented, app)  # type: ignore[method-assign]
     app.mount("/static", StaticFiles(directory=page.FOLDER), name="static")
 
     return app

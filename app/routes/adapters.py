@@ -4,17 +4,20 @@ import hashlib
 import secrets
 import tempfile
 import time
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, Form, Response, UploadFile
+from fastapi import Form, Response, UploadFile
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, StringConstraints
 
 from app.deps import Service, ServiceDep
+from app.faults import fault, refused
+from app.routing import Router
 from app.shared.catalog import file_key
-from app.shared.errors import AdapterRefused, BadRequest, NotFound, TooLarge, Unavailable
+from app.shared.errors import AdapterRefused, NotFound, TooLarge, Unavailable
 from app.shared.ledger import ID, now
 from app.shared.schema import (
     AdapterName,
@@ -24,11 +27,11 @@ from app.shared.schema import (
     Ref,
     Upload,
     UploadStatus,
-    no_control_characters,
 )
 from app.shared.settings import MIB
+from app.shared.text import blank, no_control_characters
 
-router = APIRouter(prefix="/v1/adapters", tags=["adapters"])
+router = Router(prefix="/v1/adapters", tags=["adapters"])
 
 CHUNK = 1024 * 1024
 POLL_S = 0.02
@@ -51,7 +54,7 @@ def upload(
     ignore: Annotated[list[Annotated[str, StringConstraints(max_length=256)]] | None, Form()] = None,
 ) -> AdapterRecord:
     """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused."""
-    _text(description, *(ignore or []))
+    _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
     if not service.profiles.ready():
         raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
     with tempfile.TemporaryDirectory(prefix="radiata-upload-") as folder:
@@ -74,12 +77,18 @@ def upload(
     return _outcome(service, settled)
 
 
-def _text(*texts: str) -> None:
-    try:
-        for text in texts:
+def _text(texts: Mapping[str, str]) -> None:
+    faults = []
+    for place, text in texts.items():
+        try:
             no_control_characters(text)
-    except ValueError as error:
-        raise BadRequest("control_characters", str(error)) from error
+        except ValueError as error:
+            faults.append(fault(place, "control_characters", str(error)))
+            continue
+        if text and blank(text) and place.startswith("/ignore"):
+            faults.append(fault(place, "blank", "nothing of this pattern can be seen; name a tensor, or leave it out"))
+    if faults:
+        raise refused(faults, "control_characters")
 
 
 def _receive(source: BinaryIO, path: Path, cap_mb: int) -> tuple[int, str]:

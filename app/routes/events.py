@@ -4,16 +4,17 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import Depends, Header
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from app.deps import ServiceDep
 from app.hub import end_of
+from app.routing import Router
 from app.shared.events import START, Event, position
 from app.shared.schema import Generation
 
-router = APIRouter(prefix="/v1/generations", tags=["generations"])
+router = Router(prefix="/v1/generations", tags=["generations"])
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would keep events back
 KEEP_ALIVE = b": still here\n\n"

@@ -4,15 +4,16 @@ import json
 from hashlib import sha256
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from pydantic import BaseModel
 
 from app.acceptance import resolve
 from app.deps import ServiceDep
+from app.routing import Router
 from app.shared.errors import Unreadable
-from app.shared.schema import Generation, GenerationRequest
+from app.shared.schema import Generation, GenerationRequest, Limit
 
-router = APIRouter(prefix="/v1/generations", tags=["generations"])
+router = Router(prefix="/v1/generations", tags=["generations"])
 
 
 class GenerationList(BaseModel):
@@ -46,7 +47,7 @@ def create(
 @router.get("")
 def newest(
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Annotated[Limit, Query()] = 50,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> GenerationList:
     """The newest generations; `before` takes the `next` of the page before."""

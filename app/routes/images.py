@@ -2,13 +2,14 @@
 
 import re
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from app.deps import ServiceDep
+from app.routing import Router
 from app.shared.errors import NotFound
 from app.shared.ledger import image_key
 
-router = APIRouter(prefix="/v1/images", tags=["images"])
+router = Router(prefix="/v1/images", tags=["images"])
 
 KEY = re.compile(r"([0-9a-f]{32})/([0-9]{1,4})\.png")
 

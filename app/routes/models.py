@@ -1,12 +1,12 @@
 """The base models that can be drawn with."""
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.deps import ServiceDep
+from app.routing import Router
 from app.shared.schema import ModelProfile
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = Router(prefix="/v1/models", tags=["models"])
 
 
 class ModelList(BaseModel):

@@ -1,12 +1,12 @@
 """The workers that draw, and what they hold."""
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.deps import ServiceDep
+from app.routing import Router
 from app.shared.holdings import WorkerHoldings, holdings
 
-router = APIRouter(prefix="/v1/workers", tags=["workers"])
+router = Router(prefix="/v1/workers", tags=["workers"])
 
 
 class WorkerList(BaseModel):

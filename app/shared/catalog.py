@@ -84,6 +84,11 @@ class Catalog:
             return Gone("adapter_deleted", f"adapter {name!r} was deleted; upload it again to use it")
         return NotFound("adapter_unknown", f"there is no adapter {ref!r}; see GET /v1/adapters, or upload it")
 
+    def names(self, most: int) -> list[str]:
+        """Return names of adapters, so many at most."""
+        self._ensure_index()
+        return [name.decode() for name in cast(list[bytes], self._redis.zrange(LATEST, 0, most - 1))]
+
     def was_deleted(self, name: str) -> bool:
         """Whether the name was ever deleted, though it may be taken again."""
         return self._storage.exists(_tombstone_key(name))

@@ -9,6 +9,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 ├── Conflict (409)                an idempotency key used for another body; an end already reached
 ├── TooLarge (413)                an upload over the cap
 ├── Unreadable (502)              one stored record is not what was written; all others are
+├── WrongType (415)               a body of another content type than the one it should be
 └── Unavailable (503)             queue, storage or model not there right now: try again
 """
 
@@ -92,6 +93,13 @@ class Unreadable(RadiataError):
         super().__init__(code, message)
         self.key = key
         self.why = why
+
+
+class WrongType(RadiataError):
+    """A body of a content type that is not read here."""
+
+    status = 415
+    title = "Another content type is needed"
 
 
 class Unavailable(RadiataError):

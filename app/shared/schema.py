@@ -4,12 +4,25 @@ What a caller gives (`GenerationRequest`) and what was made of it when it was ac
 types: no `None` that means "the default" survives acceptance.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from app.shared.text import blank, no_control_characters
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
@@ -19,33 +32,35 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REF_PATTERN = r"^(sha256:[0-9a-f]{64}|[a-z0-9][a-z0-9._-]{0,63}(:[1-9][0-9]{0,8})?)$"
 
+
+def _digits(value: Any) -> Any:
+    # Of an address, where everything is text: 10, and not " 1_0 "
+    return int(value) if isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,17}", value) else value
+
+
+# Numbers of the wire are strict: never true, never "1"
+Limit = Annotated[int, Strict(), Field(ge=1, le=200), BeforeValidator(_digits)]  # of a list, in a query
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Text = Annotated[str, AfterValidator(no_control_characters)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Ref = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
 Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Strength = Annotated[float, Field(ge=-20, le=20, allow_inf_nan=False)]
+Strength = Annotated[Number, Field(ge=-20, le=20, allow_inf_nan=False)]
 Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Fraction = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
 StackMode = Literal["sum", "sequential"]
 Way = Literal["merged", "bypass"]  # of wearing: into the weights, or beside them
 Wearing = Literal["auto", "merged", "bypass"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
-Edge = Annotated[int, Field(ge=8, le=16384, multiple_of=8)]
+Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=8)]
 
 
 class Wire(BaseModel):
     """Frozen, and strict about fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def no_control_characters(text: str) -> str:
-    """`text` unchanged; raises ValueError for control characters but newline and tab, and for half surrogate pairs."""
-    if any((ord(character) < 32 and character not in "\n\t") or ord(character) == 127 for character in text):
-        raise ValueError("control characters are not allowed; remove them")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):  # JSON can say it, UTF-8 cannot
-        raise ValueError("half a surrogate pair is no character; remove it")
-    return text
 
 
 def no_word_of_ours(name: str) -> str:
@@ -85,7 +100,7 @@ class AdapterUse(Wire):
         "denoising from which on it holds, rising from 0, and the strength",
         examples=[[[0.0, 0.2], [0.6, 1.0]]],
     )
-    rank: int | None = Field(
+    rank: Whole | None = Field(
         None,
         ge=1,
         le=MAX_RANK,
@@ -113,8 +128,8 @@ class AdapterUse(Wire):
 class GenerationRequest(Wire):
     """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
 
-    prompt: str = Field(min_length=1, examples=["a red apple"])
-    negative_prompt: str = ""
+    prompt: Text = Field(min_length=1, examples=["a red apple"])
+    negative_prompt: Text = ""
     model: Name | None = Field(None, description="a model of `GET /v1/models`; null is the first of them")
     adapters: list[AdapterUse] = []
     stack_mode: StackMode = Field(
@@ -129,16 +144,14 @@ class GenerationRequest(Wire):
     )
     width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
     height: Edge | None = None
-    steps: int | None = Field(None, ge=1, description="denoising steps")
-    guidance_scale: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
-    sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null picks one")
-    count: int = Field(1, ge=1, description="pictures")
+    steps: Whole | None = Field(None, ge=1, description="denoising steps")
+    guidance_scale: Number | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    sampler: Text | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
+    seed: Whole | None = Field(None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null picks one")
+    count: Whole = Field(1, ge=1, description="pictures")
     priority: Priority = Field(
         "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
     )
-
-    _prompt_text = field_validator("prompt", "negative_prompt")(no_control_characters)
 
     @model_validator(mode="after")
     def _sequences_are_merged(self) -> Self:
@@ -149,8 +162,8 @@ class GenerationRequest(Wire):
     @field_validator("prompt")
     @classmethod
     def _says_something(cls, prompt: str) -> str:
-        if not prompt.strip():
-            raise ValueError("the prompt is empty; say what to draw")
+        if blank(prompt):
+            raise ValueError("the prompt has nothing that can be seen; say what to draw")
         return prompt
 
 
@@ -337,6 +350,22 @@ class ModelProfile(Wire):
         return self
 
 
+class Fault(BaseModel):
+    """One thing that is wrong with a request, or with an uploaded file."""
+
+    pointer: str = Field(
+        description="where: RFC 6901 into the body, a form's fields being those of an object, empty for all of it; "
+        "outside of the body it begins with `/query/`, `/header/` or `/path/`"
+    )
+    code: str
+    message: str
+    allowed: list[Any] | dict[str, Any] | None = Field(
+        description="what may stand there: the values, or limits in JSON Schema's words; null where neither tells"
+    )
+    field: str | None = Field(None, description="the same place with dots, as version 0.1 had it", deprecated=True)
+    subject: str | None = Field(None, description="the tensor, module or component of a file that it is about")
+
+
 class Problem(BaseModel):
     """An error as `application/problem+json` (RFC 9457) with a stable `code`."""
 
@@ -345,4 +374,4 @@ class Problem(BaseModel):
     status: int
     code: str
     detail: str
-    errors: list[dict[str, Any]] = []
+    errors: list[Fault] = Field([], description="every place that is wrong; never empty where the status is 4xx")

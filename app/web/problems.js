@@ -11,9 +11,15 @@ function reasonText({ subject, field, message }) {
   return about ? `${about}: ${message}` : message;
 }
 
+/** The reasons that a problem's detail does not tell as well: of one, it often says all. */
+function listed({ detail, errors }) {
+  return errors.length === 1 && !errors[0].subject && detail.endsWith(errors[0].message) ? [] : errors;
+}
+
 /** A problem's detail without the reasons that it repeats, which the list beneath it spells out. */
 function detailText(detail, reasons) {
-  const repeated = reasons.length ? detail.indexOf(reasonText(reasons[0])) : -1;
+  const [first] = reasons;
+  const repeated = first ? Math.max(detail.indexOf(reasonText(first)), detail.indexOf(first.message)) : -1;
   return repeated < 0 ? detail : detail.slice(0, repeated).replace(/[:\s]+$/, "");
 }
 
@@ -22,7 +28,7 @@ export function problemView(error) {
   const known = error instanceof Problem;
   if (!known) console.error(error);
   const title = known ? error.title : "Something went wrong on this page";
-  const reasons = known ? error.errors : [];
+  const reasons = known ? listed(error) : [];
   const detail = known ? detailText(error.detail, reasons) : error.message;
   return el(
     "div",

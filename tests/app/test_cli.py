@@ -125,7 +125,7 @@ def test_a_refusal_names_every_reason(capsys: pytest.CaptureFixture[str], monkey
 
         def __exit__(self, *_: object) -> None: ...
         def adapters(self) -> None:
-            raise Refused({"detail": "no", "code": "c", "errors": [{"tensor": "lora_a", "why": "a shape"}]})
+            raise Refused({"detail": "no", "code": "c", "errors": [{"subject": "lora_a", "message": "a shape"}]})
 
     monkeypatch.setattr(cli, "Client", _Refusing)
     code, text = run("adapters", "list")
