@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
         "fastapi_offline",  # /docs without a CDN
         "starlette",  # what fastapi is made of: middleware, streaming responses
         "pydantic",  # bodies that only the API has
+        "python_multipart",  # of which starlette's forms are made
         "prometheus_client",  # /metrics
         "rich",  # progress bars and tables of the command line
         "structlog",
