@@ -119,19 +119,19 @@ def _telling(status: Any) -> Any:
 
 @cli.command()
 def api() -> None:
-    """Run the API alone (needs RADIATA_REDIS_URL)."""
+    """Run the API alone (on the Redis of RADIATA_REDIS_URL, or of an `up` over the same data folder)."""
     import uvicorn
 
     from app.connections import allow_many_connections
     from app.main import create_app
+    from app.shared.connection import redis_url
     from app.shared.lifeline import hold
 
     hold()
     allow_many_connections()
     with _told():
         settings = serving_settings()
-        if settings.redis_url is None:
-            raise BadSettings("RADIATA_REDIS_URL: there is none; set it, or use `radiata up`, which starts a Redis")
+        redis_url(settings)
         sockets = listen(settings)
     config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)
@@ -145,7 +145,7 @@ def worker(
     model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
     intake: Annotated[bool, typer.Option("--intake", help="Inspect uploads instead of drawing.")] = False,
 ) -> None:
-    """Run one worker (needs RADIATA_REDIS_URL, and the `worker` extra installed)."""
+    """Run one worker (on the Redis that the API uses; needs the `worker` extra installed)."""
     what = ["intake"] if intake else ["generate", *([model] if model else [])]
     os.execv(sys.executable, [sys.executable, "-m", "workers", *what])
 

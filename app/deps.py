@@ -9,9 +9,9 @@ from redis.asyncio import Redis as AsyncRedis
 
 from app.hub import Hub
 from app.shared.catalog import Catalog
+from app.shared.connection import connect, connect_async
 from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
-from app.shared.queue import connect
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
@@ -36,8 +36,7 @@ def build(settings: Settings) -> Service:
     """Put the parts together; raises BadSettings without a Redis URL."""
     redis = connect(settings)
     storage = Storage(settings.store_url)
-    assert settings.redis_url is not None
-    async_redis = AsyncRedis.from_url(settings.redis_url.get_secret_value())
+    async_redis = connect_async(settings)
     ledger = Ledger(storage, redis, settings)
     return Service(
         settings=settings,

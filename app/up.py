@@ -21,6 +21,8 @@ from redis.exceptions import RedisError
 from rq import Worker
 
 from app.address import listen, url_of
+from app.embedded import address
+from app.shared.connection import url_file
 from app.shared.environment import SOCKETS
 from app.shared.lifeline import VARIABLE
 from app.shared.queue import INTAKE, generation_queue
@@ -30,8 +32,11 @@ log = structlog.get_logger()
 
 LOOK_S = 0.1
 STOP_S = 10.0
+FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
+WELL_S = 60.0  # a process that has lived for so long died of something else than the last time
 READY_S = 300.0
+REDIS_S = 20.0
 
 
 WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
@@ -51,12 +56,18 @@ class _Child:
     command: Sequence[str]
     environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
-    pause_s: float = 0.5
+    first_pause_s: float = FIRST_PAUSE_S
+    pause_s: float = field(init=False)
+    started: float = field(default=0.0)
     not_before: float = 0.0
     deaths: int = field(default=0)
     inherits: Sequence[int] = ()  # descriptors that it is started with
 
+    def __post_init__(self) -> None:
+        self.pause_s = self.first_pause_s
+
     def start(self) -> None:
+        self.started = time.monotonic()
         # Its own session: a Ctrl-C in the terminal reaches the supervisor alone, which stops the rest in order
         self.process = subprocess.Popen(
             self.command,
@@ -67,11 +78,13 @@ class _Child:
         )
 
     def look(self) -> None:
-        """Start it again if it has died, after a pause that doubles from death to death."""
+        """Start it again if it has died, after a pause that doubles from one death to the next that is near."""
         if self.process is None or self.process.poll() is None:
             return
         if self.not_before == 0.0:
             self.deaths += 1
+            if time.monotonic() - self.started > WELL_S:
+                self.pause_s = self.first_pause_s
             self.not_before = time.monotonic() + self.pause_s
             self.pause_s = min(self.pause_s * 2, LONGEST_PAUSE_S)
             log.warning("process_died", process=self.name, status=self.process.returncode)
@@ -159,11 +172,9 @@ class Service:
         environment = {**os.environ, VARIABLE: "1", "RADIATA_PORT": str(port)}
         environment["RADIATA_DATA_DIR"] = str(settings.data_dir.resolve())
         if not self.redis_url:
-            folder = settings.data_dir.resolve() / "valkey"
-            folder.mkdir(parents=True, exist_ok=True)
-            redis_port = _free_port()
-            self.redis_url = f"redis://127.0.0.1:{redis_port}/0"
-            self._add("valkey", [sys.executable, "-m", "app.embedded", str(folder), str(redis_port)], environment)
+            folder = url_file(settings).parent
+            self.redis_url = address(folder)
+            self._add("valkey", [sys.executable, "-m", "app.embedded", str(folder)], environment)
         environment = environment | {"RADIATA_REDIS_URL": self.redis_url}
         self._wait_redis()
         listening = environment | {SOCKETS: ",".join(map(str, numbers))}
@@ -179,12 +190,13 @@ class Service:
         self._children.append(child)
 
     def _wait_redis(self) -> None:
-        until = time.monotonic() + 20
-        with Redis.from_url(self.redis_url) as redis:
+        # One of our own that lives reads what it wrote, however long that takes
+        until = time.monotonic() + (READY_S if self._children else REDIS_S)
+        with self._redis() as redis:
             while time.monotonic() < until:
                 with suppress(RedisError):
-                    redis.ping()
-                    return
+                    if redis.ping():
+                        return
                 self._none_died()
                 time.sleep(LOOK_S / 4)
         raise StartFailed(f"no Redis answers at {SecretStr(self.redis_url)}")
@@ -207,13 +219,19 @@ class Service:
                     WRONG_SETTINGS if status == WRONG_SETTINGS else 1,
                 )
 
+    def _redis(self) -> Redis:
+        return Redis.from_url(self.redis_url, socket_connect_timeout=1, socket_timeout=1)
+
     def _missing(self) -> str | None:
         try:
             httpx.get(f"{self.url}/healthz", timeout=1, trust_env=False)
         except httpx.TransportError:
             return "the API"
-        with Redis.from_url(self.redis_url) as redis:
-            working = {name for worker in Worker.all(connection=redis) for name in worker.queue_names()}
+        try:
+            with self._redis() as redis:
+                working = {name for worker in Worker.all(connection=redis) for name in worker.queue_names()}
+        except RedisError:
+            return "Redis"  # it died, which is seen in a moment, or is busy
         if INTAKE not in working:
             return "the intake worker"
         return None if generation_queue(self._settings.model) in working else "the model"

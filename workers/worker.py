@@ -9,12 +9,14 @@ from typing import Any
 import structlog
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import RedisError
 from rq import Queue, Worker, worker_registration
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import clean_registries
 from rq.utils import now
 
+from app.shared.connection import LONGEST_PAUSE_S, run_short_of_patience
 from app.shared.errors import RadiataError
 from app.shared.holdings import WorkerHoldings, publish, withdraw
 from app.shared.queue import INTAKE, SERIALIZER, generation_queues, model_of
@@ -40,6 +42,7 @@ class SweepingWorker(Worker):
     """
 
     log_result_lifespan = False
+    max_connection_wait_time = LONGEST_PAUSE_S
 
     def __init__(
         self, settings: Settings, queues: list[Queue], name: str, connection: Redis, *, as_horse: bool = False
@@ -61,6 +64,23 @@ class SweepingWorker(Worker):
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """Seconds after which this worker counts as dead when it says nothing."""
         return self._settings.lost_after_s
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that it lives, to a Redis that may have been emptied or may have taken it for dead."""
+        super().heartbeat(timeout, pipeline)
+        if self.birth_date and not self._is_horse:
+            connection = self.connection if pipeline is None else pipeline
+            connection.hset(self.key, mapping=self.serialize())
+            worker_registration.register(self, pipeline)
+
+    def subscribe(self) -> None:
+        """Listen to no orders: RQ would shut down whatever worker anybody who reaches Redis names."""
+
+    def register_death(self) -> None:
+        """Say that it has ended, if Redis is there: one that has fallen silent is known to be dead soon, too."""
+        run_short_of_patience(self.connection)
+        with contextlib.suppress(RedisError):
+            super().register_death()
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
@@ -156,7 +176,8 @@ class GenerationWorker(SweepingWorker):
     def register_death(self) -> None:
         """Say that it has ended."""
         super().register_death()
-        withdraw(self.connection, self.name)
+        with contextlib.suppress(RedisError):
+            withdraw(self.connection, self.name)
 
     @property
     def _holding(self) -> Holding:

@@ -2,21 +2,53 @@
 
 | Redis key | type | what | lives |
 |---|---|---|---|
-| `radiata:generations` | sorted set | id by time of creation (of ending, when rebuilt from storage) | rebuilt |
-| `radiata:generations:complete` | string | the set above holds all that storage does | as long as the set |
+| `radiata:generations` | sorted set | id by time; below all `whole`, or a token while it is rebuilt | rebuilt |
+
+The time is in the id: the same in Redis as from storage. Where an idempotency key made the id, it is when the record
+was written: the pending one, or, rebuilt later, the end.
 """
 
+import threading
+import time
+from contextlib import suppress
 from datetime import datetime
 from typing import cast
 
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import RedisError
 
+from app.shared import rebuild
 from app.shared.errors import NotFound
+from app.shared.generation_records import ID
 from app.shared.storage import Storage
 
 INDEX = "radiata:generations"
-INDEX_COMPLETE = "radiata:generations:complete"
+WHOLE = "whole"
+BELOW_ALL = "-inf"
+CHUNK = 1000
+KEEP_S = 1.0  # a listing of storage, where there is no Redis
+FIRST, LAST = 1_500_000_000, 5_000_000_000  # seconds: the years 2017 to 2128 are times, all else is a hash
+
+# KEYS: the index; ARGV: whole, an id or nothing, how many. Answers one more than that, older than the id; nil where the
+# index is not whole, a number where it has no such id. The members that are no ids come last.
+PAGE = """
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return nil end
+local first = 0
+if ARGV[2] ~= '' then
+    local rank = redis.call('ZREVRANK', KEYS[1], ARGV[2])
+    if not rank then return -1 end
+    first = rank + 1
+end
+return redis.call('ZREVRANGE', KEYS[1], first, first + ARGV[3])
+"""
+
+# KEYS: the index; ARGV: whole, token. Answers 1, or 0 where the set was lost under the hands of whoever filled it.
+CLOSE = """
+if redis.call('ZREM', KEYS[1], ARGV[2]) == 0 then return 0 end
+redis.call('ZADD', KEYS[1], '-inf', ARGV[1])
+return 1
+"""
 
 
 class GenerationIndex:
@@ -25,37 +57,79 @@ class GenerationIndex:
     def __init__(self, storage: Storage, redis: Redis) -> None:
         self._storage = storage
         self._redis = redis
+        self._listing = threading.Lock()
+        self._listed: tuple[float, list[str]] = (0.0, [])
 
     def add(self, pipe: Pipeline, generation_id: str, created_at: datetime) -> None:
         """Take a new generation in, with the rest of what `pipe` does."""
-        pipe.zadd(INDEX, {generation_id: created_at.timestamp()})
+        pipe.zadd(INDEX, {generation_id: _moment(generation_id, created_at)}, nx=True)
 
     def forget(self, generation_id: str) -> None:
         """Drop an id that storage does not know."""
-        self._redis.zrem(INDEX, generation_id)
+        with suppress(RedisError):
+            self._redis.zrem(INDEX, generation_id)
 
     def page(self, limit: int, before: str | None) -> tuple[list[str], bool]:
         """The newest `limit` ids older than `before`, and whether there are more; raises NotFound for no such id."""
-        self._ensure()
-        first = 0
-        if before is not None:
-            rank = cast(int | None, self._redis.zrevrank(INDEX, before))
-            if rank is None:
+        try:
+            found = self._page(limit, before)
+            if found is None and rebuild.ensure(self._redis, INDEX, self._whole, self._rebuild):
+                found = self._page(limit, before)
+        except RedisError:
+            found = None
+        if found is None:  # storage is slower, and knows
+            ids = self._from_storage()
+            if before is not None and before not in ids:
                 raise unknown()
-            first = rank + 1
-        found = cast(list[bytes], self._redis.zrevrange(INDEX, first, first + limit))  # one more than asked for
-        return [member.decode() for member in found[:limit]], len(found) > limit
+            first = 0 if before is None else ids.index(before) + 1
+            found = ids[first : first + limit + 1]
+        return found[:limit], len(found) > limit
 
-    def _ensure(self) -> None:
-        if self._redis.exists(INDEX_COMPLETE):
-            return
+    def _page(self, limit: int, before: str | None) -> list[str] | None:
+        """Up to one id more than asked for, or None where the index is not whole."""
+        page = self._redis.register_script(PAGE)
+        found = cast(list[bytes] | int | None, page(keys=[INDEX], args=[WHOLE, before or "", limit]))
+        if isinstance(found, int):
+            raise unknown()
+        return None if found is None else [one.decode() for one in found if ID.fullmatch(one.decode())]
+
+    def _whole(self) -> bool:
+        return self._redis.zscore(INDEX, WHOLE) is not None
+
+    def _rebuild(self, token: str) -> bool:
+        member = f"token:{token}"
+        self._redis.zadd(INDEX, {member: BELOW_ALL})  # type: ignore[dict-item]  # Redis' word for it
+        moments = list(self._moments().items())
+        with self._redis.pipeline(transaction=False) as pipe:
+            for at in range(0, len(moments), CHUNK):
+                pipe.zadd(INDEX, dict(moments[at : at + CHUNK]), nx=True)
+            pipe.execute()
+        return bool(self._redis.eval(CLOSE, 1, INDEX, WHOLE, member))
+
+    def _from_storage(self) -> list[str]:
+        with self._listing:  # one looks, others take what it saw
+            until, ids = self._listed
+            if time.monotonic() >= until:
+                found = self._moments()
+                ids = sorted(found, key=lambda one: (found[one], one), reverse=True)
+                self._listed = (time.monotonic() + KEEP_S, ids)
+        return ids
+
+    def _moments(self) -> dict[str, float]:
+        """When each generation in storage began."""
         # What is pending first: what ends meanwhile is then found among the ended
-        for key, modified in self._storage.entries("pending"):
-            self._redis.zadd(INDEX, {key.split("/")[1].removesuffix(".json"): modified.timestamp()}, nx=True)
-        for key, modified in self._storage.entries("generations"):
-            if key.endswith("/manifest.json"):
-                self._redis.zadd(INDEX, {key.split("/")[1]: modified.timestamp()}, nx=True)
-        self._redis.set(INDEX_COMPLETE, 1)
+        pending = {key.split("/")[1].removesuffix(".json"): when for key, when in self._storage.entries("pending")}
+        ended = {
+            key.split("/")[1]: when
+            for key, when in self._storage.entries("generations")
+            if key.endswith("/manifest.json")
+        }
+        return {one: _moment(one, when) for one, when in (ended | pending).items() if ID.fullmatch(one)}
+
+
+def _moment(generation_id: str, otherwise: datetime) -> float:
+    seconds = int(generation_id[:12], 16) / 1000
+    return seconds if FIRST < seconds < LAST else otherwise.timestamp()
 
 
 def unknown() -> NotFound:

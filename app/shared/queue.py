@@ -1,4 +1,4 @@
-"""Redis and RQ: one connection recipe, the names of queues and tasks, and what is put on them.
+"""RQ: the names of queues and tasks, and what is put on them.
 
 Keys of our own start with `radiata:` and are documented where they are written (`events`, `ledger`, `catalog`,
 `metrics`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's default, pickle, would run what it reads.
@@ -10,17 +10,14 @@ from contextlib import suppress
 from typing import Any, cast, get_args
 
 from redis import Redis
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job, JobStatus
 
+from app.shared.connection import connect as connect  # for tests that import it from here
 from app.shared.schema import Priority
-from app.shared.settings import BadSettings, Settings
+from app.shared.settings import Settings
 
 SERIALIZER = "json"
 GENERATE = "workers.tasks.generate"
@@ -44,22 +41,6 @@ def generation_queues(model: str) -> list[str]:
 def model_of(queue: str) -> str:
     """Name of the model whose generations wait on a queue."""
     return queue.removeprefix(generation_queue("")).partition(":")[0]
-
-
-def connect(settings: Settings, *, patient: bool = False) -> Redis:
-    """A Redis client; a `patient` one (workers) rides out half a minute without a server, others answer soon.
-
-    Raises BadSettings when no URL is set.
-    """
-    if settings.redis_url is None:
-        raise BadSettings("RADIATA_REDIS_URL: there is none; set it, or use `radiata up`, which starts a Redis")
-    return Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        socket_connect_timeout=2,
-        socket_timeout=10,
-        retry=RedisRetry(ExponentialBackoff(cap=1.0, base=0.05), 35 if patient else 2),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-    )
 
 
 class Queues:

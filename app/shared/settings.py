@@ -43,7 +43,9 @@ class Settings(BaseSettings):
         Path("data"), description="Folder of the embedded Valkey server, of the local store and of the disk cache."
     )
     redis_url: SecretStr | None = Field(
-        None, description="Redis or Valkey to use; unset, `radiata up` starts its own in the data folder."
+        None,
+        description="Redis or Valkey to use (`redis://`, `rediss://`, `unix://`); unset, `radiata up` starts its own "
+        "in the data folder, where other processes over that folder find it.",
     )
     storage_url: str | None = Field(
         None, description="Object storage (`s3://…`, `gs://…`, `az://…`, `file:///…`); unset, a local folder."

@@ -1,6 +1,7 @@
 """The API alone, over a real Valkey and a folder: what it says when nobody draws."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 import httpx
@@ -18,6 +19,13 @@ from tests.app.shared.making import profile
 def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
     """An HTTP client on an API that believes a model was loaded once."""
     Profiles(storage, settings).publish(profile(), {"unet": {}})
+    with serving(settings) as client:
+        yield client
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[httpx.Client]:
+    """An HTTP client on an API with these settings, in a thread."""
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none"))
     thread = Thread(target=server.run, daemon=True)
     thread.start()

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from app.embedded import PID_FILE
 from app.shared.settings import Settings
-from app.up import Service, StartFailed, _Child, _only_one
+from app.up import WELL_S, Service, StartFailed, _Child, _only_one
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 @pytest.fixture
 def child() -> Iterator[_Child]:
-    one = _Child("sleeper", SLEEP, dict(os.environ), pause_s=0.05)
+    one = _Child("sleeper", SLEEP, dict(os.environ), first_pause_s=0.05)
     one.start()
     yield one
     one.stop(time.monotonic() + 5)
@@ -80,3 +81,30 @@ def test_a_redis_that_does_not_answer_is_said_without_its_password(
     with pytest.raises(StartFailed) as failure, Service(settings).running():
         pass
     assert "hunter2" not in str(failure.value)
+
+
+def test_a_pause_is_short_again_after_a_long_life(child: _Child) -> None:
+    child.pause_s, child.started = 10.0, time.monotonic() - WELL_S - 1
+    assert child.process is not None
+    pid = child.process.pid
+    child.process.kill()
+    child.process.wait()
+    assert until_alive_again(child, pid) < 10
+    assert child.pause_s == 0.1
+
+
+def test_a_redis_that_dies_before_it_is_ready_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(Settings(data_dir=tmp_path, port=0))  # type: ignore[call-arg]
+    monkeypatch.setattr(service, "_wait_redis", lambda: None)
+    killed = False
+
+    def kill(waiting: str) -> None:
+        nonlocal killed
+        pid = tmp_path / "valkey" / PID_FILE
+        if not killed and pid.exists() and waiting != "the API":
+            killed = True
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+
+    with pytest.raises(StartFailed, match="ended with status"), service.running(kill):
+        pass
+    assert killed

@@ -13,7 +13,8 @@ from rq import Queue
 from rq.exceptions import DequeueTimeout
 from rq.job import Job
 
-from app.shared.queue import Queues, connect
+from app.shared.connection import connect
+from app.shared.queue import Queues
 from app.shared.settings import Settings
 from tests.app.shared.making import MODEL
 from workers.affinity import TAKE, AffinityQueue, affinity_queues

@@ -9,7 +9,8 @@ from rq import Worker
 from rq.executions import Execution
 from rq.job import Job, JobStatus
 
-from app.shared.queue import GENERATE, INSPECT, INTAKE, SERIALIZER, Queues, connect, generation_queue
+from app.shared.connection import connect
+from app.shared.queue import GENERATE, INSPECT, INTAKE, SERIALIZER, Queues, generation_queue
 from app.shared.settings import BadSettings, Settings
 
 JOB = "0" * 32

@@ -1,0 +1,80 @@
+"""A Redis that is cut off, or says nothing: who hurries is told soon, who is patient gets through."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.shared.connection import SHUT_S, connect, eviction_policy, redis_url, url_file, warn_of_eviction
+from app.shared.settings import BadSettings, Settings
+from tests.app.proxy import Proxy
+
+SOON_S = 8.0  # on a busy machine; what is not mended takes 20 and more
+
+
+@pytest.fixture
+def proxy(valkey: str) -> Iterator[Proxy]:
+    one = Proxy(valkey)
+    yield one
+    one.cut()
+
+
+@pytest.fixture
+def through(settings: Settings, proxy: Proxy) -> Settings:
+    return Settings(data_dir=settings.data_dir, redis_url=proxy.url)  # type: ignore[arg-type]
+
+
+breaks = pytest.mark.parametrize("broken", [Proxy.cut, Proxy.hush], ids=["cut", "silent"])
+
+
+@breaks
+def test_who_hurries_is_told_soon_and_then_at_once(
+    through: Settings, proxy: Proxy, broken: Callable[[Proxy], None]
+) -> None:
+    with connect(through) as redis:
+        redis.set("a", 1)
+        broken(proxy)
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(RedisError):
+                redis.get("a")
+        assert time.monotonic() - began < SOON_S
+        proxy.mend()
+        time.sleep(SHUT_S)
+        assert redis.get("a") == b"1"
+
+
+@breaks
+def test_who_is_patient_gets_through(through: Settings, proxy: Proxy, broken: Callable[[Proxy], None]) -> None:
+    with connect(through, patient=True) as redis:
+        redis.set("a", 1)
+        broken(proxy)
+        threading.Timer(3, proxy.mend).start()
+        assert redis.get("a") == b"1"
+
+
+def test_where_redis_answers_stands_in_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)  # type: ignore[call-arg]
+    with pytest.raises(BadSettings, match="RADIATA_REDIS_URL"):
+        redis_url(settings)
+    file = url_file(settings)
+    file.parent.mkdir()
+    file.write_text("unix:///somewhere\n")
+    assert redis_url(settings) == "unix:///somewhere"
+    assert redis_url(Settings(data_dir=tmp_path, redis_url="rediss://host")) == "rediss://host"  # type: ignore[arg-type]
+
+
+def test_a_redis_that_drops_what_it_likes_is_said(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    assert eviction_policy(redis) == "noeviction"
+    warn_of_eviction(redis)
+    assert "redis_evicts" not in capsys.readouterr().out
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        warn_of_eviction(redis)
+        assert "allkeys-lru" in capsys.readouterr().out
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")

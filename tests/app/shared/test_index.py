@@ -1,0 +1,128 @@
+"""Redis is a copy: whichever of its keys is lost, at whatever moment, the list is what storage has."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from redis import Redis
+
+from app.shared.errors import NotFound
+from app.shared.index import INDEX, WHOLE
+from app.shared.ledger import Ledger
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import request
+
+
+@pytest.fixture
+def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
+    return Ledger(storage, redis, settings)
+
+
+def pages(ledger: Ledger, limit: int) -> list[str]:
+    seen, cursor = [], None
+    while True:
+        page, cursor = ledger.list(limit, cursor)
+        seen += [one.id for one in page]
+        if cursor is None:
+            return seen
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_lost_the_list_is_the_same(ledger: Ledger, redis: Redis, seed: int) -> None:
+    chance = random.Random(seed)
+    made: list[str] = []
+    for _ in range(40):
+        for key in redis.keys("*"):  # type: ignore[union-attr]
+            if chance.random() < 0.3:
+                redis.delete(key)
+        if chance.random() < 0.1:
+            redis.flushall()
+        if chance.random() < 0.5 or not made:
+            made.insert(0, ledger.accept(request).id)
+        elif chance.random() < 0.3:
+            ledger.cancel(chance.choice(made)) if len(made) > 5 else None
+        assert set(pages(ledger, chance.randint(1, 7))) == set(made)
+
+
+def test_order_is_that_of_acceptance_also_when_it_is_rebuilt(ledger: Ledger, redis: Redis) -> None:
+    made = [ledger.accept(request).id for _ in range(12)]
+    order = pages(ledger, 5)
+    assert sorted(order) == sorted(made)
+    for one in made[::3]:
+        ledger.cancel(one)
+    redis.flushall()
+    assert pages(ledger, 5) == order
+
+
+def test_a_rebuild_is_done_once_and_is_not_waited_for_long(
+    ledger: Ledger, redis: Redis, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {ledger.accept(request).id for _ in range(5)}
+    redis.flushall()
+    looks = 0
+    entries = storage.entries
+
+    def counted(prefix: str):  # type: ignore[no-untyped-def]
+        nonlocal looks
+        looks += prefix == "pending"
+        return entries(prefix)
+
+    monkeypatch.setattr(storage, "entries", counted)
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: {one.id for one in ledger.list(10, None)[0]}, range(16)))
+    assert answers == [made] * 16
+    assert looks <= 2, "the rebuild, and at most one look for those who would not wait"
+
+
+def test_what_is_lost_while_it_is_rebuilt_makes_no_half_list_whole(
+    ledger: Ledger, redis: Redis, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {ledger.accept(request).id for _ in range(3)}
+    redis.flushall()
+    entries = storage.entries
+
+    def evicted(prefix: str):  # type: ignore[no-untyped-def]
+        yield from entries(prefix)
+        if prefix == "generations":
+            redis.delete(INDEX)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "entries", evicted)
+        assert set(pages(ledger, 10)) == made
+    assert redis.zscore(INDEX, WHOLE) is None
+    assert set(pages(ledger, 10)) == made
+    assert redis.zscore(INDEX, WHOLE) is not None
+
+
+def test_what_is_accepted_while_it_is_rebuilt_is_in_it(
+    ledger: Ledger, redis: Redis, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [ledger.accept(request).id]
+    redis.flushall()
+    entries = storage.entries
+
+    def busy(prefix: str):  # type: ignore[no-untyped-def]
+        yield from entries(prefix)
+        made.append(ledger.accept(request).id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "entries", busy)
+        ledger.list(10, None)
+    assert set(pages(ledger, 10)) == set(made)
+
+
+def test_a_cursor_of_nobody_is_refused_with_redis_and_without(ledger: Ledger, redis: Redis) -> None:
+    ledger.accept(request)
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            ledger.list(2, "f" * 32)
+        redis.flushall()
+
+
+def test_a_key_that_is_no_record_of_ours_is_passed_over(ledger: Ledger, redis: Redis, storage: Storage) -> None:
+    made = ledger.accept(request).id
+    storage.put("pending/notes.txt", b"somebody's")
+    storage.put("generations/x/manifest.json", b"{}")
+    redis.flushall()
+    assert pages(ledger, 10) == [made]
