@@ -20,6 +20,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from lycoris.dialects import embeddings
 from lycoris.errors import Code, FileRefused, Reason, shown
 
 FILE_CAP = 4 << 30  # bytes; the largest adapters in the wild are about 2 GB
@@ -28,9 +29,8 @@ TENSOR_CAP = 20_000
 AXIS_CAP = 1 << 31
 AXES_CAP = 8
 METADATA_CAP = 1 << 20  # bytes of one value; longer ones (thumbnails) are left out
-_SAFE = r"[A-Za-z0-9_.*/ :\-]"
-# OneTrainer calls an embedding "<embedding>" unless told otherwise; nothing else has angle brackets
-NAME = re.compile(rf"{_SAFE}{{1,512}}|bundle_emb\.<{_SAFE}{{1,400}}>\.{_SAFE}{{1,100}}")
+NAME_CAP = 512  # characters
+NAME = re.compile(r"[A-Za-z0-9_.*/ :\-]+")  # of a layer's tensor; an embedding has somebody's own word in its name
 PLACES = re.compile(r"\.bias_(?:indices|size)$")  # of numbers in a matrix
 BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1} | {
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -212,7 +212,7 @@ def _metadata(found: Any) -> tuple[dict[str, str], tuple[str, ...]]:
 
 def _problems(name: str, fields: Any) -> Iterator[Reason]:
     subject = shown(name)
-    if not NAME.fullmatch(name) or ".." in name.split("/") or name.startswith("/"):
+    if not _may_be_called(name):
         yield Reason(Code.BAD_NAME, subject, "is not a name that a tensor may have")
     if not isinstance(fields, dict) or set(fields) != {"dtype", "shape", "data_offsets"}:
         yield Reason(Code.BAD_HEADER, subject, "is not described by dtype, shape and data_offsets alone")
@@ -228,6 +228,14 @@ def _problems(name: str, fields: Any) -> Iterator[Reason]:
         yield Reason(Code.BAD_OFFSETS, subject, f"lies at no place in a file: {shown(str(offsets))}")
     elif offsets[1] - offsets[0] != prod(shape) * BYTES_OF[dtype]:
         yield Reason(Code.BAD_OFFSETS, subject, f"has {offsets[1] - offsets[0]} bytes for {dtype} {tuple(shape)}")
+
+
+def _may_be_called(name: str) -> bool:
+    if len(name) > NAME_CAP:
+        return False
+    if name.startswith(embeddings.PREFIX):
+        return embeddings.spellable(name)
+    return NAME.fullmatch(name) is not None and ".." not in name.split("/") and not name.startswith("/")
 
 
 def _whole_numbers(found: Any, least: int, most: int) -> bool:

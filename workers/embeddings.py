@@ -1,10 +1,12 @@
 """Embeddings of worn adapters: textual inversions, whose triggers mean their vectors in the prompts of one generation.
 
 In a prompt a trigger is a whole word, in capitals or not, in whose place every text encoder reads the vectors that the
-file has for it. They are read as they are, whatever the adapter's strength, as A1111, ComfyUI and sdnext do.
+file has for it; in Chinese, Japanese, Thai and their like, which set no spaces between words, it is one wherever it
+stands. The vectors are read as they are, whatever the adapter's strength, as A1111, ComfyUI and sdnext do.
 """
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,7 +19,7 @@ from tokenizers import AddedToken, Regex, normalizers
 from torch import Tensor, nn
 
 from app.shared.profiles import Shapes
-from lycoris.dialects.embeddings import PREFIX, ROLES, usable
+from lycoris.dialects.embeddings import PREFIX, ROLES, folded, usable
 from lycoris.errors import Code, NoPlace, Reason, StackRefused
 from lycoris.worn import Worn
 from workers.models.loading import Base
@@ -28,6 +30,8 @@ POSITIONS = "position_embedding"
 ENDS = 2  # of the positions of a CLIP, those of the marks for beginning and end
 T5_READS = 512  # tokens that pipelines have a T5 read at most
 NO_EOS = 2  # in old CLIPs' configurations: the end of a text is then looked for at the highest token id
+BLANKS = " \u2581"  # a space, and what tokenizers of pieces write in its place
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")  # no spaces
 FIRST_MARK = 0x100000  # of a private plane of Unicode, where no prompt has anything to say
 
 
@@ -63,8 +67,9 @@ def misfits(embeddings: Embeddings, shapes: Shapes) -> Iterator[Reason]:
         name = f"{PREFIX}{trigger}"
         if not usable(trigger):
             yield Reason(Code.BAD_NAME, name, "is called by nothing that can stand as a word in a prompt")
-        if (first := spelled.setdefault(trigger.lower(), trigger)) != trigger:
-            yield Reason(Code.DUPLICATE, name, f"is called by the same word as {first}: capitals make no difference")
+        if (first := spelled.setdefault(folded(trigger), trigger)) != trigger:
+            message = f"is called by the same word as {first}: capitals and widths make no difference"
+            yield Reason(Code.DUPLICATE, name, message)
         for role, rows in sorted(vectors.items()):
             if role not in encoders:
                 known = ", ".join(f"{one.component} ({role})" for role, one in encoders.items()) or "none"
@@ -105,14 +110,14 @@ def words(base: Base, stack: Iterable[Worn]) -> Iterator[None]:
 
 
 def _together(stack: Iterable[Worn]) -> dict[str, Vectors]:
-    """Return the embeddings of all adapters that are worn, by trigger in small letters."""
+    """Return the embeddings of all adapters that are worn, by trigger."""
     adapters = {worn.adapter.sha256: worn.adapter for worn in stack if worn.strength or any(worn.strengths.values())}
     owners: dict[str, list[str]] = defaultdict(list)
     found: dict[str, Vectors] = {}
     for sha256, adapter in sorted(adapters.items()):
         for trigger, vectors in adapter.embeddings.items():
-            owners[trigger.lower()].append(sha256)
-            found[trigger.lower()] = vectors
+            owners[folded(trigger)].append(sha256)
+            found[trigger] = vectors
     message = "is the trigger of embeddings in more than one adapter of the stack: {}"
     reasons = [Reason(Code.DUPLICATE, word, message.format(", ".join(of))) for word, of in owners.items() if of[1:]]
     if reasons:
@@ -140,15 +145,16 @@ def _reading(tokenizer: Any, lengths: Mapping[str, int]) -> tuple[Any, int]:
     """Return a copy of a tokenizer that reads n new tokens for each word, numbered on and on, and the first number."""
     taught = deepcopy(tokenizer)
     backend = taught.backend_tokenizer
+    own = [backend.normalizer] if backend.normalizer else []
+    seen = normalizers.Sequence(own)  # as the tokenizer sees a word once it has had its own way with the text
     marks: dict[str, str] = {}
     for word, length in lengths.items():
         begin = FIRST_MARK + sum(map(len, marks.values()))
-        marks[word] = "".join(map(chr, range(begin, begin + length)))
+        marks[seen.normalize_str(word).strip(BLANKS)] = "".join(map(chr, range(begin, begin + length)))
     rules = [
         normalizers.Replace(Regex(_whole(word)), marks[word])
         for word in sorted(marks, key=len, reverse=True)  # "red car" before "red"
     ]
-    own = [backend.normalizer] if backend.normalizer else []
     backend.normalizer = normalizers.Sequence([*own, *rules])
     # The space before a word is of the word
     taught.add_tokens([AddedToken(mark, lstrip=True, normalized=True) for mark in "".join(marks.values())])
@@ -156,9 +162,14 @@ def _reading(tokenizer: Any, lengths: Mapping[str, int]) -> tuple[Any, int]:
 
 
 def _whole(word: str) -> str:
-    before = r"(?<!\w)" if re.match(r"\w", word) else ""
-    after = r"(?!\w)" if re.search(r"\w\Z", word) else ""
+    before = r"(?<!\w)" if _ends_at_blanks(word[0]) else ""
+    after = r"(?!\w)" if _ends_at_blanks(word[-1]) else ""
     return f"(?i){before}{re.escape(word)}{after}"
+
+
+def _ends_at_blanks(char: str) -> bool:
+    """Tell whether a word with this character at its end goes on where the next one is a letter, a mark or a digit."""
+    return (unicodedata.category(char)[0] in "LMN" or char == "_") and not UNSPACED.match(char)
 
 
 def _going_on(table: Callable[[Tensor], Tensor], first: int, vectors: Tensor) -> Callable[[Tensor], Tensor]:

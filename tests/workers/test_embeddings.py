@@ -5,117 +5,39 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save
 from tokenizers.pre_tokenizers import Metaspace
 from torch import Tensor, nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5Tokenizer,
-)
 
-from app.shared.settings import Settings
 from lycoris.adapter import load
 from lycoris.errors import Code, NoPlace, StackRefused
 from lycoris.patcher import Patcher
 from lycoris.worn import Worn
-from tests.app.shared.making import profile
 from tests.lycoris.measure import assert_close, bits_of
+from tests.workers.reading import (
+    BUNDLED,
+    SETTINGS,
+    WIDE_BUNDLED,
+    WIDE_G,
+    WIDE_L,
+    WIDE_T5,
+    flux,
+    ids,
+    sdxl,
+    single,
+    vectors,
+    worn,
+)
 from workers.embeddings import misfits, words
 from workers.models import loading
 from workers.models.loading import Base
-
-WIDE_L, WIDE_G, WIDE_T5, WIDE_BUNDLED = 32, 48, 24, 128
-BUNDLED = loading.find("bundled:emoji-64")
-SETTINGS = Settings.model_validate({"threads": 1})
-
-
-def vectors(count: int, width: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) * 0.3
-
-
-def worn(tensors: dict[str, Tensor], strength: float = 1.0, strengths: dict[str, float] | None = None) -> Worn:
-    return Worn(load(save(tensors)), strength, strengths or {})
-
-
-def single(count: int = 3, trigger: str = "zorp", seed: int = 0, strength: float = 1.0) -> Worn:
-    """An adapter for a base with one CLIP, as A1111 writes its embeddings."""
-    return worn({f"bundle_emb.{trigger}.string_to_param.*": vectors(count, WIDE_BUNDLED, seed)}, strength)
 
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[Base]:
     yield loading.load("emoji-64", SETTINGS)
-
-
-def clip(kind: type[CLIPTextModel | CLIPTextModelWithProjection], width: int, eos: int) -> Any:
-    torch.manual_seed(width)
-    config = CLIPTextConfig(
-        vocab_size=2864,
-        hidden_size=width,
-        intermediate_size=width,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=24,
-        projection_dim=40,
-        bos_token_id=2862,
-        eos_token_id=eos,
-        pad_token_id=2863,
-    )
-    return kind(config).eval().requires_grad_(False)
-
-
-def made(pipeline: Any) -> Base:
-    names = [name for name in loading.COMPONENTS if isinstance(getattr(pipeline, name, None), nn.Module)]
-    return Base(pipeline, {name: getattr(pipeline, name) for name in names}, profile(), BUNDLED)
-
-
-def sdxl(eos: int = 2863) -> Base:
-    """A pipeline with two CLIPs, as far as the reading of a prompt goes."""
-    tokenizers = [CLIPTokenizer.from_pretrained(BUNDLED / "tokenizer") for _ in range(2)]
-    encoders = clip(CLIPTextModel, WIDE_L, eos), clip(CLIPTextModelWithProjection, WIDE_G, eos)
-    return made(
-        StableDiffusionXLPipeline(
-            vae=AutoencoderTiny(),  # pyright: ignore[reportArgumentType]
-            text_encoder=encoders[0],
-            text_encoder_2=encoders[1],
-            tokenizer=tokenizers[0],
-            tokenizer_2=tokenizers[1],
-            unet=None,  # pyright: ignore[reportArgumentType]
-            scheduler=DDIMScheduler(),  # pyright: ignore[reportArgumentType]
-            add_watermarker=False,
-        )
-    )
-
-
-def flux() -> Base:
-    """A pipeline with a CLIP and a T5, as far as the reading of a prompt goes."""
-    pieces = ["▁", "▁a", "▁red", "▁apple", "o", "r", "p", "z", ",", "▁on"]
-    vocabulary = [*((name, 0.0) for name in ("<pad>", "</s>", "<unk>")), *((piece, -1.0) for piece in pieces)]
-    torch.manual_seed(5)
-    # More rows than the tokenizer has words, as all of them have
-    config = T5Config(vocab_size=40, d_model=WIDE_T5, d_kv=8, d_ff=16, num_layers=2, num_heads=2)
-    return made(
-        FluxPipeline(
-            scheduler=FlowMatchEulerDiscreteScheduler(),
-            vae=AutoencoderTiny(),  # pyright: ignore[reportArgumentType]
-            text_encoder=clip(CLIPTextModel, WIDE_L, 2),
-            tokenizer=CLIPTokenizer.from_pretrained(BUNDLED / "tokenizer"),
-            text_encoder_2=T5EncoderModel(config).eval().requires_grad_(False),  # pyright: ignore[reportArgumentType]
-            tokenizer_2=T5Tokenizer(vocab=vocabulary, extra_ids=0),  # pyright: ignore[reportArgumentType]
-            transformer=None,  # pyright: ignore[reportArgumentType]
-        )
-    )
 
 
 def drawn(pipeline: Any, prompt: str = "a red zorp", negative: str = "") -> Tensor:
@@ -128,10 +50,6 @@ def drawn(pipeline: Any, prompt: str = "a red zorp", negative: str = "") -> Tens
             generator=torch.Generator().manual_seed(1),
         )
     return out.images[0]
-
-
-def ids(base: Base, prompt: str) -> list[int]:
-    return base.pipeline.tokenizer(prompt).input_ids
 
 
 def state(pipeline: Any) -> Any:
@@ -223,25 +141,6 @@ def test_a_t5_reads_a_word_of_n_vectors_in_place_of_its_pieces(word: str, spaces
 
 
 # What a word is
-
-
-def test_a_trigger_is_a_whole_word_in_capitals_or_not(base: Base) -> None:
-    count = len(ids(base, ""))
-    begin = 2864
-    with words(base, [single(2)]):
-        for prompt in ("zorp", "ZORP", " Zorp ", "zorp\n"):
-            assert ids(base, prompt)[1:-1] == [begin, begin + 1], prompt
-        assert sorted(ids(base, "(zorp), zorp-zorp"))[-6:] == [*[begin] * 3, *[begin + 1] * 3]
-        for prompt in ("zorpy", "czorp", "zorp2", "zo rp", "zörp"):
-            assert max(ids(base, prompt)) < begin, prompt
-        assert len(ids(base, "")) == count
-
-
-def test_of_two_triggers_the_longer_is_meant(base: Base) -> None:
-    with words(base, [single(1, "zorp"), single(2, "my zorp-2.1", 1)]):
-        longer = ids(base, "my  zorp-2.1")[1:-1]
-        shorter = ids(base, "my2 zorp")[-2:-1]
-    assert len(longer) == 2 and len(shorter) == 1 and not set(longer) & set(shorter)
 
 
 @pytest.mark.parametrize(
