@@ -89,6 +89,8 @@ def _take(lock: IO[str]) -> None:
 
 
 def _configuration(url: str) -> str:
+    # everysec, not always: Redis is only a copy. What a power cut takes of its last second is in storage, which is
+    # flushed before anything is promised, and the sweep brings it back
     lines = ["dir .", 'save ""', "appendonly yes", "appendfsync everysec", "loglevel warning", "daemonize no"]
     parts = urlsplit(url)
     if parts.scheme == "unix":

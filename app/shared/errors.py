@@ -11,6 +11,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 ├── Unreadable (502)              one stored record is not what was written; all others are
 ├── WrongType (415)               a body of another content type than the one it should be
 └── Unavailable (503)             queue, storage or model not there right now: try again
+    └── NoRoom (507)              storage, or the folder for temporary files, is full
 """
 
 from collections.abc import Sequence
@@ -107,3 +108,10 @@ class Unavailable(RadiataError):
 
     status = 503
     title = "Try again in a moment"
+
+
+class NoRoom(Unavailable):
+    """Storage or a folder is full: the same request works once somebody has made room."""
+
+    status = 507
+    title = "No room"

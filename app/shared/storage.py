@@ -10,90 +10,77 @@
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
 | `generations/<id>/manifest.json`, `generations/<id>/<n>.png` | how a generation ended; its pictures | engine, api |
+
+A local folder is `app/shared/local_store.py`'s, everything else `app/shared/remote_store.py`'s; one suite of tests runs
+over all of them.
 """
 
+import asyncio
+import errno
 import json
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, from_url
+from obstore.exceptions import BaseError
 
-from app.shared.errors import Unavailable
+from app.shared.errors import NoRoom, Unavailable
+from app.shared.local_store import LocalStore
+from app.shared.remote_store import RemoteStore
 
-if TYPE_CHECKING:
-    from obstore import GetResult
-    from obstore.store import RetryConfig
-
-CHUNK = 1 << 20  # bytes of a stream at a time, at least
-# By default a store that takes a connection and says nothing would be waited for three minutes
-RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+T = TypeVar("T")
+_PART = r"[^./#\\\x00-\x1f\x7f\ud800-\udfff][^/#\\\x00-\x1f\x7f\ud800-\udfff]*"
+KEY = re.compile(f"{_PART}(/{_PART})*")
+FLUSHES = 16  # threads that write to a local folder at once: they wait for the disk, not for each other
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_SAYS = ("507 Insufficient Storage", "QuotaExceeded", "StorageFull")  # as S3's servers do
 
 
 class Storage:
-    """A flat space of keys; `create` is atomic, so whoever comes second is told.
+    """A flat space of keys; `create` is atomic, so whoever comes second is told, and no reader sees half an object.
 
-    Raises `Unavailable` when the store does not answer.
+    Raises `Unavailable` when the store does not answer, `NoRoom` when it is full, ValueError for what is no key. What
+    is written lies on the disk, or where the store keeps it, before a writing verb returns. The verbs that end in
+    `_async` do the same and hold no thread of their caller: many writes in flight at once share what a flush costs.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         parts = urlsplit(url)
-        if parts.scheme == "file":
-            folder = Path(unquote(parts.path))
-            folder.mkdir(parents=True, exist_ok=True)
-            self._store = LocalStore(folder)
-        else:
-            self._store = from_url(url, retry_config=RETRIES)
+        self._local = LocalStore(Path(unquote(parts.path))) if parts.scheme == "file" else None
+        self._store = self._local or RemoteStore(url)
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write `data` under `key`, replacing what was there."""
-        try:
-            obstore.put(self._store, key, data)
-        except (BaseError, OSError) as error:
-            raise _unavailable(key, error) from error
+        with _told(key):
+            self._store.put(_checked(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write `data` under `key` unless something is there; say whether it was written."""
-        try:
-            obstore.put(self._store, key, data, mode="create")
-        except AlreadyExistsError:
-            return False
-        except (BaseError, OSError) as error:
-            raise _unavailable(key, error) from error
-        return True
+        with _told(key):
+            return self._store.create(_checked(key), data)
 
     def get(self, key: str) -> bytes | None:
         """The bytes under `key`, or None."""
-        try:
-            return bytes(obstore.get(self._store, key).bytes())
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise _unavailable(key, error) from error
+        with _told(key):
+            return self._store.get(_checked(key))
 
     def stream(self, key: str) -> tuple[int, Iterator[bytes]] | None:
         """How many bytes are under `key`, and they themselves in chunks, or None; the chunks raise Unavailable too."""
-        try:
-            found = obstore.get(self._store, key)
-            return found.meta["size"], _chunks(key, found)
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise _unavailable(key, error) from error
+        with _told(key):
+            found = self._store.stream(_checked(key))
+        return None if found is None else (found[0], _told_all(key, found[1]))
 
     def size(self, key: str) -> int | None:
         """How many bytes are under `key`, or None."""
-        try:
-            return obstore.head(self._store, key)["size"]
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise _unavailable(key, error) from error
+        with _told(key):
+            return self._store.size(_checked(key))
 
     def exists(self, key: str) -> bool:
         """Whether something is under `key`."""
@@ -101,27 +88,12 @@ class Storage:
 
     def delete(self, key: str) -> None:
         """Remove `key`; nothing happens when it is not there."""
-        try:
-            obstore.delete(self._store, key)
-        except FileNotFoundError:
-            return
-        except (BaseError, OSError) as error:
-            raise _unavailable(key, error) from error
-
-    def rename(self, source: str, target: str) -> None:
-        """Move an object; the target is complete from the first moment it is seen."""
-        try:
-            obstore.rename(self._store, source, target)
-        except (BaseError, OSError) as error:
-            raise _unavailable(source, error) from error
+        with _told(key):
+            self._store.delete(_checked(key))
 
     def entries(self, prefix: str) -> Iterator[tuple[str, datetime]]:
-        """Every key below `prefix` (a whole folder, no trailing slash) and when it was written, in no order."""
-        try:
-            for chunk in obstore.list(self._store, prefix):
-                yield from ((entry["path"], entry["last_modified"]) for entry in chunk)
-        except (BaseError, OSError) as error:
-            raise _unavailable(prefix, error) from error
+        """Every key below `prefix` (a whole folder; "" is all of them) and when it was written, in no order."""
+        yield from _told_all(prefix, self._store.entries(_checked(prefix) if prefix else ""))
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key below `prefix`, in no order."""
@@ -131,14 +103,58 @@ class Storage:
         """Write `value` as JSON under `key`."""
         self.put(key, json.dumps(value).encode())
 
+    # Many at once
 
-def _chunks(key: str, found: "GetResult") -> Iterator[bytes]:
+    async def put_async(self, key: str, data: bytes | Path) -> None:
+        """As `put`."""
+        with _told(key):
+            await self._soon("put", _checked(key), data)
+
+    async def create_async(self, key: str, data: bytes) -> bool:
+        """As `create`."""
+        with _told(key):
+            return await self._soon("create", _checked(key), data)
+
+    async def get_async(self, key: str) -> bytes | None:
+        """As `get`."""
+        with _told(key):
+            return await self._soon("get", _checked(key))
+
+    async def delete_async(self, key: str) -> None:
+        """As `delete`."""
+        with _told(key):
+            await self._soon("delete", _checked(key))
+
+    async def _soon(self, verb: str, *arguments: Any) -> Any:
+        if self._local is None:
+            return await getattr(self._store, f"{verb}_async")(*arguments)
+        call: Callable[[], Any] = partial(getattr(self._local, verb), *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(FLUSHES, thread_name_prefix="storage")
+
+
+def _checked(key: str) -> str:
+    """`key`, which is made of our own words; raises ValueError should it ever not be."""
+    if not KEY.fullmatch(key):
+        raise ValueError(f"{key!r} is no key: it could mean a place outside the store")
+    return key
+
+
+@contextmanager
+def _told(key: str) -> Iterator[None]:
+    """Turn what the store says into errors that a caller can be told."""
     try:
-        for chunk in found.stream(min_chunk_size=CHUNK):
-            yield bytes(chunk)
+        yield
     except (BaseError, OSError) as error:
-        raise _unavailable(key, error) from error
+        said = f"{type(error).__name__}: {error}".partition("\n")[0]  # obstore adds a page of what it holds
+        if getattr(error, "errno", None) in FULL or any(words in said for words in FULL_SAYS):
+            raise NoRoom("no_room", f"storage has no room for {key!r} ({said}): free some, or add some") from error
+        raise Unavailable("storage_unavailable", f"object storage did not take {key!r}: {said}") from error
 
 
-def _unavailable(key: str, error: Exception) -> Unavailable:
-    return Unavailable("storage_unavailable", f"object storage did not take {key!r}: {type(error).__name__}: {error}")
+def _told_all(key: str, pieces: Iterator[T]) -> Iterator[T]:
+    with _told(key):
+        yield from pieces

@@ -1,0 +1,216 @@
+"""A local folder: what is written is on the disk before its writer is told so, and killed writers leave nothing."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import obstore
+import pytest
+from obstore.store import LocalStore as ObstoreLocalStore
+
+from app.shared import local_store
+from app.shared.errors import NoRoom, Unavailable
+from app.shared.local_store import ABANDONED_S, LocalStore
+from app.shared.storage import Storage
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(folder: Path) -> LocalStore:
+    return LocalStore(folder)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[tuple[str, str]]:
+    """What is flushed, and what gets its name, in order; unfinished files are called `unfinished`."""
+    seen: list[tuple[str, str]] = []
+
+    def name(path: Path) -> str:
+        relative = str(path.relative_to(folder)) if path != folder else "."
+        return "unfinished" if relative.endswith(".part") else relative
+
+    def fsync(number: int) -> None:
+        seen.append(("flush", name(Path(f"/dev/fd/{number}").resolve())))
+
+    really_link, really_replace = Path.hardlink_to, Path.replace
+
+    def link(self: Path, target: Path) -> None:
+        really_link(self, target)
+        seen.append(("name", name(self)))
+
+    def replace(self: Path, target: Path) -> Path:
+        result = really_replace(self, target)
+        seen.append(("name", name(target)))
+        return result
+
+    monkeypatch.setattr(local_store, "FULLY", None)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "hardlink_to", link)
+    monkeypatch.setattr(Path, "replace", replace)
+    return seen
+
+
+@pytest.mark.parametrize("verb", ["put", "create", "put a file"])
+def test_the_file_is_flushed_then_named_then_its_folder_is_flushed(
+    store: LocalStore, calls: list[tuple[str, str]], tmp_path: Path, verb: str
+) -> None:
+    """Law 4: a power cut at any line leaves the whole object or none, and after the return the whole."""
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    writes: dict[str, Callable[[str], object]] = {
+        "put": lambda key: store.put(key, b"x"),
+        "create": lambda key: store.create(key, b"x"),
+        "put a file": lambda key: store.put(key, source),
+    }
+    writes[verb]("a/b/c")
+    made = [("flush", "."), ("flush", "a")]  # the names of folders that were made for it
+    assert calls == [*made, ("flush", "unfinished"), ("name", "a/b/c"), ("flush", "a/b")]
+    calls.clear()
+    writes[verb]("a/b/d")
+    assert calls == [("flush", "unfinished"), ("name", "a/b/d"), ("flush", "a/b")]
+
+
+def test_a_folder_that_another_process_made_is_flushed_too(folder: Path, calls: list[tuple[str, str]]) -> None:
+    """It may have died before it came so far."""
+    (folder / "a" / "b").mkdir(parents=True)
+    LocalStore(folder).create("a/b/c", b"x")
+    assert calls[:2] == [("flush", "."), ("flush", "a")]
+
+
+def test_a_flush_that_fails_is_an_error_and_leaves_nothing(
+    folder: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_number: int) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    store.put("a/b", b"before")
+    monkeypatch.setattr(local_store, "_flush", fails)
+    for write in (lambda: store.put("a/b", b"after"), lambda: store.create("a/c", b"x")):
+        with pytest.raises(OSError, match="broken"):
+            write()
+    assert files(folder) == ["a/b"] and store.get("a/b") == b"before"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_is_no_room_and_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fails(_number: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    storage = Storage(folder.as_uri())
+    storage.put("a/b", b"x")
+    monkeypatch.setattr(local_store, "_flush", fails)
+    kind, code = (Unavailable, "storage_unavailable") if number == errno.EIO else (NoRoom, "no_room")
+    with pytest.raises(kind) as error:
+        storage.put("a/c", b"x" * 100_000)
+    assert (type(error.value), error.value.code) == (kind, code)
+    assert files(folder) == ["a/b"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from app.shared.local_store import LocalStore
+store, n = LocalStore(Path(sys.argv[1])), 0
+print("ready", flush=True)
+while True:
+    store.put("a/replaced", b"%09d" % n * 50_000)
+    store.create(f"a/{n}", b"%09d" % n * 50_000)
+    n += 1
+"""
+
+
+def test_a_writer_that_is_killed_leaves_whole_objects_alone(folder: Path, store: LocalStore) -> None:
+    for turn in range(5):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], cwd=ROOT, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(0.02 * turn)
+            writer.send_signal(signal.SIGKILL)
+        for key, _ in store.entries(""):
+            data = store.get(key)
+            assert data is not None and len(data) == 450_000 and data[:9] == data[-9:]
+
+
+def test_what_a_killed_writer_left_is_no_key_and_goes_when_it_is_old(folder: Path, store: LocalStore) -> None:
+    store.put("a/b", b"x")
+    left = [folder / "a" / name for name in (".b.0123456789abcdef.part", "b#1")]  # ours, and version 0.1's
+    for path in left:
+        path.write_bytes(b"half")
+    assert [key for key, _ in store.entries("")] == ["a/b"]
+    assert all(path.exists() for path in left)  # somebody may be at it
+    then = time.time() - ABANDONED_S - 60
+    for path in [*left, folder / "a" / "b"]:
+        os.utime(path, (then, then))
+    assert [key for key, _ in store.entries("a")] == ["a/b"]
+    assert files(folder) == ["a/b"]
+
+
+def test_a_folder_of_version_0_1_is_served_and_serves_it(folder: Path, store: LocalStore) -> None:
+    """It wrote with obstore's own local store: names on the disk are the keys, for it and for us."""
+    theirs = ObstoreLocalStore(folder)
+    keys = [f"names/a.b-c_d/{n}.json" for n in (1, 20)] + [f"generations/{'0' * 32}/manifest.json", "adapters/x.bin"]
+    for key in keys:
+        obstore.put(theirs, key, key.encode())
+    assert sorted(key for key, _ in store.entries("")) == sorted(keys)
+    assert all(store.get(key) == key.encode() and not store.create(key, b"") for key in keys)
+    store.put("names/new/1.json", b"new")
+    assert bytes(obstore.get(theirs, "names/new/1.json").bytes()) == b"new"
+    listed = [entry for chunk in obstore.list(theirs) for entry in chunk]
+    assert {entry["path"]: entry["last_modified"].replace(microsecond=0) for entry in listed} == {
+        key: when.replace(microsecond=0) for key, when in store.entries("")
+    }
+    assert all(when <= datetime.now(UTC) for _, when in store.entries(""))
+
+
+def test_a_folder_that_is_cleared_away_meanwhile_is_made_anew(folder: Path, store: LocalStore) -> None:
+    store.put("a/b/c", b"x")
+    (folder / "a" / "b" / "c").unlink()
+    (folder / "a" / "b").rmdir()
+    assert store.create("a/b/c", b"y") and store.get("a/b/c") == b"y"
+
+
+def test_a_listing_goes_on_while_others_write_and_delete(store: LocalStore) -> None:
+    store.put("kept/1", b"x")
+    done = threading.Event()
+
+    def churn() -> None:
+        while not done.is_set():
+            store.put("kept/2", b"x")
+            store.delete("kept/2")
+
+    writer = threading.Thread(target=churn)
+    writer.start()
+    try:
+        for _ in range(100):
+            assert {"kept/1"} <= {key for key, _ in store.entries("kept")} <= {"kept/1", "kept/2"}
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_a_folder_is_no_object(store: LocalStore) -> None:
+    store.put("a/b/c", b"x")
+    for key in ("a/b", "a/b/c/d"):
+        assert store.get(key) is None and store.size(key) is None and store.stream(key) is None
+    with pytest.raises(OSError):
+        store.put("a/b", b"x")
+    with pytest.raises(OSError):
+        store.put("a/b/c/d", b"x")
+    assert [key for key, _ in store.entries("")] == ["a/b/c"]
