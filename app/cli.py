@@ -133,7 +133,13 @@ def api() -> None:
         settings = serving_settings()
         redis_url(settings)
         sockets = listen(settings)
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=3)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # `app/middleware/forwarded.py` takes them, from those that are trusted
+        timeout_graceful_shutdown=3,
+    )
     server = uvicorn.Server(config)
     server.run(sockets=sockets)
     if not server.started:

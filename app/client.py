@@ -54,7 +54,7 @@ class Client:
 
     def image(self, url: str) -> bytes:
         """The bytes of a picture."""
-        return _checked(self._http.get(url)).content
+        return _checked(self._http.get(self._at(url))).content
 
     def adapters(self) -> list[dict[str, Any]]:
         """Every adapter, newest version each."""
@@ -71,12 +71,15 @@ class Client:
             response = _checked(self._http.post("/v1/adapters", files={"file": (file.name, stream)}, data=fields))
         while response.status_code == httpx.codes.ACCEPTED:
             time.sleep(INSPECTION_POLL_S)
-            response = _checked(self._http.get(response.headers["Location"]))
+            response = _checked(self._http.get(self._at(response.headers["Location"])))
         return response.json()
 
     def delete(self, name: str) -> None:
         """Delete an adapter."""
         _checked(self._http.delete(f"/v1/adapters/{name}"))
+
+    def _at(self, url: str) -> httpx.URL:
+        return self._http.base_url.join(url)  # what an answer names begins with the service's own prefix
 
     def _json(self, method: str, path: str, **arguments: Any) -> Any:
         return _checked(self._http.request(method, path, **arguments)).json()

@@ -6,13 +6,12 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from app import errors
 from app.deps import build
 from app.documentation import documented
-from app.guards import BodyCap, SafeHeaders
+from app.middleware.stack import surround
 from app.routes import adapters, events, generations, health, images, models, page, workers
 from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
@@ -35,9 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     for part in (generations, events, adapters, images, models, workers, health, page):
         app.include_router(part.router)
-    app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb)
-    app.add_middleware(SafeHeaders)
     app.openapi = partial(documented, app)  # type: ignore[method-assign]
-    app.mount("/static", StaticFiles(directory=page.FOLDER), name="static")
+    surround(app, settings)
 
     return app

@@ -29,6 +29,8 @@ def test_every_setting_is_in_the_table_as_it_is(name: str) -> None:
     field = Settings.model_fields[name]
     shown = "unset" if field.default is None else f"`{field.default}`"
     shown = f"`{json.dumps(field.default)}`" if isinstance(field.default, dict) else shown
+    shown = f"`{','.join(field.default)}`" if isinstance(field.default, tuple) else shown
+    shown = "unset" if field.default in ("", ()) else shown
     assert f"| `RADIATA_{name.upper()}` | {shown} | {field.description} |" in README
 
 

@@ -9,11 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from fastapi import Form, Response, UploadFile
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import Form, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, StringConstraints
 
 from app.deps import Service, ServiceDep
+from app.downloads import documented, download
 from app.faults import fault, refused
 from app.routing import Router
 from app.shared.catalog import file_key
@@ -145,9 +146,9 @@ def adapter(ref: Ref, service: ServiceDep) -> AdapterRecord:
     return service.catalog.record(ref)
 
 
-@router.get("/{ref}/file", response_class=Response, responses={200: {"content": {"application/octet-stream": {}}}})
-def adapter_file(ref: Ref, service: ServiceDep) -> Response:
-    """The file, byte for byte as it was uploaded."""
+@router.get("/{ref}/file", response_class=Response, responses=documented("application/octet-stream"))
+def adapter_file(ref: Ref, service: ServiceDep, request: Request) -> Response:
+    """The file, byte for byte as it was uploaded, or a part of it."""
     version = service.catalog.resolve(ref)
     found = service.storage.stream(file_key(version.sha256))
     if found is None:
@@ -157,10 +158,10 @@ def adapter_file(ref: Ref, service: ServiceDep) -> Response:
     ending = "zip" if first.startswith(ZIP) else "safetensors"  # PEFT's folders come zipped
     headers = {
         "Content-Disposition": f'attachment; filename="{version.name}.{ending}"',
-        "Content-Length": str(size),
-        "ETag": f'"{version.sha256}"',
+        "Cache-Control": "no-cache",  # the same name may mean other bytes tomorrow
     }
-    return StreamingResponse(chain([first], chunks), media_type="application/octet-stream", headers=headers)
+    whole = chain([first], chunks)
+    return download(request, f'"{version.sha256}"', size, whole, "application/octet-stream", headers)
 
 
 @router.delete("/{name}", status_code=204)

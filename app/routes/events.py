@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Header
@@ -10,6 +11,7 @@ from starlette.types import Send
 
 from app.deps import ServiceDep
 from app.hub import end_of
+from app.places import Prefix
 from app.routing import Router
 from app.shared.events import START, Event, position
 from app.shared.schema import Generation
@@ -39,16 +41,23 @@ def _generation(generation_id: str, service: ServiceDep) -> Generation:
 @router.get("/{generation_id}/events", response_class=EventStream)
 async def events(
     service: ServiceDep,
+    prefix: Prefix,
     generation: Annotated[Generation, Depends(_generation)],
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> EventStream:
     """Everything that happened to a generation and what happens next, until it ends."""
     after = position(last_event_id) if last_event_id else None
     followed = service.hub.follow(generation.id, after or START, end_of(generation))
-    return EventStream(_frames(followed), headers=HEADERS)
+    return EventStream(_frames(followed, prefix), headers=HEADERS)
 
 
-async def _frames(followed: AsyncGenerator[list[Event]]) -> AsyncGenerator[bytes]:
+async def _frames(followed: AsyncGenerator[list[Event]], prefix: str) -> AsyncGenerator[bytes]:
     async with aclosing(followed):
         async for events in followed:
-            yield b"".join(event.frame for event in events) or KEEP_ALIVE
+            yield b"".join(_placed(event, prefix).frame for event in events) or KEEP_ALIVE
+
+
+def _placed(event: Event, prefix: str) -> Event:
+    if not prefix or event.kind != "image":
+        return event
+    return replace(event, data=event.data | {"url": f"{prefix}{event.data.get('url', '')}"})

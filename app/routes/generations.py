@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from app.acceptance import resolve
 from app.deps import ServiceDep
+from app.places import Prefix, placed
 from app.routing import Router
 from app.shared.errors import Unreadable
 from app.shared.schema import Generation, GenerationRequest, Limit
@@ -27,6 +28,7 @@ class GenerationList(BaseModel):
 def create(
     body: GenerationRequest,
     service: ServiceDep,
+    prefix: Prefix,
     response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Generation:
@@ -41,24 +43,25 @@ def create(
         priority=body.priority,
     )
     response.headers["Location"] = f"/v1/generations/{generation.id}"
-    return generation
+    return placed(generation, prefix)
 
 
 @router.get("")
 def newest(
     service: ServiceDep,
+    prefix: Prefix,
     limit: Annotated[Limit, Query()] = 50,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> GenerationList:
     """The newest generations; `before` takes the `next` of the page before."""
     found, cursor = service.ledger.list(limit, before)
-    return GenerationList(generations=found, next=cursor)
+    return GenerationList(generations=[placed(one, prefix) for one in found], next=cursor)
 
 
 @router.get("/{generation_id}")
-def look(generation_id: str, service: ServiceDep) -> Generation:
+def look(generation_id: str, service: ServiceDep, prefix: Prefix) -> Generation:
     """A generation as it stands."""
-    return service.ledger.get(generation_id)
+    return placed(service.ledger.get(generation_id), prefix)
 
 
 @router.delete("/{generation_id}", responses={204: {"description": "its record could not be read: it is gone"}})

@@ -22,8 +22,8 @@ class Readiness(BaseModel):
 
 
 @router.get("/healthz")
-def alive() -> dict[str, str]:
-    """The process answers."""
+async def alive() -> dict[str, str]:
+    """The process answers, whatever uploads, storage or Redis do: this waits for none of them."""
     return {"status": "ok"}
 
 

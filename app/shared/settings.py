@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.shared.environment import PREFIX, mistakes, variable
 from app.shared.schema import NAME_PATTERN
+from app.shared.web_names import Hosts, Networks, Origins, RootPath
 
 SAID = "Value error, "  # how pydantic begins what a validator of ours says
 MIB = 1024 * 1024
@@ -107,6 +108,19 @@ class Settings(BaseSettings):
     lost_after_s: int = Field(8, ge=3, description="Seconds without a heartbeat after which a worker counts as dead.")
     sweep_every_s: int = Field(3, ge=1, description="Seconds between two looks for lost work.")
     keep_live_s: int = Field(24 * 3600, ge=60, description="Seconds that live state and events stay in Redis.")
+    allowed_hosts: Hosts = Field(
+        (),
+        description="Names under which browsers reach the service (`draw.example.org,*.example.com`), besides "
+        "`localhost` and every address; any other name is answered 421.",
+    )
+    cors_origins: Origins = Field(
+        (), description="Origins (`https://example.org`) whose pages may use the API from a browser; none by itself."
+    )
+    root_path: RootPath = Field("", description="Path below which a reverse proxy shows the service (`/draw`).")
+    trusted_proxies: Networks = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Addresses of proxies whose `X-Forwarded-Prefix`, `-Host` and `-Proto` are believed.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, and above.")
 
     @field_validator("data_dir")

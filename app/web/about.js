@@ -1,13 +1,13 @@
 // One adapter: its verdict, where it is at hand, its file, and deleting it.
 
-import { call } from "/static/api.js";
-import { byId, dialogTop, el, openDialog } from "/static/dom.js";
-import { announce, problemView } from "/static/problems.js";
-import { verdictView } from "/static/verdict.js";
+import { call } from "./api.js";
+import { byId, dialogTop, el, openDialog } from "./dom.js";
+import { announce, problemView } from "./problems.js";
+import { verdictView } from "./verdict.js";
 
 /** Where an adapter is: a name, or `name:version`. */
 export function adapterPath(ref) {
-  return `/v1/adapters/${encodeURIComponent(ref)}`;
+  return `v1/adapters/${encodeURIComponent(ref)}`;
 }
 
 /** How many workers have an adapter at hand, in a sentence. */
@@ -19,7 +19,7 @@ function atHand(record, workers) {
 
 /** Shows an adapter, a name or `name:version`; `deleted()` is called once its name is gone. */
 export async function showAdapter(ref, deleted) {
-  const [record, { workers }] = await Promise.all([call("GET", adapterPath(ref)), call("GET", "/v1/workers")]);
+  const [record, { workers }] = await Promise.all([call("GET", adapterPath(ref)), call("GET", "v1/workers")]);
   const dialog = byId("adapter");
   const bottom = el("div", { class: "actions" });
 

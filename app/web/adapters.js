@@ -1,12 +1,12 @@
 // The list of adapters: what there is, what fits the chosen model, and what is worn at which strength.
 
-import { adapterPath } from "/static/about.js";
-import { call } from "/static/api.js";
-import { arrange, byId, el } from "/static/dom.js";
-import { partsField } from "/static/parts.js";
-import { strengthRow } from "/static/strength.js";
-import { notify } from "/static/problems.js";
-import { algorithmsOf } from "/static/verdict.js";
+import { adapterPath } from "./about.js";
+import { call } from "./api.js";
+import { arrange, byId, el } from "./dom.js";
+import { partsField } from "./parts.js";
+import { strengthRow } from "./strength.js";
+import { notify } from "./problems.js";
+import { algorithmsOf } from "./verdict.js";
 
 const MANY = 10;
 const DESCRIBED = 30; // rows whose verdict is asked for; the others' are a click away
@@ -117,7 +117,7 @@ export function createAdapters({ about, changed }) {
   const api = {
     /** Reads the list again; what is worn and still there stays worn. */
     async load() {
-      ({ adapters: records } = await call("GET", "/v1/adapters"));
+      ({ adapters: records } = await call("GET", "v1/adapters"));
       pinned = pinned.filter((old) => !records.some((record) => refOf(record) === refOf(old)));
       render();
     },

@@ -1,6 +1,6 @@
 // HTTP to the service: JSON in and out, problems as exceptions, and requests that outlive a restart of the API.
 
-import { connection } from "/static/connection.js";
+import { connection } from "./connection.js";
 
 /** An answer of 400 or more, with what problem+json said of it. */
 export class Problem extends Error {

@@ -1,6 +1,6 @@
 // Whether the service answers: a banner while it does not, gone by itself when it does.
 
-import { byId } from "/static/dom.js";
+import { byId } from "./dom.js";
 
 const AGAIN_MS = 2000;
 const LOOK_MS = 15000;
@@ -10,7 +10,7 @@ let coming = null;
 
 async function answers() {
   try {
-    return (await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(5000) })).ok;
+    return (await fetch("healthz", { cache: "no-store", signal: AbortSignal.timeout(5000) })).ok;
   } catch {
     return false;
   }

@@ -1,9 +1,9 @@
 // One picture in full: its whole recipe, its file, and its settings for another go.
 
-import { byId, dialogTop, el, facts, openDialog } from "/static/dom.js";
-import { partsTold } from "/static/parts.js";
-import { strengthText } from "/static/strength.js";
-import { stackText } from "/static/tiles.js";
+import { byId, dialogTop, el, facts, openDialog } from "./dom.js";
+import { partsTold } from "./parts.js";
+import { strengthText } from "./strength.js";
+import { stackText } from "./tiles.js";
 
 const SHOWN_AT_LEAST = 384;
 const WAYS = { bypass: "beside the weights" }; // merged into them is how adapters are worn

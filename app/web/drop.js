@@ -1,6 +1,6 @@
 // Files from outside: dropped anywhere on the page, or chosen with the button.
 
-import { byId, el } from "/static/dom.js";
+import { byId, el } from "./dom.js";
 
 function carriesFiles(event) {
   return event.dataTransfer?.types.includes("Files") ?? false;

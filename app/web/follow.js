@@ -1,6 +1,6 @@
 // Following generations until they end: server-sent events, or polling when a stream cannot be had.
 
-import { Problem, call } from "/static/api.js";
+import { Problem, call } from "./api.js";
 
 // Browsers open six connections to one host over HTTP/1.1, tabs together: the others are for pictures and requests.
 const MOST_STREAMS = 2;
@@ -35,7 +35,7 @@ export function ended(generation) {
 
 /** Where a generation is. */
 export function pathOf(id) {
-  return `/v1/generations/${encodeURIComponent(id)}`;
+  return `v1/generations/${encodeURIComponent(id)}`;
 }
 
 /** Calls `show` with every newer state of a generation; resolves with its end. */

@@ -1,6 +1,6 @@
 // The prompt and the settings under "More": a model's defaults and limits in, a request out.
 
-import { byId, el } from "/static/dom.js";
+import { byId, el } from "./dom.js";
 
 const SUGGESTIONS_AT_ONCE = 6;
 const SMALL = 128; // pixels; larger pictures get larger tiles

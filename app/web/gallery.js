@@ -1,11 +1,11 @@
 // The gallery: the service's generations, newest first, each followed until it ends.
 
-import { Problem, call } from "/static/api.js";
-import { arrange, byId, el } from "/static/dom.js";
-import { ended, follow, pathOf } from "/static/follow.js";
-import { announce, notify } from "/static/problems.js";
-import { sheetsOf } from "/static/sheets.js";
-import { createTiles } from "/static/tiles.js";
+import { Problem, call } from "./api.js";
+import { arrange, byId, el } from "./dom.js";
+import { ended, follow, pathOf } from "./follow.js";
+import { announce, notify } from "./problems.js";
+import { sheetsOf } from "./sheets.js";
+import { createTiles } from "./tiles.js";
 
 const PAGE = 50;
 
@@ -75,7 +75,7 @@ export function createGallery(open) {
 
   async function page(cursor) {
     const after = cursor ? `&before=${encodeURIComponent(cursor)}` : "";
-    return call("GET", `/v1/generations?limit=${PAGE}${after}`);
+    return call("GET", `v1/generations?limit=${PAGE}${after}`);
   }
 
   byId("older").addEventListener("click", async () => {

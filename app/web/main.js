@@ -1,17 +1,17 @@
 // Puts the page together: form, adapters, gallery, dialogs.
 
-import { showAdapter } from "/static/about.js";
-import { createAdapters, refOf } from "/static/adapters.js";
-import { call } from "/static/api.js";
-import { connection } from "/static/connection.js";
-import { showPicture } from "/static/detail.js";
-import { byId } from "/static/dom.js";
-import { acceptFiles } from "/static/drop.js";
-import { freshSeed, randomKey } from "/static/chance.js";
-import { createForm } from "/static/form.js";
-import { createGallery } from "/static/gallery.js";
-import { notify } from "/static/problems.js";
-import { showUpload } from "/static/upload.js";
+import { showAdapter } from "./about.js";
+import { createAdapters, refOf } from "./adapters.js";
+import { call } from "./api.js";
+import { connection } from "./connection.js";
+import { showPicture } from "./detail.js";
+import { byId } from "./dom.js";
+import { acceptFiles } from "./drop.js";
+import { freshSeed, randomKey } from "./chance.js";
+import { createForm } from "./form.js";
+import { createGallery } from "./gallery.js";
+import { notify } from "./problems.js";
+import { showUpload } from "./upload.js";
 
 const NO_MODEL_YET_MS = 2000;
 
@@ -38,7 +38,7 @@ function reloadAdapters() {
 }
 
 async function loadModels() {
-  const { models, default: name } = await call("GET", "/v1/models");
+  const { models, default: name } = await call("GET", "v1/models");
   form.setModels(models, name);
   if (models.length) return;
   byId("facts").textContent = "The model is being loaded…";
@@ -46,7 +46,7 @@ async function loadModels() {
 }
 
 async function post(request) {
-  gallery.add(await call("POST", "/v1/generations", { body: request, key: randomKey() }));
+  gallery.add(await call("POST", "v1/generations", { body: request, key: randomKey() }));
 }
 
 async function draw() {

@@ -1,7 +1,7 @@
 // What of an adapter is worn where and when, as people type it: "down=0.5 up.1=0 0:0.2 0.6:1 rank=8", as in the command line.
 
-import { el } from "/static/dom.js";
-import { strengthText } from "/static/strength.js";
+import { el } from "./dom.js";
+import { strengthText } from "./strength.js";
 
 /** What a text means: factors by block, strengths from a fraction of the denoising on, and how many ranks. Throws Error. */
 export function partsOf(text) {

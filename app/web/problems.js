@@ -1,7 +1,7 @@
 // Problems shown to people: title, detail and every reason, as text.
 
-import { Problem } from "/static/api.js";
-import { byId, el } from "/static/dom.js";
+import { Problem } from "./api.js";
+import { byId, el } from "./dom.js";
 
 const MOST_NOTICES = 3;
 

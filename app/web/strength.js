@@ -1,6 +1,6 @@
 // How much of an adapter is worn: a slider and the same number to type.
 
-import { el } from "/static/dom.js";
+import { el } from "./dom.js";
 
 // The slider covers what is useful; the number takes all that the wire does.
 const SLIDER = { min: "-1", max: "2", step: "0.05" };

@@ -1,9 +1,9 @@
 // The pictures of one generation: each a tile that shows progress first and the picture then.
 
-import { el } from "/static/dom.js";
-import { ended } from "/static/follow.js";
-import { partsText } from "/static/parts.js";
-import { wornText } from "/static/strength.js";
+import { el } from "./dom.js";
+import { ended } from "./follow.js";
+import { partsText } from "./parts.js";
+import { wornText } from "./strength.js";
 
 function useText(use) {
   const parts = partsText(use);
@@ -35,7 +35,7 @@ function picture(generation, image, open) {
 }
 
 function pending(generation, cancel) {
-  const lily = el("img", { src: "/static/lily.svg", alt: "" });
+  const lily = el("img", { src: new URL("./lily.svg", import.meta.url).href, alt: "" });
   const text = el("p", {});
   const bar = el("progress", { "aria-label": `Progress of: ${generation.request.prompt}` });
   const stop = el("button", { type: "button", class: "small", onclick: () => { stop.disabled = true; cancel(generation.id); } }, "Cancel");

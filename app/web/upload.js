@@ -1,9 +1,9 @@
 // Adding an adapter: a dropped or chosen file, sent with progress, answered with its verdict or every reason against it.
 
-import { Problem, call, problemOf } from "/static/api.js";
-import { byId, dialogTop, el, openDialog } from "/static/dom.js";
-import { announce, problemView } from "/static/problems.js";
-import { size, verdictView } from "/static/verdict.js";
+import { Problem, call, problemOf } from "./api.js";
+import { byId, dialogTop, el, openDialog } from "./dom.js";
+import { announce, problemView } from "./problems.js";
+import { size, verdictView } from "./verdict.js";
 
 const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
 const POLL_MS = 1000;
@@ -21,7 +21,7 @@ function send(fields, progress) {
     const form = new FormData();
     for (const [name, value] of fields) form.append(name, value);
     const request = new XMLHttpRequest();
-    request.open("POST", "/v1/adapters");
+    request.open("POST", "v1/adapters");
     request.setRequestHeader("Accept", "application/json");
     request.upload.onprogress = ({ loaded, total }) => progress(loaded, total);
     request.onerror = () =>

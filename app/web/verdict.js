@@ -1,6 +1,6 @@
 // What inspection found in an adapter file, as people read it. All of it is text from a stranger's file.
 
-import { el, facts } from "/static/dom.js";
+import { el, facts } from "./dom.js";
 
 const LABELS = {
   lora: "LoRA", locon: "LoCon", loha: "LoHa", lokr: "LoKr", dora: "DoRA", full: "full", norm: "norms", ia3: "(IA)³",

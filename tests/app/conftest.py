@@ -26,7 +26,8 @@ def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
 @contextmanager
 def serving(settings: Settings) -> Iterator[httpx.Client]:
     """An HTTP client on an API with these settings, in a thread."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none"))
+    config = uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none", proxy_headers=False)
+    server = uvicorn.Server(config)
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -1,0 +1,55 @@
+"""Stored bytes on their way out: whole, in part, or not at all where the client has them already."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import Request, Response
+from starlette.responses import StreamingResponse
+
+from app.conditional import OutOfRange, not_modified, part_of
+from app.errors import problem
+from app.routing import answers
+
+KEPT = "private, max-age=31536000, immutable"
+
+
+def documented(kind: str) -> dict[int | str, dict[str, Any]]:
+    """What such a route may answer, as FastAPI's `responses` has it."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        200: {"content": content},
+        206: {"description": "The part that Range names", "content": content},
+        304: {"description": "The client has these bytes already"},
+        **answers({416: "There is nothing in that range"}),
+    }
+
+
+def download(
+    request: Request, tag: str, size: int, chunks: Iterator[bytes], kind: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with bytes that never change under their tag (a quoted word): 200, 206, 304 or 416."""
+    told = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": KEPT, **(headers or {})}
+    if not_modified(request, tag):
+        return Response(status_code=304, headers=told)
+    try:
+        part = part_of(request, tag, size)
+    except OutOfRange:
+        refusal = problem(416, "out_of_range", "Range not satisfiable", f"there are {size} bytes; ask for some of them")
+        refusal.headers["Content-Range"] = f"bytes */{size}"
+        return refusal
+    start, end = part or (0, size)
+    told["Content-Length"] = str(end - start)
+    if part:
+        told["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return StreamingResponse(_cut(chunks, start, end), 206 if part else 200, told, kind)
+
+
+def _cut(chunks: Iterator[bytes], start: int, end: int) -> Iterator[bytes]:
+    """Bytes from `start` up to `end` of all that come."""
+    at = 0
+    for chunk in chunks:
+        if piece := chunk[max(start - at, 0) : max(end - at, 0)]:
+            yield piece
+        at += len(chunk)
+        if at >= end:
+            return

@@ -1,0 +1,34 @@
+"""The order of what stands around the routes: the last one added is the first that a request meets."""
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from app.middleware.body_cap import BodyCap
+from app.middleware.docs_policy import DocsPolicy
+from app.middleware.forwarded import Forwarded
+from app.middleware.head import Head
+from app.middleware.hosts import Hosts
+from app.middleware.origins import Origins
+from app.middleware.safe_headers import SafeHeaders
+from app.shared.settings import Settings
+
+EXPOSED = ("Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition")
+
+
+def surround(app: FastAPI, settings: Settings) -> None:
+    """Put everything around `app`."""
+    app.add_middleware(DocsPolicy)
+    app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb)
+    app.add_middleware(Head)
+    app.add_middleware(Origins, allowed=settings.cors_origins)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+    app.add_middleware(Forwarded, root_path=settings.root_path, trusted=settings.trusted_proxies)
+    app.add_middleware(Hosts, names=settings.allowed_hosts)  # before a proxy's word for it: a page can forge that one
+    app.add_middleware(SafeHeaders)

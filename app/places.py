@@ -1,0 +1,22 @@
+"""Addresses in answers, as they are from outside: below the prefix that a proxy shows the service under."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.shared.schema import Generation
+
+
+def _prefix(request: Request) -> str:
+    return request.scope.get("root_path", "")
+
+
+Prefix = Annotated[str, Depends(_prefix)]
+
+
+def placed(generation: Generation, prefix: str) -> Generation:
+    """A generation whose pictures are where the client finds them; what is stored knows no prefix."""
+    if not prefix:
+        return generation
+    images = [image.model_copy(update={"url": prefix + image.url}) for image in generation.images]
+    return generation.model_copy(update={"images": images})
