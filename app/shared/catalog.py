@@ -2,33 +2,26 @@
 
 A version of a name never changes and its number is never used again, also after the name was deleted. Creating
 `names/<name>/<version>.json` decides who gets a number. The bytes of a deleted adapter stay (generations that were
-accepted with it are drawn, and recipes stay true), but no new request can name them.
-
-| Redis key | type | what | lives |
-|---|---|---|---|
-| `radiata:adapters` | hash | `name:version` to its record (JSON) | rebuilt when gone |
-| `radiata:adapters:latest` | sorted set | name by newest version | rebuilt when gone |
-| `radiata:adapters:sha:<sha256>` | set | `name:version` with these bytes | rebuilt when gone |
-| `radiata:adapters:complete` | string | the three above hold all that storage does | as long as they do |
+accepted with it are drawn, and recipes stay true), but no new request can name them. What the index has not
+(`app/shared/catalog_index.py`) is asked of storage before anybody is told that there is none.
 """
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 
+from app.shared import rebuild
+from app.shared.catalog_index import CatalogIndex, Living
 from app.shared.errors import Gone, NotFound, Unreadable
 from app.shared.records import TOMBSTONE, VERDICT, VERSION, Tombstone, tell
-from app.shared.schema import AdapterRecord, AdapterVersion
+from app.shared.schema import NAME_PATTERN, AdapterRecord, AdapterVersion
 from app.shared.storage import Storage
-
-INDEX = "radiata:adapters"
-LATEST = "radiata:adapters:latest"
-COMPLETE = "radiata:adapters:complete"
 
 
 def file_key(sha256: str) -> str:
@@ -48,39 +41,44 @@ class Catalog:
     def __init__(self, storage: Storage, redis: Redis) -> None:
         self._storage = storage
         self._redis = redis
+        self._index = CatalogIndex(redis, self._all)
 
     # Finding
 
     def resolve(self, ref: str) -> AdapterVersion:
         """The version that `name`, `name:version` or `sha256:…` means now; raises NotFound, Gone or Unreadable."""
-        self._ensure_index()
         name, _, number = ref.partition(":")
         if name == "sha256":
-            holders = cast(set[bytes], self._redis.smembers(_sha_key(number)))
-            for holder in sorted(holders):
-                with suppress(Unreadable):  # another name may have the same bytes
-                    if known := self._known(*holder.decode().split(":")):
-                        return known
-            raise self._missing(ref, None)
-        latest = cast(float | None, self._redis.zscore(LATEST, name))
-        if latest is None:
+            return self._with_bytes(number)
+        for holder, text in self._index.find("version" if number else "name", ref) or ():
+            if text:
+                with suppress(Unreadable):
+                    return VERSION.read(_version_key(*holder.split(":")), text)
+        numbers = self._versions(name) if re.fullmatch(NAME_PATTERN, name) else []
+        if not numbers:
             raise self._missing(ref, name)
-        known = self._known(name, number or str(int(latest)))
+        wanted = int(number) if number.isdecimal() else 0 if number else numbers[-1]
+        known = self._read(_version_key(name, wanted)) if wanted in numbers else None
         if known is None:
-            raise NotFound("adapter_unknown", f"adapter {name!r} has no version {number}; its newest is {int(latest)}")
+            raise NotFound("adapter_unknown", f"adapter {name!r} has no version {number}; its newest is {numbers[-1]}")
         return known
 
-    def _known(self, name: str, number: str) -> AdapterVersion | None:
-        """A version out of the index, or, where that has none that is whole, out of storage; raises Unreadable."""
-        key = _version_key(name, int(number))
-        text = cast(bytes | None, self._redis.hget(INDEX, f"{name}:{number}"))
-        with suppress(Unreadable):
-            if text is not None:
-                return VERSION.read(key, text)
-        return self._read(key) if int(number) in self._versions(name) else None
+    def _with_bytes(self, sha256: str) -> AdapterVersion:
+        """The first version with these bytes that can be read; another name may have the same."""
+        found = self._index.find("bytes", sha256)
+        if found is None:
+            holders = [f"{name}:{number}" for name, number, one in self._all() if one and one.sha256 == sha256]
+            found = [(holder, "") for holder in sorted(holders)]
+        for holder, text in found:
+            name, number = holder.split(":")
+            with suppress(Unreadable):
+                return VERSION.read(_version_key(name, number), text)
+            if int(number) in self._versions(name) and (known := self._readable(name, int(number))):
+                return known
+        raise self._missing(f"sha256:{sha256}", None)
 
     def _missing(self, ref: str, name: str | None) -> NotFound | Gone:
-        if name and TOMBSTONE.get(self._storage, _tombstone_key(name)):
+        if name and re.fullmatch(NAME_PATTERN, name) and TOMBSTONE.get(self._storage, _tombstone_key(name)):
             return Gone("adapter_deleted", f"adapter {name!r} was deleted; upload it again to use it")
         return NotFound("adapter_unknown", f"there is no adapter {ref!r}; see GET /v1/adapters, or upload it")
 
@@ -110,20 +108,20 @@ class Catalog:
 
     def newest(self) -> list[AdapterVersion]:
         """The newest version of every name, by name; one that cannot be read is left out."""
-        self._ensure_index()
-        latest = cast(list[tuple[bytes, float]], self._redis.zrange(LATEST, 0, -1, withscores=True))
-        if not latest:
-            return []
-        names = [(name.decode(), int(version)) for name, version in latest]
-        texts = cast(list[bytes | None], self._redis.hmget(INDEX, [f"{name}:{number}" for name, number in names]))
-        found = []
-        for (name, number), text in zip(names, texts, strict=True):
-            try:
-                key = _version_key(name, number)
-                found.append(VERSION.read(key, text) if text is not None else self._known(name, str(number)))
-            except Unreadable as error:
-                tell(self._redis, error)
-        return sorted((version for version in found if version), key=lambda one: one.name)
+        found = self._index.find("newest")
+        if found is None:
+            newest = {name: one for name, _, one in self._all()}
+        else:
+            newest = {holder: self._known(holder, text) for holder, text in found}
+        return sorted((version for version in newest.values() if version), key=lambda one: one.name)
+
+    def _known(self, holder: str, text: str) -> AdapterVersion | None:
+        """A version out of the index, or, where that has none that is whole, out of storage."""
+        name, number = holder.split(":")
+        try:
+            return VERSION.read(_version_key(name, number), text)
+        except Unreadable:
+            return self._readable(name, int(number))
 
     # Taking and deleting
 
@@ -141,7 +139,7 @@ class Catalog:
             number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})
             if self._storage.create(_version_key(version.name, number), numbered.model_dump_json().encode()):
-                self._index(numbered)
+                self._index.add(numbered)
                 return numbered, True
 
     def has(self, name: str, sha256: str, model: str) -> bool:
@@ -149,7 +147,7 @@ class Catalog:
         known = self._same(name, self._versions(name), sha256, [])
         if known is None or model not in known.fits:
             return False
-        self._index(known)  # whoever admitted it may have died before
+        self._index.add(known)  # whoever admitted it may have died before
         verdict = None
         with suppress(Unreadable):
             verdict = VERDICT.get(self._storage, verdict_key(known))
@@ -168,7 +166,7 @@ class Catalog:
         if fits != known.fits:
             known = known.model_copy(update={"fits": fits})
             self._storage.put(_version_key(known.name, known.version), known.model_dump_json().encode())
-        self._index(known)
+        self._index.add(known)
         return known
 
     def delete(self, name: str) -> None:
@@ -181,17 +179,14 @@ class Catalog:
         except Unreadable:  # how far it had come is not known: it goes on from where nobody has been
             numbers = sorted(filter(None, map(_number, self._storage.keys(f"names/{name}"))))
             last = max([*numbers, int(time.time()) // 60])
+        self._index.drop(name, numbers)  # before anything is done: without Redis nothing can be deleted
         self._storage.put_json(_tombstone_key(name), Tombstone(last_version=last).model_dump())
-        self._redis.zrem(LATEST, name)
+        self._index.drop(name, numbers)  # somebody may have filled the index, with what was there, between the two
         for number in numbers:
-            with suppress(Unreadable):
-                if version := self._known(name, str(number)) or self._read(_version_key(name, number)):
-                    self._redis.srem(_sha_key(version.sha256), f"{name}:{number}")
             self._storage.delete(_version_key(name, number))
-            self._redis.hdel(INDEX, f"{name}:{number}")
         for number in self._versions(name):
             if came_meanwhile := self._readable(name, number):
-                self._index(came_meanwhile)
+                self._index.add(came_meanwhile)
 
     def _last_number(self, name: str, numbers: list[int]) -> int:
         gone = TOMBSTONE.get(self._storage, _tombstone_key(name))
@@ -207,41 +202,22 @@ class Catalog:
             tell(self._redis, error)
             return None
 
-    # The index
-
-    def _index(self, version: AdapterVersion) -> None:
-        field = f"{version.name}:{version.version}"
-        with self._redis.pipeline() as pipe:
-            pipe.hset(INDEX, field, version.model_dump_json())
-            pipe.zadd(LATEST, {version.name: version.version}, gt=True)
-            pipe.sadd(_sha_key(version.sha256), field)
-            pipe.execute()
-
-    def _ensure_index(self) -> None:
-        if self._redis.exists(COMPLETE):
-            return
+    def _all(self) -> list[Living]:
+        """Every version of every name, out of storage, in order; one that cannot be read is there without a record."""
         by_name: dict[str, list[str]] = {}
         for key in self._storage.keys("names"):
             by_name.setdefault(key.split("/")[1], []).append(key)
-        for name, keys in by_name.items():
+        living: list[tuple[str, int]] = []
+        for name, keys in sorted(by_name.items()):
             try:
-                numbers = self._living(name, keys)
+                living += [(name, number) for number in self._living(name, keys)]
             except Unreadable as error:
                 tell(self._redis, error)
-                continue
-            for number in numbers:
-                if version := self._readable(name, number):
-                    self._index(version)
-            if numbers:  # a newest one that cannot be read is the newest all the same: no older one is drawn for it
-                self._redis.zadd(LATEST, {name: numbers[-1]}, gt=True)
-        self._redis.set(COMPLETE, 1)
+        versions = rebuild.read_all(lambda one: self._readable(*one), living)
+        return [(name, number, version) for (name, number), version in zip(living, versions, strict=True)]
 
 
-def _sha_key(sha256: str) -> str:
-    return f"radiata:adapters:sha:{sha256}"
-
-
-def _version_key(name: str, number: int) -> str:
+def _version_key(name: str, number: int | str) -> str:
     return f"names/{name}/{number}.json"
 
 

@@ -1,13 +1,18 @@
 """Names and numbers: a version never changes, a number is never used twice, and Redis is only an index."""
 
+import contextlib
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from app.shared.catalog import COMPLETE, INDEX, LATEST, Catalog
+from app.shared.catalog import Catalog
+from app.shared.catalog_index import INDEX, Living
 from app.shared.errors import Gone, NotFound, RadiataError
 from app.shared.schema import AdapterVersion
 from app.shared.storage import Storage
@@ -53,20 +58,86 @@ def test_a_rebuilt_index_holds_what_was_there(catalog: Catalog, redis: Redis) ->
     for name, content in (("a", b"1"), ("a", b"2"), ("b", b"1"), ("gone", b"3")):
         admit(catalog, name, content)
     catalog.delete("gone")
-    keys = [INDEX, LATEST, *sorted(redis.keys("radiata:adapters:sha:*"))]  # type: ignore[type-var]
-    before = [redis.dump(key) and contents(redis, key) for key in keys]
-    newest = catalog.newest()
+    refs = ["a", "a:1", "b", "b:1", *(f"sha256:{sha256(content).hexdigest()}" for content in (b"1", b"2"))]
+    before, newest = [catalog.resolve(ref) for ref in refs], catalog.newest()
     redis.flushall()
     assert catalog.newest() == newest
-    assert [contents(redis, key) for key in keys] == before
-    assert redis.exists(COMPLETE)
+    assert [catalog.resolve(ref) for ref in refs] == before
+    assert redis.hexists(INDEX, "whole")
+    deleted(catalog, "gone")
 
 
-def contents(redis: Redis, key: bytes | str) -> object:
-    kind = redis.type(key)
-    if kind == b"hash":
-        return redis.hgetall(key)
-    return redis.zrange(key, 0, -1, withscores=True) if kind == b"zset" else redis.smembers(key)
+def answers(catalog: Catalog, refs: list[str]) -> list[object]:
+    """What each ref means, or the code of its refusal; and all that are listed."""
+
+    def one(ref: str) -> object:
+        try:
+            return catalog.resolve(ref)
+        except RadiataError as error:
+            return error.code
+
+    return [*map(one, refs), catalog.newest()]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_lost_every_answer_is_the_same(catalog: Catalog, redis: Redis, seed: int) -> None:
+    chance = random.Random(seed)
+    names, contents = ["a", "b", "sha256", "z"], [b"1", b"2", b"3"]
+    refs = [*names, "none", *(f"{name}:{number}" for name in names for number in (1, 2, 9, "x"))]
+    refs += [f"sha256:{sha256(content).hexdigest()}" for content in contents]
+    for _ in range(30):
+        if chance.random() < 0.7:
+            admit(catalog, chance.choice(names), chance.choice(contents))
+        else:
+            with contextlib.suppress(RadiataError):
+                catalog.delete(chance.choice(names))
+        whole = answers(catalog, refs)
+        for key in redis.keys("*"):  # type: ignore[union-attr]
+            if chance.random() < 0.5:
+                redis.delete(key)
+        assert answers(catalog, refs) == whole
+        if chance.random() < 0.5:
+            redis.flushall()
+
+
+def test_answers_come_from_storage_while_redis_is_away(
+    catalog: Catalog, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = ["a", "a:1", "none", "gone", f"sha256:{sha256(b'1').hexdigest()}"]
+    for name, content in (("a", b"1"), ("a", b"2"), ("gone", b"3")):
+        admit(catalog, name, content)
+    catalog.delete("gone")
+    before = answers(catalog, refs)
+
+    def away(*_: object, **__: object) -> None:
+        raise RedisConnectionError("gone")
+
+    monkeypatch.setattr(catalog._index, "_run", away)
+    assert answers(catalog, refs) == before
+
+
+def test_what_is_deleted_while_it_is_rebuilt_stays_deleted(
+    catalog: Catalog, storage: Storage, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit(catalog, "a", b"1")
+    admit(catalog, "b", b"2")
+    redis.flushall()
+    read_all = catalog._index._read_all
+
+    def meanwhile() -> list[Living]:
+        found = list(read_all())
+        monkeypatch.setattr(catalog._index, "_read_all", read_all)
+        redis_of_another = Catalog(storage, redis)
+        with contextlib.suppress(RadiataError):
+            redis_of_another.delete("a")
+        return found
+
+    monkeypatch.setattr(catalog._index, "_read_all", meanwhile)
+    catalog.newest()
+    deleted(catalog, "a")
+    with pytest.raises(NotFound):
+        catalog.resolve(f"sha256:{sha256(b'1').hexdigest()}")
+    assert [one.name for one in catalog.newest()] == ["b"]
 
 
 def test_what_a_ref_means(catalog: Catalog) -> None:
