@@ -19,7 +19,8 @@ from rq.utils import now
 from app.shared.connection import LONGEST_PAUSE_S, run_short_of_patience
 from app.shared.errors import RadiataError
 from app.shared.holdings import WorkerHoldings, publish, withdraw
-from app.shared.queue import INTAKE, SERIALIZER, generation_queues, model_of
+from app.shared.lost import queues_of
+from app.shared.queue import SERIALIZER, model_of
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
@@ -93,7 +94,7 @@ class SweepingWorker(Worker):
         self.last_cleaned_at = now()
         if not self.connection.set(SWEEP_LOCK, self.name, nx=True, ex=self._settings.sweep_every_s):
             return
-        for name in [*(name for model in self._settings.models for name in generation_queues(model)), INTAKE]:
+        for name in queues_of(self.connection, self._settings):
             queue = Queue(name, connection=self.connection, serializer=SERIALIZER)
             clean_registries(queue, self._exc_handlers)
             worker_registration.clean_worker_registry(queue)

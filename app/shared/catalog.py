@@ -84,8 +84,10 @@ class Catalog:
 
     def names(self, most: int) -> list[str]:
         """Return names of adapters, so many at most."""
-        self._ensure_index()
-        return [name.decode() for name in cast(list[bytes], self._redis.zrange(LATEST, 0, most - 1))]
+        names = self._index.names()
+        if names is None:
+            names = {key.split("/")[1] for key in self._storage.keys("names")}
+        return sorted(names)[:most]
 
     def was_deleted(self, name: str) -> bool:
         """Whether the name was ever deleted, though it may be taken again."""

@@ -81,6 +81,16 @@ end
 return found
 """
 
+# Answers nil where the index is not whole, else every name.
+NAMES = """
+if redis.call('HEXISTS', KEYS[1], 'whole') == 0 then return nil end
+local found = {}
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(field, 1, 7) == 'newest ' then found[#found + 1] = string.sub(field, 8) end
+end
+return found
+"""
+
 Living = tuple[str, int, AdapterVersion | None]  # name, number, and what it is, where that can be read
 
 
@@ -93,16 +103,12 @@ class CatalogIndex:
 
     def find(self, kind: str, what: str = "") -> list[tuple[str, str]] | None:
         """`<name>:<version>` and record, if any, of all that is asked for; None where only storage knows."""
-        try:
-            found = self._run(FIND, kind, what)
-            if found is None and rebuild.ensure(self._redis, INDEX, self._whole, self._rebuild):
-                found = self._run(FIND, kind, what)
-        except RedisError:
-            return None
-        if found is None:
-            return None
-        texts = [one.decode(errors="replace") for one in cast(list[bytes], found)]
-        return list(zip(texts[::2], texts[1::2], strict=True))
+        found = self._ask(FIND, kind, what)
+        return None if found is None else list(zip(found[::2], found[1::2], strict=True))
+
+    def names(self) -> list[str] | None:
+        """Every name; None where only storage knows."""
+        return self._ask(NAMES)
 
     def add(self, version: AdapterVersion) -> None:
         """Take a version in."""
@@ -115,6 +121,15 @@ class CatalogIndex:
     def _add(self, token: str, name: str, number: int, version: AdapterVersion | None) -> None:
         record = [version.sha256, version.model_dump_json()] if version else []
         self._run(ADD, token, name, number, *record)
+
+    def _ask(self, script: str, *args: str) -> list[str] | None:
+        try:
+            found = self._run(script, *args)
+            if found is None and rebuild.ensure(self._redis, INDEX, self._whole, self._rebuild):
+                found = self._run(script, *args)
+        except RedisError:
+            return None
+        return None if found is None else [one.decode(errors="replace") for one in cast(list[bytes], found)]
 
     def _run(self, script: str, *args: str | int) -> Any:
         return self._redis.register_script(script)(keys=[INDEX], args=args)

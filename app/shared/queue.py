@@ -4,16 +4,15 @@ Keys of our own start with `radiata:` and are documented where they are written 
 `metrics`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's default, pickle, would run what it reads.
 """
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from redis import Redis
 from rq import Queue, Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.executions import Execution
-from rq.job import Job, JobStatus
+from rq.job import Job
 
 from app.shared.connection import connect as connect  # for tests that import it from here
 from app.shared.schema import Priority
@@ -25,7 +24,6 @@ INSPECT = "workers.tasks.inspect_upload"
 INTAKE = "intake"
 INSPECTION_RETRIES = 2  # a worker killed from outside is no fault of the file; a file that kills three times is refused
 KEEP_FAILED_S = 3600
-ADRIFT = "radiata:adrift:"  # + queue: hash, a job seen in no queue and on no worker to when that was; each look anew
 
 
 def generation_queue(model: str, priority: Priority = "normal") -> str:
@@ -103,39 +101,6 @@ class Queues:
             forget_dead_executions(job)
             with suppress(InvalidJobOperation):  # it was done, or dropped by another, just now
                 job.delete()
-
-    def lost(self, job_ids: Iterable[str], kind: str) -> Iterator[tuple[str, JobStatus | None]]:
-        """Those of the jobs that nobody will do, with their status, or None where RQ does not know them.
-
-        kind: what these jobs are; each kind remembers for itself what it saw adrift.
-        """
-        earlier = cast(dict[bytes, bytes], self._redis.hgetall(ADRIFT + kind))
-        suspects: dict[str, float] = {}
-        cared_for: dict[str, set[str]] = {}
-        for job_id in job_ids:
-            job = self.job(job_id)
-            status = job.get_status(refresh=False) if job else None
-            if status is JobStatus.STARTED:
-                continue  # RQ's own registry sees to workers that died
-            if job and status is JobStatus.QUEUED:
-                if job.origin not in cared_for:
-                    queue = self.of(job.origin)
-                    on_workers = queue.started_job_registry.get_job_ids(cleanup=False)
-                    cared_for[job.origin] = {*queue.get_job_ids(), *on_workers}
-                if job_id in cared_for[job.origin]:
-                    continue
-                # Between queue and worker for a moment, or for ever if that worker died: still so later is for ever
-                seen = float(earlier.get(job_id.encode(), time.time()))
-                if time.time() - seen < self._settings.sweep_every_s / 2:
-                    suspects[job_id] = seen
-                    continue
-                self.of(job.origin).intermediate_queue.remove(job_id)
-            yield job_id, status
-        with self._redis.pipeline() as pipe:
-            pipe.delete(ADRIFT + kind)
-            for job_id, seen in suspects.items():
-                pipe.hset(ADRIFT + kind, job_id, str(seen))
-            pipe.execute()
 
     def position(self, model: str, generation_id: str) -> int | None:
         """How many generations are before this one, or None when it is not waiting.

@@ -14,7 +14,8 @@ from rq.job import JobStatus
 
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import wake
-from app.shared.queue import Queues
+from app.shared.lost import Lost, look
+from app.shared.queue import INTAKE, Queues
 from app.shared.records import UPLOAD, tell
 from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
@@ -46,6 +47,7 @@ class Uploads:
         self._storage = storage
         self._redis = redis
         self.queues = Queues(redis, settings)
+        self._lost = Lost(redis, self.queues, settings, "uploads")
 
     def stage(self, upload: Upload, file: Path) -> None:
         """Put an upload in storage and queue its inspection; the record is written last and makes it count."""
@@ -90,7 +92,7 @@ class Uploads:
         """Queue again what is lost; refuse what killed its inspection on every try; clear away bytes of no upload."""
         written = dict(self._storage.entries("uploads"))
         waiting = [key.removeprefix("uploads/").removesuffix(".json") for key in written if key.endswith(".json")]
-        for upload_id, status in self.queues.lost(waiting, "uploads"):
+        for upload_id, status in self._lost.among(waiting, look(self._redis, [INTAKE])):
             try:
                 self.waiting(upload_id)
             except Unreadable as error:  # nobody can judge it; whoever sent it is told so for an hour

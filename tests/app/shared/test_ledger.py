@@ -242,6 +242,7 @@ def test_what_failed_on_every_try_ends_once(ledger: Ledger, redis: Redis) -> Non
     job = ledger.queues.job(generation.id)
     assert job is not None
     job.set_status(JobStatus.FAILED)
+    ledger.queues.of(QUEUE).remove(generation.id)
     for _ in range(3):
         sweep(ledger)
     ended = ledger.get(generation.id)

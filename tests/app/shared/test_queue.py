@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 from rq import Worker
 from rq.executions import Execution
-from rq.job import Job, JobStatus
+from rq.job import Job
 
 from app.shared.connection import connect
 from app.shared.queue import GENERATE, INSPECT, INTAKE, SERIALIZER, Queues, generation_queue
@@ -55,16 +55,6 @@ def test_a_job_is_dropped_also_when_its_worker_died(queues: Queues, redis: Redis
     queues.drop(JOB)
     queues.drop(JOB)
     assert queues.job(JOB) is None and queues.waiting("emoji-64") == 0
-
-
-def test_what_runs_or_waits_is_not_lost(queues: Queues) -> None:
-    for number, status in enumerate((JobStatus.QUEUED, JobStatus.STARTED, JobStatus.FAILED)):
-        queues.enqueue_generation("emoji-64", str(number) * 32)
-        job = queues.job(str(number) * 32)
-        assert job is not None
-        job.set_status(status)
-    ids = [str(number) * 32 for number in range(4)]
-    assert list(queues.lost(ids, "generations")) == [("2" * 32, JobStatus.FAILED), ("3" * 32, None)]
 
 
 def test_workers_speak_json_too(redis: Redis, settings: Settings) -> None:

@@ -61,6 +61,7 @@ def test_what_kills_its_inspection_on_every_try_is_refused(uploads: Uploads, sto
     job = uploads.queues.job(staged)
     assert job is not None
     job.set_status(JobStatus.FAILED)
+    uploads.queues.of(INTAKE).remove(staged)
     uploads.sweep()
     assert (uploads.get(staged).status, uploads.get(staged).code) == (UploadStatus.REFUSED, "inspection_died")
     assert left(storage) == [] and uploads.queues.job(staged) is None
