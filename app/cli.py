@@ -16,8 +16,8 @@ from rich.table import Table
 
 from app import uses
 from app.address import listen, read_url, url_of
-from app.client import Client, Refused
-from app.shared.log import configure
+from app.client import Client, Refused, Stranger
+from app.shared.log import configure, speak_any_encoding
 from app.shared.schema import Priority, StackMode, Wearing
 from app.shared.settings import BadSettings, read_settings, serving_settings
 
@@ -32,6 +32,7 @@ cli.add_typer(adapters, name="adapters")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+SPINNER = "line"  # of ASCII alone
 
 
 @contextmanager
@@ -47,8 +48,14 @@ def _told() -> Iterator[None]:
         for reason in refused.reasons:
             about, message = reason.get("subject") or reason.get("field"), reason.get("message", "")
             if len(refused.reasons) > 1 or message not in str(refused):
-                err.print("  •", _plain(f"{about} — {message}" if about else message))
+                err.print("  -", _plain(f"{about}: {message}" if about else message))
         raise typer.Exit(1) from refused
+    except Stranger as stranger:
+        err.print(f"[red]no Radiata:[/red] {_plain(str(stranger))}", soft_wrap=True)
+        raise typer.Exit(2) from stranger
+    except UnicodeEncodeError as error:
+        err.print("[red]not UTF-8:[/red] what you typed cannot be sent")
+        raise typer.Exit(2) from error
 
 
 Url = Annotated[
@@ -66,7 +73,7 @@ def _client(url: str | None) -> Iterator[Client]:
         try:
             there = read_url(url) if url else url_of(settings.host, settings.port)
         except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="'--url' (env var: 'RADIATA_URL')") from error
+            raise BadSettings(f"--url or RADIATA_URL: {error}") from error
         try:
             with Client(there) as client:
                 yield client
@@ -92,7 +99,7 @@ def up() -> None:
         settings = serving_settings()
         configure(settings.log_level)
         out.print("starting: the model takes a few seconds to load; wait for the line that says where it is")
-        with err.status("starting") as status, Service(settings).running(_telling(status)) as service:
+        with err.status("starting", spinner=SPINNER) as status, Service(settings).running(_telling(status)) as service:
             status.stop()
             out.print(f"Radiata is ready at [bold]{service.url}[/bold]", soft_wrap=True)
             out.print(f"its API is described at {service.url}/docs", soft_wrap=True)
@@ -202,7 +209,9 @@ def generate(
     with _client(url) as client, Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
         task = bar.add_task("waiting", total=None)
         generation = client.generate(
-            body, lambda step, total: bar.update(task, description="drawing", completed=step, total=total)
+            body,
+            lambda step, total: bar.update(task, description="drawing", completed=step, total=total),
+            lambda generation_id: err.print(f"generation {_plain(generation_id)}"),
         )
         if generation["status"] != "succeeded":
             error = generation["error"] or {"message": "it was canceled"}
@@ -233,7 +242,7 @@ def adapters_add(
     url: Url = None,
 ) -> None:
     """Upload an adapter and print its verdict."""
-    with _client(url) as client, err.status("uploading and inspecting"):
+    with _client(url) as client, err.status("uploading and inspecting", spinner=SPINNER):
         record = client.upload(file, name or file.stem.lower(), description, ignore or [])
     _show(record)
 
@@ -324,6 +333,7 @@ def demo(
 
 def main() -> None:
     """Entry point of the `radiata` command."""
+    speak_any_encoding()
     cli()
 
 

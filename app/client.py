@@ -5,27 +5,55 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
 
 import httpx
 
+from app.address import is_here
+
+Answer = TypeVar("Answer")
+
 INSPECTION_POLL_S = 0.5
+PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0  # between two tries
+PATIENCE_S = (
+    120.0  # for a service that has taken work on and is away: it is started again, or what is before it says so
+)
+TIMES = httpx.Timeout(60, connect=10)  # a stream of events says something every 15 s
 ENDS = ("succeeded", "failed", "canceled")
+AWAY = (502, 503, 504)
 
 
 class Refused(Exception):
     """The service answered with a problem; the text is for people, `reasons` names every offender."""
 
-    def __init__(self, problem: dict[str, Any]) -> None:
+    def __init__(self, problem: dict[str, Any], status: int = 0) -> None:
         super().__init__(f"{problem.get('detail') or problem.get('title')} [{problem.get('code')}]")
         self.reasons: list[dict[str, Any]] = problem.get("errors") or []
+        self.status = status
+
+
+class Stranger(Exception):
+    """Whoever answers there does not answer as Radiata does."""
+
+
+class _Event(NamedTuple):
+    id: str
+    kind: str
+    data: dict[str, Any]
 
 
 class Client:
-    """Talks to one service. Raises Refused for problems, httpx.TransportError when nobody answers."""
+    """Talks to one service. Raises Refused for problems, Stranger, and httpx.TransportError when nobody answers."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(30, read=None))
+        self._path = urlsplit(url).path.rstrip("/")
+        try:
+            # A proxy that the environment names does not lead back to this machine
+            self._http = httpx.Client(base_url=url, timeout=TIMES, trust_env=not is_here(url))
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise httpx.ProxyError(f"the proxy in the environment cannot be used: {error}") from error
 
     def __enter__(self) -> "Client":
         return self
@@ -33,56 +61,115 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def generate(self, body: dict[str, Any], progress: Callable[[int, int], None] = lambda *_: None) -> dict[str, Any]:
-        """Accept a generation, follow it to its end, and give it as it ended."""
-        generation = self._json("POST", "/v1/generations", json=body)
+    def generate(
+        self,
+        body: dict[str, Any],
+        progress: Callable[[int, int], None] = lambda *_: None,
+        accepted: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Accept a generation, follow it to its end, and give it as it ended.
+
+        accepted: called with its id as soon as there is one. What is accepted goes on whoever dies, so a service that
+        is away in between is waited for.
+        """
+        generation = self._accept(body)
+        accepted(generation["id"])
+        path, last = f"/v1/generations/{generation['id']}", ""
         while generation["status"] not in ENDS:
-            with suppress(httpx.RemoteProtocolError), self._events(generation["id"]) as events:
-                for kind, data in events:
-                    if kind == "progress":
-                        progress(data["step"], data["steps"])
+            with suppress(httpx.TransportError), self._events(path, last) as events:
+                for event in events:
+                    last = event.id or last
+                    if event.kind == "progress":
+                        progress(event.data["step"], event.data["steps"])
             # A stream may be cut short; what counts is what the service says
-            generation = self._json("GET", f"/v1/generations/{generation['id']}")
+            generation = self._again(lambda: self._json("GET", path, "id", "status"))
         return generation
 
+    def _accept(self, body: dict[str, Any]) -> dict[str, Any]:
+        key = {"Idempotency-Key": uuid4().hex}  # asked twice, it is the same generation
+
+        def ask() -> dict[str, Any]:
+            return self._json("POST", "/v1/generations", "id", "status", json=body, headers=key)
+
+        try:
+            return ask()
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error):
+                raise  # not HTTP at all
+            return self._again(ask)
+
     @contextmanager
-    def _events(self, generation_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-        with self._http.stream("GET", f"/v1/generations/{generation_id}/events") as response:
+    def _events(self, path: str, last: str) -> Iterator[Iterator[_Event]]:
+        headers = {"Last-Event-ID": last} if last else {}
+        with self._http.stream("GET", f"{path}/events", headers=headers) as response:
+            if response.status_code in AWAY:
+                raise httpx.RemoteProtocolError(response.reason_phrase)
             if response.is_error:
                 response.read()
             yield _parse(_checked(response).iter_lines())
 
+    def _again(self, ask: Callable[[], Answer]) -> Answer:
+        until, pause_s = time.monotonic() + PATIENCE_S, PAUSE_S
+        while True:
+            try:
+                return ask()
+            except httpx.TransportError:
+                if time.monotonic() > until:
+                    raise
+            except Refused as refused:
+                if refused.status not in AWAY or time.monotonic() > until:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
     def image(self, url: str) -> bytes:
         """The bytes of a picture."""
-        return _checked(self._http.get(self._at(url))).content
+        return self._again(lambda: _checked(self._http.get(self._below(url)))).content
 
     def adapters(self) -> list[dict[str, Any]]:
         """Every adapter, newest version each."""
-        return self._json("GET", "/v1/adapters")["adapters"]
+        return self._json("GET", "/v1/adapters", "adapters")["adapters"]
 
     def adapter(self, ref: str) -> dict[str, Any]:
         """One adapter with its verdict."""
-        return self._json("GET", f"/v1/adapters/{ref}")
+        return self._json("GET", f"/v1/adapters/{quote(ref, safe=':')}", "name")
 
     def upload(self, file: Path, name: str, description: str, ignore: list[str]) -> dict[str, Any]:
         """Upload an adapter and wait for its verdict; its record."""
         fields = {"name": name, "description": description, "ignore": ignore}
         with file.open("rb") as stream:
-            response = _checked(self._http.post("/v1/adapters", files={"file": (file.name, stream)}, data=fields))
-        while response.status_code == httpx.codes.ACCEPTED:
+            # How long it waits for the verdict is the service's setting
+            patient = httpx.Timeout(TIMES.connect, read=None)
+            response = self._http.post(
+                "/v1/adapters", files={"file": (file.name, stream)}, data=fields, timeout=patient
+            )
+        while _checked(response).status_code == httpx.codes.ACCEPTED:
             time.sleep(INSPECTION_POLL_S)
-            response = _checked(self._http.get(self._at(response.headers["Location"])))
-        return response.json()
+            where = self._below(response.headers["Location"])
+            response = self._again(lambda: _checked(self._http.get(where)))  # noqa: B023
+        return _json(response, "name")
 
     def delete(self, name: str) -> None:
         """Delete an adapter."""
-        _checked(self._http.delete(f"/v1/adapters/{name}"))
+        _checked(self._http.delete(f"/v1/adapters/{quote(name)}"))
 
-    def _at(self, url: str) -> httpx.URL:
-        return self._http.base_url.join(url)  # what an answer names begins with the service's own prefix
+    def _json(self, method: str, path: str, *holds: str, **arguments: Any) -> dict[str, Any]:
+        return _json(_checked(self._http.request(method, path, **arguments)), *holds)
 
-    def _json(self, method: str, path: str, **arguments: Any) -> Any:
-        return _checked(self._http.request(method, path, **arguments)).json()
+    def _below(self, url: str) -> str:
+        """A path in an answer as one below the service's own address, which it may begin with."""
+        return url.removeprefix(self._path) if url.startswith(f"{self._path}/") else url
+
+
+def _json(response: httpx.Response, *holds: str) -> dict[str, Any]:
+    """The object that was answered, which holds these."""
+    try:
+        found = response.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(name in found for name in holds):
+        raise _stranger(response)
+    return found
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
@@ -91,19 +178,33 @@ def _checked(response: httpx.Response) -> httpx.Response:
     try:
         problem = response.json()
     except ValueError:
-        problem = {"detail": response.text or response.reason_phrase, "code": f"http_{response.status_code}"}
-    raise Refused(problem)
+        problem = None
+    if isinstance(problem, dict) and "code" in problem:
+        raise Refused(problem, response.status_code)
+    if response.is_server_error:  # of whatever stands before the service
+        said = {"detail": response.reason_phrase, "code": f"http_{response.status_code}"}
+        raise Refused(said, response.status_code)
+    raise _stranger(response)
 
 
-def _parse(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Server-sent events as (kind, data); comments and ids are passed over."""
-    kind, data = "message", ""
+def _stranger(response: httpx.Response) -> Stranger:
+    elsewhere = f", it points to {response.headers['Location']}" if response.is_redirect else ""
+    return Stranger(
+        f"{response.url} answers {response.status_code} {response.reason_phrase}{elsewhere}, not as Radiata does"
+    )
+
+
+def _parse(lines: Iterator[str]) -> Iterator[_Event]:
+    """Server-sent events; comments are passed over."""
+    number, kind, data = "", "message", ""
     for line in lines:
         field, _, value = line.partition(":")
         if not line:
             if data:
-                yield kind, json.loads(data)
+                yield _Event(number, kind, json.loads(data))
             kind, data = "message", ""
+        elif field == "id":
+            number = value.strip()
         elif field == "event":
             kind = value.strip()
         elif field == "data":

@@ -25,7 +25,7 @@ def run(folder: Path, out: Console, err: Console) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     configure("warning")
     started = time.monotonic()
-    with err.status("starting") as status:
+    with err.status("starting", spinner="line") as status:
         service = Service(settings)
         with service.running(lambda waiting: status.update(f"starting: waiting for {waiting}")):
             status.stop()
@@ -49,7 +49,7 @@ def _draw(url: str, folder: Path, err: Console) -> float:
             for number, prompt in enumerate(PROMPTS):
                 row = []
                 for name in names:
-                    bar.update(task, description=f"{prompt} · {name}")
+                    bar.update(task, description=f"{prompt}, {name}")
                     path = folder / (f"{name}.png" if number == 0 else f"{name}-{number + 1}.png")
                     path.write_bytes(_picture(client, prompt, name))
                     row.append(path)

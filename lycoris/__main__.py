@@ -5,6 +5,7 @@ Results go to stdout, progress to stderr.
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -19,6 +20,8 @@ from lycoris.verdict import Verdict
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a letter shows its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         lines = list(options.run(options))

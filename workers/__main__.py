@@ -12,7 +12,7 @@ from rq import Queue
 
 from app.shared.connection import connect
 from app.shared.lifeline import hold
-from app.shared.log import configure
+from app.shared.log import configure, speak_any_encoding
 from app.shared.queue import INTAKE, SERIALIZER
 from app.shared.settings import BadSettings, Settings, serving_settings
 
@@ -94,4 +94,5 @@ def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> Non
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    speak_any_encoding()
     cli()

@@ -1,6 +1,9 @@
 """Logs: one line of JSON an event on standard error, or readable lines on a terminal."""
 
+import io
 import logging
+import os
+import re
 import sys
 
 import structlog
@@ -36,3 +39,14 @@ def configure(level: str) -> None:
     logging.root.setLevel(number)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+
+
+def speak_any_encoding() -> None:
+    """Have a terminal that cannot show a letter show its number, and read UTF-8 arguments where the locale does not."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.argv = [
+        os.fsencode(text).decode(errors="surrogateescape") if re.search("[\udc80-\udcff]", text) else text
+        for text in sys.argv
+    ]

@@ -1,7 +1,13 @@
 """What people type is understood or refused in a sentence, and what a service says is never markup."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +26,9 @@ class _Service:
         self.status = status
         self.body: dict[str, Any] = {}
 
-    def generate(self, body: dict[str, Any], progress: Any) -> dict[str, Any]:
+    def generate(self, body: dict[str, Any], progress: Any, accepted: Any) -> dict[str, Any]:
         self.body = body
+        accepted("0123abcd")
         progress(1, 2)
         images = [{"index": index, "url": f"/{index}", "seed": 7 + index} for index in range(body["count"])]
         error = {"code": "x", "message": "[red]why[/red]"} if self.status == "failed" else None
@@ -50,7 +57,8 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Path) -> None:
     out = tmp_path / "new" / "a.png"
-    code, _ = run("generate", "a fox", "-a", "one", "-a", "two:3=0.5", "-a", "sha256:ab=-1", "-o", str(out))
+    code, said = run("generate", "a fox", "-a", "one", "-a", "two:3=0.5", "-a", "sha256:ab=-1", "-o", str(out))
+    assert "0123abcd" in said.splitlines()[0], "whoever loses the connection knows what to ask for"
     assert code == 0 and out.read_bytes() == b"/0"
     uses = [(use["ref"], use["strength"]) for use in service.body["adapters"]]
     assert uses == [("one", 1.0), ("two:3", 0.5), ("sha256:ab", -1.0)]
@@ -115,6 +123,71 @@ def test_text_from_outside_is_never_markup(text: str) -> None:
 def test_nobody_at_the_door_is_a_sentence() -> None:
     code, text = run("adapters", "list", "--url", "http://127.0.0.1:9")
     assert code == 2 and "radiata up" in text and "Traceback" not in text
+
+
+@pytest.mark.parametrize("url", ["http://::1:8000", "ftp://localhost", "localhost:http", "http://"])
+def test_what_is_no_address_is_a_sentence(url: str) -> None:
+    code, text = run("adapters", "list", "--url", url)
+    assert code == 2 and "no address" in text and len(text.splitlines()) == 1 and "nobody answers" not in text
+
+
+@contextmanager
+def answering(content: bytes) -> Iterator[str]:
+    """Whoever says these bytes to everything that is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    one, _ = server.accept()
+                    with one:
+                        one.recv(65536)
+                        one.sendall(content)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi"
+
+
+@pytest.mark.parametrize("content", [PAGE, b"SSH-2.0-OpenSSH\r\n", b""], ids=["a page", "no http", "nothing"])
+def test_a_stranger_at_the_door_is_a_sentence(content: bytes) -> None:
+    with answering(content) as where:
+        code, text = run("adapters", "list", "--url", where)
+    assert code == 2 and where in text and len(text.splitlines()) == 1, text
+
+
+@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_a_terminal_of_ascii_alone_shows_everything(encoding: dict[str, str], tmp_path: Path) -> None:
+    description = "Ein schöner Stil — 花"
+    listed = {"name": "one", "version": 1, "fits": ["m"], "size_bytes": 1, "description": description, "why": "“…”"}
+    content = json.dumps({"adapters": [listed], **listed}).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content)
+    environment = {**os.environ, "LC_ALL": "C", "COLUMNS": "300"} | encoding
+    with answering(answer) as where:
+        for arguments in (
+            ["--help"],
+            ["adapters", "list", "--url", where],
+            ["adapters", "show", "one", "--url", where],
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "app.cli", *arguments], env=environment, capture_output=True, timeout=120
+            )
+            assert done.returncode == 0, done.stderr.decode()
+            assert done.stdout.isascii()
+        assert b"sch\\xf6ner" in done.stdout and b"\\u82b1" in done.stdout
+    file = str(Path(__file__).parents[2] / "workers/models/emoji-64/adapters/striped-locon.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-m", "lycoris", "inspect", file], env=environment, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_prompt_that_is_no_text_is_a_sentence() -> None:
+    code, text = run("generate", "a \udcff fox", "--url", "127.0.0.1:9")
+    assert code == 2 and "not UTF-8" in text
 
 
 def test_a_refusal_names_every_reason(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

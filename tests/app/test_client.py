@@ -1,4 +1,4 @@
-"""The client follows a generation to its end, however often the stream is cut."""
+"""The client follows a generation to its end, however often the stream is cut and whoever is away in between."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from app.client import Client, Refused
+from app import client as module
+from app.client import Client, Refused, Stranger
 
 
 def client(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
@@ -26,10 +27,13 @@ class _Cut(httpx.SyncByteStream):
 def test_a_stream_that_is_cut_is_followed_again() -> None:
     asked: list[str] = []
 
+    resumed: list[str | None] = []
+
     def service(request: httpx.Request) -> httpx.Response:
         path = request.url.path
         asked.append(path.rsplit("/", 1)[-1])
         if path.endswith("/events"):
+            resumed.append(request.headers.get("Last-Event-ID"))
             return httpx.Response(200, stream=_Cut())
         status = "succeeded" if asked.count("events") == 3 else "running"
         return httpx.Response(200, json={"id": "one", "status": status})
@@ -38,6 +42,139 @@ def test_a_stream_that_is_cut_is_followed_again() -> None:
     with client(service) as one:
         assert one.generate({}, lambda *step: steps.append(step))["status"] == "succeeded"
     assert asked.count("events") == 3 and steps == [(1, 2)] * 3
+    assert resumed == [None, "1-0", "1-0"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.001)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+
+
+AWAY = [
+    httpx.ConnectError("connection refused"),
+    httpx.ReadError("connection reset"),
+    httpx.ReadTimeout("nothing came"),
+    httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    *(httpx.Response(status, text="<html>from a proxy</html>") for status in (502, 503, 504)),
+]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("away", AWAY, ids=repr)
+def test_a_service_that_is_away_in_the_middle_is_waited_for(away: httpx.Response | Exception) -> None:
+    asked: list[str] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path.rsplit('/', 1)[-1]}")
+        if request.method == "POST":
+            return httpx.Response(202, json={"id": "one", "status": "queued"})
+        if len(asked) < 6:
+            if isinstance(away, Exception):
+                raise away
+            return away
+        if request.url.path.endswith("/events"):
+            return httpx.Response(200, stream=_Cut())
+        if request.url.path.endswith(".png"):
+            return httpx.Response(200, content=b"png")
+        return httpx.Response(200, json={"id": "one", "status": "succeeded"})
+
+    told: list[str] = []
+    with client(service) as one:
+        assert one.generate({}, accepted=told.append)["status"] == "succeeded"
+        asked[:] = asked[:3]
+        assert one.image("/v1/images/one.png") == b"png"
+    assert told == ["one"] and asked.count("POST generations") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_patience_ends() -> None:
+    def service(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(202, json={"id": "one", "status": "queued"})
+        raise httpx.ConnectError("refused")
+
+    with client(service) as one, pytest.raises(httpx.ConnectError):
+        one.generate({})
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_request_whose_answer_was_lost_is_asked_again_as_the_same_one() -> None:
+    keys: list[str] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        if len(keys) == 1:
+            raise httpx.ReadError("connection reset")
+        return httpx.Response(202, json={"id": "one", "status": "succeeded"})
+
+    with client(service) as one:
+        one.generate({})
+        one.generate({})
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("refusal", [httpx.ConnectError("refused"), httpx.RemoteProtocolError("illegal status line")])
+def test_nobody_there_at_first_is_told_at_once(refusal: Exception) -> None:
+    asked = 0
+
+    def service(_: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        raise refusal
+
+    with client(service) as one, pytest.raises(type(refusal)):
+        one.generate({})
+    assert asked == 1
+
+
+STRANGERS = [
+    httpx.Response(200, text="<html>It works!</html>"),
+    httpx.Response(200, json=["a", "list"]),
+    httpx.Response(200, json={"detail": "another service"}),
+    httpx.Response(404, text="<html>not found</html>"),
+    httpx.Response(404, json={"detail": "Not Found"}),
+    httpx.Response(301, headers={"Location": "https://elsewhere/"}),
+    httpx.Response(401, text="who are you?"),
+]
+
+
+@pytest.mark.parametrize("answer", STRANGERS, ids=repr)
+def test_a_stranger_is_told_from_the_service(answer: httpx.Response) -> None:
+    with client(lambda _: answer) as one:
+        for ask in (one.adapters, lambda: one.adapter("a"), lambda: one.generate({})):
+            with pytest.raises(Stranger, match="not as Radiata does") as stranger:
+                ask()
+        assert answer.headers.get("Location", "") in str(stranger.value)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense"])
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str) -> None:
+    monkeypatch.setenv(variable, proxy)
+    for here in ("http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1"):
+        with Client(here) as one:
+            assert one._http._mounts == {}
+    try:
+        with Client("http://192.0.2.1") as one:
+            assert one._http._mounts
+    except httpx.ProxyError as error:
+        assert "proxy in the environment" in str(error) and proxy.startswith(("socks5", "nonsense"))
+
+
+def test_below_a_prefix_both_ways_of_writing_a_path_are_understood() -> None:
+    seen: list[str] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        return httpx.Response(200, content=b"png")
+
+    with Client("http://service/radiata") as one:
+        one._http.close()
+        one._http = httpx.Client(base_url="http://service/radiata", transport=httpx.MockTransport(service))
+        for url in ("/v1/images/a.png", "/radiata/v1/images/a.png"):
+            one.image(url)
+    assert seen == ["/radiata/v1/images/a.png"] * 2
 
 
 def test_a_problem_keeps_its_reasons() -> None:
