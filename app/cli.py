@@ -131,14 +131,17 @@ def api() -> None:
 
     from app.connections import allow_many_connections
     from app.main import create_app
-    from app.shared.connection import redis_url
+    from app.shared.connection import connect, warn_of_eviction
+    from app.shared.identity import claim_at_start
     from app.shared.lifeline import hold
 
     hold()
     allow_many_connections()
     with _told():
         settings = serving_settings()
-        redis_url(settings)
+        with connect(settings) as redis:
+            claim_at_start(settings, redis)
+            warn_of_eviction(redis)
         sockets = listen(settings)
     config = uvicorn.Config(
         create_app(settings),

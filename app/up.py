@@ -24,6 +24,7 @@ from app.address import listen, url_of
 from app.embedded import address
 from app.shared.connection import url_file
 from app.shared.environment import SOCKETS
+from app.shared.identity import claim_at_start
 from app.shared.lifeline import VARIABLE
 from app.shared.queue import INTAKE, generation_queue
 from app.shared.settings import Settings
@@ -177,6 +178,8 @@ class Service:
             self._add("valkey", [sys.executable, "-m", "app.embedded", str(folder)], environment)
         environment = environment | {"RADIATA_REDIS_URL": self.redis_url}
         self._wait_redis()
+        with self._redis() as redis:
+            claim_at_start(settings, redis)
         listening = environment | {SOCKETS: ",".join(map(str, numbers))}
         self._add("api", [sys.executable, "-m", "app.cli", "api"], listening, numbers)
         self._add("intake", [sys.executable, "-m", "workers", "intake"], environment)

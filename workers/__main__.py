@@ -10,7 +10,7 @@ from uuid import uuid4
 import typer
 from rq import Queue
 
-from app.shared.connection import connect
+from app.shared.connection import connect, warn_of_eviction
 from app.shared.lifeline import hold
 from app.shared.log import configure, speak_any_encoding
 from app.shared.queue import INTAKE, SERIALIZER
@@ -55,12 +55,16 @@ def generate(
 
     queues = affinity_queues(name, connection, settings)
     worker = GenerationWorker(settings, queues, f"{name}.{uuid4().hex[:12]}", connection)
+    with _told():
+        worker.claim()
+    warn_of_eviction(connection)
     try:
         if not worker.start_engine():
             if worker.engine_status() == WRONG_SETTINGS:  # which its own line names
                 sys.exit(WRONG_SETTINGS)
             sys.exit(f"the engine could not load model {name!r}; its own lines above say why")
-        worker.work(logging_level="WARNING")
+        with _told():
+            worker.work(logging_level="WARNING")
     finally:
         worker.stop_engine()
 
@@ -80,7 +84,11 @@ def intake() -> None:
 
     tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
     queue = Queue(INTAKE, connection=connection, serializer=SERIALIZER)
-    IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection).work(logging_level="WARNING")
+    worker = IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection)
+    with _told():
+        worker.claim()
+        warn_of_eviction(connection)
+        worker.work(logging_level="WARNING")
 
 
 @cli.command(hidden=True)

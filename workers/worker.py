@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,9 +20,10 @@ from rq.utils import now
 from app.shared.connection import LONGEST_PAUSE_S, run_short_of_patience
 from app.shared.errors import RadiataError
 from app.shared.holdings import WorkerHoldings, publish, withdraw
+from app.shared.identity import claim, claim_at_start
 from app.shared.lost import queues_of
 from app.shared.queue import SERIALIZER, model_of
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
@@ -103,10 +105,15 @@ class SweepingWorker(Worker):
                     queue.intermediate_queue.remove(job_id)
         self.sweep()
 
+    def claim(self) -> None:
+        """Take Redis for this store, unless one of the two is away; raises BadSettings where it is another's."""
+        claim_at_start(self._settings, self.connection)
+
     def sweep(self) -> None:
-        """Queue again what is accepted and lost, end what cannot go on."""
+        """Queue again what is accepted and lost, end what cannot go on; raises BadSettings as `claim` does."""
         try:
             storage = Storage(self._settings.store_url)
+            claim(storage, self.connection)  # somebody may have emptied Redis
             Sweep(storage, self.connection, self._settings).run()
             Uploads(storage, self.connection, self._settings).sweep()
         except RadiataError as error:  # storage is away; it is looked for again in a moment
@@ -223,18 +230,33 @@ class IntakeWorker(SweepingWorker):
     ever for threads that are not there.
     """
 
+    def claim(self) -> None:
+        """Claim in a fork."""
+        self._in_fork(super().claim)
+
     def sweep(self) -> None:
         """Sweep in a fork."""
+        self._in_fork(super().sweep)
+
+    def _in_fork(self, call: Callable[[], None]) -> None:
+        read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
                 self.setup_work_horse_signals()
-                super().sweep()
+                call()
+            except BadSettings as error:
+                os.write(write, str(error).encode())
             except BaseException:  # the end of a process: nothing may return into the parent's loop
                 log.exception("sweep_failed")
             finally:
                 os._exit(os.EX_OK)
+        os.close(write)
+        with os.fdopen(read, "rb") as told:
+            wrong = told.read().decode()
         os.waitpid(pid, 0)
+        if wrong:
+            raise BadSettings(wrong)
 
     def setup_work_horse_signals(self) -> None:
         """Let the fork die with its worker's process group, and of nothing else from the keyboard."""

@@ -1,0 +1,62 @@
+"""One store, one Redis: two services with stores of their own on one Redis would take and drop each other's jobs.
+
+| key | where | what |
+|---|---|---|
+| `store.json` | storage | `{"id": …}`, made once, by whoever comes first |
+| `radiata:store` | Redis, string | id of the store whose service uses this Redis; claimed at start and by each sweep |
+"""
+
+import json
+import re
+from contextlib import suppress
+from secrets import token_hex
+from typing import cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.shared.errors import RadiataError, Unreadable
+from app.shared.settings import BadSettings, Settings
+from app.shared.storage import Storage
+
+KEY = "store.json"
+CLAIM = "radiata:store"
+ID = re.compile(r"[0-9a-f]{32}")
+
+
+def store_id(storage: Storage) -> str:
+    """The id of this store, made where there is none; raises Unavailable or Unreadable."""
+    data = storage.get(KEY)
+    if data is None:
+        storage.create(KEY, json.dumps({"id": token_hex(16)}).encode())
+        data = storage.get(KEY) or b""
+    try:
+        found = json.loads(data)["id"]
+    except (ValueError, LookupError, TypeError):
+        found = None
+    if not isinstance(found, str) or not ID.fullmatch(found):
+        why = f"the record {KEY!r} in storage cannot be read: remove it, and the key {CLAIM} of Redis, and start again"
+        raise Unreadable("record_unreadable", why, key=KEY, why="it has no id")
+    return found
+
+
+def claim_at_start(settings: Settings, redis: Redis) -> None:
+    """As `claim`, where both are there; where one is away, the next sweep claims."""
+    with suppress(RadiataError, RedisError):
+        claim(Storage(settings.store_url), redis)
+
+
+def claim(storage: Storage, redis: Redis) -> None:
+    """Take this Redis for this store; raises BadSettings where it is another's, in a sentence.
+
+    Raises Unavailable or RedisError where one of the two is away.
+    """
+    ours = store_id(storage)
+    redis.set(CLAIM, ours, nx=True)
+    theirs = cast(bytes | None, redis.get(CLAIM))
+    if theirs is not None and theirs.decode(errors="replace") != ours:
+        raise BadSettings(
+            f"RADIATA_REDIS_URL: this Redis is used by a service with another store than {storage.url}: take another "
+            "database of it (…/1 instead of …/0; with the server of `radiata up`, another RADIATA_DATA_DIR), or the "
+            f"storage of that service (RADIATA_STORAGE_URL), or, if that service is no more, delete the key {CLAIM}"
+        )
