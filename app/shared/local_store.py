@@ -8,15 +8,15 @@ is no key; whoever lists its folder a day later clears it away.
 A deletion is not flushed: everywhere in this project something durable said so before (a manifest, a tombstone, a
 version), and what comes back after a power cut is deleted again by the same rule.
 
-What that costs is the disk's to say (`python -m tests.bench.flushes`); flushes of many threads share its journal, so
-many are to be in flight at once.
+What that costs is the disk's to say (`python -m tests.bench.flushes`): here, on two busy cores, 60 to 320 records a
+second from one thread, 800 to 1,200 from eight, 1,400 to 1,500 from sixteen. Flushes of many share the disk's journal, so many
+are to be in flight at once.
 """
 
 import fcntl
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,6 +28,7 @@ CHUNK = 1 << 20
 ABANDONED_S = 24 * 3600
 UNFINISHED = re.compile(r"\..*\.part|.*#[0-9]+")  # ours, and those of version 0.1; no key has such a part
 MOST_KNOWN = 4096
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 FULLY: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone leaves the bytes in the disk's own cache
 
 
@@ -36,31 +37,31 @@ class LocalStore:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._known: set[Path] = {folder}  # folders that this process has seen flushed, all the way up
+        self._folder = str(folder)
+        self._known: set[str] = {self._folder}  # folders that this process has seen flushed, all the way up
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object, replacing what was there."""
-        target = self._folder / key
-        unfinished = self._write(target, data)
+        folder, unfinished, target = self._places(key)
+        self._write(folder, unfinished, data)
         try:
-            unfinished.replace(target)
+            os.replace(unfinished, target)
         except OSError:
-            unfinished.unlink(missing_ok=True)
+            _discard(unfinished)
             raise
-        _flush_folder(target.parent)
+        _flush_folder(folder)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless one is there; say whether it was written."""
-        target = self._folder / key
-        unfinished = self._write(target, data)
+        folder, unfinished, target = self._places(key)
+        self._write(folder, unfinished, data)
         try:
-            target.hardlink_to(unfinished)
+            os.link(unfinished, target)
         except FileExistsError:
             return False
         finally:
-            unfinished.unlink(missing_ok=True)
-        _flush_folder(target.parent)
+            _discard(unfinished)
+        _flush_folder(folder)
         return True
 
     def get(self, key: str) -> bytes | None:
@@ -87,12 +88,12 @@ class LocalStore:
     def delete(self, key: str) -> None:
         """Remove an object, if it is there."""
         with suppress(FileNotFoundError, NotADirectoryError):
-            (self._folder / key).unlink()
+            os.unlink(f"{self._folder}/{key}")
 
     def entries(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         """Every key below a folder and when it was written; unfinished files that nobody writes any more go."""
         try:
-            found = list(os.scandir(self._folder / prefix))
+            found = list(os.scandir(f"{self._folder}/{prefix}"))
         except (FileNotFoundError, NotADirectoryError):
             return
         for entry in found:
@@ -105,48 +106,66 @@ class LocalStore:
                     key = f"{prefix}/{entry.name}" if prefix else entry.name
                     yield key, datetime.fromtimestamp(written, UTC)
                 elif time.time() - written > ABANDONED_S:
-                    Path(entry.path).unlink()
+                    os.unlink(entry.path)
+
+    def _places(self, key: str) -> tuple[str, str, str]:
+        """The folder of an object, the file beside its place that becomes it, and its place."""
+        inner, _, name = key.rpartition("/")
+        folder = f"{self._folder}/{inner}" if inner else self._folder
+        return folder, f"{folder}/.{name}.{secrets.token_hex(8)}.part", f"{folder}/{name}"
 
     def _open(self, key: str) -> BinaryIO | None:
         try:
-            return (self._folder / key).open("rb")
+            return open(f"{self._folder}/{key}", "rb")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
-    def _write(self, target: Path, data: bytes | Path) -> Path:
-        """Write and flush a file beside `target`, in a folder that is flushed."""
-        unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
-        self._make(target.parent)
+    def _write(self, folder: str, unfinished: str, data: bytes | Path) -> None:
+        """Write and flush a new file, in a folder that is flushed."""
+        self._make(folder)
         try:
-            file = unfinished.open("xb")
+            number = os.open(unfinished, NEW, 0o666)
         except FileNotFoundError:  # somebody cleared the folder away since it was seen
             self._known = {self._folder}
-            self._make(target.parent)
-            file = unfinished.open("xb")
+            self._make(folder)
+            number = os.open(unfinished, NEW, 0o666)
         try:
-            with file:
-                if isinstance(data, Path):
-                    with data.open("rb") as source:
-                        shutil.copyfileobj(source, file, CHUNK)
-                else:
-                    file.write(data)
-                file.flush()
-                _flush(file.fileno())
+            if isinstance(data, Path):
+                with data.open("rb") as source:
+                    for chunk in iter(lambda: source.read(CHUNK), b""):
+                        _write_all(number, chunk)
+            else:
+                _write_all(number, data)
+            _flush(number)
         except BaseException:
-            unfinished.unlink(missing_ok=True)
+            _discard(unfinished)
             raise
-        return unfinished
+        finally:
+            os.close(number)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
         """Make a folder, if need be, and flush its name: also where another made it, who may not have come so far."""
         if folder in self._known:
             return
-        self._make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _flush_folder(folder.parent)
+        parent = folder.rpartition("/")[0]
+        self._make(parent)
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+        _flush_folder(parent)
         if len(self._known) >= MOST_KNOWN:
             self._known = {self._folder}
         self._known.add(folder)
+
+
+def _write_all(number: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(number, left) :]
+
+
+def _discard(unfinished: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished)
 
 
 def _flush(number: int) -> None:
@@ -156,7 +175,7 @@ def _flush(number: int) -> None:
         fcntl.fcntl(number, FULLY)
 
 
-def _flush_folder(folder: Path) -> None:
+def _flush_folder(folder: str) -> None:
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _flush(number)

@@ -49,21 +49,17 @@ def calls(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[tuple[str, str]
     def fsync(number: int) -> None:
         seen.append(("flush", name(Path(f"/dev/fd/{number}").resolve())))
 
-    really_link, really_replace = Path.hardlink_to, Path.replace
+    def naming(really: Callable[[str, str], None]) -> Callable[[str, str], None]:
+        def call(source: str, target: str) -> None:
+            really(source, target)
+            seen.append(("name", name(Path(target))))
 
-    def link(self: Path, target: Path) -> None:
-        really_link(self, target)
-        seen.append(("name", name(self)))
-
-    def replace(self: Path, target: Path) -> Path:
-        result = really_replace(self, target)
-        seen.append(("name", name(target)))
-        return result
+        return call
 
     monkeypatch.setattr(local_store, "FULLY", None)
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "hardlink_to", link)
-    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(os, "link", naming(os.link))
+    monkeypatch.setattr(os, "replace", naming(os.replace))
     return seen
 
 
