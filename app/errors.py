@@ -1,5 +1,6 @@
 """Errors on their way out: every one is `application/problem+json` with a stable `code`."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from app.faults import detail, dotted, fault, of_validation, pointer
-from app.shared.errors import RadiataError, Unavailable
+from app.shared.errors import NoRoom, RadiataError, Unavailable
+from app.shared.storage import FULL
 
 log = structlog.get_logger()
 
@@ -25,6 +27,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RedisError, _redis)
+    app.add_exception_handler(OSError, _system)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -74,6 +77,16 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 async def _redis(request: Request, error: Exception) -> JSONResponse:
     reason = Unavailable("queue_unavailable", f"the queue does not answer: {error}")
     return await _radiata(request, reason)
+
+
+async def _system(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    if error.errno not in FULL:
+        raise error
+    # Storage says so itself: what else a request writes is an upload, on its way
+    folder = tempfile.gettempdir()
+    full = NoRoom("no_room", f"{folder}, where uploads wait, is full: free some of it, or set TMPDIR to another folder")
+    return await _radiata(request, full)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -9,8 +9,8 @@ A deletion is not flushed: everywhere in this project something durable said so 
 version), and what comes back after a power cut is deleted again by the same rule.
 
 What that costs is the disk's to say (`python -m tests.bench.flushes`): here, on two busy cores, 60 to 320 records a
-second from one thread, 800 to 1,200 from eight, 1,400 to 1,500 from sixteen. Flushes of many share the disk's journal, so many
-are to be in flight at once.
+second from one thread, 800 to 1,200 from eight, 1,400 to 1,500 from sixteen. Flushes of many share the disk's journal,
+so many are to be in flight at once.
 """
 
 import fcntl

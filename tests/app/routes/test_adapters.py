@@ -1,5 +1,7 @@
 """The door for files: what is refused leaves nothing, neither in storage nor in a temporary folder."""
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +134,23 @@ def test_a_file_that_is_cut_off_on_its_way_is_not_taken_for_whole(
     monkeypatch.setattr(Storage, "stream", breaks)
     with pytest.raises(httpx.RemoteProtocolError):
         api.get("/v1/adapters/a/file")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_no_room_for_an_upload_is_a_507_with_a_sentence(
+    api: httpx.Client, storage: Storage, temporary: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """In the folder for temporary files, and in storage; the next one, when there is room again, is taken."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    places = {"starlette.datastructures.UploadFile.write": "TMPDIR", "app.shared.local_store._flush": "storage"}
+    for place, said in places.items():
+        with monkeypatch.context() as broken:
+            broken.setattr(place, full)
+            answer = upload(api, b"x" * 3_000_000)
+        assert (answer.status_code, answer.json()["code"]) == (507, "no_room"), answer.text
+        assert said in answer.json()["detail"] and "free" in answer.json()["detail"]
+        assert list(storage.keys("uploads")) == [] and list(temporary.iterdir()) == []
+    assert upload(api).status_code == 202
