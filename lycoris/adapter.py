@@ -19,7 +19,7 @@ from lycoris.completion import SHARED, VERA, Completion
 from lycoris.dialects import DIALECTS
 from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
-from lycoris.dialects.peft_config import peft_configs
+from lycoris.dialects.header_config import PLAIN, Configured, PlainAlpha, header_configs, plain_alpha
 from lycoris.dialects.place import Place
 from lycoris.dialects.suffixes import MAGNITUDE, adapter_name, transposed
 from lycoris.dialects.training import PRINCIPAL, tlora_start
@@ -33,6 +33,8 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+# Of an alpha: converters leave kohya's behind, and of the plain ones what is no number may mean anything
+NOT_TAKEN = ("ss_network_alpha", *PLAIN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +149,19 @@ def _read(
     reasons += _several(of_layers)
     groups = _by_module(of_layers, reasons)
     shared = {suffix: tensors[name] for suffix, name in _shared(groups, reasons).items()}
-    completion = Completion(peft_configs(header.metadata), config, shared)
+    completion = Completion(*_scales(header, config, reasons), _claimed(groups), shared)
     for (components, module), names in groups.items():
-        parts = _parts(names, tensors)
-        group = read_group(completion.of(parts, components, module))
+        try:
+            parts = completion.of(_parts(names, tensors), components, module)
+        except FileRefused as refusal:
+            reasons += refusal.reasons
+            continue
+        group = read_group(parts)
         title = _name(components, module)
         reasons += [Reason(code, names.get(suffix or "", title), message) for code, suffix, message in group.problems]
         if not group.problems:
             layers.append(Layer(components, module, group.changes))
+    reasons += [reason for refusal in completion.problems() for reason in refusal.reasons]
     reasons += _wrong_start(header.metadata, layers)
     if not layers and not embeddings and not reasons:
         reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to wear, and no embedding"))
@@ -163,7 +170,7 @@ def _read(
         layers=tuple(layers),
         ignored=tuple(sorted(ignored)),
         metadata=header.metadata,
-        doubts=tuple(_doubts(header.left_out, layers, embeddings)),
+        doubts=(*_doubts(header, layers, embeddings), *completion.doubts()),
         file_bytes=file_bytes,
         nbytes=sum(tensor.nbytes for tensor in tensors.values()),
         embeddings=embeddings,
@@ -253,14 +260,34 @@ def _wrong_start(metadata: Mapping[str, str], layers: Iterable[Layer]) -> Iterab
             yield Reason(Code.BAD_METADATA, layer.name, message)
 
 
-def _doubts(left_out: Sequence[str], layers: Sequence[Layer], embeddings: Iterable[str]) -> Iterable[str]:
+def _scales(
+    header: Header, config: AdapterConfig | None, reasons: list[Reason]
+) -> tuple[Sequence[Configured], PlainAlpha | None]:
+    """Return what stands beside the tensors of their scales, in adapter_config.json and in the header."""
+    configured = [] if config is None else [Configured((), config)]
+    plain = None
+    try:
+        configured += header_configs(header.metadata, header.left_out)
+        plain = plain_alpha(header.metadata)
+    except FileRefused as refusal:
+        reasons += refusal.reasons
+    return configured, plain
+
+
+def _claimed(groups: Iterable[tuple[tuple[str, ...], str]]) -> frozenset[str]:
+    return frozenset(component for components, _ in groups for component in components)
+
+
+def _doubts(header: Header, layers: Sequence[Layer], embeddings: Iterable[str]) -> Iterable[str]:
     if embeddings:
         yield f"holds embeddings, which change prompts and no weight: {', '.join(embeddings)}"
-    if left_out:
-        yield f"metadata too long to keep: {', '.join(left_out[:10])}"
+    if header.left_out:
+        yield f"metadata too long to keep: {', '.join(header.left_out[:10])}"
     unscaled = [layer for layer in layers if "weight" in layer.changes and layer.changes["weight"].unscaled]
     if unscaled:
-        yield f"{len(unscaled)} of {len(layers)} layers have no alpha: worn as if it were their rank"
+        said = ", ".join(key for key in NOT_TAKEN if key in header.metadata)
+        why = f" (what the header has as {said} is not taken)" if said else ""
+        yield f"{len(unscaled)} of {len(layers)} layers have no alpha: worn as if it were their rank{why}"
 
 
 def _name(components: Sequence[str], module: str) -> str:

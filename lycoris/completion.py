@@ -1,46 +1,133 @@
 """What a layer's tensors lack and the rest of the file has: PEFT's scales and settings, VeRA's shared matrices."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import SCALARS
-from lycoris.algorithms.lora import LoRA
-from lycoris.dialects.adapter_config import AdapterConfig
-from lycoris.dialects.peft_config import PeftConfig
+from lycoris.dialects.adapter_config import SCALED, AdapterConfig, Settings, is_of, refused
+from lycoris.dialects.header_config import KEY, Configured, PlainAlpha
+from lycoris.errors import FileRefused, shown
 
 SHARED = frozenset({"vera_A", "vera_B"})  # of the whole file: PEFT writes them beside the layers, not in one
 VERA = frozenset({"vera_lambda_b", "vera_lambda_d"})
+RANKED = (
+    "lora_down.weight",
+    "hada_w1_b",
+    "lokr_w2_b",
+    "lokr_w1_b",
+)  # as long as the rank
+ROUNDED = 0.01  # by how much of itself an alpha stored in few bits may differ from the one in the configuration
+NAMED = 3  # modules that a message names
 Parts = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The rest of one file."""
+    """The rest of one file, and what was found while it was asked layer by layer."""
 
-    scales: Mapping[str, PeftConfig]  # component -> how its LoRA is scaled, from diffusers' metadata
-    config: AdapterConfig | None  # from adapter_config.json
+    configured: Sequence[Configured]  # adapter_config.json, and what the header has of its kind
+    plain: PlainAlpha | None
+    claimed: frozenset[str]  # components that some layer of the file names
     shared: Parts
+    _followed: dict[AdapterConfig, set[tuple[tuple[str, ...], str]]] = field(default_factory=lambda: defaultdict(set))
+    _gainsaid: list[str] = field(default_factory=list)
+    _by_plain: list[str] = field(default_factory=list)
 
     def of(self, parts: Parts, components: Sequence[str], module: str) -> Parts:
         """Return a layer's tensors, by suffix, and what the rest of the file adds to them.
 
-        A scale among the tensors wins over one beside them. Raises FileRefused if the configuration does not fit.
+        A scale among the tensors wins over one beside them. Raises FileRefused if a configuration does not fit, or it
+        is not clear which is meant.
         """
         if VERA & parts.keys():
             parts = parts | self.shared
-        # What is known of the layer, and not what PEFT calls its factors: `lora_A` is `lora_down.weight` here.
-        down = parts.get("lora_down.weight")
-        rank = len(down) if down is not None and down.ndim else 1
-        if self.config is not None:
-            added = self.config.settings(module, parts.keys(), rank)
-            return {name: _scalar(number) for name, number in added.items()} | parts
-        scale = self.scales.get(components[0] if components else "unet")
-        if scale is None or SCALARS & parts.keys() or not LoRA.SIGNS & parts.keys():
-            return parts
-        return parts | {"alpha": _scalar(scale.alpha_of(module, rank))}
+        own = bool(SCALARS & parts.keys())
+        ranked = next((parts[name] for name in RANKED if name in parts), None)
+        rank = len(ranked) if ranked is not None and ranked.ndim else None
+        configs = self._meant(components)
+        try:
+            added = _agreed({config: config.settings(module, parts.keys(), rank) for config in configs}, module)
+        except FileRefused:
+            if own:  # its own scale is all that it needs
+                return parts
+            raise
+        if own and _gainsay(parts, added):
+            self._gainsaid.append(module)
+        if not own:
+            for config in configs:
+                self._followed[config].add((tuple(components), module))
+        if self.plain and not own and not added and any(is_of(family, parts.keys()) for family in SCALED):
+            self._by_plain.append(module)
+            added = {"alpha": self.plain.alpha}
+        return {name: _scalar(number) for name, number in added.items()} | parts
+
+    def problems(self) -> Iterator[FileRefused]:
+        """Yield why configurations that were followed may not mean this file's layers, whatever each may be."""
+        for config, layers in self._followed.items():
+            where, modules = config.where, {module for _, module in layers}
+            if where == KEY and len({components for components, _ in layers}) > 1:
+                yield refused(where, "does not say which of the file's components it is for")
+            missed = _missed(config, modules)
+            if missed and (_is_flat(modules) or (len(missed) == len(config.alphas.numbers) and "." in "".join(missed))):
+                yield refused(where, f"has scales for {_some(missed)}, which no layer of this file is called")
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what is unusual about the scales that were found, though it is not refused."""
+        if self.plain and self._by_plain:
+            yield f"{len(self._by_plain)} layers are scaled by the {self.plain.key} of the header, {self.plain.alpha:g}"
+        if self._gainsaid:
+            yield f"the configuration has other scales than the tensors, which are believed: {_some(self._gainsaid)}"
+        for config, layers in self._followed.items():
+            missed = _missed(config, {module for _, module in layers})
+            if missed:
+                yield f"{config.where} has scales for {_some(missed)}, which no layer of this file is called"
+
+    def _meant(self, components: Sequence[str]) -> list[AdapterConfig]:
+        """Return the configurations that may be those of a layer of one of these components, the first that has one."""
+        if not components:  # of whichever component the file does not name
+            return [config for known, config in self.configured if not known or not self.claimed.intersection(known)]
+        of_all = [config for known, config in self.configured if not known]
+        for component in components:
+            found = [config for known, config in self.configured if component in known]
+            if found:
+                return [*of_all, *found]
+        return of_all
+
+
+def _agreed(settings: Mapping[AdapterConfig, Settings], module: str) -> Settings:
+    """Return what all configurations say of a layer; raise FileRefused if they say different things."""
+    found = list(settings.values())
+    if any(each != found[0] for each in found):
+        wheres = " and ".join(config.where for config in settings)
+        raise refused(wheres, f"say different things of the scale of {shown(module)}, and either may be meant")
+    return found[0] if found else {}
+
+
+def _gainsay(parts: Parts, added: Settings) -> bool:
+    known = {} if any(tensor.is_meta for tensor in parts.values()) else added  # of names alone no number is known
+    return any(
+        name in parts and parts[name].numel() == 1 and not math.isclose(float(parts[name]), number, rel_tol=ROUNDED)
+        for name, number in known.items()
+    )
+
+
+def _missed(config: AdapterConfig, modules: set[str]) -> list[str]:
+    fitting = {name for module in modules for name in config.alphas.matches(module)}
+    return [name for name in config.alphas.numbers if name not in fitting]
+
+
+def _is_flat(modules: set[str]) -> bool:
+    """Tell whether the file has underscores for dots: then the end of a path does not tell a module."""
+    return any("_" in module for module in modules) and not any("." in module for module in modules)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(shown, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _scalar(number: float | int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lycoris.adapter import Adapter, Layer, place_of, upright
 from lycoris.algorithms.lora import LoRA
 from lycoris.bundle import CONFIG, open_bundle
-from lycoris.dialects.peft_config import KEY as PEFT_CONFIG
+from lycoris.dialects.header_config import SCALES
 from lycoris.errors import Code, Reason, ToolRefused
 from lycoris.files import FILE_CAP, tensors_of
 from lycoris.linalg import matrix, tucker
@@ -35,8 +35,9 @@ def resize(
     so that strengths mean what they meant. A Tucker core goes into lora_down. Layers within the rank are not touched,
     nor are those of other algorithms. Raises ToolRefused if there is nothing to resize.
     """
-    if PEFT_CONFIG in adapter.metadata:
-        raise _scaled_elsewhere(PEFT_CONFIG)
+    elsewhere = [key for key in SCALES if key in adapter.metadata]
+    if elsewhere:
+        raise _scaled_elsewhere(", ".join(elsewhere))
     names = _by_layer(stored)
     loras = [layer for layer in adapter.layers if isinstance(layer.changes.get("weight"), LoRA)]
     if not loras:
@@ -62,7 +63,7 @@ def stored_in(source: str | os.PathLike[str]) -> Mapping[str, Tensor]:
 
 
 def _scaled_elsewhere(where: str) -> ToolRefused:
-    message = "the scale of the layers is in PEFT's configuration, not among the tensors: convert it first"
+    message = "the scale of the layers is not among the tensors, but here: convert it first"
     return ToolRefused([Reason(Code.NO_FORM, where, message)])
 
 

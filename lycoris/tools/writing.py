@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lycoris.adapter import load
-from lycoris.dialects.peft_config import KEY as PEFT_CONFIG
+from lycoris.dialects.header_config import SCALES
 from lycoris.targets import Shapes, resolve
 from lycoris.tools.outputs import Named, new_file
 
 HISTORY = "lycoris_history"  # one line of JSON for every tool that the file went through
 # Hashes of what the file was, and a scale that is not its scale any more
-STALE = frozenset({PEFT_CONFIG, "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash"})
+STALE = frozenset({*SCALES, "modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash"})
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

@@ -44,6 +44,7 @@ VALUES = (
     [8, 12],
     {},
 )
+CONFIGS = ('{"unet.lora_alpha": 4}', '{"lora_alpha": 4, "alpha_pattern": {"^a": 1}}', '{"peft_type": "LOKR", "r": 0}')
 
 
 def mutate(data: bytes, source: random.Random) -> bytes:
@@ -80,8 +81,8 @@ def edit_header(data: bytes, source: random.Random) -> bytes:
     if field == "gone":
         del header[name]
     elif field == "metadata":
-        key = source.choice(("ss_tag_frequency", "lora_adapter_metadata", "ss_output_name"))
-        header["__metadata__"] = {key: source.choice(("{", "{}", "[[", '{"unet.lora_alpha": 4}', "x" * 99, 3))}
+        key = source.choice(("ss_tag_frequency", "lora_adapter_metadata", "ss_output_name", "alpha"))
+        header["__metadata__"] = {key: source.choice(("{", "{}", "[[", *CONFIGS, "x" * 99, "8", "nan", 3))}
     elif field == "moved" or not isinstance(entry, dict):
         header[name] = source.choice((*header.values(), *VALUES))
     elif field == "shape" and isinstance(entry.get("shape"), list) and source.random() < 0.7:
@@ -98,7 +99,22 @@ def rename(data: bytes, source: random.Random) -> bytes:
     if not header:
         return data
     old, other = source.choice(list(header)), source.choice(list(header))
-    cuts = source.choice((old.replace("lora_unet_", ""), old + ".x", old.rpartition(".")[0], other.rpartition(".")[2]))
+    wrapped = (
+        f"module.{old}",
+        old.replace("lora_unet_", "lora_unet_orig_mod_"),
+        old.replace("_", "."),
+        f"{old}.default",
+    )
+    cuts = source.choice(
+        (
+            *wrapped,
+            "bundle_emb.\u202e\ud800 é(.clip_l",
+            old.replace("lora_unet_", ""),
+            old + ".x",
+            old.rpartition(".")[0],
+            other.rpartition(".")[2],
+        )
+    )
     suffix = source.choice(("alpha", "diff", "dora_scale", "lora_B.bias", "lora_A.default.weight", "lokr_t2", "scale"))
     header[source.choice((cuts, f"{old.rpartition('.')[0]}.{suffix}"))] = header.pop(old)
     return joined(header, body)
