@@ -19,6 +19,7 @@ HELP = {
     "prefetch_late": "Adapters whose prefetch their generation waited for",
     "prefetch_wasted": "Adapters that were prefetched, and dropped before a generation asked for them",
     "prefetch_failures": "Prefetches that failed; the generation tries again",
+    "jobs_refused": "Entries of a queue that were none of our jobs, and were taken off it",
     "swap_seconds": "Seconds spent swapping adapters",
     "sample_seconds": "Seconds spent drawing",
 }

@@ -8,12 +8,11 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from rq import Queue
 
 from app.shared.connection import connect, warn_of_eviction
+from app.shared.job import INTAKE, SERIALIZER, KnownQueue
 from app.shared.lifeline import hold
 from app.shared.log import configure, speak_any_encoding
-from app.shared.queue import INTAKE, SERIALIZER
 from app.shared.settings import BadSettings, Settings, serving_settings
 
 WRONG_SETTINGS = 2  # the exit status that says so to whoever started this process
@@ -83,7 +82,7 @@ def intake() -> None:
     from workers.worker import IntakeWorker
 
     tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
-    queue = Queue(INTAKE, connection=connection, serializer=SERIALIZER)
+    queue = KnownQueue(INTAKE, connection=connection, serializer=SERIALIZER)
     worker = IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection)
     with _told():
         worker.claim()

@@ -15,36 +15,41 @@ They live and die with the job. A job without them, as after RQ tried it again, 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import re
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import structlog
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq import Queue
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
 
-from app.shared.queue import SERIALIZER, generation_queues
+from app.shared.job import FIELDS, SERIALIZER, KnownQueue
+from app.shared.queue import generation_queues
 from app.shared.settings import Settings
 from workers.choosing import Limits, Waiting, choose
+
+log = structlog.get_logger()
 
 TRIES = 5  # refusals in a row, where many workers take at once, after which the head will do
 
 # KEYS: the queues, first things first; ARGV: how many generations to look at, prefix of RQ's jobs.
-# Answers nil, or JSON (`meta` is JSON already): the number of the first queue that has any, the time, and rows.
+# Answers nil, or the number of the first queue that has any, the time, and rows of id, `meta`, `passed`, `passed_since`
+# and whether it is to be taken in its turn, as they stand: what is not as we write it is judged by whoever reads it.
 LOOK = """
 for number, queue in ipairs(KEYS) do
     local ids = redis.call('LRANGE', queue, 0, ARGV[1] - 1)
     if #ids > 0 then
         local time = redis.call('TIME')
-        local rows = {number, string.format('%d.%06d', time[1], time[2])}
+        local rows = {}
         for _, id in ipairs(ids) do
             local fields = redis.call('HMGET', ARGV[2] .. id, 'meta', 'passed', 'passed_since', 'started_at')
             local first = not fields[1] or (fields[4] and fields[4] ~= '')
-            rows[#rows + 1] = '["' .. id .. '",' .. (fields[1] or '{}') .. ',' .. (fields[2] or 0) .. ','
-                .. (fields[3] or 'null') .. ',' .. tostring(first) .. ']'
+            rows[#rows + 1] = {id, fields[1] or '', fields[2] or '', fields[3] or '', first and 1 or 0}
         end
-        return '[' .. table.concat(rows, ',') .. ']'
+        return {number, string.format('%d.%06d', time[1], time[2]), rows}
     end
 end
 return nil
@@ -66,12 +71,12 @@ local before = place > 0 and redis.call('LRANGE', queue, 0, place - 1) or {}
 for _, id in ipairs(before) do
     local fields = redis.call('HMGET', prefix .. id, 'meta', 'started_at', 'passed', 'passed_since')
     local first = not fields[1] or (fields[2] and fields[2] ~= '')
-    local waited = fields[4] and now - tonumber(fields[4]) or 0
-    if first or tonumber(fields[3] or 0) >= tonumber(ARGV[2]) or waited >= tonumber(ARGV[3]) then return 0 end
+    local waited = now - (tonumber(fields[4] or now) or now)
+    if first or (tonumber(fields[3] or 0) or 0) >= tonumber(ARGV[2]) or waited >= tonumber(ARGV[3]) then return 0 end
 end
 for _, id in ipairs(before) do
-    redis.call('HINCRBY', prefix .. id, 'passed', 1)
-    redis.call('HSETNX', prefix .. id, 'passed_since', string.format('%.6f', now))
+    redis.pcall('HINCRBY', prefix .. id, 'passed', 1)
+    redis.pcall('HSETNX', prefix .. id, 'passed_since', string.format('%.6f', now))
 end
 redis.call('LREM', queue, 1, ARGV[1])
 redis.call('RPUSH', KEYS[#KEYS], ARGV[1])
@@ -87,38 +92,44 @@ class Holding:
     resident: frozenset[str] = field(default_factory=frozenset)
 
 
-class AffinityQueue(Queue):
+class AffinityQueue(KnownQueue):
     """An RQ queue out of which a worker takes what suits what it holds."""
 
     holding = Holding()
     limits = Limits(window=1, passes=0, wait_s=0.0)
 
-    @classmethod
-    def dequeue_any(
-        cls,
-        queues: Iterable[Queue],
-        timeout: int | None,
-        connection: Redis,
-        job_class: type[Job] | None = None,
-        serializer: Any = None,
-        death_penalty_class: Any = None,
-    ) -> tuple[Job, Queue] | None:
-        """A job out of the first of the queues that has one, and that queue; RQ's seam.
+    def take(self, keys: list[str], timeout: int | None, redis: Redis) -> tuple[str, bytes] | None:
+        """What suits best; where others were always quicker, or what lies there cannot be judged, the head."""
+        return self._choose(keys, redis) or super().take(keys, timeout, redis)
 
-        Waits `timeout` seconds where there is none, then raises DequeueTimeout; without a timeout answers None.
-        """
-        queues = list(queues)
-        keys = [queue.key for queue in queues]
-        chooser = cast(AffinityQueue, queues[0])
-        while True:
-            taken = _choose(chooser, keys, connection) or _head(keys, timeout, connection)
-            if taken is None:
+    def _choose(self, keys: list[str], redis: Redis) -> tuple[str, bytes] | None:
+        look, take = redis.register_script(LOOK), redis.register_script(TAKE)
+        prefix, limits = Job.redis_job_namespace_prefix, self.limits
+        for _ in range(TRIES):
+            try:
+                seen = cast(list[Any] | None, look(keys=keys, args=[limits.window, prefix]))
+                if seen is None:
+                    return None
+                number, now, rows = seen
+                waiting = [_waiting(*row[1:]) for row in rows]
+                entry = rows[choose(waiting, self.holding.worn, self.holding.resident, limits, float(now))][0]
+                urgent = keys[:number]
+                on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
+                if take(keys=[*urgent, on_its_way], args=[entry, limits.passes, limits.wait_s, prefix]):
+                    return urgent[-1], entry
+            except ResponseError as error:  # something is not of the kind that it should be: the head will do
+                log.warning("queue_unreadable", error=str(error))
                 return None
-            key, job_id = taken
-            found = cls._fetch_dequeued_job(connection, key, job_id, job_class, serializer, death_penalty_class)
-            if found:
-                return found
-            IntermediateQueue(key, connection).remove(job_id)  # it was dropped just now
+        return None
+
+
+def _waiting(meta: bytes, passed: bytes, since: bytes, first: int) -> Waiting:
+    """What a row says; what is not as we write it is taken in its turn, and then refused."""
+    said = {"meta": meta or b"{}", "passed": passed or b"0", "passed_since": since or b"0"}
+    if first or not all(re.fullmatch(FIELDS[name], value) for name, value in said.items()):
+        return Waiting(frozenset(), first=True)
+    wears = json.loads(said["meta"]).get("wears", ())
+    return Waiting(frozenset(wears), int(said["passed"]), float(since) if since else None)
 
 
 def affinity_queues(model: str, redis: Redis, settings: Settings) -> list[Queue]:
@@ -129,36 +140,3 @@ def affinity_queues(model: str, redis: Redis, settings: Settings) -> list[Queue]
     for queue in queues:
         queue.holding, queue.limits = holding, limits
     return list(queues)
-
-
-def _choose(chooser: AffinityQueue, keys: Sequence[str], redis: Redis) -> tuple[str, str] | None:
-    """Take what suits best, and say out of which queue; None where nothing waits, or others were always quicker."""
-    holding, limits = chooser.holding, chooser.limits
-    look, take = redis.register_script(LOOK), redis.register_script(TAKE)
-    prefix = Job.redis_job_namespace_prefix
-    for _ in range(TRIES):
-        seen = cast(bytes | None, look(keys=keys, args=[limits.window, prefix]))
-        if seen is None:
-            return None
-        number, now, *rows = json.loads(seen)
-        urgent = keys[:number]
-        waiting = [
-            Waiting(frozenset(meta.get("wears", ())), passed, since, first) for _, meta, passed, since, first in rows
-        ]
-        job_id = rows[choose(waiting, holding.worn, holding.resident, limits, now)][0]
-        on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
-        if take(keys=[*urgent, on_its_way], args=[job_id, limits.passes, limits.wait_s, prefix]):
-            return urgent[-1], job_id
-    return None
-
-
-def _head(keys: Sequence[str], timeout: int | None, redis: Redis) -> tuple[str, str] | None:
-    """Take the head of the first queue that has one, as RQ does; with a timeout, wait for it."""
-    for key in keys:
-        if moved := Queue.lmove(redis, key, None):
-            return key, moved[1].decode()
-    if timeout is None:
-        return None
-    key, job_id = (text.decode() for text in Queue.lpop(keys, timeout, connection=redis))  # type: ignore[union-attr]
-    redis.rpush(IntermediateQueue.get_intermediate_queue_key(key), job_id)
-    return key, job_id

@@ -16,11 +16,10 @@ from redis import Redis
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.intermediate_queue import IntermediateQueue
-from rq.job import Job
 
 from app.shared.connection import connect
+from app.shared.job import SERIALIZER, KnownJob
 from app.shared.profiles import Profiles
-from app.shared.queue import SERIALIZER, forget_dead_executions
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from workers import tasks
@@ -81,11 +80,10 @@ def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Se
     """Do one job the way RQ's own work horse does, in this lasting process."""
     source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
     try:
-        job = Job.fetch(order["job"], connection=redis, serializer=SERIALIZER)
-    except NoSuchJobError:  # canceled on its way here
+        job = KnownJob.fetch(order["job"], connection=redis, serializer=SERIALIZER)
+    except NoSuchJobError:  # canceled on its way here, or none of ours
         IntermediateQueue(source.key, redis).remove(order["job"])
         return
     execution = Execution(order["execution"], job.id, redis, worker_name)
-    forget_dead_executions(job)
     horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
     horse.perform_job(job, source, execution)

@@ -14,15 +14,15 @@ from redis.exceptions import RedisError
 from rq import Queue, Worker, worker_registration
 from rq.executions import Execution
 from rq.job import Job
-from rq.registry import clean_registries
 from rq.utils import now
 
 from app.shared.connection import LONGEST_PAUSE_S, run_short_of_patience
 from app.shared.errors import RadiataError
 from app.shared.holdings import WorkerHoldings, publish, withdraw
 from app.shared.identity import claim, claim_at_start
+from app.shared.job import SERIALIZER, KnownJob, KnownQueue
 from app.shared.lost import queues_of
-from app.shared.queue import SERIALIZER, model_of
+from app.shared.queue import model_of
 from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
@@ -46,6 +46,8 @@ class SweepingWorker(Worker):
 
     log_result_lifespan = False
     max_connection_wait_time = LONGEST_PAUSE_S
+    job_class = KnownJob
+    queue_class = KnownQueue
 
     def __init__(
         self, settings: Settings, queues: list[Queue], name: str, connection: Redis, *, as_horse: bool = False
@@ -97,12 +99,9 @@ class SweepingWorker(Worker):
         if not self.connection.set(SWEEP_LOCK, self.name, nx=True, ex=self._settings.sweep_every_s):
             return
         for name in queues_of(self.connection, self._settings):
-            queue = Queue(name, connection=self.connection, serializer=SERIALIZER)
-            clean_registries(queue, self._exc_handlers)
+            queue = KnownQueue(name, connection=self.connection, serializer=SERIALIZER)
+            queue.clean()
             worker_registration.clean_worker_registry(queue)
-            for job_id in queue.intermediate_queue.get_job_ids():
-                if not Job.exists(job_id, self.connection):  # ended elsewhere after its worker died on the way
-                    queue.intermediate_queue.remove(job_id)
         self.sweep()
 
     def claim(self) -> None:

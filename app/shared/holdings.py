@@ -4,10 +4,12 @@ Key `radiata:worker:<name>`: string, a `WorkerHoldings` as JSON; written by that
 gone soon after the worker has fallen silent. Choosing does not need it: a worker knows what it holds itself.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 from redis import Redis
 from redis.client import Pipeline
 from rq import Worker
@@ -43,10 +45,17 @@ def withdraw(redis: Redis, name: str) -> None:
 
 def holdings(redis: Redis) -> list[WorkerHoldings]:
     """Every generation worker that lives, by model and name."""
-    names = sorted(key.removeprefix(_RQ_PREFIX) for key in Worker.all_keys(connection=redis))
-    texts = redis.mget([_key(name) for name in names]) if names else []
-    found = [WorkerHoldings.model_validate_json(text) for text in texts if text]  # type: ignore[union-attr]
-    return sorted(found, key=lambda one: (one.model, one.name))
+    keys = cast(set[bytes], redis.smembers(Worker.redis_workers_keys))
+    names = sorted(key.decode(errors="replace").removeprefix(_RQ_PREFIX) for key in keys)
+    texts = cast(list[bytes | None], redis.mget([_key(name) for name in names]) if names else [])
+    return sorted(_read(texts), key=lambda one: (one.model, one.name))
+
+
+def _read(texts: list[bytes | None]) -> Iterator[WorkerHoldings]:
+    for text in texts:
+        with suppress(ValidationError):  # Redis is data too: whoever says what we cannot read is left out
+            if text:
+                yield WorkerHoldings.model_validate_json(text)
 
 
 def _key(name: str) -> str:

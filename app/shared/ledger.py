@@ -136,13 +136,13 @@ class Ledger:
             return generation
         if live.get("status") != Status.RUNNING:
             return generation.model_copy(update={"queue_position": self._position(generation)})
-        return generation.model_copy(
-            update={
-                "status": Status.RUNNING,
-                "progress": Progress(step=int(live.get("step", 0)), steps=generation.progress.steps),
-                "started_at": datetime.fromisoformat(live["started_at"]) if "started_at" in live else None,
-            }
-        )
+        running: dict[str, Any] = {"status": Status.RUNNING}
+        with suppress(ValueError):  # Redis is data too
+            step = min(int(live.get("step", 0)), generation.progress.steps)
+            running["progress"] = Progress(step=step, steps=generation.progress.steps)
+        with suppress(ValueError, KeyError):
+            running["started_at"] = datetime.fromisoformat(live["started_at"])
+        return generation.model_copy(update=running)
 
     def _position(self, generation: Generation) -> int | None:
         try:

@@ -30,7 +30,10 @@ _QUEUE, _JOB = Queue.redis_queue_namespace_prefix, Job.redis_job_namespace_prefi
 def queues_of(redis: Redis, settings: Settings) -> list[str]:
     """Names of all queues of this service, those of models included that are no longer in the settings."""
     ours = generation_queue("")
-    known = [key.decode().removeprefix(_QUEUE) for key in cast(set[bytes], redis.smembers(Queue.redis_queues_keys))]
+    known = [
+        key.decode(errors="replace").removeprefix(_QUEUE)
+        for key in cast(set[bytes], redis.smembers(Queue.redis_queues_keys))
+    ]
     configured = [name for model in settings.models for name in generation_queues(model)]
     return sorted({*configured, INTAKE, *(name for name in known if name.startswith(ours))})
 
@@ -52,8 +55,8 @@ def look(redis: Redis, names: Collection[str]) -> Look:
         for name in names:  # after the lists: what went from one to the other meanwhile is seen in the second
             pipe.zrange(StartedJobRegistry.key_template.format(name), 0, -1)
         answers = pipe.execute()
-    waiting = {name: [job.decode() for job in jobs] for name, jobs in zip(names, answers, strict=False)}
-    started = {one.decode().partition(":")[0] for tries in answers[len(names) :] for one in tries}
+    waiting = {name: [job.decode(errors="replace") for job in jobs] for name, jobs in zip(names, answers, strict=False)}
+    started = {one.decode(errors="replace").partition(":")[0] for tries in answers[len(names) :] for one in tries}
     return Look(waiting, started, dict(_broken(redis, waiting)))
 
 

@@ -1,27 +1,23 @@
 """RQ: the names of queues and tasks, and what is put on them.
 
 Keys of our own start with `radiata:` and are documented where they are written (`events`, `ledger`, `catalog`,
-`metrics`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's default, pickle, would run what it reads.
+`metrics`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's default, pickle, would run what it reads. What
+a job may say is in `app/shared/job.py`.
 """
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from redis import Redis
-from rq import Queue, Retry
+from rq import Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
-from rq.executions import Execution
-from rq.job import Job
 
 from app.shared.connection import connect as connect  # for tests that import it from here
+from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, KnownJob, KnownQueue
 from app.shared.schema import Priority
 from app.shared.settings import Settings
 
-SERIALIZER = "json"
-GENERATE = "workers.tasks.generate"
-INSPECT = "workers.tasks.inspect_upload"
-INTAKE = "intake"
 INSPECTION_RETRIES = 2  # a worker killed from outside is no fault of the file; a file that kills three times is refused
 KEEP_FAILED_S = 3600
 
@@ -48,9 +44,9 @@ class Queues:
         self._redis = redis
         self._settings = settings
 
-    def of(self, name: str) -> Queue:
+    def of(self, name: str) -> KnownQueue:
         """The RQ queue called `name`, speaking JSON."""
-        return Queue(name, connection=self._redis, serializer=SERIALIZER)
+        return KnownQueue(name, connection=self._redis, serializer=SERIALIZER)
 
     def enqueue_generation(
         self, model: str, generation_id: str, wears: Iterable[str] = (), priority: Priority = "normal"
@@ -88,17 +84,16 @@ class Queues:
         except DuplicateJobError:
             return
 
-    def job(self, job_id: str) -> Job | None:
-        """The RQ job, or None when RQ does not know it (any more)."""
+    def job(self, job_id: str) -> KnownJob | None:
+        """The RQ job, or None when RQ does not know it (any more), or what it knows is none of ours."""
         try:
-            return Job.fetch(job_id, connection=self._redis, serializer=SERIALIZER)
+            return cast(KnownJob, KnownJob.fetch(job_id, connection=self._redis, serializer=SERIALIZER))
         except NoSuchJobError:
             return None
 
     def drop(self, job_id: str) -> None:
         """Forget a job, queued or not; one that is running goes on until it looks up."""
         if job := self.job(job_id):
-            forget_dead_executions(job)
             with suppress(InvalidJobOperation):  # it was done, or dropped by another, just now
                 job.delete()
 
@@ -128,11 +123,3 @@ class Queues:
 
     def _keys(self, model: str) -> list[str]:
         return [self.of(name).key for name in generation_queues(model)]
-
-
-def forget_dead_executions(job: Job) -> None:
-    """Drop tries of workers that died: RQ lists them a minute longer than it keeps them, and fails on its own list."""
-    registry = job.execution_registry
-    for execution_id in registry.get_execution_ids():
-        if not job.connection.exists(Execution(execution_id, job.id, job.connection).key):
-            job.connection.zrem(registry.key, execution_id)

@@ -44,9 +44,18 @@ def wearing(worn: str, queues: list[Queue], resident: Iterable[str] = ()) -> lis
     return queues
 
 
+def named(word: str) -> str:
+    """The id of a job that this test calls so."""
+    return word.encode().hex().ljust(32, "0")
+
+
+def words(job_ids: Iterable[str]) -> list[str]:
+    return [bytes.fromhex(job_id).rstrip(b"\0").decode() for job_id in job_ids]
+
+
 def take(mine: list[Queue], timeout: int | None = None) -> str | None:
     taken = AffinityQueue.dequeue_any(mine, timeout, connection=mine[0].connection, serializer="json")
-    return taken and taken[0].id
+    return words([taken[0].id])[0] if taken else None
 
 
 def take_all(mine: list[Queue]) -> list[str]:
@@ -54,12 +63,12 @@ def take_all(mine: list[Queue]) -> list[str]:
 
 
 def enqueue(queues: Queues, **wears: str) -> None:
-    for generation_id, adapters in wears.items():
-        queues.enqueue_generation(MODEL, generation_id, adapters.split())
+    for word, adapters in wears.items():
+        queues.enqueue_generation(MODEL, named(word), adapters.split())
 
 
 def figure(redis: Redis, job_id: str, name: str) -> float | None:
-    value = cast(bytes | None, redis.hget(Job.key_for(job_id), name))
+    value = cast(bytes | None, redis.hget(Job.key_for(named(job_id)), name))
     return None if value is None else float(value)
 
 
@@ -77,15 +86,15 @@ def test_what_suits_is_taken_first_and_the_others_are_counted(queues: Queues, mi
 def test_seconds_bound_it_too(queues: Queues, mine: list[Queue], redis: Redis) -> None:
     enqueue(queues, cold=C, same=A, again=A)
     assert take(mine) == "same"
-    redis.hset(Job.key_for("cold"), "passed_since", str(time.time() - 61))
+    redis.hset(Job.key_for(named("cold")), "passed_since", f"{time.time() - 61:.6f}")
     assert take_all(mine) == ["cold", "again"]
 
 
 def test_priority_goes_first_and_places_are_counted_over_it(queues: Queues, mine: list[Queue]) -> None:
     for priority in ("low", "normal", "high"):
         for number in range(2):
-            queues.enqueue_generation(MODEL, f"{priority}{number}", [A if number else C], priority)
-    assert [queues.position(MODEL, one) for one in ("high0", "normal0", "low1", "gone")] == [0, 2, 5, None]
+            queues.enqueue_generation(MODEL, named(f"{priority}{number}"), [A if number else C], priority)
+    assert [queues.position(MODEL, named(one)) for one in ("high0", "normal0", "low1", "gone")] == [0, 2, 5, None]
     assert [queues.waiting(MODEL, one) for one in ("high", "normal", "low")] == [2, 4, 6]
     assert take_all(mine) == ["high1", "high0", "normal1", "normal0", "low1", "low0"]
 
@@ -94,8 +103,8 @@ def test_a_retry_goes_first_and_so_does_what_nothing_is_known_of(
     queues: Queues, mine: list[Queue], redis: Redis
 ) -> None:
     enqueue(queues, retry=C, unknown=C, same=A)
-    redis.hset(Job.key_for("retry"), "started_at", "2026-01-01T00:00:00Z")
-    redis.hdel(Job.key_for("unknown"), "meta")
+    redis.hset(Job.key_for(named("retry")), "started_at", "2026-01-01T00:00:00Z")
+    redis.hdel(Job.key_for(named("unknown")), "meta")
     assert take_all(mine) == ["retry", "unknown", "same"]
 
 
@@ -105,13 +114,13 @@ def test_the_script_refuses_what_a_look_could_not_know(queues: Queues, mine: lis
     script, arguments = redis.register_script(TAKE), [3, 60.0, Job.redis_job_namespace_prefix]
 
     def refused(job_id: str) -> bool:
-        return script(keys=[*keys[:2], f"{keys[1]}:intermediate"], args=[job_id, *arguments]) == 0
+        return script(keys=[*keys[:2], f"{keys[1]}:intermediate"], args=[named(job_id), *arguments]) == 0
 
     enqueue(queues, cold=C, same=A)
     assert refused("gone")
-    redis.hset(Job.key_for("cold"), "passed", 3)
+    redis.hset(Job.key_for(named("cold")), "passed", 3)
     assert refused("same")
-    queues.enqueue_generation(MODEL, "urgent", [C], "high")
+    queues.enqueue_generation(MODEL, named("urgent"), [C], "high")
     assert refused("cold")
     assert figure(redis, "cold", "passed") == 3 and queues.waiting(MODEL) == 3
 
@@ -121,37 +130,37 @@ def test_it_is_taken_as_rq_takes_it(queues: Queues, mine: list[Queue]) -> None:
     normal = mine[1]
     enqueue(queues, cold=C, same=A)
     assert take(mine) == "same"
-    assert normal.intermediate_queue.get_job_ids() == ["same"] and normal.get_job_ids() == ["cold"]
+    assert words(normal.intermediate_queue.get_job_ids()) == ["same"] and words(normal.get_job_ids()) == ["cold"]
 
 
 def test_a_job_that_died_with_its_worker_on_the_way_is_found(queues: Queues, redis: Redis, settings: Settings) -> None:
     enqueue(queues, one=A)
     redis.lpop(queues.of(f"generate.{MODEL}").key)
-    assert list(queues.lost(["one"], "generations")) == [], "it may be between queue and worker"
+    assert list(queues.lost([named("one")], "generations")) == [], "it may be between queue and worker"
     time.sleep(settings.sweep_every_s / 2)
-    assert [job_id for job_id, _ in queues.lost(["one"], "generations")] == ["one"]
+    assert [job_id for job_id, _ in queues.lost([named("one")], "generations")] == [named("one")]
 
 
 @pytest.mark.parametrize("priority", ["high", "normal", "low"])
 def test_one_that_comes_while_nothing_waits_is_taken_at_once(queues: Queues, mine: list[Queue], priority: Any) -> None:
     with pytest.raises(DequeueTimeout):
         take(mine, timeout=1)
-    timer = threading.Timer(0.2, queues.enqueue_generation, (MODEL, "late", [C], priority))
+    timer = threading.Timer(0.2, queues.enqueue_generation, (MODEL, named("late"), [C], priority))
     timer.start()
     assert take(mine, timeout=30) == "late"
     timer.join()
-    queue = next(queue for queue in mine if queue.name == queues.job("late").origin)  # type: ignore[union-attr]
-    assert queue.intermediate_queue.get_job_ids() == ["late"]
+    queue = next(queue for queue in mine if queue.name == queues.job(named("late")).origin)  # type: ignore[union-attr]
+    assert words(queue.intermediate_queue.get_job_ids()) == ["late"]
 
 
 def test_nothing_is_left_of_a_job_that_was_dropped(queues: Queues, mine: list[Queue], redis: Redis) -> None:
     enqueue(queues, cold=C, same=A, stale=A)
     assert take(mine) == "same"
-    queues.drop("cold")
-    redis.delete(Job.key_for("stale"))  # gone from under its place in the queue
+    queues.drop(named("cold"))
+    redis.delete(Job.key_for(named("stale")))  # gone from under its place in the queue
     assert take_all(mine) == []
-    assert mine[1].intermediate_queue.get_job_ids() == ["same"]
-    assert set(redis.keys("rq:job:*")) == {b"rq:job:same"}  # type: ignore[arg-type]
+    assert words(mine[1].intermediate_queue.get_job_ids()) == ["same"]
+    assert set(redis.keys("rq:job:*")) == {f"rq:job:{named('same')}".encode()}  # type: ignore[arg-type]
 
 
 def test_an_emptied_redis_changes_nothing(queues: Queues, mine: list[Queue], redis: Redis) -> None:
@@ -187,7 +196,7 @@ def test_the_bounds_hold_and_nobody_is_taken_twice_whoever_takes_at_once(setting
         queued.set()
         for thread in threads:
             thread.join()
-        order = affinity_queues(MODEL, redis, settings)[1].intermediate_queue.get_job_ids()  # as the script took them
+        order = words(affinity_queues(MODEL, redis, settings)[1].intermediate_queue.get_job_ids())  # as they were taken
     assert +taken == Counter(order) == Counter(f"{number:04}" for number in range(jobs))
     overtaken = [sum(later > job_id for later in order[:place]) for place, job_id in enumerate(order)]
     print(f"overtaken: at most {max(overtaken)} times, {sum(map(bool, overtaken))} of {jobs} at all")

@@ -10,7 +10,8 @@ from rq.executions import Execution
 from rq.job import Job
 
 from app.shared.connection import connect
-from app.shared.queue import GENERATE, INSPECT, INTAKE, SERIALIZER, Queues, generation_queue
+from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER
+from app.shared.queue import Queues, generation_queue
 from app.shared.settings import BadSettings, Settings
 
 JOB = "0" * 32
@@ -51,7 +52,7 @@ def test_a_job_is_dropped_also_when_its_worker_died(queues: Queues, redis: Redis
         pipe.execute()
     redis.delete(execution.key)
     with pytest.raises(ValueError, match="not found"):
-        job.delete()
+        Job.fetch(JOB, connection=redis, serializer=SERIALIZER).delete()
     queues.drop(JOB)
     queues.drop(JOB)
     assert queues.job(JOB) is None and queues.waiting("emoji-64") == 0
