@@ -19,20 +19,31 @@ from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from lycoris.adapter import Adapter, load
 from workers.disk import DiskTier
+from workers.patience import Patience
 from workers.tally import Tally
 
 log = structlog.get_logger()
 
 Key = tuple[str, tuple[str, ...]]  # sha256, ignored patterns
 MEMORY, STORAGE = "memory", "storage"
+PROBE = "store.json"  # is asked for, there or not, to see whether storage answers
 PAUSES_S = (0.25, 1.0, 4.0)  # before another try to fetch, beside those that the store's own client makes
 
 
 class AdapterCache:
     """Parsed adapters by their hash, least recently used goes first; a file is checked against it on the way in."""
 
-    def __init__(self, storage: Storage, budget_bytes: int, disk: DiskTier | None = None, tally: Tally | None = None):
+    def __init__(
+        self,
+        storage: Storage,
+        budget_bytes: int,
+        disk: DiskTier | None = None,
+        tally: Tally | None = None,
+        patience: Patience | None = None,
+    ):
+        """patience: of a generation, with storage that is away as a whole; one that fails a single file has none."""
         self._storage = storage
+        self._patience = patience or Patience(0)
         self._budget = budget_bytes
         self._disk = disk
         self.tally = tally or Tally()
@@ -148,17 +159,28 @@ class AdapterCache:
         return adapter
 
     def _fetch(self, worn: AdapterWorn, pauses_s: Sequence[float]) -> bytes:
-        """The bytes out of storage, with another try after each pause, if need be."""
-        for pause_s in pauses_s:
+        """The bytes out of storage, with another try after each pause, if need be.
+
+        A generation that only this file fails is over; while all storage is away, it waits.
+        """
+        for pause_s in (*pauses_s, None):
             try:
                 return self._fetch_once(worn)
             except Unavailable as error:
+                if pause_s is None and (not pauses_s or self._answers()):
+                    raise RadiataError("adapter_not_fetched", f"the file of {worn.ref!r}: {error.message}") from error
                 log.warning("adapter_not_fetched", ref=worn.ref, error=error.message)
-                time.sleep(pause_s)
+                time.sleep(pause_s or 0)
+        self._patience.waits(self._storage.size, PROBE)
+        return self._fetch(worn, pauses_s)
+
+    def _answers(self) -> bool:
+        """Whether storage answers as a whole."""
         try:
-            return self._fetch_once(worn)
-        except Unavailable as error:  # a generation that only this file fails is over; if all storage is away, it waits
-            raise RadiataError("adapter_not_fetched", f"the file of {worn.ref!r}: {error.message}") from error
+            self._storage.size(PROBE)
+        except Unavailable:
+            return False
+        return True
 
     def _fetch_once(self, worn: AdapterWorn) -> bytes:
         start = time.perf_counter()
@@ -177,7 +199,7 @@ class AdapterCache:
             self.tally.add_to_tier(STORAGE, hits=found, misses=not found, bytes=size, seconds=seconds)
 
 
-def open_cache(storage: Storage, settings: Settings) -> AdapterCache:
+def open_cache(storage: Storage, settings: Settings, patience: Patience | None = None) -> AdapterCache:
     """The cache as the settings have it; without its disk tier where the folder cannot be made."""
     tally, disk = Tally(), None
     folder = settings.data_dir / "cache" / "adapters"
@@ -186,7 +208,7 @@ def open_cache(storage: Storage, settings: Settings) -> AdapterCache:
             disk = DiskTier(folder, settings.disk_cache_bytes, tally)
         except OSError as error:
             log.warning("disk_cache_failed", folder=str(folder), error=str(error))
-    return AdapterCache(storage, settings.adapter_cache_mb * MIB, disk, tally)
+    return AdapterCache(storage, settings.adapter_cache_mb * MIB, disk, tally, patience)
 
 
 def _key(worn: AdapterWorn) -> Key:

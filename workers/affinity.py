@@ -71,7 +71,7 @@ local before = place > 0 and redis.call('LRANGE', queue, 0, place - 1) or {}
 for _, id in ipairs(before) do
     local fields = redis.call('HMGET', prefix .. id, 'meta', 'started_at', 'passed', 'passed_since')
     local first = not fields[1] or (fields[2] and fields[2] ~= '')
-    local waited = now - (tonumber(fields[4] or now) or now)
+    local waited = math.abs(now - (tonumber(fields[4] or now) or now))
     if first or (tonumber(fields[3] or 0) or 0) >= tonumber(ARGV[2]) or waited >= tonumber(ARGV[3]) then return 0 end
 end
 for _, id in ipairs(before) do

@@ -39,7 +39,7 @@ class Waiting:
 
     def due(self, limits: Limits, now: float) -> bool:
         """Whether nobody may be taken before it any more."""
-        waited = 0.0 if self.passed_since is None else now - self.passed_since
+        waited = 0.0 if self.passed_since is None else abs(now - self.passed_since)  # the clock may have been set
         return self.first or self.passed >= limits.passes or waited >= limits.wait_s
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -13,8 +14,9 @@ import torch
 from PIL.Image import Image as Picture
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.timeouts import JobTimeoutException
 
-from app.shared.errors import BadRequest, RadiataError, Unavailable
+from app.shared.errors import BadRequest, RadiataError
 from app.shared.ledger import Ledger, image_key
 from app.shared.metrics import count
 from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
@@ -26,6 +28,7 @@ from workers.embeddings import words
 from workers.images import encode, recipe
 from workers.models.loading import Base, call_arguments
 from workers.models.samplers import make
+from workers.patience import Patience, PatientStorage
 from workers.prefetch import Prefetcher
 from workers.wardrobe import Outfit, Wardrobe
 
@@ -48,11 +51,13 @@ class Engine:
     def __init__(self, base: Base, storage: Storage, redis: Redis, settings: Settings) -> None:
         torch.use_deterministic_algorithms(True)
         self._base = base
-        self._storage = storage
+        self._settings = settings
+        self._patience = Patience(settings.storage_patience_s)
+        self._storage = PatientStorage(storage, self._patience)
         self._redis = redis
-        self._ledger = Ledger(storage, redis, settings)
+        self._ledger = Ledger(self._storage, redis, settings)
         self._wardrobe = Wardrobe(base, settings.pristine)
-        self._cache = open_cache(storage, settings)
+        self._cache = open_cache(storage, settings, self._patience)
         self._prefetcher = Prefetcher(self._cache, self._ledger, base.profile.name, settings.prefetch)
         self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
 
@@ -69,8 +74,14 @@ class Engine:
     def run(self, generation_id: str) -> None:
         """Draw a generation and end it; a generation that has ended meanwhile is left alone.
 
-        Raises Unavailable or RedisError when storage or queue went away: another try may do better.
+        What is away is waited for. Raises Unavailable where storage is away for so long that not even that can be said
+        there, and RedisError: that is nobody's try.
         """
+        # Ended: canceled while it waited for storage, before or after it was drawn
+        with suppress(Ended), self._patience.during(lambda: self._look(generation_id)):
+            self._run(generation_id)
+
+    def _run(self, generation_id: str) -> None:
         generation = self._ledger.start(generation_id)
         if generation is None:
             return
@@ -80,8 +91,17 @@ class Engine:
             self._verify(CHECK_SHARE * (time.perf_counter() - begun))
         except Ended:
             self._ledger.discard(generation)
-        except (Unavailable, RedisError):
+        except RedisError:
             raise
+        except JobTimeoutException:
+            self._verify(math.inf)
+            seconds = self._settings.generation_timeout_s
+            self._fail(
+                generation,
+                "timed_out",
+                f"drawing took longer than RADIATA_GENERATION_TIMEOUT_S ({seconds} s) allows; ask for fewer pictures "
+                "or steps, or have it raised",
+            )
         except AdapterError as error:
             self._verify(math.inf)  # a spoilt weight, too, makes a stack that is not finite
             self._fail(generation, "adapter_refused", str(error))
@@ -160,6 +180,10 @@ class Engine:
                 length, most = max(over, key=lambda pair: pair[1])
                 raise BadRequest("prompt_too_long", f"the prompt is {length} tokens long; this model reads {most}")
 
+    def _look(self, generation_id: str) -> None:
+        if self._ledger.ended(generation_id):
+            raise Ended
+
     def _watch(self, generation: Generation) -> Callable[[], None]:
         """Return what a change of clothes calls all the while: it raises Ended soon after a cancel."""
         asked = time.monotonic()
@@ -168,8 +192,7 @@ class Engine:
             nonlocal asked
             if time.monotonic() - asked > ASK_EVERY_S:
                 asked = time.monotonic()
-                if self._ledger.ended(generation.id):
-                    raise Ended
+                self._look(generation.id)
 
         return check
 

@@ -58,13 +58,14 @@ class EngineProcess:
         self._orders.write(json.dumps(order) + "\n")
         self._orders.flush()
 
-    def wait(self) -> bool:
-        """Wait until the order is done; False when the engine died instead.
+    def wait(self, seconds: float | None = None) -> bool | None:
+        """Wait until the order is done; False when the engine died instead, None when so many seconds have passed.
 
-        RQ's alarm interrupts this wait, at any point, to send heartbeats: so the answer is looked at and left where it
-        is, and waiting again sees it again.
+        A signal may end this wait at any point: so the answer is looked at and left where it is, and waiting again sees
+        it again.
         """
-        select.select([self._replies], [], [])
+        if not select.select([self._replies], [], [], seconds)[0]:
+            return None
         (unread,) = struct.unpack("i", fcntl.ioctl(self._replies, termios.FIONREAD, bytes(struct.calcsize("i"))))
         return unread > 0
 

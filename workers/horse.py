@@ -18,6 +18,7 @@ from rq.executions import Execution
 from rq.intermediate_queue import IntermediateQueue
 
 from app.shared.connection import connect
+from app.shared.errors import Unavailable
 from app.shared.job import SERIALIZER, KnownJob
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -27,6 +28,7 @@ from workers.affinity import AffinityQueue
 from workers.engine import Engine
 from workers.intake import Intake
 from workers.models.loading import load
+from workers.patience import Patience, PatientStorage
 from workers.worker import GenerationWorker
 
 IDLE_S = 3  # without an order: then there is time to look at a little more of the model
@@ -69,8 +71,13 @@ def _load(model: str, redis: Redis, settings: Settings) -> Engine:
         base = load(model, settings)
     except (OSError, ValueError) as error:  # no such model, or not one: a sentence says more than a traceback
         sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
-    new = Profiles(storage, settings).publish(base.profile, base.shapes())
-    Intake(storage, redis, settings).publish_bundled(base.folder / "adapters", None if new else model)
+    patience = Patience(settings.storage_patience_s)
+    try:
+        with patience.during():
+            new = Profiles(PatientStorage(storage, patience), settings).publish(base.profile, base.shapes())
+        Intake(storage, redis, settings).publish_bundled(base.folder / "adapters", None if new else model)
+    except Unavailable as error:
+        sys.exit(f"model {model!r} could not be published: {error.message}")
     engine = Engine(base, storage, redis, settings)
     tasks.hold_engine(engine)
     return engine

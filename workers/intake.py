@@ -26,6 +26,7 @@ from lycoris.adapter import Adapter, read
 from lycoris.errors import AdapterError, NoPlace, Reason
 from lycoris.targets import judged
 from workers.embeddings import misfits
+from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
 
@@ -36,14 +37,19 @@ class Intake:
     """Judges files against every model that is ready, and gives those that fit one their name."""
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
-        self._storage = storage
+        self._patience = Patience(settings.storage_patience_s)
+        self._storage = storage = PatientStorage(storage, self._patience)
         self._settings = settings
         self._catalog = Catalog(storage, redis)
         self._profiles = Profiles(storage, settings)
         self._uploads = Uploads(storage, redis, settings)
 
     def run(self, upload_id: str) -> None:
-        """Settle an upload; to be called in a fork of its own."""
+        """Settle an upload; to be called in a fork of its own. What is away is waited for."""
+        with self._patience.during():
+            self._run(upload_id)
+
+    def _run(self, upload_id: str) -> None:
         try:
             upload = self._uploads.waiting(upload_id)
         except Unreadable:  # whose it was is not known; `sweep` says so, and clears it away
@@ -60,7 +66,14 @@ class Intake:
             version, new = self.admit(data, upload.name, upload.description, upload.ignore, upload.created_at)
         except (AdapterRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
-        except (MemoryError, JobTimeoutException) as error:
+        except JobTimeoutException:
+            seconds = self._settings.inspect_timeout_s
+            self._uploads.refuse(
+                upload,
+                "timed_out",
+                f"inspecting this file took longer than RADIATA_INSPECT_TIMEOUT_S ({seconds} s) allows",
+            )
+        except MemoryError as error:
             log.warning("inspection_died", upload=upload_id, error=repr(error))
             self._uploads.refuse_dead(upload_id)
         else:
@@ -120,6 +133,10 @@ class Intake:
 
         judged_for: a model that is what it was at the last start; what was found to fit it then is not judged again.
         """
+        with self._patience.during():
+            self._publish_bundled(folder, judged_for)
+
+    def _publish_bundled(self, folder: Path, judged_for: str | None) -> None:
         for file in sorted(folder.glob("*.safetensors")):
             if not self._catalog.was_deleted(file.stem):
                 data = file.read_bytes()

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from redis import Redis
@@ -14,10 +16,10 @@ from redis.exceptions import RedisError
 from rq import Queue, Worker, worker_registration
 from rq.executions import Execution
 from rq.job import Job
-from rq.utils import now
+from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
 
 from app.shared.connection import LONGEST_PAUSE_S, run_short_of_patience
-from app.shared.errors import RadiataError
+from app.shared.errors import RadiataError, Unavailable
 from app.shared.holdings import WorkerHoldings, publish, withdraw
 from app.shared.identity import claim, claim_at_start
 from app.shared.job import SERIALIZER, KnownJob, KnownQueue
@@ -27,6 +29,7 @@ from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
+from app.shared.watch import Watch
 from workers.affinity import AffinityQueue, Holding
 from workers.engine_process import EngineProcess
 
@@ -34,7 +37,19 @@ log = structlog.get_logger()
 
 SWEEP_LOCK = "radiata:sweep"  # string; held by the worker that sweeps, for one interval
 HEARTBEAT_S = 2
+LOOK_S = 0.02  # at a fork that inspects
+KILL_AFTER_S = 60  # beyond all its time: then a horse hears no alarm any more
 RQ_DEQUEUE_SLACK_S = 15  # RQ waits `worker_ttl - 15` seconds for a job before it looks around
+
+
+class NoAlarm(BaseDeathPenalty):
+    """No time limit: a worker waits for its horse with heartbeats of its own."""
+
+    def setup_death_penalty(self) -> None:
+        """Nothing rings."""
+
+    def cancel_death_penalty(self) -> None:
+        """Nothing was set."""
 
 
 class SweepingWorker(Worker):
@@ -65,6 +80,10 @@ class SweepingWorker(Worker):
         )
         self._is_horse = as_horse
         self._settings = settings
+        self.death_penalty_class = UnixSignalDeathPenalty if as_horse else NoAlarm
+        self._looked: float | None = None
+        self._tries = Watch[tuple[str, str]](settings.sweep_every_s)
+        self._lock = Watch[str](settings.sweep_every_s)
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """Seconds after which this worker counts as dead when it says nothing."""
@@ -87,22 +106,78 @@ class SweepingWorker(Worker):
         with contextlib.suppress(RedisError):
             super().register_death()
 
+    def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
+        """Put back, as it was, a job that could not wait for storage or Redis any longer: that was nobody's try.
+
+        Tries are counted for deaths alone: of an engine, seen by its parent, or of a worker, seen by the sweep.
+        """
+        if isinstance(exc_info[1], (Unavailable, RedisError)):
+            job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
+            job.enqueue_at_front_on_retry = True
+        super()._finalize_failure(job, queue, execution, exc_info)
+
+    # RQ goes by the system's clock, and interrupts itself by alarms; this waits, and looks at a clock that nobody sets
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """Watch a job being done, and see to what is left when its horse dies (RQ's seam)."""
+        self._watched = job, execution
+        super().monitor_work_horse(job, queue, execution)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
+        """Wait until the horse has done its job or died, with heartbeats; a horse that does not end is killed."""
+        job, execution = self._watched
+        most_s = (job.timeout or 0) + self._settings.storage_patience_s + KILL_AFTER_S
+        begun = time.monotonic()
+        while (ended := self.horse_ended(HEARTBEAT_S)) is None:
+            if time.monotonic() - begun > most_s:
+                self.kill_horse()
+            try:
+                self.maintain_heartbeats(job, execution)
+            except RedisError as error:  # the horse goes on, and so does its worker
+                log.warning("heartbeat_failed", error=str(error))
+        return ended
+
+    def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
+        """Wait for the horse; its process id and how it ended, or None when so many seconds have passed."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                pid, status, usage = os.wait4(self.horse_pid, os.WNOHANG)
+            except ChildProcessError:  # it was waited for
+                return self.horse_pid, os.EX_OK, None
+            if pid:
+                return pid, status, usage
+            time.sleep(LOOK_S)
+        return None
+
     @property
     def should_run_maintenance_tasks(self) -> bool:
         """Whether it is time to look for lost work."""
-        every = timedelta(seconds=self._settings.sweep_every_s)
-        return self.last_cleaned_at is None or now() - self.last_cleaned_at >= every
+        return self._looked is None or time.monotonic() - self._looked >= self._settings.sweep_every_s
 
     def run_maintenance_tasks(self) -> None:
         """Give back what dead workers held, and bring Redis in line with storage; one worker at a time."""
-        self.last_cleaned_at = now()
-        if not self.connection.set(SWEEP_LOCK, self.name, nx=True, ex=self._settings.sweep_every_s):
+        self._looked = time.monotonic()
+        names = queues_of(self.connection, self._settings)
+        queues = [KnownQueue(name, connection=self.connection, serializer=SERIALIZER) for name in names]
+        tries = {(queue.name, one): beat for queue in queues for one, beat in queue.tries().items()}
+        dead = self._tries.silent(tries, self._settings.lost_after_s)
+        if not self._may_sweep():
             return
-        for name in queues_of(self.connection, self._settings):
-            queue = KnownQueue(name, connection=self.connection, serializer=SERIALIZER)
-            queue.clean()
+        for queue in queues:
+            queue.clean([one for name, one in dead if name == queue.name])
             worker_registration.clean_worker_registry(queue)
         self.sweep()
+
+    def _may_sweep(self) -> bool:
+        """Whether no other worker sweeps or has just done so."""
+        every, mine = self._settings.sweep_every_s, uuid4().hex
+        if self.connection.set(SWEEP_LOCK, mine, nx=True, ex=every):
+            return True
+        holder = self.connection.get(SWEEP_LOCK)
+        if self._lock.silent({SWEEP_LOCK: holder}, 2 * every):  # the clock was set back: it would stay until then
+            self.connection.delete(SWEEP_LOCK)
+        return False
 
     def claim(self) -> None:
         """Take Redis for this store, unless one of the two is away; raises BadSettings where it is another's."""
@@ -134,7 +209,7 @@ class GenerationWorker(SweepingWorker):
         self._engine = EngineProcess(model_of(self.queues[0].name), self.name)
         with contextlib.suppress(BrokenPipeError):
             self._engine.greet()
-        return self._engine.wait() and self._hear()
+        return bool(self._engine.wait()) and self._hear()
 
     def engine_status(self) -> int:
         """Exit status of the engine that did not start."""
@@ -158,11 +233,11 @@ class GenerationWorker(SweepingWorker):
         with contextlib.suppress(BrokenPipeError):  # it died just now: waiting for it will tell
             self._engine.order(job, execution, queue.name)
 
-    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
-        """Wait until the engine has done the job or died (RQ's seam for waiting)."""
+    def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
+        """Wait until the engine has done the job or died; None when so many seconds have passed."""
         assert self._engine is not None
-        status = os.EX_OK if self._engine.wait() else self._engine.status()
-        return self._engine.pid, status, None
+        done = self._engine.wait(seconds)
+        return None if done is None else (self._engine.pid, os.EX_OK if done else self._engine.status(), None)
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
         """Watch the engine as RQ does; then hear what it holds, or say that it died."""
@@ -261,3 +336,4 @@ class IntakeWorker(SweepingWorker):
         """Let the fork die with its worker's process group, and of nothing else from the keyboard."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.death_penalty_class = UnixSignalDeathPenalty

@@ -8,7 +8,7 @@ accepted stands in storage, so the sweep queues it anew.
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 import structlog
@@ -198,14 +198,27 @@ class KnownQueue(Queue):
         redis.rpush(IntermediateQueue.get_intermediate_queue_key(popped.decode()), entry)
         return popped.decode(), entry
 
-    def clean(self) -> None:
-        """Give back what dead workers held, and forget what is no job (any more): of RQ's registries, those we use."""
-        # RQ's `clean_registries` also acts on dependents and rate limits, which no job of ours has
-        started = StartedJobRegistry(queue=self, job_class=self.job_class)
-        for entry in cast(list[bytes], self.connection.zrange(started.key, 0, -1)):
+    def tries(self) -> dict[str, bytes | None]:
+        """Every try of a job of this queue that runs, named by job and execution, and its last heartbeat, if known."""
+        started = self.started_job_registry.key
+        entries = cast(list[bytes], self.connection.zrange(started, 0, -1))
+        for entry in entries:
             if not TRY.fullmatch(entry):
-                self.connection.zrem(started.key, entry)
-        started.cleanup()
+                self.connection.zrem(started, entry)
+        names = [entry.decode() for entry in entries if TRY.fullmatch(entry)]
+        with self.connection.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(Execution.from_composite_key(name, self.connection).key, "last_heartbeat")
+            return dict(zip(names, pipe.execute(), strict=True))
+
+    def clean(self, dead: Collection[str]) -> None:
+        """Have these tries counted and done again, and forget what is no job (any more) in RQ's registries."""
+        # RQ's `clean_registries` goes by the system's clock, and acts on dependents and rate limits, which no job of
+        # ours has; of its registry of what runs, what is marked 0 is taken for dead
+        started = StartedJobRegistry(queue=self, job_class=self.job_class)
+        for entry in dead:
+            self.connection.zadd(started.key, {entry: 0}, xx=True)
+        started.cleanup(timestamp=0)
         FailedJobRegistry(queue=self, job_class=self.job_class).cleanup()
         for entry in cast(list[bytes], self.connection.lrange(self.intermediate_queue_key, 0, -1)):
             text = entry.decode(errors="replace")

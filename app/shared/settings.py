@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     inspect_memory_mb: int = Field(
         4096, ge=256, description="Address space an inspection may add beside the file, in MiB."
     )
+    storage_patience_s: float = Field(
+        600,
+        ge=0,
+        description="Seconds that one generation or inspection waits for storage that is away, before it fails.",
+    )
     inspect_timeout_s: int = Field(120, ge=1, description="Seconds an inspection may take.")
     generation_timeout_s: int = Field(1800, ge=1, description="Seconds one generation may take on a worker.")
     retries: int = Field(3, ge=0, description="Times a generation is done again when its engine dies.")

@@ -65,7 +65,7 @@ class Sweep:
             self._ledger.fail(
                 accepted.generation,
                 "worker_died",
-                "every try ended without a picture: the engine died, or storage did not answer; see the worker's log",
+                f"the engine or its worker died on each of {self._settings.retries + 1} tries; see the worker's log",
             )
             return
         self._queues.drop(generation_id)

@@ -173,10 +173,12 @@ def test_cleaning_imports_nothing_either(queues: Queues, redis: Redis) -> None:
         pipe.execute()
     job.set_status("started")  # type: ignore[arg-type]
     registry = queue.started_job_registry.key
-    for entry in (f"{JOB}:{'2' * 32}", execution.composite_key, b"\xff", "no colon", "a:b:c"):
+    bad = f"{JOB}:{'2' * 32}"
+    for entry in (bad, execution.composite_key, b"\xff", "no colon", "a:b:c"):
         redis.zadd(registry, {entry: 1})  # type: ignore[dict-item, arg-type]
     redis.rpush(queue.intermediate_queue_key, b"\xff", "3" * 32)
-    queue.clean()
+    assert set(queue.tries()) == {bad, execution.composite_key}
+    queue.clean([bad, execution.composite_key])
     assert NEVER not in sys.modules and refused(redis) == 1
     assert queue.get_job_ids()[0] == "1" * 32, "a real one is tried again"
     assert redis.zcard(registry) == 0 and redis.llen(queue.intermediate_queue_key) == 0
