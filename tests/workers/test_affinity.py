@@ -14,6 +14,7 @@ from rq.exceptions import DequeueTimeout
 from rq.job import Job
 
 from app.shared.connection import connect
+from app.shared.lost import Lost, look, queues_of
 from app.shared.queue import Queues
 from app.shared.settings import Settings
 from tests.app.shared.making import MODEL
@@ -136,9 +137,10 @@ def test_it_is_taken_as_rq_takes_it(queues: Queues, mine: list[Queue]) -> None:
 def test_a_job_that_died_with_its_worker_on_the_way_is_found(queues: Queues, redis: Redis, settings: Settings) -> None:
     enqueue(queues, one=A)
     redis.lpop(queues.of(f"generate.{MODEL}").key)
-    assert list(queues.lost([named("one")], "generations")) == [], "it may be between queue and worker"
+    lost, names = Lost(redis, queues, settings, "generations"), queues_of(redis, settings)
+    assert lost.among([named("one")], look(redis, names)) == [], "it may be between queue and worker"
     time.sleep(settings.sweep_every_s / 2)
-    assert [job_id for job_id, _ in queues.lost([named("one")], "generations")] == [named("one")]
+    assert words(job_id for job_id, _ in lost.among([named("one")], look(redis, names))) == ["one"]
 
 
 @pytest.mark.parametrize("priority", ["high", "normal", "low"])
