@@ -67,8 +67,9 @@ class SweepingWorker(Worker):
     def __init__(
         self, settings: Settings, queues: list[Queue], name: str, connection: Redis, *, as_horse: bool = False
     ) -> None:
+        known = (one if isinstance(one, KnownQueue) else KnownQueue(one.name, connection=connection) for one in queues)
         super().__init__(
-            queues,
+            list(known),
             name=name,
             connection=connection,
             serializer=SERIALIZER,
