@@ -324,6 +324,17 @@ def _text(value: Any) -> str:
 
 
 @cli.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON in place of a table.")] = False,
+) -> None:
+    """Look whether everything this service stands on is sound, and name records that cannot be read."""
+    from app.doctor import examine, report
+
+    sound = report(examine(), out, as_json)
+    raise typer.Exit(0 if sound else 1)
+
+
+@cli.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("out/demo"),
 ) -> None:

@@ -6,8 +6,6 @@
 | `radiata:store` | Redis, string | id of the store whose service uses this Redis; claimed at start and by each sweep |
 """
 
-import json
-import re
 from contextlib import suppress
 from secrets import token_hex
 from typing import cast
@@ -15,29 +13,23 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.errors import RadiataError, Unreadable
+from app.shared.errors import RadiataError, Unavailable, Unreadable
+from app.shared.records import IDENTITY, StoreIdentity, tell
 from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
 
 KEY = "store.json"
 CLAIM = "radiata:store"
-ID = re.compile(r"[0-9a-f]{32}")
 
 
 def store_id(storage: Storage) -> str:
     """The id of this store, made where there is none; raises Unavailable or Unreadable."""
-    data = storage.get(KEY)
-    if data is None:
-        storage.create(KEY, json.dumps({"id": token_hex(16)}).encode())
-        data = storage.get(KEY) or b""
-    try:
-        found = json.loads(data)["id"]
-    except (ValueError, LookupError, TypeError):
-        found = None
-    if not isinstance(found, str) or not ID.fullmatch(found):
-        why = f"the record {KEY!r} in storage cannot be read: remove it, and the key {CLAIM} of Redis, and start again"
-        raise Unreadable("record_unreadable", why, key=KEY, why="it has no id")
-    return found
+    if IDENTITY.get(storage, KEY) is None:
+        storage.create(KEY, StoreIdentity(id=token_hex(16)).model_dump_json().encode())
+    found = IDENTITY.get(storage, KEY)
+    if found is None:
+        raise Unavailable("storage_unavailable", f"storage forgot {KEY!r} as soon as it was written")
+    return found.id
 
 
 def claim_at_start(settings: Settings, redis: Redis) -> None:
@@ -51,7 +43,11 @@ def claim(storage: Storage, redis: Redis) -> None:
 
     Raises Unavailable or RedisError where one of the two is away.
     """
-    ours = store_id(storage)
+    try:
+        ours = store_id(storage)
+    except Unreadable as error:  # nothing else that is accepted waits for this record to be mended
+        tell(redis, error)
+        return
     redis.set(CLAIM, ours, nx=True)
     theirs = cast(bytes | None, redis.get(CLAIM))
     if theirs is not None and theirs.decode(errors="replace") != ours:

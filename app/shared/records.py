@@ -35,6 +35,12 @@ class Tombstone(Wire):
     last_version: int = Field(ge=0)
 
 
+class StoreIdentity(Wire):
+    """Which store this is."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+
+
 class Kind(Generic[T]):
     """One kind of record: what its keys look like, what it is, whose it is, and what to do without it."""
 
@@ -100,7 +106,8 @@ SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, "start a worker of model 
 PROFILE = Kind(
     r"models/([^/]+)\.json", ModelProfile, "start a worker of model {0!r} again: it writes it anew", lambda p: (p.name,)
 )
-KINDS: tuple[Kind[Any], ...] = (PENDING, MANIFEST, TOMBSTONE, VERSION, VERDICT, UPLOAD, SHAPES, PROFILE)
+IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
+KINDS: tuple[Kind[Any], ...] = (PENDING, MANIFEST, TOMBSTONE, VERSION, VERDICT, UPLOAD, SHAPES, PROFILE, IDENTITY)
 
 
 def tell(redis: Redis, error: Unreadable) -> None:

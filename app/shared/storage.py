@@ -10,6 +10,7 @@
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
 | `store.json` | the id of this store | whoever comes first |
+| `doctor/<id>` | a try whether storage takes, gives and deletes | `radiata doctor`, for a moment |
 | `generations/<id>/manifest.json`, `generations/<id>/<n>.png` | how a generation ended; its pictures | engine, api |
 
 A local folder is `app/shared/local_store.py`'s, everything else `app/shared/remote_store.py`'s; one suite of tests runs

@@ -33,6 +33,15 @@ def test_a_store_whose_id_is_spoilt_says_so(storage: Storage) -> None:
             store_id(storage)
 
 
+def test_work_goes_on_in_a_store_whose_id_is_spoilt(storage: Storage, redis: Redis) -> None:
+    """The sweep claims before all else: one record must not end it."""
+    claim(storage, redis)
+    before = redis.get(CLAIM)
+    storage.put(KEY, b"")
+    claim(storage, redis)
+    assert redis.get(CLAIM) == before
+
+
 def test_the_first_has_it_and_has_it_again_when_it_was_emptied(storage: Storage, redis: Redis, tmp_path: Path) -> None:
     other = other_store(tmp_path)
     for _ in range(2):

@@ -28,6 +28,7 @@ WHOLE = {  # one of every kind
     f"uploads/{ID}.json": upload().model_dump_json(),
     f"models/{profile().name}.shapes.json": '{"unet": {"weight": [1, 2]}}',
     f"models/{profile().name}.json": profile().model_dump_json(),
+    "store.json": f'{{"id": "{ID}"}}',
 }
 SPOILT = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"some": "other"}', b"[" * 100_000, b'"\xed\xa0\x80"', b"1e999"]
 LAX = "adapters/"  # a verdict may hold any field
@@ -53,7 +54,7 @@ def test_what_is_no_record_is_unreadable_and_says_what_to_do(key: str, data: byt
         kind_of(key).read(key, data)
     assert error.value.key == key and repr(key) in error.value.message
     assert error.value.code == "record_unreadable"
-    assert any(word in error.value.message for word in ("DELETE", "upload", "start a worker"))
+    assert any(word in error.value.message for word in ("DELETE", "upload", "start a worker", "remove it"))
 
 
 @pytest.mark.parametrize("key", WHOLE)
