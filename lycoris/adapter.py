@@ -19,7 +19,7 @@ from lycoris.completion import SHARED, VERA, Completion
 from lycoris.dialects import DIALECTS
 from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
-from lycoris.dialects.header_config import PLAIN, Configured, PlainAlpha, header_configs, plain_alpha
+from lycoris.dialects.header_config import PLAIN, Configured, header_configs
 from lycoris.dialects.place import Place
 from lycoris.dialects.suffixes import MAGNITUDE, adapter_name, transposed
 from lycoris.dialects.training import PRINCIPAL, tlora_start
@@ -149,7 +149,7 @@ def _read(
     reasons += _several(of_layers)
     groups = _by_module(of_layers, reasons)
     shared = {suffix: tensors[name] for suffix, name in _shared(groups, reasons).items()}
-    completion = Completion(*_scales(header, config, reasons), _claimed(groups), shared)
+    completion = Completion(_configured(header, config, reasons), header.metadata, _claimed(groups), shared)
     for (components, module), names in groups.items():
         try:
             parts = completion.of(_parts(names, tensors), components, module)
@@ -175,7 +175,7 @@ def _read(
         nbytes=sum(tensor.nbytes for tensor in tensors.values()),
         embeddings=embeddings,
     )
-    return adapter, reasons
+    return adapter, list(dict.fromkeys(reasons))  # one of all layers is one
 
 
 def _embeddings(tensors: Mapping[str, Tensor], reasons: list[Reason]) -> dict[str, dict[str, Tensor]]:
@@ -260,18 +260,14 @@ def _wrong_start(metadata: Mapping[str, str], layers: Iterable[Layer]) -> Iterab
             yield Reason(Code.BAD_METADATA, layer.name, message)
 
 
-def _scales(
-    header: Header, config: AdapterConfig | None, reasons: list[Reason]
-) -> tuple[Sequence[Configured], PlainAlpha | None]:
+def _configured(header: Header, config: AdapterConfig | None, reasons: list[Reason]) -> Sequence[Configured]:
     """Return what stands beside the tensors of their scales, in adapter_config.json and in the header."""
     configured = [] if config is None else [Configured((), config)]
-    plain = None
     try:
-        configured += header_configs(header.metadata, header.left_out)
-        plain = plain_alpha(header.metadata)
+        return [*configured, *header_configs(header.metadata, header.left_out)]
     except FileRefused as refusal:
         reasons += refusal.reasons
-    return configured, plain
+        return configured
 
 
 def _claimed(groups: Iterable[tuple[tuple[str, ...], str]]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """What a layer's tensors lack and the rest of the file has: PEFT's scales and settings, VeRA's shared matrices."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,17 +10,12 @@ from torch import Tensor
 
 from lycoris.algorithms.change import SCALARS
 from lycoris.dialects.adapter_config import SCALED, AdapterConfig, Settings, is_of, refused
-from lycoris.dialects.header_config import KEY, Configured, PlainAlpha
+from lycoris.dialects.header_config import KEY, Configured, PlainAlpha, plain_alpha
 from lycoris.errors import FileRefused, shown
 
 SHARED = frozenset({"vera_A", "vera_B"})  # of the whole file: PEFT writes them beside the layers, not in one
 VERA = frozenset({"vera_lambda_b", "vera_lambda_d"})
-RANKED = (
-    "lora_down.weight",
-    "hada_w1_b",
-    "lokr_w2_b",
-    "lokr_w1_b",
-)  # as long as the rank
+RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")  # the first of them is as long as the rank
 ROUNDED = 0.01  # by how much of itself an alpha stored in few bits may differ from the one in the configuration
 NAMED = 3  # modules that a message names
 Parts = dict[str, Tensor]
@@ -31,12 +26,12 @@ class Completion:
     """The rest of one file, and what was found while it was asked layer by layer."""
 
     configured: Sequence[Configured]  # adapter_config.json, and what the header has of its kind
-    plain: PlainAlpha | None
+    metadata: Mapping[str, str]  # may have one alpha for all layers
     claimed: frozenset[str]  # components that some layer of the file names
     shared: Parts
     _followed: dict[AdapterConfig, set[tuple[tuple[str, ...], str]]] = field(default_factory=lambda: defaultdict(set))
     _gainsaid: list[str] = field(default_factory=list)
-    _by_plain: list[str] = field(default_factory=list)
+    _by_plain: Counter[PlainAlpha] = field(default_factory=Counter)
 
     def of(self, parts: Parts, components: Sequence[str], module: str) -> Parts:
         """Return a layer's tensors, by suffix, and what the rest of the file adds to them.
@@ -61,9 +56,10 @@ class Completion:
         if not own:
             for config in configs:
                 self._followed[config].add((tuple(components), module))
-        if self.plain and not own and not added and any(is_of(family, parts.keys()) for family in SCALED):
-            self._by_plain.append(module)
-            added = {"alpha": self.plain.alpha}
+        if not own and not added and any(is_of(family, parts.keys()) for family in SCALED):
+            plain = plain_alpha(self.metadata)
+            self._by_plain.update([plain] if plain else [])
+            added = {"alpha": plain.alpha} if plain else {}
         return {name: _scalar(number) for name, number in added.items()} | parts
 
     def problems(self) -> Iterator[FileRefused]:
@@ -78,12 +74,12 @@ class Completion:
 
     def doubts(self) -> Iterator[str]:
         """Yield what is unusual about the scales that were found, though it is not refused."""
-        if self.plain and self._by_plain:
-            yield f"{len(self._by_plain)} layers are scaled by the {self.plain.key} of the header, {self.plain.alpha:g}"
+        for plain, layers in self._by_plain.items():
+            yield f"{layers} layers are scaled by the {plain.key} of the header, {plain.alpha:g}"
         if self._gainsaid:
             yield f"the configuration has other scales than the tensors, which are believed: {_some(self._gainsaid)}"
-        for config, layers in self._followed.items():
-            missed = _missed(config, {module for _, module in layers})
+        for config, followed in self._followed.items():
+            missed = _missed(config, {module for _, module in followed})
             if missed:
                 yield f"{config.where} has scales for {_some(missed)}, which no layer of this file is called"
 

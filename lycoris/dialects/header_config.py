@@ -19,6 +19,7 @@ from lycoris.errors import shown
 KEY = "lora_adapter_metadata"
 PLAIN = ("alpha", "lora_alpha", "network_alpha")
 SCALES = (KEY, *PLAIN)  # entries of the metadata that layers may be scaled by
+COMPONENTS_CAP = 32  # no model has as many
 _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}\.?\d{0,20}(?:e[+-]?\d{1,3})?|\.\d{1,20}|nan|inf|infinity)\s*", re.I | re.A)
 
 
@@ -49,6 +50,8 @@ def header_configs(metadata: Mapping[str, str], left_out: Collection[str] = ()) 
     for key, value in parsed(metadata[KEY], KEY).items():
         prefix, _, field = key.rpartition(".")
         groups[prefix][field] = value
+    if len(groups) > COMPONENTS_CAP:
+        raise refused(KEY, f"speaks of {len(groups)} components, above the cap of {COMPONENTS_CAP}")
     return tuple(
         Configured(_components(prefix), judged(fields, f"{KEY} of {shown(prefix)}" if prefix else KEY))
         for prefix, fields in groups.items()
@@ -58,7 +61,8 @@ def header_configs(metadata: Mapping[str, str], left_out: Collection[str] = ()) 
 def plain_alpha(metadata: Mapping[str, str]) -> PlainAlpha | None:
     """Return what a plain entry says of every layer's alpha; what is no number says nothing.
 
-    Raises FileRefused if two entries say different things, or a number is none that a scale can be made of.
+    To be asked only of layers that need it: raises FileRefused if two entries say different things, or a number is none
+    that a scale can be made of.
     """
     said = {key: float(metadata[key]) for key in PLAIN if _NUMBER.fullmatch(metadata.get(key, ""))}
     for key, alpha in said.items():

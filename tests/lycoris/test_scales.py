@@ -265,7 +265,18 @@ def test_a_plain_entry_is_every_layers_alpha_and_is_told(key: str) -> None:
         assert f"by the {key} of" in doubt if text in ("6", " 1.5 ", "3e0", "-3") else f"as {key} is not taken" in doubt
     for text in ("nan", "inf", "0", "1e9", "-0.0", "1e999"):
         assert key in reasons(lora(), {key: text})
+        assert gamma(lora() | {"a.b.alpha": torch.tensor(6.0)}, {key: text}) == 2.0, "nobody asks for it"
     assert gamma(lora(), header(LORA) | {key: "99"}) == 2.0, "PEFT's own words come first"
+    others = {other: "7" for other in PLAIN if other != key}
+    assert "different things" in reasons(lora(), {key: "6"} | others)
+
+
+def test_what_is_wrong_with_the_scale_of_all_layers_is_told_once() -> None:
+    layers = {name: tensor for module in "abcdef" for name, tensor in lora(f"x.{module}").items()}
+    for metadata in ({"alpha": "nan"}, header(LORA | {"lora_alpha": None})):
+        with pytest.raises(FileRefused) as caught:
+            load(safetensors.torch.save(layers, metadata))
+        assert len(caught.value.reasons) == 1
 
 
 def test_kohyas_entry_is_left_behind_by_converters_and_not_taken() -> None:
@@ -283,6 +294,7 @@ HOSTILE: dict[str, str] = {
     "a number without end": '{"lora_alpha": ' + "9" * 9_000 + "}",
     "not a number": '{"lora_alpha": NaN}',
     "more than is kept": json.dumps(LORA | {"x": "x" * (1 << 20)}),
+    "components without end": json.dumps({f"part_{k}.lora_alpha": 6 for k in range(10_000)}),
     "words for fields": json.dumps({"what": "ever"}),
 }
 
