@@ -45,6 +45,7 @@ def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
     worn, misworn = _worn(service, profile, filled)
     if wrong := [*wrong, *misworn]:
         raise _together(wrong)
+    service.liveness.require(profile.name)
     return ResolvedRequest(
         prompt=filled.prompt,
         negative_prompt=filled.negative_prompt,

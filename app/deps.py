@@ -8,6 +8,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.hub import Hub
+from app.liveness import Liveness
 from app.shared.catalog import Catalog
 from app.shared.connection import connect, connect_async
 from app.shared.ledger import Ledger
@@ -29,6 +30,7 @@ class Service:
     hub: Hub
     catalog: Catalog
     profiles: Profiles
+    liveness: Liveness
     uploads: Uploads
 
 
@@ -47,6 +49,7 @@ def build(settings: Settings) -> Service:
         hub=Hub(async_redis, ledger.end),
         catalog=Catalog(storage, redis),
         profiles=Profiles(storage, settings),
+        liveness=Liveness(redis, settings),
         uploads=Uploads(storage, redis, settings),
     )
 

@@ -71,7 +71,8 @@ def valkey(_valkey_server: str) -> str:
 @pytest.fixture
 def settings(valkey: str, tmp_path: Path) -> Settings:
     """Settings of a service over that server and an empty folder, for tests that need no process."""
-    return Settings(data_dir=tmp_path, redis_url=valkey, sweep_every_s=1, upload_wait_s=0.2)  # type: ignore[arg-type]
+    facts = {"sweep_every_s": 1, "upload_wait_s": 0.2, "accept_without_worker_s": -1}
+    return Settings(data_dir=tmp_path, redis_url=valkey, **facts)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -295,7 +295,8 @@ class GenerationWorker(SweepingWorker):
             since=self._worn_since or datetime.now(UTC),
         )
         keep_s = self._settings.lost_after_s + self._settings.sweep_every_s
-        publish(self.connection if pipeline is None else pipeline, said, keep_s)
+        remember_s = self._settings.accept_without_worker_s
+        publish(self.connection if pipeline is None else pipeline, said, keep_s, remember_s)
 
 
 class IntakeWorker(SweepingWorker):

@@ -10,16 +10,17 @@ router = Router(prefix="/v1/models", tags=["models"])
 
 
 class ModelList(BaseModel):
-    """Models that a worker has loaded, the name of the default one, and those no worker has loaded yet."""
+    """Models that a worker has loaded, the name of the default one, and those that nobody draws with now, and why."""
 
     models: list[ModelProfile]
     default: str
     not_ready: list[str]
+    not_ready_why: dict[str, str]
 
 
 @router.get("")
 def models(service: ServiceDep) -> ModelList:
     """Every model, with its own sizes, limits and samplers."""
-    ready = service.profiles.ready()
-    missing = sorted(set(service.settings.models) - {profile.name for profile in ready})
-    return ModelList(models=ready, default=service.settings.model, not_ready=missing)
+    why = service.liveness.readiness(service.profiles).not_ready
+    loaded = service.profiles.ready()
+    return ModelList(models=loaded, default=service.settings.model, not_ready=sorted(why), not_ready_why=why)

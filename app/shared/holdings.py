@@ -1,10 +1,14 @@
 """What each generation worker holds: said by the worker with every heartbeat, read by whoever asks.
 
-Key `radiata:worker:<name>`: string, a `WorkerHoldings` as JSON; written by that worker, read by `GET /v1/workers`;
-gone soon after the worker has fallen silent. Choosing does not need it: a worker knows what it holds itself.
+| Redis key | type | what | lives |
+|---|---|---|---|
+| `radiata:worker:<name>` | string | a `WorkerHoldings` as JSON; written by that worker, read by the API | seconds |
+| `radiata:alive:<model>` | string | a worker of that model lived; read by an API that was started since | longer |
+
+Choosing does not need it: a worker knows what it holds itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal, cast
@@ -16,6 +20,7 @@ from rq import Worker
 
 from app.shared.schema import Wire
 
+ALIVE = "radiata:alive:"
 _RQ_PREFIX = Worker.redis_worker_namespace_prefix
 
 
@@ -33,9 +38,18 @@ class WorkerHoldings(Wire):
     since: datetime  # when `worn` last changed
 
 
-def publish(redis: Redis | Pipeline, holdings: WorkerHoldings, keep_s: int) -> None:
-    """Say what a worker holds; it is believed for `keep_s` seconds."""
+def publish(redis: Redis | Pipeline, holdings: WorkerHoldings, keep_s: int, remember_s: float = 0) -> None:
+    """Say what a worker holds, believed for `keep_s` seconds, and that it lived, remembered for `remember_s`."""
     redis.set(_key(holdings.name), holdings.model_dump_json(), ex=keep_s)
+    if remember_s > 0:
+        redis.set(f"{ALIVE}{holdings.model}", 1, px=int(remember_s * 1000))
+
+
+def lately_alive(redis: Redis, models: Collection[str]) -> set[str]:
+    """Those of the models of which a worker lived not long ago."""
+    names = list(models)
+    found = redis.mget([f"{ALIVE}{name}" for name in names])
+    return {name for name, one in zip(names, found, strict=True) if one}  # type: ignore[arg-type]
 
 
 def withdraw(redis: Redis, name: str) -> None:

@@ -103,6 +103,12 @@ class Settings(BaseSettings):
         description="Seconds that one generation or inspection waits for storage that is away, before it fails.",
     )
     inspect_timeout_s: int = Field(120, ge=1, description="Seconds an inspection may take.")
+    accept_without_worker_s: float = Field(
+        60.0,
+        ge=-1,
+        description="Seconds for which generations are taken for a model whose last worker has fallen silent, before a "
+        "503; -1: always, where workers come when there is work.",
+    )
     generation_timeout_s: int = Field(1800, ge=1, description="Seconds one generation may take on a worker.")
     retries: int = Field(3, ge=0, description="Times a generation is done again when its engine dies.")
     affinity_window: int = Field(

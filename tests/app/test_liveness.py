@@ -1,0 +1,126 @@
+"""Work is taken for a model while somebody draws with it, and for a minute after; readiness says it as it is."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from redis import Redis
+
+from app.liveness import LOOK_EVERY_S, Liveness
+from app.shared.errors import Unavailable
+from app.shared.holdings import ALIVE, WorkerHoldings, publish, withdraw
+from app.shared.profiles import Profiles
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.conftest import serving
+from tests.app.shared.making import MODEL, profile
+
+BODY = {"prompt": "a red apple", "seed": 7}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def alive(redis: Redis, remember_s: float = 60) -> None:
+    worker = WorkerHoldings(
+        name="w", model=MODEL, host="here", state="idle", worn=[], resident=[], since=datetime.now(UTC)
+    )
+    publish(redis, worker, 60, remember_s)
+    redis.sadd("rq:workers", "rq:worker:w")
+
+
+def is_accepted(liveness: Liveness) -> bool:
+    try:
+        liveness.require(MODEL)
+    except Unavailable as error:
+        assert error.code == "no_worker" and f"radiata worker {MODEL}" in error.message
+        return False
+    return True
+
+
+@pytest.fixture
+def patient(settings: Settings) -> Settings:
+    return settings.model_copy(update={"accept_without_worker_s": 60.0})
+
+
+def test_work_is_taken_for_a_minute_after_the_last_worker(redis: Redis, patient: Settings) -> None:
+    clock = Clock()
+    liveness = Liveness(redis, patient, clock)
+    assert not is_accepted(liveness)
+    alive(redis)
+    clock.now += LOOK_EVERY_S
+    assert is_accepted(liveness)
+    redis.flushall()  # and with it every word of that worker
+    for seconds, accepted in ((30, True), (29, True), (3, False)):
+        clock.now += seconds
+        assert is_accepted(liveness) is accepted
+    alive(redis)
+    clock.now += LOOK_EVERY_S
+    assert is_accepted(liveness)
+
+
+def test_who_was_started_since_believes_what_workers_wrote(redis: Redis, patient: Settings) -> None:
+    alive(redis)
+    withdraw(redis, "w")
+    clock = Clock()
+    liveness = Liveness(redis, patient, clock)
+    assert is_accepted(liveness)
+    clock.now += 61
+    redis.delete(ALIVE + MODEL)
+    assert not is_accepted(liveness)
+
+
+def test_what_is_written_for_too_long_is_believed_for_as_long_as_is_set(redis: Redis, patient: Settings) -> None:
+    """A clock that was set back keeps a key of Redis alive for an hour more."""
+    redis.set(ALIVE + MODEL, 1)
+    clock = Clock()
+    liveness = Liveness(redis, patient, clock)
+    assert is_accepted(liveness)
+    clock.now += 61
+    assert not is_accepted(liveness)
+
+
+def test_always_is_always(redis: Redis, settings: Settings) -> None:
+    assert is_accepted(Liveness(redis, settings))
+
+
+@pytest.fixture
+def strict(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    with serving(settings.model_copy(update={"accept_without_worker_s": 0.0})) as client:
+        yield client
+
+
+def test_it_is_said_for_each_model_who_draws(strict: httpx.Client, redis: Redis) -> None:
+    refused = strict.post("/v1/generations", json=BODY, headers={"idempotency-key": "k"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "no_worker")
+    assert strict.post("/v1/generations", json=BODY | {"width": 8192}).status_code == 422, "what is wrong is said first"
+    ready, models = strict.get("/readyz"), strict.get("/v1/models").json()
+    assert ready.status_code == 503 and not ready.json()["ready"]
+    assert ready.json()["queue"] and ready.json()["storage"] and ready.json()["models"] == []
+    assert list(ready.json()["not_ready"]) == models["not_ready"] == [MODEL]
+    assert [one["name"] for one in models["models"]] == [MODEL], "it is known what it takes"
+    alive(redis)
+    time.sleep(LOOK_EVERY_S)
+    assert strict.get("/readyz").json() == {
+        "ready": True,
+        "queue": True,
+        "storage": True,
+        "models": [MODEL],
+        "not_ready": {},
+    }
+    assert strict.get("/v1/models").json()["not_ready"] == []
+    made = strict.post("/v1/generations", json=BODY, headers={"idempotency-key": "k"})
+    assert made.status_code == 202
+    withdraw(redis, "w")
+    redis.delete(ALIVE + MODEL)
+    time.sleep(LOOK_EVERY_S)
+    assert strict.post("/v1/generations", json=BODY).status_code == 503
+    again = strict.post("/v1/generations", json=BODY, headers={"idempotency-key": "k"})
+    assert again.status_code == 202 and again.json()["id"] == made.json()["id"], "what was taken stays so"
