@@ -1,6 +1,6 @@
 """Stored bytes on their way out: whole, in part, or not at all where the client has them already."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -25,31 +25,29 @@ def documented(kind: str) -> dict[int | str, dict[str, Any]]:
 
 
 def download(
-    request: Request, tag: str, size: int, chunks: Iterator[bytes], kind: str, headers: Mapping[str, str] | None = None
+    request: Request,
+    tag: str,
+    size: int,
+    read: Callable[[int, int], Iterator[bytes]],
+    kind: str,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer with bytes that never change under their tag (a quoted word): 200, 206, 304 or 416."""
+    """Answer with bytes that never change under their tag (a quoted word): 200, 206, 304 or 416.
+
+    read: gives them from a start up to an end.
+    """
     told = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": KEPT, **(headers or {})}
     if not_modified(request, tag):
         return Response(status_code=304, headers=told)
     try:
         part = part_of(request, tag, size)
     except OutOfRange:
-        refusal = problem(416, "out_of_range", "Range not satisfiable", f"there are {size} bytes; ask for some of them")
-        refusal.headers["Content-Range"] = f"bytes */{size}"
-        return refusal
+        detail = f"there are {size} bytes; ask for some of them"
+        return problem(
+            416, "out_of_range", "Range not satisfiable", detail, headers={"Content-Range": f"bytes */{size}"}
+        )
     start, end = part or (0, size)
     told["Content-Length"] = str(end - start)
     if part:
         told["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return StreamingResponse(_cut(chunks, start, end), 206 if part else 200, told, kind)
-
-
-def _cut(chunks: Iterator[bytes], start: int, end: int) -> Iterator[bytes]:
-    """Bytes from `start` up to `end` of all that come."""
-    at = 0
-    for chunk in chunks:
-        if piece := chunk[max(start - at, 0) : max(end - at, 0)]:
-            yield piece
-        at += len(chunk)
-        if at >= end:
-            return
+    return StreamingResponse(read(start, end), 206 if part else 200, told, kind)

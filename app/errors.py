@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from app.faults import detail, dotted, fault, of_validation, pointer
 from app.shared.errors import NoRoom, RadiataError, Unavailable
@@ -28,6 +30,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RedisError, _redis)
     app.add_exception_handler(OSError, _system)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -87,6 +90,10 @@ async def _system(request: Request, error: Exception) -> JSONResponse:
     folder = tempfile.gettempdir()
     full = NoRoom("no_room", f"{folder}, where uploads wait, is full: free some of it, or set TMPDIR to another folder")
     return await _radiata(request, full)
+
+
+async def _left(_: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it, and nothing went wrong here
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

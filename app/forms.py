@@ -13,6 +13,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.faults import fault, named, pointer, refused
 from app.shared.errors import WrongType
+from app.spool import Spooled
 
 MOST_FIELDS = 256
 MULTIPART = b"multipart/form-data"
@@ -63,7 +64,15 @@ async def read_form(request: Request, form: Form) -> FormData:
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, but that what is no UTF-8 is not read as Latin-1."""
+    """Starlette's, but that what is no UTF-8 is not read as Latin-1, and that files are spooled here."""
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is not None:
+            self._files_to_close_on_error.pop().close()  # Starlette's own, in its place
+            part.file = Spooled(part.file.filename, part.file.headers)
+            self._files_to_close_on_error.append(_Closing(part.file))  # type: ignore[arg-type]
 
     def on_part_end(self) -> None:
         try:
@@ -71,6 +80,13 @@ class _Parser(MultiPartParser):
         except UnicodeDecodeError as error:
             raise MultiPartException(f"a field is not UTF-8 at byte {error.start}") from error
         super().on_part_end()
+
+
+class _Closing:
+    """What the parser closes when it fails."""
+
+    def __init__(self, file: Spooled) -> None:
+        self.close = file.discard
 
 
 def _parts(kind: Any) -> set[Any]:

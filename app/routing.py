@@ -84,8 +84,14 @@ class StrictRoute(APIRoute):
             if route.body_field is None:
                 return await answer(request)
             strict = StrictRequest(request.scope, request.receive)
-            strict.read = await (read_form(strict, form) if form else _read_json(strict))
-            return await answer(strict)
+            if form is None:
+                strict.read = await _read_json(strict)
+                return await answer(strict)
+            strict.read = await read_form(strict, form)
+            try:
+                return await answer(strict)
+            finally:
+                await strict.read.close()  # before the answer: files of a form are not kept longer than it is read
 
         return handle
 

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from redis import Redis
 from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused, Unreadable
+from app.shared.errors import AdapterRefused, Gone, Unreadable
 from app.shared.ledger import now
 from app.shared.profiles import Profiles
 from app.shared.records import Shapes
@@ -63,7 +63,16 @@ class Intake:
             self._uploads.refuse(upload, "upload_lost", "the bytes of this upload are gone; send them again")
             return
         try:
-            version, new = self.admit(data, upload.name, upload.description, upload.ignore, upload.created_at)
+            version, new = self.admit(
+                data,
+                upload.name,
+                upload.description,
+                upload.ignore,
+                upload.created_at,
+                lambda: self._uploads.waiting(upload_id) is not None,
+            )
+        except Gone:  # canceled meanwhile
+            return
         except (AdapterRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
         except JobTimeoutException:
@@ -81,10 +90,21 @@ class Intake:
             self._uploads.settle(upload.model_copy(update=facts))
 
     def admit(
-        self, data: bytes, name: str, description: str, ignore: Sequence[str], created_at: datetime
+        self,
+        data: bytes,
+        name: str,
+        description: str,
+        ignore: Sequence[str],
+        created_at: datetime,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> tuple[AdapterVersion, bool]:
-        """Judge these bytes and give them a name; say whether that was new. Raises AdapterRefused or Unreadable."""
+        """Judge these bytes and give them a name; say whether that was new.
+
+        wanted: asked once they are judged. Raises AdapterRefused, Unreadable, and Gone when nobody wants them any more.
+        """
         verdict, fits = self._judge(data, ignore)
+        if not wanted():
+            raise Gone("upload_canceled", "this upload was canceled while it was judged")
         sha256 = hashlib.sha256(data).hexdigest()
         self._storage.put(file_key(sha256), data)
         version = AdapterVersion(

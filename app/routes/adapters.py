@@ -1,24 +1,22 @@
 """Adapters: upload, list, look at, fetch, delete."""
 
-import hashlib
 import secrets
-import tempfile
 import time
-from collections.abc import Mapping
-from itertools import chain
-from pathlib import Path
-from typing import Annotated, BinaryIO
+from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from fastapi import Form, Request, Response, UploadFile
+from fastapi import Form, Header, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, StringConstraints
+from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
 from app.downloads import documented, download
 from app.faults import fault, refused
-from app.routing import Router
+from app.hub import within
+from app.routing import Router, answers
 from app.shared.catalog import file_key
-from app.shared.errors import AdapterRefused, NotFound, TooLarge, Unavailable
+from app.shared.errors import AdapterRefused, Gone, NotFound, TooLarge, Unavailable
 from app.shared.ledger import ID, now
 from app.shared.schema import (
     AdapterName,
@@ -31,11 +29,11 @@ from app.shared.schema import (
 )
 from app.shared.settings import MIB
 from app.shared.text import blank, no_control_characters
+from app.spool import Spooled
 
 router = Router(prefix="/v1/adapters", tags=["adapters"])
 
-CHUNK = 1024 * 1024
-POLL_S = 0.02
+ASYNC = "respond-async"  # RFC 7240
 ZIP = b"PK\x03\x04"  # two bytes would not do: a sound safetensors file of 19,280 bytes of header begins with "PK" too
 
 
@@ -45,37 +43,60 @@ class AdapterList(BaseModel):
     adapters: list[AdapterVersion]
 
 
-@router.post("", status_code=201, responses={200: {"model": AdapterRecord}, 202: {"model": Upload}})
-def upload(
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": AdapterRecord},
+        202: {"model": Upload},
+        **answers({507: "There is no room for the file"}),
+    },
+)
+async def upload(
     file: UploadFile,
     name: Annotated[AdapterName, Form()],
     service: ServiceDep,
+    request: Request,
     response: Response,
     description: Annotated[str, Form(max_length=2000)] = "",
     ignore: Annotated[list[Annotated[str, StringConstraints(max_length=256)]] | None, Form()] = None,
+    prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no verdict")] = None,
 ) -> AdapterRecord:
     """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused."""
-    _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
-    if not service.profiles.ready():
-        raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
-    with tempfile.TemporaryDirectory(prefix="radiata-upload-") as folder:
-        path = Path(folder) / "upload"
-        size, digest = _receive(file.file, path, service.settings.max_upload_mb)
-        staged = Upload(
-            id=secrets.token_hex(16),
-            status=UploadStatus.INSPECTING,
-            name=name,
-            description=description,
-            ignore=sorted({pattern for pattern in ignore or [] if pattern}),
-            sha256=digest,
-            size_bytes=size,
-            created_at=now(),
-        )
-        service.uploads.stage(staged, path)
-    settled = _settled(service, staged.id)
+    assert isinstance(file, Spooled)
+    try:
+        _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
+        staged = await _staged(service, file, name, description, ignore or [])
+    finally:
+        await file.close()
+    at_once = (prefer or "").strip().lower() == ASYNC
+    settled = staged if at_once else await _settled(service, staged.id, request)
     response.status_code = 201 if settled.new else 200
     response.headers["Location"] = f"/v1/adapters/{settled.name}"
-    return _outcome(service, settled)
+    return await run_in_threadpool(_outcome, service, settled)
+
+
+async def _staged(service: Service, file: Spooled, name: str, description: str, ignore: list[str]) -> Upload:
+    """Put a file where intake finds it."""
+    cap_mb = service.settings.max_upload_mb
+    if not file.size:
+        raise AdapterRefused("upload_empty", "the file is empty; send the bytes of a .safetensors file")
+    if file.size > cap_mb * MIB:
+        raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_UPLOAD_MB sets the cap")
+    if not await run_in_threadpool(service.profiles.ready):
+        raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
+    staged = Upload(
+        id=secrets.token_hex(16),
+        status=UploadStatus.INSPECTING,
+        name=name,
+        description=description,
+        ignore=sorted({pattern for pattern in ignore if pattern}),
+        sha256=file.sha256,
+        size_bytes=file.size,
+        created_at=now(),
+    )
+    await service.uploads.stage_async(staged, file.path)
+    return staged
 
 
 def _text(texts: Mapping[str, str]) -> None:
@@ -92,34 +113,25 @@ def _text(texts: Mapping[str, str]) -> None:
         raise refused(faults, "control_characters")
 
 
-def _receive(source: BinaryIO, path: Path, cap_mb: int) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as target:
-        while chunk := source.read(CHUNK):
-            size += len(chunk)
-            if size > cap_mb * MIB:
-                raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_UPLOAD_MB sets the cap")
-            digest.update(chunk)
-            target.write(chunk)
-    if size == 0:
-        raise AdapterRefused("upload_empty", "the file is empty; send the bytes of a .safetensors file")
-    return size, digest.hexdigest()
-
-
-def _settled(service: Service, upload_id: str) -> Upload:
-    """The upload once it is settled, or as it stands when the wait is over."""
+async def _settled(service: Service, upload_id: str, request: Request) -> Upload:
+    """The upload once it is settled, or as it stands when the wait is over or its client gone; holds no thread."""
     until = time.monotonic() + service.settings.upload_wait_s
-    while True:
-        found = service.uploads.get(upload_id)
-        if found.status is not UploadStatus.INSPECTING or time.monotonic() > until:
-            return found
-        time.sleep(POLL_S)
+    with service.hub.watching(upload_id) as told:
+        while True:
+            told.clear()
+            found = await run_in_threadpool(service.uploads.get, upload_id)
+            left = until - time.monotonic()
+            if found.status is not UploadStatus.INSPECTING or left <= 0 or await request.is_disconnected():
+                return found
+            await within(told, left)
 
 
 def _outcome(service: Service, upload: Upload) -> AdapterRecord:
     """The record of what was admitted, or a 202 while it is inspected; raises AdapterRefused."""
     if upload.status is UploadStatus.REFUSED:
         raise AdapterRefused(upload.code or "adapter_refused", upload.message or "", reasons=upload.reasons)
+    if upload.status is UploadStatus.CANCELED:
+        raise Gone("upload_canceled", "this upload was canceled before it was judged; send the file again")
     if upload.status is UploadStatus.INSPECTING:
         headers = {"Location": f"/v1/adapters/uploads/{upload.id}"}
         return JSONResponse(upload.model_dump(mode="json"), 202, headers)  # type: ignore[return-value]
@@ -132,6 +144,14 @@ def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
     if not ID.fullmatch(upload_id):
         raise NotFound("upload_unknown", "there is no such upload")
     return _outcome(service, service.uploads.get(upload_id))
+
+
+@router.delete("/uploads/{upload_id}", responses=answers({409: "It has been judged already"}))
+def cancel_upload(upload_id: str, service: ServiceDep) -> Upload:
+    """Cancel an upload that waits for its inspection, or is inspected."""
+    if not ID.fullmatch(upload_id):
+        raise NotFound("upload_unknown", "there is no such upload")
+    return service.uploads.cancel(upload_id)
 
 
 @router.get("")
@@ -150,18 +170,21 @@ def adapter(ref: Ref, service: ServiceDep) -> AdapterRecord:
 def adapter_file(ref: Ref, service: ServiceDep, request: Request) -> Response:
     """The file, byte for byte as it was uploaded, or a part of it."""
     version = service.catalog.resolve(ref)
-    found = service.storage.stream(file_key(version.sha256))
-    if found is None:
+    key = file_key(version.sha256)
+
+    def read(start: int, end: int) -> tuple[int, Iterator[bytes]]:
+        if found := service.storage.stream(key, start, end):
+            return found
         raise NotFound("file_missing", "the adapter is known, but its file is gone from storage; upload it again")
-    size, chunks = found
-    first = next(chunks, b"")
-    ending = "zip" if first.startswith(ZIP) else "safetensors"  # PEFT's folders come zipped
+
+    size, first = read(0, len(ZIP))
+    ending = "zip" if b"".join(first) == ZIP else "safetensors"  # PEFT's folders come zipped
     headers = {
         "Content-Disposition": f'attachment; filename="{version.name}.{ending}"',
         "Cache-Control": "no-cache",  # the same name may mean other bytes tomorrow
     }
-    whole = chain([first], chunks)
-    return download(request, f'"{version.sha256}"', size, whole, "application/octet-stream", headers)
+    tag = f'"{version.sha256}"'
+    return download(request, tag, size, lambda start, end: read(start, end)[1], "application/octet-stream", headers)
 
 
 @router.delete("/{name}", status_code=204)

@@ -23,4 +23,5 @@ def picture(key: str, service: ServiceDep, request: Request) -> Response:
     data = service.storage.get(image_key(match[1], int(match[2]))) if match else None
     if data is None:
         raise NotFound("image_unknown", "there is no such picture; urls come with the generation that drew it")
-    return download(request, f'"{sha256(data).hexdigest()}"', len(data), iter([data]), "image/png")
+    tag = f'"{sha256(data).hexdigest()}"'
+    return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), "image/png")

@@ -72,10 +72,10 @@ class LocalStore:
         with file:
             return file.read()
 
-    def stream(self, key: str) -> tuple[int, Iterator[bytes]] | None:
-        """How long an object is, and its bytes in chunks, or None."""
-        file = self._open(key)
-        return None if file is None else (os.fstat(file.fileno()).st_size, _chunks(file))
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, Iterator[bytes]] | None:
+        """How long an object is, and its bytes from `start` up to `end` in chunks, or None."""
+        size = self.size(key)
+        return None if size is None else (size, _chunks(f"{self._folder}/{key}", start, size if end is None else end))
 
     def size(self, key: str) -> int | None:
         """How long an object is, or None."""
@@ -183,7 +183,9 @@ def _flush_folder(folder: str) -> None:
         os.close(number)
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(CHUNK):
+def _chunks(path: str, start: int, end: int) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        file.seek(start)
+        while chunk := file.read(min(CHUNK, end - start)):
+            start += len(chunk)
             yield chunk

@@ -16,7 +16,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import from_url
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, RetryConfig
 
 CHUNK = 1 << 20  # bytes of a stream at a time, at least
@@ -87,10 +87,15 @@ class RemoteStore:
         except FileNotFoundError:
             return None
 
-    def stream(self, key: str) -> tuple[int, Iterator[bytes]] | None:
-        """How long an object is, and its bytes in chunks, or None."""
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, Iterator[bytes]] | None:
+        """How long an object is, and its bytes from `start` up to `end` in chunks, or None."""
+        options: GetOptions = {}
+        if end is not None:
+            options = {"range": (start, end)}
+        elif start:
+            options = {"range": {"offset": start}}
         try:
-            found = obstore.get(self._store, key)
+            found = obstore.get(self._store, key, options=options)
         except FileNotFoundError:
             return None
         return found.meta["size"], _chunks(found)

@@ -303,6 +303,7 @@ class UploadStatus(StrEnum):
     INSPECTING = "inspecting"
     ADMITTED = "admitted"
     REFUSED = "refused"
+    CANCELED = "canceled"
 
 
 class Upload(Wire):

@@ -73,10 +73,13 @@ class Storage:
         with _told(key):
             return self._store.get(_checked(key))
 
-    def stream(self, key: str) -> tuple[int, Iterator[bytes]] | None:
-        """How many bytes are under `key`, and they themselves in chunks, or None; the chunks raise Unavailable too."""
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, Iterator[bytes]] | None:
+        """How many bytes are under `key`, and those from `start` up to `end` in chunks, or None.
+
+        start: before the end of the object. The chunks raise Unavailable too.
+        """
         with _told(key):
-            found = self._store.stream(_checked(key))
+            found = self._store.stream(_checked(key), start, end)
         return None if found is None else (found[0], _told_all(key, found[1]))
 
     def size(self, key: str) -> int | None:

@@ -4,6 +4,7 @@ Key `radiata:upload:<id>`: string, the settled `Upload` as JSON; written by inta
 hour. An unsettled upload is `uploads/<id>.json` beside its bytes, so that it outlives Redis.
 """
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import cast
 from redis import Redis
 from rq.job import JobStatus
 
-from app.shared.errors import NotFound, Unreadable
+from app.shared.errors import Conflict, NotFound, Unreadable
 from app.shared.events import wake
 from app.shared.lost import Lost, look
 from app.shared.queue import INTAKE, Queues
@@ -55,6 +56,12 @@ class Uploads:
         self._storage.put(record_key(upload.id), upload.model_dump_json().encode())
         self.queues.enqueue_inspection(upload.id)
 
+    async def stage_async(self, upload: Upload, file: Path) -> None:
+        """As `stage`, and hold no thread of the caller's while storage takes its time."""
+        await self._storage.put_async(bytes_key(upload.id), file)
+        await self._storage.put_async(record_key(upload.id), upload.model_dump_json().encode())
+        await asyncio.to_thread(self.queues.enqueue_inspection, upload.id)
+
     def get(self, upload_id: str) -> Upload:
         """An upload as it stands; raises Unreadable, or NotFound when it never was or settled over an hour ago."""
         # Asked for twice: it may settle, and its record go, between the first look and the second
@@ -87,6 +94,17 @@ class Uploads:
         """Settle an upload as refused."""
         facts = {"status": UploadStatus.REFUSED, "code": code, "message": message, "reasons": reasons or []}
         self.settle(upload.model_copy(update=facts))
+
+    def cancel(self, upload_id: str) -> Upload:
+        """Cancel an upload that is not judged yet; raises NotFound, Unreadable, and Conflict when it has settled."""
+        found = self.get(upload_id)
+        if found.status is UploadStatus.INSPECTING:
+            found = found.model_copy(update={"status": UploadStatus.CANCELED})
+            self.settle(found)
+            self.queues.drop(upload_id)
+        if found.status is not UploadStatus.CANCELED:
+            raise Conflict("already_ended", f"this upload was {found.status}; there is nothing to cancel")
+        return found
 
     def sweep(self) -> None:
         """Queue again what is lost; refuse what killed its inspection on every try; clear away bytes of no upload."""

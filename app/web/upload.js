@@ -6,7 +6,7 @@ import { announce, problemView } from "./problems.js";
 import { size, verdictView } from "./verdict.js";
 
 const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
-const POLL_MS = 1000;
+const POLL_MS = 300;
 
 /** A name that the service takes, made from a file's name. */
 export function nameFrom(fileName) {
@@ -15,29 +15,40 @@ export function nameFrom(fileName) {
   return tame || "adapter";
 }
 
-/** Sends the fields; `progress(loaded, total)` in bytes. Resolves with {status, body, location}. */
-function send(fields, progress) {
+/**
+ * Sends the fields; `progress(loaded, total)` in bytes. Resolves with {body, location} of an upload to be inspected.
+ *
+ * An AbortSignal breaks it off: then nothing of it stays with the service.
+ */
+function send(fields, progress, signal) {
   return new Promise((done, fail) => {
     const form = new FormData();
     for (const [name, value] of fields) form.append(name, value);
     const request = new XMLHttpRequest();
     request.open("POST", "v1/adapters");
     request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Prefer", "respond-async"); // its address is known at once: it can be canceled there
+    signal.addEventListener("abort", () => request.abort());
+    request.onabort = () => fail(signal.reason);
     request.upload.onprogress = ({ loaded, total }) => progress(loaded, total);
     request.onerror = () =>
       fail(new Problem({ title: "The upload broke off", status: 0, detail: "The service did not answer. Try again." }));
     request.onload = () => {
       const { status, responseText } = request;
       if (status >= 400) fail(problemOf(status, responseText));
-      else done({ status, body: JSON.parse(responseText), location: request.getResponseHeader("Location") });
+      else done({ body: JSON.parse(responseText), location: request.getResponseHeader("Location") });
     };
     request.send(form);
   });
 }
 
-/** The record of an upload once its inspection is over; throws the Problem of a refusal. */
-async function inspected(location) {
+/** The record of an upload once its inspection is over; throws the Problem of a refusal. Canceled, it is there too. */
+async function inspected(location, signal) {
   for (;;) {
+    if (signal.aborted) {
+      await call("DELETE", location).catch(() => {}); // judged already, or gone: there is nothing to cancel
+      throw signal.reason;
+    }
     const answer = await call("GET", location);
     if (answer.status !== "inspecting") return answer;
     await new Promise((done) => setTimeout(done, POLL_MS));
@@ -51,6 +62,8 @@ export function showUpload(file, { added, wear }) {
   const description = el("input", { id: "upload-description", autocomplete: "off" });
   const ignore = el("textarea", { id: "upload-ignore", rows: "2", spellcheck: "false", "aria-describedby": "upload-ignore-hint" });
   const submit = el("button", { type: "submit", class: "primary" }, "Add");
+  const sending = new AbortController();
+  const { signal } = sending;
   const bar = el("progress", { "aria-label": "Upload", hidden: true });
   const state = el("p", { class: "quiet", role: "status" });
   const outcome = el("div", { role: "alert" });
@@ -77,10 +90,11 @@ export function showUpload(file, { added, wear }) {
           bar.removeAttribute("value");
           state.textContent = "Inspecting";
         }
-      });
-      const record = answer.status === 202 ? await inspected(answer.location) : answer.body;
-      show(record, answer.status === 200);
+      }, signal);
+      const record = await inspected(answer.location, signal);
+      show(record, record.created_at !== answer.body.created_at);
     } catch (error) {
+      if (signal.aborted) return announce("Upload canceled");
       state.textContent = "";
       outcome.replaceChildren(problemView(error));
       outcome.scrollIntoView({ block: "nearest" });
@@ -124,6 +138,7 @@ export function showUpload(file, { added, wear }) {
     bar, state, outcome,
     el("div", { class: "actions" }, submit, el("button", { type: "button", "data-close": "" }, "Cancel")),
   );
+  dialog.addEventListener("close", () => sending.abort(), { once: true });
   openDialog(dialog, dialogTop("upload-title", "Add an adapter"), form);
   name.focus();
 }

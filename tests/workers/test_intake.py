@@ -69,6 +69,22 @@ def test_what_fits_gets_its_name(
     assert list(storage.keys("uploads")) == []
 
 
+def test_an_upload_that_is_canceled_while_it_is_judged_gets_no_name(
+    intake: Intake, uploads: Uploads, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = stage(uploads, tmp_path, toy.adapter(0))
+    really = Intake._judge  # pyright: ignore[reportPrivateUsage]
+
+    def judge(self: Intake, *given: Any) -> Any:
+        uploads.cancel(one.id)
+        return really(self, *given)
+
+    monkeypatch.setattr(Intake, "_judge", judge)
+    intake.run(one.id)
+    assert uploads.get(one.id).status is UploadStatus.CANCELED
+    assert [*storage.keys("names"), *storage.keys("uploads"), *storage.keys("adapters")] == []
+
+
 def test_a_file_that_brings_embeddings_is_worn_whole_or_not_at_all(intake: Intake, uploads: Uploads) -> None:
     """The toy has no text encoder that could read them."""
     data = save(safetensors_load(toy.adapter(0)) | {"bundle_emb.word.string_to_param.*": torch.ones(1, toy.WIDTH)})

@@ -62,10 +62,10 @@ def test_what_is_refused_at_the_door_leaves_nothing(
 def test_a_storage_that_fails_half_way_leaves_no_upload(
     api: httpx.Client, storage: Storage, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object) -> None:
+    async def fails(*_: object) -> None:
         raise Unavailable("storage_unavailable", "object storage did not take it")
 
-    monkeypatch.setattr(Uploads, "stage", fails)
+    monkeypatch.setattr(Uploads, "stage_async", fails)
     answer = upload(api)
     assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
     assert list(temporary.iterdir()) == []
@@ -124,10 +124,11 @@ def test_a_file_that_is_cut_off_on_its_way_is_not_taken_for_whole(
 ) -> None:
     Catalog(storage, redis).admit(version("a"), {})
 
-    def breaks(*_: object) -> tuple[int, Iterator[bytes]]:
+    def breaks(_self: Storage, _key: str, _start: int, end: int) -> tuple[int, Iterator[bytes]]:
         def chunks() -> Iterator[bytes]:
             yield b"half"
-            raise Unavailable("storage_unavailable", "gone in the middle")
+            if end > len(b"half"):
+                raise Unavailable("storage_unavailable", "gone in the middle")
 
         return 8, chunks()
 
@@ -145,7 +146,7 @@ def test_no_room_for_an_upload_is_a_507_with_a_sentence(
     def full(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    places = {"starlette.datastructures.UploadFile.write": "TMPDIR", "app.shared.local_store._flush": "storage"}
+    places = {"app.spool.Spooled._take": "TMPDIR", "app.shared.local_store._flush": "storage"}
     for place, said in places.items():
         with monkeypatch.context() as broken:
             broken.setattr(place, full)

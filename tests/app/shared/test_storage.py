@@ -132,6 +132,15 @@ def test_a_stream_is_the_same_bytes_in_pieces_of_known_length(storage: Storage, 
     assert storage.stream("a/c") is None and storage.size("a/c") is None
 
 
+@pytest.mark.parametrize(("start", "end"), [(0, 4), (0, 5_000_000), (4_999_999, 5_000_000), (1_048_577, None), (7, 9)])
+def test_a_part_of_a_stream_is_that_part(storage: Storage, start: int, end: int | None) -> None:
+    data = os.urandom(5_000_000)
+    storage.put("a/b", data)
+    found = storage.stream("a/b", start, end)
+    assert found is not None
+    assert (found[0], b"".join(found[1])) == (len(data), data[start:end])
+
+
 def test_only_the_first_creates(storage: Storage) -> None:
     assert storage.create("names/a/1.json", b"first")
     assert not storage.create("names/a/1.json", b"second")
