@@ -134,6 +134,7 @@ def page(browser: Chrome, service: Service) -> Iterator[Page]:
 def test_a_prompt_becomes_a_picture_with_progress_and_survives_a_reload(page: Page) -> None:
     page.run(WATCH)
     page.set("seed", 7)
+    page.set("steps", 100)  # long enough for a browser on a busy machine to hear of one while it is drawn
     page.type("#prompt", "a red apple")
     page.one("#prompt").send_keys(Keys.CONTROL, Keys.ENTER)
     sheet = page.newest("a red apple")

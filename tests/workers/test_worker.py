@@ -92,7 +92,13 @@ def test_no_reply_is_lost_to_an_alarm(alarms: list[int]) -> None:
     """RQ interrupts a wait every few seconds to send heartbeats; a reply lost then would be waited for for ever."""
     orders = 500
     with Engine() as engine:
-        thread = threading.Thread(target=lambda: [engine.answer() for _ in range(orders)], daemon=True)
+
+        def answer_all() -> None:
+            for _ in range(orders):
+                time.sleep(EVERY_S)  # so that there is a wait for an alarm to come into, on whatever machine
+                engine.answer()
+
+        thread = threading.Thread(target=answer_all, daemon=True)
         thread.start()
         for _ in range(orders):
             engine.handle._give({})
