@@ -174,6 +174,10 @@ def test_no_password_stands_in_the_file() -> None:
         for key, value in service.get("environment", {}).items():
             if "SECRET" in key or "PASSWORD" in key:
                 assert value.startswith("${"), f"{name}: {key}"
+            if key == "RADIATA_REDIS_URL":
+                assert value.startswith("redis://radiata:${REDIS_PASSWORD:?"), name
+    said = [word for word in SERVICES["redis"]["command"] if word.startswith(">")]
+    assert len(said) == 1 and said[0].startswith(">${REDIS_PASSWORD:?")
 
 
 def test_the_gpu_worker_is_asked_for_by_profile_and_gets_a_device() -> None:

@@ -28,7 +28,6 @@ AWAY = (RedisConnectionError, RedisTimeoutError)
 ANSWER_S = 1.2  # a Redis that takes longer is away, as far as somebody who waits for an HTTP answer is concerned
 SHUT_S = 1.0  # for so long after that nobody else waits for it
 LONGEST_PAUSE_S = 1.0
-PATIENCE_S = 600.0
 LISTEN_S = 5.0  # an event is waited for at Redis, two seconds at a time
 URL_FILE = "url"
 NO_EVICTION = "noeviction"
@@ -116,14 +115,13 @@ def url_file(settings: Settings) -> Path:
 
 
 def connect(settings: Settings, *, patient: bool = False) -> Redis:
-    """A Redis client; a `patient` one (workers) waits ten minutes for a server that is away, others a second.
+    """A Redis client; a `patient` one (workers) waits for a server that is away, others a second.
 
     Raises BadSettings when no URL is known.
     """
     if patient:
-        return Redis.from_url(
-            redis_url(settings), socket_connect_timeout=2, socket_timeout=10, retry=Patience(PATIENCE_S)
-        )
+        retry = Patience(settings.storage_patience_s)
+        return Redis.from_url(redis_url(settings), socket_connect_timeout=2, socket_timeout=10, retry=retry)
     return Redis.from_url(redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=Hurry())
 
 
