@@ -13,7 +13,6 @@ from redis import Redis
 from rq import Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 
-from app.shared.connection import connect as connect  # for tests that import it from here
 from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, KnownJob, KnownQueue
 from app.shared.schema import Priority
 from app.shared.settings import Settings

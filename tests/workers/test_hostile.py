@@ -34,7 +34,8 @@ import sys
 from workers import tasks
 from workers.intake import Intake
 from workers.worker import IntakeWorker
-from app.shared.queue import Queues, connect
+from app.shared.connection import connect
+from app.shared.queue import Queues
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 

@@ -24,6 +24,7 @@ from app.shared.queue import INTAKE, SERIALIZER, Queues, generation_queue
 from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.sweep import Sweep
 from tests.app.shared.making import MODEL, request
 from workers.affinity import AffinityQueue, affinity_queues
 from workers.engine import NOT_PRISTINE
@@ -252,7 +253,8 @@ import os, signal, sys
 from pathlib import Path
 from rq import Queue
 from app.shared.ledger import Ledger
-from app.shared.queue import INTAKE, SERIALIZER, connect
+from app.shared.connection import connect
+from app.shared.queue import INTAKE, SERIALIZER
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import request
@@ -301,7 +303,7 @@ def test_a_sweep_that_cannot_reach_storage_is_tried_again(
     def away(_: object) -> None:
         raise Unavailable("storage_unavailable", "object storage did not answer")
 
-    monkeypatch.setattr(Ledger, "sweep", away)
+    monkeypatch.setattr(Sweep, "run", away)
     worker.run_maintenance_tasks()
     intake = IntakeWorker(settings, [Queue(INTAKE, connection=redis, serializer=SERIALIZER)], "intake", redis)
     assert intake.get_heartbeat_ttl(None) == settings.lost_after_s  # type: ignore[arg-type]
