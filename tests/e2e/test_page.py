@@ -23,7 +23,10 @@ WEB = ROOT / "app" / "web"
 MARKUP = "<img src=x>"
 PATIENCE_S = 90
 
-REFUSED = r"/v1/(adapters|generations) - Failed to load resource: the server responded with a status of 422"
+REFUSED = (
+    r"/v1/(adapters(/uploads/[0-9a-f]{32})?|generations) - "
+    r"Failed to load resource: the server responded with a status of 422"
+)
 OFFLINE = r"net::ERR_INTERNET_DISCONNECTED"
 NO_STREAM = r"/v1/no-such-stream - Failed to load resource: the server responded with a status of 404"
 
