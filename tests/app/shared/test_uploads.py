@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 from rq.job import JobStatus
 
-from app.shared.errors import NotFound
+from app.shared.errors import NotFound, Unreadable
 from app.shared.queue import INTAKE
 from app.shared.schema import UploadStatus
 from app.shared.settings import Settings
@@ -78,6 +78,21 @@ def test_bytes_that_belong_to_no_upload_are_cleared_when_they_are_old(
         os.utime(settings.data_dir / "store" / bytes_key(upload_id), (then, then))
     uploads.sweep()
     assert left(storage) == sorted([bytes_key(staged), record_key(staged), bytes_key(young)])
+
+
+def test_an_upload_that_cannot_be_read_is_told_for_an_hour_and_then_cleared(
+    uploads: Uploads, storage: Storage, settings: Settings, redis: Redis, staged: str
+) -> None:
+    storage.put(record_key(staged), b"")
+    redis.flushall()
+    uploads.sweep()
+    with pytest.raises(Unreadable, match="upload the file again"):
+        uploads.get(staged)
+    assert uploads.queues.of(INTAKE).get_job_ids() == []  # nobody could judge it
+    then = time.time() - ORPHANED_AFTER.total_seconds() - 60
+    os.utime(settings.data_dir / "store" / record_key(staged), (then, then))
+    uploads.sweep()
+    assert left(storage) == []
 
 
 def test_an_unknown_upload_is_said_to_be(uploads: Uploads) -> None:

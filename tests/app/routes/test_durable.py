@@ -1,0 +1,43 @@
+"""Law 4 through HTTP: what an answer promises was flushed before the answer was sent."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.shared import local_store
+from app.shared.ledger import pending_key
+from app.shared.settings import Settings
+from app.shared.uploads import bytes_key, record_key
+from tests.app.shared.making import MODEL
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]:
+    """Files and folders of the store in the order in which they were flushed, as they are called afterwards."""
+    seen: list[str] = []
+    really, root = local_store._flush, (settings.data_dir / "store").resolve()
+
+    def flush(number: int) -> None:
+        really(number)
+        path = str(Path(f"/proc/self/fd/{number}").resolve().relative_to(root))
+        folder, _, name = path.rpartition("/")
+        seen.append(f"{folder}/{name[1:].rsplit('.', 2)[0]}" if name.endswith(".part") else path)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("which file is flushed can be seen on Linux alone")
+    monkeypatch.setattr(local_store, "_flush", flush)
+    return seen
+
+
+def test_an_accepted_generation_was_flushed(api: httpx.Client, flushed: list[str]) -> None:
+    generation_id = api.post("/v1/generations", json={"prompt": "a", "steps": 1, "model": MODEL}).json()["id"]
+    assert flushed[-2:] == [pending_key(generation_id), "pending"]
+
+
+def test_a_canceled_one_and_an_upload_were_flushed(api: httpx.Client, flushed: list[str]) -> None:
+    generation_id = api.post("/v1/generations", json={"prompt": "a", "steps": 1, "model": MODEL}).json()["id"]
+    assert api.delete(f"/v1/generations/{generation_id}").status_code == 200
+    assert flushed[-2:] == [f"generations/{generation_id}/manifest.json", f"generations/{generation_id}"]
+    upload = api.post("/v1/adapters", files={"file": ("x", b"bytes")}, data={"name": "a"}).json()
+    assert flushed[-4:] == [bytes_key(upload["id"]), "uploads", record_key(upload["id"]), "uploads"]
