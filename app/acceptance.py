@@ -47,6 +47,7 @@ def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
         raise _together(wrong)
     service.liveness.require(profile.name)
     return ResolvedRequest(
+        base=profile.fingerprint,
         prompt=filled.prompt,
         negative_prompt=filled.negative_prompt,
         model=profile.name,

@@ -7,8 +7,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from rq import Worker
 
 from app.deps import Service
+from app.shared.lost import queues_of
 from app.shared.metrics import counted, of_tier
-from app.shared.queue import INTAKE, generation_queues
+from app.shared.queue import base_of
 
 HELP = {
     "generations_succeeded": "Generations that ended with pictures",
@@ -48,9 +49,12 @@ class _Collector:
                 family.add_metric([tier], numbers.get(of_tier(figure, tier), 0.0))
             yield family
         waiting = GaugeMetricFamily("radiata_jobs_waiting", "Jobs that wait for a worker", labels=["queue"])
-        models = self._service.settings.models
-        for queue in [*(queue for model in models for queue in generation_queues(model)), INTAKE]:
-            waiting.add_metric([queue], self._service.ledger.queues.of(queue).count)
+        counts: dict[str, int] = {}
+        for queue in queues_of(self._service.redis, self._service.settings):
+            name = queue.replace(f"@{base_of(queue)}", "")  # of whichever base
+            counts[name] = counts.get(name, 0) + self._service.ledger.queues.of(queue).count
+        for name, number in counts.items():
+            waiting.add_metric([name], number)
         yield waiting
         workers = Worker.count(connection=self._service.redis)
         yield GaugeMetricFamily("radiata_workers", "Workers that are registered", value=workers)

@@ -132,11 +132,11 @@ def _waiting(meta: bytes, passed: bytes, since: bytes, first: int) -> Waiting:
     return Waiting(frozenset(wears), int(said["passed"]), float(since) if since else None)
 
 
-def affinity_queues(model: str, redis: Redis, settings: Settings) -> list[Queue]:
-    """The queues of a model, the one that goes first first, with one `holding` for all of them."""
+def affinity_queues(model: str, redis: Redis, settings: Settings, base: str = "") -> list[Queue]:
+    """The queues of a model and base, the one that goes first first, with one `holding` for all of them."""
     holding = Holding()
     limits = Limits(settings.affinity_window, settings.affinity_passes, settings.affinity_wait_s)
-    queues = [AffinityQueue(name, connection=redis, serializer=SERIALIZER) for name in generation_queues(model)]
+    queues = [AffinityQueue(name, connection=redis, serializer=SERIALIZER) for name in generation_queues(model, base)]
     for queue in queues:
         queue.holding, queue.limits = holding, limits
     return list(queues)

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
-from app.shared.errors import BadRequest, RadiataError
+from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.ledger import Ledger, image_key
 from app.shared.metrics import count
 from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
@@ -58,8 +58,14 @@ class Engine:
         self._ledger = Ledger(self._storage, redis, settings)
         self._wardrobe = Wardrobe(base, settings.pristine)
         self._cache = open_cache(storage, settings, self._patience)
-        self._prefetcher = Prefetcher(self._cache, self._ledger, base.profile.name, settings.prefetch)
+        profile = base.profile
+        self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
         self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
+
+    @property
+    def base(self) -> str:
+        """Fingerprint of the base."""
+        return self._base.profile.fingerprint
 
     @property
     def worn(self) -> list[str]:
@@ -85,6 +91,11 @@ class Engine:
         generation = self._ledger.start(generation_id)
         if generation is None:
             return
+        if generation.request.base not in ("", self.base):  # its folder was changed under a worker that restarted it
+            self._ledger.put_back(generation_id)
+            raise Unavailable(
+                "other_base", f"generation {generation_id} was accepted for another base than {self.base}"
+            )
         try:
             begun = time.perf_counter()
             drawn = self._draw(generation)

@@ -10,9 +10,11 @@ import queue
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import IO, Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 from rq.exceptions import NoSuchJobError
 from rq.executions import Execution
 from rq.intermediate_queue import IntermediateQueue
@@ -20,15 +22,13 @@ from rq.intermediate_queue import IntermediateQueue
 from app.shared.connection import connect
 from app.shared.errors import Unavailable
 from app.shared.job import SERIALIZER, KnownJob
-from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from workers import tasks
 from workers.affinity import AffinityQueue
 from workers.engine import Engine
-from workers.intake import Intake
 from workers.models.loading import load
-from workers.patience import Patience, PatientStorage
+from workers.publishing import Publisher
 from workers.worker import GenerationWorker
 
 IDLE_S = 3  # without an order: then there is time to look at a little more of the model
@@ -41,16 +41,25 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     replies = os.fdopen(replies_fd, "w")
     redis = connect(settings, patient=True)
-    engine = _load(model, redis, settings)
+    engine, publisher = _load(model, redis, settings)
     while True:
         try:
             order = orders.get(timeout=IDLE_S)
         except queue.Empty:
             engine.idle()
+            _offer_again(publisher)
             continue
         if order:
             _perform(order, worker_name, redis, settings)
-        _say(replies, {"done": order.get("job"), "worn": engine.worn, "resident": engine.resident})
+        held = {"base": engine.base, "worn": engine.worn, "resident": engine.resident}
+        _say(replies, {"done": order.get("job"), **held})
+
+
+def _offer_again(publisher: Publisher) -> None:
+    """Look whether the base may be published by now, if it could not be."""
+    if not publisher.published:
+        with suppress(Unavailable, RedisError):  # then the next time
+            publisher.offer()
 
 
 def _listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:
@@ -64,23 +73,21 @@ def _say(replies: IO[str], reply: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _load(model: str, redis: Redis, settings: Settings) -> Engine:
+def _load(model: str, redis: Redis, settings: Settings) -> tuple[Engine, Publisher]:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
     storage = Storage(settings.store_url)
     try:
         base = load(model, settings)
     except (OSError, ValueError) as error:  # no such model, or not one: a sentence says more than a traceback
         sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
-    patience = Patience(settings.storage_patience_s)
+    publisher = Publisher(base, storage, redis, settings)
     try:
-        with patience.during():
-            new = Profiles(PatientStorage(storage, patience), settings).publish(base.profile, base.shapes())
-        Intake(storage, redis, settings).publish_bundled(base.folder / "adapters", None if new else model)
+        publisher.offer()
     except Unavailable as error:
         sys.exit(f"model {model!r} could not be published: {error.message}")
     engine = Engine(base, storage, redis, settings)
     tasks.hold_engine(engine)
-    return engine
+    return engine, publisher
 
 
 def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:

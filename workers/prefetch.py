@@ -29,11 +29,11 @@ LOOK_EVERY_S = 0.5  # at the queue, while one generation is drawn
 class Prefetcher:
     """Looks at the first generations that wait for a model, while it may."""
 
-    def __init__(self, cache: AdapterCache, ledger: Ledger, model: str, ahead: int) -> None:
+    def __init__(self, cache: AdapterCache, ledger: Ledger, model: str, ahead: int, base: str = "") -> None:
         """ahead: at how many generations it looks; with 0 it does nothing."""
         self._cache = cache
         self._ledger = ledger
-        self._queues = [ledger.queues.of(name) for name in generation_queues(model)]
+        self._queues = [ledger.queues.of(name) for name in generation_queues(model, base)]
         self._ahead = ahead
         self._drawing = Event()
         self._closed = Event()

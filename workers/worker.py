@@ -30,7 +30,7 @@ from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
 from app.shared.watch import Watch
-from workers.affinity import AffinityQueue, Holding
+from workers.affinity import AffinityQueue, Holding, affinity_queues
 from workers.engine_process import EngineProcess
 
 log = structlog.get_logger()
@@ -67,7 +67,10 @@ class SweepingWorker(Worker):
     def __init__(
         self, settings: Settings, queues: list[Queue], name: str, connection: Redis, *, as_horse: bool = False
     ) -> None:
-        known = (one if isinstance(one, KnownQueue) else KnownQueue(one.name, connection=connection) for one in queues)
+        known = (
+            one if isinstance(one, KnownQueue) else KnownQueue(one.name, connection=connection, serializer=SERIALIZER)
+            for one in queues
+        )
         super().__init__(
             list(known),
             name=name,
@@ -204,6 +207,7 @@ class GenerationWorker(SweepingWorker):
     queue_class = AffinityQueue
     _engine: EngineProcess | None = None
     _worn_since: datetime | None = None
+    _base = ""  # fingerprint of what its engine has loaded
 
     def start_engine(self) -> bool:
         """Start the engine and wait until it has loaded its model; False when it died instead."""
@@ -271,8 +275,20 @@ class GenerationWorker(SweepingWorker):
         """Hear what the engine answered; False when it died instead, and with it what it held."""
         assert self._engine is not None
         reply = self._engine.reply()
+        if reply and reply.get("base", "") != self._base:
+            self._has_base(reply["base"])
         self._hold(reply or {})
         return reply is not None
+
+    def _has_base(self, base: str) -> None:
+        """Take out of the queues of this base; where another was loaded before, begin anew as a worker of this one."""
+        if self._base:
+            log.warning("base_changed", model=model_of(self.queues[0].name), before=self._base, now=base)
+            self._stop_requested = True
+            return
+        self._base = base
+        self.queues = affinity_queues(model_of(self.queues[0].name), self.connection, self._settings, base)
+        self._ordered_queues = self.queues[:]
 
     def _hold(self, reply: dict[str, Any]) -> None:
         worn, holding = frozenset(reply.get("worn", ())), self._holding
@@ -288,6 +304,7 @@ class GenerationWorker(SweepingWorker):
         said = WorkerHoldings(
             name=self.name,
             model=model_of(self.queues[0].name),
+            base=self._base,
             host=self.hostname or "",
             state=self.get_state(),  # type: ignore[arg-type]  # RQ's enumeration of the same words
             worn=sorted(self._holding.worn),

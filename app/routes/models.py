@@ -1,21 +1,29 @@
 """The base models that can be drawn with."""
 
+from contextlib import suppress
+
 from pydantic import BaseModel
+from redis.exceptions import RedisError
 
 from app.deps import ServiceDep
 from app.routing import Router
+from app.shared.holdings import other_bases
 from app.shared.schema import ModelProfile
 
 router = Router(prefix="/v1/models", tags=["models"])
 
 
 class ModelList(BaseModel):
-    """Models that a worker has loaded, the name of the default one, and those that nobody draws with now, and why."""
+    """Models that a worker has loaded, the name of the default one, and those that nobody draws with now, and why.
+
+    `other_bases`: fingerprints of what some workers have under a model's name beside the one that is served.
+    """
 
     models: list[ModelProfile]
     default: str
     not_ready: list[str]
     not_ready_why: dict[str, str]
+    other_bases: dict[str, list[str]] = {}
 
 
 @router.get("")
@@ -23,4 +31,13 @@ def models(service: ServiceDep) -> ModelList:
     """Every model, with its own sizes, limits and samplers."""
     why = service.liveness.readiness(service.profiles).not_ready
     loaded = service.profiles.ready()
-    return ModelList(models=loaded, default=service.settings.model, not_ready=sorted(why), not_ready_why=why)
+    others: dict[str, list[str]] = {}
+    with suppress(RedisError):
+        others = other_bases(service.redis, {profile.name: profile.fingerprint for profile in loaded})
+    return ModelList(
+        models=loaded,
+        default=service.settings.model,
+        not_ready=sorted(why),
+        not_ready_why=why,
+        other_bases=others,
+    )

@@ -8,7 +8,7 @@
 Choosing does not need it: a worker knows what it holds itself.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal, cast
@@ -31,6 +31,7 @@ class WorkerHoldings(Wire):
 
     name: str
     model: str
+    base: str = ""  # fingerprint of the base that its engine has loaded
     host: str
     state: Literal["starting", "started", "idle", "busy", "suspended"]  # RQ's words
     worn: list[str]  # sha256 of the adapters that the model wears
@@ -63,6 +64,18 @@ def holdings(redis: Redis) -> list[WorkerHoldings]:
     names = sorted(key.decode(errors="replace").removeprefix(_RQ_PREFIX) for key in keys)
     texts = cast(list[bytes | None], redis.mget([_key(name) for name in names]) if names else [])
     return sorted(_read(texts), key=lambda one: (one.model, one.name))
+
+
+def other_bases(redis: Redis, served: Mapping[str, str]) -> dict[str, list[str]]:
+    """Bases that living workers have under a model's name, and that are not the one that is `served` there.
+
+    They draw only what was accepted for them. Raises RedisError.
+    """
+    others: dict[str, set[str]] = {}
+    for one in holdings(redis):
+        if one.base and one.model in served and one.base != served[one.model]:
+            others.setdefault(one.model, set()).add(one.base)
+    return {model: sorted(bases) for model, bases in others.items()}
 
 
 def _read(texts: list[bytes | None]) -> Iterator[WorkerHoldings]:

@@ -75,7 +75,7 @@ class Ledger:
         if idempotency_key is not None and (earlier := self.accepted(generation_id)):
             return self._same_body(earlier, fingerprint)
         request = resolve()
-        self._room_for(request.model, priority)
+        self._room_for(request.model, priority, request.base)
         generation = Generation(
             id=generation_id,
             status=Status.QUEUED,
@@ -101,11 +101,12 @@ class Ledger:
             publish(pipe, generation.id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
             pipe.execute()
         wears = [worn.sha256 for worn in generation.request.adapters]
-        self.queues.enqueue_generation(generation.request.model, generation.id, wears, generation.priority)
+        request = generation.request
+        self.queues.enqueue_generation(request.model, generation.id, wears, generation.priority, request.base)
 
-    def _room_for(self, model: str, priority: Priority) -> None:
+    def _room_for(self, model: str, priority: Priority, base: str) -> None:
         try:
-            waiting = self.queues.waiting(model, priority)  # a crowd of low ones shuts nobody else out
+            waiting = self.queues.waiting(model, priority, base)  # a crowd of low ones shuts nobody else out
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
         if waiting >= self._settings.max_queued:
@@ -146,7 +147,7 @@ class Ledger:
 
     def _position(self, generation: Generation) -> int | None:
         try:
-            return self.queues.position(generation.request.model, generation.id)
+            return self.queues.position(generation.request.model, generation.id, generation.request.base)
         except RedisError:
             return None
 
@@ -200,6 +201,14 @@ class Ledger:
             publish(pipe, generation_id, "status", {"status": Status.RUNNING}, self._settings.keep_live_s)
             pipe.execute()
         return accepted.generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
+
+    def put_back(self, generation_id: str) -> None:
+        """Mark a generation that was started as waiting again."""
+        status = Status.QUEUED.value
+        with self._redis.pipeline() as pipe:
+            pipe.hset(live_key(generation_id), "status", status)
+            publish(pipe, generation_id, "status", {"status": status}, self._settings.keep_live_s)
+            pipe.execute()
 
     def step(self, generation_id: str, step: int, steps: int) -> bool:
         """Publish progress; False when the generation has been canceled and its worker should stop."""

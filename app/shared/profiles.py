@@ -72,9 +72,13 @@ class Profiles:
             raise Unavailable("model_not_ready", f"no worker has loaded model {name!r} yet; start one, or wait for it")
         return shapes
 
+    def stored(self, name: str) -> ModelProfile | None:
+        """The profile of a model as storage has it now; raises Unreadable."""
+        return PROFILE.get(self._storage, f"models/{name}.json")
+
     def _find(self, name: str) -> ModelProfile | None:
         until, profile = self._kept.get(name, (0.0, None))
         if time.monotonic() >= until:
-            profile = PROFILE.get(self._storage, f"models/{name}.json")
+            profile = self.stored(name)
             self._kept[name] = (time.monotonic() + KEEP_S if profile else 0.0, profile)
         return profile

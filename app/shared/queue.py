@@ -21,19 +21,33 @@ INSPECTION_RETRIES = 2  # a worker killed from outside is no fault of the file; 
 KEEP_FAILED_S = 3600
 
 
-def generation_queue(model: str, priority: Priority = "normal") -> str:
-    """Name of the queue on which the generations of `model` with that priority wait."""
-    return f"generate.{model}" if priority == "normal" else f"generate.{model}:{priority}"  # no model has a colon
+BASE_DIGITS = 16  # of a fingerprint, in a queue's name; the engine compares all of it
 
 
-def generation_queues(model: str) -> list[str]:
-    """Names of all queues on which generations of `model` wait, the one that goes first first."""
-    return [generation_queue(model, priority) for priority in get_args(Priority)]
+def generation_queue(model: str, priority: Priority = "normal", base: str = "") -> str:
+    """Name of the queue on which the generations of `model` with that priority wait.
+
+    base: fingerprint of the base for which they were accepted, so that no worker with another even takes one; empty for
+    those that any base of that name may draw, as old records have it.
+    """
+    of = f"generate.{model}@{base[:BASE_DIGITS]}" if base else f"generate.{model}"  # no model has an @ or a colon
+    return of if priority == "normal" else f"{of}:{priority}"
+
+
+def generation_queues(model: str, base: str = "") -> list[str]:
+    """Names of all queues out of which a worker of `model` with that base takes, the one that goes first first."""
+    bases = [base, ""] if base else [""]
+    return [generation_queue(model, priority, one) for priority in get_args(Priority) for one in bases]
 
 
 def model_of(queue: str) -> str:
     """Name of the model whose generations wait on a queue."""
-    return queue.removeprefix(generation_queue("")).partition(":")[0]
+    return queue.removeprefix(generation_queue("")).partition(":")[0].partition("@")[0]
+
+
+def base_of(queue: str) -> str:
+    """First digits of the base for which the generations on a queue were accepted; empty where any may draw them."""
+    return queue.partition(":")[0].partition("@")[2]
 
 
 class Queues:
@@ -48,7 +62,12 @@ class Queues:
         return KnownQueue(name, connection=self._redis, serializer=SERIALIZER)
 
     def enqueue_generation(
-        self, model: str, generation_id: str, wears: Iterable[str] = (), priority: Priority = "normal"
+        self,
+        model: str,
+        generation_id: str,
+        wears: Iterable[str] = (),
+        priority: Priority = "normal",
+        base: str = "",
     ) -> None:
         """Queue an accepted generation; queueing it twice is the same as once.
 
@@ -57,7 +76,7 @@ class Queues:
         """
         retry = Retry(self._settings.retries, enqueue_at_front=True) if self._settings.retries else None
         timeout, meta = self._settings.generation_timeout_s, {"wears": sorted(wears)}
-        self._enqueue(generation_queue(model, priority), GENERATE, generation_id, timeout, retry, meta)
+        self._enqueue(generation_queue(model, priority, base), GENERATE, generation_id, timeout, retry, meta)
 
     def enqueue_inspection(self, upload_id: str) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
@@ -96,14 +115,14 @@ class Queues:
             with suppress(InvalidJobOperation):  # it was done, or dropped by another, just now
                 job.delete()
 
-    def position(self, model: str, generation_id: str) -> int | None:
+    def position(self, model: str, generation_id: str, base: str = "") -> int | None:
         """How many generations are before this one, or None when it is not waiting.
 
         A worker may take one that suits it better first (`affinity_window`): it is a place, not a promise.
         """
         before = 0
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in self._keys(model):
+            for key in self._keys(model, base):
                 pipe.lpos(key, generation_id)
                 pipe.llen(key)
             answers = pipe.execute()
@@ -113,12 +132,14 @@ class Queues:
             before += length
         return None
 
-    def waiting(self, model: str, priority: Priority = "low") -> int:
-        """How many generations of that priority or a higher one wait for a worker of `model`."""
+    def waiting(self, model: str, priority: Priority = "low", base: str = "") -> int:
+        """How many generations of that priority or a higher one wait for a worker of `model` with that base."""
+        keys = self._keys(model, base)
+        of_each = len(keys) // len(get_args(Priority))
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in self._keys(model)[: get_args(Priority).index(priority) + 1]:
+            for key in keys[: (get_args(Priority).index(priority) + 1) * of_each]:
                 pipe.llen(key)
             return sum(pipe.execute())
 
-    def _keys(self, model: str) -> list[str]:
-        return [self.of(name).key for name in generation_queues(model)]
+    def _keys(self, model: str, base: str) -> list[str]:
+        return [self.of(name).key for name in generation_queues(model, base)]

@@ -185,6 +185,7 @@ class AdapterWorn(Wire):
 class ResolvedRequest(Wire):
     """A request with everything filled in: it describes the same pictures for ever."""
 
+    base: str = Field("", description="fingerprint of the base that draws it; empty in old records: any of that name")
     prompt: str
     negative_prompt: str
     model: str

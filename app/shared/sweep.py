@@ -17,7 +17,8 @@ from app.shared.errors import Unreadable
 from app.shared.holdings import holdings
 from app.shared.ledger import Ledger
 from app.shared.lost import Look, Lost, look, queues_of
-from app.shared.queue import INTAKE, model_of
+from app.shared.profiles import Profiles
+from app.shared.queue import BASE_DIGITS, INTAKE, base_of, model_of
 from app.shared.records import tell
 from app.shared.schema import Accepted
 from app.shared.settings import Settings
@@ -71,13 +72,26 @@ class Sweep:
         self._queues.drop(generation_id)
         self._ledger.queue(accepted)
 
+    def _impossible(self, seen: Look) -> set[str]:
+        """Queues that nobody serves: of no configured model, or of a base that no worker has and nobody is offered."""
+        names = {name for name, jobs in seen.waiting.items() if jobs and name != INTAKE}
+        foreign = {name for name in names if model_of(name) not in self._settings.models}
+        based = {name for name in names - foreign if base_of(name)}
+        if not foreign | based:
+            return set()
+        workers = holdings(self._redis)
+        served = {worker.model for worker in workers}
+        living = {(worker.model, worker.base[:BASE_DIGITS]) for worker in workers}
+        alone = {name for name in based if (model_of(name), base_of(name)) not in living}
+        if alone:
+            ready = Profiles(self._storage, self._settings).ready()
+            offered = {(profile.name, profile.fingerprint[:BASE_DIGITS]) for profile in ready}
+            alone = {name for name in alone if (model_of(name), base_of(name)) not in offered}
+        return alone | {name for name in foreign if model_of(name) not in served}
+
     def _end_impossible(self, pending: Collection[str], seen: Look) -> None:
-        """End what waits in queues that nobody serves and that are none of a configured model."""
-        foreign = {name for name in seen.waiting if name != INTAKE and model_of(name) not in self._settings.models}
-        waiting = [one for name in foreign for one in seen.waiting[name] if one in pending]
-        if waiting:
-            served = {worker.model for worker in holdings(self._redis)}
-            waiting = [one for name in foreign if model_of(name) not in served for one in seen.waiting[name]]
+        """End what has waited for a minute in queues that nobody serves."""
+        waiting = [one for name in self._impossible(seen) for one in seen.waiting[name] if one in pending]
         earlier = cast(dict[bytes, bytes], self._redis.hgetall(IMPOSSIBLE)) if waiting else {}
         first_seen = {one: float(earlier.get(one.encode(), time.time())) for one in waiting}
         with self._redis.pipeline() as pipe:
@@ -96,6 +110,14 @@ class Sweep:
 
     def _end(self, accepted: Accepted) -> None:
         model = accepted.generation.request.model
+        if model in self._settings.models:
+            self._ledger.fail(
+                accepted.generation,
+                "base_changed",
+                f"model {model!r} is another base than when this was accepted, and no worker has the old one any more: "
+                "ask again, and the new one draws it",
+            )
+            return
         self._ledger.fail(
             accepted.generation,
             "model_removed",
