@@ -1,0 +1,123 @@
+"""Law 3 with bases that differ under one name: what was accepted for one is drawn by that one, or by nobody."""
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+from redis import Redis
+
+from app.shared import sweep
+from app.shared.errors import Unavailable
+from app.shared.holdings import WorkerHoldings, other_bases, publish, withdraw
+from app.shared.ledger import Ledger
+from app.shared.profiles import Profiles
+from app.shared.queue import Queues, base_of, generation_queue, generation_queues, model_of
+from app.shared.schema import Status
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import MODEL, profile, request
+from tests.workers import toy
+from workers.engine import Engine
+from workers.publishing import Publisher
+from workers.worker import GenerationWorker, affinity_queues
+
+OLD, NEW = "a" * 64, "b" * 64
+
+
+def publisher(base: str, storage: Storage, redis: Redis, settings: Settings) -> Publisher:
+    toys = toy.base()
+    named = toys.profile.model_copy(update={"name": MODEL, "fingerprint": base})
+    return Publisher(dataclasses.replace(toys, profile=named, folder=Path("/none")), storage, redis, settings)
+
+
+def lives(redis: Redis, name: str, base: str) -> None:
+    redis.sadd("rq:workers", f"rq:worker:{name}")
+    said = WorkerHoldings(
+        name=name, model=MODEL, base=base, host="", state="idle", worn=[], resident=[], since=datetime.now(UTC)
+    )
+    publish(redis, said, 60)
+
+
+def offered(storage: Storage, settings: Settings) -> str:
+    return Profiles(storage, settings).get(MODEL).fingerprint
+
+
+def test_the_first_living_base_is_the_one_that_is_offered(redis: Redis, storage: Storage, settings: Settings) -> None:
+    old, new = (publisher(base, storage, redis, settings) for base in (OLD, NEW))
+    old.offer()
+    lives(redis, "old", OLD)
+    lives(redis, "new", NEW)
+    new.offer()
+    assert (old.published, new.published) == (True, False) and offered(storage, settings) == OLD
+    assert other_bases(redis, {MODEL: OLD}) == {MODEL: [NEW]}
+    withdraw(redis, "old")
+    new.offer()
+    assert new.published and offered(storage, settings) == NEW
+    assert other_bases(redis, {MODEL: NEW}) == {}
+
+
+def test_a_queue_says_its_model_and_its_base() -> None:
+    for name in generation_queues("a.b-c", OLD):
+        assert model_of(name) == "a.b-c" and base_of(name) in ("", OLD[:16])
+    assert base_of(generation_queue("a", "high", OLD)) == base_of(generation_queue("a", base=OLD)) == OLD[:16]
+
+
+def test_no_worker_takes_what_was_accepted_for_another_base(redis: Redis, storage: Storage, settings: Settings) -> None:
+    """What says none, as records of version 0.1 do, is any's; places and room count what comes before it."""
+    ledger = Ledger(storage, redis, settings)
+    of_old, of_new, of_any = (ledger.accept(lambda base=base: request(base=base)) for base in (OLD, NEW, ""))
+    taken = []
+    queues = affinity_queues(MODEL, redis, settings, NEW)
+    while found := GenerationWorker.queue_class.dequeue_any(queues, None, redis):
+        taken.append(found[0].id)
+    assert sorted(taken) == sorted([of_new.id, of_any.id])
+    assert ledger.get(of_old.id).queue_position == 0 and Queues(redis, settings).waiting(MODEL, "low", OLD) == 1
+
+
+def test_what_no_worker_can_draw_any_more_ends_as_base_changed(
+    redis: Redis, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "GRACE_S", 0.0)
+    ledger = Ledger(storage, redis, settings)
+    storage.put(f"models/{MODEL}.json", profile(fingerprint=NEW).model_dump_json().encode())
+    of_old, of_new = (ledger.accept(lambda base=base: request(base=base)) for base in (OLD, NEW))
+    lives(redis, "old", OLD)
+    sweep.Sweep(storage, redis, settings).run()
+    assert ledger.get(of_old.id).status is Status.QUEUED, "one that has it lives"
+    withdraw(redis, "old")
+    sweep.Sweep(storage, redis, settings).run()
+    error = ledger.get(of_old.id).error
+    assert error is not None and error.code == "base_changed"
+    assert ledger.get(of_new.id).status is Status.QUEUED
+
+
+@pytest.fixture
+def engine(storage: Storage, redis: Redis, settings: Settings) -> Iterator[Engine]:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield Engine(toy.base(), storage, redis, settings)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_an_engine_never_draws_for_another_base(
+    engine: Engine, redis: Redis, storage: Storage, settings: Settings
+) -> None:
+    """The last net: the first digits of a queue's name may be the same, or the folder may have changed since."""
+    ledger = Ledger(storage, redis, settings)
+    one = ledger.accept(lambda: request(base=engine.base[:16] + "f" * 48))
+    with pytest.raises(Unavailable):
+        engine.run(one.id)
+    assert ledger.get(one.id).status is Status.QUEUED
+    own = ledger.accept(lambda: request(base=engine.base))
+    engine.run(own.id)
+    assert ledger.get(own.id).status is Status.SUCCEEDED
+
+
+def test_a_worker_whose_engine_came_back_with_another_base_ends(redis: Redis, settings: Settings) -> None:
+    worker = GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis)
+    worker._has_base(OLD)
+    assert generation_queue(MODEL, base=OLD) in worker.queue_names() and not worker._stop_requested
+    worker._has_base(NEW)
+    assert worker._stop_requested
