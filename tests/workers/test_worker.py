@@ -19,8 +19,9 @@ from rq import Queue
 from rq.worker import WorkerStatus
 
 from app.shared.holdings import holdings
+from app.shared.job import INTAKE, SERIALIZER
 from app.shared.ledger import Ledger
-from app.shared.queue import INTAKE, SERIALIZER, Queues, generation_queue
+from app.shared.queue import Queues, generation_queue
 from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -201,14 +202,23 @@ def test_a_worker_that_is_silent_is_dead_within_seconds(
     assert 0 < redis.ttl(execution.key) <= settings.lost_after_s  # type: ignore[operator]
     worker.run_maintenance_tasks()
     assert queue.get_job_ids() == [], "it is on a living worker"
-    past = time.time() - settings.lost_after_s
-    redis.zadd(queue.started_job_registry.key, {execution.composite_key: past})
-    redis.delete(SWEEP_LOCK, execution.key)
-    worker.run_maintenance_tasks()
+    redis.zadd(queue.started_job_registry.key, {execution.composite_key: time.time() + 3600})  # the clock is set back
+    redis.delete(execution.key)
+    until = time.monotonic() + 60
+    while not queue.get_job_ids() and time.monotonic() < until:
+        time.sleep(0.5)
+        worker.run_maintenance_tasks()
     assert queue.get_job_ids() == [generation.id]
+    assert queues_retries(queue) == settings.retries - 1, "a worker that died with it is a try"
     assert ledger.end(generation.id) is None
     ledger.cancel(generation.id)
     assert ledger.get(generation.id).status is Status.CANCELED
+
+
+def queues_retries(queue: Queue) -> int | None:
+    job = queue.fetch_job(queue.get_job_ids()[0])
+    assert job is not None
+    return job.retries_left
 
 
 def test_what_was_canceled_on_its_way_to_a_worker_that_died_is_swept_away(
@@ -248,13 +258,47 @@ def test_one_worker_sweeps_at_a_time(worker: GenerationWorker, redis: Redis, mon
     assert swept == ["worker"]
 
 
+def test_a_clock_that_is_set_back_holds_no_sweep(
+    worker: GenerationWorker, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis keeps the lock until the clock is there again; who waits for it looks at another clock."""
+    swept = []
+    monkeypatch.setattr(GenerationWorker, "sweep", lambda self: swept.append(self.name))
+    redis.set(SWEEP_LOCK, "somebody", ex=3600)
+    until = time.monotonic() + 60
+    while not swept and time.monotonic() < until:
+        worker.run_maintenance_tasks()
+        time.sleep(0.5)
+    assert swept == ["worker"]
+
+
+def test_a_worker_that_lives_loses_nothing_to_an_outage_or_a_step(
+    worker: GenerationWorker, redis: Redis, settings: Settings, storage: Storage
+) -> None:
+    """All that has a time in Redis has run out at once; the next heartbeat puts it right."""
+    Ledger(storage, redis, settings).accept(request)
+    taken = worker.queue_class.dequeue_any(worker.queues, None, connection=redis, serializer=SERIALIZER)
+    assert taken is not None
+    job, queue = taken
+    worker.register_birth()
+    execution = worker.prepare_execution(job)
+    worker.prepare_job_execution(job, remove_from_intermediate_queue=True)
+    for _ in range(6):
+        worker.run_maintenance_tasks()
+        redis.delete(execution.key, worker.key)
+        redis.zadd(queue.started_job_registry.key, {execution.composite_key: 1})
+        time.sleep(settings.sweep_every_s)
+        worker.maintain_heartbeats(job, execution)
+    worker.run_maintenance_tasks()
+    assert queue.get_job_ids() == [] and len(queue.started_job_registry.get_job_ids(cleanup=False)) == 1
+
+
 FORKS = """
 import os, signal, sys
 from pathlib import Path
-from rq import Queue
 from app.shared.ledger import Ledger
 from app.shared.connection import connect
-from app.shared.queue import INTAKE, SERIALIZER
+from app.shared.queue import INTAKE, Queues
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import request
@@ -263,7 +307,7 @@ from workers.worker import IntakeWorker
 settings = Settings()
 redis = connect(settings)
 held = Storage(settings.store_url)
-worker = IntakeWorker(settings, [Queue(INTAKE, connection=redis, serializer=SERIALIZER)], "intake", redis)
+worker = IntakeWorker(settings, [Queues(redis, settings).of(INTAKE)], "intake", redis)
 worker.run_maintenance_tasks()
 print(*sorted(thread.name for thread in Path("/proc/self/task").iterdir()), sep="\\n")
 pid = os.fork()
@@ -305,5 +349,5 @@ def test_a_sweep_that_cannot_reach_storage_is_tried_again(
 
     monkeypatch.setattr(Sweep, "run", away)
     worker.run_maintenance_tasks()
-    intake = IntakeWorker(settings, [Queue(INTAKE, connection=redis, serializer=SERIALIZER)], "intake", redis)
+    intake = IntakeWorker(settings, [Queues(redis, settings).of(INTAKE)], "intake", redis)
     assert intake.get_heartbeat_ttl(None) == settings.lost_after_s  # type: ignore[arg-type]
