@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from app.deps import Service
 from app.faults import Allowed, fault, meant, pointer
+from app.judging import Judged, misused, too_long
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
 from app.shared.schema import (
     MAX_SEED,
@@ -43,7 +44,10 @@ def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
     )
     wrong = list(_over_limits(service.settings, profile, filled))
     worn, misworn = _worn(service, profile, filled)
-    if wrong := [*wrong, *misworn]:
+    wrong += misworn
+    if not wrong:  # what the engine would say to it; it says nothing to what is none
+        wrong += _foreseen(service, profile, filled, worn)
+    if wrong:
         raise _together(wrong)
     service.liveness.require(profile.name)
     return ResolvedRequest(
@@ -154,6 +158,19 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
             yield _wrong(
                 BadRequest, pointer([*at[1:].split("/"), "blocks", block]), "block_unknown", message, profile.blocks
             )
+
+
+def _foreseen(
+    service: Service, profile: ModelProfile, asked: GenerationRequest, worn: list[AdapterWorn]
+) -> Iterator[RadiataError]:
+    adapters = []
+    for index, (use, one) in enumerate(zip(asked.adapters, worn, strict=True)):
+        facts = service.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
+        ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
+        adapters.append(Judged(index, use, one.name, ranked, fitting))
+    steps = asked.steps or profile.steps
+    yield from misused(asked, adapters, steps)
+    yield from too_long(asked, adapters, steps, service.profiles.tokenizers(profile))
 
 
 def _named(block: str, known: list[str]) -> bool:

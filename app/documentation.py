@@ -3,11 +3,37 @@
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
-from app.shared.schema import Fault, Problem
-
 REFERENCES = "#/components/schemas/{model}"
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request, or with an uploaded file."""
+
+    pointer: str = Field(
+        description="where: RFC 6901 into the body, a form's fields being those of an object, empty for all of it; "
+        "outside of the body it begins with `/query/`, `/header/` or `/path/`"
+    )
+    code: str
+    message: str
+    allowed: list[Any] | dict[str, Any] | None = Field(
+        description="what may stand there: the values, or limits in JSON Schema's words; null where neither tells"
+    )
+    field: str | None = Field(None, description="the same place with dots, as version 0.1 had it", deprecated=True)
+    subject: str | None = Field(None, description="the tensor, module or component of a file that it is about")
+
+
+class Problem(BaseModel):
+    """An error as `application/problem+json` (RFC 9457) with a stable `code`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[Fault] = Field([], description="every place that is wrong; never empty where the status is 4xx")
 
 
 def documented(app: FastAPI) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 
+from app.documentation import Problem
 from app.faults import fault, named, pointer, refused
 from app.forms import form_of, read_form
 from app.shared.errors import WrongType
-from app.shared.schema import Problem
 from app.strict_json import parse
 
 PROBLEM = "application/problem+json"
@@ -35,6 +35,9 @@ ANYWHERE = {
 }
 CHANGING = {403: "Another site's page asked for it"}
 BY_NAME = {404: "There is no such thing", 410: "It was there and has been deleted"}
+UNKNOWN = {404: "It names something that is not there"}
+FULL = {507: "There is no room for it"}
+REPEATED = {409: "The Idempotency-Key was used for another body"}
 WITH_BODY = {400: "The body cannot be read", 415: "The body is of another content type"}
 
 

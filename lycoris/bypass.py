@@ -55,6 +55,13 @@ class Bypass:
         self._worn: tuple[Worn, ...] = ()
         self._signature: tuple[Signature, ...] | None = ()
 
+    @classmethod
+    def on_paper(cls, sites: Mapping[tuple[str, str], Site], index: Index) -> "Bypass":
+        """Return one of layers that are known by name and shape alone: `obstacles` can be asked of it, nothing else."""
+        paper = cls({}, index)
+        paper._sites = dict(sites)
+        return paper
+
     @property
     def worn(self) -> tuple[Worn, ...]:
         """The stack that the model wears now, as it was asked for."""

@@ -23,12 +23,14 @@ ARROWS: dict[str, set[str]] = {
     "app.shared": {
         *("app.shared", "pydantic", "pydantic_settings", "redis", "rq", "obstore"),
         "structlog",  # one log format on both sides
+        "tokenizers",  # words of a stack, as the engine draws and acceptance counts them
     },
     "app": {
         *("app", "fastapi", "uvicorn", "typer", "httpx", "redis", "rq"),
         "fastapi_offline",  # /docs without a CDN
         "starlette",  # what fastapi is made of: middleware, streaming responses
         "pydantic",  # bodies that only the API has
+        "tokenizers",  # how long a prompt is
         "python_multipart",  # of which starlette's forms are made
         "prometheus_client",  # /metrics
         "rich",  # progress bars and tables of the command line
@@ -39,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "workers": {
         *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),
         "transformers",  # text encoders, and the errors of their folders
-        "tokenizers",  # of which transformers' own are made: words of one generation
+        "tokenizers",  # of which transformers' own are made: written down for acceptance
         "PIL",  # PNG
         "structlog",
         "typer",  # `python -m workers`

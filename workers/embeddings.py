@@ -5,8 +5,6 @@ file has for it; in Chinese, Japanese, Thai and their like, which set no spaces 
 stands. The vectors are read as they are, whatever the adapter's strength, as A1111, ComfyUI and sdnext do.
 """
 
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Regex, normalizers
 from torch import Tensor, nn
 
 from app.shared.profiles import Shapes
+from app.shared.words import teach
 from lycoris.dialects.embeddings import PREFIX, ROLES, folded, usable
 from lycoris.errors import Code, NoPlace, Reason, StackRefused
 from lycoris.worn import Worn
@@ -30,9 +28,6 @@ POSITIONS = "position_embedding"
 ENDS = 2  # of the positions of a CLIP, those of the marks for beginning and end
 T5_READS = 512  # tokens that pipelines have a T5 read at most
 NO_EOS = 2  # in old CLIPs' configurations: the end of a text is then looked for at the highest token id
-BLANKS = " \u2581"  # a space, and what tokenizers of pieces write in its place
-UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")  # no spaces
-FIRST_MARK = 0x100000  # of a private plane of Unicode, where no prompt has anything to say
 
 
 @dataclass(frozen=True)
@@ -144,32 +139,8 @@ def _teach(pipeline: Any, encoder: Encoder, embeddings: Mapping[str, Tensor], un
 def _reading(tokenizer: Any, lengths: Mapping[str, int]) -> tuple[Any, int]:
     """Return a copy of a tokenizer that reads n new tokens for each word, numbered on and on, and the first number."""
     taught = deepcopy(tokenizer)
-    backend = taught.backend_tokenizer
-    own = [backend.normalizer] if backend.normalizer else []
-    seen = normalizers.Sequence(own)  # as the tokenizer sees a word once it has had its own way with the text
-    marks: dict[str, str] = {}
-    for word, length in lengths.items():
-        begin = FIRST_MARK + sum(map(len, marks.values()))
-        marks[seen.normalize_str(word).strip(BLANKS)] = "".join(map(chr, range(begin, begin + length)))
-    rules = [
-        normalizers.Replace(Regex(_whole(word)), marks[word])
-        for word in sorted(marks, key=len, reverse=True)  # "red car" before "red"
-    ]
-    backend.normalizer = normalizers.Sequence([*own, *rules])
-    # The space before a word is of the word
-    taught.add_tokens([AddedToken(mark, lstrip=True, normalized=True) for mark in "".join(marks.values())])
-    return taught, taught.convert_tokens_to_ids(chr(FIRST_MARK))
-
-
-def _whole(word: str) -> str:
-    before = r"(?<!\w)" if _ends_at_blanks(word[0]) else ""
-    after = r"(?!\w)" if _ends_at_blanks(word[-1]) else ""
-    return f"(?i){before}{re.escape(word)}{after}"
-
-
-def _ends_at_blanks(char: str) -> bool:
-    """Tell whether a word with this character at its end goes on where the next one is a letter, a mark or a digit."""
-    return (unicodedata.category(char)[0] in "LMN" or char == "_") and not UNSPACED.match(char)
+    first = teach(taught.backend_tokenizer, lengths)
+    return taught, first
 
 
 def _going_on(table: Callable[[Tensor], Tensor], first: int, vectors: Tensor) -> Callable[[Tensor], Tensor]:
@@ -182,6 +153,11 @@ def _going_on(table: Callable[[Tensor], Tensor], first: int, vectors: Tensor) ->
         )
 
     return forward
+
+
+def length_of(vectors: Tensor) -> int:
+    """Return how many vectors an embedding has for a text encoder."""
+    return len(_rows(vectors))
 
 
 def _rows(vectors: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from workers.embeddings import words
 from workers.images import encode, recipe
 from workers.models.loading import Base, call_arguments
 from workers.models.samplers import make
+from workers.models.tokens import readers
 from workers.patience import Patience, PatientStorage
 from workers.prefetch import Prefetcher
 from workers.wardrobe import Outfit, Wardrobe
@@ -180,13 +181,9 @@ class Engine:
 
     def _check_length(self, request: ResolvedRequest) -> None:
         """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""
-        tokenizers = [getattr(self._base.pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
+        found = list(readers(self._base.pipeline))
         for prompt in (request.prompt, request.negative_prompt):
-            over = [
-                (len(tokenizer(prompt, truncation=False, verbose=False).input_ids), tokenizer.model_max_length)
-                for tokenizer in tokenizers
-                if tokenizer is not None
-            ]
+            over = [(reader.count(prompt), reader.most) for reader in found]
             if over and all(length > most for length, most in over):
                 length, most = max(over, key=lambda pair: pair[1])
                 raise BadRequest("prompt_too_long", f"the prompt is {length} tokens long; this model reads {most}")

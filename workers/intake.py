@@ -16,6 +16,7 @@ from rq.timeouts import JobTimeoutException
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import AdapterRefused, Gone, Unreadable
 from app.shared.ledger import now
+from app.shared.papers import AdapterFacts, Fitting
 from app.shared.profiles import Profiles
 from app.shared.records import Shapes
 from app.shared.schema import AdapterVersion, UploadStatus
@@ -26,6 +27,7 @@ from lycoris.adapter import Adapter, read
 from lycoris.errors import AdapterError, NoPlace, Reason
 from lycoris.targets import judged
 from workers.embeddings import misfits
+from workers.facts import fitting, ranked
 from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
@@ -102,7 +104,7 @@ class Intake:
 
         wanted: asked once they are judged. Raises AdapterRefused, Unreadable, and Gone when nobody wants them any more.
         """
-        verdict, fits = self._judge(data, ignore)
+        verdict, fits, facts = self._judge(data, ignore)
         if not wanted():
             raise Gone("upload_canceled", "this upload was canceled while it was judged")
         sha256 = hashlib.sha256(data).hexdigest()
@@ -118,15 +120,16 @@ class Intake:
             fits=fits,
             created_at=created_at,
         )
-        return self._catalog.admit(version, verdict)
+        return self._catalog.admit(version, verdict, facts)
 
-    def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, Any], list[str], AdapterFacts]:
         try:
             adapter, wrong = read(data, ignore)
         except AdapterError as refusal:
             raise _refused(refusal) from refusal
         verdict: dict[str, Any] | None = None
         fits: list[str] = []
+        on: dict[str, Fitting] = {}
         refusals: dict[str, AdapterError] = {}
         unread: Unreadable | None = None
         for profile in self._profiles.ready():
@@ -138,6 +141,10 @@ class Intake:
             try:
                 verdict = _verdict(adapter, wrong, shapes)
                 fits.append(profile.name)
+                if sites := self._profiles.sites(profile):
+                    on[profile.fingerprint] = fitting(adapter, shapes, sites)
+            except Unreadable as error:  # the engine judges what is not told
+                log.error("record_unreadable", key=error.key, error=error.message)
             except AdapterError as refusal:
                 refusals[profile.name] = refusal
         if verdict is None and unread:
@@ -146,7 +153,7 @@ class Intake:
             # Of several models, the one it misses by least says what is wrong with it
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
             raise _refused(nearest, f" for {model!r}")
-        return verdict, fits
+        return verdict, fits, AdapterFacts(ranked=ranked(adapter), on=on)
 
     def publish_bundled(self, folder: Path, judged_for: str | None = None) -> None:
         """Give the adapters that came with a base model their names; a name that was deleted stays deleted.

@@ -41,7 +41,7 @@ class Publisher:
                     log.warning("other_base", model=self._base.profile.name, served=other, own=self._own)
                 self._told = True
                 return
-            new = profiles.publish(self._base.profile, self._base.shapes())
+            new = profiles.publish(self._base.profile, self._base.shapes(), self._base.papers())
         intake = Intake(self._storage, self._redis, self._settings)
         intake.publish_bundled(self._base.folder / "adapters", None if new else self._base.profile.name)
         self.published = True

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from app.acceptance import resolve
 from app.deps import ServiceDep
 from app.places import Prefix, placed
-from app.routing import Router
+from app.routing import BY_NAME, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Unreadable
 from app.shared.schema import Generation, GenerationRequest, Limit
 
@@ -24,7 +24,7 @@ class GenerationList(BaseModel):
     next: str | None
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL))
 def create(
     body: GenerationRequest,
     service: ServiceDep,
@@ -46,7 +46,7 @@ def create(
     return placed(generation, prefix)
 
 
-@router.get("")
+@router.get("", responses=answers(UNKNOWN))
 def newest(
     service: ServiceDep,
     prefix: Prefix,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,9 +19,12 @@ from redis import Redis
 from app.shared import rebuild
 from app.shared.catalog_index import CatalogIndex, Living
 from app.shared.errors import Gone, NotFound, Unreadable
-from app.shared.records import TOMBSTONE, VERDICT, VERSION, Tombstone, tell
+from app.shared.papers import AdapterFacts
+from app.shared.records import FACTS, TOMBSTONE, VERDICT, VERSION, Tombstone, tell
 from app.shared.schema import NAME_PATTERN, AdapterRecord, AdapterVersion
 from app.shared.storage import Storage
+
+FACTS_KEPT = 64  # adapters
 
 
 def file_key(sha256: str) -> str:
@@ -29,10 +32,15 @@ def file_key(sha256: str) -> str:
     return f"adapters/{sha256}.safetensors"
 
 
-def verdict_key(version: AdapterVersion) -> str:
+def verdict_key(sha256: str, ignore: Sequence[str]) -> str:
     """Where the verdict on these bytes is kept, with these tensors left out."""
-    left_out = f".{hashlib.sha256(json.dumps(version.ignore).encode()).hexdigest()[:16]}" if version.ignore else ""
-    return f"adapters/{version.sha256}{left_out}.json"
+    left_out = f".{hashlib.sha256(json.dumps(list(ignore)).encode()).hexdigest()[:16]}" if ignore else ""
+    return f"adapters/{sha256}{left_out}.json"
+
+
+def facts_key(sha256: str, ignore: Sequence[str]) -> str:
+    """Where is kept what acceptance has to know of these bytes, with these tensors left out."""
+    return verdict_key(sha256, ignore).removesuffix(".json") + ".facts.json"
 
 
 class Catalog:
@@ -42,6 +50,7 @@ class Catalog:
         self._storage = storage
         self._redis = redis
         self._index = CatalogIndex(redis, self._all)
+        self._facts: dict[str, AdapterFacts] = {}  # read lately, the latest last
 
     # Finding
 
@@ -82,6 +91,19 @@ class Catalog:
             return Gone("adapter_deleted", f"adapter {name!r} was deleted; upload it again to use it")
         return NotFound("adapter_unknown", f"there is no adapter {ref!r}; see GET /v1/adapters, or upload it")
 
+    def facts(self, sha256: str, ignore: Sequence[str], base: str) -> AdapterFacts | None:
+        """What acceptance has to know of an adapter on a base (fingerprint); None where intake did not tell."""
+        key = facts_key(sha256, ignore)
+        known = self._facts.pop(key, None)
+        if known is None or base not in known.on:
+            with suppress(Unreadable):  # the engine judges, as it does what is not told
+                known = FACTS.get(self._storage, key)
+        if known:
+            self._facts[key] = known
+            for old in list(self._facts)[:-FACTS_KEPT]:
+                self._facts.pop(old, None)
+        return known
+
     def names(self, most: int) -> list[str]:
         """Return names of adapters, so many at most."""
         names = self._index.names()
@@ -96,7 +118,7 @@ class Catalog:
     def record(self, ref: str) -> AdapterRecord:
         """A version with its verdict and the numbers of its sisters; raises NotFound, Gone or Unreadable."""
         version = self.resolve(ref)
-        verdict = VERDICT.get(self._storage, verdict_key(version)) or {}
+        verdict = VERDICT.get(self._storage, verdict_key(version.sha256, version.ignore)) or {}
         return AdapterRecord(**version.model_dump(), versions=self._versions(version.name), verdict=verdict)
 
     def _versions(self, name: str) -> list[int]:
@@ -127,13 +149,17 @@ class Catalog:
 
     # Taking and deleting
 
-    def admit(self, version: AdapterVersion, verdict: dict[str, Any]) -> tuple[AdapterVersion, bool]:
+    def admit(
+        self, version: AdapterVersion, verdict: dict[str, Any], facts: AdapterFacts | None = None
+    ) -> tuple[AdapterVersion, bool]:
         """Give inspected bytes a name and the next free number; say whether that was new.
 
         The file must be in storage already. The same bytes under the same name with the same `ignore` are the version
         they were before.
         """
-        self._storage.put_json(verdict_key(version), verdict)
+        if facts:
+            self._storage.put(facts_key(version.sha256, version.ignore), facts.model_dump_json().encode())
+        self._storage.put_json(verdict_key(version.sha256, version.ignore), verdict)
         while True:
             numbers = self._versions(version.name)
             if known := self._same(version.name, numbers, version.sha256, version.ignore):
@@ -152,8 +178,9 @@ class Catalog:
         self._index.add(known)  # whoever admitted it may have died before
         verdict = None
         with suppress(Unreadable):
-            verdict = VERDICT.get(self._storage, verdict_key(known))
-        return verdict is not None and self._storage.exists(file_key(sha256))
+            verdict = VERDICT.get(self._storage, verdict_key(known.sha256, known.ignore))
+        files = (file_key(sha256), facts_key(known.sha256, known.ignore))
+        return verdict is not None and all(map(self._storage.exists, files))
 
     def _same(self, name: str, numbers: list[int], sha256: str, ignore: list[str]) -> AdapterVersion | None:
         for number in numbers:

@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 
 from app.shared.errors import NotFound, Unavailable, Unreadable
-from app.shared.records import PROFILE, SHAPES, Shapes
+from app.shared.papers import BaseSites, BaseTokenizers, TokenizerFile
+from app.shared.records import PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -15,6 +17,7 @@ from app.shared.storage import Storage
 log = structlog.get_logger()
 
 KEEP_S = 2.0  # a profile changes when a worker starts with another base: rarely, and not in a hurry
+PAPERS = {BaseTokenizers: "tokenizers", BaseSites: "sites"}
 
 
 class Profiles:
@@ -24,12 +27,25 @@ class Profiles:
         self._storage = storage
         self._settings = settings
         self._kept: dict[str, tuple[float, ModelProfile | None]] = {}
+        self._tokenizers: dict[str, list[TokenizerFile]] = {}  # by fingerprint
         self._told: set[str] = set()  # records that cannot be read, as long as that is so
 
-    def publish(self, profile: ModelProfile, shapes: Mapping[str, Mapping[str, list[int]]]) -> bool:
-        """Write what a model is, shapes first: whoever sees a profile finds its shapes. Say whether that was news."""
+    def publish(
+        self,
+        profile: ModelProfile,
+        shapes: Mapping[str, Mapping[str, list[int]]],
+        papers: Sequence[BaseTokenizers | BaseSites] = (),
+    ) -> bool:
+        """Write what a model is, shapes first: whoever sees a profile finds its shapes. Say whether that was news.
+
+        papers: what acceptance and intake judge by, without the model.
+        """
         written = False
         records = {
+            **{
+                f"models/{profile.name}.{PAPERS[type(paper)]}.json": paper.model_dump_json().encode()
+                for paper in papers
+            },
             f"models/{profile.name}.shapes.json": json.dumps(shapes).encode(),
             f"models/{profile.name}.json": profile.model_dump_json().encode(),
         }
@@ -75,6 +91,22 @@ class Profiles:
     def stored(self, name: str) -> ModelProfile | None:
         """The profile of a model as storage has it now; raises Unreadable."""
         return PROFILE.get(self._storage, f"models/{name}.json")
+
+    def tokenizers(self, profile: ModelProfile) -> list[TokenizerFile]:
+        """The tokenizers of a model; none where its worker wrote none that fit and can be read."""
+        if profile.fingerprint not in self._tokenizers:
+            found = None
+            with suppress(Unreadable):  # the engine judges
+                found = TOKENIZERS.get(self._storage, f"models/{profile.name}.tokenizers.json")
+            if found is None or found.fingerprint != profile.fingerprint:
+                return []
+            self._tokenizers[profile.fingerprint] = found.tokenizers
+        return self._tokenizers[profile.fingerprint]
+
+    def sites(self, profile: ModelProfile) -> BaseSites | None:
+        """The layers of a model that take adapters beside them; None where its worker wrote none. Raises Unreadable."""
+        found = SITES.get(self._storage, f"models/{profile.name}.sites.json")
+        return found if found and found.fingerprint == profile.fingerprint else None
 
     def _find(self, name: str) -> ModelProfile | None:
         until, profile = self._kept.get(name, (0.0, None))

@@ -19,6 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared.errors import Unreadable
+from app.shared.papers import AdapterFacts, BaseSites, BaseTokenizers
 from app.shared.schema import Accepted, AdapterVersion, ModelProfile, Upload, Wire
 from app.shared.storage import Storage
 
@@ -103,11 +104,32 @@ VERDICT = Kind(
 )
 UPLOAD = Kind(r"uploads/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))
 SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, "start a worker of model {0!r} again: it writes it anew")
+_AGAIN = "start a worker of model {0!r} again: it writes it anew"
+TOKENIZERS = Kind(r"models/([^/]+)\.tokenizers\.json", BaseTokenizers, _AGAIN)
+SITES = Kind(r"models/([^/]+)\.sites\.json", BaseSites, _AGAIN)
+FACTS = Kind(
+    r"adapters/([0-9a-f]{64})(?:\.[0-9a-f]{16})?\.facts\.json",
+    AdapterFacts,
+    "upload the file again: they are written anew",
+)
 PROFILE = Kind(
     r"models/([^/]+)\.json", ModelProfile, "start a worker of model {0!r} again: it writes it anew", lambda p: (p.name,)
 )
 IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
-KINDS: tuple[Kind[Any], ...] = (PENDING, MANIFEST, TOMBSTONE, VERSION, VERDICT, UPLOAD, SHAPES, PROFILE, IDENTITY)
+KINDS: tuple[Kind[Any], ...] = (
+    PENDING,
+    MANIFEST,
+    TOMBSTONE,
+    VERSION,
+    VERDICT,
+    FACTS,
+    UPLOAD,
+    SHAPES,
+    TOKENIZERS,
+    SITES,
+    PROFILE,
+    IDENTITY,
+)
 
 
 def tell(redis: Redis, error: Unreadable) -> None:

@@ -81,10 +81,24 @@ AdapterName = Annotated[Name, AfterValidator(no_word_of_ours)]
 class AdapterUse(Wire):
     """An adapter as a request names it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "ref": "fluent-3d-locon",
+                    "strength": 0.8,
+                    "blocks": {"down": 0.5, "mid": 1.0, "up.1": 0.3},
+                    "steps": [[0.0, 0.2], [0.6, 1.0]],
+                },
+                {"ref": "fluent-3d-loha", "strengths": {"unet": 0.8}},
+            ]
+        }
+    )
+
     ref: Ref = Field(description="`name`, `name:version` or `sha256:<64 hex>`", examples=["fluent-3d-locon"])
     strength: Strength = Field(1.0, description="0 is nothing, 1 is as trained")
     strengths: dict[Component, Strength] = Field(
-        {}, description="strength by component, over `strength`", examples=[{"text_encoder": 0.5}]
+        {}, description="strength by component, over `strength`", examples=[{"unet": 0.8}]
     )
     blocks: dict[Block, Strength] = Field(
         {},
@@ -127,6 +141,15 @@ class AdapterUse(Wire):
 
 class GenerationRequest(Wire):
     """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "a red apple", "seed": 7, "adapters": [{"ref": "fluent-3d-locon", "strength": 0.8}]},
+                {"prompt": "purple butterfly", "negative_prompt": "blurred", "count": 2, "priority": "low"},
+            ]
+        }
+    )
 
     prompt: Text = Field(min_length=1, examples=["a red apple"])
     negative_prompt: Text = ""
@@ -350,30 +373,3 @@ class ModelProfile(Wire):
         if max(self.width, self.height) > self.max_edge:
             raise ValueError("the model's own size is over its limit")
         return self
-
-
-class Fault(BaseModel):
-    """One thing that is wrong with a request, or with an uploaded file."""
-
-    pointer: str = Field(
-        description="where: RFC 6901 into the body, a form's fields being those of an object, empty for all of it; "
-        "outside of the body it begins with `/query/`, `/header/` or `/path/`"
-    )
-    code: str
-    message: str
-    allowed: list[Any] | dict[str, Any] | None = Field(
-        description="what may stand there: the values, or limits in JSON Schema's words; null where neither tells"
-    )
-    field: str | None = Field(None, description="the same place with dots, as version 0.1 had it", deprecated=True)
-    subject: str | None = Field(None, description="the tensor, module or component of a file that it is about")
-
-
-class Problem(BaseModel):
-    """An error as `application/problem+json` (RFC 9457) with a stable `code`."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[Fault] = Field([], description="every place that is wrong; never empty where the status is 4xx")

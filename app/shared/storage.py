@@ -4,10 +4,12 @@
 |---|---|---|
 | `adapters/<sha256>.safetensors` | the bytes of an adapter | intake |
 | `adapters/<sha256>[.<hash of ignore>].json` | its verdict | intake |
+| `adapters/<sha256>[.<hash of ignore>].facts.json` | what acceptance has to know of it | intake |
 | `names/<name>/<version>.json` | one version of a name: which bytes, described how | intake |
 | `names/<name>/deleted.json` | the name was deleted after this version | api |
 | `uploads/<id>.safetensors`, `uploads/<id>.json` | an upload not yet inspected | api |
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
+| `models/<name>.tokenizers.json`, `models/<name>.sites.json` | how it reads prompts; where bypass can be | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
 | `store.json` | the id of this store | whoever comes first |
 | `doctor/<id>` | a try whether storage takes, gives and deletes | `radiata doctor`, for a moment |

@@ -38,7 +38,9 @@ export function createAdapters({ about, changed }) {
 
   function toggle(record, on) {
     const ref = refOf(record);
-    uses.set(ref, { strength: 1, strengths: {}, blocks: {}, steps: [], rank: null, ...uses.get(ref), ref, on });
+    const use = { strength: 1, strengths: {}, blocks: {}, steps: [], rank: null, ...uses.get(ref), ref, on };
+    if (on) uses.delete(ref); // what is ticked last is last in the stack
+    uses.set(ref, use);
     render();
   }
 
@@ -128,12 +130,10 @@ export function createAdapters({ about, changed }) {
       render();
     },
 
-    /** What the chosen model wears, as the wire has it. */
+    /** What the chosen model wears, as the wire has it, in the order of the stack. */
     worn() {
-      return [...pinned, ...records]
-        .filter((record) => isWorn(record) && !whyNot(record, model))
-        .map((record) => uses.get(refOf(record)))
-        .map(({ on, ...use }) => use);
+      const fitting = new Set([...pinned, ...records].filter((record) => !whyNot(record, model)).map(refOf));
+      return [...uses].filter(([ref, use]) => use.on && fitting.has(ref)).map(([, { on, ...use }]) => use);
     },
 
     /** Wears exactly these resolved adapters; versions that the list no longer has get a row of their own. */
@@ -144,9 +144,9 @@ export function createAdapters({ about, changed }) {
       pinned = stack
         .filter((use) => !known.has(refOf(use)))
         .map((use) => ({ ...use, description: "", fits: [model] }));
-      for (const { name, version, strength, strengths, blocks, steps, rank } of stack) {
-        const ref = refOf({ name, version });
-        uses.set(ref, { ref, on: true, strength, strengths, blocks, steps, rank });
+      for (const { name, version, sha256, ignore, ...use } of stack) {
+        const ref = refOf({ name, version }); // whatever it was called by, these are its bytes
+        uses.set(ref, { ...use, ref, on: true });
       }
       render();
     },

@@ -40,7 +40,7 @@ export function showPicture(generation, index, reuse) {
   const times = Math.max(1, Math.floor(SHOWN_AT_LEAST / Math.max(image.width, image.height)));
   const again = () => {
     dialog.close();
-    reuse(request, seed);
+    reuse({ ...request, priority: generation.priority }, seed);
   };
   openDialog(
     dialog,

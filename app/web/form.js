@@ -5,6 +5,9 @@ import { byId, el } from "./dom.js";
 const SUGGESTIONS_AT_ONCE = 6;
 const SMALL = 128; // pixels; larger pictures get larger tiles
 const NUMBERS = { width: "width", height: "height", steps: "steps", guidance_scale: "guidance", count: "count" };
+const FIELDS = new Set(["prompt", "negative_prompt", "model", "adapters", "sampler", "seed", ...Object.keys(NUMBERS)]);
+const FOUND = new Set(["base"]); // of a resolved request, what no request can ask for
+const USUAL = { stack_mode: "sum", wearing: "auto", priority: "normal" };
 const SHORT = { width: "wide", height: "high", steps: "steps", guidance_scale: "guidance", count: "pictures" };
 
 /**
@@ -18,6 +21,7 @@ export function createForm(changed) {
   const more = byId("more");
   const summary = more.querySelector("summary");
   let models = [];
+  let kept = {}; // of the request that was reused, what has no field here: the form edits the rest of it
 
   const profile = () => models.find(({ name }) => name === byId("model").value) ?? models[0] ?? null;
   const defaults = () => ({ ...profile(), count: 1 });
@@ -32,6 +36,9 @@ export function createForm(changed) {
     if (byId("sampler").value) parts.push(byId("sampler").value);
     if (byId("seed").value) parts.push(`seed ${byId("seed").value}`);
     if (byId("negative").value.trim()) parts.push("negative prompt");
+    for (const [field, value] of Object.entries(kept)) {
+      if (value !== USUAL[field]) parts.push(typeof value === "object" ? field : `${field.replace("_", " ")} ${value}`);
+    }
     summary.textContent = parts.length ? `More: ${parts.join(", ")}` : "More";
   }
 
@@ -47,6 +54,7 @@ export function createForm(changed) {
 
   function fillDefaults() {
     const own = defaults();
+    kept = {};
     for (const [field, id] of Object.entries(NUMBERS)) byId(id).value = own[field];
     byId("width").max = byId("height").max = own.max_edge;
     byId("negative").value = byId("seed").value = "";
@@ -125,6 +133,7 @@ export function createForm(changed) {
     request() {
       const numbers = Object.entries(NUMBERS).map(([field, id]) => [field, Number(byId(id).value)]);
       return {
+        ...kept,
         prompt: prompt.value,
         negative_prompt: byId("negative").value,
         model: profile().name,
@@ -134,7 +143,7 @@ export function createForm(changed) {
       };
     },
 
-    /** Puts a resolved request back; `seed` and `count` say which of its pictures. */
+    /** Puts a resolved request back, fields that are not shown too; `seed` and `count` say which of its pictures. */
     reuse(request, seed, count) {
       if (models.some(({ name }) => name === request.model) && byId("model").value !== request.model) {
         byId("model").value = request.model;
@@ -146,6 +155,7 @@ export function createForm(changed) {
       byId("negative").value = request.negative_prompt;
       prompt.value = request.prompt;
       chooseSampler(request.sampler);
+      kept = Object.fromEntries(Object.entries(request).filter(([field]) => !FIELDS.has(field) && !FOUND.has(field)));
       summarise();
       prompt.focus();
     },

@@ -16,6 +16,13 @@ def post(http: httpx.Client, headers: dict[str, str] | None = None, **body: Any)
     return response.json()
 
 
+def refused(http: httpx.Client, **body: Any) -> dict[str, Any]:
+    """Have a quick generation refused; return the problem."""
+    response = http.post("/v1/generations", json=FAST | body)
+    assert response.status_code == 422, response.text
+    return response.json()
+
+
 def wait(http: httpx.Client, generation_id: str, *statuses: str) -> dict[str, Any]:
     """Poll until the generation has one of these statuses (by default, an end)."""
     wanted = statuses or ("succeeded", "failed", "canceled")

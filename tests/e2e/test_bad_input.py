@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from app.up import Service
 from tests import samples
-from tests.e2e.drawing import FAST, draw, post, upload, wait
+from tests.e2e.drawing import FAST, draw, upload
 
 BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     ("empty prompt", {"prompt": ""}, 422, "invalid_request"),
@@ -106,23 +106,23 @@ def test_steps_of_what_only_reads_the_prompt_are_refused(http: httpx.Client) -> 
     problem(response, 422, "steps_without_denoiser")
 
 
-def test_what_cannot_be_worn_beside_the_weights_fails_with_its_layers_named(http: httpx.Client) -> None:
+def test_what_the_engine_would_refuse_is_refused_at_once(http: httpx.Client) -> None:
     assert upload(http, samples.file("loha"), "no-form").is_success
-    accepted = post(http, adapters=[{"ref": "no-form"}], wearing="bypass")
-    error = wait(http, accepted["id"])["error"]
-    assert error["code"] == "bypass_impossible" and "up_blocks.1.resnets.1.conv2" in error["message"]
-
-
-def test_ranks_of_what_has_none_fail_in_words(http: httpx.Client) -> None:
-    assert upload(http, samples.file("loha"), "no-form").is_success
-    error = wait(http, post(http, adapters=[{"ref": "no-form", "rank": 2}])["id"])["error"]
-    assert error["code"] == "adapter_refused" and "first 2 ranks" in error["message"]
-
-
-def test_a_block_in_which_an_adapter_changes_nothing_fails_in_words(http: httpx.Client) -> None:
-    accepted = post(http, adapters=[{"ref": "bad-input", "blocks": {"down.0": 0.5}}])
-    error = wait(http, accepted["id"])["error"]
-    assert error["code"] == "adapter_refused" and "down.0" in error["message"]
+    cases: list[tuple[dict[str, Any], str, str, str]] = [
+        ({"adapters": [{"ref": "no-form"}], "wearing": "bypass"}, "bypass_impossible", "/wearing", "resnets.1.conv2"),
+        ({"adapters": [{"ref": "no-form", "rank": 2}]}, "rank_impossible", "/adapters/0/rank", "first 2 ranks"),
+        (
+            {"adapters": [{"ref": "bad-input", "blocks": {"down.0": 0.5}}]},
+            "block_without_change",
+            "/adapters/0/blocks/down.0",
+            "down.0",
+        ),
+        ({"prompt": "apple " * 100}, "prompt_too_long", "/prompt", "tokens"),
+        ({"negative_prompt": "apple " * 100}, "prompt_too_long", "/negative_prompt", "tokens"),
+    ]
+    for fields, code, place, said in cases:
+        found = problem(http.post("/v1/generations", json=FAST | fields), 422, code)
+        assert [one["pointer"] for one in found["errors"]] == [place] and said in found["detail"], found
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tests import samples
-from tests.e2e.drawing import FAST, draw, picture, post, upload, wait
+from tests.e2e.drawing import FAST, draw, picture, refused, upload
 from tests.e2e.test_adapters import by_hand
 from workers.models.loading import find
 
@@ -76,19 +76,18 @@ def test_embeddings_alone_are_an_adapter_too(http: httpx.Client) -> None:
     assert difference == 0, f"largest difference {difference} of 255: they are not scaled"
 
 
-def test_one_trigger_in_two_adapters_fails_with_both_named(http: httpx.Client) -> None:
+def test_one_trigger_in_two_adapters_is_refused_with_both_named(http: httpx.Client) -> None:
     pair = [worn(http, f"twin-{seed}", {"bundle_emb.zorp.clip_l": vectors(1, seed=seed)}) for seed in (1, 2)]
-    failed = wait(http, post(http, adapters=pair)["id"])
-    assert (failed["status"], failed["error"]["code"]) == ("failed", "adapter_refused")
-    assert all(one["ref"].removeprefix("sha256:") in failed["error"]["message"] for one in pair)
+    problem = refused(http, adapters=pair)
+    assert problem["code"] == "trigger_twice" and problem["errors"][0]["pointer"] == "/adapters/1/ref"
+    assert all(one["ref"] in problem["detail"] for one in pair)
 
 
 def test_the_vectors_of_a_word_count_as_tokens(http: httpx.Client) -> None:
     """The bundled model reads 24, two of which are the marks of beginning and end."""
     one = worn(http, "long-word", {"bundle_emb.zorp.clip_l": vectors(11)})
     assert draw(http, prompt="zorp zorp", adapters=[one])["images"]
-    failed = wait(http, post(http, prompt="zorp zorp apple", adapters=[one])["id"])
-    assert (failed["status"], failed["error"]["code"]) == ("failed", "prompt_too_long")
+    assert refused(http, prompt="zorp zorp apple", adapters=[one])["code"] == "prompt_too_long"
 
 
 def test_an_embedding_that_the_model_cannot_read_is_refused_or_ignored(http: httpx.Client) -> None:

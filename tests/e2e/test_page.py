@@ -1,22 +1,26 @@
 """The page, in a real browser against the whole service: what a visitor does, from a prompt to a refused file."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from app.shared.schema import AdapterUse, AdapterWorn, GenerationRequest, ResolvedRequest
 from app.up import Service
 from tests import samples
 from tests.e2e.browser import chromium, complaints
+from tests.e2e.drawing import draw, upload
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "app" / "web"
@@ -228,6 +232,90 @@ def test_a_picture_gives_its_settings_back(page: Page) -> None:
     assert [page.one(f"#{name}").get_attribute("value") for name in ("steps", "guidance")] == ["3", "2.5"]
 
 
+LISTEN = """
+window.posted = [];
+const really = window.fetch;
+window.fetch = (path, options) => {
+  if (options?.method === "POST") window.posted.push(JSON.parse(options.body));
+  return really(path, options);
+};
+"""
+
+
+def everything(http: httpx.Client) -> dict[str, Any]:
+    """A request with every field away from its default; the order of its adapters is not that of their names."""
+    for name, kind, seed in (("reused-b", "lora", 3), ("reused-a", "lora", 4)):
+        assert upload(http, samples.file(kind, seed), name).is_success
+    hashed = http.get("/v1/adapters/reused-a").json()["sha256"]
+    return {
+        "prompt": "a reused apple ",
+        "negative_prompt": "blue\ngreen",
+        "model": "emoji-64",
+        "adapters": [
+            {
+                **{"ref": "reused-b:1", "strength": 0.7, "strengths": {"text_encoder": 0.35}, "blocks": {"mid": 0.85}},
+                **{"steps": [[0.0, 0.25], [0.5, 1.5]], "rank": 2},
+            },
+            {"ref": f"sha256:{hashed}", "strength": -0.55, "strengths": {"text_encoder": 1.25}},
+        ],
+        "stack_mode": "sequential",
+        "wearing": "merged",
+        "width": 72,
+        "height": 56,
+        "steps": 4,
+        "guidance_scale": 2.3,
+        "sampler": "euler",
+        "seed": 2**53 - 9,
+        "count": 2,
+        "priority": "high",
+    }
+
+
+def test_a_request_with_every_field_away_from_its_default_is_drawn_again_byte_for_byte(
+    page: Page, http: httpx.Client
+) -> None:
+    asked = everything(http)
+    plain = GenerationRequest.model_validate({"prompt": "a"}).model_dump()
+    assert not [field for field in GenerationRequest.model_fields if asked.get(field, plain[field]) == plain[field]]
+    bare = AdapterUse.model_validate({"ref": "a"}).model_dump(mode="json")
+    assert not [field for field in bare if asked["adapters"][0].get(field, bare[field]) == bare[field]]
+
+    first = draw(http, **asked)
+    page.open()
+    page.newest(asked["prompt"].strip(), pictures=2).find_elements(By.CSS_SELECTOR, ".picture")[1].click()
+    page.one("#picture button.primary").click()
+    told = page.one("#more summary").text
+    assert "sequential" in told and "merged" in told and "high" in told, "what is kept is told"
+    page.run(LISTEN)
+    page.one("#draw").click()
+    page.until(lambda: page.run("return window.posted.length"), "nothing was posted")
+    (posted,) = page.run("return window.posted")
+
+    stack = [
+        bare | use | {"ref": ref} for use, ref in zip(asked["adapters"], ("reused-b:1", "reused-a:1"), strict=True)
+    ]
+    assert posted == asked | {"adapters": stack, "seed": asked["seed"] + 1, "count": 1}
+    again = page.until(lambda: newer(http, first["id"]), "it was not drawn again")
+    assert again["images"][0]["sha256"] == first["images"][1]["sha256"]
+    page.one("#more summary").click()
+    page.one("#reset").click()
+    assert "sequential" not in page.one("#more summary").text
+
+
+def newer(http: httpx.Client, than: str) -> dict[str, Any] | None:
+    """The newest generation once it has succeeded, if it is another one."""
+    newest = http.get("/v1/generations?limit=1").json()["generations"][0]
+    return newest if newest["id"] != than and newest["status"] == "succeeded" else None
+
+
+def test_what_no_request_can_ask_for_is_known_to_the_page() -> None:
+    """A field that acceptance fills in must be left out when its settings are reused."""
+    found = re.search(r"const FOUND = new Set\((.*?)\)", (WEB / "form.js").read_text())
+    assert found
+    assert set(ResolvedRequest.model_fields) - set(GenerationRequest.model_fields) <= set(json.loads(found[1]))
+    assert set(AdapterWorn.model_fields) - set(AdapterUse.model_fields) == {"name", "version", "sha256", "ignore"}
+
+
 def test_blocks_and_steps_are_typed_checked_and_given_back(page: Page, tmp_path: Path) -> None:
     save_file(samples.tensors("lora"), tmp_path / "in-parts.safetensors")
     page.choose_file(tmp_path / "in-parts.safetensors")
@@ -258,8 +346,11 @@ def test_a_running_generation_can_be_canceled(page: Page) -> None:
     page.until(lambda: page.one(".sheet .blank").text == "Canceled", "it was not canceled")
 
 
-def test_a_long_error_stays_in_its_tile(page: Page) -> None:
-    request = {"prompt": "told at length", "adapters": [{"ref": "striped-loha"}], "wearing": "bypass"}
+def test_a_long_error_stays_in_its_tile(page: Page, http: httpx.Client) -> None:
+    # What no acceptance can know: numbers that are finite each, and not together
+    huge = {name: tensor * (1e30 if "lora_" in name else 1) for name, tensor in samples.tensors("lora").items()}
+    assert upload(http, save(huge), "overflowing").is_success
+    request = {"prompt": "told at length", "adapters": [{"ref": "overflowing"}], "wearing": "merged"}
     page.browser.execute_script(
         "fetch('/v1/generations', {method: 'POST', headers: {'Content-Type': 'application/json'}, "
         "body: JSON.stringify(arguments[0])})",
@@ -267,7 +358,7 @@ def test_a_long_error_stays_in_its_tile(page: Page) -> None:
     )
     page.until(lambda: page.browser.refresh() or page.all(".blank.over p"), "no error")
     text, tile = page.one(".blank.over p"), page.one(".blank.over")
-    assert "no exact forward form" in text.text
+    assert "not finite" in text.text
     assert text.rect["y"] >= tile.rect["y"]
     assert text.rect["y"] + text.rect["height"] <= tile.rect["y"] + tile.rect["height"]
 

@@ -15,12 +15,14 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
+from app.shared.papers import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
-from lycoris.beside.sites import shapes_of
+from lycoris.beside.sites import shapes_of, sites_of
 from lycoris.worn import blocks_of
 from workers.models.samplers import available
+from workers.models.tokens import written
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -47,6 +49,17 @@ class Base:
             component: {name: list(shape) for name, shape in shapes_of(module).items()}
             for component, module in self.components.items()
         }
+
+    def papers(self) -> list[BaseTokenizers | BaseSites]:
+        """What acceptance and intake judge by, without the model."""
+        sites: dict[str, dict[str, str]] = {component: {} for component in self.components}
+        for (component, path), site in sites_of(self.components).items():
+            sites[component][path] = site.hindrance
+        fingerprint = self.profile.fingerprint
+        return [
+            BaseTokenizers(fingerprint=fingerprint, tokenizers=written(self.pipeline) or []),
+            BaseSites(fingerprint=fingerprint, sites=sites),
+        ]
 
 
 def find(source: str) -> Path:

@@ -1,0 +1,155 @@
+"""What the engine would refuse of a request, judged before it is accepted: by what intake and workers wrote down.
+
+Where they wrote nothing (adapters and models of version 0.1) nothing is said, and the engine judges, as it does anyway.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+
+from tokenizers import Tokenizer
+
+from app.faults import Allowed, fault, pointer
+from app.shared.errors import BadRequest
+from app.shared.papers import Fitting, TokenizerFile, Word
+from app.shared.schema import AdapterUse, GenerationRequest, denoises
+from app.shared.words import teach
+
+BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # as lycoris.worn has them
+NAMED = 5  # layers that a refusal spells out
+TAUGHT = 16  # tokenizers kept, with the words of a stack
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An adapter of a request, and what is known of it on the model; None where that was not written down."""
+
+    at: int  # in the request's list
+    use: AdapterUse
+    name: str
+    ranked: bool | None
+    fitting: Fitting | None
+
+
+def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:
+    """Yield everything for which these adapters cannot be applied as the request says."""
+    for one in adapters:
+        yield from _ranks(one)
+        yield from _blocks(one)
+        sequence = asked.stack_mode == "sequential" and len(asked.adapters) > 1
+        if asked.wearing == "bypass" and not sequence:
+            yield from _bypass(one, steps)
+    yield from _triggers(adapters, steps)
+
+
+def too_long(
+    asked: GenerationRequest, adapters: Sequence[Judged], steps: int, files: Sequence[TokenizerFile]
+) -> Iterator[BadRequest]:
+    """Yield the prompts that no text encoder of the model reads whole: the pipeline would drop their ends."""
+    if not files or any(one.fitting is None for one in adapters):
+        return
+    counters = [_counter(file, _lengths(file.component, adapters, steps)) for file in files]
+    for field in ("prompt", "negative_prompt"):
+        prompt = getattr(asked, field)
+        over = [(len(counter.encode(prompt).ids), file.most) for counter, file in zip(counters, files, strict=True)]
+        if all(length > most for length, most in over):
+            length, most = max(over, key=lambda pair: pair[1])
+            message = f"the {field} is {length} tokens long; this model reads {most}"
+            yield _refusal([field], "prompt_too_long", message, {"maxTokens": most})
+
+
+def _ranks(one: Judged) -> Iterator[BadRequest]:
+    if one.use.rank is not None and one.ranked is False:
+        message = f"{one.use.ref!r} has no layer of which the first {one.use.rank} ranks could be applied alone"
+        yield _refusal(["adapters", one.at, "rank"], "rank_impossible", f"{message}: only LoRA and LoCon have")
+
+
+def _blocks(one: Judged) -> Iterator[BadRequest]:
+    for block in one.use.blocks:
+        if one.fitting and not any(_within(name, block) for part in one.fitting.places.values() for name in part):
+            message = f"{one.use.ref!r} changes nothing in {block}; leave it out"
+            yield _refusal(["adapters", one.at, "blocks", block], "block_without_change", message)
+
+
+def _bypass(one: Judged, steps: int) -> Iterator[BadRequest]:
+    places = one.fitting.places if one.fitting else {}
+    hindered = [
+        f"{component}.{name}: {why}"
+        for component, part in places.items()
+        for name, why in part.items()
+        if why and _strength_on(one.use, component, name, steps)
+    ]
+    if hindered:
+        more = f" and {len(hindered) - NAMED} more" if len(hindered) > NAMED else ""
+        message = f'apply {one.use.ref!r} merged, or leave "wearing" out: {"; ".join(hindered[:NAMED])}{more}'
+        yield _refusal(["wearing"], "bypass_impossible", message, ["auto", "merged"])
+
+
+def _triggers(adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:
+    owners: dict[str, Judged] = {}
+    for one in adapters:
+        for trigger, word in _words(one, steps):
+            if (first := owners.setdefault(word.folded, one)) is not one:
+                message = f"{trigger!r} is a trigger of embeddings in {first.use.ref!r} and in {one.use.ref!r}"
+                yield _refusal(["adapters", one.at, "ref"], "trigger_twice", f"{message}; leave one of them out")
+
+
+def _refusal(place: Sequence[str | int], code: str, message: str, allowed: Allowed = None) -> BadRequest:
+    return BadRequest(code, message, reasons=[fault(pointer(place), code, message, allowed)])
+
+
+def _words(one: Judged, steps: int) -> Iterable[tuple[str, Word]]:
+    """Return the triggers of an adapter that are read."""
+    return one.fitting.words.items() if one.fitting and _applied(one, steps) else ()
+
+
+def _applied(one: Judged, steps: int) -> bool:
+    """Tell whether an adapter is applied at all, so that its words are read."""
+    use = one.use
+    by_step = _by_step(use, steps) if one.fitting and any(map(denoises, one.fitting.places)) else ()
+    return bool(use.strength) or any(chain(use.strengths.values(), by_step))
+
+
+def _by_step(use: AdapterUse, steps: int) -> set[float]:
+    """Return the strengths that the denoiser has at some step."""
+    fractions = (step / steps for step in range(steps)) if use.steps else ()
+    return {next(strength for start, strength in reversed(use.steps) if start <= fraction) for fraction in fractions}
+
+
+def _strength_on(use: AdapterUse, component: str, parameter: str, steps: int) -> float:
+    """Return the strength on a place that is furthest from nothing."""
+    strengths = (
+        _by_step(use, steps) if use.steps and denoises(component) else {use.strengths.get(component, use.strength)}
+    )
+    fitting = [block for block in use.blocks if _within(parameter, block)]
+    factor = use.blocks[max(fitting, key=lambda block: len(_path(block)))] if fitting else 1.0
+    return factor * max(map(abs, strengths))
+
+
+def _path(block: str) -> str:
+    first, dot, rest = block.partition(".")
+    return BLOCKS.get(first, first) + dot + rest
+
+
+def _within(parameter: str, block: str) -> bool:
+    return f"{parameter}.".startswith(f"{_path(block)}.")
+
+
+def _lengths(component: str, adapters: Sequence[Judged], steps: int) -> tuple[tuple[str, int], ...]:
+    """Return how many tokens the words of the adapters are for a text encoder, in the order in which it learns them."""
+    found: dict[str, int] = {}
+    for one in adapters:
+        for trigger, word in _words(one, steps):
+            found |= {trigger: word.vectors[component]} if component in word.vectors else {}
+    return tuple(sorted(found.items()))
+
+
+@lru_cache(TAUGHT)
+def _counter(file: TokenizerFile, lengths: tuple[tuple[str, int], ...]) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(file.text)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if lengths:
+        teach(tokenizer, dict(lengths))
+    return tokenizer

@@ -1,0 +1,48 @@
+"""What intake and workers write down of adapters and bases, so that acceptance judges without either."""
+
+from pydantic import Field
+
+from app.shared.schema import Wire
+
+
+class Word(Wire):
+    """A trigger of an embedding: what is the same for all spellings of it, and its vectors by component."""
+
+    folded: str
+    vectors: dict[str, int]
+
+
+class Fitting(Wire):
+    """How an adapter lies on one base."""
+
+    places: dict[str, dict[str, str]]  # component -> parameter changed -> why not beside the weight, or nothing
+    words: dict[str, Word] = Field({})  # by trigger, as its file has it
+
+
+class AdapterFacts(Wire):
+    """What acceptance has to know of an adapter to judge a request; found when it was uploaded, never changed."""
+
+    ranked: bool  # whether the first of its ranks could be worn alone
+    on: dict[str, Fitting] = Field({})  # by fingerprint of the base
+
+
+class TokenizerFile(Wire):
+    """A tokenizer of a base as its library writes it, and how many tokens the text encoder reads."""
+
+    component: str
+    text: str
+    most: int
+
+
+class BaseTokenizers(Wire):
+    """Every tokenizer of a base; none where one of them cannot be written down, and the engine alone judges."""
+
+    fingerprint: str
+    tokenizers: list[TokenizerFile]
+
+
+class BaseSites(Wire):
+    """The layers of a base beside whose weights an adapter can be applied, by component and path, and what hinders."""
+
+    fingerprint: str
+    sites: dict[str, dict[str, str]]
