@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,19 @@ import httpx
 import pytest
 import torch
 from safetensors.torch import save, save_file
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.wait import WebDriverWait
 
 from app.shared.schema import AdapterUse, AdapterWorn, GenerationRequest, ResolvedRequest
 from app.up import Service
 from tests import samples
 from tests.e2e.browser import chromium, complaints
 from tests.e2e.drawing import draw, upload
+from tests.e2e.page import Page
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "app" / "web"
 MARKUP = "<img src=x>"
-PATIENCE_S = 90
 
 REFUSED = (
     r"/v1/(adapters(/uploads/[0-9a-f]{32})?|generations) - "
@@ -49,76 +46,6 @@ const carried = new DataTransfer();
 carried.items.add(new File([new Uint8Array(arguments[1])], arguments[0]));
 document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
 """
-
-
-class Page:
-    """What a visitor can see and do."""
-
-    def __init__(self, browser: Chrome, url: str) -> None:
-        self.browser = browser
-        self.url = url
-        self.expected: list[str] = []
-
-    def open(self) -> None:
-        self.browser.get(self.url)
-        self.until(lambda: self.one("#draw").is_enabled(), "the page takes no prompts")
-
-    def one(self, selector: str) -> WebElement:
-        found = self.browser.find_element(By.CSS_SELECTOR, selector)
-        # As a person scrolls: with many adapters a part of the form lies behind its sticky row of buttons
-        self.run("arguments[0].scrollIntoView({block: 'center'})", found)
-        return found
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.browser.execute_script(script, *arguments)
-
-    def until(self, true: Callable[[], Any], otherwise: str) -> Any:
-        # A sheet is made anew when a sister joins it
-        wait = WebDriverWait(self.browser, PATIENCE_S, 0.1, ignored_exceptions=[StaleElementReferenceException])
-        return wait.until(lambda _: true(), otherwise)
-
-    def set(self, name: str, value: object) -> None:
-        if not self.one("#more").get_attribute("open"):
-            self.one("#more summary").click()
-        self.type(f"#{name}", str(value))
-
-    def type(self, selector: str, text: str) -> None:
-        field = self.one(selector)
-        field.clear()
-        field.send_keys(text)
-
-    def draw(self, prompt: str, **settings: object) -> None:
-        for name, value in settings.items():
-            self.set(name, value)
-        self.type("#prompt", prompt)
-        self.one("#draw").click()
-
-    def newest(self, prompt: str, pictures: int = 1) -> WebElement:
-        """The newest sheet, once it is of this prompt and shows so many pictures."""
-        loaded = (
-            "return [...arguments[0].querySelectorAll('.picture img')].filter((img) => img.naturalWidth > 0).length"
-        )
-
-        def complete() -> WebElement | None:
-            sheets = self.all(".sheet")
-            if not sheets or sheets[0].find_element(By.CLASS_NAME, "prompt").text != prompt:
-                return None
-            return sheets[0] if self.run(loaded, sheets[0]) == pictures else None
-
-        return self.until(complete, f"no sheet of {prompt!r} with {pictures} pictures")
-
-    def choose_file(self, path: Path, **fields: str) -> None:
-        """Choose a file as the button does, fill the dialog in and send it."""
-        self.one("#adapters-file").send_keys(str(path))
-        for name, value in fields.items():
-            self.type(f"#upload-{name}", value)
-        self.one("#upload button.primary").click()
-
-    def close_dialog(self) -> None:
-        self.one("dialog[open] [data-close]").click()
 
 
 @pytest.fixture(scope="module")
