@@ -59,9 +59,11 @@ def generate(
     warn_of_eviction(connection)
     try:
         if not worker.start_engine():
-            if worker.engine_status() == WRONG_SETTINGS:  # which its own line names
+            status = worker.engine_status()
+            if status == WRONG_SETTINGS:  # which its own line names
                 sys.exit(WRONG_SETTINGS)
-            sys.exit(f"the engine could not load model {name!r}; its own lines above say why")
+            why = "its own lines above say why" if status >= 0 else f"signal {-status} ended it"
+            sys.exit(f"the engine could not load model {name!r}; {why}")
         with _told():
             worker.work(logging_level="WARNING")
     finally:

@@ -14,6 +14,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue, Worker, worker_registration
+from rq.exceptions import InvalidJobOperation
 from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
@@ -115,6 +116,13 @@ class SweepingWorker(Worker):
 
         Tries are counted for deaths alone: of an engine, seen by its parent, or of a worker, seen by the sweep.
         """
+        if isinstance(exc_info[1], InvalidJobOperation) and not self.connection.hexists(job.key, "data"):
+            log.warning("job_forgotten", job=job.id)  # Redis was emptied while it was done: what was done is in storage
+            with self.connection.pipeline() as pipeline:
+                self.cleanup_execution(job, pipeline=pipeline, execution=execution)
+                pipeline.delete(job.key)  # a heartbeat since then has made an empty one
+                pipeline.execute()
+            return
         if isinstance(exc_info[1], (Unavailable, RedisError)):
             job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
             job.enqueue_at_front_on_retry = True

@@ -27,6 +27,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from tests.app.shared.making import MODEL, request
+from workers import tasks
 from workers.affinity import AffinityQueue, affinity_queues
 from workers.engine import NOT_PRISTINE
 from workers.engine_process import EngineProcess
@@ -155,6 +156,17 @@ def test_a_job_that_was_canceled_on_its_way_leaves_the_engine_alive(redis: Redis
     queue = canceled_on_its_way(redis, settings)
     _perform({"job": "0" * 32, "execution": "1" * 32, "queue": QUEUE}, "worker", redis, settings)
     assert queue.intermediate_queue.get_job_ids() == []
+
+
+def test_a_job_that_redis_forgot_while_it_was_done_leaves_nothing_behind(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Queues(redis, settings).enqueue_generation(MODEL, "0" * 32)
+    monkeypatch.setattr(tasks, "generate", lambda _: redis.flushall())
+    _perform({"job": "0" * 32, "execution": "1" * 32, "queue": QUEUE}, "worker", redis, settings)
+    assert "Traceback" not in caplog.text
+    left = [key for key in redis.keys("rq:*") if b"worker" not in key]  # type: ignore[union-attr]
+    assert left == [], left
 
 
 @pytest.fixture

