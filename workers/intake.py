@@ -32,6 +32,7 @@ from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
 
+CANCELED = "this upload was canceled while it was judged"
 FILE_COPIES = 4  # the bytes, their tensors, and float32 copies of them
 
 
@@ -71,10 +72,11 @@ class Intake:
                 upload.description,
                 upload.ignore,
                 upload.created_at,
-                lambda: self._uploads.waiting(upload_id) is not None,
+                wanted=lambda: self._uploads.waiting(upload_id) is not None,
+                last_word=lambda: self._uploads.to_be_named(upload_id),
             )
-        except Gone:  # canceled meanwhile
-            return
+        except Gone:  # canceled meanwhile; who canceled it may have died before saying so
+            self._uploads.canceled(upload)
         except (AdapterRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
         except JobTimeoutException:
@@ -99,14 +101,16 @@ class Intake:
         ignore: Sequence[str],
         created_at: datetime,
         wanted: Callable[[], bool] = lambda: True,
+        last_word: Callable[[], bool] = lambda: True,
     ) -> tuple[AdapterVersion, bool]:
         """Judge these bytes and give them a name; say whether that was new.
 
-        wanted: asked once they are judged. Raises AdapterRefused, Unreadable, and Gone when nobody wants them any more.
+        wanted: asked once they are judged; last_word: once they are kept, right before the name is given. Raises
+        AdapterRefused, Unreadable, and Gone when nobody wants them any more.
         """
         verdict, fits, facts = self._judge(data, ignore)
         if not wanted():
-            raise Gone("upload_canceled", "this upload was canceled while it was judged")
+            raise Gone("upload_canceled", CANCELED)
         sha256 = hashlib.sha256(data).hexdigest()
         self._storage.put(file_key(sha256), data)
         version = AdapterVersion(
@@ -120,6 +124,8 @@ class Intake:
             fits=fits,
             created_at=created_at,
         )
+        if not last_word():
+            raise Gone("upload_canceled", CANCELED)
         return self._catalog.admit(version, verdict, facts)
 
     def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, Any], list[str], AdapterFacts]:

@@ -67,6 +67,8 @@ async def upload(
     try:
         _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
         staged = await _staged(service, file, name, description, ignore or [])
+        if await request.is_disconnected():  # nobody will learn where to ask for it
+            staged = await run_in_threadpool(service.uploads.cancel, staged.id)
     finally:
         await file.close()
     at_once = (prefer or "").strip().lower() == ASYNC

@@ -8,6 +8,7 @@
 | `names/<name>/<version>.json` | one version of a name: which bytes, described how | intake |
 | `names/<name>/deleted.json` | the name was deleted after this version | api |
 | `uploads/<id>.safetensors`, `uploads/<id>.json` | an upload not yet inspected | api |
+| `uploads/<id>.end` | whether it gets its name or is canceled, when both are about to be | api, intake |
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `models/<name>.tokenizers.json`, `models/<name>.sites.json` | how it reads prompts; where bypass can be | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |

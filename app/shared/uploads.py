@@ -1,7 +1,8 @@
 """Uploaded files between the door and the catalog: staged in storage, judged by the intake worker.
 
 Key `radiata:upload:<id>`: string, the settled `Upload` as JSON; written by intake, read by the adapters route; an
-hour. An unsettled upload is `uploads/<id>.json` beside its bytes, so that it outlives Redis.
+hour. An unsettled upload is `uploads/<id>.json` beside its bytes, so that it outlives Redis. Creating
+`uploads/<id>.end` decides between its name and its cancel, when both are about to be.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import cast
 from redis import Redis
 from rq.job import JobStatus
 
-from app.shared.errors import Conflict, NotFound, Unreadable
+from app.shared.errors import Conflict, NoRoom, NotFound, Unreadable
 from app.shared.events import wake
 from app.shared.lost import Lost, look
 from app.shared.queue import INTAKE, Queues
@@ -24,6 +25,7 @@ from app.shared.storage import Storage
 
 KEEP_SETTLED_S = 3600
 ORPHANED_AFTER = timedelta(hours=1)
+NAMED, CANCELED = b"named", b"canceled"  # what `end_key` can say
 
 
 def bytes_key(upload_id: str) -> str:
@@ -34,6 +36,11 @@ def bytes_key(upload_id: str) -> str:
 def record_key(upload_id: str) -> str:
     """Where the facts of an upload wait."""
     return f"uploads/{upload_id}.json"
+
+
+def end_key(upload_id: str) -> str:
+    """Where stands whether an upload gets its name, or is canceled; whoever creates it decides."""
+    return f"uploads/{upload_id}.end"
 
 
 def settled_key(upload_id: str) -> str:
@@ -80,15 +87,32 @@ class Uploads:
         """The record of an upload that is not settled, or None; raises Unreadable."""
         return UPLOAD.get(self._storage, record_key(upload_id))
 
-    def settle(self, upload: Upload) -> None:
-        """Say what became of an upload and clear its place; whatever was admitted is elsewhere by now."""
-        self._redis.set(settled_key(upload.id), upload.model_dump_json(), ex=KEEP_SETTLED_S)
+    def to_be_named(self, upload_id: str) -> bool:
+        """Whether it gets its name; asked right before. From then on nobody can cancel it; asked again, it says so."""
+        return self._decided(upload_id, NAMED)
+
+    def _decided(self, upload_id: str, how: bytes) -> bool:
+        mine = self._storage.create(end_key(upload_id), how) or self._storage.get(end_key(upload_id)) == how
+        if self.waiting(upload_id) is None:  # it has settled: what was just created came too late
+            self._clear(upload_id)
+            return False
+        return mine
+
+    def settle(self, upload: Upload) -> Upload:
+        """Say what became of an upload and clear its place; what was said first, and is given back, stands.
+
+        Whatever was admitted is elsewhere by now, and is said in any case.
+        """
+        key, first = settled_key(upload.id), upload.status is not UploadStatus.ADMITTED
+        said = self._redis.set(key, upload.model_dump_json(), ex=KEEP_SETTLED_S, nx=first)
         wake(self._redis, upload.id)
         self._clear(upload.id)
+        return upload if said else self._settled(upload.id) or upload
 
     def _clear(self, upload_id: str) -> None:
-        self._storage.delete(record_key(upload_id))
-        self._storage.delete(bytes_key(upload_id))
+        # What decides goes last: where it is gone, the record is too, and nothing can be decided anew
+        for key in (record_key(upload_id), bytes_key(upload_id), end_key(upload_id)):
+            self._storage.delete(key)
 
     def refuse(self, upload: Upload, code: str, message: str, reasons: list[dict[str, object]] | None = None) -> None:
         """Settle an upload as refused."""
@@ -96,15 +120,29 @@ class Uploads:
         self.settle(upload.model_copy(update=facts))
 
     def cancel(self, upload_id: str) -> Upload:
-        """Cancel an upload that is not judged yet; raises NotFound, Unreadable, and Conflict when it has settled."""
+        """Cancel an upload that has no name yet; raises NotFound, Unreadable, and Conflict when it comes too late."""
         found = self.get(upload_id)
         if found.status is UploadStatus.INSPECTING:
-            found = found.model_copy(update={"status": UploadStatus.CANCELED})
-            self.settle(found)
-            self.queues.drop(upload_id)
+            if self._canceled(upload_id):
+                found = self.canceled(found)
+                self.queues.drop(upload_id)
+            else:
+                found = self.get(upload_id)
+        if found.status is UploadStatus.INSPECTING:
+            raise Conflict("already_ended", f"this upload gets its name just now; `DELETE /v1/adapters/{found.name}`")
         if found.status is not UploadStatus.CANCELED:
             raise Conflict("already_ended", f"this upload was {found.status}; there is nothing to cancel")
         return found
+
+    def _canceled(self, upload_id: str) -> bool:
+        try:
+            return self._decided(upload_id, CANCELED)
+        except NoRoom:  # nor is there any for its name, and what is canceled makes room
+            return True
+
+    def canceled(self, upload: Upload) -> Upload:
+        """Settle an upload as canceled; as it stands."""
+        return self.settle(upload.model_copy(update={"status": UploadStatus.CANCELED}))
 
     def sweep(self) -> None:
         """Queue again what is lost; refuse what killed its inspection on every try; clear away bytes of no upload."""

@@ -18,7 +18,8 @@ export function nameFrom(fileName) {
 /**
  * Sends the fields; `progress(loaded, total)` in bytes. Resolves with {body, location} of an upload to be inspected.
  *
- * An AbortSignal breaks it off: then nothing of it stays with the service.
+ * An AbortSignal breaks it off while it is sent. Once all of it was, the answer is waited for: it says where the upload
+ * is canceled, by `inspected`. Of what breaks off in any other way the service keeps nothing.
  */
 function send(fields, progress, signal) {
   return new Promise((done, fail) => {
@@ -28,7 +29,9 @@ function send(fields, progress, signal) {
     request.open("POST", "v1/adapters");
     request.setRequestHeader("Accept", "application/json");
     request.setRequestHeader("Prefer", "respond-async"); // its address is known at once: it can be canceled there
-    signal.addEventListener("abort", () => request.abort());
+    let sent = false;
+    request.upload.onload = () => (sent = true);
+    signal.addEventListener("abort", () => sent || request.abort());
     request.onabort = () => fail(signal.reason);
     request.upload.onprogress = ({ loaded, total }) => progress(loaded, total);
     request.onerror = () =>

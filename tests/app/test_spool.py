@@ -16,6 +16,7 @@ import pytest
 from redis import Redis
 
 from app.shared.ledger import Ledger
+from app.shared.queue import INTAKE, Queues
 from app.shared.schema import UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -23,6 +24,7 @@ from app.shared.uploads import Uploads
 from tests.app.conftest import serving
 
 PATIENCE_S = 60
+THREADS = 40  # that answer requests, as anyio has it
 BODY = b"x" * 3_000_001
 
 
@@ -96,6 +98,35 @@ def test_an_upload_that_waits_can_be_canceled_once(
     assert api.delete(f"/v1/adapters/uploads/{'0' * 32}").status_code == 404
 
 
+@pytest.mark.parametrize("prefer", ["Prefer: respond-async\r\n", ""])
+def test_who_leaves_while_the_file_is_put_away_has_canceled_it(
+    api: httpx.Client, storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, prefer: str
+) -> None:
+    """All of it was sent, and no address has come back: nobody else could cancel it."""
+    begun, gone = threading.Event(), threading.Event()
+    really = Uploads.stage_async
+
+    async def stage_async(*given: Any) -> None:
+        begun.set()
+        await asyncio.to_thread(gone.wait, PATIENCE_S)
+        await really(*given)
+        staged.append(list(storage.keys("uploads")))
+
+    staged: list[list[str]] = []
+    monkeypatch.setattr(Uploads, "stage_async", stage_async)
+    fields = api.build_request("POST", "/v1/adapters", files={"file": ("x", b"bytes")}, data={"name": "a"})
+    head = f"POST /v1/adapters HTTP/1.1\r\nHost: localhost\r\n{prefer}"
+    head += "".join(f"{name}: {fields.headers[name]}\r\n" for name in ("Content-Type", "Content-Length"))
+    with socket.create_connection((api.base_url.host, api.base_url.port or 80)) as raw:
+        raw.sendall(head.encode() + b"\r\n" + fields.read())
+        assert begun.wait(PATIENCE_S)
+    time.sleep(0.2)  # for the API to hear of it
+    gone.set()
+    eventually(lambda: staged and not list(storage.keys("uploads")))
+    assert len(staged[0]) == 2
+    eventually(lambda: Queues(redis, settings).of(INTAKE).get_job_ids() == [])
+
+
 @pytest.fixture
 def patient(settings: Settings, api: httpx.Client) -> Iterator[httpx.Client]:
     with serving(settings.model_copy(update={"upload_wait_s": 30.0})) as client:
@@ -144,15 +175,21 @@ def test_a_hundred_uploads_that_wait_hold_up_nobody(patient: httpx.Client, stora
 
 
 def test_nothing_that_hangs_holds_up_the_probe(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-    monkeypatch.setattr(Ledger, "get", lambda *_: release.wait(PATIENCE_S))
+    release, hanging = threading.Event(), threading.Semaphore(0)
+
+    def get(*_: object) -> None:
+        hanging.release()
+        release.wait(PATIENCE_S)
+
+    monkeypatch.setattr(Ledger, "get", get)
     threads = [
         threading.Thread(target=lambda: httpx.get(f"{api.base_url}/v1/generations/{'0' * 32}", timeout=PATIENCE_S))
         for _ in range(60)
     ]
     for thread in threads:
         thread.start()
-    time.sleep(1)
+    for _ in range(THREADS):
+        assert hanging.acquire(timeout=PATIENCE_S), "every thread that answers is taken"
     assert api.get("/healthz", timeout=10).json() == {"status": "ok"}
     release.set()
     for thread in threads:

