@@ -4,17 +4,17 @@ A job that begins `with patience.during()` waits, in its own thread, whenever st
 it was. Its clock, RQ's alarm, stands meanwhile. Other threads, as that of prefetch, are told at once.
 """
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from threading import current_thread, get_ident, main_thread
+from threading import get_ident
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
 
+from app.shared import alarm
 from app.shared.errors import Unavailable
 from app.shared.storage import Storage
 
@@ -56,7 +56,7 @@ class Patience:
                 raise
             log.warning("storage_away", error=error.message)
             away = error
-        with _clock_stands():
+        with alarm.standing():
             for pause_s in _pauses():
                 if self._left_s <= 0:
                     raise Unavailable(
@@ -77,7 +77,7 @@ class Patience:
 
 
 class PatientStorage(Storage):
-    """A storage of which a job asks with patience."""
+    """A storage of which a job asks with patience by the verbs below; `stream` and those in `_async` have none."""
 
     def __init__(self, storage: Storage, patience: Patience) -> None:
         self.url = storage.url
@@ -89,9 +89,8 @@ class PatientStorage(Storage):
         self._patience.waits(self._inner.put, key, data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write `data` under `key` unless something is there; say whether it was written."""
-        # One that was written while the answer was lost is there the second time, and still is ours
-        return self._patience.waits(self._inner.create, key, data) or self.get(key) == data
+        """Write `data` under `key` unless something else is there; say whether it was written."""
+        return self._patience.waits(self._inner.create, key, data)
 
     def get(self, key: str) -> bytes | None:
         """The bytes under `key`, or None."""
@@ -104,10 +103,6 @@ class PatientStorage(Storage):
     def delete(self, key: str) -> None:
         """Remove `key`; nothing happens when it is not there."""
         self._patience.waits(self._inner.delete, key)
-
-    def rename(self, source: str, target: str) -> None:
-        """Move an object; the target is complete from the first moment it is seen."""
-        self._patience.waits(self._inner.rename, source, target)
 
     def entries(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         """Every key below `prefix` and when it was written, in no order."""
@@ -122,16 +117,3 @@ def _pauses() -> Iterator[float]:
     yield from PAUSES_S
     while True:
         yield PAUSES_S[-1]
-
-
-@contextmanager
-def _clock_stands() -> Iterator[None]:
-    """Stop the alarm that ends a job which takes too long, and let it go on with what was left."""
-    if current_thread() is not main_thread():
-        yield
-        return
-    left_s, again_s = signal.setitimer(signal.ITIMER_REAL, 0)  # RQ's `signal.alarm` is the same one
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, left_s, again_s)

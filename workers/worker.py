@@ -19,7 +19,7 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
 
-from app.shared.connection import LONGEST_PAUSE_S, run_short_of_patience
+from app.shared.connection import AWAY, LONGEST_PAUSE_S, run_short_of_patience
 from app.shared.errors import RadiataError, Unavailable
 from app.shared.holdings import WorkerHoldings, publish, withdraw
 from app.shared.identity import claim, claim_at_start
@@ -39,6 +39,7 @@ log = structlog.get_logger()
 SWEEP_LOCK = "radiata:sweep"  # string; held by the worker that sweeps, for one interval
 HEARTBEAT_S = 2
 LOOK_S = 0.02  # at a fork that inspects
+PUT_BACK_S = 1.0  # before a job that could not be done is offered again: nothing is done better for being done at once
 KILL_AFTER_S = 60  # beyond all its time: then a horse hears no alarm any more
 RQ_DEQUEUE_SLACK_S = 15  # RQ waits `worker_ttl - 15` seconds for a job before it looks around
 
@@ -125,7 +126,9 @@ class SweepingWorker(Worker):
             return
         if isinstance(exc_info[1], (Unavailable, RedisError)):
             job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
-            job.enqueue_at_front_on_retry = True
+            # What Redis answers, and refuses, may be this job's alone: others must not wait behind it for ever
+            job.enqueue_at_front_on_retry = isinstance(exc_info[1], (Unavailable, *AWAY))
+            time.sleep(PUT_BACK_S)
         super()._finalize_failure(job, queue, execution, exc_info)
 
     # RQ goes by the system's clock, and interrupts itself by alarms; this waits, and looks at a clock that nobody sets
@@ -143,10 +146,12 @@ class SweepingWorker(Worker):
         while (ended := self.horse_ended(HEARTBEAT_S)) is None:
             if time.monotonic() - begun > most_s:
                 self.kill_horse()
+            asked = time.monotonic()
             try:
                 self.maintain_heartbeats(job, execution)
             except RedisError as error:  # the horse goes on, and so does its worker
                 log.warning("heartbeat_failed", error=str(error))
+            begun += time.monotonic() - asked  # a Redis that is away keeps the horse waiting, too
         return ended
 
     def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:

@@ -1,11 +1,13 @@
 """Where Redis answers, and how long each kind of process waits for it.
 
 The API is in a hurry: what Redis does not tell it within a second it asks of storage, or refuses with a 503. A worker
-is patient: what it has begun waits until Redis is back. Neither ever pauses for more than a second between two looks.
+is patient: what it has begun waits until Redis is back, and its time limit with it. Neither ever pauses for more than a
+second between two looks.
 """
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,6 +21,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from app.shared import alarm
 from app.shared.settings import BadSettings, Settings
 
 log = structlog.get_logger()
@@ -77,20 +80,22 @@ class Patience(Retry):
         is_retryable: Callable[[Exception], bool] | None = None,
         with_failure_count: bool = False,
     ) -> T:
-        """Run `do` until it succeeds or patience is over."""
+        """Run `do` until it succeeds or patience is over; the time limit of a job stands meanwhile."""
         since = time.monotonic()
         failures = 0
-        while True:
-            try:
-                return do()
-            except AWAY as error:
-                if time.monotonic() - since >= self.seconds or (is_retryable and not is_retryable(error)):
-                    raise
-                failures += 1
-                if failures == 1:
-                    log.warning("redis_away", error=str(error), patience_s=self.seconds)
-                fail(error, failures) if with_failure_count else fail(error)
-                time.sleep(min(LONGEST_PAUSE_S, self._backoff.compute(failures)))
+        with ExitStack() as waiting:
+            while True:
+                try:
+                    return do()
+                except AWAY as error:
+                    if time.monotonic() - since >= self.seconds or (is_retryable and not is_retryable(error)):
+                        raise
+                    failures += 1
+                    if failures == 1:
+                        waiting.enter_context(alarm.standing())
+                        log.warning("redis_away", error=str(error), patience_s=self.seconds)
+                    fail(error, failures) if with_failure_count else fail(error)
+                    time.sleep(min(LONGEST_PAUSE_S, self._backoff.compute(failures)))
 
 
 def redis_url(settings: Settings) -> str:

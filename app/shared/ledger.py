@@ -207,6 +207,7 @@ class Ledger:
         status = Status.QUEUED.value
         with self._redis.pipeline() as pipe:
             pipe.hset(live_key(generation_id), "status", status)
+            pipe.expire(live_key(generation_id), self._settings.keep_live_s)
             publish(pipe, generation_id, "status", {"status": status}, self._settings.keep_live_s)
             pipe.execute()
 

@@ -52,13 +52,13 @@ class LocalStore:
         _flush_folder(folder)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless one is there; say whether it was written."""
+        """Write an object unless another is there; say whether it was written."""
         folder, unfinished, target = self._places(key)
         self._write(folder, unfinished, data)
         try:
             os.link(unfinished, target)
         except FileExistsError:
-            return False
+            return self.get(key) == data  # ours, where the first try was written and then failed to say so
         finally:
             _discard(unfinished)
         _flush_folder(folder)

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(2000, ge=1, description="Longest prompt taken, in characters.")
     max_steps: int = Field(150, ge=1, description="Most denoising steps of one picture.")
     max_count: int = Field(16, ge=1, description="Most pictures of one generation.")
-    max_adapters: int = Field(16, ge=0, description="Most adapters worn at once.")
+    max_adapters: int = Field(16, ge=0, le=512, description="Most adapters worn at once; up to 512.")
     max_queued: int = Field(
         1000,
         ge=1,
@@ -99,8 +99,9 @@ class Settings(BaseSettings):
     )
     storage_patience_s: float = Field(
         600,
-        ge=0,
-        description="Seconds that one generation or inspection waits for storage that is away, before it fails.",
+        gt=0,
+        description="Seconds that one generation or inspection waits for storage or Redis that is away, before it is "
+        "put back, or fails where only a part of storage is away.",
     )
     inspect_timeout_s: int = Field(120, ge=1, description="Seconds an inspection may take.")
     accept_without_worker_s: float = Field(

@@ -67,7 +67,7 @@ class Storage:
             self._store.put(_checked(key), data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write `data` under `key` unless something is there; say whether it was written."""
+        """Write `data` under `key` unless something else is there; say whether `data` is what is there now."""
         with _told(key):
             return self._store.create(_checked(key), data)
 

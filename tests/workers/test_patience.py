@@ -16,7 +16,7 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
-from app.shared.generation_records import image_key
+from app.shared.generation_records import image_key, live_key
 from app.shared.job import SERIALIZER
 from app.shared.ledger import Ledger
 from app.shared.queue import Queues
@@ -30,7 +30,7 @@ from workers import intake, patience
 from workers.affinity import affinity_queues
 from workers.engine import Engine
 from workers.patience import Patience, PatientStorage
-from workers.worker import GenerationWorker
+from workers.worker import PUT_BACK_S, GenerationWorker
 
 CALLS = ("put", "create", "get", "size", "delete")
 
@@ -150,6 +150,41 @@ def test_a_generation_that_nobody_can_fail_goes_back_uncounted(
     taken = worker.queue_class.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
     assert taken is not None and worker.perform_job(taken[0], taken[1], worker.prepare_execution(taken[0]))
     assert ledger.get(one.id).status is Status.SUCCEEDED
+
+
+def test_what_redis_refuses_of_one_job_keeps_no_other_waiting(
+    engine: Engine, ledger: Ledger, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something else stands where the live state of the first should be: it goes behind, slowly, and costs no try."""
+    monkeypatch.setattr("workers.tasks._engine", engine)
+    first, second = ledger.accept(request), ledger.accept(request)
+    redis.delete(live_key(first.id))
+    redis.set(live_key(first.id), "garbage")
+    worker = GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis, as_horse=True)
+    began = time.monotonic()
+    for _ in range(2):
+        taken = worker.queue_class.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
+        assert taken is not None
+        worker.perform_job(taken[0], taken[1], worker.prepare_execution(taken[0]))
+    assert time.monotonic() - began >= PUT_BACK_S
+    assert ledger.get(second.id).status is Status.SUCCEEDED
+    job = Queues(redis, settings).job(first.id)
+    assert job is not None and job.retries_left == settings.retries and job.is_queued
+
+
+def test_a_real_conflict_is_looked_at_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    really = type(storage._store).get
+
+    def get(store: object, key: str) -> bytes | None:
+        asked.append(key)
+        return really(store, key)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(storage._store), "get", get)
+    one = Patience(60)
+    with one.during():
+        assert PatientStorage(storage, one).create("a", b"mine")
+        assert not PatientStorage(storage, one).create("a", b"other") and asked == ["a"]
 
 
 def test_a_generation_that_is_canceled_while_it_waits_ends(engine: Engine, ledger: Ledger, away: Away) -> None:

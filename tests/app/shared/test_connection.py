@@ -1,5 +1,6 @@
 """A Redis that is cut off, or says nothing: who hurries is told soon, who is patient gets through."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from app.shared.connection import SHUT_S, connect, eviction_policy, redis_url, url_file, warn_of_eviction
 from app.shared.settings import BadSettings, Settings
@@ -55,6 +57,33 @@ def test_who_is_patient_gets_through(through: Settings, proxy: Proxy, broken: Ca
         broken(proxy)
         threading.Timer(3, proxy.mend).start()
         assert redis.get("a") == b"1"
+
+
+@breaks
+def test_the_time_limit_of_a_job_stands_while_redis_is_away(
+    through: Settings, proxy: Proxy, broken: Callable[[Proxy], None]
+) -> None:
+    """An outage of twice the limit ends no job, whatever it asks of Redis; what it spends itself still does."""
+    with connect(through.model_copy(update={"storage_patience_s": 60}), patient=True) as redis:
+        redis.connection_pool.connection_kwargs["socket_timeout"] = 0.5
+        with UnixSignalDeathPenalty(2, JobTimeoutException):
+            broken(proxy)
+            threading.Timer(4, proxy.mend).start()
+            redis.set("a", 1)
+            assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 2
+        assert redis.get("a") == b"1"
+        with pytest.raises(JobTimeoutException), UnixSignalDeathPenalty(1, JobTimeoutException):
+            redis.get("a")
+            time.sleep(30)
+
+
+def test_a_patience_that_ends_lets_the_time_limit_go_on(through: Settings, proxy: Proxy) -> None:
+    proxy.cut()
+    one = connect(through.model_copy(update={"storage_patience_s": 1}), patient=True)
+    with one as redis, UnixSignalDeathPenalty(60, JobTimeoutException):
+        with pytest.raises(RedisError):
+            redis.get("a")
+        assert 50 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
 
 
 def test_where_redis_answers_stands_in_the_data_folder(tmp_path: Path) -> None:

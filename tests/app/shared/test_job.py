@@ -231,3 +231,13 @@ def test_random_hashes_are_refused_or_say_what_ours_do(redis: Redis, fields: dic
     assert (job.func_name, job.args, job.kwargs) in ((GENERATE, [JOB], {}), (INSPECT, [JOB], {}))
     assert not (job.webhooks or job.dependency_ids or job.repeats_left or job.has_rate_limit)
     assert job.success_callback is job.failure_callback is job.stopped_callback is None
+
+
+def test_a_job_may_say_as_many_adapters_as_the_settings_allow(redis: Redis, settings: Settings) -> None:
+    """What is queued is never refused for its length: that would be queued anew, for ever."""
+    limit = Settings.model_fields["max_adapters"].metadata
+    most = next(one.le for one in limit if hasattr(one, "le"))
+    queues = Queues(redis, settings)
+    queues.enqueue_generation(MODEL, "1" * 32, [f"{number:064x}" for number in range(most)])
+    job = queues.job("1" * 32)
+    assert job is not None and len(job.meta["wears"]) == most

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -345,3 +345,13 @@ def test_a_crowd_shuts_out_only_what_would_wait_behind_it(storage: Storage, redi
     for priority in ("low", "normal", "high"):
         with pytest.raises(RadiataError, match="wait for model"):
             ledger.accept(request, priority=priority)
+
+
+def test_no_live_state_stays_for_ever(ledger: Ledger, redis: Redis) -> None:
+    """Redis was emptied just before; whatever is said of a generation then goes when its time is over."""
+    one = ledger.accept(request)
+    for say in (lambda: ledger.put_back(one.id), lambda: ledger.step(one.id, 1, 2), lambda: ledger.start(one.id)):
+        redis.flushall()
+        say()
+        keys = list(redis.scan_iter("radiata:*"))
+        assert keys and all(cast(int, redis.ttl(key)) > 0 for key in keys)
