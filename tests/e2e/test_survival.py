@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,3 +154,21 @@ def test_a_stop_leaves_no_process_behind(tmp_path: Path) -> None:
         assert len(tree) >= 6
     _, alive = psutil.wait_procs(tree, timeout=10)
     assert alive == []
+
+
+def test_the_command_line_waits_while_the_api_is_started_again(own: Service, tmp_path: Path) -> None:
+    out, environment = tmp_path / "a.png", {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "app.cli", "generate", "a fox", "--steps", "60", "--count", "2", "-o", str(out)]
+    with subprocess.Popen(
+        [*command, "--url", own.url], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith("generation "), "the id is told as soon as there is one"
+        kill_api(own)
+        until = time.monotonic() + PATIENCE_S
+        while waiting.poll() is None and time.monotonic() < until:
+            own.look()
+            time.sleep(0.1)
+        waiting.kill()
+        assert waiting.returncode == 0, waiting.stderr.read()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a-{number}.png" for number in (1, 2)]

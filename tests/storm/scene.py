@@ -117,10 +117,13 @@ class Supervisor:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
 
+    def is_ready(self) -> bool:
+        """Whether it has said so since it was started."""
+        return READY in self.log[self._since :]
+
     def gave_up(self) -> bool:
         """Whether it ended by itself although it had been ready."""
-        was_ready = READY in self.log[self._since :]
-        return was_ready and self._process is not None and (self._process.poll() or 0) >= 0
+        return self.is_ready() and self._process is not None and (self._process.poll() or 0) >= 0
 
     def running(self) -> bool:
         """Whether the supervisor lives."""

@@ -19,6 +19,7 @@ from tests.storm.scene import Scene
 
 DURATIONS_S = (0.2, 1.0, 3.0, 8.0)
 GAPS_S = (0.5, 2.0, 5.0)
+LONG_GAPS_S = (*GAPS_S, 20.0, 40.0)  # long enough for an engine to load, and for much to be accepted
 STEPS_S = (-240, -60, -5, 5, 60, 240)  # S3 refuses whoever's clock is a quarter of an hour wrong
 
 Deed = Callable[[Scene, random.Random], None]
@@ -58,6 +59,8 @@ def _signal(number: signal.Signals) -> Deed:
 
 def _kill(word: str) -> Trouble:
     def deed(scene: Scene, _: random.Random) -> None:
+        if not scene.supervisor.is_ready():
+            return  # what dies before it was ready ends the start, and nothing would ever be ready here
         for one in scene.supervisor.processes(word):
             with suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -84,11 +87,11 @@ LANES: dict[str, tuple[Trouble, ...]] = {
     "processes": (*(_kill(word) for word in ("api", "generate", "engine", "engine", "intake")),),
 }
 # What takes half a minute to recover from, or needs a compiler: only where there is time for it
-LONG_LANES: dict[str, tuple[Trouble, ...]] = {
+RARE_LANES: dict[str, tuple[Trouble, ...]] = {
     "supervisor": (Trouble("supervisor killed", _kill_all),),
     "clock": (Trouble("clock stepped", _step),),
 }
-LONG_GAPS_S = (60.0, 180.0)
+RARE_S = (60.0, 180.0)
 KEEP_S = 1.0
 
 
@@ -101,8 +104,9 @@ class Storm:
         self._began = time.monotonic()
         self.happened: list[str] = []
         self.failures: list[str] = []
-        lanes = [(name, troubles, GAPS_S) for name, troubles in LANES.items()]
-        lanes += [(name, troubles, LONG_GAPS_S) for name, troubles in LONG_LANES.items() if long]
+        usual_s = LONG_GAPS_S if long else GAPS_S
+        lanes = [(name, troubles, usual_s) for name, troubles in LANES.items()]
+        lanes += [(name, troubles, RARE_S) for name, troubles in RARE_LANES.items() if long]
         self._threads = [
             threading.Thread(target=self._rage, args=(troubles, gaps_s, random.Random(f"{seed} {name}")), daemon=True)
             for name, troubles, gaps_s in lanes
