@@ -28,7 +28,7 @@ RETRIES: "RetryConfig" = {
     "backoff": {"init_backoff": timedelta(milliseconds=50), "max_backoff": timedelta(seconds=1), "base": 2},
 }
 CONNECT = timedelta(seconds=2)
-READ = timedelta(seconds=3)  # without a byte; an answer that comes slowly may take as long as it takes
+READ = timedelta(seconds=5)  # without a byte; an answer that comes slowly may take as long as it takes
 SEND = timedelta(seconds=120)  # for a part of a large object to be sent and answered
 WHOLE = timedelta(hours=1)  # obstore's own 30 s would cut a large file off
 # Options of the client that obstore reads from the environment, but not where any are given

@@ -35,6 +35,7 @@ def test_workers_are_listed_by_model_while_they_are_heard(api: httpx.Client, red
     assert workers[0] | {"since": ""} == {
         "name": "w3",
         "model": MODEL,
+        "base": "",
         "host": "here",
         "state": "busy",
         "worn": [WORN],

@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
+from structlog.testing import capture_logs
 
 from app.shared.connection import SHUT_S, connect, eviction_policy, redis_url, url_file, warn_of_eviction
 from app.shared.settings import BadSettings, Settings
@@ -97,13 +98,15 @@ def test_where_redis_answers_stands_in_the_data_folder(tmp_path: Path) -> None:
     assert redis_url(Settings(data_dir=tmp_path, redis_url="rediss://host")) == "rediss://host"  # type: ignore[arg-type]
 
 
-def test_a_redis_that_drops_what_it_likes_is_said(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_redis_that_drops_what_it_likes_is_said(redis: Redis) -> None:
     assert eviction_policy(redis) == "noeviction"
-    warn_of_eviction(redis)
-    assert "redis_evicts" not in capsys.readouterr().out
+    with capture_logs() as lines:
+        warn_of_eviction(redis)
+    assert not lines
     redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        warn_of_eviction(redis)
-        assert "allkeys-lru" in capsys.readouterr().out
+        with capture_logs() as lines:
+            warn_of_eviction(redis)
+        assert [(line["event"], line["policy"]) for line in lines] == [("redis_evicts", "allkeys-lru")]
     finally:
         redis.config_set("maxmemory-policy", "noeviction")
