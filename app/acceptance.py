@@ -49,7 +49,7 @@ def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
         wrong += _foreseen(service, profile, filled, worn)
     if wrong:
         raise _together(wrong)
-    service.liveness.require(profile.name)
+    service.liveness.require(profile)
     return ResolvedRequest(
         base=profile.fingerprint,
         prompt=filled.prompt,

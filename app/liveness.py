@@ -1,11 +1,14 @@
-"""Which models somebody draws with now, or did a moment ago.
+"""Which models somebody draws with now, or did a moment ago, with the base that acceptance pins.
+
+A worker whose base is another than the one that is published draws nothing of what is accepted now, so it does not
+count; one that does not say its base does.
 
 This process remembers by a clock of its own whom it saw alive, so that a Redis that was emptied, or a clock that was
 set, turns no request away; what it cannot have seen, because it was started since, the workers have written to Redis.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 from pydantic import BaseModel
@@ -13,13 +16,17 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared.errors import RadiataError, Unavailable
-from app.shared.holdings import holdings, lately_alive
+from app.shared.holdings import WorkerHoldings, holdings, lately_alive, other_bases
 from app.shared.profiles import Profiles
+from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
+
+Held = tuple[str, str]  # a model, and the fingerprint of its base; empty where a worker does not say it
 
 LOOK_EVERY_S = 1.0
 NOT_LOADED = "no worker has loaded it yet"
 NO_WORKER = "no worker that draws with it lives"
+ANOTHER_BASE = "the workers of it that live have another base than the one that is published"
 
 
 class Readiness(BaseModel):
@@ -30,6 +37,7 @@ class Readiness(BaseModel):
     storage: bool
     models: list[str]  # that somebody draws with now
     not_ready: dict[str, str]  # the other ones, and why
+    other_bases: dict[str, list[str]] = {}  # fingerprints of what workers have beside what is published
 
 
 class Liveness:
@@ -40,62 +48,77 @@ class Liveness:
         self._settings = settings
         self._clock = clock
         self._lock = Lock()
-        self._seen: dict[str, float] = {}  # model to when a worker of it was last known to live
-        self._looked = float("-inf")
+        self._seen: dict[Held, float] = {}  # to when a worker that holds it was last known to live
+        self._looked: dict[Held, float] = {}
 
-    def served(self) -> set[str]:
-        """Models that living workers draw with; raises RedisError."""
-        served = {worker.model for worker in holdings(self._redis)}
-        self._remember(served)
-        return served
-
-    def require(self, model: str) -> None:
-        """Raise Unavailable where nobody has drawn with a model for so long that work should not be taken for it."""
+    def require(self, profile: ModelProfile) -> None:
+        """Raise Unavailable where nobody has drawn with that base for so long that work should not be taken for it."""
         patience = self._settings.accept_without_worker_s
-        if patience < 0 or self._is_fresh(model, LOOK_EVERY_S):
+        held = (profile.name, profile.fingerprint)
+        if patience < 0 or self._is_fresh(held, LOOK_EVERY_S):
             return
         with self._lock:
-            if self._clock() - self._looked >= LOOK_EVERY_S:
-                self._looked = self._clock()
+            if self._clock() - self._looked.get(held, float("-inf")) >= LOOK_EVERY_S:
+                self._looked[held] = self._clock()
                 try:
-                    self.served()
-                    self._remember(lately_alive(self._redis, self._settings.models), only_new=True)
+                    self._workers()
+                    if held not in self._seen and lately_alive(self._redis, *held):
+                        self._seen[held] = self._clock()
                 except RedisError:
                     return  # whoever queues it says so
-        if not self._is_fresh(model, max(patience, LOOK_EVERY_S)):
+        if not self._is_fresh(held, max(patience, LOOK_EVERY_S)):
             raise Unavailable(
                 "no_worker",
-                f"no worker that draws with model {model!r} lives, nor did within the last {patience:g} seconds: start "
-                f"one with `radiata worker {model}`",
+                f"no worker that draws with model {profile.name!r}, base {profile.fingerprint[:16]}, lives, nor did "
+                f"within the last {patience:g} seconds: start one with `radiata worker {profile.name}`",
             )
 
-    def _is_fresh(self, model: str, seconds: float) -> bool:
-        return self._clock() - self._seen.get(model, float("-inf")) <= seconds
+    def readiness(self, loaded: Sequence[ModelProfile] | None) -> Readiness:
+        """Look at the queue and each model's workers.
 
-    def _remember(self, models: set[str], *, only_new: bool = False) -> None:
-        for model in models:
-            if not only_new or model not in self._seen:
-                self._seen[model] = self._clock()
-
-    def readiness(self, profiles: Profiles) -> Readiness:
-        """Look at queue, storage, and each model's worker.
-
-        A worker is heard of only after it has published its model and given the adapters that came with it their names.
+        loaded: the profiles that can be read; None where storage is away. A worker is heard of only after it has
+        published its model and given the adapters that came with it their names.
         """
         try:
-            served, queue = self.served(), True
+            workers, queue = self._workers(), True
         except RedisError:
-            served, queue = set[str](), False
-        try:
-            loaded, storage = {profile.name for profile in profiles.ready()}, True
-        except RadiataError:
-            loaded, storage = set[str](), False
-        not_ready = {
-            model: NOT_LOADED if model not in loaded else NO_WORKER
-            for model in self._settings.models
-            if model not in loaded or model not in served
-        }
+            workers, queue = [], False
+        published = {profile.name: profile.fingerprint for profile in loaded or ()}
+        bases = {model: {one.base for one in workers if one.model == model} for model in self._settings.models}
+        not_ready = {model: why for model, has in bases.items() if (why := _why_not(published.get(model), has))}
         models = [model for model in self._settings.models if model not in not_ready]
         return Readiness(
-            ready=bool(queue and storage and models), queue=queue, storage=storage, models=models, not_ready=not_ready
+            ready=bool(queue and models),
+            queue=queue,
+            storage=loaded is not None,
+            models=models,
+            not_ready=not_ready,
+            other_bases=other_bases(workers, published),
         )
+
+    def _workers(self) -> list[WorkerHoldings]:
+        workers = holdings(self._redis)
+        self._seen |= {(one.model, one.base): self._clock() for one in workers}
+        return workers
+
+    def _is_fresh(self, held: Held, seconds: float) -> bool:
+        model, base = held
+        last = max(self._seen.get((model, one), float("-inf")) for one in (base, ""))
+        return self._clock() - last <= seconds
+
+
+def loaded_or_away(profiles: Profiles) -> list[ModelProfile] | None:
+    """The profiles that can be read; None where storage is away."""
+    try:
+        return profiles.ready()
+    except RadiataError:
+        return None
+
+
+def _why_not(published: str | None, bases: set[str]) -> str | None:
+    """Why nobody draws with a model of which `published` is offered, and workers have these bases."""
+    if published is None:
+        return NOT_LOADED
+    if bases & {published, ""}:
+        return None
+    return ANOTHER_BASE if bases else NO_WORKER

@@ -16,6 +16,10 @@ from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import BadSettings, Settings, serving_settings
 
 WRONG_SETTINGS = 2  # the exit status that says so to whoever started this process
+BASE_CHANGED = (
+    "the folder of model {!r} ({}) was changed while this worker ran, and its engine has loaded another base: start it "
+    "again to draw with that (`radiata up`, docker compose, and whatever restarts what fails do so)"
+)
 
 cli = typer.Typer(add_completion=False, help="The workers of Radiata; settings come from RADIATA_… variables.")
 
@@ -66,6 +70,9 @@ def generate(
             sys.exit(f"the engine could not load model {name!r}; {why}")
         with _told():
             worker.work(logging_level="WARNING")
+        if worker.base_changed:
+            print(BASE_CHANGED.format(name, settings.models[name]), file=sys.stderr)
+            sys.exit(os.EX_TEMPFAIL)
     finally:
         worker.stop_engine()
 

@@ -56,10 +56,9 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
 
 
 def _offer_again(publisher: Publisher) -> None:
-    """Look whether the base may be published by now, if it could not be."""
-    if not publisher.published:
-        with suppress(Unavailable, RedisError):  # then the next time
-            publisher.offer()
+    """Look whether the base may be published by now, or has to be again."""
+    with suppress(Unavailable, RedisError):  # then the next time
+        publisher.look_again()
 
 
 def _listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:

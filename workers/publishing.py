@@ -2,8 +2,11 @@
 
 Of workers whose folders differ under one model name the first that lives wins: what the profile in storage says is what
 acceptance pins, so it changes only when no living worker has that base any more. An engine that stays out looks again
-whenever it has nothing to do; until then it draws what was accepted for its own base alone.
+whenever it has nothing to do, and so does one that is published: another may have taken its place while Redis had
+forgotten it. Until then it draws what was accepted for its own base alone.
 """
+
+from contextlib import suppress
 
 import structlog
 from redis import Redis
@@ -28,36 +31,42 @@ class Publisher:
         self._storage = storage
         self._redis = redis
         self._settings = settings
-        self._patience = Patience(settings.storage_patience_s)
-        self._told = False
-        self.published = False
+        self._written = False  # all that it publishes, by this process
+        self._told = ""  # the base that is published instead, if its log says so
 
     def offer(self) -> None:
-        """Publish the base, unless a living worker has the one that is published; raises Unavailable."""
-        profiles = Profiles(PatientStorage(self._storage, self._patience), self._settings)
-        with self._patience.during():
-            if other := self._served(profiles):
-                if not self._told:
-                    log.warning("other_base", model=self._base.profile.name, served=other, own=self._own)
-                self._told = True
-                return
-            new = profiles.publish(self._base.profile, self._base.shapes(), self._base.papers())
+        """Publish the base, unless a living worker has the one that is published; raises Unavailable after patience."""
+        patience = Patience(self._settings.storage_patience_s)
+        with patience.during():
+            self._offer(PatientStorage(self._storage, patience))
+
+    def look_again(self) -> None:
+        """Do the same without waiting, where what is published is not this base; raises Unavailable, RedisError."""
+        self._offer(self._storage)
+
+    def _offer(self, storage: Storage) -> None:
+        profiles = Profiles(storage, self._settings)
+        stored = self._stored(profiles)
+        own = self._base.profile.fingerprint
+        if stored == own and self._written:
+            return
+        if stored and stored != own and self._lives(stored):
+            if stored != self._told:
+                log.warning("other_base", model=self._base.profile.name, served=stored, own=own)
+            self._told = stored
+            return
+        new = profiles.publish(self._base.profile, self._base.shapes(), self._base.papers())
         intake = Intake(self._storage, self._redis, self._settings)
         intake.publish_bundled(self._base.folder / "adapters", None if new else self._base.profile.name)
-        self.published = True
+        self._written, self._told = True, ""
 
-    @property
-    def _own(self) -> str:
-        return self._base.profile.fingerprint
+    def _stored(self, profiles: Profiles) -> str:
+        """Fingerprint of the base that is published; empty where that cannot be read: nobody is served by it."""
+        with suppress(Unreadable):
+            if stored := profiles.stored(self._base.profile.name):
+                return stored.fingerprint
+        return ""
 
-    def _served(self, profiles: Profiles) -> str | None:
-        """Fingerprint of another base that is published and that a living worker has."""
-        name = self._base.profile.name
-        try:
-            stored = profiles.stored(name)
-        except Unreadable:  # nobody can be served by it
-            return None
-        if stored is None or stored.fingerprint == self._own:
-            return None
-        living = any(one.model == name and one.base == stored.fingerprint for one in holdings(self._redis))
-        return stored.fingerprint if living else None
+    def _lives(self, base: str) -> bool:
+        model = self._base.profile.name
+        return any((one.model, one.base) == (model, base) for one in holdings(self._redis))

@@ -221,6 +221,7 @@ class GenerationWorker(SweepingWorker):
     _engine: EngineProcess | None = None
     _worn_since: datetime | None = None
     _base = ""  # fingerprint of what its engine has loaded
+    base_changed = False  # under its hands: it has stopped, and must be started again
 
     def start_engine(self) -> bool:
         """Start the engine and wait until it has loaded its model; False when it died instead."""
@@ -294,10 +295,10 @@ class GenerationWorker(SweepingWorker):
         return reply is not None
 
     def _has_base(self, base: str) -> None:
-        """Take out of the queues of this base; where another was loaded before, begin anew as a worker of this one."""
+        """Take out of the queues of this base; where another was loaded before, stop, to be started as one of this."""
         if self._base:
             log.warning("base_changed", model=model_of(self.queues[0].name), before=self._base, now=base)
-            self._stop_requested = True
+            self.base_changed = self._stop_requested = True
             return
         self._base = base
         self.queues = affinity_queues(model_of(self.queues[0].name), self.connection, self._settings, base)

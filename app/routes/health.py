@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.deps import ServiceDep
-from app.liveness import Readiness
+from app.liveness import Readiness, loaded_or_away
 from app.metrics import registry
 
 router = APIRouter(tags=["health"])
@@ -19,7 +19,7 @@ async def alive() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"model": Readiness}})
 def ready(service: ServiceDep, response: Response) -> Readiness:
     """Queue, storage and at least one model are there, and somebody draws with it."""
-    readiness = service.liveness.readiness(service.profiles)
+    readiness = service.liveness.readiness(loaded_or_away(service.profiles))
     response.status_code = 200 if readiness.ready else 503
     return readiness
 

@@ -1,13 +1,9 @@
 """The base models that can be drawn with."""
 
-from contextlib import suppress
-
 from pydantic import BaseModel
-from redis.exceptions import RedisError
 
 from app.deps import ServiceDep
 from app.routing import Router
-from app.shared.holdings import other_bases
 from app.shared.schema import ModelProfile
 
 router = Router(prefix="/v1/models", tags=["models"])
@@ -29,15 +25,12 @@ class ModelList(BaseModel):
 @router.get("")
 def models(service: ServiceDep) -> ModelList:
     """Every model, with its own sizes, limits and samplers."""
-    why = service.liveness.readiness(service.profiles).not_ready
     loaded = service.profiles.ready()
-    others: dict[str, list[str]] = {}
-    with suppress(RedisError):
-        others = other_bases(service.redis, {profile.name: profile.fingerprint for profile in loaded})
+    readiness = service.liveness.readiness(loaded)
     return ModelList(
         models=loaded,
         default=service.settings.model,
-        not_ready=sorted(why),
-        not_ready_why=why,
-        other_bases=others,
+        not_ready=sorted(readiness.not_ready),
+        not_ready_why=readiness.not_ready,
+        other_bases=readiness.other_bases,
     )

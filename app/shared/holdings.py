@@ -3,12 +3,12 @@
 | Redis key | type | what | lives |
 |---|---|---|---|
 | `radiata:worker:<name>` | string | a `WorkerHoldings` as JSON; written by that worker, read by the API | seconds |
-| `radiata:alive:<model>` | string | a worker of that model lived; read by an API that was started since | longer |
+| `radiata:alive:<model>[@<base>]` | string | one of that base lived; read by an API that was started since | longer |
 
 Choosing does not need it: a worker knows what it holds itself.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal, cast
@@ -43,14 +43,12 @@ def publish(redis: Redis | Pipeline, holdings: WorkerHoldings, keep_s: int, reme
     """Say what a worker holds, believed for `keep_s` seconds, and that it lived, remembered for `remember_s`."""
     redis.set(_key(holdings.name), holdings.model_dump_json(), ex=keep_s)
     if remember_s > 0:
-        redis.set(f"{ALIVE}{holdings.model}", 1, px=int(remember_s * 1000))
+        redis.set(_alive_key(holdings.model, holdings.base), 1, px=int(remember_s * 1000))
 
 
-def lately_alive(redis: Redis, models: Collection[str]) -> set[str]:
-    """Those of the models of which a worker lived not long ago."""
-    names = list(models)
-    found = redis.mget([f"{ALIVE}{name}" for name in names])
-    return {name for name, one in zip(names, found, strict=True) if one}  # type: ignore[arg-type]
+def lately_alive(redis: Redis, model: str, base: str) -> bool:
+    """Whether a worker of that model and base, or one that does not say its base, lived not long ago."""
+    return bool(redis.exists(_alive_key(model, base), _alive_key(model, "")))
 
 
 def withdraw(redis: Redis, name: str) -> None:
@@ -66,13 +64,13 @@ def holdings(redis: Redis) -> list[WorkerHoldings]:
     return sorted(_read(texts), key=lambda one: (one.model, one.name))
 
 
-def other_bases(redis: Redis, served: Mapping[str, str]) -> dict[str, list[str]]:
+def other_bases(workers: Iterable[WorkerHoldings], served: Mapping[str, str]) -> dict[str, list[str]]:
     """Bases that living workers have under a model's name, and that are not the one that is `served` there.
 
-    They draw only what was accepted for them. Raises RedisError.
+    They draw only what was accepted for them.
     """
     others: dict[str, set[str]] = {}
-    for one in holdings(redis):
+    for one in workers:
         if one.base and one.model in served and one.base != served[one.model]:
             others.setdefault(one.model, set()).add(one.base)
     return {model: sorted(bases) for model, bases in others.items()}
@@ -83,6 +81,10 @@ def _read(texts: list[bytes | None]) -> Iterator[WorkerHoldings]:
         with suppress(ValidationError):  # Redis is data too: whoever says what we cannot read is left out
             if text:
                 yield WorkerHoldings.model_validate_json(text)
+
+
+def _alive_key(model: str, base: str) -> str:
+    return f"{ALIVE}{model}@{base}" if base else f"{ALIVE}{model}"
 
 
 def _key(name: str) -> str:

@@ -1,31 +1,36 @@
 """Nothing accepted is lost: Redis is brought back in line with storage, every few seconds, by one of the workers.
 
-Everything pending in storage is judged, whatever its queue is called. What no worker lives for, and no configured model
-is, ends with a reason, a minute after that was seen first: another machine may have another model, and be restarting.
+Everything pending in storage is judged, whatever its queue is called. What nobody can be expected to draw
+(`app/shared/prospects.py`) ends with a reason, a minute after that was seen first: another machine may be restarting. A
+queue's name only makes a suspect; its own record, read when the minute is over, decides.
 
-Key `radiata:impossible`: hash, a generation that nobody here can draw to when that was seen first; each look anew.
+Key `radiata:impossible`: hash, a suspect to when it was seen first, until a look, of whichever machine, finds it none.
 """
 
 import time
-from collections.abc import Collection
+from contextlib import suppress
+from math import isfinite
 from typing import cast
 
 from redis import Redis
 from rq.job import JobStatus
 
 from app.shared.errors import Unreadable
-from app.shared.holdings import holdings
 from app.shared.ledger import Ledger
 from app.shared.lost import Look, Lost, look, queues_of
-from app.shared.profiles import Profiles
-from app.shared.queue import BASE_DIGITS, INTAKE, base_of, model_of
+from app.shared.prospects import Impossible, Prospects
+from app.shared.queue import INTAKE, base_of, model_of
 from app.shared.records import tell
-from app.shared.schema import Accepted
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
 IMPOSSIBLE = "radiata:impossible"
 GRACE_S = 60.0
+ENDS: dict[Impossible, str] = {
+    "base_changed": "model {!r} is another base than when this was accepted, and no worker has the old one any more: "
+    "ask again, and the new one draws it",
+    "model_removed": "no worker draws with model {!r} any more, and it is not in RADIATA_MODELS: ask for another model",
+}
 DEAD = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
 
 
@@ -72,54 +77,49 @@ class Sweep:
         self._queues.drop(generation_id)
         self._ledger.queue(accepted)
 
-    def _impossible(self, seen: Look) -> set[str]:
-        """Queues that nobody serves: of no configured model, or of a base that no worker has and nobody is offered."""
-        names = {name for name, jobs in seen.waiting.items() if jobs and name != INTAKE}
-        foreign = {name for name in names if model_of(name) not in self._settings.models}
-        based = {name for name in names - foreign if base_of(name)}
-        if not foreign | based:
-            return set()
-        workers = holdings(self._redis)
-        served = {worker.model for worker in workers}
-        living = {(worker.model, worker.base[:BASE_DIGITS]) for worker in workers}
-        alone = {name for name in based if (model_of(name), base_of(name)) not in living}
-        if alone:
-            ready = Profiles(self._storage, self._settings).ready()
-            offered = {(profile.name, profile.fingerprint[:BASE_DIGITS]) for profile in ready}
-            alone = {name for name in alone if (model_of(name), base_of(name)) not in offered}
-        return alone | {name for name in foreign if model_of(name) not in served}
+    def _suspects(self, pending: set[str], seen: Look, prospects: Prospects) -> dict[str, list[str]]:
+        """What waits in queues that nobody can be expected to serve, and in which of them."""
+        found: dict[str, list[str]] = {}
+        for name, jobs in seen.waiting.items():
+            if jobs and name != INTAKE and prospects.against(model_of(name), base_of(name)):
+                for one in pending & set(jobs):
+                    found.setdefault(one, []).append(name)
+        return found
 
-    def _end_impossible(self, pending: Collection[str], seen: Look) -> None:
-        """End what has waited for a minute in queues that nobody serves."""
-        waiting = [one for name in self._impossible(seen) for one in seen.waiting[name] if one in pending]
-        earlier = cast(dict[bytes, bytes], self._redis.hgetall(IMPOSSIBLE)) if waiting else {}
-        first_seen = {one: float(earlier.get(one.encode(), time.time())) for one in waiting}
-        with self._redis.pipeline() as pipe:
-            pipe.delete(IMPOSSIBLE)
-            if first_seen:
-                pipe.hset(IMPOSSIBLE, mapping={one: str(since) for one, since in first_seen.items()})
-            pipe.execute()
+    def _end_impossible(self, pending: set[str], seen: Look) -> None:
+        """End what nobody could draw for a minute, and clear away what stands in a queue that is not its own."""
+        prospects = Prospects(self._storage, self._redis, self._settings)
+        suspects = self._suspects(pending, seen, prospects)
+        earlier = cast(dict[bytes, bytes], self._redis.hgetall(IMPOSSIBLE))
+        known = {one.decode(errors="replace"): since for one, since in earlier.items()}
+        first_seen = {one: _seconds(known.get(one)) for one in suspects}
+        if cleared := known.keys() - suspects.keys():
+            self._redis.hdel(IMPOSSIBLE, *cleared)
+        if first_seen:
+            self._redis.hset(IMPOSSIBLE, mapping={one: str(since) for one, since in first_seen.items()})
         for one, since in first_seen.items():
             if abs(time.time() - since) >= GRACE_S:
                 try:
-                    if accepted := self._ledger.accepted(one):
-                        self._end(accepted)
+                    self._judge(one, suspects[one], prospects)
                 except Unreadable as error:
                     tell(self._redis, error)
-                self._queues.drop(one)
+                    self._queues.drop(one)
 
-    def _end(self, accepted: Accepted) -> None:
-        model = accepted.generation.request.model
-        if model in self._settings.models:
-            self._ledger.fail(
-                accepted.generation,
-                "base_changed",
-                f"model {model!r} is another base than when this was accepted, and no worker has the old one any more: "
-                "ask again, and the new one draws it",
-            )
-            return
-        self._ledger.fail(
-            accepted.generation,
-            "model_removed",
-            f"no worker draws with model {model!r} any more, and it is not in RADIATA_MODELS: ask for another model",
-        )
+    def _judge(self, generation_id: str, queues: list[str], prospects: Prospects) -> None:
+        if accepted := self._ledger.accepted(generation_id):
+            request = accepted.generation.request
+            why = prospects.against(request.model, request.base)
+            if why is None:  # its own queue has it, or gets it with the next look
+                for name in queues:
+                    self._redis.lrem(self._queues.of(name).key, 0, generation_id)
+                return
+            self._ledger.fail(accepted.generation, why, ENDS[why].format(request.model))
+        self._queues.drop(generation_id)
+
+
+def _seconds(since: bytes | None) -> float:
+    """A time that Redis has, or now where it has none."""
+    with suppress(ValueError, TypeError):
+        if isfinite(seconds := float(since)):  # type: ignore[arg-type]
+            return seconds
+    return time.time()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from app.liveness import LOOK_EVERY_S, Liveness
+from app.liveness import ANOTHER_BASE, LOOK_EVERY_S, Liveness
 from app.shared.errors import Unavailable
 from app.shared.holdings import ALIVE, WorkerHoldings, publish, withdraw
 from app.shared.profiles import Profiles
@@ -17,6 +17,7 @@ from app.shared.storage import Storage
 from tests.app.conftest import serving
 from tests.app.shared.making import MODEL, profile
 
+OWN, OTHER = "0" * 64, "f" * 64
 BODY = {"prompt": "a red apple", "seed": 7}
 
 
@@ -27,17 +28,17 @@ class Clock:
         return self.now
 
 
-def alive(redis: Redis, remember_s: float = 60) -> None:
+def alive(redis: Redis, remember_s: float = 60, base: str = "") -> None:
     worker = WorkerHoldings(
-        name="w", model=MODEL, host="here", state="idle", worn=[], resident=[], since=datetime.now(UTC)
+        name="w", model=MODEL, base=base, host="here", state="idle", worn=[], resident=[], since=datetime.now(UTC)
     )
     publish(redis, worker, 60, remember_s)
     redis.sadd("rq:workers", "rq:worker:w")
 
 
-def is_accepted(liveness: Liveness) -> bool:
+def is_accepted(liveness: Liveness, base: str = OWN) -> bool:
     try:
-        liveness.require(MODEL)
+        liveness.require(profile(fingerprint=base))
     except Unavailable as error:
         assert error.code == "no_worker" and f"radiata worker {MODEL}" in error.message
         return False
@@ -90,6 +91,30 @@ def test_always_is_always(redis: Redis, settings: Settings) -> None:
     assert is_accepted(Liveness(redis, settings))
 
 
+@pytest.mark.parametrize("base", ["", OWN, OTHER])
+def test_a_worker_counts_for_its_own_base_alone(redis: Redis, patient: Settings, base: str) -> None:
+    """Whoever has another draws nothing of what is accepted now; one of version 0.1 does not say what it has."""
+    alive(redis, base=base)
+    liveness = Liveness(redis, patient, Clock())
+    for pinned in (OWN, OTHER):
+        assert is_accepted(liveness, pinned) is (base in ("", pinned))
+    readiness = liveness.readiness([profile()])
+    assert readiness.ready is (base != OTHER)
+    assert readiness.not_ready == ({MODEL: ANOTHER_BASE} if base == OTHER else {})
+    assert readiness.other_bases == ({MODEL: [OTHER]} if base == OTHER else {})
+    withdraw(redis, "w")
+    for pinned in (OWN, OTHER):
+        assert is_accepted(Liveness(redis, patient, Clock()), pinned) is (base in ("", pinned)), "and so for a minute"
+
+
+def test_two_readers_of_the_models_say_the_same(strict: httpx.Client, redis: Redis) -> None:
+    alive(redis, base=OTHER)
+    ready, models = strict.get("/readyz").json(), strict.get("/v1/models").json()
+    assert not ready["ready"] and ready["not_ready"] == models["not_ready_why"] == {MODEL: ANOTHER_BASE}
+    assert ready["other_bases"] == models["other_bases"] == {MODEL: [OTHER]}
+    assert strict.post("/v1/generations", json=BODY).json()["code"] == "no_worker"
+
+
 @pytest.fixture
 def strict(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
     Profiles(storage, settings).publish(profile(), {"unet": {}})
@@ -114,6 +139,7 @@ def test_it_is_said_for_each_model_who_draws(strict: httpx.Client, redis: Redis)
         "storage": True,
         "models": [MODEL],
         "not_ready": {},
+        "other_bases": {},
     }
     assert strict.get("/v1/models").json()["not_ready"] == []
     made = strict.post("/v1/generations", json=BODY, headers={"idempotency-key": "k"})

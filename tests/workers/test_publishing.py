@@ -1,6 +1,7 @@
 """Law 3 with bases that differ under one name: what was accepted for one is drawn by that one, or by nobody."""
 
 import dataclasses
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,16 +10,15 @@ import pytest
 import torch
 from redis import Redis
 
-from app.shared import sweep
 from app.shared.errors import Unavailable
-from app.shared.holdings import WorkerHoldings, other_bases, publish, withdraw
+from app.shared.holdings import WorkerHoldings, holdings, other_bases, publish, withdraw
 from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
 from app.shared.queue import Queues, base_of, generation_queue, generation_queues, model_of
 from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from tests.app.shared.making import MODEL, profile, request
+from tests.app.shared.making import MODEL, request
 from tests.workers import toy
 from workers.engine import Engine
 from workers.publishing import Publisher
@@ -51,12 +51,83 @@ def test_the_first_living_base_is_the_one_that_is_offered(redis: Redis, storage:
     lives(redis, "old", OLD)
     lives(redis, "new", NEW)
     new.offer()
-    assert (old.published, new.published) == (True, False) and offered(storage, settings) == OLD
-    assert other_bases(redis, {MODEL: OLD}) == {MODEL: [NEW]}
+    assert offered(storage, settings) == OLD
+    assert other_bases(holdings(redis), {MODEL: OLD}) == {MODEL: [NEW]}
     withdraw(redis, "old")
-    new.offer()
-    assert new.published and offered(storage, settings) == NEW
-    assert other_bases(redis, {MODEL: NEW}) == {}
+    new.look_again()
+    assert offered(storage, settings) == NEW
+    assert other_bases(holdings(redis), {MODEL: NEW}) == {}
+
+
+def test_whatever_is_forgotten_of_workers_a_living_one_has_the_base_that_is_offered(
+    redis: Redis, storage: Storage, settings: Settings
+) -> None:
+    """Another took the place while Redis knew of nobody, and went for good: who was first comes back."""
+    first, second = (publisher(base, storage, redis, settings) for base in (OLD, NEW))
+    first.offer()
+    lives(redis, "first", OLD)
+    lives(redis, "second", NEW)
+    redis.flushall()
+    second.look_again()
+    assert offered(storage, settings) == NEW, "it could not know better"
+    lives(redis, "first", OLD)
+    lives(redis, "second", NEW)
+    first.look_again()
+    assert offered(storage, settings) == NEW, "a living worker has it: what is accepted is drawn"
+    withdraw(redis, "second")
+    first.look_again()
+    assert offered(storage, settings) == OLD
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_in_whatever_order_workers_come_and_go_the_offer_comes_to_rest_with_one_that_lives(
+    redis: Redis, storage: Storage, settings: Settings, seed: int
+) -> None:
+    chance = random.Random(seed)
+    every = {base: publisher(base, storage, redis, settings) for base in (OLD, NEW, "c" * 64)}
+    living: set[str] = set()
+    for _ in range(30):
+        base = chance.choice(list(every))
+        if base in living and chance.random() < 0.4:
+            living.remove(base)
+            withdraw(redis, base)
+        elif base in living:
+            every[base].look_again()
+        else:  # published before it is heard of
+            every[base].offer()
+            if chance.random() < 0.8:
+                living.add(base)
+        if chance.random() < 0.2:
+            redis.flushall()
+            every[base].look_again()
+        if chance.random() < 0.1:
+            storage.put(f"models/{MODEL}.json", b"")
+        for one in living:
+            lives(redis, one, one)
+    living.add(OLD)
+    lives(redis, OLD, OLD)
+    for one in living:
+        every[one].look_again()
+    rests = offered(storage, settings)
+    assert rests in living
+    for one in living:
+        every[one].look_again()
+    assert offered(storage, settings) == rests
+
+
+def test_who_has_nothing_to_do_waits_for_no_storage(
+    redis: Redis, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that came meanwhile would wait with it."""
+
+    def away(_key: str) -> bytes:
+        raise Unavailable("storage_unavailable", "it does not answer")
+
+    one = publisher(OLD, storage, redis, settings)
+    one.offer()
+    monkeypatch.setattr(storage, "get", away)
+    with pytest.raises(Unavailable):
+        one.look_again()
 
 
 def test_a_queue_says_its_model_and_its_base() -> None:
@@ -75,23 +146,6 @@ def test_no_worker_takes_what_was_accepted_for_another_base(redis: Redis, storag
         taken.append(found[0].id)
     assert sorted(taken) == sorted([of_new.id, of_any.id])
     assert ledger.get(of_old.id).queue_position == 0 and Queues(redis, settings).waiting(MODEL, "low", OLD) == 1
-
-
-def test_what_no_worker_can_draw_any_more_ends_as_base_changed(
-    redis: Redis, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweep, "GRACE_S", 0.0)
-    ledger = Ledger(storage, redis, settings)
-    storage.put(f"models/{MODEL}.json", profile(fingerprint=NEW).model_dump_json().encode())
-    of_old, of_new = (ledger.accept(lambda base=base: request(base=base)) for base in (OLD, NEW))
-    lives(redis, "old", OLD)
-    sweep.Sweep(storage, redis, settings).run()
-    assert ledger.get(of_old.id).status is Status.QUEUED, "one that has it lives"
-    withdraw(redis, "old")
-    sweep.Sweep(storage, redis, settings).run()
-    error = ledger.get(of_old.id).error
-    assert error is not None and error.code == "base_changed"
-    assert ledger.get(of_new.id).status is Status.QUEUED
 
 
 @pytest.fixture
@@ -118,6 +172,7 @@ def test_an_engine_never_draws_for_another_base(
 def test_a_worker_whose_engine_came_back_with_another_base_ends(redis: Redis, settings: Settings) -> None:
     worker = GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis)
     worker._has_base(OLD)
-    assert generation_queue(MODEL, base=OLD) in worker.queue_names() and not worker._stop_requested
+    assert generation_queue(MODEL, base=OLD) in worker.queue_names()
+    assert not (worker._stop_requested or worker.base_changed)
     worker._has_base(NEW)
-    assert worker._stop_requested
+    assert worker._stop_requested and worker.base_changed
