@@ -16,6 +16,8 @@ from tests import samples
 TIMEOUT_S = 20.0
 TRIES = 5
 SLOW_S = 3.0
+MOST_WAITING = 30  # more teach nothing, and all must be drawn before the laws can be looked at
+LET_DRAW_S = 10.0
 AWAY = 503
 BODIES: tuple[dict[str, Any], ...] = (
     {"prompt": "a red apple", "seed": 7, "steps": 2},
@@ -98,6 +100,8 @@ class Client(threading.Thread):
                 generation_id = response.json()["id"]
                 ids.add(generation_id)
                 self._memory.accepted[generation_id] = json.dumps(body, sort_keys=True)
+                if (response.json()["queue_position"] or 0) > MOST_WAITING:
+                    self._over.wait(LET_DRAW_S)
                 if self._chance.random() < 0.8:  # else asked once more with the same key
                     break
         if len(ids) > 1:
