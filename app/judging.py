@@ -49,7 +49,10 @@ def too_long(
     """Yield the prompts that no text encoder of the model reads whole: the pipeline would drop their ends."""
     if not files or any(one.fitting is None for one in adapters):
         return
-    counters = [_counter(file, _lengths(file.component, adapters, steps)) for file in files]
+    counters = [
+        _counter(file, _lengths(file.component, adapters, steps))  # pyright: ignore[reportArgumentType]  # frozen, so hashable
+        for file in files
+    ]
     for field in ("prompt", "negative_prompt"):
         prompt = getattr(asked, field)
         over = [(len(counter.encode(prompt).ids), file.most) for counter, file in zip(counters, files, strict=True)]

@@ -4,6 +4,7 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import BinaryIO, cast
 
 from fastapi import UploadFile
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +18,7 @@ class Spooled(UploadFile):
 
     def __init__(self, filename: str | None, headers: Headers) -> None:
         file = NamedTemporaryFile(prefix=PREFIX)  # noqa: SIM115 (the parser closes it)
-        super().__init__(file.file, size=0, filename=filename, headers=headers)
+        super().__init__(cast(BinaryIO, file.file), size=0, filename=filename, headers=headers)
         self._named = file
         self._digest = hashlib.sha256()
 

@@ -6,6 +6,7 @@ The engine draws with a tokenizer that was taught so, and acceptance counts with
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import cast
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers
 
@@ -29,7 +30,7 @@ def teach(tokenizer: Tokenizer, lengths: Mapping[str, int]) -> int:
     tokenizer.normalizer = normalizers.Sequence([*own, *rules])  # type: ignore[assignment]
     # The space before a word is of the word
     tokenizer.add_tokens([AddedToken(mark, lstrip=True, normalized=True) for mark in "".join(marks.values())])
-    return tokenizer.token_to_id(chr(FIRST_MARK))
+    return cast(int, tokenizer.token_to_id(chr(FIRST_MARK)))  # added just now
 
 
 def _whole(word: str) -> str:

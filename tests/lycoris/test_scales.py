@@ -103,7 +103,10 @@ def test_a_file_of_diffusers_is_worn_as_peft_merges_it(name: str, tmp_path: Path
     layers = get_peft_model_state_dict(model, adapter_name="default")
     told = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=list))  # pyright: ignore[reportArgumentType]
     FluxPipeline.save_lora_weights(
-        tmp_path, layers, weight_name="whole.safetensors", transformer_lora_adapter_metadata=told
+        tmp_path,
+        layers,  # pyright: ignore[reportArgumentType]
+        weight_name="whole.safetensors",
+        transformer_lora_adapter_metadata=told,
     )
     wanted = merged(model)
     for file in ("alone.safetensors", "whole.safetensors"):
