@@ -5,7 +5,7 @@ known without a model is judged here; the engine judges once more, as the last n
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from app.deps import Service
 from app.faults import Allowed, fault, meant, pointer
@@ -27,9 +27,12 @@ SEED_BITS = 32  # what people can read aloud, and what other tools take
 COMPARED = 1000  # names of adapters that a misspelt one is compared with
 
 
-def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
+def resolve(
+    service: Service, body: GenerationRequest, find: Callable[[str], AdapterVersion] | None = None
+) -> ResolvedRequest:
     """Fill in what was left open, and fix every adapter to its bytes.
 
+    find: which version a ref means, where somebody has asked the catalog already.
     Raises BadRequest, AdapterMisfit, NotFound or Gone, by what is wrong first, with everything that is wrong; or
     Unavailable.
     """
@@ -43,7 +46,7 @@ def resolve(service: Service, body: GenerationRequest) -> ResolvedRequest:
         }
     )
     wrong = list(_over_limits(service.settings, profile, filled))
-    worn, misworn = _worn(service, profile, filled)
+    worn, misworn = _worn(service, profile, filled, find or service.catalog.resolve)
     wrong += misworn
     if not wrong:  # what the engine would say to it; it says nothing to what is none
         wrong += _foreseen(service, profile, filled, worn)
@@ -103,7 +106,7 @@ def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationReq
 
 
 def _worn(
-    service: Service, profile: ModelProfile, asked: GenerationRequest
+    service: Service, profile: ModelProfile, asked: GenerationRequest, find: Callable[[str], AdapterVersion]
 ) -> tuple[list[AdapterWorn], list[RadiataError]]:
     """Return the adapters that a request means, and everything for which they cannot be worn."""
     worn: list[AdapterWorn] = []
@@ -111,7 +114,7 @@ def _worn(
     for index, use in enumerate(asked.adapters[: service.settings.max_adapters]):
         at = f"/adapters/{index}"
         try:
-            version = service.catalog.resolve(use.ref)
+            version = find(use.ref)
         except NotFound as error:
             near = meant(use.ref, service.catalog.names(COMPARED))
             wrong.append(_wrong(NotFound, f"{at}/ref", error.code, error.message + near))

@@ -7,10 +7,12 @@ from fastapi import Depends, Request
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from app.fast_reading import FastReading
 from app.hub import Hub
 from app.liveness import Liveness
+from app.scripts import Scripts
 from app.shared.catalog import Catalog
-from app.shared.connection import connect, connect_async
+from app.shared.connection import Shutter, connect, connect_async
 from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -25,8 +27,10 @@ class Service:
     settings: Settings
     redis: Redis
     async_redis: AsyncRedis
+    scripts: Scripts
     storage: Storage
     ledger: Ledger
+    reading: FastReading
     hub: Hub
     catalog: Catalog
     profiles: Profiles
@@ -36,16 +40,20 @@ class Service:
 
 def build(settings: Settings) -> Service:
     """Put the parts together; raises BadSettings without a Redis URL."""
-    redis = connect(settings)
+    shutter = Shutter()
+    redis = connect(settings, shutter=shutter)
     storage = Storage(settings.store_url)
     async_redis = connect_async(settings)
+    scripts = Scripts(connect_async(settings, shutter))
     ledger = Ledger(storage, redis, settings)
     return Service(
         settings=settings,
         redis=redis,
         async_redis=async_redis,
+        scripts=scripts,
         storage=storage,
         ledger=ledger,
+        reading=FastReading(scripts, ledger),
         hub=Hub(async_redis, ledger.end),
         catalog=Catalog(storage, redis),
         profiles=Profiles(storage, settings),
@@ -54,7 +62,7 @@ def build(settings: Settings) -> Service:
     )
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # async: what is not takes a thread for it
     return cast(Service, request.app.state.service)
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.shared.at_once import about_to_wait
 from app.shared.errors import RadiataError, Unavailable
 from app.shared.holdings import WorkerHoldings, holdings, lately_alive, other_bases
 from app.shared.profiles import Profiles
@@ -57,6 +58,7 @@ class Liveness:
         held = (profile.name, profile.fingerprint)
         if patience < 0 or self._is_fresh(held, LOOK_EVERY_S):
             return
+        about_to_wait()
         with self._lock:
             if self._clock() - self._looked.get(held, float("-inf")) >= LOOK_EVERY_S:
                 self._looked[held] = self._clock()

@@ -27,6 +27,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.service = build(settings)
         yield
         await app.state.service.hub.aclose()
+        await app.state.service.scripts.aclose()
         await app.state.service.async_redis.aclose()
         app.state.service.redis.close()
 

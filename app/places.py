@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from app.shared.schema import Generation
 
 
-def _prefix(request: Request) -> str:
+async def _prefix(request: Request) -> str:
     return request.scope.get("root_path", "")
 
 

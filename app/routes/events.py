@@ -34,8 +34,8 @@ class EventStream(StreamingResponse):
             await super().stream_response(send)
 
 
-def _generation(generation_id: str, service: ServiceDep) -> Generation:
-    return service.ledger.get(generation_id)  # asked before the stream begins: then a 404 can still be said
+async def _generation(generation_id: str, service: ServiceDep) -> Generation:
+    return await service.reading.get(generation_id)  # asked before the stream begins: then a 404 can still be said
 
 
 @router.get("/{generation_id}/events", response_class=EventStream)

@@ -1,14 +1,17 @@
 """Generations: accept, list, look at, cancel."""
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Header, Query, Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from app.acceptance import resolve
 from app.deps import ServiceDep
+from app.fast_acceptance import accept
 from app.places import Prefix, placed
 from app.routing import BY_NAME, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Unreadable
@@ -24,44 +27,47 @@ class GenerationList(BaseModel):
     next: str | None
 
 
-@router.post("", status_code=202, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL))
-def create(
+@router.post("", status_code=202, response_model=Generation, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL))
+async def create(
     body: GenerationRequest,
     service: ServiceDep,
     prefix: Prefix,
-    response: Response,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
-) -> Generation:
+) -> Response:
     """Accept a generation: it will end, whichever process dies meanwhile."""
     # Without what is as by default: a field added later must not make another body of one that lacks it
     asked = body.model_dump(mode="json", exclude_defaults=True)
     fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    generation = service.ledger.accept(
-        lambda: resolve(service, body),
-        idempotency_key=idempotency_key,
-        fingerprint=fingerprint,
-        priority=body.priority,
-    )
-    response.headers["Location"] = f"/v1/generations/{generation.id}"
-    return placed(generation, prefix)
+    generation = None
+    if idempotency_key is None:
+        generation = await accept(service, body, fingerprint)
+    if generation is None:
+        generation = await run_in_threadpool(
+            service.ledger.accept,
+            lambda: resolve(service, body),
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+            priority=body.priority,
+        )
+    return _json(placed(generation, prefix), 202, {"Location": f"/v1/generations/{generation.id}"})
 
 
-@router.get("", responses=answers(UNKNOWN))
-def newest(
+@router.get("", response_model=GenerationList, responses=answers(UNKNOWN))
+async def newest(
     service: ServiceDep,
     prefix: Prefix,
     limit: Annotated[Limit, Query()] = 50,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
-) -> GenerationList:
+) -> Response:
     """The newest generations; `before` takes the `next` of the page before."""
-    found, cursor = service.ledger.list(limit, before)
-    return GenerationList(generations=[placed(one, prefix) for one in found], next=cursor)
+    found, cursor = await service.reading.list(limit, before)
+    return _json(GenerationList(generations=[placed(one, prefix) for one in found], next=cursor))
 
 
-@router.get("/{generation_id}")
-def look(generation_id: str, service: ServiceDep, prefix: Prefix) -> Generation:
+@router.get("/{generation_id}", response_model=Generation)
+async def look(generation_id: str, service: ServiceDep, prefix: Prefix) -> Response:
     """A generation as it stands."""
-    return placed(service.ledger.get(generation_id), prefix)
+    return _json(placed(await service.reading.get(generation_id), prefix))
 
 
 @router.delete("/{generation_id}", responses={204: {"description": "its record could not be read: it is gone"}})
@@ -72,3 +78,8 @@ def cancel(generation_id: str, service: ServiceDep) -> Generation:
     except Unreadable:
         service.ledger.remove(generation_id)
         return Response(status_code=204)  # type: ignore[return-value]
+
+
+def _json(answer: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    # As FastAPI would, which checks once more that an answer is what it is
+    return Response(answer.model_dump_json(), status, headers, "application/json")

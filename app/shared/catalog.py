@@ -25,6 +25,7 @@ from app.shared.schema import NAME_PATTERN, AdapterRecord, AdapterVersion
 from app.shared.storage import Storage
 
 FACTS_KEPT = 64  # adapters
+FACTS_KEEP_S = 2.0  # that an adapter has none: intake may write them
 
 
 def file_key(sha256: str) -> str:
@@ -43,6 +44,17 @@ def facts_key(sha256: str, ignore: Sequence[str]) -> str:
     return verdict_key(sha256, ignore).removesuffix(".json") + ".facts.json"
 
 
+def asked(ref: str) -> tuple[str, str]:
+    """What a ref asks of the index: which kind of thing, and which."""
+    name, _, number = ref.partition(":")
+    return ("bytes", number) if name == "sha256" else ("version" if number else "name", ref)
+
+
+def indexed(holder: str, text: str) -> AdapterVersion:
+    """The version that the index has for `<name>:<version>`; raises Unreadable."""
+    return VERSION.read(_version_key(*holder.split(":")), text)
+
+
 class Catalog:
     """Finds adapters by name, version or hash, and takes new ones."""
 
@@ -50,7 +62,8 @@ class Catalog:
         self._storage = storage
         self._redis = redis
         self._index = CatalogIndex(redis, self._all)
-        self._facts: dict[str, AdapterFacts] = {}  # read lately, the latest last
+        # Read lately, the latest last; when to look again for what was not told, and what was
+        self._facts: dict[str, tuple[float, AdapterFacts | None]] = {}
 
     # Finding
 
@@ -59,10 +72,10 @@ class Catalog:
         name, _, number = ref.partition(":")
         if name == "sha256":
             return self._with_bytes(number)
-        for holder, text in self._index.find("version" if number else "name", ref) or ():
+        for holder, text in self._index.find(*asked(ref)) or ():
             if text:
                 with suppress(Unreadable):
-                    return VERSION.read(_version_key(*holder.split(":")), text)
+                    return indexed(holder, text)
         numbers = self._versions(name) if re.fullmatch(NAME_PATTERN, name) else []
         if not numbers:
             raise self._missing(ref, name)
@@ -74,7 +87,7 @@ class Catalog:
 
     def _with_bytes(self, sha256: str) -> AdapterVersion:
         """The first version with these bytes that can be read; another name may have the same."""
-        found = self._index.find("bytes", sha256)
+        found = self._index.find(*asked(f"sha256:{sha256}"))
         if found is None:
             holders = [f"{name}:{number}" for name, number, one in self._all() if one and one.sha256 == sha256]
             found = [(holder, "") for holder in sorted(holders)]
@@ -94,14 +107,15 @@ class Catalog:
     def facts(self, sha256: str, ignore: Sequence[str], base: str) -> AdapterFacts | None:
         """What acceptance has to know of an adapter on a base (fingerprint); None where intake did not tell."""
         key = facts_key(sha256, ignore)
-        known = self._facts.pop(key, None)
-        if known is None or base not in known.on:
+        until, known = self._facts.get(key, (0.0, None))
+        if (known is None or base not in known.on) and time.monotonic() >= until:
             with suppress(Unreadable):  # the engine judges, as it does what is not told
                 known = FACTS.get(self._storage, key)
-        if known:
-            self._facts[key] = known
-            for old in list(self._facts)[:-FACTS_KEPT]:
-                self._facts.pop(old, None)
+            until = time.monotonic() + FACTS_KEEP_S
+        self._facts.pop(key, None)
+        self._facts[key] = (until, known)
+        for old in list(self._facts)[:-FACTS_KEPT]:
+            self._facts.pop(old, None)
         return known
 
     def names(self, most: int) -> list[str]:

@@ -57,29 +57,32 @@ return 1
 """
 # ARGV: what is asked for (`name`, `version`, `bytes`, or `newest` of every name), and which. Answers nil where the
 # index is not whole, else `<name>:<version>` and its record, or an empty text, in turn.
-FIND = """
-if redis.call('HEXISTS', KEYS[1], 'whole') == 0 then return nil end
-local kind, what, holders, found = ARGV[1], ARGV[2], {}, {}
-if kind == 'version' then
-    holders[1] = what
-elseif kind == 'bytes' then
-    for holder in string.gmatch(redis.call('HGET', KEYS[1], 'bytes ' .. what) or '', '%S+') do
-        holders[#holders + 1] = holder
+FIND_IN = """
+local function find(index, kind, what)
+    if redis.call('HEXISTS', index, 'whole') == 0 then return nil end
+    local holders, found = {}, {}
+    if kind == 'version' then
+        holders[1] = what
+    elseif kind == 'bytes' then
+        for holder in string.gmatch(redis.call('HGET', index, 'bytes ' .. what) or '', '%S+') do
+            holders[#holders + 1] = holder
+        end
+        table.sort(holders)
+    else
+        local names = kind == 'name' and {'newest ' .. what} or redis.call('HKEYS', index)
+        for _, field in ipairs(names) do
+            local number = string.sub(field, 1, 7) == 'newest ' and redis.call('HGET', index, field)
+            if number then holders[#holders + 1] = string.sub(field, 8) .. ':' .. number end
+        end
     end
-    table.sort(holders)
-else
-    local names = kind == 'name' and {'newest ' .. what} or redis.call('HKEYS', KEYS[1])
-    for _, field in ipairs(names) do
-        local number = string.sub(field, 1, 7) == 'newest ' and redis.call('HGET', KEYS[1], field)
-        if number then holders[#holders + 1] = string.sub(field, 8) .. ':' .. number end
+    for _, holder in ipairs(holders) do
+        found[#found + 1] = holder
+        found[#found + 1] = redis.call('HGET', index, 'version ' .. holder) or ''
     end
+    return found
 end
-for _, holder in ipairs(holders) do
-    found[#found + 1] = holder
-    found[#found + 1] = redis.call('HGET', KEYS[1], 'version ' .. holder) or ''
-end
-return found
 """
+FIND = f"{FIND_IN} return find(KEYS[1], ARGV[1], ARGV[2])"
 
 # Answers nil where the index is not whole, else every name.
 NAMES = """

@@ -6,8 +6,8 @@ second between two looks.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,6 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from app.shared import alarm
+from app.shared.at_once import about_to_wait
 from app.shared.settings import BadSettings, Settings
 
 log = structlog.get_logger()
@@ -36,12 +37,30 @@ URL_FILE = "url"
 NO_EVICTION = "noeviction"
 
 
+class Shutter:
+    """After Redis has failed, everybody who is in a hurry is told no for a second; a process has one."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Raise at once where it is shut; a failure within shuts it."""
+        if time.monotonic() < self._until:
+            raise RedisConnectionError("it did not answer a moment ago")
+        try:
+            yield
+        except AWAY:
+            self._until = time.monotonic() + SHUT_S
+            raise
+
+
 class Hurry(Retry):
     """Tries again once, where a kept connection had died; after a failure, everybody is told no for a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, shutter: Shutter) -> None:
         super().__init__(NoBackoff(), 1, (RedisConnectionError,))
-        self._shut_until = 0.0
+        self._shutter = shutter
 
     def __deepcopy__(self, _memo: Any) -> "Hurry":
         return self  # redis-py gives every connection a copy; what one has found out is meant for all
@@ -54,13 +73,31 @@ class Hurry(Retry):
         with_failure_count: bool = False,
     ) -> T:
         """Run `do`; raises at once for a second after it has failed."""
-        if time.monotonic() < self._shut_until:
-            raise RedisConnectionError("it did not answer a moment ago")
-        try:
+        about_to_wait()
+        with self._shutter.open():
             return super().call_with_retry(do, fail, is_retryable, with_failure_count)
-        except AWAY:
-            self._shut_until = time.monotonic() + SHUT_S
-            raise
+
+
+class AsyncHurry(AsyncRetry):
+    """As `Hurry`, on an event loop."""
+
+    def __init__(self, shutter: Shutter) -> None:
+        super().__init__(NoBackoff(), 1, (RedisConnectionError,))
+        self._shutter = shutter
+
+    def __deepcopy__(self, _memo: Any) -> "AsyncHurry":
+        return self
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[T]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        """Run `do`; raises at once for a second after it has failed."""
+        with self._shutter.open():
+            return await super().call_with_retry(do, fail, is_retryable, with_failure_count)
 
 
 class Patience(Retry):
@@ -119,19 +156,29 @@ def url_file(settings: Settings) -> Path:
     return settings.data_dir.resolve() / "valkey" / URL_FILE
 
 
-def connect(settings: Settings, *, patient: bool = False) -> Redis:
+def connect(settings: Settings, *, patient: bool = False, shutter: Shutter | None = None) -> Redis:
     """A Redis client; a `patient` one (workers) waits for a server that is away, others a second.
+
+    shutter: shared with other clients, so that what one has found out is known to all. Raises BadSettings when no URL
+    is known.
+    """
+    if patient:
+        waits = Patience(settings.storage_patience_s)
+        return Redis.from_url(redis_url(settings), socket_connect_timeout=2, socket_timeout=10, retry=waits)
+    retry = Hurry(shutter or Shutter())
+    return Redis.from_url(redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=retry)
+
+
+def connect_async(settings: Settings, shutter: Shutter | None = None) -> AsyncRedis:
+    """A client for listeners, who wait for what happens; with a shutter, for those who are in a hurry.
 
     Raises BadSettings when no URL is known.
     """
-    if patient:
-        retry = Patience(settings.storage_patience_s)
-        return Redis.from_url(redis_url(settings), socket_connect_timeout=2, socket_timeout=10, retry=retry)
-    return Redis.from_url(redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=Hurry())
-
-
-def connect_async(settings: Settings) -> AsyncRedis:
-    """A client for listeners, who wait for what happens; raises BadSettings when no URL is known."""
+    if shutter:
+        hurry = AsyncHurry(shutter)
+        return AsyncRedis.from_url(
+            redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=hurry
+        )
     retry = AsyncRetry(NoBackoff(), 1, (RedisConnectionError,))
     return AsyncRedis.from_url(
         redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=LISTEN_S, retry=retry

@@ -32,16 +32,19 @@ FIRST, LAST = 1_500_000_000, 5_000_000_000  # seconds: the years 2017 to 2128 ar
 
 # KEYS: the index; ARGV: whole, an id or nothing, how many. Answers one more than that, older than the id; nil where the
 # index is not whole, a number where it has no such id. The members that are no ids come last.
-PAGE = """
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return nil end
-local first = 0
-if ARGV[2] ~= '' then
-    local rank = redis.call('ZREVRANK', KEYS[1], ARGV[2])
-    if not rank then return -1 end
-    first = rank + 1
+PAGE_OF = """
+local function page()
+    if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return nil end
+    local first = 0
+    if ARGV[2] ~= '' then
+        local rank = redis.call('ZREVRANK', KEYS[1], ARGV[2])
+        if not rank then return -1 end
+        first = rank + 1
+    end
+    return redis.call('ZREVRANGE', KEYS[1], first, first + ARGV[3])
 end
-return redis.call('ZREVRANGE', KEYS[1], first, first + ARGV[3])
 """
+PAGE = f"{PAGE_OF} return page()"
 
 # KEYS: the index; ARGV: whole, token. Answers 1, or 0 where the set was lost under the hands of whoever filled it.
 CLOSE = """
@@ -62,7 +65,7 @@ class GenerationIndex:
 
     def add(self, pipe: Pipeline, generation_id: str, created_at: datetime) -> None:
         """Take a new generation in, with the rest of what `pipe` does."""
-        pipe.zadd(INDEX, {generation_id: _moment(generation_id, created_at)}, nx=True)
+        pipe.zadd(INDEX, {generation_id: moment(generation_id, created_at)}, nx=True)
 
     def forget(self, generation_id: str) -> None:
         """Drop an id that storage does not know."""
@@ -124,10 +127,11 @@ class GenerationIndex:
             for key, when in self._storage.entries("generations")
             if key.endswith("/manifest.json")
         }
-        return {one: _moment(one, when) for one, when in (ended | pending).items() if ID.fullmatch(one)}
+        return {one: moment(one, when) for one, when in (ended | pending).items() if ID.fullmatch(one)}
 
 
-def _moment(generation_id: str, otherwise: datetime) -> float:
+def moment(generation_id: str, otherwise: datetime) -> float:
+    """When a generation began, in seconds: as its id says, or else as told."""
     seconds = int(generation_id[:12], 16) / 1000
     return seconds if FIRST < seconds < LAST else otherwise.timestamp()
 

@@ -9,9 +9,10 @@ Its records are read by `app/shared/generation_records.py`, the list of all is `
 lost is brought back by `app/shared/sweep.py`.
 """
 
+import builtins
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -42,6 +43,36 @@ def generation_id_for(idempotency_key: str | None) -> str:
     if idempotency_key is None:
         return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
     return sha256(b"radiata idempotency key\0" + idempotency_key.encode()).hexdigest()[:32]
+
+
+def begun(generation_id: str, request: ResolvedRequest, priority: Priority, fingerprint: str | None) -> Accepted:
+    """A generation as it is written down when it is accepted, now."""
+    generation = Generation(
+        id=generation_id,
+        status=Status.QUEUED,
+        priority=priority,
+        progress=Progress(steps=request.steps * request.count),
+        request=request,
+        created_at=now(),
+    )
+    return Accepted(generation=generation, fingerprint=fingerprint)
+
+
+def as_it_stands(
+    generation: Generation, live: Mapping[str, str], position: Callable[[Generation], int | None]
+) -> Generation:
+    """What was accepted, as Redis says that it stands; position: asked where it waits."""
+    if generation.status.ended:
+        return generation
+    if live.get("status") != Status.RUNNING:
+        return generation.model_copy(update={"queue_position": position(generation)})
+    running: dict[str, Any] = {"status": Status.RUNNING}
+    with suppress(ValueError):  # Redis is data too
+        step = min(int(live.get("step", 0)), generation.progress.steps)
+        running["progress"] = Progress(step=step, steps=generation.progress.steps)
+    with suppress(ValueError, KeyError):
+        running["started_at"] = datetime.fromisoformat(live["started_at"])
+    return generation.model_copy(update=running)
 
 
 class Ledger:
@@ -76,15 +107,7 @@ class Ledger:
             return self._same_body(earlier, fingerprint)
         request = resolve()
         self._room_for(request.model, priority, request.base)
-        generation = Generation(
-            id=generation_id,
-            status=Status.QUEUED,
-            priority=priority,
-            progress=Progress(steps=request.steps * request.count),
-            request=request,
-            created_at=now(),
-        )
-        accepted = Accepted(generation=generation, fingerprint=fingerprint)
+        accepted = begun(generation_id, request, priority, fingerprint)
         if not self._storage.create(pending_key(generation_id), accepted.model_dump_json().encode()):
             return self._same_body(self._must(self.accepted(generation_id)), fingerprint)
         with suppress(RedisError):
@@ -109,6 +132,10 @@ class Ledger:
             waiting = self.queues.waiting(model, priority, base)  # a crowd of low ones shuts nobody else out
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
+        self.room_for(model, waiting)
+
+    def room_for(self, model: str, waiting: int) -> None:
+        """Raise Unavailable where so many wait before it that one more for `model` is not taken."""
         if waiting >= self._settings.max_queued:
             raise Unavailable("queue_full", f"{waiting} generations wait for model {model!r} already; try again later")
 
@@ -130,20 +157,7 @@ class Ledger:
         if final := self._records.copy(live, "final", generation_id):
             return final.generation
         accepted = self._records.copy(live, "accepted", generation_id) or self._must(self.accepted(generation_id))
-        return self._as_it_stands(accepted.generation, live)
-
-    def _as_it_stands(self, generation: Generation, live: dict[str, str]) -> Generation:
-        if generation.status.ended:
-            return generation
-        if live.get("status") != Status.RUNNING:
-            return generation.model_copy(update={"queue_position": self._position(generation)})
-        running: dict[str, Any] = {"status": Status.RUNNING}
-        with suppress(ValueError):  # Redis is data too
-            step = min(int(live.get("step", 0)), generation.progress.steps)
-            running["progress"] = Progress(step=step, steps=generation.progress.steps)
-        with suppress(ValueError, KeyError):
-            running["started_at"] = datetime.fromisoformat(live["started_at"])
-        return generation.model_copy(update=running)
+        return as_it_stands(accepted.generation, live, self._position)
 
     def _position(self, generation: Generation) -> int | None:
         try:
@@ -167,6 +181,10 @@ class Ledger:
         that is none.
         """
         ids, more = self.index.page(limit, before)
+        return self.those(ids), ids[-1] if more else None
+
+    def those(self, ids: Iterable[str]) -> builtins.list[Generation]:
+        """The generations of these ids, but for those that nobody has, or can read."""
         generations = []
         for generation_id in ids:
             try:
@@ -175,7 +193,7 @@ class Ledger:
                 self.index.forget(generation_id)
             except Unreadable as error:
                 tell(self._redis, error)
-        return generations, ids[-1] if more else None
+        return generations
 
     # On a worker
 

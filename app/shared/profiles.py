@@ -28,6 +28,7 @@ class Profiles:
         self._settings = settings
         self._kept: dict[str, tuple[float, ModelProfile | None]] = {}
         self._tokenizers: dict[str, list[TokenizerFile]] = {}  # by fingerprint
+        self._none_until: dict[str, float] = {}  # of fingerprints without: when to look again
         self._told: set[str] = set()  # records that cannot be read, as long as that is so
 
     def publish(
@@ -94,14 +95,16 @@ class Profiles:
 
     def tokenizers(self, profile: ModelProfile) -> list[TokenizerFile]:
         """The tokenizers of a model; none where its worker wrote none that fit and can be read."""
-        if profile.fingerprint not in self._tokenizers:
+        if profile.fingerprint in self._tokenizers:
+            return self._tokenizers[profile.fingerprint]
+        if time.monotonic() >= self._none_until.get(profile.fingerprint, 0.0):
             found = None
             with suppress(Unreadable):  # the engine judges
                 found = TOKENIZERS.get(self._storage, f"models/{profile.name}.tokenizers.json")
-            if found is None or found.fingerprint != profile.fingerprint:
-                return []
-            self._tokenizers[profile.fingerprint] = found.tokenizers
-        return self._tokenizers[profile.fingerprint]
+            if found and found.fingerprint == profile.fingerprint:
+                return self._tokenizers.setdefault(profile.fingerprint, found.tokenizers)
+            self._none_until[profile.fingerprint] = time.monotonic() + KEEP_S
+        return []
 
     def sites(self, profile: ModelProfile) -> BaseSites | None:
         """The layers of a model that take adapters beside them; None where its worker wrote none. Raises Unreadable."""

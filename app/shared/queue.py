@@ -7,11 +7,13 @@ a job may say is in `app/shared/job.py`.
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from typing import Any, cast, get_args
 
 from redis import Redis
 from rq import Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
+from rq.job import JobStatus
 
 from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, KnownJob, KnownQueue
 from app.shared.schema import Priority
@@ -50,12 +52,28 @@ def base_of(queue: str) -> str:
     return queue.partition(":")[0].partition("@")[2]
 
 
+def _job(task: str, job_id: str, timeout: int, retries: int, meta: dict[str, Any]) -> dict[str, Any]:
+    """What RQ is told of a job."""
+    return {
+        "func": task,
+        "args": (job_id,),
+        "job_id": job_id,
+        "description": job_id,
+        "timeout": timeout,
+        "result_ttl": 0,  # results live in storage; RQ forgets the job as soon as it is done
+        "failure_ttl": KEEP_FAILED_S,
+        "meta": meta,
+        "retry": Retry(retries, enqueue_at_front=True) if retries else None,
+    }
+
+
 class Queues:
     """Puts work on queues and finds it there."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._settings = settings
+        self.template = cache(self._template)
 
     def of(self, name: str) -> KnownQueue:
         """The RQ queue called `name`, speaking JSON."""
@@ -74,33 +92,26 @@ class Queues:
         wears: sha256 of its adapters. They stand in RQ's own record of the job, so they come and go with it, and a
         worker that chooses by them (`workers/affinity.py`) needs to read nothing else.
         """
-        retry = Retry(self._settings.retries, enqueue_at_front=True) if self._settings.retries else None
-        timeout, meta = self._settings.generation_timeout_s, {"wears": sorted(wears)}
-        self._enqueue(generation_queue(model, priority, base), GENERATE, generation_id, timeout, retry, meta)
+        self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, wears))
 
     def enqueue_inspection(self, upload_id: str) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
-        retry = Retry(INSPECTION_RETRIES, enqueue_at_front=True)
-        self._enqueue(INTAKE, INSPECT, upload_id, self._settings.inspect_timeout_s, retry, {})
+        self._enqueue(INTAKE, _job(INSPECT, upload_id, self._settings.inspect_timeout_s, INSPECTION_RETRIES, {}))
 
-    def _enqueue(
-        self, queue: str, task: str, job_id: str, timeout: int, retry: Retry | None, meta: dict[str, Any]
-    ) -> None:
-        try:
-            self.of(queue).enqueue_call(
-                task,
-                args=(job_id,),
-                job_id=job_id,
-                description=job_id,
-                timeout=timeout,
-                result_ttl=0,  # results live in storage; RQ forgets the job as soon as it is done
-                failure_ttl=KEEP_FAILED_S,
-                meta=meta,
-                retry=retry,
-                unique=True,
-            )
-        except DuplicateJobError:
-            return
+    def _enqueue(self, queue: str, job: dict[str, Any]) -> None:
+        with suppress(DuplicateJobError):
+            self.of(queue).enqueue_call(**job, unique=True)
+
+    def _drawing(self, generation_id: str, wears: Iterable[str]) -> dict[str, Any]:
+        settings = self._settings
+        return _job(GENERATE, generation_id, settings.generation_timeout_s, settings.retries, {"wears": sorted(wears)})
+
+    def _template(self, queue: str) -> dict[str, str | bytes | int]:
+        """The hash that RQ writes for a generation that waits on a queue; `app/fast_acceptance.py` fills it in."""
+        job = self.of(queue).create_job(**self._drawing("0" * 32, ()))
+        job.enqueued_at = job.created_at
+        fields = {name: value for name, value in job.to_dict().items() if value is not None}
+        return fields | {"status": JobStatus.QUEUED.value}
 
     def job(self, job_id: str) -> KnownJob | None:
         """The RQ job, or None when RQ does not know it (any more), or what it knows is none of ours."""
@@ -122,7 +133,7 @@ class Queues:
         """
         before = 0
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in self._keys(model, base):
+            for key in self.keys(model, base=base):
                 pipe.lpos(key, generation_id)
                 pipe.llen(key)
             answers = pipe.execute()
@@ -134,12 +145,14 @@ class Queues:
 
     def waiting(self, model: str, priority: Priority = "low", base: str = "") -> int:
         """How many generations of that priority or a higher one wait for a worker of `model` with that base."""
-        keys = self._keys(model, base)
-        of_each = len(keys) // len(get_args(Priority))
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in keys[: (get_args(Priority).index(priority) + 1) * of_each]:
+            for key in self.keys(model, priority, base):
                 pipe.llen(key)
             return sum(pipe.execute())
 
-    def _keys(self, model: str, base: str) -> list[str]:
-        return [self.of(name).key for name in generation_queues(model, base)]
+    def keys(self, model: str, priority: Priority = "low", base: str = "") -> list[str]:
+        """Keys of the queues out of which a worker takes what has that priority, or a higher one, in its order."""
+        names = generation_queues(model, base)
+        of_each = len(names) // len(get_args(Priority))
+        names = names[: (get_args(Priority).index(priority) + 1) * of_each]
+        return [f"{KnownQueue.redis_queue_namespace_prefix}{name}" for name in names]

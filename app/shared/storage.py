@@ -35,6 +35,7 @@ from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import BaseError
 
+from app.shared.at_once import about_to_wait
 from app.shared.errors import NoRoom, Unavailable
 from app.shared.local_store import LocalStore
 from app.shared.remote_store import RemoteStore
@@ -154,6 +155,7 @@ def _checked(key: str) -> str:
 @contextmanager
 def _told(key: str) -> Iterator[None]:
     """Turn what the store says into errors that a caller can be told."""
+    about_to_wait()
     try:
         yield
     except (BaseError, OSError) as error:

@@ -1,0 +1,145 @@
+"""Acceptance on the event loop: `Ledger.accept` for the requests of which there are many, at a fraction of its cost.
+
+One script asks Redis what it takes to judge a request, and one tells it of what was accepted: live state, index, event,
+RQ's job. Requests in flight share round trips (`app/scripts.py`), and their records' flushes. Between the two scripts
+the record is written, and that alone makes it accepted, here as there.
+
+Whatever is out of the ordinary is left to the careful way, before anything was written: a key that must be looked up in
+storage, an adapter that the index has not, a Redis that is away. So there is one place that says what is wrong.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import chain
+
+from redis.exceptions import RedisError
+from rq.job import Job
+from rq.queue import Queue
+from rq.serializers import resolve_serializer
+from rq.utils import now, utcformat
+
+from app.acceptance import resolve
+from app.deps import Service
+from app.scripts import Argument, Script
+from app.shared.at_once import WouldWait, at_once
+from app.shared.catalog import asked, indexed
+from app.shared.catalog_index import FIND_IN
+from app.shared.catalog_index import INDEX as ADAPTERS
+from app.shared.errors import NotFound, Unreadable
+from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
+from app.shared.generation_records import live_key, pending_key
+from app.shared.index import INDEX, moment
+from app.shared.job import GENERATE, SERIALIZER, data_of
+from app.shared.ledger import begun, generation_id_for
+from app.shared.queue import generation_queue, generation_queues
+from app.shared.schema import Accepted, AdapterVersion, Generation, GenerationRequest, ModelProfile
+
+# KEYS: the adapters' index, queues; ARGV: kind and name of each adapter, in turn. Answers how many wait, and of each
+# adapter the first holder and its record, in turn, as far as the index has them.
+ASK = Script(
+    f"{FIND_IN}"
+    """
+local answers = {0}
+for at = 2, #KEYS do answers[1] = answers[1] + redis.call('LLEN', KEYS[at]) end
+for at = 1, #ARGV, 2 do
+    local found = find(KEYS[1], ARGV[at], ARGV[at + 1]) or {}
+    answers[#answers + 1], answers[#answers + 2] = found[1] or '', found[2] or ''
+end
+return answers
+"""
+)
+
+# KEYS: live state, index, stream, RQ's job, RQ's names of queues, the queue, those that go before it. ARGV: id, seconds
+# that live state is kept, score in the index, the record, the channel, then fields of the job and what they say, in
+# turn. Answers its place, or nil where it is queued already: then nothing changes.
+QUEUE = Script(
+    f"local MAX_ENTRIES = {MAX_ENTRIES}"
+    """
+if redis.call('EXISTS', KEYS[4]) == 1 then return nil end
+redis.call('HSET', KEYS[1], 'accepted', ARGV[4], 'status', 'queued')
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', MAX_ENTRIES, '*', 'kind', 'status', 'data', '{"status": "queued"}')
+redis.call('EXPIRE', KEYS[3], ARGV[2])
+redis.call('PUBLISH', ARGV[5], ARGV[1])
+redis.call('SADD', KEYS[5], KEYS[6])
+redis.call('HSET', KEYS[4], unpack(ARGV, 6))
+local place = redis.call('RPUSH', KEYS[6], ARGV[1]) - 1
+for at = 7, #KEYS do place = place + redis.call('LLEN', KEYS[at]) end
+return place
+"""
+)
+
+
+async def accept(service: Service, body: GenerationRequest, fingerprint: str) -> Generation | None:
+    """Accept what a request asks for; None where only the careful way can tell. Raises as that does."""
+    try:
+        with at_once():
+            profile = service.profiles.get(body.model or service.settings.model)
+        waiting, versions = await _ask(service, profile, body)
+        with at_once():
+            request = resolve(service, body, versions.__getitem__)
+    except (RedisError, Unreadable, WouldWait, NotFound):
+        return None
+    service.ledger.room_for(request.model, waiting)
+    accepted = begun(generation_id_for(None), request, body.priority, fingerprint)
+    generation, text = accepted.generation, accepted.model_dump_json()
+    if not await service.storage.create_async(pending_key(generation.id), text.encode()):
+        return None
+    try:
+        place = await service.scripts.run(QUEUE, *_told(service, accepted, text))
+    except RedisError:
+        place = None  # the sweep queues it
+    return generation.model_copy(update={"queue_position": place})
+
+
+async def _ask(
+    service: Service, profile: ModelProfile, body: GenerationRequest
+) -> tuple[int, dict[str, AdapterVersion]]:
+    """How many wait before it, and the versions that its adapters mean; raises WouldWait for what the index lacks."""
+    refs = [use.ref for use in body.adapters[: service.settings.max_adapters]]
+    queues = service.ledger.queues.keys(profile.name, body.priority, profile.fingerprint)
+    words = [word for ref in refs for word in asked(ref)]
+    waiting, *found = await service.scripts.run(ASK, [ADAPTERS, *queues], words)
+    if not all(found):
+        raise WouldWait
+    versions = map(_version, found[::2], found[1::2])
+    return waiting, dict(zip(refs, versions, strict=True))
+
+
+def _told(service: Service, accepted: Accepted, text: str) -> tuple[list[str], list[Argument]]:
+    """Keys and arguments of `QUEUE`."""
+    generation, request, queues = accepted.generation, accepted.generation.request, service.ledger.queues
+    name = generation_queue(request.model, generation.priority, request.base)
+    before = generation_queues(request.model, request.base)
+    keys = [
+        *(live_key(generation.id), INDEX, stream_key(generation.id)),
+        *(f"{Job.redis_job_namespace_prefix}{generation.id}", Queue.redis_queues_keys),
+        *(f"{Queue.redis_queue_namespace_prefix}{one}" for one in (name, *before[: before.index(name)])),
+    ]
+    since = moment(generation.id, generation.created_at)
+    wears = [worn.sha256 for worn in request.adapters]
+    job = filled(queues.template(name), generation.id, wears)
+    return keys, [generation.id, service.settings.keep_live_s, since, text, CHANGED, *chain(*job.items())]
+
+
+def filled(template: Mapping[str, Argument], generation_id: str, wears: Iterable[str]) -> dict[str, Argument]:
+    """The hash of RQ's job of a generation that is queued now."""
+    when = utcformat(now())
+    return {
+        **template,
+        "created_at": when,
+        "enqueued_at": when,
+        "data": zlib.compress(data_of(GENERATE, generation_id)),
+        "description": generation_id,
+        "meta": _dumps({"wears": sorted(wears)}),
+    }
+
+
+_dumps = resolve_serializer(SERIALIZER).dumps  # type: ignore[attr-defined]
+
+
+@lru_cache(4096)
+def _version(holder: bytes, text: bytes) -> AdapterVersion:
+    return indexed(holder.decode(), text.decode())

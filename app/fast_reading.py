@@ -1,0 +1,119 @@
+"""Generations as they stand, and their list, on the event loop: what Redis knows of many in one script.
+
+What it does not know, or what cannot be read there, `Ledger` looks for in a thread: storage knows.
+"""
+
+from functools import lru_cache
+from typing import get_args
+
+from redis.exceptions import RedisError
+from rq.job import Job
+from rq.queue import Queue
+from starlette.concurrency import run_in_threadpool
+
+from app.scripts import Script, Scripts
+from app.shared.errors import Unreadable
+from app.shared.generation_records import ID, live_key, pending_key
+from app.shared.index import INDEX, PAGE_OF, WHOLE
+from app.shared.ledger import Ledger, as_it_stands
+from app.shared.queue import generation_queue
+from app.shared.records import PENDING
+from app.shared.schema import Generation, Priority
+
+PLACES = [generation_queue("", priority).removeprefix(generation_queue("")) for priority in get_args(Priority)]
+
+# Answers id, the fields of the live state, and its place in the queue or -1. It is looked for from the tail, for those
+# that are listed came last; where it lies, its job says: on the queue of a model, or of one base of it, beside which
+# there is the model's own.
+ROW = (
+    f"""
+local LIVE, JOB, QUEUE = '{live_key("")}', '{Job.redis_job_namespace_prefix}', '{Queue.redis_queue_namespace_prefix}'
+local PLACES = {{{", ".join(f"'{place}'" for place in PLACES)}}}"""
+    """
+local function place(id)
+    local queue, before = redis.call('HGET', JOB .. id, 'origin') or '', 0
+    local base, model = string.match(queue, '^[^:]*'), string.match(queue, '^[^:@]*')
+    for _, priority in ipairs(PLACES) do
+        for _, name in ipairs(base == model and {model} or {base, model}) do
+            if name .. priority == queue then
+                local found = redis.call('LPOS', QUEUE .. queue, id, 'RANK', -1)
+                return found and before + found or -1
+            end
+            before = before + redis.call('LLEN', QUEUE .. name .. priority)
+        end
+    end
+    return -1
+end
+local function row(id)
+    local live = redis.call('HMGET', LIVE .. id, 'final', 'accepted', 'status', 'step', 'started_at')
+    if live[1] then return {id, live[1]} end
+    return {id, '', live[2] or '', live[3] or '', live[4] or '', live[5] or '', live[3] == 'queued' and place(id) or -1}
+end
+"""
+)
+ONE = Script(f"{ROW} return row(ARGV[1])")
+# As `index.PAGE`, with the rows of all ids
+LIST = Script(
+    f"{PAGE_OF}{ROW}"
+    """
+local found = page()
+if type(found) ~= 'table' then return nil end
+for at, id in ipairs(found) do found[at] = row(id) end
+return found
+"""
+)
+
+Row = list[bytes]
+
+
+class FastReading:
+    """Reads generations; raises as `Ledger` does."""
+
+    def __init__(self, scripts: Scripts, ledger: Ledger) -> None:
+        self._scripts = scripts
+        self._ledger = ledger
+
+    async def get(self, generation_id: str) -> Generation:
+        """A generation as it stands."""
+        found = None
+        if ID.fullmatch(generation_id):
+            try:
+                found = _stands(await self._scripts.run(ONE, [], [generation_id]))
+            except RedisError:
+                found = None
+        return found or await run_in_threadpool(self._ledger.get, generation_id)
+
+    async def list(self, limit: int, before: str | None) -> tuple[list[Generation], str | None]:
+        """As `Ledger.list`."""
+        try:
+            rows = await self._scripts.run(LIST, [INDEX], [WHOLE, before or "", limit])
+        except RedisError:
+            rows = None
+        if rows is None:
+            return await run_in_threadpool(self._ledger.list, limit, before)
+        rows = [row for row in rows if ID.fullmatch(row[0].decode(errors="replace"))]
+        found = {row[0].decode(): _stands(row) for row in rows[:limit]}
+        if unknown := [one for one, generation in found.items() if generation is None]:
+            found |= {one.id: one for one in await run_in_threadpool(self._ledger.those, unknown)}
+        cursor = rows[limit - 1][0].decode() if len(rows) > limit else None
+        return [one for one in found.values() if one], cursor
+
+
+def _stands(row: Row) -> Generation | None:
+    """The generation of a row, or None where that does not tell it."""
+    generation_id, final, *rest = row
+    try:
+        if final:
+            return _read(generation_id, final)
+        accepted, status, step, started_at, place = rest
+        generation = _read(generation_id, accepted)
+    except (Unreadable, ValueError):
+        return None
+    told = {"status": status, "step": step, "started_at": started_at}
+    live = {name: value.decode(errors="replace") for name, value in told.items() if value}
+    return as_it_stands(generation, live, lambda _: int(place) if int(place) >= 0 else None)
+
+
+@lru_cache(2048)
+def _read(generation_id: bytes, text: bytes) -> Generation:
+    return PENDING.read(pending_key(generation_id.decode()), text).generation

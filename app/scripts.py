@@ -1,0 +1,112 @@
+"""Scripts that Redis runs for many requests at once: what is asked for in the same moment goes in one round trip.
+
+One pipeline is under way at a time; whatever is asked for meanwhile is the next one. So a lone request waits for
+nobody, and the busier it is the less each costs. A script that fails, fails for whoever asked for it alone.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha1
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+
+MOST = 256  # scripts in one round trip: Redis answers nobody else meanwhile
+
+Argument = str | bytes | int | float
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script in Lua."""
+
+    text: str
+
+    @cached_property
+    def sha1(self) -> str:
+        """What Redis knows it by, once it has seen it."""
+        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Argument]
+    answer: asyncio.Future[Any]
+
+
+class Scripts:
+    """Runs scripts, from one event loop."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._calls: list[_Call] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
+        """What a script answers; raises RedisError."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls.append(_Call(script, keys, args, answer))
+        if self._task is None:
+            self._task = asyncio.create_task(self._send())
+        return await answer
+
+    async def aclose(self) -> None:
+        """Answer nobody any more."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._refuse(self._calls)  # where the task had not begun
+        await self._redis.aclose()
+
+    async def _send(self) -> None:
+        calls: list[_Call] = []
+        try:
+            while self._calls:
+                calls, self._calls = self._calls[:MOST], self._calls[MOST:]
+                await self._pipeline(calls)
+        finally:  # of those that are left nobody would hear again
+            self._task = None
+            self._refuse(calls + self._calls)
+
+    def _refuse(self, calls: Sequence[_Call]) -> None:
+        self._calls = []
+        for call in calls:
+            _tell(call, RedisConnectionError("it was not asked any more"))
+
+    async def _pipeline(self, calls: Sequence[_Call]) -> None:
+        answers = await self._answers(calls)
+        unseen = [call for call, answer in zip(calls, answers, strict=True) if isinstance(answer, NoScriptError)]
+        for call, answer in zip(calls, answers, strict=True):
+            if not isinstance(answer, NoScriptError):
+                _tell(call, answer)
+        if unseen:  # a server that is new, or was emptied: it has run none of them
+            for call, answer in zip(unseen, await self._answers(unseen, by_name=False), strict=True):
+                _tell(call, answer)
+
+    async def _answers(self, calls: Sequence[_Call], by_name: bool = True) -> Sequence[Any]:
+        """What Redis says to each of them, an error being an answer."""
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for call in calls:
+                    name, what = ("EVALSHA", call.script.sha1) if by_name else ("EVAL", call.script.text)
+                    pipe.execute_command(name, what, len(call.keys), *call.keys, *call.args)
+                return await pipe.execute(raise_on_error=False)
+        except RedisError as error:
+            return [error] * len(calls)
+
+
+def _tell(call: _Call, answer: Any) -> None:
+    if call.answer.done():  # told before, or nobody waits for it any more
+        return
+    if isinstance(answer, Exception):
+        call.answer.set_exception(answer)
+    else:
+        call.answer.set_result(answer)
