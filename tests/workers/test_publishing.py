@@ -1,6 +1,7 @@
 """Law 3 with bases that differ under one name: what was accepted for one is drawn by that one, or by nobody."""
 
 import dataclasses
+import os
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, request
 from tests.workers import toy
+from workers import __main__ as program
 from workers.engine import Engine
 from workers.publishing import Publisher
 from workers.worker import GenerationWorker, affinity_queues
@@ -176,3 +178,25 @@ def test_a_worker_whose_engine_came_back_with_another_base_ends(redis: Redis, se
     assert not (worker._stop_requested or worker.base_changed)
     worker._has_base(NEW)
     assert worker._stop_requested and worker.base_changed
+
+
+def test_a_worker_whose_base_changed_ends_as_what_is_to_be_started_again(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A supervisor that restarts what fails must see it fail, with another status than wrong settings have."""
+
+    def start(worker: GenerationWorker) -> bool:
+        worker._has_base(OLD)
+        return True
+
+    def work(worker: GenerationWorker, **_: str) -> None:
+        worker._has_base(NEW)
+
+    monkeypatch.setattr(GenerationWorker, "start_engine", start)
+    monkeypatch.setattr(GenerationWorker, "work", work)
+    monkeypatch.setattr(program, "_settings", lambda: settings)
+    monkeypatch.setattr(program, "hold", lambda: None)
+    with pytest.raises(SystemExit) as caught:
+        program.generate(MODEL)
+    assert caught.value.code == os.EX_TEMPFAIL
+    assert f"the folder of model {MODEL!r}" in capsys.readouterr().err
