@@ -17,9 +17,7 @@ Answer = TypeVar("Answer")
 
 INSPECTION_POLL_S = 0.5
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0  # between two tries
-PATIENCE_S = (
-    120.0  # for a service that has taken work on and is away: it is started again, or what is before it says so
-)
+PATIENCE_S = 120.0  # for a service that has taken work on and is away: it is started again, or a proxy says so
 TIMES = httpx.Timeout(60, connect=10)  # a stream of events says something every 15 s
 ENDS = ("succeeded", "failed", "canceled")
 AWAY = (502, 503, 504)
@@ -74,8 +72,9 @@ class Client:
         """
         generation = self._accept(body)
         accepted(generation["id"])
-        path, last = f"/v1/generations/{generation['id']}", ""
+        path, last, pause_s = f"/v1/generations/{generation['id']}", "", PAUSE_S
         while generation["status"] not in ENDS:
+            before = last
             with suppress(httpx.TransportError), self._events(path, last) as events:
                 for event in events:
                     last = event.id or last
@@ -83,6 +82,11 @@ class Client:
                         progress(event.data["step"], event.data["steps"])
             # A stream may be cut short; what counts is what the service says
             generation = self._again(lambda: self._json("GET", path, "id", "status"))
+            if last != before:
+                pause_s = PAUSE_S
+            elif generation["status"] not in ENDS:  # something before the service lets no events through
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return generation
 
     def _accept(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,35 @@ def test_a_stream_that_is_cut_is_followed_again() -> None:
     assert resumed == [None, "1-0", "1-0"]
 
 
+EVENTLESS = {
+    "a proxy that knows no streams": lambda: httpx.Response(502, text="<html>"),
+    "one that ends them": lambda: httpx.Response(200),
+    "one that lets comments through": lambda: httpx.Response(200, text=": still here\n\n"),
+    "one that tells the same again": lambda: httpx.Response(200, stream=_Cut()),
+}
+
+
+@pytest.mark.parametrize("eventless", EVENTLESS.values(), ids=EVENTLESS.keys())
+def test_where_no_events_come_through_it_asks_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, eventless: Callable[[], httpx.Response]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    asked = 0
+
+    def service(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        if request.url.path.endswith("/events"):
+            return eventless()
+        asked += 1
+        assert asked < 45
+        return httpx.Response(200, json={"id": "one", "status": "succeeded" if sum(slept) > 60 else "running"})
+
+    with client(service) as one:
+        assert one.generate({})["status"] == "succeeded"
+    assert max(slept) == module.LONGEST_PAUSE_S
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_S", 0.001)

@@ -19,6 +19,7 @@ from app.shared.profiles import Profiles
 from app.shared.schema import Image, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.uploads import Uploads
 from tests.app.conftest import serving
 from tests.app.shared.making import profile, request
 from tests.e2e.browser import chromium, complaints
@@ -109,7 +110,12 @@ def eventually(true: Callable[[], Any]) -> Any:
 
 
 def test_the_page_works_below_a_path_and_cancels_what_it_uploads(
-    proxy: Proxy, browser: Chrome, storage: Storage, redis: Redis, settings: Settings
+    proxy: Proxy,
+    browser: Chrome,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ledger = Ledger(storage, redis, settings)
     done = ledger.accept(lambda: request(prompt="drawn before"))
@@ -129,11 +135,35 @@ def test_the_page_works_below_a_path_and_cancels_what_it_uploads(
     ledger.cancel(waiting[0].split("/")[1].removesuffix(".json"))
     eventually(lambda: "anceled" in browser.find_element(By.ID, "gallery").text)
 
-    browser.execute_script(DROP)
-    browser.find_element(By.CSS_SELECTOR, "#upload button.primary").click()
+    def send() -> None:
+        browser.execute_script(DROP)
+        browser.find_element(By.CSS_SELECTOR, "#upload button.primary").click()
+
+    def cancel() -> None:
+        browser.find_element(By.CSS_SELECTOR, "#upload .actions [data-close]").click()
+
+    send()
     eventually(lambda: len(list(storage.keys("uploads"))) == 2)
-    browser.find_element(By.CSS_SELECTOR, "#upload .actions [data-close]").click()
+    cancel()
     eventually(lambda: not list(storage.keys("uploads")))
+
+    begun, canceled = threading.Event(), threading.Event()
+    staged: list[list[str]] = []
+    really = Uploads.stage_async
+
+    async def stage_async(*given: Any) -> None:
+        begun.set()
+        await asyncio.to_thread(canceled.wait, PATIENCE_S)
+        await really(*given)
+        staged.append(list(storage.keys("uploads")))
+
+    monkeypatch.setattr(Uploads, "stage_async", stage_async)
+    send()
+    assert begun.wait(PATIENCE_S)
+    cancel()  # all of it was sent, and no address has come back
+    canceled.set()
+    eventually(lambda: staged and not list(storage.keys("uploads")))
+    assert len(staged[0]) == 2
 
     assert proxy.astray == [], "every address of the page lies below the prefix"
     assert [line for line in complaints(browser) if "favicon" not in line] == []
