@@ -171,7 +171,7 @@ class Hub:
             self._task = asyncio.create_task(self._serve())
 
     async def _serve(self) -> None:
-        """Read while somebody listens; Redis may go and come."""
+        """Read while somebody listens; Redis may go and come, and what nobody foresaw ends one try, not the reader."""
         try:
             while self._tails or self._watched:
                 try:
@@ -183,7 +183,7 @@ class Hub:
                             self._back()
                         for task in tasks:
                             task.cancel()
-                except* RedisError as errors:
+                except* Exception as errors:  # noqa: BLE001
                     await self._ride_out(errors.exceptions[0])
         finally:
             self._task = None
@@ -193,7 +193,7 @@ class Hub:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
             await channel.subscribe(CHANGED)
             self._read_all()
-            while True:
+            while not _canceled():
                 message = await channel.get_message(timeout=LOOK_S)
                 if message is None:
                     continue
@@ -214,7 +214,7 @@ class Hub:
 
     async def _read(self) -> None:
         """Read what is new, of many streams at once."""
-        while True:
+        while not _canceled():
             await self._wake.wait()
             self._wake.clear()
             some = [self._unread.pop() for _ in range(min(PAGE, len(self._unread)))]
@@ -250,18 +250,30 @@ class Hub:
             await self._ask_storage(tail for tail, status in zip(some, answers, strict=True) if status not in ALIVE)
 
     async def _ask_storage(self, tails: Iterable[Tail]) -> None:
+        unforeseen: Exception | None = None
         for tail in tails:
-            with suppress(RadiataError, ValueError):  # away, or unreadable: later, or never
-                if ended := await run_in_threadpool(self._end_in_storage, tail.generation_id):
-                    tail.end, tail.caught_up = end_of(ended), False  # what else there is comes first
-                    self._read_soon([tail.generation_id])
+            try:
+                ended = await run_in_threadpool(self._end_in_storage, tail.generation_id)
+            except (RadiataError, ValueError):  # away, or unreadable: later, or never
+                continue
+            except Exception as error:  # noqa: BLE001 (one generation's, and no other's trouble)
+                unforeseen = error
+                continue
+            if ended:
+                tail.end, tail.caught_up = end_of(ended), False  # what else there is comes first
+                self._read_soon([tail.generation_id])
+        if unforeseen:
+            raise unforeseen
 
     async def _ride_out(self, error: Exception) -> None:
         if not self._away:
             self._away = True
-            log.warning("events_interrupted", error=f"{type(error).__name__}: {error}", listeners=len(self._tails))
+            trace = None if isinstance(error, RedisError) else error
+            said = f"{type(error).__name__}: {error}"
+            log.warning("events_interrupted", error=said, listeners=len(self._tails), exc_info=trace)
         self._wake_watchers()
-        await self._ask_storage([tail for tail in self._tails.values() if not tail.end])
+        with suppress(Exception):  # told at the next look, if it is not just what was told
+            await self._ask_storage([tail for tail in self._tails.values() if not tail.end])
         for tail in self._tails.values():
             tail.caught_up = True
             tail.wake()
@@ -287,6 +299,12 @@ async def within(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             return await event.wait()
     return False
+
+
+def _canceled() -> bool:
+    """Whether this task was canceled; one that comes in mid-call may end within redis-py."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _events(entries: Entries, after: Position) -> tuple[list[Event], Position]:

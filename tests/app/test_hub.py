@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import structlog
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from app import hub as module
 from app.hub import Hub, within
 from app.shared.events import Event, publish, wake
 from app.shared.schema import Generation, Progress, Status
@@ -124,3 +126,47 @@ def test_what_settles_wakes_who_waits_for_it_and_the_hub_rests_after(redis: Redi
                     await asyncio.sleep(0.1)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("part", ["_hear", "_read", "_look", "_end_in_storage"])
+@pytest.mark.parametrize("error", [KeyError("a fault of ours"), OSError("too many open files"), TypeError()], ids=repr)
+def test_a_fault_nobody_foresaw_holds_up_no_listener(
+    redis: Redis, valkey: str, monkeypatch: pytest.MonkeyPatch, part: str, error: Exception
+) -> None:
+    """It is told with its trace, once, and the listener who is there hears the rest without another one coming."""
+
+    async def run() -> list[Event]:
+        async with AsyncRedis.from_url(valkey) as through:
+            hub, faults = Hub(through, Stored()), 0
+            really = getattr(hub, part)
+
+            def fails() -> None:
+                nonlocal faults
+                faults += 1
+                if faults <= 2:
+                    raise error
+
+            async def soon(*given: Any) -> Any:
+                fails()
+                return await really(*given)
+
+            def at_once(*given: Any) -> Any:
+                fails()
+                return really(*given)
+
+            setattr(hub, part, at_once if part == "_end_in_storage" else soon)
+            listener = asyncio.create_task(told(hub, "1" * 32))
+            while faults < 3:
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(publish, redis, "1" * 32, "status", {"status": "succeeded"}, 60)
+            heard = await listener
+            await hub.aclose()
+        return heard
+
+    monkeypatch.setattr(module, "LOOK_S", 0.1)
+    monkeypatch.setattr(module, "AGAIN_S", 0.1)
+    with structlog.testing.capture_logs() as lines:
+        heard = asyncio.run(run())
+    assert [event.data["status"] for event in heard] == ["succeeded"]
+    warned = [line for line in lines if line["event"] == "events_interrupted"]
+    assert warned and all(line["exc_info"] is error for line in warned)
