@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
-from app.shared.generation_records import ID, live_key, pending_key
+from app.shared.generation_records import live_key, pending_key
 from app.shared.index import INDEX, PAGE_OF, WHOLE
+from app.shared.job import ID
 from app.shared.ledger import Ledger, as_it_stands
 from app.shared.queue import generation_queue
 from app.shared.records import PENDING

@@ -27,7 +27,7 @@ from app.shared.environment import SOCKETS
 from app.shared.identity import claim_at_start
 from app.shared.lifeline import VARIABLE
 from app.shared.queue import INTAKE, generation_queue
-from app.shared.settings import Settings
+from app.shared.settings import WRONG_SETTINGS, Settings
 
 log = structlog.get_logger()
 
@@ -38,9 +38,6 @@ LONGEST_PAUSE_S = 15.0
 WELL_S = 60.0  # a process that has lived for so long died of something else than the last time
 READY_S = 300.0
 REDIS_S = 20.0
-
-
-WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
 
 
 class StartFailed(Exception):
@@ -263,9 +260,3 @@ def _only_one(folder: Path) -> Iterator[None]:
                 f"another `radiata up` uses {folder}; stop it, or set RADIATA_DATA_DIR to another folder"
             ) from error
         yield
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]

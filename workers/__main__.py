@@ -13,9 +13,8 @@ from app.shared.connection import connect, warn_of_eviction
 from app.shared.job import INTAKE, SERIALIZER, KnownQueue
 from app.shared.lifeline import hold
 from app.shared.log import configure, speak_any_encoding
-from app.shared.settings import BadSettings, Settings, serving_settings
+from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings, serving_settings
 
-WRONG_SETTINGS = 2  # the exit status that says so to whoever started this process
 BASE_CHANGED = (
     "the folder of model {!r} ({}) was changed while this worker ran, and its engine has loaded another base: start it "
     "again to draw with that (`radiata up`, docker compose, and whatever restarts what fails do so)"

@@ -7,7 +7,6 @@ A record that cannot be read is restored from Redis's copy, where that still has
 | `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, `final` (JSON) | `keep_live_s` |
 """
 
-import re
 from typing import cast
 
 import structlog
@@ -20,8 +19,6 @@ from app.shared.schema import Accepted
 from app.shared.storage import Storage
 
 log = structlog.get_logger()
-
-ID = re.compile(r"[0-9a-f]{32}")
 
 
 def pending_key(generation_id: str) -> str:

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from app.shared import rebuild
 from app.shared.errors import NotFound
-from app.shared.generation_records import ID
+from app.shared.job import ID
 from app.shared.storage import Storage
 
 INDEX = "radiata:generations"

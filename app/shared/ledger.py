@@ -24,8 +24,9 @@ from redis.typing import EncodableT, FieldT
 
 from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
 from app.shared.events import publish
-from app.shared.generation_records import ID, GenerationRecords, image_key, live_key, manifest_key, pending_key
+from app.shared.generation_records import GenerationRecords, image_key, live_key, manifest_key, pending_key
 from app.shared.index import GenerationIndex, unknown
+from app.shared.job import ID
 from app.shared.queue import Queues
 from app.shared.records import tell
 from app.shared.schema import Accepted, Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status

@@ -103,8 +103,8 @@ VERDICT = Kind(
     "upload the file again: its verdict is written anew",
 )
 UPLOAD = Kind(r"uploads/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))
-SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, "start a worker of model {0!r} again: it writes it anew")
 _AGAIN = "start a worker of model {0!r} again: it writes it anew"
+SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, _AGAIN)
 TOKENIZERS = Kind(r"models/([^/]+)\.tokenizers\.json", BaseTokenizers, _AGAIN)
 SITES = Kind(r"models/([^/]+)\.sites\.json", BaseSites, _AGAIN)
 FACTS = Kind(
@@ -112,9 +112,7 @@ FACTS = Kind(
     AdapterFacts,
     "upload the file again: they are written anew",
 )
-PROFILE = Kind(
-    r"models/([^/]+)\.json", ModelProfile, "start a worker of model {0!r} again: it writes it anew", lambda p: (p.name,)
-)
+PROFILE = Kind(r"models/([^/]+)\.json", ModelProfile, _AGAIN, lambda one: (one.name,))
 IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,

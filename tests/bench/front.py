@@ -33,8 +33,8 @@ from rq import Queue
 
 from app.embedded import address
 from app.shared.catalog import Catalog
-from app.shared.generation_records import ID
 from app.shared.index import INDEX
+from app.shared.job import ID
 from app.shared.ledger import Ledger, generation_id_for
 from app.shared.log import configure
 from app.shared.profiles import Profiles
