@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from uuid import uuid4
 import structlog
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rq import Queue, Worker, worker_registration
 from rq.exceptions import InvalidJobOperation
 from rq.executions import Execution
@@ -24,9 +25,10 @@ from app.shared.errors import RadiataError, Unavailable
 from app.shared.holdings import WorkerHoldings, publish, withdraw
 from app.shared.identity import claim, claim_at_start
 from app.shared.job import SERIALIZER, KnownJob, KnownQueue
+from app.shared.kinds import ALWAYS, OF_JOB, OF_QUEUE, mend, release
 from app.shared.lost import queues_of
 from app.shared.queue import model_of
-from app.shared.settings import BadSettings, Settings
+from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
@@ -88,6 +90,7 @@ class SweepingWorker(Worker):
         self._settings = settings
         self.death_penalty_class = UnixSignalDeathPenalty if as_horse else NoAlarm
         self._looked: float | None = None
+        self._told = set[str]()
         self._tries = Watch[tuple[str, str]](settings.sweep_every_s)
         self._lock = Watch[str](settings.sweep_every_s)
 
@@ -128,6 +131,8 @@ class SweepingWorker(Worker):
             job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
             # What Redis answers, and refuses, may be this job's alone: others must not wait behind it for ever
             job.enqueue_at_front_on_retry = isinstance(exc_info[1], (Unavailable, *AWAY))
+            if isinstance(exc_info[1], ResponseError):
+                mend(self.connection, OF_JOB, job.id)
             time.sleep(PUT_BACK_S)
         super()._finalize_failure(job, queue, execution, exc_info)
 
@@ -173,9 +178,29 @@ class SweepingWorker(Worker):
         return self._looked is None or time.monotonic() - self._looked >= self._settings.sweep_every_s
 
     def run_maintenance_tasks(self) -> None:
-        """Give back what dead workers held, and bring Redis in line with storage; one worker at a time."""
+        """Give back what dead workers held, and bring Redis in line with storage; one worker at a time.
+
+        Ends this process where Redis is another store's by now. What else goes wrong is told, once, and tried again:
+        no worker is to end for what somebody wrote into Redis.
+        """
         self._looked = time.monotonic()
+        try:
+            self._maintain()
+        except BadSettings as error:  # RQ would print a traceback, and end as if all were well
+            print(f"settings: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(WRONG_SETTINGS) from error
+        except AWAY:
+            raise  # RQ waits
+        except Exception as error:
+            if (said := repr(error)) not in self._told:
+                self._told.add(said)
+                log.exception("sweep_failed")
+
+    def _maintain(self) -> None:
+        mend(self.connection, ALWAYS)
+        release(self.connection)
         names = queues_of(self.connection, self._settings)
+        mend(self.connection, OF_QUEUE, *names)
         queues = [KnownQueue(name, connection=self.connection, serializer=SERIALIZER) for name in names]
         tries = {(queue.name, one): beat for queue in queues for one, beat in queue.tries().items()}
         dead = self._tries.silent(tries, self._settings.lost_after_s)

@@ -8,16 +8,19 @@
 | | | `whole`, `token` | all of storage is in here; who is filling it | |
 """
 
+import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared import rebuild
-from app.shared.schema import AdapterVersion
+from app.shared.schema import NAME_PATTERN, AdapterVersion
 
 INDEX = "radiata:adapters"
+HOLDER = re.compile(rf"(?:{NAME_PATTERN}):[0-9]{{1,15}}".replace("^", "").replace("$", ""))
 
 # All of them: KEYS: the index.
 # ARGV: token or nothing, name, version, and sha256 and record of one that can be read. Answers 0 where the index was
@@ -25,7 +28,7 @@ INDEX = "radiata:adapters"
 ADD = """
 local name, version, bytes, record = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if ARGV[1] ~= '' and redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
-if tonumber(redis.call('HGET', KEYS[1], 'newest ' .. name) or 0) < tonumber(version) then
+if (tonumber(redis.call('HGET', KEYS[1], 'newest ' .. name) or 0) or 0) < tonumber(version) then
     redis.call('HSET', KEYS[1], 'newest ' .. name, version)
 end
 if not record then return 1 end
@@ -107,7 +110,14 @@ class CatalogIndex:
     def find(self, kind: str, what: str = "") -> list[tuple[str, str]] | None:
         """`<name>:<version>` and record, if any, of all that is asked for; None where only storage knows."""
         found = self._ask(FIND, kind, what)
-        return None if found is None else list(zip(found[::2], found[1::2], strict=True))
+        if found is None or (kind != "version" and not all(map(HOLDER.fullmatch, found[::2]))):
+            return None if found is None else self._distrust()
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def _distrust(self) -> None:
+        """Have the index made again: somebody else has written into it."""
+        with suppress(RedisError):
+            self._redis.delete(INDEX)
 
     def names(self) -> list[str] | None:
         """Every name; None where only storage knows."""

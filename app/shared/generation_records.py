@@ -72,7 +72,7 @@ class GenerationRecords:
             raw = cast(dict[bytes, bytes], self._redis.hgetall(live_key(generation_id)))
         except RedisError:
             return {}  # storage still knows
-        return {name.decode(): value.decode(errors="replace") for name, value in raw.items()}
+        return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in raw.items()}
 
     def copy(self, live: dict[str, str], field: str, generation_id: str) -> Accepted | None:
         """Redis's copy of a record, or None when it has none that is whole."""

@@ -6,12 +6,13 @@
 | `radiata:store` | Redis, string | id of the store whose service uses this Redis; claimed at start and by each sweep |
 """
 
+import re
 from contextlib import suppress
 from secrets import token_hex
 from typing import cast
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from app.shared.errors import RadiataError, Unavailable, Unreadable
 from app.shared.records import IDENTITY, StoreIdentity, tell
@@ -19,6 +20,7 @@ from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
 
 KEY = "store.json"
+ID = re.compile(r"[0-9a-f]{32}")
 CLAIM = "radiata:store"
 
 
@@ -38,6 +40,16 @@ def claim_at_start(settings: Settings, redis: Redis) -> None:
         claim(Storage(settings.store_url), redis)
 
 
+def _holder(redis: Redis) -> str | None:
+    """The id of the store that holds this Redis, if any; empty where what stands there is no id."""
+    try:
+        held = cast(bytes | None, redis.get(CLAIM))
+    except ResponseError:
+        return ""
+    text = (held or b"").decode(errors="replace")
+    return None if held is None else text if ID.fullmatch(text) else ""
+
+
 def claim(storage: Storage, redis: Redis) -> None:
     """Take this Redis for this store; raises BadSettings where it is another's, in a sentence.
 
@@ -49,8 +61,11 @@ def claim(storage: Storage, redis: Redis) -> None:
         tell(redis, error)
         return
     redis.set(CLAIM, ours, nx=True)
-    theirs = cast(bytes | None, redis.get(CLAIM))
-    if theirs is not None and theirs.decode(errors="replace") != ours:
+    theirs = _holder(redis)
+    if theirs == "":  # no store has such an id: somebody else wrote that
+        redis.set(CLAIM, ours)
+        theirs = _holder(redis)
+    if theirs not in (None, ours):
         raise BadSettings(
             f"RADIATA_REDIS_URL: this Redis is used by a service with another store than {storage.url}: take another "
             "database of it (…/1 instead of …/0; with the server of `radiata up`, another RADIATA_DATA_DIR), or the "

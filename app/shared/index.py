@@ -25,6 +25,7 @@ from app.shared.storage import Storage
 
 INDEX = "radiata:generations"
 WHOLE = "whole"
+TOKEN = "token:"
 BELOW_ALL = "-inf"
 CHUNK = 1000
 KEEP_S = 1.0  # a listing of storage, where there is no Redis
@@ -91,16 +92,22 @@ class GenerationIndex:
     def _page(self, limit: int, before: str | None) -> list[str] | None:
         """Up to one id more than asked for, or None where the index is not whole."""
         page = self._redis.register_script(PAGE)
-        found = cast(list[bytes] | int | None, page(keys=[INDEX], args=[WHOLE, before or "", limit]))
-        if isinstance(found, int):
-            raise unknown()
-        return None if found is None else [one.decode() for one in found if ID.fullmatch(one.decode())]
+        while True:
+            found = cast(list[bytes] | int | None, page(keys=[INDEX], args=[WHOLE, before or "", limit]))
+            if isinstance(found, int):
+                raise unknown()
+            texts = [one.decode(errors="replace") for one in found or ()]
+            ids = [text for text in texts if ID.fullmatch(text)]
+            if found is None or len(ids) + sum(map(_is_ours, texts)) == len(texts):
+                return None if found is None else ids
+            garbage = [one for one, text in zip(found, texts, strict=True) if text not in ids and not _is_ours(text)]
+            self._redis.zrem(INDEX, *garbage)  # it would stand where generations should
 
     def _whole(self) -> bool:
         return self._redis.zscore(INDEX, WHOLE) is not None
 
     def _rebuild(self, token: str) -> bool:
-        member = f"token:{token}"
+        member = f"{TOKEN}{token}"
         self._redis.zadd(INDEX, {member: BELOW_ALL})  # type: ignore[dict-item]  # Redis' word for it
         moments = list(self._moments().items())
         with self._redis.pipeline(transaction=False) as pipe:
@@ -128,6 +135,10 @@ class GenerationIndex:
             if key.endswith("/manifest.json")
         }
         return {one: moment(one, when) for one, when in (ended | pending).items() if ID.fullmatch(one)}
+
+
+def _is_ours(member: str) -> bool:
+    return member == WHOLE or member.startswith(TOKEN)
 
 
 def moment(generation_id: str, otherwise: datetime) -> float:

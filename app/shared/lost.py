@@ -1,19 +1,22 @@
 """What nobody will do: jobs that storage knows of, and RQ has in no queue and on no worker.
 
 RQ's lists are read whole, in a few commands however much waits, and compared here: a job is looked at by itself only
-where it is in none of them. What a look costs beyond that grows with what is amiss.
+where it is in none of them, one by one and for as long as there is time. After Redis was emptied that is every one.
 
 | Redis key | type | what | lives |
 |---|---|---|---|
-| `radiata:adrift:<kind>` | hash | a job in no queue and on no worker to when that was seen first | each look anew |
+| `radiata:missed:<kind>` | hash | a job in no queue and on no worker to when that was seen first | each look anew |
 """
 
+import math
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq import Queue
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
@@ -22,7 +25,7 @@ from rq.registry import StartedJobRegistry
 from app.shared.queue import INTAKE, Queues, generation_queue, generation_queues
 from app.shared.settings import Settings
 
-ADRIFT = "radiata:adrift:"
+MISSED = "radiata:missed:"
 CHUNK = 1000
 _QUEUE, _JOB = Queue.redis_queue_namespace_prefix, Job.redis_job_namespace_prefix
 
@@ -75,35 +78,51 @@ class Lost:
         self._redis = redis
         self._queues = queues
         self._settings = settings
-        self._kind = kind
+        self._missed = MISSED + kind
 
-    def among(self, jobs: Collection[str], seen: Look) -> list[tuple[str, JobStatus | None]]:
-        """Those of `jobs` that are lost, with their status, or None where RQ does not know them."""
+    def among(self, jobs: Collection[str], seen: Look) -> Iterator[tuple[str, JobStatus | None]]:
+        """Those of `jobs` that are lost, with their status, or None where RQ does not know them, one by one.
+
+        Each is looked at when it is asked for: whoever has no more time ends it, and the next look goes on.
+        """
         cared_for = {job for queue in seen.waiting.values() for job in queue} | seen.started
         cared_for.difference_update(seen.broken)
-        missing = sorted(set(jobs) - cared_for)
-        earlier = cast(dict[bytes, bytes], self._redis.hgetall(ADRIFT + self._kind))
-        found: list[tuple[str, JobStatus | None]] = []
-        adrift: dict[str, float] = {}
-        for job_id in missing:
-            job = self._queues.job(job_id)
-            status = job.get_status(refresh=False) if job else None
-            if job and (patience := self._patience(status)):
-                since = float(earlier.get(job_id.encode(), time.time()))
-                # However the clock was set meanwhile: one step back must not keep it adrift for an hour
-                if abs(time.time() - since) < patience:
-                    adrift[job_id] = since
+        missed = sorted(set(jobs) - cared_for)
+        earlier = self._earlier() if missed else {}
+        since = {job_id: earlier[job_id] for job_id in missed if job_id in earlier}
+        try:
+            for job_id in missed:
+                job = self._queues.job(job_id)
+                status = job.get_status(refresh=False) if job else None
+                first = since.setdefault(job_id, time.time())
+                # However the clock was set meanwhile: one step back must not keep it so for an hour
+                if job and abs(time.time() - first) < self._patience(status):
                     continue
-                self._redis.lrem(IntermediateQueue.get_intermediate_queue_key(_QUEUE + job.origin), 0, job_id)
-            if queue := seen.broken.get(job_id):
-                self._redis.lrem(_QUEUE + queue, 0, job_id)
-            found.append((job_id, status))
-        with self._redis.pipeline() as pipe:
-            pipe.delete(ADRIFT + self._kind)
-            if adrift:
-                pipe.hset(ADRIFT + self._kind, mapping={job_id: str(since) for job_id, since in adrift.items()})
-            pipe.execute()
-        return found
+                del since[job_id]
+                if job:
+                    self._redis.lrem(IntermediateQueue.get_intermediate_queue_key(_QUEUE + job.origin), 0, job_id)
+                if queue := seen.broken.get(job_id):
+                    self._redis.lrem(_QUEUE + queue, 0, job_id)
+                yield job_id, status
+        finally:
+            with self._redis.pipeline() as pipe:
+                pipe.delete(self._missed)
+                if since:
+                    pipe.hset(self._missed, mapping={job_id: str(first) for job_id, first in since.items()})
+                pipe.execute()
+
+    def _earlier(self) -> dict[str, float]:
+        """When each was missed first; what cannot be read never was."""
+        try:
+            kept = cast(dict[bytes, bytes], self._redis.hgetall(self._missed))
+        except ResponseError:  # something else stands there
+            return {}
+        times: dict[str, float] = {}
+        for one, text in kept.items():
+            with suppress(ValueError):
+                if math.isfinite(seconds := float(text)):
+                    times[one.decode(errors="replace")] = seconds
+        return times
 
     def _patience(self, status: JobStatus | None) -> float:
         """Seconds for which a job may be in no list."""

@@ -8,14 +8,16 @@ Key `radiata:impossible`: hash, a suspect to when it was seen first, until a loo
 """
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from math import isfinite
 from typing import cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.job import JobStatus
 
 from app.shared.errors import Unreadable
+from app.shared.kinds import OF_JOB, mend
 from app.shared.ledger import Ledger
 from app.shared.lost import Look, Lost, look, queues_of
 from app.shared.prospects import Impossible, Prospects
@@ -51,14 +53,17 @@ class Sweep:
         seen = look(self._redis, queues_of(self._redis, self._settings))
         pending = {key.removeprefix("pending/").removesuffix(".json") for key in self._storage.keys("pending")}
         self._end_impossible(pending, seen)
-        for generation_id, status in self._lost.among(pending, seen):
-            try:
-                self._bring_back(generation_id, status)
-            except Unreadable as error:  # nobody can make work of it; the others must not wait for that
-                tell(self._redis, error)
-                self._queues.drop(generation_id)
-            if time.monotonic() > until:
-                break
+        with closing(self._lost.among(pending, seen)) as lost:
+            for generation_id, status in lost:
+                try:
+                    self._bring_back(generation_id, status)
+                except Unreadable as error:  # nobody can make work of it; the others must not wait for that
+                    tell(self._redis, error)
+                    self._queues.drop(generation_id)
+                except ResponseError:  # a key of it is of another kind: it is mended, and brought back by the next look
+                    mend(self._redis, OF_JOB, generation_id)
+                if time.monotonic() > until:
+                    break
 
     def _bring_back(self, generation_id: str, status: JobStatus | None) -> None:
         if self._ledger.close_again(generation_id):

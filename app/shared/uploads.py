@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.job import JobStatus
 
 from app.shared.errors import Conflict, NoRoom, NotFound, Unreadable
@@ -78,8 +79,8 @@ class Uploads:
         return found
 
     def _settled(self, upload_id: str) -> Upload | None:
-        text = cast(bytes | None, self._redis.get(settled_key(upload_id)))
-        with suppress(Unreadable):
+        with suppress(Unreadable, ResponseError):
+            text = cast(bytes | None, self._redis.get(settled_key(upload_id)))
             return UPLOAD.read(record_key(upload_id), text) if text is not None else None
         return None
 

@@ -170,6 +170,9 @@ def test_what_redis_refuses_of_one_job_keeps_no_other_waiting(
     assert ledger.get(second.id).status is Status.SUCCEEDED
     job = Queues(redis, settings).job(first.id)
     assert job is not None and job.retries_left == settings.retries and job.is_queued
+    taken = worker.queue_class.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
+    assert taken is not None and worker.perform_job(taken[0], taken[1], worker.prepare_execution(taken[0]))
+    assert ledger.get(first.id).status is Status.SUCCEEDED
 
 
 def test_a_real_conflict_is_looked_at_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

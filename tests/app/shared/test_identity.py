@@ -54,10 +54,14 @@ def test_the_first_has_it_and_has_it_again_when_it_was_emptied(storage: Storage,
         claim(storage, redis)
 
 
-def test_a_redis_whose_claim_is_nonsense_is_anothers(storage: Storage, redis: Redis) -> None:
-    redis.set(CLAIM, b"\xff")
-    with pytest.raises(BadSettings):
-        claim(storage, redis)
+@pytest.mark.parametrize("nonsense", [b"\xff", b"", b"0" * 31])
+def test_a_claim_that_no_store_can_have_made_is_none(storage: Storage, redis: Redis, nonsense: bytes) -> None:
+    redis.set(CLAIM, nonsense)
+    claim(storage, redis)
+    redis.delete(CLAIM)
+    redis.lpush(CLAIM, nonsense)
+    claim(storage, redis)
+    assert redis.get(CLAIM) == store_id(storage).encode()
 
 
 @pytest.mark.parametrize("command", ["app.cli up", "app.cli api", "workers generate", "workers intake"])
