@@ -111,12 +111,14 @@ def _worn(
     """Return the adapters that a request means, and everything for which they cannot be worn."""
     worn: list[AdapterWorn] = []
     wrong: list[RadiataError] = []
+    names: list[str] | None = None  # asked for once, where one is needed
     for index, use in enumerate(asked.adapters[: service.settings.max_adapters]):
         at = f"/adapters/{index}"
         try:
             version = find(use.ref)
         except NotFound as error:
-            near = meant(use.ref, service.catalog.names(COMPARED))
+            names = service.catalog.names(COMPARED) if names is None else names
+            near = meant(use.ref, names)
             wrong.append(_wrong(NotFound, f"{at}/ref", error.code, error.message + near))
             continue
         except Gone as error:

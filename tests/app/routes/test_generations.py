@@ -153,3 +153,11 @@ def test_priority_is_no_part_of_what_is_drawn(api: httpx.Client) -> None:
     assert (plain["priority"], low["priority"]) == ("normal", "low")
     assert plain["request"] == low["request"] and "priority" not in low["request"]
     assert api.post("/v1/generations", json=BODY | {"priority": "urgent"}).status_code == 422
+
+
+def test_names_are_compared_with_once_a_request(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(Catalog, "names", lambda _, most: asked.append(most) or ["fluent"])
+    answer = api.post("/v1/generations", json={"prompt": "x", "adapters": [{"ref": f"fluen{n}"} for n in range(9)]})
+    assert (answer.status_code, len(answer.json()["errors"])) == (404, 9), answer.text
+    assert len(asked) == 1 and all("fluent" in one["message"] for one in answer.json()["errors"])
