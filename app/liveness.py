@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.at_once import about_to_wait
+from app.shared.at_once import Errands, about_to_wait
 from app.shared.errors import RadiataError, Unavailable
 from app.shared.holdings import WorkerHoldings, holdings, lately_alive, other_bases
 from app.shared.profiles import Profiles
@@ -51,12 +51,15 @@ class Liveness:
         self._lock = Lock()
         self._seen: dict[Held, float] = {}  # to when a worker that holds it was last known to live
         self._looked: dict[Held, float] = {}
+        self._errands = Errands()
 
     def require(self, profile: ModelProfile) -> None:
         """Raise Unavailable where nobody has drawn with that base for so long that work should not be taken for it."""
         patience = self._settings.accept_without_worker_s
         held = (profile.name, profile.fingerprint)
         if patience < 0 or self._is_fresh(held, LOOK_EVERY_S):
+            return
+        if self._is_fresh(held, max(patience, LOOK_EVERY_S)) and self._errands.under_way(str(held)):
             return
         about_to_wait()
         with self._lock:

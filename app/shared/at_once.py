@@ -4,10 +4,12 @@ What such code needs is handed to it, or kept in memory; where it would wait aft
 it takes the way that may wait. So nothing has to be known twice of what a judgement asks for.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+ERRAND_S = 1.0
 _forbidden: ContextVar[bool] = ContextVar("waiting is forbidden", default=False)
 
 
@@ -23,6 +25,23 @@ def at_once() -> Iterator[None]:
         yield
     finally:
         _forbidden.reset(token)
+
+
+class Errands:
+    """What somebody has been sent to look for a moment ago: whoever may not wait makes do with what was known."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def under_way(self, what: str) -> bool:
+        """Whether the caller may not wait, and another looks; where it is the first, it is who will be sent."""
+        if not _forbidden.get():
+            return False
+        now = time.monotonic()
+        if now < self._until.get(what, 0.0):
+            return True
+        self._until = {one: until for one, until in self._until.items() if now < until} | {what: now + ERRAND_S}
+        return False
 
 
 def about_to_wait() -> None:

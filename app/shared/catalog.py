@@ -17,6 +17,7 @@ from typing import Any
 from redis import Redis
 
 from app.shared import rebuild
+from app.shared.at_once import Errands
 from app.shared.catalog_index import CatalogIndex, Living
 from app.shared.errors import Gone, NotFound, Unreadable
 from app.shared.papers import AdapterFacts
@@ -64,6 +65,7 @@ class Catalog:
         self._index = CatalogIndex(redis, self._all)
         # Read lately, the latest last; when to look again for what was not told, and what was
         self._facts: dict[str, tuple[float, AdapterFacts | None]] = {}
+        self._errands = Errands()
 
     # Finding
 
@@ -108,7 +110,8 @@ class Catalog:
         """What acceptance has to know of an adapter on a base (fingerprint); None where intake did not tell."""
         key = facts_key(sha256, ignore)
         until, known = self._facts.get(key, (0.0, None))
-        if (known is None or base not in known.on) and time.monotonic() >= until:
+        again = (known is None or base not in known.on) and time.monotonic() >= until
+        if again and not (until and self._errands.under_way(key)):
             with suppress(Unreadable):  # the engine judges, as it does what is not told
                 known = FACTS.get(self._storage, key)
             until = time.monotonic() + FACTS_KEEP_S

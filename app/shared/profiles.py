@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import structlog
 
+from app.shared.at_once import Errands
 from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.papers import BaseSites, BaseTokenizers, TokenizerFile
 from app.shared.records import PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
@@ -29,6 +30,7 @@ class Profiles:
         self._kept: dict[str, tuple[float, ModelProfile | None]] = {}
         self._tokenizers: dict[str, list[TokenizerFile]] = {}  # by fingerprint
         self._none_until: dict[str, float] = {}  # of fingerprints without: when to look again
+        self._errands = Errands()
         self._told: set[str] = set()  # records that cannot be read, as long as that is so
 
     def publish(
@@ -97,7 +99,8 @@ class Profiles:
         """The tokenizers of a model; none where its worker wrote none that fit and can be read."""
         if profile.fingerprint in self._tokenizers:
             return self._tokenizers[profile.fingerprint]
-        if time.monotonic() >= self._none_until.get(profile.fingerprint, 0.0):
+        until = self._none_until.get(profile.fingerprint, 0.0)
+        if time.monotonic() >= until and not (until and self._errands.under_way(f"tokenizers {profile.fingerprint}")):
             found = None
             with suppress(Unreadable):  # the engine judges
                 found = TOKENIZERS.get(self._storage, f"models/{profile.name}.tokenizers.json")
@@ -113,7 +116,7 @@ class Profiles:
 
     def _find(self, name: str) -> ModelProfile | None:
         until, profile = self._kept.get(name, (0.0, None))
-        if time.monotonic() >= until:
+        if time.monotonic() >= until and not (profile and self._errands.under_way(name)):
             profile = self.stored(name)
             self._kept[name] = (time.monotonic() + KEEP_S if profile else 0.0, profile)
         return profile

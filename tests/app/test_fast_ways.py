@@ -12,11 +12,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app import fast_acceptance
 from app.scripts import Scripts
+from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import Catalog
 from app.shared.generation_records import live_key, pending_key
 from app.shared.index import INDEX, WHOLE
 from app.shared.job import wrong_with
 from app.shared.ledger import Ledger
+from app.shared.profiles import Profiles
 from app.shared.queue import generation_queue
 from app.shared.schema import Accepted
 from app.shared.settings import Settings
@@ -244,3 +246,18 @@ def test_a_script_that_was_sent_twice_queues_once(api: httpx.Client, redis: Redi
     keys = [live_key(one), INDEX, f"radiata:events:{one}", f"rq:job:{one}", "rq:queues", "rq:queue:x"]
     assert redis.eval(fast_acceptance.QUEUE.text, len(keys), *keys, one, 9, 1, "{}", "channel", "a", "b") is None
     assert redis.hget(live_key(one), "status") == b"running" and not redis.exists("rq:queue:x")
+
+
+def test_one_is_sent_to_look_and_the_others_make_do(storage: Storage, settings: Settings) -> None:
+    """Where what is kept has become old, not everybody goes the careful way at once."""
+    profiles = Profiles(storage, settings)
+    profiles.get(MODEL)
+    profiles._kept[MODEL] = (0.0, profiles._kept[MODEL][1])
+    with at_once():
+        with pytest.raises(WouldWait):
+            profiles.get(MODEL)
+        assert profiles.get(MODEL) == profile()
+    Profiles(storage, settings).publish(profile(steps=7), {})
+    assert profiles.get(MODEL).steps == 7  # who may wait looks
+    with at_once():
+        assert profiles.get(MODEL).steps == 7

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -32,14 +31,15 @@ from rich.table import Table
 from rq import Queue
 
 from app.embedded import address
+from app.fast_acceptance import filled
 from app.shared.catalog import Catalog
+from app.shared.generation_records import live_key
 from app.shared.index import INDEX
 from app.shared.job import ID
-from app.shared.ledger import Ledger, generation_id_for
+from app.shared.ledger import Ledger, begun, generation_id_for
 from app.shared.log import configure
 from app.shared.profiles import Profiles
-from app.shared.queue import GENERATE, SERIALIZER
-from app.shared.schema import Accepted, Generation, Progress, Status
+from app.shared.queue import GENERATE, SERIALIZER, generation_queue
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, profile, request, version
@@ -51,7 +51,8 @@ BODIES = {"POST": PLAIN, "POST with an adapter": PLAIN | {"adapters": [{"ref": "
 RAW = "RQ alone"
 LIST, FEW = 20, 1400
 START_S = 60.0
-SETTINGS = {"MAX_QUEUED": 10**7, "LOG_LEVEL": "error"}
+SETTINGS = {"MAX_QUEUED": 10**7, "LOG_LEVEL": "error", "ACCEPT_WITHOUT_WORKER_S": -1}
+CHUNK = 1000
 COLUMNS = {"per_second": 0, "per_cpu_second": 0, "ratio": 2}
 
 
@@ -94,16 +95,18 @@ class Front:
 
     def _fill(self, waiting: int) -> None:
         """Let so many wait, in Redis alone: storage is not asked for what is new."""
-        for _ in range(self._ledger.queues.waiting(MODEL), waiting):
-            now = datetime.now(UTC)
-            one = Generation(
-                id=generation_id_for(None),
-                status=Status.QUEUED,
-                progress=Progress(steps=20),
-                request=request(),
-                created_at=now,
-            )
-            self._ledger.queue(Accepted(generation=one))
+        queues, base, wanted = self._ledger.queues, profile().fingerprint, request(base=profile().fingerprint)
+        queue = generation_queue(MODEL, "normal", base)
+        for first in range(queues.waiting(MODEL, "low", base), waiting, CHUNK):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for _ in range(min(CHUNK, waiting - first)):
+                    one = begun(generation_id_for(None), wanted, "normal", None)
+                    name = one.generation.id
+                    pipe.hset(live_key(name), mapping={"accepted": one.model_dump_json(), "status": "queued"})
+                    pipe.hset(f"rq:job:{name}", mapping=filled(queues.template(queue), name, ()))  # type: ignore[arg-type]
+                    pipe.rpush(f"rq:queue:{queue}", name)
+                    self._ledger.index.add(pipe, name, one.generation.created_at)
+                pipe.execute()
 
     def _read(self, waiting: int) -> None:
         newest = [one.decode() for one in self._redis.zrange(INDEX, 0, FEW, desc=True)]  # type: ignore[union-attr]
