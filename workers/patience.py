@@ -108,6 +108,10 @@ class PatientStorage(Storage):
         """Every key below `prefix` and when it was written, in no order."""
         return iter(self._patience.waits(lambda: list(self._inner.entries(prefix))))
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key below `prefix`, in no order."""
+        return iter(self._patience.waits(lambda: list(self._inner.keys(prefix))))
+
     def __getattr__(self, name: str) -> Any:
         """Whatever else a storage can do, as it does it."""
         return getattr(self._inner, name)

@@ -92,21 +92,29 @@ class LocalStore:
 
     def entries(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         """Every key below a folder and when it was written; unfinished files that nobody writes any more go."""
+        for key, entry in self._listed(prefix):
+            with suppress(FileNotFoundError):  # deleted while it is listed
+                yield key, datetime.fromtimestamp(entry.stat().st_mtime, UTC)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key below a folder: its names alone, with no look at each file."""
+        return (key for key, _ in self._listed(prefix))
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
             found = list(os.scandir(f"{self._folder}/{prefix}"))
         except (FileNotFoundError, NotADirectoryError):
             return
         for entry in found:
-            with suppress(FileNotFoundError):  # deleted while it is listed
-                if entry.is_dir():
-                    yield from self.entries(f"{prefix}/{entry.name}" if prefix else entry.name)
-                    continue
-                written = entry.stat().st_mtime
-                if not UNFINISHED.fullmatch(entry.name):
-                    key = f"{prefix}/{entry.name}" if prefix else entry.name
-                    yield key, datetime.fromtimestamp(written, UTC)
-                elif time.time() - written > ABANDONED_S:
-                    os.unlink(entry.path)
+            key = f"{prefix}/{entry.name}" if prefix else entry.name
+            if entry.is_dir():
+                yield from self._listed(key)
+            elif not UNFINISHED.fullmatch(entry.name):
+                yield key, entry
+            else:
+                with suppress(FileNotFoundError):
+                    if time.time() - entry.stat().st_mtime > ABANDONED_S:
+                        os.unlink(entry.path)
 
     def _places(self, key: str) -> tuple[str, str, str]:
         """The folder of an object, the file beside its place that becomes it, and its place."""

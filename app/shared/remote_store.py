@@ -126,6 +126,10 @@ class RemoteStore:
         for chunk in obstore.list(self._store, prefix or None):
             yield from ((entry["path"], entry["last_modified"]) for entry in chunk)
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key below a folder."""
+        return (key for key, _ in self.entries(prefix))
+
 
 def _environment(url: str) -> "ClientConfig":
     prefix = VARIABLES.get(urlsplit(url).scheme, "")

@@ -105,8 +105,8 @@ class Storage:
         yield from _told_all(prefix, self._store.entries(_checked(prefix) if prefix else ""))
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key below `prefix`, in no order."""
-        return (key for key, _ in self.entries(prefix))
+        """Every key below `prefix`, in no order; cheaper than `entries`."""
+        yield from _told_all(prefix, self._store.keys(_checked(prefix) if prefix else ""))
 
     def put_json(self, key: str, value: Any) -> None:
         """Write `value` as JSON under `key`."""

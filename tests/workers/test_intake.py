@@ -94,7 +94,7 @@ class Interrupted(Storage):
         self.url = inner.url
 
     def __getattribute__(self, name: str) -> Any:
-        if name not in ("put", "create", "get", "delete", "entries", "size"):
+        if name not in ("put", "create", "get", "delete", "entries", "keys", "size"):
             return super().__getattribute__(name)
         self._left -= 1
         if self._left == -1:

@@ -210,3 +210,22 @@ def test_a_folder_is_no_object(store: LocalStore) -> None:
     with pytest.raises(OSError):
         store.put("a/b/c/d", b"x")
     assert [key for key, _ in store.entries("")] == ["a/b/c"]
+
+
+def test_keys_are_those_of_entries_and_no_file_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path / "keys")
+    for number in range(5):
+        store.put(f"a/{number % 2}/{number}", b"bytes")
+    (tmp_path / "keys" / "a" / ".1.abc.part").write_bytes(b"unfinished")
+    real = os.scandir
+    stats: list[str] = []
+
+    class Entry:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.name, self.path, self.is_dir = entry.name, entry.path, entry.is_dir
+            self.stat = lambda: stats.append(entry.name) or entry.stat()  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(os, "scandir", lambda path: [Entry(one) for one in real(path)])
+    names = sorted(store.keys("a"))
+    assert stats == [".1.abc.part"]
+    assert names == sorted(key for key, _ in store.entries("a")) and len(names) == 5
