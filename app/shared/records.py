@@ -103,6 +103,7 @@ VERDICT = Kind(
     "upload the file again: its verdict is written anew",
 )
 UPLOAD = Kind(r"uploads/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))
+SETTLED = Kind(r"settled/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))
 _AGAIN = "start a worker of model {0!r} again: it writes it anew"
 SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, _AGAIN)
 TOKENIZERS = Kind(r"models/([^/]+)\.tokenizers\.json", BaseTokenizers, _AGAIN)
@@ -122,6 +123,7 @@ KINDS: tuple[Kind[Any], ...] = (
     VERDICT,
     FACTS,
     UPLOAD,
+    SETTLED,
     SHAPES,
     TOKENIZERS,
     SITES,

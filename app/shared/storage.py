@@ -9,6 +9,7 @@
 | `names/<name>/deleted.json` | the name was deleted after this version | api |
 | `uploads/<id>.safetensors`, `uploads/<id>.json` | an upload not yet inspected | api |
 | `uploads/<id>.end` | whether it gets its name or is canceled, when both are about to be | api, intake |
+| `settled/<id>.json` | what became of an upload, for an hour: it outlives Redis | intake, api |
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `models/<name>.tokenizers.json`, `models/<name>.sites.json` | how it reads prompts; where bypass can be | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |

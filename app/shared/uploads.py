@@ -1,8 +1,9 @@
 """Uploaded files between the door and the catalog: staged in storage, judged by the intake worker.
 
 Key `radiata:upload:<id>`: string, the settled `Upload` as JSON; written by intake, read by the adapters route; an
-hour. An unsettled upload is `uploads/<id>.json` beside its bytes, so that it outlives Redis. Creating
-`uploads/<id>.end` decides between its name and its cancel, when both are about to be.
+hour. `settled/<id>.json` says the same for whoever asks after Redis was emptied. An unsettled upload is
+`uploads/<id>.json` beside its bytes, so that it outlives Redis. Creating `uploads/<id>.end` decides between its name
+and its cancel, when both are about to be.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from app.shared.errors import Conflict, NoRoom, NotFound, Unreadable
 from app.shared.events import wake
 from app.shared.lost import Lost, look
 from app.shared.queue import INTAKE, Queues
-from app.shared.records import UPLOAD, tell
+from app.shared.records import SETTLED, UPLOAD, tell
 from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -42,6 +43,11 @@ def record_key(upload_id: str) -> str:
 def end_key(upload_id: str) -> str:
     """Where stands whether an upload gets its name, or is canceled; whoever creates it decides."""
     return f"uploads/{upload_id}.end"
+
+
+def told_key(upload_id: str) -> str:
+    """Where stands in storage what became of an upload."""
+    return f"settled/{upload_id}.json"
 
 
 def settled_key(upload_id: str) -> str:
@@ -74,6 +80,7 @@ class Uploads:
         """An upload as it stands; raises Unreadable, or NotFound when it never was or settled over an hour ago."""
         # Asked for twice: it may settle, and its record go, between the first look and the second
         found = self._settled(upload_id) or self.waiting(upload_id) or self._settled(upload_id)
+        found = found or SETTLED.get(self._storage, told_key(upload_id))  # Redis was emptied since
         if found is None:
             raise NotFound("upload_unknown", "there is no such upload, or it settled more than an hour ago")
         return found
@@ -106,9 +113,12 @@ class Uploads:
         """
         key, first = settled_key(upload.id), upload.status is not UploadStatus.ADMITTED
         said = self._redis.set(key, upload.model_dump_json(), ex=KEEP_SETTLED_S, nx=first)
+        stands = upload if said else self._settled(upload.id) or upload
+        with suppress(NoRoom):  # then Redis alone says it: what is refused or canceled must make room
+            self._storage.put(told_key(upload.id), stands.model_dump_json().encode())
         wake(self._redis, upload.id)
         self._clear(upload.id)
-        return upload if said else self._settled(upload.id) or upload
+        return stands
 
     def _clear(self, upload_id: str) -> None:
         # What decides goes last: where it is gone, the record is too, and nothing can be decided anew
@@ -165,8 +175,9 @@ class Uploads:
                 self.queues.enqueue_inspection(upload_id)
         # Their record is written right after them and goes right before: an old one without it belongs to nobody
         owned = {bytes_key(upload_id) for upload_id in waiting}
-        for key, when in written.items():
-            if not key.endswith(".json") and key not in owned and datetime.now(UTC) - when > ORPHANED_AFTER:
+        orphans = [(key, when) for key, when in written.items() if not key.endswith(".json") and key not in owned]
+        for key, when in [*orphans, *self._storage.entries("settled")]:
+            if datetime.now(UTC) - when > ORPHANED_AFTER:
                 self._storage.delete(key)
 
     def refuse_dead(self, upload_id: str) -> None:

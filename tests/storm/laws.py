@@ -102,7 +102,7 @@ def _adapters(http: httpx.Client, memory: Memory) -> Iterator[str]:
 
 
 def _records(storage: Storage) -> Iterator[str]:
-    for folder in ("pending", "generations", "names", "adapters", "uploads", "models"):
+    for folder in ("pending", "generations", "names", "adapters", "uploads", "settled", "models"):
         for key in storage.keys(folder):
             if not key.endswith(".json"):
                 continue

@@ -27,6 +27,7 @@ WHOLE = {  # one of every kind
     f"adapters/{SHA}.json": '{"components": {}}',
     f"adapters/{SHA}.facts.json": '{"ranked": true, "on": {}}',
     f"uploads/{ID}.json": upload().model_dump_json(),
+    f"settled/{ID}.json": upload().model_dump_json(),
     f"models/{profile().name}.shapes.json": '{"unet": {"weight": [1, 2]}}',
     f"models/{profile().name}.tokenizers.json": '{"fingerprint": "f", "tokenizers": []}',
     f"models/{profile().name}.sites.json": '{"fingerprint": "f", "sites": {"unet": {}}}',

@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ def test_what_is_staged_waits_until_it_is_settled(uploads: Uploads, storage: Sto
     uploads.refuse(upload(), "adapter_refused", "because")
     assert (uploads.get(staged).status, uploads.get(staged).code) == (UploadStatus.REFUSED, "adapter_refused")
     assert uploads.waiting(staged) is None and left(storage) == []
+
+
+def test_what_became_of_it_outlives_redis_for_an_hour(
+    uploads: Uploads, storage: Storage, redis: Redis, staged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads.refuse(upload(), "adapter_refused", "because")
+    redis.flushall()
+    assert (uploads.get(staged).status, uploads.get(staged).message) == (UploadStatus.REFUSED, "because")
+    uploads.sweep()
+    assert uploads.get(staged).status is UploadStatus.REFUSED
+    monkeypatch.setattr("app.shared.uploads.ORPHANED_AFTER", timedelta(0))
+    uploads.sweep()
+    assert list(storage.keys("settled")) == []
+    with pytest.raises(NotFound):
+        uploads.get(staged)
 
 
 @pytest.mark.parametrize("lost", ["emptied", "popped", "neither"])
