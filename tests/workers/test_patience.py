@@ -276,7 +276,7 @@ def test_a_generation_out_of_time_says_so(
 def test_an_upload_out_of_time_says_so(
     storage: Storage, redis: Redis, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def late(*_: object) -> None:
+    def late(*_: object, **__: object) -> None:
         raise JobTimeoutException("Task exceeded maximum timeout value")
 
     monkeypatch.setattr(intake, "limit_memory", lambda _: None)
