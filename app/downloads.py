@@ -8,6 +8,7 @@ from starlette.responses import StreamingResponse
 
 from app.conditional import OutOfRange, not_modified, part_of
 from app.errors import problem
+from app.middleware.head import BODILESS
 from app.routing import answers
 
 KEPT = "private, max-age=31536000, immutable"
@@ -50,4 +51,7 @@ def download(
     told["Content-Length"] = str(end - start)
     if part:
         told["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return StreamingResponse(read(start, end), 206 if part else 200, told, kind)
+    status = 206 if part else 200
+    if request.scope.get(BODILESS):
+        return Response(None, status, told, kind)
+    return StreamingResponse(read(start, end), status, told, kind)

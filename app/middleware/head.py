@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+BODILESS = "radiata.bodiless"  # in the scope, where whoever would open a file for the body can see that none is sent
+
 
 class Head:
     """Asks the route with GET, and ends the answer where its body would begin: what streams for ever hears that too."""
@@ -20,4 +22,4 @@ class Head:
                 await send(message)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        await self._app({**scope, "method": "GET"}, receive, bodiless)
+        await self._app({**scope, "method": "GET", BODILESS: True}, receive, bodiless)
