@@ -10,7 +10,7 @@ where it is in none of them, one by one and for as long as there is time. After 
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -80,7 +80,7 @@ class Lost:
         self._settings = settings
         self._missed = MISSED + kind
 
-    def among(self, jobs: Collection[str], seen: Look) -> Iterator[tuple[str, JobStatus | None]]:
+    def among(self, jobs: Collection[str], seen: Look) -> Generator[tuple[str, JobStatus | None]]:
         """Those of `jobs` that are lost, with their status, or None where RQ does not know them, one by one.
 
         Each is looked at when it is asked for: whoever has no more time ends it, and the next look goes on.

@@ -54,7 +54,7 @@ def test_an_error_is_its_own(redis: Redis, settings: Settings) -> None:
     async def ask() -> list[Any]:
         async with scripts(settings) as one:
             calls = (one.run(ECHO, [], ["a"]), one.run(WRONG, ["text"]), one.run(ECHO, [], ["b"]))
-            return await asyncio.gather(*calls, return_exceptions=True)
+            return list(await asyncio.gather(*calls, return_exceptions=True))
 
     first, wrong, last = run(ask())
     assert (first, last) == (b"a", b"b") and isinstance(wrong, ResponseError)

@@ -24,6 +24,7 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self._target = target
+        self._loop: asyncio.AbstractEventLoop
         self._mode: Mode = "open"
         self._speaking = asyncio.Event()
         self._open: set[asyncio.StreamWriter] = set()

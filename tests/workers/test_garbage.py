@@ -61,7 +61,11 @@ def put(redis: Redis, key: str, verb: str, what: Any, beside: bool) -> None:
 
 
 @bounded(
-    max_examples=5, phases=(Phase.generate,), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=5,
+    phases=(Phase.generate,),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_garbage_under_any_keys_ends_nothing(
