@@ -1,6 +1,7 @@
 """What a route may ask for."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -13,6 +14,7 @@ from app.liveness import Liveness
 from app.scripts import Scripts
 from app.shared.catalog import Catalog
 from app.shared.connection import Shutter, connect, connect_async
+from app.shared.identity import claim
 from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -57,7 +59,7 @@ def build(settings: Settings) -> Service:
         hub=Hub(async_redis, ledger.end),
         catalog=Catalog(storage, redis),
         profiles=Profiles(storage, settings),
-        liveness=Liveness(redis, settings),
+        liveness=Liveness(redis, settings, claim=partial(claim, storage, redis)),
         uploads=Uploads(storage, redis, settings),
     )
 

@@ -20,7 +20,7 @@ from app.shared.errors import RadiataError, Unavailable
 from app.shared.holdings import WorkerHoldings, holdings, lately_alive, other_bases
 from app.shared.profiles import Profiles
 from app.shared.schema import ModelProfile
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings
 
 Held = tuple[str, str]  # a model, and the fingerprint of its base; empty where a worker does not say it
 
@@ -44,17 +44,28 @@ class Readiness(BaseModel):
 class Liveness:
     """Watches the workers of each model."""
 
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        claim: Callable[[], None] = lambda: None,
+    ) -> None:
+        """claim: see that this Redis is our store's; raises BadSettings where it is not."""
         self._redis = redis
         self._settings = settings
         self._clock = clock
+        self._claim = claim
         self._lock = Lock()
         self._seen: dict[Held, float] = {}  # to when a worker that holds it was last known to live
         self._looked: dict[Held, float] = {}
         self._errands = Errands()
 
     def require(self, profile: ModelProfile) -> None:
-        """Raise Unavailable where nobody has drawn with that base for so long that work should not be taken for it."""
+        """Raise Unavailable where nobody has drawn with that base for so long that work should not be taken for it.
+
+        So does a Redis that another store's service uses: its workers would draw nothing of ours.
+        """
         patience = self._settings.accept_without_worker_s
         held = (profile.name, profile.fingerprint)
         if patience < 0 or self._is_fresh(held, LOOK_EVERY_S):
@@ -66,6 +77,7 @@ class Liveness:
             if self._clock() - self._looked.get(held, float("-inf")) >= LOOK_EVERY_S:
                 self._looked[held] = self._clock()
                 try:
+                    self._claimed()
                     self._workers()
                     if held not in self._seen and lately_alive(self._redis, *held):
                         self._seen[held] = self._clock()
@@ -100,6 +112,15 @@ class Liveness:
             not_ready=not_ready,
             other_bases=other_bases(workers, published),
         )
+
+    def _claimed(self) -> None:
+        try:
+            self._claim()  # not only at the start: then Redis may have been away
+        except BadSettings as error:
+            self._looked.clear()  # the next request is told the same
+            raise Unavailable("another_store", str(error)) from error
+        except RadiataError:
+            return  # storage is away: whoever reads it says so
 
     def _workers(self) -> list[WorkerHoldings]:
         workers = holdings(self._redis)

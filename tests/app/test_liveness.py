@@ -11,6 +11,7 @@ from redis import Redis
 from app.liveness import ANOTHER_BASE, LOOK_EVERY_S, Liveness
 from app.shared.errors import Unavailable
 from app.shared.holdings import ALIVE, WorkerHoldings, publish, withdraw
+from app.shared.identity import CLAIM
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -105,6 +106,19 @@ def test_a_worker_counts_for_its_own_base_alone(redis: Redis, patient: Settings,
     withdraw(redis, "w")
     for pinned in (OWN, OTHER):
         assert is_accepted(Liveness(redis, patient, Clock()), pinned) is (base in ("", pinned)), "and so for a minute"
+
+
+def test_a_redis_that_is_found_to_be_another_stores_takes_no_work(strict: httpx.Client, redis: Redis) -> None:
+    """Its workers draw nothing of ours; the API may have started while Redis was away, or it was emptied since."""
+    alive(redis)
+    redis.set(CLAIM, "f" * 32)
+    for _ in range(2):
+        refused = strict.post("/v1/generations", json=BODY)
+        assert (refused.status_code, refused.json()["code"]) == (503, "another_store")
+        assert "RADIATA_REDIS_URL" in refused.json()["detail"]
+    redis.delete(CLAIM)
+    assert strict.post("/v1/generations", json=BODY).status_code == 202
+    assert redis.get(CLAIM), "and it is ours from now on"
 
 
 def test_two_readers_of_the_models_say_the_same(strict: httpx.Client, redis: Redis) -> None:
