@@ -7,7 +7,9 @@ A server that outlived its supervisor holds a lock, and is stopped first: two on
 
 import fcntl
 import os
+import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +30,9 @@ SOCKET = "valkey.sock"
 LOCK = "lock"
 LOG = "valkey.log"
 PID_FILE = "pid"
+AOF_FOLDER = "appendonlydir"
+AOF = re.compile(rb"(?i)append only file|\bAOF\b")  # what its log speaks of when it cannot read that
+REFUSED = 1  # its status where it does not start
 MOST_SOCKET_BYTES = 100  # of an address; systems take 104 to 108
 STOP_S = 10.0
 LOOK_S = 0.1
@@ -55,15 +60,14 @@ def serve(folder: Path) -> None:
         signal.signal(number, lambda *_: told.set())
     hold()
     os.chdir(folder)  # paths in the configuration are relative: no name of a folder can spoil it
-    with Path(LOCK).open("a") as lock, Path(LOG).open("ab") as output:
-        _take(lock)
-        _write(Path("valkey.conf"), _configuration(_read(Path(URL_FILE))))
-        command = [get_binary_path(), "valkey.conf"]
-        server = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])
-        _write(Path(PID_FILE), str(server.pid))
+    server, begin = _start()
     # It is asked for nothing: a server that is busy, or stopped for a while, is not one that has died
-    while server.poll() is None and not told.wait(LOOK_S):
-        pass
+    while not told.wait(LOOK_S):
+        if server.poll() is None:
+            continue
+        if not (server.returncode == REFUSED and AOF.search(Path(LOG).read_bytes()[begin:]) and _set_aside()):
+            break
+        server, begin = _start()
     if server.poll() is None:
         server.terminate()
         try:
@@ -71,6 +75,29 @@ def serve(folder: Path) -> None:
         except subprocess.TimeoutExpired:
             server.kill()
     sys.exit(0 if told.is_set() else f"valkey ended by itself; {folder / LOG} may say why")
+
+
+def _start() -> tuple[subprocess.Popen[bytes], int]:
+    """Start the server; return it, and where in the log its lines begin."""
+    with Path(LOCK).open("a") as lock, Path(LOG).open("ab") as output:
+        _take(lock)
+        _write(Path("valkey.conf"), _configuration(_read(Path(URL_FILE))))
+        begin = output.tell()
+        command = [get_binary_path(), "valkey.conf"]
+        server = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[lock.fileno()])
+        _write(Path(PID_FILE), str(server.pid))
+    return server, begin
+
+
+def _set_aside() -> bool:
+    """Put an append-only file that cannot be read out of the way: it is only a copy of what storage has."""
+    folder, aside = Path(AOF_FOLDER), Path(f"{AOF_FOLDER}.spoilt")
+    if not folder.exists():
+        return False
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    print(f"valkey: its append-only file is spoilt and lies in {aside.resolve()} now; all comes back from storage")
+    return True
 
 
 def _take(lock: IO[str]) -> None:

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError, ResponseError
 from rq import Queue, Worker, worker_registration
-from rq.exceptions import InvalidJobOperation
+from rq.exceptions import InvalidJobOperation, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
@@ -189,8 +189,8 @@ class SweepingWorker(Worker):
         except BadSettings as error:  # RQ would print a traceback, and end as if all were well
             print(f"settings: {error}", file=sys.stderr, flush=True)
             raise SystemExit(WRONG_SETTINGS) from error
-        except AWAY:
-            raise  # RQ waits
+        except (*AWAY, StopRequested):
+            raise  # RQ waits, or ends
         except Exception as error:
             if (said := repr(error)) not in self._told:
                 self._told.add(said)

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
-from app.embedded import PID_FILE, address
+from app.embedded import AOF_FOLDER, PID_FILE, address
 from app.shared.connection import URL_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +57,23 @@ def only_mine(path: Path) -> bool:
 def test_a_folder_of_any_name_keeps_what_it_was_given(folder: Path) -> None:
     with served(folder) as (redis, _):
         redis.set("a", "b")
+    with served(folder) as (redis, _):
+        assert redis.get("a") == b"b"
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:40] + b"\0" * 200 + data[40:], lambda data: b"\0" * len(data)])
+def test_an_append_only_file_that_is_spoilt_is_set_aside(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    """It is a copy of what storage has: an empty server does, and a service that starts is worth more."""
+    folder = tmp_path / "valkey"
+    with served(folder) as (redis, _):
+        for number in range(100):
+            redis.set(f"a{number}", "b")
+    file = max((folder / AOF_FOLDER).glob("*.aof"), key=lambda one: one.stat().st_size)
+    file.write_bytes(spoil(file.read_bytes()))
+    with served(folder) as (redis, _):
+        assert redis.dbsize() == 0
+        redis.set("a", "b")
+    assert (folder / f"{AOF_FOLDER}.spoilt" / file.name).exists()
     with served(folder) as (redis, _):
         assert redis.get("a") == b"b"
 

@@ -14,6 +14,7 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 from redis import Redis
 from redis.exceptions import RedisError
+from rq.exceptions import StopRequested
 
 from app.shared.catalog import Catalog, file_key
 from app.shared.identity import CLAIM
@@ -132,6 +133,19 @@ def test_what_breaks_a_look_is_told_once_and_the_worker_goes_on(
         worker.run_maintenance_tasks()
     said = "".join(capfd.readouterr())
     assert len(looked) == 3 and said.count("ZeroDivisionError: a bug") <= 1 and len(worker._told) == 1
+
+
+def test_a_stop_that_comes_in_a_look_is_a_stop(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis)
+
+    def stopped(_: object) -> None:
+        raise StopRequested
+
+    monkeypatch.setattr(GenerationWorker, "_maintain", stopped)
+    with pytest.raises(StopRequested):
+        worker.run_maintenance_tasks()
 
 
 RUNNING = """
