@@ -17,7 +17,7 @@ from app.shared.schema import AdapterUse, AdapterWorn, GenerationRequest, Resolv
 from app.up import Service
 from tests import samples
 from tests.e2e.browser import chromium, complaints
-from tests.e2e.drawing import draw, upload
+from tests.e2e.drawing import draw, post, upload, wait
 from tests.e2e.page import Page
 
 ROOT = Path(__file__).parents[2]
@@ -278,12 +278,9 @@ def test_a_long_error_stays_in_its_tile(page: Page, http: httpx.Client) -> None:
     huge = {name: tensor * (1e30 if "lora_" in name else 1) for name, tensor in samples.tensors("lora").items()}
     assert upload(http, save(huge), "overflowing").is_success
     request = {"prompt": "told at length", "adapters": [{"ref": "overflowing"}], "wearing": "merged"}
-    page.browser.execute_script(
-        "fetch('/v1/generations', {method: 'POST', headers: {'Content-Type': 'application/json'}, "
-        "body: JSON.stringify(arguments[0])})",
-        request,
-    )
-    page.until(lambda: page.browser.refresh() or page.all(".blank.over p"), "no error")
+    assert wait(http, post(http, **request)["id"])["status"] == "failed"
+    page.browser.refresh()
+    page.until(lambda: page.all(".blank.over p"), "no error")
     text, tile = page.one(".blank.over p"), page.one(".blank.over")
     assert "not finite" in text.text
     assert text.rect["y"] >= tile.rect["y"]
