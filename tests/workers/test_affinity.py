@@ -138,7 +138,7 @@ def test_a_job_that_died_with_its_worker_on_the_way_is_found(queues: Queues, red
     enqueue(queues, one=A)
     redis.lpop(queues.of(f"generate.{MODEL}").key)
     lost, names = Lost(redis, queues, settings, "generations"), queues_of(redis, settings)
-    assert lost.among([named("one")], look(redis, names)) == [], "it may be between queue and worker"
+    assert list(lost.among([named("one")], look(redis, names))) == [], "it may be between queue and worker"
     time.sleep(settings.sweep_every_s / 2)
     assert words(job_id for job_id, _ in lost.among([named("one")], look(redis, names))) == ["one"]
 
