@@ -1,7 +1,9 @@
 """The API alone, over a real Valkey and a folder: what it says when nobody draws."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -12,6 +14,7 @@ from app.main import create_app
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from tests.app.proxy import Proxy
 from tests.app.shared.making import profile
 
 
@@ -39,6 +42,23 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def proxy(valkey: str) -> Iterator[Proxy]:
+    """What stands before Valkey, and can break."""
+    one = Proxy(valkey)
+    yield one
+    one.cut()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files of this process."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture

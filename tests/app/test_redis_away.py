@@ -22,13 +22,6 @@ SOON_S = 8.0  # on a busy machine; the aim is 2, and what is not mended takes 20
 
 
 @pytest.fixture
-def proxy(valkey: str) -> Iterator[Proxy]:
-    one = Proxy(valkey)
-    yield one
-    one.cut()
-
-
-@pytest.fixture
 def client(settings: Settings, storage: Storage, proxy: Proxy) -> Iterator[httpx.Client]:
     Profiles(storage, settings).publish(profile(), {"unet": {}})
     with serving(settings.model_copy(update={"redis_url": type(settings.redis_url)(proxy.url)})) as one:  # type: ignore[misc,arg-type]

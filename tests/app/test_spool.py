@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,14 +25,6 @@ from tests.app.conftest import serving
 PATIENCE_S = 60
 THREADS = 40  # that answer requests, as anyio has it
 BODY = b"x" * 3_000_001
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def send(api: httpx.Client, data: bytes = BODY, **headers: str) -> httpx.Response:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +14,6 @@ from app.shared.errors import Unavailable
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from tests.app.shared.making import version
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def upload(api: httpx.Client, data: bytes = b"bytes", **fields: object) -> httpx.Response:

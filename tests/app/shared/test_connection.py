@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,6 @@ from app.shared.settings import BadSettings, Settings
 from tests.app.proxy import Proxy
 
 SOON_S = 8.0  # on a busy machine; what is not mended takes 20 and more
-
-
-@pytest.fixture
-def proxy(valkey: str) -> Iterator[Proxy]:
-    one = Proxy(valkey)
-    yield one
-    one.cut()
 
 
 @pytest.fixture
