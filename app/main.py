@@ -16,6 +16,8 @@ from app.routes import adapters, events, generations, health, images, models, pa
 from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
+PARTS = (generations, events, adapters, images, models, workers, health, page)
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application over `settings` (unset: from the environment)."""
@@ -31,10 +33,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await app.state.service.async_redis.aclose()
         app.state.service.redis.close()
 
-    app: FastAPI = FastAPIOffline(title="Radiata", version=version("radiata"), lifespan=lifespan)
+    # The routes themselves: a router that is included is asked twice, and finds for itself what it asked its routes
+    routes = [route for part in PARTS for route in part.router.routes]
+    app: FastAPI = FastAPIOffline(title="Radiata", version=version("radiata"), lifespan=lifespan, routes=routes)
     errors.install(app)
-    for part in (generations, events, adapters, images, models, workers, health, page):
-        app.include_router(part.router)
     app.openapi = partial(documented, app)  # type: ignore[method-assign]
     surround(app, settings)
 

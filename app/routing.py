@@ -18,6 +18,7 @@ from app.documentation import Problem
 from app.faults import fault, named, pointer, refused
 from app.forms import form_of, read_form
 from app.shared.errors import WrongType
+from app.solving import answered, as_app, is_plain
 from app.strict_json import parse
 
 PROBLEM = "application/problem+json"
@@ -74,22 +75,26 @@ class StrictRoute(APIRoute):
         tables += [BY_NAME] if "{" in path else []
         tables += [WITH_BODY] if self.body_field else []
         self.responses = answers(*tables) | self.responses
+        if is_plain(self.dependant):
+            self.app = as_app(self.get_route_handler())
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request, once it was read strictly."""
         answer = super().get_route_handler()
-        route, form = self, form_of(parameters(self.dependant, "body"))
+        route, dependant, plain = self, self.dependant, is_plain(self.dependant)
+        form = form_of(parameters(dependant, "body"))
+        query, headers = ([one.alias for one in parameters(dependant, part)] for part in ("query", "header"))
 
         async def handle(request: Request) -> Response:
-            faults = [*_query(request, route.dependant), *_headers(request, route.dependant)]
+            faults = [*_query(request, query), *_headers(request, headers)]
             if faults:
                 raise refused(faults)
             if route.body_field is None:
-                return await answer(request)
+                return await (answered(request, dependant) if plain else answer(request))
             strict = StrictRequest(request.scope, request.receive)
             if form is None:
                 strict.read = await _read_json(strict)
-                return await answer(strict)
+                return await (answered(request, dependant, strict.read) if plain else answer(strict))
             strict.read = await read_form(strict, form)
             try:
                 return await answer(strict)
@@ -119,7 +124,7 @@ async def _read_json(request: Request) -> Any:
     return parse(body)
 
 
-def _query(request: Request, dependant: Dependant) -> Iterator[dict[str, Any]]:
+def _query(request: Request, known: list[str]) -> Iterator[dict[str, Any]]:
     raw = request.scope.get("query_string", b"")
     if not raw:
         return
@@ -128,11 +133,10 @@ def _query(request: Request, dependant: Dependant) -> Iterator[dict[str, Any]]:
     except ValueError:
         yield fault("/query", "not_a_query", "the query is not name=value pairs of UTF-8; write it so")
         return
-    known = [one.alias for one in parameters(dependant, "query")]
     yield from named([name for name, _ in pairs], known, at="query")
 
 
-def _headers(request: Request, dependant: Dependant) -> Iterator[dict[str, Any]]:
-    for one in parameters(dependant, "header"):
-        if len(request.headers.getlist(one.alias)) > 1:
-            yield fault(pointer(["header", one.alias]), "said_twice", f"{one.alias} is sent twice; send it once")
+def _headers(request: Request, known: list[str]) -> Iterator[dict[str, Any]]:
+    for name in known:
+        if len(request.headers.getlist(name)) > 1:
+            yield fault(pointer(["header", name]), "said_twice", f"{name} is sent twice; send it once")
