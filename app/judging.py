@@ -16,7 +16,7 @@ from app.shared.papers import Fitting, TokenizerFile, Word
 from app.shared.schema import AdapterUse, GenerationRequest, denoises
 from app.shared.words import teach
 
-BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # as lycoris.worn has them
+BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # as lycoris.stack has them
 NAMED = 5  # layers that a refusal spells out
 TAUGHT = 16  # tokenizers kept, with the words of a stack
 

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from lycoris.errors import AdapterError, shown
-from lycoris.targets import inspect
+from lycoris.files.model_folder import copies_of, shapes_of
+from lycoris.inspection import Verdict
+from lycoris.placement.resolve import inspect
 from lycoris.tools import commands
-from lycoris.tools.weights import copies_of, shapes_of
-from lycoris.verdict import Verdict
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,19 +14,19 @@ from torch import Tensor
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.detection import read_group
 from lycoris.algorithms.tlora import TLoRA
-from lycoris.bundle import open_bundle
-from lycoris.completion import SHARED, VERA, Completion
 from lycoris.dialects import DIALECTS
 from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
 from lycoris.dialects.header_config import PLAIN, Configured, header_configs
-from lycoris.dialects.place import Place
+from lycoris.dialects.kohya_metadata import PRINCIPAL, tlora_start
+from lycoris.dialects.parsed_name import Place
 from lycoris.dialects.suffixes import MAGNITUDE, adapter_name, transposed
-from lycoris.dialects.training import PRINCIPAL, tlora_start
-from lycoris.dialects.unread import why_unread
+from lycoris.dialects.unsupported import why_unread
 from lycoris.errors import Code, FileRefused, Reason, shown
-from lycoris.files import FILE_CAP, Hashes, Header, hashes, judge, judge_names, tensors_of
-from lycoris.linalg import finite
+from lycoris.file_settings import SHARED, VERA, Completion
+from lycoris.files.peft_folder import open_bundle
+from lycoris.files.safetensors_file import FILE_CAP, Hashes, Header, hashes, judge, judge_names, tensors_of
+from lycoris.kernels.linalg import finite
 
 Names = Header | Mapping[str, Any]  # a judged header, its JSON as a mapping, or only tensor name -> shape
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16} | {

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.lokr import LoKr
-from lycoris.beside.forward import ADDENDS, SCALES, Addend, Slot, has_form, on_inputs, placed
-from lycoris.beside.hooks import Beside
-from lycoris.beside.sites import Site, shapes_of, sites_of
 from lycoris.errors import Code, Reason, StackRefused
+from lycoris.hooked.forward import ADDENDS, SCALES, Addend, Slot, has_form, on_inputs, placed
+from lycoris.hooked.hooks import Beside
+from lycoris.hooked.layers import Site, shapes_of, sites_of
 from lycoris.patcher import Mode
-from lycoris.targets import Index, Target
-from lycoris.worn import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
+from lycoris.placement.resolve import Index, Target
+from lycoris.stack import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
 
 BIAS = ".bias"
 Made = dict[tuple[Change, Site], Addend]

@@ -14,15 +14,15 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from lycoris.algorithms.room import Room
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
-from lycoris.merged.outfits import Mode, Outfit, Piece, Weight, outfits, put_on
-from lycoris.merged.prepared import Prepared
+from lycoris.kernels.scratch import Room
+from lycoris.merged.integrity import Watch
+from lycoris.merged.merge import Mode, Outfit, Piece, Weight, outfits, put_on
+from lycoris.merged.prepared_cache import Prepared
 from lycoris.merged.pristine import Choice, FindInFile, Kept, Place, Pristine, bytes_by_place
-from lycoris.merged.watch import Watch
-from lycoris.targets import Index
-from lycoris.views import View
-from lycoris.worn import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
+from lycoris.placement.resolve import Index
+from lycoris.placement.views import View
+from lycoris.stack import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024

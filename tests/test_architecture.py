@@ -19,7 +19,8 @@ PACKAGES = ("app", "workers", "lycoris")
 ARROWS: dict[str, set[str]] = {
     "lycoris": {"lycoris", "torch", "safetensors"},
     "lycoris.dialects": {"lycoris.dialects", "lycoris.errors"},
-    "lycoris.algorithms": {"lycoris.algorithms", "lycoris.errors", "lycoris.linalg", "torch"},
+    "lycoris.kernels": {"lycoris.kernels", "torch"},
+    "lycoris.algorithms": {"lycoris.algorithms", "lycoris.errors", "lycoris.kernels", "torch"},
     "app.shared": {
         *("app.shared", "pydantic", "pydantic_settings", "redis", "rq", "obstore"),
         "structlog",  # one log format on both sides
@@ -51,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
         *("safetensors", "numpy", "PIL", "rich", "typer"),
     },
 }
-FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/schemes")}
+FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/original_names")}
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base_classes"}  # names that say nothing
 LONGEST = 400  # lines of a Python file
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}

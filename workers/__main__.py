@@ -52,8 +52,8 @@ def generate(
             raise typer.BadParameter(f"no model {name!r}; RADIATA_MODELS has {', '.join(settings.models)}")
         connection = connect(settings, patient=True)
 
-    from workers.affinity import affinity_queues
-    from workers.worker import GenerationWorker
+    from workers.dispatch.affinity import affinity_queues
+    from workers.dispatch.worker import GenerationWorker
 
     queues = affinity_queues(name, connection, settings)
     worker = GenerationWorker(settings, queues, f"{name}.{uuid4().hex[:12]}", connection)
@@ -86,8 +86,8 @@ def intake() -> None:
 
     from app.shared.storage import Storage
     from workers import tasks
+    from workers.dispatch.worker import IntakeWorker
     from workers.intake import Intake
-    from workers.worker import IntakeWorker
 
     tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
     queue = KnownQueue(INTAKE, connection=connection, serializer=SERIALIZER)
@@ -101,7 +101,7 @@ def intake() -> None:
 @cli.command(hidden=True)
 def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> None:
     """The engine process of a generation worker; started by it, never by hand."""
-    from workers.horse import main
+    from workers.dispatch.engine_main import main
 
     with _told():
         main(model, worker_name, orders_fd, replies_fd, _settings())

@@ -25,9 +25,9 @@ from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
 from lycoris.adapter import Adapter, read
 from lycoris.errors import AdapterError, NoPlace, Reason
-from lycoris.targets import judged
-from workers.embeddings import misfits
-from workers.facts import fitting, ranked
+from lycoris.placement.resolve import judged
+from workers.adapters.facts import fitting, ranked
+from workers.drawing.textual_inversion import misfits
 from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()

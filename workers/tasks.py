@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workers.engine import Engine
+    from workers.drawing.engine import Engine
     from workers.intake import Intake
 
 _engine: "Engine | None" = None

@@ -44,7 +44,8 @@ LONGEST = 65_536  # bytes of any field
 _EMPTY, _NUMBER, _BIT = rb"", rb"\d{1,9}", rb"[01]"
 _TIME = rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z)?"
 _SHA256 = rb'"[0-9a-f]{64}"'
-FIELDS = {  # of the hash `rq:job:<id>`, and what each may say; the last two are written by `workers/affinity.py`
+# Fields of the hash `rq:job:<id>`, and what each may say; the last two are written by `workers/dispatch/affinity.py`
+FIELDS = {
     "data": rb"(?s:.{1,%d})" % LONGEST_DATA,
     "origin": rb"[a-z0-9._@:-]{1,400}",
     "description": rb"[0-9a-f]{32}",

@@ -2,8 +2,8 @@
 
 Keys of our own start with `radiata:` and are documented where they are written (`catalog_index`, `events`,
 `generation_records`, `holdings`, `identity`, `index`, `lost`, `metrics`, `rebuild`, `records`, `sweep`, `uploads`, and
-`workers/worker.py`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's default, pickle, would run what it
-reads. What a job may say is in `app/shared/job.py`.
+`workers/dispatch/worker.py`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's default, pickle, would run
+what it reads. What a job may say is in `app/shared/job.py`.
 """
 
 from collections.abc import Iterable
@@ -91,7 +91,7 @@ class Queues:
         """Queue an accepted generation; queueing it twice is the same as once.
 
         wears: sha256 of its adapters. They stand in RQ's own record of the job, so they come and go with it, and a
-        worker that chooses by them (`workers/affinity.py`) needs to read nothing else.
+        worker that chooses by them (`workers/dispatch/affinity.py`) needs to read nothing else.
         """
         self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, wears))
 

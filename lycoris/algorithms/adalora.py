@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, scalar_problems
-from lycoris.algorithms.ready import LowRank, Ready, Seen
-from lycoris.algorithms.room import Room
-from lycoris.linalg import matrix
+from lycoris.kernels.linalg import matrix
+from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.scratch import Room
 
 EPS = 1e-5  # PEFT's guard against a rank of nothing
 

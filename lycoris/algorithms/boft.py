@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
 from lycoris.algorithms.oft import constrained, outputs_misfit, rescale_problems
-from lycoris.linalg import by_rows, cayley, cayley_problems
+from lycoris.kernels.linalg import by_rows, cayley, cayley_problems
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

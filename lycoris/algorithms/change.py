@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 
 from torch import Size, Tensor
 
-from lycoris.algorithms.ready import Ready, Seen
-from lycoris.algorithms.room import FRESH, Room
-from lycoris.linalg import fits
+from lycoris.kernels.linalg import fits
+from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.scratch import FRESH, Room
 
 RANK_FLOOR = 1024  # trainers give every layer the same rank, small layers too: below this no rank is absurd
 SCALARS = frozenset({"alpha", "scale"})  # fields of one number, which may be stored as an integer

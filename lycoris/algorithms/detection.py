@@ -13,7 +13,7 @@ from lycoris.algorithms.dora import DoRA
 from lycoris.algorithms.ia3 import PeftIA3, PeftIA3Bias
 from lycoris.algorithms.lora import LoRA
 from lycoris.errors import Code
-from lycoris.linalg import finite
+from lycoris.kernels.linalg import finite
 
 
 class Problem(NamedTuple):

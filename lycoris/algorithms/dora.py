@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor
 
-from lycoris.algorithms.blocks import blocks
 from lycoris.algorithms.change import ByRows, Change
-from lycoris.algorithms.ready import Ready, Seen
-from lycoris.algorithms.room import Room
-from lycoris.linalg import holds, largest
+from lycoris.kernels.linalg import holds, largest
+from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.row_blocks import blocks
+from lycoris.kernels.scratch import Room
 
 EPS = torch.finfo(torch.float32).eps  # LyCORIS' guard against a row of zeros
 SQUARED = 1e14  # of a billion numbers below it float32 holds the sum of squares

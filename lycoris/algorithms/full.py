@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, Change
-from lycoris.algorithms.ready import Ready, Seen
-from lycoris.algorithms.room import Room
-from lycoris.linalg import largest
+from lycoris.kernels.linalg import largest
+from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.scratch import Room
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import NEEDS_ITS_BASE, Change, gamma, scalar_problems
-from lycoris.linalg import by_rows, fits, matrix
+from lycoris.kernels.linalg import by_rows, fits, matrix
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, RANK_FLOOR, Change, scalar_problems
-from lycoris.linalg import by_rows, holds
+from lycoris.kernels.linalg import by_rows, holds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.linalg import holds
+from lycoris.kernels.linalg import holds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

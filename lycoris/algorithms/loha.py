@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
-from lycoris.algorithms.ready import LowRank, Ready, Seen
-from lycoris.algorithms.room import Room
-from lycoris.linalg import inward, is_single
+from lycoris.kernels.linalg import inward, is_single
+from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.scratch import Room
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

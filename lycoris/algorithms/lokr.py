@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
-from lycoris.algorithms.ready import Ready, Seen
-from lycoris.algorithms.room import Room
-from lycoris.linalg import is_single, largest, matrix, tucker
+from lycoris.kernels.linalg import is_single, largest, matrix, tucker
+from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.scratch import Room
 
 NARROW = 64  # numbers in a row of w2 below which a broadcast over it is slower than one over whole rows (measured)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import Change
-from lycoris.linalg import by_rows, cayley, cayley_problems
+from lycoris.kernels.linalg import by_rows, cayley, cayley_problems
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

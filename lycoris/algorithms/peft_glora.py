@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, NEEDS_ITS_BASE, Change
-from lycoris.linalg import holds
+from lycoris.kernels.linalg import holds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.linalg import BLOCK_CAP, SKEW_CAP, by_rows, cayley, largest
+from lycoris.kernels.linalg import BLOCK_CAP, SKEW_CAP, by_rows, cayley, largest
 
 TERMS_CAP = 64  # PEFT's default is 5
 

@@ -8,9 +8,9 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, ByRows, scalar_problems
 from lycoris.algorithms.oft import Rotation, beyond_one, constrained, outputs_misfit
-from lycoris.algorithms.ready import Ready, Seen
-from lycoris.algorithms.room import Room
-from lycoris.linalg import cayley, cayley_problems, holds
+from lycoris.kernels.linalg import cayley, cayley_problems, holds
+from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.scratch import Room
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -9,9 +9,9 @@ import torch
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import NEEDS_ITS_BASE, ByRows, gamma, scalar_problems
-from lycoris.algorithms.ready import LowRank, Ready, Seen
-from lycoris.algorithms.room import Room
-from lycoris.linalg import BLOCK_CAP, matrix
+from lycoris.kernels.linalg import BLOCK_CAP, matrix
+from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.scratch import Room
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

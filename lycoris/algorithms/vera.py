@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, ByRows
-from lycoris.algorithms.ready import LowRank, Ready, Seen
-from lycoris.algorithms.room import Room
+from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.scratch import Room
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

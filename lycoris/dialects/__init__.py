@@ -3,6 +3,6 @@
 from collections.abc import Callable
 
 from lycoris.dialects import dotted, flat, xlabs
-from lycoris.dialects.place import Place
+from lycoris.dialects.parsed_name import Place
 
 DIALECTS: tuple[Callable[[str], Place | None], ...] = (flat.place, xlabs.place, dotted.place)

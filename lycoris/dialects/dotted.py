@@ -2,7 +2,7 @@
 
 import re
 
-from lycoris.dialects.place import Place
+from lycoris.dialects.parsed_name import Place
 from lycoris.dialects.prefixes import DOTTED
 from lycoris.dialects.suffixes import split_suffix
 from lycoris.dialects.wrappers import unwrapped

@@ -4,7 +4,7 @@ Some were converted by half, and have dots among or in front of the underscores:
 `lora_te1.text_model…`. With such a prefix the whole path is read as a flat one.
 """
 
-from lycoris.dialects.place import Place
+from lycoris.dialects.parsed_name import Place
 from lycoris.dialects.prefixes import FLAT
 from lycoris.dialects.suffixes import split_suffix
 from lycoris.dialects.wrappers import flattened, unwrapped

@@ -5,7 +5,7 @@ Rows of query, key and value one below the other, as many as each has: with grou
 
 from collections.abc import Collection, Iterator, Mapping
 
-from lycoris.dialects.part import Part
+from lycoris.dialects.row_slice import Part
 
 FUSED = {
     "to_qkv": ("to_q", "to_k", "to_v"),

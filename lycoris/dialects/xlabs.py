@@ -2,7 +2,7 @@
 
 import re
 
-from lycoris.dialects.place import Place
+from lycoris.dialects.parsed_name import Place
 from lycoris.dialects.prefixes import DENOISER
 from lycoris.dialects.suffixes import LORA_DOWN, LORA_UP
 

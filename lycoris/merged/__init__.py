@@ -1,1 +1,1 @@
-"""Worn in the weights: what a Patcher is made of."""
+"""Adapters merged into the weights, and the pristine copies that undo it."""

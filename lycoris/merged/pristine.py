@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lycoris.algorithms.blocks import blocks
-from lycoris.linalg import largest
-from lycoris.merged.checksum import checksum
+from lycoris.kernels.checksum import checksum
+from lycoris.kernels.linalg import largest
+from lycoris.kernels.row_blocks import blocks
 
 Place = Literal["device", "host", "file"]
 Choice = Literal["auto", "device", "host", "file"]

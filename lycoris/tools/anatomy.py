@@ -15,12 +15,12 @@ import torch
 from lycoris.adapter import Adapter
 from lycoris.algorithms.change import ANY
 from lycoris.errors import shown
-from lycoris.targets import module_of
+from lycoris.files.model_folder import Copy, shapes_of
+from lycoris.placement.resolve import module_of
+from lycoris.stack import Worn
 from lycoris.tools.dense import groups, leans_on_weight, refuse_infinite
 from lycoris.tools.kinds import ATTENTION, CONVOLUTION, FEED_FORWARD, KINDS, TEXT, block_of, kind_of, order_of
 from lycoris.tools.progress import Told, silent
-from lycoris.tools.weights import Copy, shapes_of
-from lycoris.worn import Worn
 
 LARGEST = 1 << 28  # numbers of a change that is formed without a model to say that a weight is of this shape
 LEANS = 2  # how many times the one must outweigh the other for a file to lean to it

@@ -9,7 +9,9 @@ from typing import Any, get_args
 
 from lycoris.adapter import load
 from lycoris.errors import shown
-from lycoris.merged.outfits import Mode
+from lycoris.files.model_folder import copies_of, shapes_of
+from lycoris.merged.merge import Mode
+from lycoris.stack import Worn
 from lycoris.tools.anatomy import anatomy, table
 from lycoris.tools.chart import chart
 from lycoris.tools.convert import convert
@@ -20,9 +22,7 @@ from lycoris.tools.outputs import new_file, refuse_taken
 from lycoris.tools.progress import told
 from lycoris.tools.resize import resize, stored_in
 from lycoris.tools.to_lora import to_lora
-from lycoris.tools.weights import copies_of, shapes_of
 from lycoris.tools.writing import DTYPES, Draft
-from lycoris.worn import Worn
 
 Lines = Iterator[str]
 # FILE, FILE=0.8, FILE=0.8,text_encoder=0.5: what follows the file is only a strength if it is a number

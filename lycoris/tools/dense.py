@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import ANY, Change
-from lycoris.algorithms.room import Room
 from lycoris.errors import Code, Reason, StackRefused
-from lycoris.linalg import finite
-from lycoris.merged import outfits
-from lycoris.merged.outfits import Mode, Weight, put_on, together
-from lycoris.targets import Index, Shapes, Target
-from lycoris.views import View
-from lycoris.worn import Worn, by_sha256, not_finite, plans_of, problems
+from lycoris.kernels.linalg import finite
+from lycoris.kernels.scratch import Room
+from lycoris.merged import merge as outfits
+from lycoris.merged.merge import Mode, Weight, put_on, together
+from lycoris.placement.resolve import Index, Shapes, Target
+from lycoris.placement.views import View
+from lycoris.stack import Worn, by_sha256, not_finite, plans_of, problems
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import torch
 
 from lycoris.errors import Code, NoPlace, Reason, ToolRefused
-from lycoris.linalg import finite
+from lycoris.files.model_folder import Copy, shapes_of
+from lycoris.kernels.linalg import finite
 from lycoris.tools.lowrank import Budget, Loss
 from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style
 from lycoris.tools.progress import Told, silent
 from lycoris.tools.regroup import Held, spoken, whole
 from lycoris.tools.to_lora import approximate, as_it_is
-from lycoris.tools.weights import Copy, shapes_of
 from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
 
 Copies = Mapping[str, tuple[Copy, ...]]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lycoris.errors import Code, FileRefused, NoPlace, Reason
-from lycoris.merged.outfits import Mode
+from lycoris.files.model_folder import Copy, copies_of, shapes_of
+from lycoris.merged.merge import Mode
 from lycoris.patcher import FLOATS
+from lycoris.stack import Worn
 from lycoris.tools.dense import Group, groups
 from lycoris.tools.outputs import Named, new_folder
 from lycoris.tools.progress import Told, silent
-from lycoris.tools.weights import Copy, copies_of, shapes_of
-from lycoris.worn import Worn
 
 RECORD = "lycoris_merge.jsonl"  # in the new folder: what was merged into what
 # Weights that diffusers would read too, in formats that are not touched here

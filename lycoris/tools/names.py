@@ -12,13 +12,13 @@ from typing import Literal
 
 from torch import Tensor
 
+from lycoris.dialects.aliases import CLIP
 from lycoris.dialects.ldm import ldm_names
-from lycoris.dialects.native import authors_names
-from lycoris.dialects.part import Part
-from lycoris.dialects.spellings import CLIP
+from lycoris.dialects.original import authors_names
+from lycoris.dialects.row_slice import Part
 from lycoris.errors import Code, Reason, ToolRefused
-from lycoris.targets import Shapes, module_of
-from lycoris.views import Rows, view
+from lycoris.placement.resolve import Shapes, module_of
+from lycoris.placement.views import Rows, view
 
 Style = Literal["kohya", "diffusers"]
 SECOND, THIRD = "text_encoder_2", "text_encoder_3"

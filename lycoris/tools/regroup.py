@@ -14,10 +14,10 @@ from lycoris.algorithms.full import Full, FullBias
 from lycoris.algorithms.lora import LoRA
 from lycoris.algorithms.norm import Norm, NormBias
 from lycoris.errors import Code, Reason, ToolRefused
-from lycoris.targets import Shapes, Target
+from lycoris.placement.resolve import Shapes, Target
+from lycoris.placement.views import Rows
 from lycoris.tools.names import ONETRAINER, Namer, Style, Unit
 from lycoris.tools.writing import exactly
-from lycoris.views import Rows
 
 Tensors = dict[str, Tensor]  # suffix -> tensor
 WHOLE = (Full, FullBias, Norm, NormBias, LoRABias)  # changes whose every number belongs to one number of the parameter

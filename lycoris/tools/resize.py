@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lycoris.adapter import Adapter, Layer, place_of, upright
 from lycoris.algorithms.lora import LoRA
-from lycoris.bundle import CONFIG, open_bundle
 from lycoris.dialects.header_config import SCALES
 from lycoris.errors import Code, Reason, ToolRefused
-from lycoris.files import FILE_CAP, tensors_of
-from lycoris.linalg import matrix, tucker
+from lycoris.files.peft_folder import CONFIG, open_bundle
+from lycoris.files.safetensors_file import FILE_CAP, tensors_of
+from lycoris.kernels.linalg import matrix, tucker
 from lycoris.tools.lowrank import Budget, Loss, distance, of_product, size_of_product
 from lycoris.tools.progress import Told, silent
 from lycoris.tools.writing import Draft, metadata_of, widest

@@ -9,15 +9,15 @@ from lycoris.adapter import Adapter
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.full import Full, FullBias
 from lycoris.algorithms.lora import LoRA
-from lycoris.targets import module_of
+from lycoris.files.model_folder import Copy, shapes_of
+from lycoris.placement.resolve import module_of
+from lycoris.stack import Worn
 from lycoris.tools.dense import Group, groups, leans_on_weight
 from lycoris.tools.lowrank import Budget, Loss, of_matrix
 from lycoris.tools.names import Namer, Style
 from lycoris.tools.progress import Told, silent
 from lycoris.tools.regroup import Held, spoken, whole
-from lycoris.tools.weights import Copy, shapes_of
 from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
-from lycoris.worn import Worn
 
 
 def to_lora(

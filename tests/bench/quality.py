@@ -22,9 +22,9 @@ from lycoris.adapter import load
 from lycoris.patcher import Patcher, Worn
 from tests.bench.provenance import provenance
 from tests.bench.style_classifier import StyleClassifier
-from workers.training import architecture, captions, drawings, items, latents, samples, styles
-from workers.training.items import Item
-from workers.training.packages import DRAWINGS
+from workers.training.emoji import architecture, captions, drawings, items, latents, samples, styles
+from workers.training.emoji.items import Item
+from workers.training.emoji.packages import DRAWINGS
 
 SEED = 1000
 

@@ -10,7 +10,7 @@ from tests.bench.simulate.policies import Chosen, PerStack, Policy
 from tests.bench.simulate.scenes import ASSUMED, FIRST, Size, compare
 from tests.bench.simulate.service import Costs, Outcome, passing, simulate
 from tests.bench.simulate.traces import Arrival, Demand, make, read
-from workers.choosing import Limits
+from workers.dispatch.affinity_policy import Limits
 
 LIMITS = Limits(window=16, passes=8, wait_s=20.0)
 COSTS = Costs(draw_s=2.0, swap_s=1.0, load_s=3.0, resident=1)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from lycoris.bundle import CONFIG, WEIGHTS
+from lycoris.files.peft_folder import CONFIG, WEIGHTS
 from tests.e2e.drawing import draw, picture, upload
 from tests.lycoris import zoo
-from tests.lycoris.test_bundle import CONFIGS, zipped
+from tests.lycoris.files.test_peft_folder import CONFIGS, zipped
 from tests.samples import ATTENTION, CONV
 
 FLAT = ATTENTION[0]

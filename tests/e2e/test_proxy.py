@@ -23,7 +23,7 @@ from app.shared.uploads import Uploads
 from tests.app.conftest import serving
 from tests.app.shared.making import profile, request
 from tests.e2e.browser import chromium, complaints
-from workers.images import encode
+from workers.drawing.png import encode
 
 PREFIX = "/draw"
 PATIENCE_S = 90

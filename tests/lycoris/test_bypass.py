@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from lycoris import bypass
 from lycoris.adapter import load
-from lycoris.beside import hooks as hooks_file
-from lycoris.beside.forward import ADDENDS, SCALES
 from lycoris.bypass import Bypass
 from lycoris.errors import Code, StackRefused
+from lycoris.hooked import hooks as hooks_file
+from lycoris.hooked.forward import ADDENDS, SCALES
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
+from tests.lycoris.placement.test_views import LINEAR1, MLP, ROWS, flux
 from tests.lycoris.stopping import Stop, StopAtLine
-from tests.lycoris.test_views import LINEAR1, MLP, ROWS, flux
 
 FILES = (bypass.__file__, hooks_file.__file__)
 WITH_FORM = [

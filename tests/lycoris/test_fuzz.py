@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lycoris.adapter import load
 from lycoris.errors import AdapterError
 from lycoris.patcher import Patcher, Worn
-from lycoris.targets import inspect
+from lycoris.placement.resolve import inspect
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapter import load
-from lycoris.bundle import CONFIG, WEIGHTS
 from lycoris.dialects.adapter_config import KINDS
+from lycoris.files.peft_folder import CONFIG, WEIGHTS
 from lycoris.patcher import Patcher, Worn
+from tests.lycoris.files.test_peft_folder import zipped
 from tests.lycoris.measure import assert_close, bits_of
-from tests.lycoris.test_bundle import zipped
 
 GOLDENS = Path(__file__).parent / "goldens" / "goldens.safetensors"
 with safetensors.safe_open(GOLDENS, "pt") as golden_file:

@@ -10,7 +10,11 @@ from torch import nn
 
 from lycoris import patcher
 from lycoris.adapter import Adapter, load
-from lycoris.merged import dressing, outfits, prepared, pristine, watch
+from lycoris.merged import integrity as watch
+from lycoris.merged import merge as outfits
+from lycoris.merged import prepared_cache as prepared
+from lycoris.merged import pristine
+from lycoris.merged import write as dressing
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lycoris.adapter import read_names
-from lycoris.targets import Index, inspect, resolve
+from lycoris.placement.resolve import Index, inspect, resolve
 from tests.lycoris.keys import published
 from tests.lycoris.keys.models import model
 

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from lycoris.__main__ import main
-from lycoris.targets import inspect
+from lycoris.placement.resolve import inspect
 from tests.lycoris import zoo
 
 

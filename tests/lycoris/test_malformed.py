@@ -9,7 +9,7 @@ import torch
 from lycoris.adapter import load, read_names
 from lycoris.algorithms.detection import read_group
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
-from lycoris.linalg import BLOCK_CAP, cayley
+from lycoris.kernels.linalg import BLOCK_CAP, cayley
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of

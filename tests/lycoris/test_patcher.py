@@ -12,7 +12,7 @@ from lycoris.adapter import Adapter, load
 from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS
 from lycoris.errors import AdapterError, Code, ModelChanged, NoPlace, StackRefused
 from lycoris.patcher import Patcher, Worn
-from lycoris.targets import resolve
+from lycoris.placement.resolve import resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
 

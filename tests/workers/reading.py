@@ -22,7 +22,7 @@ from transformers import (
 
 from app.shared.settings import Settings
 from lycoris.adapter import load
-from lycoris.worn import Worn
+from lycoris.stack import Worn
 from tests.app.shared.making import profile
 from workers.models import loading
 from workers.models.loading import Base

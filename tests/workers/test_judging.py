@@ -21,15 +21,15 @@ from app.shared.profiles import Profiles
 from app.shared.schema import GenerationRequest, ResolvedRequest
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from lycoris import worn as library
+from lycoris import stack as library
 from lycoris.adapter import load
 from lycoris.errors import AdapterError
 from tests.lycoris import zoo
-from workers.embeddings import words
-from workers.engine import Engine
+from workers.drawing.applied_stack import Wardrobe
+from workers.drawing.engine import Engine
+from workers.drawing.textual_inversion import words
 from workers.intake import Intake
 from workers.models import loading
-from workers.wardrobe import Wardrobe
 
 LINEAR = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 CONV = "unet.up_blocks.1.resnets.1.conv2"

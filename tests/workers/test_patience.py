@@ -27,10 +27,10 @@ from app.shared.uploads import Uploads
 from tests.app.shared.making import MODEL, request, upload
 from tests.workers import toy
 from workers import intake, patience
-from workers.affinity import affinity_queues
-from workers.engine import Engine
+from workers.dispatch.affinity import affinity_queues
+from workers.dispatch.worker import PUT_BACK_S, GenerationWorker
+from workers.drawing.engine import Engine
 from workers.patience import Patience, PatientStorage
-from workers.worker import PUT_BACK_S, GenerationWorker
 
 CALLS = ("put", "create", "get", "size", "delete")
 

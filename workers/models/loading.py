@@ -19,8 +19,8 @@ from app.shared.papers import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
-from lycoris.beside.sites import shapes_of, sites_of
-from lycoris.worn import blocks_of
+from lycoris.hooked.layers import shapes_of, sites_of
+from lycoris.stack import blocks_of
 from workers.models.samplers import available
 from workers.models.tokens import written
 

@@ -21,7 +21,7 @@ def data(
     cache: Cache = CACHE, sheet: Annotated[Path | None, typer.Option(help="Write all items as one PNG.")] = None
 ) -> None:
     """Fetch the drawings and their names with npm, and say what the training set holds."""
-    from workers.training import drawings, items, packages, samples
+    from workers.training.emoji import drawings, items, packages, samples
 
     packages.fetch(cache, console.print)
     catalogue = items.build(cache)
@@ -46,8 +46,8 @@ def base(
     seed: Seed = 64,
 ) -> None:
     """Train the UNet and the text encoder."""
-    from workers.training.base import Plan
-    from workers.training.launch import BaseRun, run_base
+    from workers.training.emoji.base import Plan
+    from workers.training.emoji.launch import BaseRun, run_base
 
     if not minutes and not steps:
         raise typer.BadParameter("give --minutes or --steps")
@@ -66,8 +66,8 @@ def decoder(
     seed: Seed = 64,
 ) -> None:
     """Train the codec's decoder; the latents, and so UNet and adapters, stay as they are."""
-    from workers.training.decoder import DecoderPlan
-    from workers.training.launch import run_decoder
+    from workers.training.emoji.decoder import DecoderPlan
+    from workers.training.emoji.launch import run_decoder
 
     if not minutes and not steps:
         raise typer.BadParameter("give --minutes or --steps")
@@ -83,7 +83,7 @@ def export(
     cache: Cache = CACHE,
 ) -> None:
     """Put the trained parts together as a diffusers folder in float16, with its vocabulary beside it."""
-    from workers.training.launch import export_model
+    from workers.training.emoji.launch import export_model
 
     for line in export_model(pipe, vae, out, cache):
         console.print(line)
@@ -96,7 +96,7 @@ def style(
     cache: Cache = CACHE,
 ) -> None:
     """Write a style's training pictures as a folder of NAME.png and NAME.txt."""
-    from workers.training import items, styles
+    from workers.training.emoji import items, styles
 
     catalogue = items.build(cache)
     ours, theirs = (items.load_drawings(catalogue, cache, vendor) for vendor in ("noto", "fluent"))
@@ -125,7 +125,8 @@ def adapter(
     """Train an adapter on a folder of captioned pictures."""
     import torch
 
-    from workers.training import adapters, architecture, folder
+    from workers.training import adapters, folder
+    from workers.training.emoji import architecture
 
     torch.set_num_threads(threads)
     plan = adapters.AdapterPlan(

@@ -14,7 +14,8 @@ from torch.func import functional_call
 from torch.nn.functional import mse_loss
 
 from lycoris.algorithms.change import Change
-from workers.training import folder, latents
+from workers.training import folder
+from workers.training.emoji import latents
 from workers.training.factors import RECIPES, begin
 from workers.training.schedule import Rate
 

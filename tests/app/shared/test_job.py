@@ -35,7 +35,7 @@ def packed(value: Any) -> bytes:
 HOSTILE: dict[str, dict[str, bytes]] = {
     "another function": {"data": packed(["os.system", None, ["touch x"], {}])},
     "a module that is not imported": {"data": packed([f"{NEVER}.fly", None, [JOB], {}])},
-    "a method": {"data": packed(["run", "workers.engine.Engine", [JOB], {}])},
+    "a method": {"data": packed(["run", "workers.drawing.engine.Engine", [JOB], {}])},
     "another id": {"data": packed([GENERATE, None, ["1" * 32], {}])},
     "no argument": {"data": packed([GENERATE, None, [], {}])},
     "two arguments": {"data": packed([GENERATE, None, [JOB, JOB], {}])},

@@ -33,7 +33,7 @@ from tests.bench.simulate.scenes import (
 )
 from tests.bench.simulate.service import Outcome
 from tests.bench.simulate.traces import read
-from workers.choosing import Limits
+from workers.dispatch.affinity_policy import Limits
 
 COLUMNS = {
     "swaps_per_job": "swaps/job",

@@ -5,7 +5,7 @@ from collections.abc import Set
 from heapq import heappop, heappush
 from typing import Protocol
 
-from workers.choosing import Limits, Waiting, choose
+from workers.dispatch.affinity_policy import Limits, Waiting, choose
 
 
 class Policy(Protocol):

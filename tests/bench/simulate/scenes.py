@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tests.bench.simulate.policies import Chosen, PerStack, Policy
 from tests.bench.simulate.service import Costs, Outcome, simulate
 from tests.bench.simulate.traces import Arrival, Demand, make
-from workers.choosing import Limits
+from workers.dispatch.affinity_policy import Limits
 
 # Medians on the bundled model and its own adapters, 20 steps, one core; see README.md
 MEASURED = Costs(draw_s=0.62, swap_s=0.02, load_s=0.03, resident=64)

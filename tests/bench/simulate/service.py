@@ -10,7 +10,7 @@ import simpy
 
 from tests.bench.simulate.policies import Policy
 from tests.bench.simulate.traces import Arrival
-from workers.choosing import Limits
+from workers.dispatch.affinity_policy import Limits
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tests.bench.figures import Figure
 from tests.bench.swap.bench import Bench, Missing
 from tests.bench.swap.families import FAMILIES, kohya, layers
 from tests.bench.swap.soaking import Soak, stored
-from workers.adapters import AdapterCache
+from workers.adapters.cache import AdapterCache
 
 MIB = 2**20
 MAPPED = "LoCon"  # the family that is measured with pristine weights in the base's own file too

@@ -11,7 +11,7 @@ from app.shared.catalog import file_key
 from app.shared.schema import AdapterWorn
 from app.shared.storage import Storage
 from lycoris.patcher import Patcher, Worn
-from workers.adapters import AdapterCache
+from workers.adapters.cache import AdapterCache
 
 
 def stored(storage: Storage, data: bytes, number: int) -> AdapterWorn:

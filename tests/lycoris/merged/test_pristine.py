@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lycoris.adapter import Adapter, load
-from lycoris.merged.checksum import checksum
-from lycoris.merged.mapped import MappedFolder
+from lycoris.files.mapped_folder import MappedFolder
+from lycoris.kernels.checksum import checksum
 from lycoris.merged.pristine import Choice
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo

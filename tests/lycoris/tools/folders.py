@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapter import Adapter
-from lycoris.merged.outfits import Mode
+from lycoris.merged.merge import Mode
 from lycoris.patcher import Patcher, Worn
 from tests.lycoris import zoo
 

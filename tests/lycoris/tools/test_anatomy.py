@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from lycoris.adapter import load
+from lycoris.files.model_folder import copies_of
 from lycoris.tools.anatomy import Anatomy, Part, anatomy, reading, table
 from lycoris.tools.chart import COLOURS, chart
 from lycoris.tools.kinds import KINDS, block_of, kind_of, order_of
-from lycoris.tools.weights import copies_of
 from tests.lycoris import zoo
-from tests.lycoris.test_views import LINEAR1, flux
+from tests.lycoris.placement.test_views import LINEAR1, flux
 from tests.lycoris.tools.folders import Encoder, changes, dressed, write
 from tests.tolerances import RELATIVE
 

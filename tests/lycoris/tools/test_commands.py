@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from app import cli
 from lycoris.__main__ import main
 from lycoris.adapter import load
-from lycoris.files import judge_file
+from lycoris.files.safetensors_file import judge_file
 from lycoris.patcher import Worn
 from lycoris.tools.commands import WORN
 from tests.lycoris import zoo

@@ -10,14 +10,14 @@ from torch import nn
 from lycoris.adapter import Adapter, load
 from lycoris.dialects import flat
 from lycoris.errors import Code, ToolRefused
-from lycoris.targets import Index, Shapes
+from lycoris.placement.resolve import Index, Shapes
+from lycoris.placement.views import view
 from lycoris.tools.convert import convert
 from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style
-from lycoris.views import view
 from tests.lycoris import zoo
 from tests.lycoris.keys.models import MODELS, model
 from tests.lycoris.measure import assert_close, bits
-from tests.lycoris.test_views import LINEAR1, MLP, QKV, ROWS, flux
+from tests.lycoris.placement.test_views import LINEAR1, MLP, QKV, ROWS, flux
 from tests.lycoris.tools.folders import Encoder, changes
 
 STYLES: tuple[Style, ...] = ("kohya", "diffusers")

@@ -9,12 +9,12 @@ from torch import nn
 
 from lycoris.adapter import load
 from lycoris.errors import Code, NoPlace, ToolRefused
+from lycoris.files.model_folder import copies_of, shapes_of
 from lycoris.patcher import Worn
 from lycoris.tools.extract import extract
 from lycoris.tools.lowrank import Budget, total
 from lycoris.tools.merge import merge
 from lycoris.tools.names import Style
-from lycoris.tools.weights import copies_of, shapes_of
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close
 from tests.lycoris.tools.folders import Encoder, changes, write

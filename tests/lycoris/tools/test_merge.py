@@ -9,12 +9,12 @@ import torch
 
 from lycoris.adapter import load
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, StackRefused, ToolRefused
+from lycoris.files.model_folder import copies_of
 from lycoris.patcher import Worn
 from lycoris.tools.merge import RECORD, merge
-from lycoris.tools.weights import copies_of
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
-from tests.lycoris.test_views import LINEAR1, flux
+from tests.lycoris.placement.test_views import LINEAR1, flux
 from tests.lycoris.tools.folders import NAME, Encoder, dressed, read, write
 
 

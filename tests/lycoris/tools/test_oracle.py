@@ -11,7 +11,7 @@ from torch import nn
 
 from lycoris.adapter import load
 from lycoris.patcher import Patcher, Worn
-from lycoris.targets import Index, resolve
+from lycoris.placement.resolve import Index, resolve
 from lycoris.tools.convert import convert
 from tests.lycoris import test_diffusers as oracle
 from tests.lycoris import zoo

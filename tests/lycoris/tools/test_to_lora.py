@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapter import Adapter, load
+from lycoris.files.model_folder import copies_of, shapes_of
 from lycoris.tools.lowrank import Budget, Loss, total
 from lycoris.tools.to_lora import to_lora
-from lycoris.tools.weights import copies_of, shapes_of
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits
-from tests.lycoris.test_views import LINEAR1, flux
+from tests.lycoris.placement.test_views import LINEAR1, flux
 from tests.lycoris.tools.folders import changes, write
 from tests.tolerances import RELATIVE
 

@@ -7,9 +7,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from workers.training import architecture, codec, latents
+from workers.training.emoji import architecture, codec, latents
+from workers.training.emoji.items import Item
 from workers.training.folder import Captioned
-from workers.training.items import Item
 
 NAMES = ("red disc", "green disc", "blue square", "red square", "green bar")
 

@@ -1,0 +1,1 @@
+"""Which architecture a model or an adapter is of, with the evidence."""

@@ -1,1 +1,0 @@
-"""Worn beside the weights: what a Bypass is made of."""

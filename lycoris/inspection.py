@@ -1,0 +1,85 @@
+"""What inspection found in a file: what the uploader, the page and the catalog show of it."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lycoris.architectures.detect import Base
+from lycoris.errors import Reason, shown
+
+TEXT_CAP = 500  # characters of one value from the metadata
+TRIGGERS = 24  # trigger words shown, the most frequent first
+OFTEN = 0.5  # a word that is a trigger is in at least this share of the captions, counted by the most frequent word's
+FACTS = (
+    *("modelspec.title", "modelspec.author", "modelspec.description", "modelspec.license", "modelspec.usage_hint"),
+    *("modelspec.trigger_phrase", "modelspec.architecture", "modelspec.prediction_type", "modelspec.date"),
+    *("ss_output_name", "ss_base_model_version", "ss_sd_model_name", "ss_network_module", "ss_network_args"),
+    *("ss_network_dim", "ss_network_alpha", "ss_steps", "ss_epoch", "ss_resolution", "ss_training_comment"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a file is, what it holds, where it goes, and what speaks against it. JSON-ready through `as_dict`.
+
+    Of a file that was accepted `unresolved` and `refused` are empty; of names alone they say why it would not be.
+
+    Everything under `metadata` and `triggers` was written by a stranger: it is cut to size and control characters are
+    written out, but it is text, to be shown as text and never as markup.
+    """
+
+    sha256: str | None  # None, as the other hashes, where only names and shapes are known
+    autov2: str | None
+    autov3: str | None
+    file_bytes: int
+    base: Base | None  # the architecture it was trained for, with the evidence; None: the file does not tell
+    algorithms: Mapping[str, int]  # algorithm -> layers
+    ranks: tuple[int, ...]
+    components: Mapping[str, int]  # component -> layers: the model's own if it was judged against one
+    layers: int
+    resolved: int | None  # layers that found their place in the model and fit it; None: no model was given
+    unresolved: tuple[str, ...]  # layers that the model has no one place for
+    refused: tuple[Reason, ...]  # every reason, those of `unresolved` among them
+    ignored: tuple[str, ...]
+    embeddings: tuple[str, ...]  # trigger words of textual inversions bundled in the file
+    metadata: Mapping[str, str]
+    triggers: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the verdict as JSON-ready data."""
+        return asdict(self)
+
+
+def facts(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of a file's metadata that is worth showing, cut to size."""
+    return {key: _clip(metadata[key]) for key in FACTS if metadata.get(key)}
+
+
+def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words that most captions of a folder had, from kohya's `ss_tag_frequency` {folder: {tag: count}}.
+
+    Where more words than could be triggers are about as frequent as the most frequent one, none of them stands out:
+    such a folder had a caption of its own for every picture.
+    """
+    try:
+        found = json.loads(metadata.get("ss_tag_frequency", "{}"))
+    except (ValueError, RecursionError):  # a stranger's text: not being JSON is no reason to refuse a file
+        return ()
+    counts: Counter[str] = Counter()
+    for folder in found.values() if isinstance(found, dict) else ():
+        counts.update(_often(folder) if isinstance(folder, dict) else {})
+    return tuple(tag for tag, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TRIGGERS])
+
+
+def _often(folder: Mapping[str, Any]) -> dict[str, int]:
+    counted = {tag: count for tag, count in folder.items() if type(count) is int and count > 0 and tag.strip()}
+    least = OFTEN * max(counted.values(), default=0)
+    often = {shown(tag.strip()): count for tag, count in counted.items() if count >= least}
+    return often if len(often) <= TRIGGERS else {}
+
+
+def _clip(text: str) -> str:
+    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text[:TEXT_CAP])

@@ -1,0 +1,1 @@
+"""Arithmetic that the algorithms and both ways of applying them share."""

@@ -1,0 +1,205 @@
+"""Taking what suits out of RQ's own queues: once each, within the bounds, whoever else takes at the same time."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, cast
+
+import pytest
+from redis import Redis
+from rq import Queue
+from rq.exceptions import DequeueTimeout
+from rq.job import Job
+
+from app.shared.connection import connect
+from app.shared.lost import Lost, look, queues_of
+from app.shared.queue import Queues
+from app.shared.settings import Settings
+from tests.app.shared.making import MODEL
+from workers.dispatch.affinity import TAKE, AffinityQueue, affinity_queues
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"affinity_window": 8, "affinity_passes": 3, "affinity_wait_s": 60.0})
+
+
+@pytest.fixture
+def queues(redis: Redis, settings: Settings) -> Queues:
+    return Queues(redis, settings)
+
+
+@pytest.fixture
+def mine(redis: Redis, settings: Settings) -> list[Queue]:
+    """The queues as a worker has them that wears A, and has B in memory."""
+    return wearing(A, affinity_queues(MODEL, redis, settings), resident=[A, B])
+
+
+def wearing(worn: str, queues: list[Queue], resident: Iterable[str] = ()) -> list[Queue]:
+    assert isinstance(queues[0], AffinityQueue)
+    queues[0].holding.worn, queues[0].holding.resident = frozenset({worn}), frozenset(resident)
+    return queues
+
+
+def named(word: str) -> str:
+    """The id of a job that this test calls so."""
+    return word.encode().hex().ljust(32, "0")
+
+
+def words(job_ids: Iterable[str]) -> list[str]:
+    return [bytes.fromhex(job_id).rstrip(b"\0").decode() for job_id in job_ids]
+
+
+def take(mine: list[Queue], timeout: int | None = None) -> str | None:
+    taken = AffinityQueue.dequeue_any(mine, timeout, connection=mine[0].connection, serializer="json")
+    return words([taken[0].id])[0] if taken else None
+
+
+def take_all(mine: list[Queue]) -> list[str]:
+    return list(iter(lambda: take(mine), None))
+
+
+def enqueue(queues: Queues, **wears: str) -> None:
+    for word, adapters in wears.items():
+        queues.enqueue_generation(MODEL, named(word), adapters.split())
+
+
+def figure(redis: Redis, job_id: str, name: str) -> float | None:
+    value = cast(bytes | None, redis.hget(Job.key_for(named(job_id)), name))
+    return None if value is None else float(value)
+
+
+def test_what_suits_is_taken_first_and_the_others_are_counted(queues: Queues, mine: list[Queue], redis: Redis) -> None:
+    enqueue(queues, cold=C, warm=B, same=A, more=f"{A} {C}", again=A)
+    assert take(mine) == "same"
+    assert [figure(redis, one, "passed") for one in ("cold", "warm", "more")] == [1, 1, None]
+    assert (figure(redis, "cold", "passed_since") or 0) > time.time() - 60
+    assert take(mine) == "again"
+    assert take(mine) == "more"
+    assert figure(redis, "cold", "passed") == 3
+    assert take_all(mine) == ["cold", "warm"], "nobody may pass cold a fourth time"
+
+
+def test_seconds_bound_it_too(queues: Queues, mine: list[Queue], redis: Redis) -> None:
+    enqueue(queues, cold=C, same=A, again=A)
+    assert take(mine) == "same"
+    redis.hset(Job.key_for(named("cold")), "passed_since", f"{time.time() - 61:.6f}")
+    assert take_all(mine) == ["cold", "again"]
+
+
+def test_priority_goes_first_and_places_are_counted_over_it(queues: Queues, mine: list[Queue]) -> None:
+    for priority in ("low", "normal", "high"):
+        for number in range(2):
+            queues.enqueue_generation(MODEL, named(f"{priority}{number}"), [A if number else C], priority)
+    assert [queues.position(MODEL, named(one)) for one in ("high0", "normal0", "low1", "gone")] == [0, 2, 5, None]
+    assert [queues.waiting(MODEL, one) for one in ("high", "normal", "low")] == [2, 4, 6]
+    assert take_all(mine) == ["high1", "high0", "normal1", "normal0", "low1", "low0"]
+
+
+def test_a_retry_goes_first_and_so_does_what_nothing_is_known_of(
+    queues: Queues, mine: list[Queue], redis: Redis
+) -> None:
+    enqueue(queues, retry=C, unknown=C, same=A)
+    redis.hset(Job.key_for(named("retry")), "started_at", "2026-01-01T00:00:00Z")
+    redis.hdel(Job.key_for(named("unknown")), "meta")
+    assert take_all(mine) == ["retry", "unknown", "same"]
+
+
+def test_the_script_refuses_what_a_look_could_not_know(queues: Queues, mine: list[Queue], redis: Redis) -> None:
+    """One more passed over, one more urgent, one gone: all between the look and the taking."""
+    keys = [queue.key for queue in mine]
+    script, arguments = redis.register_script(TAKE), [3, 60.0, Job.redis_job_namespace_prefix]
+
+    def refused(job_id: str) -> bool:
+        return script(keys=[*keys[:2], f"{keys[1]}:intermediate"], args=[named(job_id), *arguments]) == 0
+
+    enqueue(queues, cold=C, same=A)
+    assert refused("gone")
+    redis.hset(Job.key_for(named("cold")), "passed", 3)
+    assert refused("same")
+    queues.enqueue_generation(MODEL, named("urgent"), [C], "high")
+    assert refused("cold")
+    assert figure(redis, "cold", "passed") == 3 and queues.waiting(MODEL) == 3
+
+
+def test_it_is_taken_as_rq_takes_it(queues: Queues, mine: list[Queue]) -> None:
+    """Its worker may die at once: RQ's list of what is on its way has it."""
+    normal = mine[1]
+    enqueue(queues, cold=C, same=A)
+    assert take(mine) == "same"
+    assert words(normal.intermediate_queue.get_job_ids()) == ["same"] and words(normal.get_job_ids()) == ["cold"]
+
+
+def test_a_job_that_died_with_its_worker_on_the_way_is_found(queues: Queues, redis: Redis, settings: Settings) -> None:
+    enqueue(queues, one=A)
+    redis.lpop(queues.of(f"generate.{MODEL}").key)
+    lost, names = Lost(redis, queues, settings, "generations"), queues_of(redis, settings)
+    assert list(lost.among([named("one")], look(redis, names))) == [], "it may be between queue and worker"
+    time.sleep(settings.sweep_every_s / 2)
+    assert words(job_id for job_id, _ in lost.among([named("one")], look(redis, names))) == ["one"]
+
+
+@pytest.mark.parametrize("priority", ["high", "normal", "low"])
+def test_one_that_comes_while_nothing_waits_is_taken_at_once(queues: Queues, mine: list[Queue], priority: Any) -> None:
+    with pytest.raises(DequeueTimeout):
+        take(mine, timeout=1)
+    timer = threading.Timer(0.2, queues.enqueue_generation, (MODEL, named("late"), [C], priority))
+    timer.start()
+    assert take(mine, timeout=30) == "late"
+    timer.join()
+    queue = next(queue for queue in mine if queue.name == queues.job(named("late")).origin)  # type: ignore[union-attr]
+    assert words(queue.intermediate_queue.get_job_ids()) == ["late"]
+
+
+def test_nothing_is_left_of_a_job_that_was_dropped(queues: Queues, mine: list[Queue], redis: Redis) -> None:
+    enqueue(queues, cold=C, same=A, stale=A)
+    assert take(mine) == "same"
+    queues.drop(named("cold"))
+    redis.delete(Job.key_for(named("stale")))  # gone from under its place in the queue
+    assert take_all(mine) == []
+    assert words(mine[1].intermediate_queue.get_job_ids()) == ["same"]
+    assert set(redis.keys("rq:job:*")) == {f"rq:job:{named('same')}".encode()}  # type: ignore[arg-type]
+
+
+def test_an_emptied_redis_changes_nothing(queues: Queues, mine: list[Queue], redis: Redis) -> None:
+    enqueue(queues, cold=C, same=A)
+    assert take(mine) == "same"
+    redis.flushall()
+    redis.script_flush()
+    assert take(mine) is None
+    enqueue(queues, cold=C, same=A)
+    assert take_all(mine) == ["same", "cold"]
+
+
+def test_the_bounds_hold_and_nobody_is_taken_twice_whoever_takes_at_once(settings: Settings) -> None:
+    """Four workers of four tastes, and one who queues: law 4 and the bounds of affinity at once."""
+    jobs, passes, adapters = 400, settings.affinity_passes, [A, B, C, "d" * 64]
+    dice, taken = random.Random(1), Counter[str]()
+    lock, queued = threading.Lock(), threading.Event()
+
+    def work(own: str) -> None:
+        with connect(settings) as redis:
+            mine = wearing(own, affinity_queues(MODEL, redis, settings))
+            while (job_id := take(mine)) or not queued.is_set():
+                with lock:
+                    taken[job_id or ""] += job_id is not None
+
+    with connect(settings) as redis:
+        queues = Queues(redis, settings)
+        enqueue(queues, **{f"{number:04}": dice.choice(adapters) for number in range(jobs // 2)})
+        threads = [threading.Thread(target=work, args=(one,)) for one in adapters]
+        for thread in threads:
+            thread.start()
+        enqueue(queues, **{f"{number:04}": dice.choice(adapters) for number in range(jobs // 2, jobs)})
+        queued.set()
+        for thread in threads:
+            thread.join()
+        order = words(affinity_queues(MODEL, redis, settings)[1].intermediate_queue.get_job_ids())  # as they were taken
+    assert +taken == Counter(order) == Counter(f"{number:04}" for number in range(jobs))
+    overtaken = [sum(later > job_id for later in order[:place]) for place, job_id in enumerate(order)]
+    print(f"overtaken: at most {max(overtaken)} times, {sum(map(bool, overtaken))} of {jobs} at all")
+    assert max(overtaken) == passes

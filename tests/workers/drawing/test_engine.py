@@ -1,0 +1,337 @@
+"""The engine ends every generation it is given, draws what the stack says, and leaves nothing half-written."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import pytest
+import torch
+from PIL import Image
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from app.shared.catalog import file_key
+from app.shared.errors import Unavailable
+from app.shared.ledger import Ledger, image_key, pending_key
+from app.shared.metrics import counted
+from app.shared.schema import Generation, StackMode, Status
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from lycoris.errors import StackRefused
+from lycoris.patcher import Mode
+from tests.app.shared.making import request
+from tests.workers import toy
+from workers.adapters import cache as adapters
+from workers.drawing.engine import NOT_PRISTINE, Engine
+
+
+@pytest.fixture
+def base() -> toy.Base:
+    return toy.base()
+
+
+@pytest.fixture
+def engine(base: toy.Base, storage: Storage, redis: Redis, settings: Settings) -> Iterator[Engine]:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield Engine(base, storage, redis, settings)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
+    return Ledger(storage, redis, settings)
+
+
+def worn(storage: Storage, seed: int, strength: float = 1.0) -> dict[str, Any]:
+    data = toy.adapter(seed)
+    sha256 = hashlib.sha256(data).hexdigest()
+    storage.put(file_key(sha256), data)
+    return {"ref": f"a{seed}", "name": f"a{seed}", "version": 1, "sha256": sha256, "strength": strength}
+
+
+def drawn(engine: Engine, ledger: Ledger, **fields: Any) -> Generation:
+    generation = ledger.accept(lambda: request(**fields))
+    engine.run(generation.id)
+    return ledger.get(generation.id)
+
+
+def png(storage: Storage, generation: Generation, index: int = 0) -> bytes:
+    data = storage.get(image_key(generation.id, index))
+    assert data is not None, generation
+    return data
+
+
+def pictures(storage: Storage, generation: Generation) -> list[str]:
+    return [key for key in storage.keys(f"generations/{generation.id}") if key.endswith(".png")]
+
+
+def test_what_is_drawn_is_told_and_stored(
+    engine: Engine, ledger: Ledger, storage: Storage, settings: Settings, redis: Redis
+) -> None:
+    generation = drawn(engine, ledger, count=2)
+    assert generation.status is Status.SUCCEEDED
+    assert generation.progress.step == generation.progress.steps == 6
+    for image in generation.images:
+        assert hashlib.sha256(png(storage, generation, image.index)).hexdigest() == image.sha256
+    assert not storage.exists(pending_key(generation.id))
+    assert counted(redis)["images"] == 2
+
+
+def test_the_wire_and_the_patcher_know_the_same_ways_to_stack() -> None:
+    assert get_args(StackMode) == get_args(Mode)
+
+
+def test_no_history_and_no_order_changes_a_byte(engine: Engine, ledger: Ledger, storage: Storage) -> None:
+    a, b = worn(storage, 1, 0.7), worn(storage, 2, -0.3)
+    plain = png(storage, drawn(engine, ledger))
+    both = png(storage, drawn(engine, ledger, adapters=[a, b]))
+    assert both != plain
+    drawn(engine, ledger, adapters=[a])
+    drawn(engine, ledger, adapters=[b], seed=8)
+    assert png(storage, drawn(engine, ledger, adapters=[b, a])) == both
+    assert png(storage, drawn(engine, ledger)) == plain
+
+
+def test_no_history_changes_a_byte_where_strength_goes_by_steps(
+    engine: Engine, ledger: Ledger, storage: Storage
+) -> None:
+    a, b = worn(storage, 1) | {"steps": [[0.0, 0.2], [0.5, 1.5]]}, worn(storage, 2, -0.3)
+    for way in ("merged", "bypass"):
+        asked = {"adapters": [a, b], "wearing": way, "steps": 4}
+        first = drawn(engine, ledger, **asked, count=2)
+        assert first.wearing == way
+        drawn(engine, ledger, adapters=[b])
+        drawn(engine, ledger, adapters=[a], wearing="bypass")
+        again = drawn(engine, ledger, **asked | {"adapters": [b, a]}, count=2)
+        for index in range(2):
+            assert png(storage, first, index) == png(storage, again, index)
+        # The second picture begins where the first did, not where it ended
+        alone = drawn(engine, ledger, **asked, seed=first.request.seed + 1)
+        assert png(storage, alone) == png(storage, first, 1)
+
+
+def test_a_stack_that_comes_on_between_two_steps_leaves_an_engine_that_works(
+    engine: Engine, ledger: Ledger, storage: Storage
+) -> None:
+    """Steps are drawn in inference mode, and tensors made there are of no use outside."""
+    late = [worn(storage, seed) | {"steps": [[0.0, 0.0], [0.5, 1.0]]} for seed in (1, 2)]
+    stacks = [late, [worn(storage, 1), worn(storage, 2, 0.5)], [worn(storage, 3), worn(storage, 4)]]
+    for stack in stacks:
+        generation = drawn(engine, ledger, adapters=stack, steps=4, wearing="merged")
+        assert generation.status is Status.SUCCEEDED, generation.error
+
+
+def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: Ledger, storage: Storage) -> None:
+    def pixels(**fields: Any) -> bytes:
+        made = drawn(engine, ledger, adapters=[worn(storage, 1) | fields], steps=4)
+        with Image.open(io.BytesIO(png(storage, made))) as picture:
+            return picture.tobytes()
+
+    half, whole = pixels(strength=0.5), pixels()
+    assert pixels(strength=9.0, steps=[[0.0, 0.5], [0.5, 0.5]]) == half
+    assert pixels(blocks={"block": 0.5}) == half
+    assert pixels(steps=[[0.0, 1.0]], blocks={"block.to_q": 0.5}) == half
+    assert pixels(rank=1) == pixels(rank=4) == whole, "it has one"
+    assert len({half, whole, pixels(steps=[[0.0, 0.5], [0.5, 1.0]]), pixels(steps=[[0.0, 1.0], [0.5, 0.5]])}) == 4
+
+
+def test_a_second_try_draws_the_same_bytes(engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base) -> None:
+    """The engine of the first try was killed after one picture of two."""
+    whole = drawn(engine, ledger, count=2)
+    generation = ledger.accept(lambda: request(count=2))
+    ledger.start(generation.id)
+    storage.put(image_key(generation.id, 0), b"half a picture")
+    engine.run(generation.id)
+    for index in range(2):
+        assert png(storage, generation, index) == png(storage, whole, index)
+
+
+# Errors
+
+
+def test_a_redis_that_is_away_ends_nothing(
+    engine: Engine, ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = ledger.accept(request)
+
+    def fails(*_: object) -> None:
+        raise RedisConnectionError("no queue")
+
+    with monkeypatch.context() as patch, pytest.raises(RedisConnectionError):
+        patch.setattr(engine, "_store", fails)
+        engine.run(generation.id)
+    assert ledger.end(generation.id) is None
+    engine.run(generation.id)
+    assert ledger.get(generation.id).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda storage, a: storage.delete(file_key(a["sha256"])), "adapter_file_missing"),
+        (lambda storage, a: storage.put(file_key(a["sha256"]), toy.adapter(99)), "adapter_corrupt"),
+    ],
+)
+def test_an_adapter_that_cannot_be_worn_fails_its_generation_alone(
+    engine: Engine, ledger: Ledger, storage: Storage, spoil: Callable[[Storage, Any], None], code: str
+) -> None:
+    plain = png(storage, drawn(engine, ledger))
+    a, b = worn(storage, 1), worn(storage, 2)
+    spoil(storage, b)
+    failed = drawn(engine, ledger, adapters=[a, b])
+    assert failed.error is not None and failed.error.code == code
+    assert pictures(storage, failed) == []
+    assert png(storage, drawn(engine, ledger)) == plain, "the base is pristine"
+
+
+def test_a_file_that_storage_does_not_give_fails_its_generation_alone_after_retries(
+    engine: Engine, ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = worn(storage, 1), worn(storage, 2)
+    really, asked = Storage.get, []
+
+    def get(self: Storage, key: str) -> bytes | None:
+        if key == file_key(a["sha256"]):
+            asked.append(key)
+            raise Unavailable("storage_unavailable", "it times out")
+        return really(self, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "get", get)
+        patch.setattr(adapters, "PAUSES_S", (0.0, 0.0))
+        failed = drawn(engine, ledger, adapters=[b, a])
+        assert failed.error is not None and failed.error.code == "adapter_not_fetched"
+        assert len(asked) == 3 and pictures(storage, failed) == []
+        assert drawn(engine, ledger, adapters=[b]).status is Status.SUCCEEDED
+    assert drawn(engine, ledger, adapters=[b, a]).status is Status.SUCCEEDED
+
+
+def test_a_bug_fails_one_generation_and_leaves_no_picture(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base
+) -> None:
+    plain = png(storage, drawn(engine, ledger))
+    steps = iter([False] * 4 + [True])
+
+    def explode() -> None:
+        if next(steps):
+            raise ZeroDivisionError("in the middle of the second picture")
+
+    base.pipeline.before_step = explode
+    failed = drawn(engine, ledger, count=2, adapters=[worn(storage, 1)])
+    assert failed.error is not None and failed.error.code == "engine_error"
+    assert "second picture" in failed.error.message
+    assert pictures(storage, failed) == []
+    base.pipeline.before_step = lambda: None
+    assert png(storage, drawn(engine, ledger)) == plain
+
+
+# Others at the same generation
+
+
+def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base
+) -> None:
+    generation = ledger.accept(lambda: request(count=2))
+    taken = 0
+
+    def cancel() -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 5:  # in the second picture
+            ledger.cancel(generation.id)
+
+    base.pipeline.before_step = cancel
+    engine.run(generation.id)
+    assert taken == 5
+    assert ledger.get(generation.id).status is Status.CANCELED
+    assert pictures(storage, generation) == []
+
+
+def test_a_cancel_does_not_wait_out_a_swap(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = ledger.accept(lambda: request(adapters=[worn(storage, 1)]))
+    fit, steps = engine._wardrobe.fit, []
+
+    def canceled_meanwhile(*arguments: Any) -> Any:
+        ledger.cancel(generation.id)
+        return fit(*arguments)
+
+    monkeypatch.setattr(engine._wardrobe, "fit", canceled_meanwhile)
+    monkeypatch.setattr("workers.drawing.engine.ASK_EVERY_S", -1.0)
+    base.pipeline.before_step = lambda: steps.append(1)
+    engine.run(generation.id)
+    assert not steps and not engine.worn
+    assert ledger.get(generation.id).status is Status.CANCELED
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_a_twin_that_finished_first_keeps_its_pictures(
+    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, base: toy.Base, when: int
+) -> None:
+    """A worker that was slow to answer is taken for dead and its job done elsewhere: both draw, one ends it."""
+    generation = ledger.accept(request)
+    twin = Engine(toy.base(), storage, redis, settings)
+    taken = 0
+
+    def finish_elsewhere() -> None:
+        nonlocal taken
+        taken += 1
+        if taken == when:
+            twin.run(generation.id)
+
+    base.pipeline.before_step = finish_elsewhere
+    engine.run(generation.id)
+    ended = ledger.get(generation.id)
+    assert ended.status is Status.SUCCEEDED
+    assert hashlib.sha256(png(storage, ended)).hexdigest() == ended.images[0].sha256
+
+
+def test_what_has_ended_is_not_drawn(engine: Engine, ledger: Ledger, storage: Storage) -> None:
+    generation = ledger.accept(request)
+    ledger.cancel(generation.id)
+    engine.run(generation.id)
+    engine.run("0" * 32)
+    assert pictures(storage, generation) == []
+
+
+@pytest.mark.parametrize("when", ["after a job", "after a refusal", "after a bug", "when idle"])
+def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
+    engine: Engine,
+    ledger: Ledger,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    base: toy.Base,
+    when: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process ends and the generation does not: RQ sees an engine die, and a new one does the job again."""
+    asked = {"adapters": [worn(storage, 1)], "wearing": "merged"}
+    assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
+    engine.idle()
+    (kept,) = engine._wardrobe.patcher._kept.values()
+    kept.pristine[0, 0] += 1
+
+    class Exit(BaseException):
+        """In place of the end of the process."""
+
+    def leave(code: int) -> None:
+        raise Exit(code)
+
+    monkeypatch.setattr("os._exit", leave)
+    failures = {"after a refusal": StackRefused([]), "after a bug": ZeroDivisionError()}
+
+    def fail() -> None:
+        if when in failures:
+            raise failures[when]
+
+    monkeypatch.setattr(base.pipeline, "before_step", fail)
+    generation = ledger.accept(lambda: request(**asked))
+    with pytest.raises(Exit, match=str(NOT_PRISTINE)):
+        engine.idle() if when == "when idle" else engine.run(generation.id)
+    assert ledger.get(generation.id).status is (Status.QUEUED if when == "when idle" else Status.RUNNING)
+    monkeypatch.undo()
+    Engine(toy.base(), storage, redis, settings).run(generation.id)
+    assert ledger.get(generation.id).status is Status.SUCCEEDED

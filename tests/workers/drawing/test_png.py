@@ -1,0 +1,91 @@
+"""Law 3 in the file: its bytes are decided by what decides the pixels, and by nothing else."""
+
+import io
+import itertools
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from app.shared.schema import AdapterWorn
+from tests.app.shared.making import profile, request
+from workers.drawing.png import encode, recipe
+
+
+def worn(number: int, **fields: object) -> AdapterWorn:
+    plain = {"ref": f"a{number}", "name": f"a{number}", "version": 1, "sha256": str(number) * 64, "strength": 0.5}
+    return AdapterWorn.model_validate(plain | fields)
+
+
+def picture() -> Image.Image:
+    return Image.effect_noise((32, 32), 50).convert("RGB")
+
+
+def png(*adapters: AdapterWorn, image: Image.Image | None = None, **fields: Any) -> bytes:
+    chosen = image or Image.new("RGB", (8, 8), "red")
+    return encode(chosen, recipe(request(adapters=list(adapters), **fields), 7, profile(), "merged"))
+
+
+def test_no_order_of_the_list_changes_a_byte() -> None:
+    adapters = [worn(1), worn(2, strengths={"unet": 1.0, "text_encoder": 0.2}), worn(3)]
+    assert len({png(*order) for order in itertools.permutations(adapters)}) == 1
+
+
+def test_in_sequence_the_order_is_part_of_the_recipe() -> None:
+    assert png(worn(1), worn(2), stack_mode="sequential") != png(worn(2), worn(1), stack_mode="sequential")
+    assert png(worn(1), worn(2), stack_mode="sequential") != png(worn(1), worn(2))
+
+
+def test_no_name_no_version_and_no_order_of_components_changes_a_byte() -> None:
+    plain = png(worn(1, strengths={"unet": 1.0, "text_encoder": 0.2}))
+    assert plain == png(worn(1, ref="sha256:" + "1" * 64, strengths={"text_encoder": 0.2, "unet": 1.0}))
+    assert plain == png(worn(1, name="other", version=9, strengths={"unet": 1, "text_encoder": 0.2}))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prompt": "a pear"},
+        {"negative_prompt": "red"},
+        {"guidance_scale": 3.5},
+        {"sampler": "ddim"},
+        {"steps": 4},
+        {"width": 72},
+    ],
+)
+def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, Any]) -> None:
+    assert png(**other) != png()
+
+
+@pytest.mark.parametrize(
+    "how", [{"blocks": {"mid": 0.5}}, {"steps": [[0.0, 0.5], [0.5, 1.0]]}, {"rank": 4}, {"ignore": ["x.*"]}], ids=str
+)
+def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:
+    assert png(worn(1, **how)) != png(worn(1))
+    assert png(worn(1, blocks={"mid": 0.5, "up": 1.0})) == png(worn(1, blocks={"up": 1.0, "mid": 0.5}))
+
+
+def test_the_way_of_wearing_is_in_the_recipe_and_what_was_asked_for_is_not() -> None:
+    assert recipe(request(), 7, profile(), "merged") != recipe(request(), 7, profile(), "bypass")
+    assert recipe(request(wearing="auto"), 7, profile(), "bypass") == recipe(
+        request(wearing="bypass"), 7, profile(), "bypass"
+    )
+
+
+def test_the_number_of_threads_is_in_the_recipe() -> None:
+    one, two = (recipe(request(), 7, profile(threads=threads), "merged") for threads in (1, 2))
+    assert one != two
+
+
+def test_how_many_and_for_which_model_name_it_was_asked_is_not() -> None:
+    assert png(count=4) == png() == png(model="another-name-for-it")
+
+
+def test_a_picture_keeps_its_pixels_and_its_recipe() -> None:
+    original = picture()
+    prompt = 'ein Apfel 🍎 \n\t»quoted« \\ "'
+    with Image.open(io.BytesIO(png(image=original, prompt=prompt))) as again:
+        again.load()
+        assert again.tobytes() == original.tobytes()
+        assert json.loads(again.text["radiata"])["prompt"] == prompt  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""Adapters at hand: in memory, on the disk, on their way from storage."""

@@ -1,0 +1,142 @@
+"""The queues of one model as a worker takes from them: not always the head, but what suits what it holds.
+
+RQ stays the queue: its lists, its registry of what is between queue and worker, its retries. Only which id leaves a
+list is decided here: a look at the first generations, a choice (`workers/dispatch/affinity_policy.py`), and one script
+that takes the chosen one as RQ's own LMOVE would take the head, or refuses where the look is out of date. The script
+counts whom it passes over and never passes over one that is due, so the bounds hold with any number of workers.
+
+| field of RQ's hash `rq:job:<id>` | what | written by |
+|---|---|---|
+| `meta` | JSON, `{"wears": [sha256]}` | whoever queues the job |
+| `passed` | how often one behind it was taken | the script |
+| `passed_since` | when that happened first, in seconds of Redis' clock | the script |
+
+They live and die with the job. A job without them, as after RQ tried it again, is taken in its turn.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import structlog
+from redis import Redis
+from redis.exceptions import ResponseError
+from rq import Queue
+from rq.intermediate_queue import IntermediateQueue
+from rq.job import Job
+
+from app.shared.job import FIELDS, SERIALIZER, KnownQueue
+from app.shared.queue import generation_queues
+from app.shared.settings import Settings
+from workers.dispatch.affinity_policy import Limits, Waiting, choose
+
+log = structlog.get_logger()
+
+TRIES = 5  # refusals in a row, where many workers take at once, after which the head will do
+
+# KEYS: the queues, first things first; ARGV: how many generations to look at, prefix of RQ's jobs.
+# Answers nil, or the number of the first queue that has any, the time, and rows of id, `meta`, `passed`, `passed_since`
+# and whether it is to be taken in its turn, as they stand: what is not as we write it is judged by whoever reads it.
+LOOK = """
+for number, queue in ipairs(KEYS) do
+    local ids = redis.call('LRANGE', queue, 0, ARGV[1] - 1)
+    if #ids > 0 then
+        local time = redis.call('TIME')
+        local rows = {}
+        for _, id in ipairs(ids) do
+            local fields = redis.call('HMGET', ARGV[2] .. id, 'meta', 'passed', 'passed_since', 'started_at')
+            local first = not fields[1] or (fields[4] and fields[4] ~= '')
+            rows[#rows + 1] = {id, fields[1] or '', fields[2] or '', fields[3] or '', first and 1 or 0}
+        end
+        return {number, string.format('%d.%06d', time[1], time[2]), rows}
+    end
+end
+return nil
+"""
+
+# KEYS: the queues, first things first, down to the one that holds it, then RQ's list of what is on its way to a worker;
+# ARGV: id, passes, wait_s, prefix of RQ's jobs. Answers 1, or 0 where it is gone, something more urgent has come, or
+# one before it is due: then look again.
+TAKE = """
+local queue, prefix = KEYS[#KEYS - 1], ARGV[4]
+for number = 1, #KEYS - 2 do
+    if redis.call('EXISTS', KEYS[number]) == 1 then return 0 end
+end
+local place = redis.call('LPOS', queue, ARGV[1])
+if not place then return 0 end
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local before = place > 0 and redis.call('LRANGE', queue, 0, place - 1) or {}
+for _, id in ipairs(before) do
+    local fields = redis.call('HMGET', prefix .. id, 'meta', 'started_at', 'passed', 'passed_since')
+    local first = not fields[1] or (fields[2] and fields[2] ~= '')
+    local waited = math.abs(now - (tonumber(fields[4] or now) or now))
+    if first or (tonumber(fields[3] or 0) or 0) >= tonumber(ARGV[2]) or waited >= tonumber(ARGV[3]) then return 0 end
+end
+for _, id in ipairs(before) do
+    redis.pcall('HINCRBY', prefix .. id, 'passed', 1)
+    redis.pcall('HSETNX', prefix .. id, 'passed_since', string.format('%.6f', now))
+end
+redis.call('LREM', queue, 1, ARGV[1])
+redis.call('RPUSH', KEYS[#KEYS], ARGV[1])
+return 1
+"""
+
+
+@dataclass
+class Holding:
+    """What a worker's engine wears and has in memory, as the worker last heard: sha256 of adapters."""
+
+    worn: frozenset[str] = field(default_factory=frozenset)
+    resident: frozenset[str] = field(default_factory=frozenset)
+
+
+class AffinityQueue(KnownQueue):
+    """An RQ queue out of which a worker takes what suits what it holds."""
+
+    holding = Holding()
+    limits = Limits(window=1, passes=0, wait_s=0.0)
+
+    def take(self, keys: list[str], timeout: int | None, redis: Redis) -> tuple[str, bytes] | None:
+        """What suits best; where others were always quicker, or what lies there cannot be judged, the head."""
+        return self._choose(keys, redis) or super().take(keys, timeout, redis)
+
+    def _choose(self, keys: list[str], redis: Redis) -> tuple[str, bytes] | None:
+        look, take = redis.register_script(LOOK), redis.register_script(TAKE)
+        prefix, limits = Job.redis_job_namespace_prefix, self.limits
+        for _ in range(TRIES):
+            try:
+                seen = cast(list[Any] | None, look(keys=keys, args=[limits.window, prefix]))
+                if seen is None:
+                    return None
+                number, now, rows = seen
+                waiting = [_waiting(*row[1:]) for row in rows]
+                entry = rows[choose(waiting, self.holding.worn, self.holding.resident, limits, float(now))][0]
+                urgent = keys[:number]
+                on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
+                if take(keys=[*urgent, on_its_way], args=[entry, limits.passes, limits.wait_s, prefix]):
+                    return urgent[-1], entry
+            except ResponseError as error:  # something is not of the kind that it should be: the head will do
+                log.warning("queue_unreadable", error=str(error))
+                return None
+        return None
+
+
+def _waiting(meta: bytes, passed: bytes, since: bytes, first: int) -> Waiting:
+    """What a row says; what is not as we write it is taken in its turn, and then refused."""
+    said = {"meta": meta or b"{}", "passed": passed or b"0", "passed_since": since or b"0"}
+    if first or not all(re.fullmatch(FIELDS[name], value) for name, value in said.items()):
+        return Waiting(frozenset(), first=True)
+    wears = json.loads(said["meta"]).get("wears", ())
+    return Waiting(frozenset(wears), int(said["passed"]), float(since) if since else None)
+
+
+def affinity_queues(model: str, redis: Redis, settings: Settings, base: str = "") -> list[Queue]:
+    """The queues of a model and base, the one that goes first first, with one `holding` for all of them."""
+    holding = Holding()
+    limits = Limits(settings.affinity_window, settings.affinity_passes, settings.affinity_wait_s)
+    queues = [AffinityQueue(name, connection=redis, serializer=SERIALIZER) for name in generation_queues(model, base)]
+    for queue in queues:
+        queue.holding, queue.limits = holding, limits
+    return list(queues)

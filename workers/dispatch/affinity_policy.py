@@ -1,0 +1,68 @@
+"""Which of the waiting generations a worker should draw next: affinity with bounded unfairness.
+
+A pure function: the worker (`workers/dispatch/affinity.py`) and the simulator (`tests/bench/simulate/`) run the very
+same.
+"""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How unfair a choice may be.
+
+    window: of how many generations at the front of the queue one is chosen; 1 is first come, first served.
+    passes: how often a generation may be passed over.
+    wait_s: for how many seconds it may be passed over, counted from the first time. Not since it came: in a long queue
+    all would be due, and where affinity gains most it would gain nothing.
+    """
+
+    window: int
+    passes: int
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A generation in the queue, as far as the choice goes.
+
+    wears: sha256 of the adapters that it asks for.
+    passed: how often one that stood behind it was taken.
+    passed_since: when that happened first, in seconds of any clock; None when it never did.
+    first: it may not be passed over at all, as one that is tried again after its engine died.
+    """
+
+    wears: frozenset[str]
+    passed: int = 0
+    passed_since: float | None = None
+    first: bool = False
+
+    def due(self, limits: Limits, now: float) -> bool:
+        """Whether nobody may be taken before it any more."""
+        waited = 0.0 if self.passed_since is None else abs(now - self.passed_since)  # the clock may have been set
+        return self.first or self.passed >= limits.passes or waited >= limits.wait_s
+
+
+def choose(waiting: Sequence[Waiting], worn: Set[str], resident: Set[str], limits: Limits, now: float) -> int:
+    """Index of the generation to draw next, of those `waiting` in the order of the queue; raises IndexError for none.
+
+    The foremost that is due or wears just what is worn. If none is: what wears a part of that or more than it, else
+    only what is resident, else the head; of equals the foremost. So nobody is passed over who is due.
+
+    worn, resident: sha256 of the adapters that the model wears, and of those in the worker's memory.
+    now: seconds, by the clock of `passed_since`.
+    """
+    best, best_rank = 0, _rank(waiting[0].wears, worn, resident)
+    for index, one in enumerate(waiting[: limits.window]):
+        if one.wears == worn or one.due(limits, now):
+            return index
+        if (rank := _rank(one.wears, worn, resident)) < best_rank:
+            best, best_rank = index, rank
+    return best
+
+
+def _rank(wears: Set[str], worn: Set[str], resident: Set[str]) -> int:
+    if wears and worn and (wears < worn or wears > worn):  # nothing is a part of everything: that is no likeness
+        return 1
+    return 2 if wears <= resident else 3

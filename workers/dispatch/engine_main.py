@@ -1,0 +1,102 @@
+"""The engine process: RQ's work horse, but one that loads its model once and then does job after job.
+
+It is started by the generation worker and ordered over a pipe; `workers/dispatch/engine_client.py` has the other end
+and says how they talk.
+"""
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import IO, Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.exceptions import NoSuchJobError
+from rq.executions import Execution
+from rq.intermediate_queue import IntermediateQueue
+
+from app.shared.connection import connect
+from app.shared.errors import Unavailable
+from app.shared.job import SERIALIZER, KnownJob
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from workers import tasks
+from workers.dispatch.affinity import AffinityQueue
+from workers.dispatch.worker import GenerationWorker
+from workers.drawing.engine import Engine
+from workers.models.loading import load
+from workers.models.publishing import Publisher
+
+IDLE_S = 3  # without an order: then there is time to look at a little more of the model
+
+
+def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings: Settings) -> None:
+    """Load the model, then do what the parent orders, until it closes the pipe."""
+    orders: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(os.fdopen(orders_fd), orders), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    replies = os.fdopen(replies_fd, "w")
+    redis = connect(settings, patient=True)
+    engine, publisher = _load(model, redis, settings)
+    while True:
+        try:
+            order = orders.get(timeout=IDLE_S)
+        except queue.Empty:
+            engine.idle()
+            _offer_again(publisher)
+            continue
+        if order:
+            _perform(order, worker_name, redis, settings)
+        held = {"base": engine.base, "worn": engine.worn, "resident": engine.resident}
+        _say(replies, {"done": order.get("job"), **held})
+
+
+def _offer_again(publisher: Publisher) -> None:
+    """Look whether the base may be published by now, or has to be again."""
+    with suppress(Unavailable, RedisError):  # then the next time
+        publisher.look_again()
+
+
+def _listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:
+    for line in source:
+        orders.put(json.loads(line))
+    os._exit(0)  # the parent is gone: nobody waits for what is being drawn
+
+
+def _say(replies: IO[str], reply: dict[str, Any]) -> None:
+    replies.write(json.dumps(reply) + "\n")
+    replies.flush()
+
+
+def _load(model: str, redis: Redis, settings: Settings) -> tuple[Engine, Publisher]:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+    storage = Storage(settings.store_url)
+    try:
+        base = load(model, settings)
+    except (OSError, ValueError) as error:  # no such model, or not one: a sentence says more than a traceback
+        sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
+    publisher = Publisher(base, storage, redis, settings)
+    try:
+        publisher.offer()
+    except Unavailable as error:
+        sys.exit(f"model {model!r} could not be published: {error.message}")
+    engine = Engine(base, storage, redis, settings)
+    tasks.hold_engine(engine)
+    return engine, publisher
+
+
+def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:
+    """Do one job the way RQ's own work horse does, in this lasting process."""
+    source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
+    try:
+        job = KnownJob.fetch(order["job"], connection=redis, serializer=SERIALIZER)
+    except NoSuchJobError:  # canceled on its way here, or none of ours
+        IntermediateQueue(source.key, redis).remove(order["job"])
+        return
+    execution = Execution(order["execution"], job.id, redis, worker_name)
+    horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
+    horse.perform_job(job, source, execution)

@@ -1,0 +1,397 @@
+"""The RQ workers: one whose work horse holds a model and lives on, and one that forks for every upload."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError, ResponseError
+from rq import Queue, Worker, worker_registration
+from rq.exceptions import InvalidJobOperation, StopRequested
+from rq.executions import Execution
+from rq.job import Job
+from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
+
+from app.shared.connection import AWAY, LONGEST_PAUSE_S, run_short_of_patience
+from app.shared.errors import RadiataError, Unavailable
+from app.shared.holdings import WorkerHoldings, publish, withdraw
+from app.shared.identity import claim, claim_at_start
+from app.shared.job import SERIALIZER, KnownJob, KnownQueue
+from app.shared.kinds import ALWAYS, OF_JOB, OF_QUEUE, mend, release
+from app.shared.lost import queues_of
+from app.shared.queue import model_of
+from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings
+from app.shared.storage import Storage
+from app.shared.sweep import Sweep
+from app.shared.uploads import Uploads
+from app.shared.watch import Watch
+from workers.dispatch.affinity import AffinityQueue, Holding, affinity_queues
+from workers.dispatch.engine_client import EngineProcess
+
+log = structlog.get_logger()
+
+SWEEP_LOCK = "radiata:sweep"  # string; held by the worker that sweeps, for one interval
+HEARTBEAT_S = 2
+LOOK_S = 0.02  # at a fork that inspects
+PUT_BACK_S = 1.0  # before a job that could not be done is offered again: nothing is done better for being done at once
+KILL_AFTER_S = 60  # beyond all its time: then a horse hears no alarm any more
+RQ_DEQUEUE_SLACK_S = 15  # RQ waits `worker_ttl - 15` seconds for a job before it looks around
+
+
+class NoAlarm(BaseDeathPenalty):
+    """No time limit: a worker waits for its horse with heartbeats of its own."""
+
+    def setup_death_penalty(self) -> None:
+        """Nothing rings."""
+
+    def cancel_death_penalty(self) -> None:
+        """Nothing was set."""
+
+
+class SweepingWorker(Worker):
+    """An RQ worker that notices dead workers and lost work within seconds, whenever it has nothing to do.
+
+    RQ's own maintenance runs every ten minutes under a lock of fifteen, and its heartbeats outlive a worker by more
+    than a minute: too slow for somebody who waits for a picture.
+    """
+
+    log_result_lifespan = False
+    max_connection_wait_time = LONGEST_PAUSE_S
+    job_class = KnownJob
+    queue_class = KnownQueue
+
+    def __init__(
+        self, settings: Settings, queues: list[Queue], name: str, connection: Redis, *, as_horse: bool = False
+    ) -> None:
+        known = (
+            one if isinstance(one, KnownQueue) else KnownQueue(one.name, connection=connection, serializer=SERIALIZER)
+            for one in queues
+        )
+        super().__init__(
+            list(known),
+            name=name,
+            connection=connection,
+            serializer=SERIALIZER,
+            job_monitoring_interval=HEARTBEAT_S,
+            maintenance_interval=settings.sweep_every_s,
+            worker_ttl=settings.sweep_every_s + RQ_DEQUEUE_SLACK_S,
+            log_job_description=False,
+            prepare_for_work=not as_horse,
+        )
+        self._is_horse = as_horse
+        self._settings = settings
+        self.death_penalty_class = UnixSignalDeathPenalty if as_horse else NoAlarm
+        self._looked: float | None = None
+        self._told = set[str]()
+        self._tries = Watch[tuple[str, str]](settings.sweep_every_s)
+        self._lock = Watch[str](settings.sweep_every_s)
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """Seconds after which this worker counts as dead when it says nothing."""
+        return self._settings.lost_after_s
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that it lives, to a Redis that may have been emptied or may have taken it for dead."""
+        super().heartbeat(timeout, pipeline)
+        if self.birth_date and not self._is_horse:
+            connection = self.connection if pipeline is None else pipeline
+            connection.hset(self.key, mapping=self.serialize())
+            worker_registration.register(self, pipeline)
+
+    def subscribe(self) -> None:
+        """Listen to no orders: RQ would shut down whatever worker anybody who reaches Redis names."""
+
+    def register_death(self) -> None:
+        """Say that it has ended, if Redis is there: one that has fallen silent is known to be dead soon, too."""
+        run_short_of_patience(self.connection)
+        with contextlib.suppress(RedisError):
+            super().register_death()
+
+    def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
+        """Put back, as it was, a job that could not wait for storage or Redis any longer: that was nobody's try.
+
+        Tries are counted for deaths alone: of an engine, seen by its parent, or of a worker, seen by the sweep.
+        """
+        if isinstance(exc_info[1], InvalidJobOperation) and not self.connection.hexists(job.key, "data"):
+            log.warning("job_forgotten", job=job.id)  # Redis was emptied while it was done: what was done is in storage
+            with self.connection.pipeline() as pipeline:
+                self.cleanup_execution(job, pipeline=pipeline, execution=execution)
+                pipeline.delete(job.key)  # a heartbeat since then has made an empty one
+                pipeline.execute()
+            return
+        if isinstance(exc_info[1], (Unavailable, RedisError)):
+            job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
+            # What Redis answers, and refuses, may be this job's alone: others must not wait behind it for ever
+            job.enqueue_at_front_on_retry = isinstance(exc_info[1], (Unavailable, *AWAY))
+            if isinstance(exc_info[1], ResponseError):
+                mend(self.connection, OF_JOB, job.id)
+            time.sleep(PUT_BACK_S)
+        super()._finalize_failure(job, queue, execution, exc_info)
+
+    # RQ goes by the system's clock, and interrupts itself by alarms; this waits, and looks at a clock that nobody sets
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """Watch a job being done, and see to what is left when its horse dies (RQ's seam)."""
+        self._watched = job, execution
+        super().monitor_work_horse(job, queue, execution)
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
+        """Wait until the horse has done its job or died, with heartbeats; a horse that does not end is killed."""
+        job, execution = self._watched
+        most_s = (job.timeout or 0) + self._settings.storage_patience_s + KILL_AFTER_S
+        begun = time.monotonic()
+        while (ended := self.horse_ended(HEARTBEAT_S)) is None:
+            if time.monotonic() - begun > most_s:
+                self.kill_horse()
+            asked = time.monotonic()
+            try:
+                self.maintain_heartbeats(job, execution)
+            except RedisError as error:  # the horse goes on, and so does its worker
+                log.warning("heartbeat_failed", error=str(error))
+            begun += time.monotonic() - asked  # a Redis that is away keeps the horse waiting, too
+        return ended
+
+    def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
+        """Wait for the horse; its process id and how it ended, or None when so many seconds have passed."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                pid, status, usage = os.wait4(self.horse_pid, os.WNOHANG)
+            except ChildProcessError:  # it was waited for
+                return self.horse_pid, os.EX_OK, None
+            if pid:
+                return pid, status, usage
+            time.sleep(LOOK_S)
+        return None
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """Whether it is time to look for lost work."""
+        return self._looked is None or time.monotonic() - self._looked >= self._settings.sweep_every_s
+
+    def run_maintenance_tasks(self) -> None:
+        """Give back what dead workers held, and bring Redis in line with storage; one worker at a time.
+
+        Ends this process where Redis is another store's by now. What else goes wrong is told, once, and tried again:
+        no worker is to end for what somebody wrote into Redis.
+        """
+        self._looked = time.monotonic()
+        try:
+            self._maintain()
+        except BadSettings as error:  # RQ would print a traceback, and end as if all were well
+            print(f"settings: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(WRONG_SETTINGS) from error
+        except (*AWAY, StopRequested):
+            raise  # RQ waits, or ends
+        except Exception as error:
+            if (said := repr(error)) not in self._told:
+                self._told.add(said)
+                log.exception("sweep_failed")
+
+    def _maintain(self) -> None:
+        mend(self.connection, ALWAYS)
+        release(self.connection)
+        names = queues_of(self.connection, self._settings)
+        mend(self.connection, OF_QUEUE, *names)
+        queues = [KnownQueue(name, connection=self.connection, serializer=SERIALIZER) for name in names]
+        tries = {(queue.name, one): beat for queue in queues for one, beat in queue.tries().items()}
+        dead = self._tries.silent(tries, self._settings.lost_after_s)
+        if not self._may_sweep():
+            return
+        for queue in queues:
+            queue.clean([one for name, one in dead if name == queue.name])
+            worker_registration.clean_worker_registry(queue)
+        self.sweep()
+
+    def _may_sweep(self) -> bool:
+        """Whether no other worker sweeps or has just done so."""
+        every, mine = self._settings.sweep_every_s, uuid4().hex
+        if self.connection.set(SWEEP_LOCK, mine, nx=True, ex=every):
+            return True
+        holder = self.connection.get(SWEEP_LOCK)
+        if self._lock.silent({SWEEP_LOCK: holder}, 2 * every):  # the clock was set back: it would stay until then
+            self.connection.delete(SWEEP_LOCK)
+        return False
+
+    def claim(self) -> None:
+        """Take Redis for this store, unless one of the two is away; raises BadSettings where it is another's."""
+        claim_at_start(self._settings, self.connection)
+
+    def sweep(self) -> None:
+        """Queue again what is accepted and lost, end what cannot go on; raises BadSettings as `claim` does."""
+        try:
+            storage = Storage(self._settings.store_url)
+            claim(storage, self.connection)  # somebody may have emptied Redis
+            Sweep(storage, self.connection, self._settings).run()
+            Uploads(storage, self.connection, self._settings).sweep()
+        except RadiataError as error:  # storage is away; it is looked for again in a moment
+            log.warning("sweep_failed", error=error.message)
+
+
+class GenerationWorker(SweepingWorker):
+    """Its work horse is one engine process, handed job after job; when that dies, the job is tried on a new one.
+
+    Of what waits it takes what suits what its engine holds, where its queues are `affinity_queues`.
+    """
+
+    queue_class = AffinityQueue
+    _engine: EngineProcess | None = None
+    _worn_since: datetime | None = None
+    _base = ""  # fingerprint of what its engine has loaded
+    base_changed = False  # under its hands: it has stopped, and must be started again
+
+    def start_engine(self) -> bool:
+        """Start the engine and wait until it has loaded its model; False when it died instead."""
+        self._engine = EngineProcess(model_of(self.queues[0].name), self.name)
+        with contextlib.suppress(BrokenPipeError):
+            self._engine.greet()
+        return bool(self._engine.wait()) and self._hear()
+
+    def engine_status(self) -> int:
+        """Exit status of the engine that did not start."""
+        assert self._engine is not None
+        return os.waitstatus_to_exitcode(self._engine.status())
+
+    def stop_engine(self) -> None:
+        """End the engine."""
+        if self._engine:
+            self._engine.close()
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Hand the job to the engine, starting a new one if need be (RQ's seam for starting a horse)."""
+        execution = self.execution
+        assert execution is not None
+        if self._engine is None or not self._engine.alive:
+            self.stop_engine()
+            self._engine = EngineProcess(model_of(queue.name), self.name)
+            self._hold({})
+        self._horse_pid = self._engine.pid
+        with contextlib.suppress(BrokenPipeError):  # it died just now: waiting for it will tell
+            self._engine.order(job, execution, queue.name)
+
+    def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
+        """Wait until the engine has done the job or died; None when so many seconds have passed."""
+        assert self._engine is not None
+        done = self._engine.wait(seconds)
+        return None if done is None else (self._engine.pid, os.EX_OK if done else self._engine.status(), None)
+
+    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
+        """Watch the engine as RQ does; then hear what it holds, or say that it died."""
+        super().monitor_work_horse(job, queue, execution)
+        if self._engine and not self._hear():
+            log.warning("engine_died", job=job.id, pid=self._engine.pid)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Say that it lives, and what it holds."""
+        super().heartbeat(timeout, pipeline)
+        self._say(pipeline)
+
+    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
+        """Say what it does."""
+        super().set_state(state, pipeline)
+        self._say(pipeline)
+
+    def register_death(self) -> None:
+        """Say that it has ended."""
+        super().register_death()
+        with contextlib.suppress(RedisError):
+            withdraw(self.connection, self.name)
+
+    @property
+    def _holding(self) -> Holding:
+        assert isinstance(self.queues[0], AffinityQueue)
+        return self.queues[0].holding
+
+    def _hear(self) -> bool:
+        """Hear what the engine answered; False when it died instead, and with it what it held."""
+        assert self._engine is not None
+        reply = self._engine.reply()
+        if reply and reply.get("base", "") != self._base:
+            self._has_base(reply["base"])
+        self._hold(reply or {})
+        return reply is not None
+
+    def _has_base(self, base: str) -> None:
+        """Take out of the queues of this base; where another was loaded before, stop, to be started as one of this."""
+        if self._base:
+            log.warning("base_changed", model=model_of(self.queues[0].name), before=self._base, now=base)
+            self.base_changed = self._stop_requested = True
+            return
+        self._base = base
+        self.queues = affinity_queues(model_of(self.queues[0].name), self.connection, self._settings, base)
+        self._ordered_queues = self.queues[:]
+
+    def _hold(self, reply: dict[str, Any]) -> None:
+        worn, holding = frozenset(reply.get("worn", ())), self._holding
+        if worn != holding.worn or self._worn_since is None:
+            self._worn_since = datetime.now(UTC)
+        holding.worn, holding.resident = worn, frozenset(reply.get("resident", ()))
+
+    def _say(self, pipeline: Pipeline | None) -> None:
+        if self._is_horse:
+            return  # the engine says it to its parent
+        if self._engine and not self._engine.alive:  # it died, perhaps while it had nothing to do
+            self._hold({})
+        said = WorkerHoldings(
+            name=self.name,
+            model=model_of(self.queues[0].name),
+            base=self._base,
+            host=self.hostname or "",
+            state=self.get_state(),  # type: ignore[arg-type]  # RQ's enumeration of the same words
+            worn=sorted(self._holding.worn),
+            resident=sorted(self._holding.resident),
+            since=self._worn_since or datetime.now(UTC),
+        )
+        keep_s = self._settings.lost_after_s + self._settings.sweep_every_s
+        remember_s = self._settings.accept_without_worker_s
+        publish(self.connection if pipeline is None else pipeline, said, keep_s, remember_s)
+
+
+class IntakeWorker(SweepingWorker):
+    """RQ's forking worker: a file that brings its inspection down takes only a fork with it.
+
+    Object storage is used in forks alone: it runs threads of its own, and a fork of a process that has them waits for
+    ever for threads that are not there.
+    """
+
+    def claim(self) -> None:
+        """Claim in a fork."""
+        self._in_fork(super().claim)
+
+    def sweep(self) -> None:
+        """Sweep in a fork."""
+        self._in_fork(super().sweep)
+
+    def _in_fork(self, call: Callable[[], None]) -> None:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.setup_work_horse_signals()
+                call()
+            except BadSettings as error:
+                os.write(write, str(error).encode())
+            except BaseException:  # the end of a process: nothing may return into the parent's loop
+                log.exception("sweep_failed")
+            finally:
+                os._exit(os.EX_OK)
+        os.close(write)
+        with os.fdopen(read, "rb") as told:
+            wrong = told.read().decode()
+        os.waitpid(pid, 0)
+        if wrong:
+            raise BadSettings(wrong)
+
+    def setup_work_horse_signals(self) -> None:
+        """Let the fork die with its worker's process group, and of nothing else from the keyboard."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.death_penalty_class = UnixSignalDeathPenalty

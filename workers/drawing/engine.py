@@ -1,0 +1,265 @@
+"""The engine: one base model, one patcher, one adapter cache; it draws one generation at a time."""
+
+import hashlib
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import structlog
+import torch
+from PIL.Image import Image as Picture
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.timeouts import JobTimeoutException
+
+from app.shared.errors import BadRequest, RadiataError, Unavailable
+from app.shared.ledger import Ledger, image_key
+from app.shared.metrics import count
+from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from lycoris.errors import AdapterError
+from workers.adapters.cache import open_cache
+from workers.adapters.prefetch import Prefetcher
+from workers.drawing.applied_stack import Outfit, Wardrobe
+from workers.drawing.png import encode, recipe
+from workers.drawing.textual_inversion import words
+from workers.models.loading import Base, call_arguments
+from workers.models.samplers import make
+from workers.models.tokens import readers
+from workers.patience import Patience, PatientStorage
+
+log = structlog.get_logger()
+
+ASK_EVERY_S = 0.2  # between two looks, while a large stack is put on, whether the generation was canceled
+IDLE_CHECK_S = 0.1  # of looking at a time where nothing is drawn: an order that comes meanwhile waits for it
+CHECK_SHARE = 0.005  # of a job's time, spent on looking whether the model still is what it was
+NOT_PRISTINE = 70  # exit code of a process whose model is not (EX_SOFTWARE)
+MOST_TOLD = 4096  # adapters in memory
+
+
+class Ended(Exception):
+    """The generation ended while it was drawn: somebody canceled it."""
+
+
+class Engine:
+    """Draws accepted generations with a base model that wears what each one asks for."""
+
+    def __init__(self, base: Base, storage: Storage, redis: Redis, settings: Settings) -> None:
+        torch.use_deterministic_algorithms(True)
+        self._base = base
+        self._settings = settings
+        self._patience = Patience(settings.storage_patience_s)
+        self._storage = PatientStorage(storage, self._patience)
+        self._redis = redis
+        self._ledger = Ledger(self._storage, redis, settings)
+        self._wardrobe = Wardrobe(base, settings.pristine)
+        self._cache = open_cache(storage, settings, self._patience)
+        profile = base.profile
+        self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
+        self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
+
+    @property
+    def base(self) -> str:
+        """Fingerprint of the base."""
+        return self._base.profile.fingerprint
+
+    @property
+    def worn(self) -> list[str]:
+        """sha256 of the adapters that the model wears."""
+        return sorted({worn.adapter.sha256 for worn in self._wardrobe.worn})
+
+    @property
+    def resident(self) -> list[str]:
+        """sha256 of adapters that are in memory, of not more than a reply should carry."""
+        return sorted(self._cache.resident)[:MOST_TOLD]
+
+    def run(self, generation_id: str) -> None:
+        """Draw a generation and end it; a generation that has ended meanwhile is left alone.
+
+        What is away is waited for. Raises Unavailable where storage is away for so long that not even that can be said
+        there, and RedisError: that is nobody's try.
+        """
+        # Ended: canceled while it waited for storage, before or after it was drawn
+        with suppress(Ended), self._patience.during(lambda: self._look(generation_id)):
+            self._run(generation_id)
+
+    def _run(self, generation_id: str) -> None:
+        generation = self._ledger.start(generation_id)
+        if generation is None:
+            return
+        if generation.request.base not in ("", self.base):  # its folder was changed under a worker that restarted it
+            self._ledger.put_back(generation_id)
+            raise Unavailable(
+                "other_base", f"generation {generation_id} was accepted for another base than {self.base}"
+            )
+        try:
+            begun = time.perf_counter()
+            drawn = self._draw(generation)
+            self._verify(CHECK_SHARE * (time.perf_counter() - begun))
+        except Ended:
+            self._ledger.discard(generation)
+        except RedisError:
+            raise
+        except JobTimeoutException:
+            self._verify(math.inf)
+            seconds = self._settings.generation_timeout_s
+            self._fail(
+                generation,
+                "timed_out",
+                f"drawing took longer than RADIATA_GENERATION_TIMEOUT_S ({seconds} s) allows; ask for fewer pictures "
+                "or steps, or have it raised",
+            )
+        except AdapterError as error:
+            self._verify(math.inf)  # a spoilt weight, too, makes a stack that is not finite
+            self._fail(generation, "adapter_refused", str(error))
+        except RadiataError as error:
+            self._fail(generation, error.code, error.message)
+        except Exception as error:  # the engine outlives any one generation; trying again would end the same
+            log.exception("engine_error", generation=generation_id)
+            self._verify(math.inf)
+            self._fail(generation, "engine_error", f"{type(error).__name__}: {error}")
+        else:
+            done = {"status": Status.SUCCEEDED, "progress": _all_done(generation)}
+            if self._ledger.finish(generation.model_copy(update=drawn | done)):
+                self._count(generations_succeeded=1, images=generation.request.count)
+            else:
+                self._ledger.discard(generation)
+        finally:
+            self._prefetcher.rest()
+
+    def idle(self) -> None:
+        """Look on at what is kept as pristine, shortly; as `run` does, end the process if it is not what it was."""
+        self._verify(IDLE_CHECK_S)
+
+    def _verify(self, seconds: float) -> None:
+        """Look for so long whether pristine weights still are (law 2); if not, this process must draw nothing more.
+
+        It ends before the generation does: RQ sees it die, and has the job done again by a new one with a fresh model.
+        """
+        lost = self._wardrobe.patcher.verify(seconds)
+        if lost:
+            log.error("not_pristine", weights=lost[:10], count=len(lost))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(NOT_PRISTINE)
+
+    def _fail(self, generation: Generation, code: str, message: str) -> None:
+        self._ledger.fail(generation, code, message)
+        self._ledger.discard(generation)
+        self._count(generations_failed=1)
+
+    def _count(self, **amounts: float) -> None:
+        count(self._redis, amounts | self._cache.tally.take())
+
+    def _draw(self, generation: Generation) -> dict[str, Any]:
+        """Return the fields of the generation that say what was drawn, and how."""
+        request = generation.request
+        clock = _Clock()
+        adapters = self._cache.wear(request.adapters)
+        clock.lap("load")
+        outfit = self._wardrobe.fit(request, adapters)
+        images = []
+        with words(self._base, [worn for stage in outfit.stages for worn in stage.stack]):
+            self._check_length(request)
+            for index in range(request.count):
+                self._wardrobe.dress(outfit, 0, self._watch(generation))
+                clock.lap("swap")
+                picture = self._sample(generation, index, outfit)
+                clock.lap("sample")
+                images.append(self._store(generation, index, picture, outfit))
+                clock.lap("store")
+        assert generation.started_at is not None
+        queued = (generation.started_at - generation.created_at).total_seconds() * 1000
+        timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
+        count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
+        return {"images": images, "wearing": outfit.way, "timings_ms": timings}
+
+    def _check_length(self, request: ResolvedRequest) -> None:
+        """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""
+        found = list(readers(self._base.pipeline))
+        for prompt in (request.prompt, request.negative_prompt):
+            over = [(reader.count(prompt), reader.most) for reader in found]
+            if over and all(length > most for length, most in over):
+                length, most = max(over, key=lambda pair: pair[1])
+                raise BadRequest("prompt_too_long", f"the prompt is {length} tokens long; this model reads {most}")
+
+    def _look(self, generation_id: str) -> None:
+        if self._ledger.ended(generation_id):
+            raise Ended
+
+    def _watch(self, generation: Generation) -> Callable[[], None]:
+        """Return what a change of clothes calls all the while: it raises Ended soon after a cancel."""
+        asked = time.monotonic()
+
+        def check() -> None:
+            nonlocal asked
+            if time.monotonic() - asked > ASK_EVERY_S:
+                asked = time.monotonic()
+                self._look(generation.id)
+
+        return check
+
+    def _sample(self, generation: Generation, index: int, outfit: Outfit) -> Picture:
+        request = generation.request
+        pipeline = self._base.pipeline
+        self._prefetcher.begin()
+        pipeline.scheduler = make(request.sampler, self._scheduler)
+        total = request.steps * request.count
+
+        def after_step(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            done = min(request.steps * index + step + 1, total)
+            if not self._ledger.step(generation.id, done, total):
+                raise Ended
+            self._wardrobe.dress(outfit, step + 1, self._watch(generation))
+            return tensors
+
+        wanted = {
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt,
+            "width": request.width,
+            "height": request.height,
+            "num_inference_steps": request.steps,
+            "guidance_scale": request.guidance_scale,
+            # A CPU generator draws the same latents for every device
+            "generator": torch.Generator("cpu").manual_seed(request.seed + index),
+            "callback_on_step_end": after_step,
+        }
+        with torch.inference_mode():
+            return pipeline(**call_arguments(pipeline, wanted)).images[0]
+
+    def _store(self, generation: Generation, index: int, picture: Picture, outfit: Outfit) -> Image:
+        seed = generation.request.seed + index
+        data = encode(picture, recipe(generation.request, seed, self._base.profile, outfit.way))
+        self._storage.put(image_key(generation.id, index), data)
+        image = Image(
+            index=index,
+            url=f"/v1/images/{generation.id}/{index}.png",
+            seed=seed,
+            width=picture.width,
+            height=picture.height,
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        self._ledger.image(generation.id, image)
+        return image
+
+
+class _Clock:
+    """Milliseconds by name, each lap since the one before."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {"load": 0.0, "swap": 0.0, "sample": 0.0, "store": 0.0}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] += (now - self._last) * 1000
+        self._last = now
+
+
+def _all_done(generation: Generation) -> Any:
+    return generation.progress.model_copy(update={"step": generation.progress.steps})
