@@ -15,9 +15,9 @@ from app.shared.schema import (
     MAX_SEED,
     AdapterUse,
     AdapterVersion,
-    AdapterWorn,
     GenerationRequest,
     ModelProfile,
+    ResolvedAdapter,
     ResolvedRequest,
     denoises,
 )
@@ -107,9 +107,9 @@ def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationReq
 
 def _worn(
     service: Service, profile: ModelProfile, asked: GenerationRequest, find: Callable[[str], AdapterVersion]
-) -> tuple[list[AdapterWorn], list[RadiataError]]:
+) -> tuple[list[ResolvedAdapter], list[RadiataError]]:
     """Return the adapters that a request means, and everything for which they cannot be worn."""
-    worn: list[AdapterWorn] = []
+    worn: list[ResolvedAdapter] = []
     wrong: list[RadiataError] = []
     names: list[str] | None = None  # asked for once, where one is needed
     for index, use in enumerate(asked.adapters[: service.settings.max_adapters]):
@@ -129,7 +129,7 @@ def _worn(
             wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
         wrong += _misused(at, use, version, profile)
         worn.append(
-            AdapterWorn(
+            ResolvedAdapter(
                 ref=use.ref,
                 name=version.name,
                 version=version.version,
@@ -166,7 +166,7 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
 
 
 def _foreseen(
-    service: Service, profile: ModelProfile, asked: GenerationRequest, worn: list[AdapterWorn]
+    service: Service, profile: ModelProfile, asked: GenerationRequest, worn: list[ResolvedAdapter]
 ) -> Iterator[RadiataError]:
     adapters = []
     for index, (use, one) in enumerate(zip(asked.adapters, worn, strict=True)):

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from app import uses
+from app import adapter_syntax as uses
 from app.address import listen, read_url, url_of
 from app.client import Client, Refused, Stranger
 from app.shared.log import configure, speak_any_encoding
@@ -93,7 +93,7 @@ def _plain(text: str) -> str:
 @cli.command()
 def up() -> None:
     """Run everything on this machine: Valkey, the API, a generation worker and an intake worker. Ctrl-C stops it."""
-    from app.up import Service
+    from app.supervisor import Service
 
     with _starting():
         settings = serving_settings()
@@ -110,7 +110,7 @@ def up() -> None:
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    from app.up import StartFailed
+    from app.supervisor import StartFailed
 
     try:
         with _told():
@@ -132,10 +132,10 @@ def api() -> None:
     from app.connections import allow_many_connections
     from app.main import create_app
     from app.shared.connection import connect, warn_of_eviction
+    from app.shared.exit_with_parent import watch_parent
     from app.shared.identity import claim_at_start
-    from app.shared.lifeline import hold
 
-    hold()
+    watch_parent()
     allow_many_connections()
     with _told():
         settings = serving_settings()

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.client import Client
+from app.comparison import write
 from app.shared.log import configure
 from app.shared.settings import read_settings, serving_settings
-from app.sheet import write
-from app.up import Service
+from app.supervisor import Service
 
 PROMPTS = ("red apple", "purple butterfly", "fox")
 SEED = 7

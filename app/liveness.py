@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 
 from app.shared.at_once import Errands, about_to_wait
 from app.shared.errors import RadiataError, Unavailable
-from app.shared.holdings import WorkerHoldings, holdings, lately_alive, other_bases
 from app.shared.profiles import Profiles
 from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
+from app.shared.worker_state import WorkerState, lately_alive, other_bases, worker_states
 
 Held = tuple[str, str]  # a model, and the fingerprint of its base; empty where a worker does not say it
 
@@ -122,8 +122,8 @@ class Liveness:
         except RadiataError:
             return  # storage is away: whoever reads it says so
 
-    def _workers(self) -> list[WorkerHoldings]:
-        workers = holdings(self._redis)
+    def _workers(self) -> list[WorkerState]:
+        workers = worker_states(self._redis)
         self._seen |= {(one.model, one.base): self._clock() for one in workers}
         return workers
 

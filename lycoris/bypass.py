@@ -21,7 +21,7 @@ from lycoris.hooked.hooks import Beside
 from lycoris.hooked.layers import Site, shapes_of, sites_of
 from lycoris.patcher import Mode
 from lycoris.placement.resolve import Index, Target
-from lycoris.stack import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
+from lycoris.stack import Signature, StackEntry, by_sha256, not_finite, plans_of, problems, twice
 
 BIAS = ".bias"
 Made = dict[tuple[Change, Site], Addend]
@@ -52,7 +52,7 @@ class Bypass:
         self._sites = sites_of(components)
         self._index = index or Index({component: shapes_of(module) for component, module in components.items()})
         self._made: Made = {}  # of what is worn: another strength needs no other factors
-        self._worn: tuple[Worn, ...] = ()
+        self._worn: tuple[StackEntry, ...] = ()
         self._signature: tuple[Signature, ...] | None = ()
 
     @classmethod
@@ -63,11 +63,11 @@ class Bypass:
         return paper
 
     @property
-    def worn(self) -> tuple[Worn, ...]:
+    def active(self) -> tuple[StackEntry, ...]:
         """The stack that the model wears now, as it was asked for."""
         return self._worn
 
-    def swap(self, stack: Sequence[Worn], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
+    def swap(self, stack: Sequence[StackEntry], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
         """Make the model wear exactly this stack, whatever it wears now; the same at other strengths costs little.
 
         check: called before every change; what it raises stops the swap. Raises StackRefused (what cannot be worn, or
@@ -76,7 +76,7 @@ class Bypass:
         """
         if mode == "sequential" and len(stack) > 1:
             raise ValueError("several adapters in sequence can only be merged")
-        signature = tuple(sorted(worn.signature for worn in stack))
+        signature = tuple(sorted(entry.signature for entry in stack))
         if signature == self._signature:
             return
         try:
@@ -98,7 +98,7 @@ class Bypass:
         self._take_off()
         self._made, self._signature = {}, ()
 
-    def obstacles(self, stack: Sequence[Worn]) -> list[Reason]:
+    def obstacles(self, stack: Sequence[StackEntry]) -> list[Reason]:
         """Return every layer that a stack cannot wear beside its weight, and why; raise NoPlace as `swap` does."""
         return [reason for reason in self._pieces(stack)[1] if reason.code is Code.NO_FORM]
 
@@ -106,7 +106,7 @@ class Bypass:
         for site in self._sites.values():
             Beside.take_off(site.module, self)
 
-    def _layers(self, stack: Sequence[Worn], check: Callable[[], None]) -> tuple[list[Beside], Made]:
+    def _layers(self, stack: Sequence[StackEntry], check: Callable[[], None]) -> tuple[list[Beside], Made]:
         """Return what each layer is to wear, and all addends of it; raise with every reason why that cannot be."""
         pieces, reasons = self._pieces(stack)
         if reasons:
@@ -130,17 +130,17 @@ class Bypass:
             raise not_finite(site.name for site in unfit)
         return list(layers.values()), made
 
-    def _pieces(self, stack: Sequence[Worn]) -> tuple[list[_Piece], list[Reason]]:
+    def _pieces(self, stack: Sequence[StackEntry]) -> tuple[list[_Piece], list[Reason]]:
         """Return what is worn where, in order of sha256, and every reason why it cannot be."""
         ordered = by_sha256(stack)
         plans = plans_of(ordered, self._index)
         reasons = list(problems(ordered, plans))
         pieces: list[_Piece] = []
         scaled: dict[Site, bool] = {}
-        for worn, plan in zip(ordered, plans, strict=True):
+        for entry, plan in zip(ordered, plans, strict=True):
             met: dict[tuple[int, str], str] = {}
             for target in plan.targets:
-                strength = worn.strength_on(target)
+                strength = entry.strength_on(target)
                 if strength == 0:
                     continue
                 slots, wrong = self._slots(target)

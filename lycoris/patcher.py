@@ -15,21 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 from lycoris.merged.integrity import Watch
 from lycoris.merged.merge import Mode, Outfit, Piece, Weight, outfits, put_on
 from lycoris.merged.prepared_cache import Prepared
 from lycoris.merged.pristine import Choice, FindInFile, Kept, Place, Pristine, bytes_by_place
 from lycoris.placement.resolve import Index
 from lycoris.placement.views import View
-from lycoris.stack import Signature, Worn, by_sha256, not_finite, plans_of, problems, twice
+from lycoris.stack import Signature, StackEntry, by_sha256, not_finite, plans_of, problems, twice
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024
 # Of a weight, by where its numbers are: tied parameters are one stretch of storage, and have one key
 Key = tuple[torch.device, torch.dtype, int, torch.Size, tuple[int, ...]]
-Attire = tuple[Hashable, ...]  # what a weight wears, to the last bit
-BARE: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
+PatchState = tuple[Hashable, ...]  # what a weight wears, to the last bit
+UNPATCHED: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
 
 
 class Patcher:
@@ -57,14 +57,15 @@ class Patcher:
         self._pristine = Pristine(pristine, find)
         self._prepared = Prepared(ready_bytes)
         self._watch = Watch()
-        self._room = Room()
+        self._room = Scratch()
         self._kept: dict[Key, Kept] = {}  # every weight touched so far
-        self._dressed: dict[Key, Attire | None] = {}  # those of them that may be something else now; None: anything
-        self._worn: tuple[Worn, ...] = ()
-        self._signature: tuple[Mode, tuple[Signature, ...]] | None = BARE  # None: in between, as after an interruption
+        self._dressed: dict[Key, PatchState | None] = {}  # those that may be something else now; None: anything
+        self._worn: tuple[StackEntry, ...] = ()
+        # None: in between, as after an interruption
+        self._signature: tuple[Mode, tuple[Signature, ...]] | None = UNPATCHED
 
     @property
-    def worn(self) -> tuple[Worn, ...]:
+    def active(self) -> tuple[StackEntry, ...]:
         """The stack that the model wears now, as it was asked for."""
         return self._worn
 
@@ -83,7 +84,7 @@ class Patcher:
         """Bytes kept of what does not depend on strengths."""
         return self._prepared.nbytes
 
-    def swap(self, stack: Sequence[Worn], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
+    def swap(self, stack: Sequence[StackEntry], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
         """Make the model wear exactly this stack, whatever it wears now.
 
         The same stack again costs nothing, and a weight that wears the same in both stacks is not visited.
@@ -127,7 +128,7 @@ class Patcher:
             for key in self._dressed.keys() - self._moved(live):
                 self._undress(key)
         self._forget_moved(live)
-        self._signature = BARE
+        self._signature = UNPATCHED
 
     def verify(self, seconds: float = inf) -> list[str]:
         """Return the names of weights whose pristine copy is not what it was, or that wear nothing and yet are not it.
@@ -139,7 +140,10 @@ class Patcher:
             return self._watch.verify(self._dressed, seconds)
 
     def _dress(self, outfit: Outfit[Key], found: Mapping[Key, "_Found"], mode: Mode) -> None:
-        attire: Attire = (mode if len(outfit.pieces) > 1 else "sum", *((p.origin, p.strength) for p in outfit.pieces))
+        attire: PatchState = (
+            mode if len(outfit.pieces) > 1 else "sum",
+            *((p.origin, p.strength) for p in outfit.pieces),
+        )
         if all(self._dressed.get(key) == attire for key in outfit.keys):
             return
         for key in outfit.keys:
@@ -160,7 +164,7 @@ class Patcher:
         self._kept[key].take_off()
         del self._dressed[key]
 
-    def _outfits(self, stack: Sequence[Worn], live: "_Live") -> "tuple[list[Outfit[Key]], dict[Key, _Found]]":
+    def _outfits(self, stack: Sequence[StackEntry], live: "_Live") -> "tuple[list[Outfit[Key]], dict[Key, _Found]]":
         """Return what every weight is to wear, in order of the stack; raise with every reason why that cannot be."""
         plans = plans_of(stack, self._index)
         reasons = list(problems(stack, plans))
@@ -174,13 +178,13 @@ class Patcher:
                 found.setdefault(key, one)
                 yield key, slice(start, stop)
 
-        for worn, plan in zip(stack, plans, strict=True):
+        for entry, plan in zip(stack, plans, strict=True):
             names: dict[Key, tuple[str, str]] = {}
             for number, target in enumerate(plan.targets):
                 rows, beside = (tuple(met(target.component, view, names)) for view in (target.view, target.beside))
-                strength = worn.strength_on(target)
+                strength = entry.strength_on(target)
                 if strength != 0:
-                    origin = (worn.adapter.sha256, worn.adapter.ignored, number)
+                    origin = (entry.adapter.sha256, entry.adapter.ignored, number)
                     pieces.append(Piece(target.change, strength, rows, target.view.whole, origin, beside))
         if reasons:
             raise StackRefused(reasons)
@@ -263,8 +267,8 @@ def _unfit(one: _Found, first: tuple[str, str]) -> Iterator[Reason]:
         yield Reason(Code.BAD_DTYPE, one.parameter, f"is of {one.live.dtype}, which cannot be changed exactly")
 
 
-def _signature(stack: Sequence[Worn], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
-    signatures = tuple(worn.signature for worn in stack)
+def _signature(stack: Sequence[StackEntry], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
+    signatures = tuple(entry.signature for entry in stack)
     return mode, signatures if mode == "sequential" else tuple(sorted(signatures))
 
 

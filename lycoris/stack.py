@@ -17,7 +17,7 @@ BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # what 
 
 
 @dataclass(frozen=True, eq=False)
-class Worn:
+class StackEntry:
     """An adapter and how much of it is worn: 0 is nothing, 1 as trained.
 
     strengths: by component, in place of `strength`. blocks: factors of the strength by block of the model: "down",
@@ -43,35 +43,35 @@ class Worn:
         return strength * self.blocks[max(fitting, key=lambda block: len(_path(block)))] if fitting else strength
 
 
-def plans_of(stack: Sequence[Worn], index: Index) -> list[Plan]:
+def plans_of(stack: Sequence[StackEntry], index: Index) -> list[Plan]:
     """Return where each adapter of a stack goes; raise NoPlace with every layer of all of them that goes nowhere."""
     plans: list[Plan] = []
-    homeless: list[Reason] = []
-    for worn in stack:
+    unmatched: list[Reason] = []
+    for entry in stack:
         try:
-            plans.append(resolve(worn.adapter, index))
+            plans.append(resolve(entry.adapter, index))
         except NoPlace as error:
-            homeless += error.reasons
-    if homeless:
-        raise NoPlace(homeless)
+            unmatched += error.reasons
+    if unmatched:
+        raise NoPlace(unmatched)
     return plans
 
 
-def problems(stack: Sequence[Worn], plans: Sequence[Plan]) -> Iterator[Reason]:
+def problems(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Reason]:
     """Yield why a stack cannot be worn, whatever the weights are: an adapter twice, a strength that means nothing."""
-    hashes = [worn.adapter.sha256 for worn in stack]
+    hashes = [entry.adapter.sha256 for entry in stack]
     for sha256 in sorted({sha256 for sha256 in hashes if hashes.count(sha256) > 1}):
         yield Reason(Code.REPEATED_ADAPTER, sha256, "is in the stack more than once")
-    for worn, plan in zip(stack, plans, strict=True):
-        sha256 = worn.adapter.sha256
-        for component, strength in (("", worn.strength), *worn.strengths.items()):
+    for entry, plan in zip(stack, plans, strict=True):
+        sha256 = entry.adapter.sha256
+        for component, strength in (("", entry.strength), *entry.strengths.items()):
             if not math.isfinite(strength):
                 yield Reason(Code.BAD_STRENGTH, sha256, f"a strength must be a finite number, not {strength}")
             if component and component not in plan.components:
                 message = f"has a strength for {component}, but changes only {', '.join(plan.components)}"
                 yield Reason(Code.BAD_STRENGTH, sha256, message)
-        paths = Counter(map(_path, worn.blocks))
-        for block, factor in worn.blocks.items():
+        paths = Counter(map(_path, entry.blocks))
+        for block, factor in entry.blocks.items():
             if paths[_path(block)] > 1:
                 yield Reason(Code.BAD_STRENGTH, sha256, f"has two factors for {_path(block)}, which has two names")
             if not math.isfinite(factor):
@@ -103,9 +103,9 @@ def twice(name: str, first: str) -> Reason:
     return Reason(Code.DUPLICATE, name, message)
 
 
-def by_sha256(stack: Sequence[Worn]) -> list[Worn]:
+def by_sha256(stack: Sequence[StackEntry]) -> list[StackEntry]:
     """Return a stack in the order that its changes are summed in."""
-    return sorted(stack, key=lambda worn: worn.adapter.sha256)
+    return sorted(stack, key=lambda entry: entry.adapter.sha256)
 
 
 def _path(block: str) -> str:

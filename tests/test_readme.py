@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.shared.settings import Settings
-from app.up import Service
+from app.supervisor import Service
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -10,8 +10,8 @@ from uuid import uuid4
 import typer
 
 from app.shared.connection import connect, warn_of_eviction
+from app.shared.exit_with_parent import watch_parent
 from app.shared.job import INTAKE, SERIALIZER, KnownQueue
-from app.shared.lifeline import hold
 from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings, serving_settings
 
@@ -44,7 +44,7 @@ def generate(
     model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
 ) -> None:
     """Draw generations of one base model, one at a time, in an engine process that holds it."""
-    hold()
+    watch_parent()
     with _told():
         settings = _settings()
         name = model or settings.model
@@ -79,7 +79,7 @@ def generate(
 @cli.command()
 def intake() -> None:
     """Inspect uploaded adapters, each in a fork of its own with a memory limit."""
-    hold()
+    watch_parent()
     with _told():
         settings = _settings()
         connection = connect(settings, patient=True)

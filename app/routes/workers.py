@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from app.deps import ServiceDep
 from app.routing import Router
-from app.shared.holdings import WorkerHoldings, holdings
+from app.shared.worker_state import WorkerState, worker_states
 
 router = Router(prefix="/v1/workers", tags=["workers"])
 
@@ -12,10 +12,10 @@ router = Router(prefix="/v1/workers", tags=["workers"])
 class WorkerList(BaseModel):
     """Generation workers that live."""
 
-    workers: list[WorkerHoldings]
+    workers: list[WorkerState]
 
 
 @router.get("")
 def workers(service: ServiceDep) -> WorkerList:
     """Every generation worker: its model and machine, what it does, what it wears and has in memory."""
-    return WorkerList(workers=holdings(service.redis))
+    return WorkerList(workers=worker_states(service.redis))

@@ -20,7 +20,7 @@ from app.shared import rebuild
 from app.shared.at_once import Errands
 from app.shared.catalog_index import CatalogIndex, Living
 from app.shared.errors import Gone, NotFound, Unreadable
-from app.shared.papers import AdapterFacts
+from app.shared.facts import AdapterFacts
 from app.shared.records import FACTS, TOMBSTONE, VERDICT, VERSION, Tombstone, tell
 from app.shared.schema import NAME_PATTERN, AdapterRecord, AdapterVersion
 from app.shared.storage import Storage

@@ -8,12 +8,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 
-from app.shared.lifeline import VARIABLE as LIFELINE
+from app.shared.exit_with_parent import VARIABLE as WITH_PARENT
 
 PREFIX = "RADIATA_"
 SOCKETS = "RADIATA_SOCKETS"  # set by the supervisor: descriptors of the sockets on which the API listens
 URL = "RADIATA_URL"  # read by the command line: where the service is
-BESIDE_SETTINGS = (LIFELINE, SOCKETS, URL)
+BESIDE_SETTINGS = (WITH_PARENT, SOCKETS, URL)
 OF_KUBERNETES = re.compile(
     r"RADIATA_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

@@ -9,7 +9,7 @@ import structlog
 
 from app.shared.at_once import Errands
 from app.shared.errors import NotFound, Unavailable, Unreadable
-from app.shared.papers import BaseSites, BaseTokenizers, TokenizerFile
+from app.shared.facts import BaseSites, BaseTokenizers, TokenizerFile
 from app.shared.records import PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import Settings

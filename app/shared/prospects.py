@@ -11,12 +11,12 @@ from typing import Literal
 from redis import Redis
 
 from app.shared.errors import Unreadable
-from app.shared.holdings import holdings
 from app.shared.profiles import Profiles
 from app.shared.queue import BASE_DIGITS
 from app.shared.schema import NAME_PATTERN
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.worker_state import worker_states
 
 Impossible = Literal["base_changed", "model_removed"]
 
@@ -27,7 +27,7 @@ class Prospects:
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         self._profiles = Profiles(storage, settings)
         self._settings = settings
-        self._living = {(one.model, one.base[:BASE_DIGITS]) for one in holdings(redis)}
+        self._living = {(one.model, one.base[:BASE_DIGITS]) for one in worker_states(redis)}
         self._published = cache(self._read)  # each profile is read once a look
 
     def against(self, model: str, base: str) -> Impossible | None:

@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared.errors import Unreadable
-from app.shared.papers import AdapterFacts, BaseSites, BaseTokenizers
+from app.shared.facts import AdapterFacts, BaseSites, BaseTokenizers
 from app.shared.schema import Accepted, AdapterVersion, ModelProfile, Upload, Wire
 from app.shared.storage import Storage
 

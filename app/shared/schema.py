@@ -190,7 +190,7 @@ class GenerationRequest(Wire):
         return prompt
 
 
-class AdapterWorn(Wire):
+class ResolvedAdapter(Wire):
     """An adapter as it was resolved: the bytes are fixed, whatever is uploaded later."""
 
     ref: str
@@ -212,7 +212,7 @@ class ResolvedRequest(Wire):
     prompt: str
     negative_prompt: str
     model: str
-    adapters: list[AdapterWorn]
+    adapters: list[ResolvedAdapter]
     stack_mode: StackMode = "sum"
     wearing: Wearing = "auto"
     width: int

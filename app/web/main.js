@@ -7,7 +7,7 @@ import { connection } from "./connection.js";
 import { showPicture } from "./detail.js";
 import { byId } from "./dom.js";
 import { acceptFiles } from "./drop.js";
-import { freshSeed, randomKey } from "./chance.js";
+import { freshSeed, randomKey } from "./random.js";
 import { createForm } from "./form.js";
 import { createGallery } from "./gallery.js";
 import { notify } from "./problems.js";

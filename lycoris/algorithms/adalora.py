@@ -10,7 +10,7 @@ from torch import Tensor
 from lycoris.algorithms.change import ByRows, scalar_problems
 from lycoris.kernels.linalg import matrix
 from lycoris.kernels.prepared import LowRank, Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 EPS = 1e-5  # PEFT's guard against a rank of nothing
 
@@ -36,7 +36,7 @@ class AdaLoRA(ByRows):
     }
     SIGNS: ClassVar = frozenset({"lora_E"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         alpha = 0.0 if self.alpha is None else float(self.alpha)
         up, down, middle = (weight.factor(matrix(factor)) for factor in (self.lora_up, self.lora_down, self.lora_E))
         return LowRank(up, down * middle, (alpha if alpha > 0 else self.rank) / (self.rank + EPS))

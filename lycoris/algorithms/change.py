@@ -10,7 +10,7 @@ from torch import Size, Tensor
 
 from lycoris.kernels.linalg import fits
 from lycoris.kernels.prepared import Ready, Seen
-from lycoris.kernels.scratch import FRESH, Room
+from lycoris.kernels.scratch import NO_REUSE, Scratch
 
 RANK_FLOOR = 1024  # trainers give every layer the same rank, small layers too: below this no rank is absurd
 SCALARS = frozenset({"alpha", "scale"})  # fields of one number, which may be stored as an integer
@@ -41,12 +41,12 @@ class Change(ABC):
         At strength 0 nothing is added, at 1 the change as trained. Differentiable in the factors.
         """
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         """Return the change made ready for a weight, to be added to any rows of it; if need be, only to all of them.
 
         room: memory for what is computed in between; nothing of it is kept.
         """
-        del room
+        del scratch
         return _AtOnce(self, weight.shape[0])
 
     @property
@@ -147,12 +147,12 @@ class ByRows(Change):
     """A change of which any rows can be computed without the others: `ready` is all that it needs to define."""
 
     @abstractmethod
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         """Return the change made ready for a weight, to be added to any rows of it."""
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         seen = Seen((pristine,), change.device, pristine.dtype, change.dtype)
-        self.ready(seen, FRESH).add(change, pristine, strength, 0, FRESH)
+        self.ready(seen, NO_REUSE).add(change, pristine, strength, 0, NO_REUSE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ class _AtOnce(Ready):
     def step(self) -> int:
         return self.rows
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         self.change.add_change(change, pristine, strength)
 
 

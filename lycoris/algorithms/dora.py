@@ -13,7 +13,7 @@ from lycoris.algorithms.change import ByRows, Change
 from lycoris.kernels.linalg import holds, largest
 from lycoris.kernels.prepared import Ready, Seen
 from lycoris.kernels.row_blocks import blocks
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 EPS = torch.finfo(torch.float32).eps  # LyCORIS' guard against a row of zeros
 SQUARED = 1e14  # of a billion numbers below it float32 holds the sum of squares
@@ -36,14 +36,14 @@ class DoRA(ByRows):
     SUFFIXES: ClassVar = {"dora_scale": "dora_scale", "lora_magnitude_vector": "lora_magnitude_vector"}
     SIGNS: ClassVar = frozenset(SUFFIXES)
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
-        layer, axis = self.layer.ready(weight, room), self._axis(weight.shape)
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+        layer, axis = self.layer.ready(weight, scratch), self._axis(weight.shape)
         # As a row or a column, never broadcast by its own shape
         shape = [-1 if k == axis else 1 for k in range(len(weight.shape))]
         magnitude = weight.factor(self.magnitude).reshape(shape)
         if axis == OUTPUT:
             return _PerOutput(layer, magnitude)
-        return _PerInput(layer, _per_norm(magnitude, _input_norm(layer, weight, room).reshape(shape)))
+        return _PerInput(layer, _per_norm(magnitude, _input_norm(layer, weight, scratch).reshape(shape)))
 
     @property
     def magnitude(self) -> Tensor:
@@ -105,18 +105,18 @@ class DoRA(ByRows):
         return INPUT if scale.shape[0] == 1 and scale.numel() == scale.shape[1] == target[1] else OUTPUT
 
 
-def _turned(layer: Ready, pristine: Tensor, like: Tensor, start: int, room: Room) -> Tensor:
-    turned = room.copy("turned", pristine, like)
-    layer.add(turned, pristine, 1.0, start, room)
+def _turned(layer: Ready, pristine: Tensor, like: Tensor, start: int, scratch: Scratch) -> Tensor:
+    turned = scratch.copy("turned", pristine, like)
+    layer.add(turned, pristine, 1.0, start, scratch)
     return turned
 
 
-def _input_norm(layer: Ready, weight: Seen, room: Room) -> Tensor:
+def _input_norm(layer: Ready, weight: Seen, scratch: Scratch) -> Tensor:
     """Return the norm of what each input of V is multiplied by, (i,): over all rows, block after block."""
     whole = weight.whole()
     total = torch.zeros(whole.shape[1], dtype=weight.dtype, device=weight.device)
     for start, stop in blocks(whole.shape, layer.step):
-        turned = _turned(layer, whole[start:stop], total, start, room)
+        turned = _turned(layer, whole[start:stop], total, start, scratch)
         total = total + (turned * turned).sum(dim=[k for k in range(turned.ndim) if k != INPUT])
     return total.sqrt()
 
@@ -135,12 +135,12 @@ class _Stretched(Ready):
     def step(self) -> int:
         return self.layer.step
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        turned = _turned(self.layer, pristine, change, start, room)
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        turned = _turned(self.layer, pristine, change, start, scratch)
         change.add_(turned * self._factor(turned, start) - pristine.to(change), alpha=strength)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        turned = _turned(self.layer, pristine, out, start, room)
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        turned = _turned(self.layer, pristine, out, start, scratch)
         turned.mul_(self._factor(turned, start))
         torch.lerp(pristine.to(out), turned, strength, out=out)
 

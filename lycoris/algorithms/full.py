@@ -11,7 +11,7 @@ from torch import Tensor
 from lycoris.algorithms.change import ByRows, Change
 from lycoris.kernels.linalg import largest
 from lycoris.kernels.prepared import Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -23,7 +23,7 @@ class Full(ByRows):
     SUFFIXES: ClassVar = {"diff": "diff"}
     SIGNS: ClassVar = frozenset({"diff"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         return _Difference(self.diff.to(weight.device))
 
     @property
@@ -70,11 +70,11 @@ class _Difference(Ready):
 
     diff: Tensor  # (o, …)
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        change.add_(self._rows(change, start, room), alpha=strength)
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        change.add_(self._rows(change, start, scratch), alpha=strength)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        torch.add(pristine, self._rows(out, start, room), alpha=strength, out=out)  # one pass in place of two
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        torch.add(pristine, self._rows(out, start, scratch), alpha=strength, out=out)  # one pass in place of two
 
     def most(self, weight: float) -> float:
         return self._most
@@ -83,6 +83,6 @@ class _Difference(Ready):
     def _most(self) -> float:
         return largest(self.diff)
 
-    def _rows(self, like: Tensor, start: int, room: Room) -> Tensor:
+    def _rows(self, like: Tensor, start: int, scratch: Scratch) -> Tensor:
         rows = self.diff[start : start + len(like)].reshape(like.shape)
-        return rows if rows.dtype == like.dtype else room.copy("difference", rows, like)
+        return rows if rows.dtype == like.dtype else scratch.copy("difference", rows, like)

@@ -10,7 +10,7 @@ from torch import Size, Tensor
 from lycoris.algorithms.change import NEEDS_ITS_BASE, ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import matrix
 from lycoris.kernels.prepared import LowRank, Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -28,7 +28,7 @@ class HiRA(ByRows):
     SUFFIXES: ClassVar = {"hira_A": "hira_A", "hira_B": "hira_B", "alpha": "alpha"}
     SIGNS: ClassVar = frozenset({"hira_A", "hira_B"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         left, right = (weight.factor(matrix(factor)) for factor in (self.hira_B, self.hira_A))
         return _Factors(LowRank(left, right, gamma(self.alpha, self.rank)))
 
@@ -63,10 +63,10 @@ class _Factors(Ready):
 
     product: LowRank
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         rows = self.product.left[start : start + len(change)]
-        factors = room.product("factors", rows, self.product.right).view(change.shape)
-        change.addcmul_(room.single("weight", pristine, change), factors, value=strength * self.product.scale)
+        factors = scratch.product("factors", rows, self.product.right).view(change.shape)
+        change.addcmul_(scratch.single("weight", pristine, change), factors, value=strength * self.product.scale)
 
     def most(self, weight: float) -> float:
         return weight * self.product.most(weight)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import inward, is_single
 from lycoris.kernels.prepared import LowRank, Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -41,7 +41,7 @@ class LoHa(ByRows):
     }
     SIGNS: ClassVar = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         first = _half(self.hada_t1, self.hada_w1_a, self.hada_w1_b, weight)
         return _Halves(first, _half(self.hada_t2, self.hada_w2_a, self.hada_w2_b, weight), self.gamma)
 
@@ -101,19 +101,19 @@ class _Halves(Ready):
     second: LowRank
     scale: float
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        first, second = self._products(change, start, room)
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        first, second = self._products(change, start, scratch)
         change.addcmul_(first, second, value=strength * self.scale)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         if not is_single(pristine):
-            return super().wear(out, pristine, strength, start, room)
-        first, second = self._products(out, start, room)
+            return super().wear(out, pristine, strength, start, scratch)
+        first, second = self._products(out, start, scratch)
         torch.addcmul(pristine, first, second, value=strength * self.scale, out=out)  # one pass in place of two
 
-    def _products(self, like: Tensor, start: int, room: Room) -> Iterator[Tensor]:
+    def _products(self, like: Tensor, start: int, scratch: Scratch) -> Iterator[Tensor]:
         for name, half in (("first", self.first), ("second", self.second)):
-            yield room.product(name, half.left[start : start + len(like)], half.right).view(like.shape)
+            yield scratch.product(name, half.left[start : start + len(like)], half.right).view(like.shape)
 
     def most(self, weight: float) -> float:
         return abs(self.scale) * self.first.most(weight) * self.second.most(weight)

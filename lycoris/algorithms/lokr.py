@@ -12,7 +12,7 @@ from torch import Tensor
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import is_single, largest, matrix, tucker
 from lycoris.kernels.prepared import Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 NARROW = 64  # numbers in a row of w2 below which a broadcast over it is slower than one over whole rows (measured)
 
@@ -48,7 +48,7 @@ class LoKr(ByRows):
     }
     SIGNS: ClassVar = frozenset(suffix for suffix in SUFFIXES if suffix.startswith("lokr_"))
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         w1, w2 = self._w1.product(weight), self._w2.product(weight)
         if w2.shape[1] >= NARROW:
             return _Kronecker(w1[:, :, None], w2[:, None, :], self.gamma)
@@ -151,14 +151,14 @@ class _Kronecker(Ready):
     w2: Tensor  # (b, 1, d·∏k), or c times side by side: (b, 1, i·∏k)
     scale: float
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         for rows, w1, w2 in self._runs(start, start + len(change)):
             part = self._blocks(change[rows], w1, w2)
             part.addcmul_(w1[:, None], w2[None], value=strength * self.scale)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         if not is_single(pristine):
-            return super().wear(out, pristine, strength, start, room)
+            return super().wear(out, pristine, strength, start, scratch)
         for rows, w1, w2 in self._runs(start, start + len(out)):
             here, there = (self._blocks(tensor[rows], w1, w2) for tensor in (pristine, out))
             scale = strength * self.scale  # one pass in place of two

@@ -10,7 +10,7 @@ from torch import Size, Tensor
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import holds, inward, matrix
 from lycoris.kernels.prepared import LowRank, Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -44,7 +44,7 @@ class LoRA(ByRows):
     }
     SIGNS: ClassVar = frozenset({"lora_up.weight", "lora_down.weight", "lora_mid.weight"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         up, down = (weight.factor(matrix(factor)) for factor in (self.lora_up, self.lora_down))
         if self.lora_mid is not None:
             down = inward(weight.factor(self.lora_mid), down)
@@ -128,8 +128,8 @@ class _AndFew(Ready):
     columns: Tensor  # (n,)
     values: Tensor  # (n,), as stored: times the product's scale
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
-        self.product.add(change, pristine, strength, start, room)
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        self.product.add(change, pristine, strength, start, scratch)
         here = (self.rows >= start) & (self.rows < start + len(change))
         places = (self.rows[here] - start, self.columns[here])
         few = strength * self.product.scale * self.values[here]

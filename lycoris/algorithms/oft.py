@@ -10,7 +10,7 @@ from torch import Size, Tensor
 from lycoris.algorithms.change import ANY, ByRows, scalar_problems
 from lycoris.kernels.linalg import cayley, cayley_problems
 from lycoris.kernels.prepared import Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -34,7 +34,7 @@ class DiagOFT(ByRows):
     def claims(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         skew = constrained(weight.factor(self.oft_blocks), self.alpha, weight.shape[0])
         beyond = None if self.rescale is None else weight.factor(self.rescale).reshape(-1, 1) - 1
         return Rotation(beyond_one(cayley(skew)), beyond)
@@ -70,7 +70,7 @@ class OldOFT(ByRows):
     SUFFIXES: ClassVar = {"oft_diag": "oft_diag"}
     SIGNS: ClassVar = frozenset({"oft_diag"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         return Rotation(beyond_one(weight.factor(self.oft_diag)), None)
 
     @property
@@ -114,11 +114,11 @@ class Rotation(Ready):
     def step(self) -> int:
         return self.added.shape[1]
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         first, count = start // self.step, len(change) // self.step
         added, rows = (
             self.added[first : first + count],
-            room.single("weight", pristine, change).view(count, self.step, -1),
+            scratch.single("weight", pristine, change).view(count, self.step, -1),
         )
         if self.beyond is None:
             change.view(rows.shape).baddbmm_(added, rows, alpha=strength)

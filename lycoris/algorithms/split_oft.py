@@ -10,7 +10,7 @@ from lycoris.algorithms.change import ANY, ByRows, scalar_problems
 from lycoris.algorithms.oft import Rotation, beyond_one, constrained, outputs_misfit
 from lycoris.kernels.linalg import cayley, cayley_problems, holds
 from lycoris.kernels.prepared import Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -29,7 +29,7 @@ class SplitOFT(ByRows):
     SUFFIXES: ClassVar = {f"oft_blocks.{part}": f"oft_blocks_{part}" for part in range(4)} | {"alpha": "alpha"}
     SIGNS: ClassVar = frozenset(SUFFIXES) - {"alpha"}
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         made = (constrained(weight.factor(blocks), self.alpha, _outputs(blocks)) for blocks in self._parts)
         return _Rotations(tuple(Rotation(beyond_one(cayley(skew)), None) for skew in made), weight.shape[0])
 
@@ -81,8 +81,8 @@ class _Rotations(Ready):
     def step(self) -> int:
         return self.rows
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         for part in self.parts:
             stop = start + part.added.shape[0] * part.step
-            part.add(change[start:stop], pristine[start:stop], strength, 0, room)
+            part.add(change[start:stop], pristine[start:stop], strength, 0, scratch)
             start = stop

@@ -11,7 +11,7 @@ from torch import Size, Tensor
 from lycoris.algorithms.change import NEEDS_ITS_BASE, ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import BLOCK_CAP, matrix
 from lycoris.kernels.prepared import LowRank, Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -35,7 +35,7 @@ class TLoRA(ByRows):
     }
     SIGNS: ClassVar = frozenset({"lambda_layer", "q_layer.weight", "p_layer.weight"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         left, right, middle = (
             weight.factor(matrix(factor)) for factor in (self.p_layer, self.q_layer, self.lambda_layer)
         )

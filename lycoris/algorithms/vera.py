@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, ByRows
 from lycoris.kernels.prepared import LowRank, Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -29,7 +29,7 @@ class VeRA(ByRows):
     SUFFIXES: ClassVar = {name: name for name in ("vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B")}
     SIGNS: ClassVar = frozenset({"vera_lambda_b", "vera_lambda_d"})
 
-    def ready(self, weight: Seen, room: Room) -> Ready:
+    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
         outputs, inputs = weight.shape[0], prod(weight.shape[1:])
         up, down = (
             weight.factor(shared) * weight.factor(own)[:, None]

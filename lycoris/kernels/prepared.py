@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lycoris.kernels.linalg import aligned, largest
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 
 class Seen(NamedTuple):
@@ -48,17 +48,17 @@ class Ready(ABC):
         return 1
 
     @abstractmethod
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         """Add these rows of F(W₀; strength) − W₀ to `change`, in place.
 
         change (n, …): float32, contiguous. pristine (n, …): the same rows of the weight, any float dtype, not written.
         Differentiable in the factors, if the room is FRESH.
         """
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         """Write these rows of F(W₀; strength) to `out`, as `add` has them: float32, contiguous, no gradients."""
         out.copy_(pristine)
-        self.add(out, pristine, strength, start, room)
+        self.add(out, pristine, strength, start, scratch)
 
     def most(self, weight: float) -> float:
         """Return what no number of the change is above at strength 1, nor times s at strength s; inf if none is known.
@@ -92,7 +92,7 @@ class LowRank(Ready):
     right: Tensor  # (r, i·∏k)
     scale: float
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         rows = self.left[start : start + len(change)]
         change.view(len(change), -1).addmm_(rows, self.right, alpha=strength * self.scale)
 

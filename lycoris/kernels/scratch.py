@@ -9,7 +9,7 @@ from torch import Tensor
 from lycoris.kernels.linalg import is_single
 
 
-class Room:
+class Scratch:
     """Float32 tensors by name, each in memory that whoever asks for the name again takes over.
 
     A fresh tensor of the size of a weight costs page faults that dwarf the arithmetic. Nothing in it can be learned
@@ -42,7 +42,7 @@ class Room:
         return source if is_single(source, like.dtype) else self.copy(name, source, like)
 
 
-class _Fresh(Room):
+class _NoReuse(Scratch):
     """A room that holds nothing: every tensor is its own, and gradients find their way through it."""
 
     def empty(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
@@ -58,4 +58,4 @@ class _Fresh(Room):
         return source.to(like, memory_format=torch.contiguous_format, copy=True)
 
 
-FRESH = _Fresh()
+NO_REUSE = _NoReuse()

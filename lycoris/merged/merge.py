@@ -10,7 +10,7 @@ from torch import Tensor
 from lycoris.algorithms.change import Change
 from lycoris.kernels.linalg import finite, largest
 from lycoris.kernels.prepared import Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 from lycoris.merged.write import Part, dress
 
 Key = TypeVar("Key", bound=Hashable)  # of a weight
@@ -48,18 +48,18 @@ class Weight:
         return cls(torch.empty_like(pristine, memory_format=torch.contiguous_format), pristine, largest(pristine))
 
 
-MakeReady = Callable[[Piece, Seen, Room], Ready]
+MakeReady = Callable[[Piece, Seen, Scratch], Ready]
 
 
-def make_ready(piece: Piece, seen: Seen, room: Room) -> Ready:
+def make_ready(piece: Piece, seen: Seen, scratch: Scratch) -> Ready:
     """Return the change of a piece made ready, and keep nothing."""
-    return piece.change.ready(seen, room)
+    return piece.change.ready(seen, scratch)
 
 
 def put_on(
     weights: Mapping[Key, Weight],
     pieces: Sequence[Piece[Key]],
-    room: Room,
+    scratch: Scratch,
     mode: Mode = "sum",
     ready: MakeReady = make_ready,
 ) -> list[Key]:
@@ -73,9 +73,9 @@ def put_on(
     parts: dict[Key, list[Part]] = {key: [] for key in weights}
     for number, piece in enumerate(pieces):
         seen = _seen(weights, piece)
-        made, strength = ready(piece, seen, room), piece.strength
+        made, strength = ready(piece, seen, scratch), piece.strength
         if made.step > 1 and not piece.whole:  # rows that belong together lie in several weights
-            made, strength = _at_once(made, strength, seen, room, f"piece {number}"), 1.0
+            made, strength = _at_once(made, strength, seen, scratch, f"piece {number}"), 1.0
         start = 0
         for key, rows in piece.rows:
             parts[key].append(Part(made, strength, rows, start))
@@ -86,7 +86,7 @@ def put_on(
     return [
         key
         for key, some in parts.items()
-        if not dress(weights[key].live, weights[key].pristine, weights[key].largest, some, room)
+        if not dress(weights[key].live, weights[key].pristine, weights[key].largest, some, scratch)
     ]
 
 
@@ -112,13 +112,13 @@ class _Made(Ready):
 
     change: Tensor
 
-    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, room: Room) -> None:
+    def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         change.add_(self.change[start : start + len(change)])
 
 
-def _at_once(ready: Ready, strength: float, seen: Seen, room: Room, name: str) -> Ready:
-    change = room.empty(name, seen.shape, seen.device).zero_()
-    ready.add(change, seen.whole(), strength, 0, room)
+def _at_once(ready: Ready, strength: float, seen: Seen, scratch: Scratch, name: str) -> Ready:
+    change = scratch.empty(name, seen.shape, seen.device).zero_()
+    ready.add(change, seen.whole(), strength, 0, scratch)
     return _Made(change)
 
 

@@ -5,7 +5,7 @@ from weakref import WeakKeyDictionary
 
 from lycoris.algorithms.change import Change
 from lycoris.kernels.prepared import Ready, Seen
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 from lycoris.merged.merge import Piece
 
 
@@ -31,11 +31,11 @@ class Prepared:
         """Bytes held beside what the adapters hold themselves."""
         return sum(entry.nbytes for entry in self._held.values())
 
-    def __call__(self, piece: Piece, seen: Seen, room: Room) -> Ready:
+    def __call__(self, piece: Piece, seen: Seen, scratch: Scratch) -> Ready:
         """Return the change of a piece made ready for the weight that it sees."""
         entry = self._held.pop(piece.change, None)
         if entry is None:
-            ready = piece.change.ready(seen, room)
+            ready = piece.change.ready(seen, scratch)
             if not ready.tensors:
                 return ready
             entry = _Entry(ready, _own(ready, piece.change))

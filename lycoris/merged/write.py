@@ -10,7 +10,7 @@ from torch import Tensor
 from lycoris.kernels.linalg import finite, is_single
 from lycoris.kernels.prepared import Ready
 from lycoris.kernels.row_blocks import blocks
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 
 SINGLE = (torch.float16, torch.bfloat16, torch.float32)  # what float32 holds without loss
 SURE = 1e18  # its square is a float32 number: where all squares are summed up, less is sure to be finite
@@ -31,7 +31,7 @@ class Part:
         return slice(first - start, last - start) if first < last else None
 
 
-def dress(live: Tensor, pristine: Tensor, largest: float, parts: Sequence[Part], room: Room) -> bool:
+def dress(live: Tensor, pristine: Tensor, largest: float, parts: Sequence[Part], scratch: Scratch) -> bool:
     """Write W₀ + Σᵢ [Fᵢ(W₀; sᵢ) − W₀] to a live weight; tell whether all of it is finite.
 
     live (o, …): any float dtype, any layout. pristine: the same shape, anywhere, in a dtype that loses nothing.
@@ -43,9 +43,9 @@ def dress(live: Tensor, pristine: Tensor, largest: float, parts: Sequence[Part],
     highest = torch.finfo(live.dtype).max / 2  # half of it: the bounds are rounded themselves
     sums: list[Tensor] = []
     for start, stop in blocks(live.shape, lcm(*(part.ready.step for part in parts))):
-        worn = _wear(live[start:stop], pristine[start:stop].to(live.device, live.dtype), parts, start, room)
+        result = _written(live[start:stop], pristine[start:stop].to(live.device, live.dtype), parts, start, scratch)
         if not most < highest:
-            flat = worn.reshape(-1)
+            flat = result.reshape(-1)
             sums.append(torch.dot(flat, flat))
     if not sums:
         return True
@@ -53,26 +53,26 @@ def dress(live: Tensor, pristine: Tensor, largest: float, parts: Sequence[Part],
     return bool((torch.stack(sums) < min(highest, SURE) ** 2).all()) or finite(live)
 
 
-def _wear(live: Tensor, pristine: Tensor, parts: Sequence[Part], start: int, room: Room) -> Tensor:
+def _written(live: Tensor, pristine: Tensor, parts: Sequence[Part], start: int, scratch: Scratch) -> Tensor:
     """Dress one block; return what was written before it was rounded, or as it was written."""
     if len(parts) == 1 and parts[0].within(start, start + len(live)) == slice(0, len(live)) and live.dtype in SINGLE:
         (part,) = parts
-        worn = live if is_single(live) else room.empty("worn", live.shape, live.device)
-        part.ready.wear(worn, pristine, part.strength, part.start + start - part.rows.start, room)
+        result = live if is_single(live) else scratch.empty("result", live.shape, live.device)
+        part.ready.wear(result, pristine, part.strength, part.start + start - part.rows.start, scratch)
     else:
-        worn = _sum(live, pristine, parts, start, room)
-    if worn is not live:
-        live.copy_(worn)
-    return worn
+        result = _sum(live, pristine, parts, start, scratch)
+    if result is not live:
+        live.copy_(result)
+    return result
 
 
-def _sum(live: Tensor, pristine: Tensor, parts: Sequence[Part], start: int, room: Room) -> Tensor:
-    change = room.empty("change", live.shape, live.device).zero_()
+def _sum(live: Tensor, pristine: Tensor, parts: Sequence[Part], start: int, scratch: Scratch) -> Tensor:
+    change = scratch.empty("change", live.shape, live.device).zero_()
     for part in parts:
         rows = part.within(start, start + len(live))
         if rows is not None:
             first = part.start + start + rows.start - part.rows.start
-            part.ready.add(change[rows], pristine[rows], part.strength, first, room)
+            part.ready.add(change[rows], pristine[rows], part.strength, first, scratch)
     if live.dtype not in SINGLE:
         return pristine + change  # float64 has a sum of its own
     return torch.add(pristine, change, out=live if is_single(live) else change)

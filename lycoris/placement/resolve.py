@@ -23,7 +23,7 @@ from lycoris.placement.views import Rows, View, view
 
 Shapes = Mapping[str, Sequence[int]]  # parameter name -> shape
 PARAMETERS = (".weight", ".bias")
-HOMELESS = frozenset({Code.NO_COMPONENT, Code.NO_MODULE, Code.AMBIGUOUS})  # a layer without one place in the model
+UNMATCHED = frozenset({Code.NO_COMPONENT, Code.NO_MODULE, Code.AMBIGUOUS})  # a layer without one place in the model
 WARNINGS = 20  # kinds of warning that a verdict spells out
 
 
@@ -163,7 +163,7 @@ def judged(
         components=_components(adapter, plan),
         layers=len(adapter.layers),
         resolved=len(placed) if plan else None,
-        unresolved=tuple(dict.fromkeys(reason.subject for reason in reasons if reason.code in HOMELESS)),
+        unresolved=tuple(dict.fromkeys(reason.subject for reason in reasons if reason.code in UNMATCHED)),
         refused=tuple(reasons),
         ignored=adapter.ignored,
         embeddings=tuple(adapter.embeddings),

@@ -17,10 +17,10 @@ from lycoris.algorithms.change import ANY
 from lycoris.errors import shown
 from lycoris.files.model_folder import Copy, shapes_of
 from lycoris.placement.resolve import module_of
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from lycoris.tools.dense import groups, leans_on_weight, refuse_infinite
 from lycoris.tools.kinds import ATTENTION, CONVOLUTION, FEED_FORWARD, KINDS, TEXT, block_of, kind_of, order_of
-from lycoris.tools.progress import Told, silent
+from lycoris.tools.progress import Progress, silent
 
 LARGEST = 1 << 28  # numbers of a change that is formed without a model to say that a weight is of this shape
 LEANS = 2  # how many times the one must outweigh the other for a file to lean to it
@@ -95,7 +95,7 @@ class Anatomy:
 
 
 def anatomy(
-    adapter: Adapter, copies: Mapping[str, tuple[Copy, ...]] | None = None, told: Told[Any] = silent
+    adapter: Adapter, copies: Mapping[str, tuple[Copy, ...]] | None = None, told: Progress[Any] = silent
 ) -> Anatomy:
     """Return where the change of an adapter lies; with a model, by its own names, and relative to its weights.
 
@@ -156,9 +156,9 @@ def table(found: Anatomy) -> Iterator[str]:
         yield f"Left out, for without --model the size of their change is not known: {count} layers, {names}"
 
 
-def _on(adapter: Adapter, copies: Mapping[str, tuple[Copy, ...]], told: Told[Any]) -> Anatomy:
+def _on(adapter: Adapter, copies: Mapping[str, tuple[Copy, ...]], told: Progress[Any]) -> Anatomy:
     parts: list[Part] = []
-    for group in told(groups([Worn(adapter)], shapes_of(copies)), "measuring"):
+    for group in told(groups([StackEntry(adapter)], shapes_of(copies)), "measuring"):
         copy = copies[group.component][0]
         pristine = {name: copy.stored[name].read() for name in group.parameters}
         for name, change in group.change(pristine).items():
@@ -170,7 +170,7 @@ def _on(adapter: Adapter, copies: Mapping[str, tuple[Copy, ...]], told: Told[Any
     return Anatomy(tuple(parts), ())
 
 
-def _alone(adapter: Adapter, told: Told[Any]) -> Anatomy:
+def _alone(adapter: Adapter, told: Progress[Any]) -> Anatomy:
     parts: list[Part] = []
     unsized: list[str] = []
     for layer in told(adapter.layers, "measuring"):

@@ -77,16 +77,16 @@ def _rows(found: Anatomy) -> Iterator[str]:
     by_both, by_block = found.shares(lambda part: (part.block, part.kind)), found.shares(lambda part: part.block)
     longest = max(by_block.values(), default=0) or 1.0
     heads = ["share"] + (["‖Δ‖/‖W‖"] if found.relative() is not None else [])
-    room = WIDTH - 2 * MARGIN - LABEL - COLUMN * len(heads)
+    full_width = WIDTH - 2 * MARGIN - LABEL - COLUMN * len(heads)
     yield from _numbers(heads, TOP - 8, "end soft")
     for row, block in enumerate(found.blocks):
         y = TOP + ROW * row
         yield f'<text x="{MARGIN}" y="{y + 13}">{escape(block)}</text>'
-        yield f'<rect class="track" x="{MARGIN + LABEL}" y="{y}" width="{room}" height="{BAR}"/>'
+        yield f'<rect class="track" x="{MARGIN + LABEL}" y="{y}" width="{full_width}" height="{BAR}"/>'
         x = float(MARGIN + LABEL)
         for kind in found.kinds:
             share = by_both.get((block, kind), 0.0)
-            width = room * share / longest
+            width = full_width * share / longest
             if width > GAP:
                 told = escape(f"{block}, {kind}: {share:.1%} of the change")
                 yield (

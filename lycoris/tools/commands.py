@@ -11,7 +11,7 @@ from lycoris.adapter import load
 from lycoris.errors import shown
 from lycoris.files.model_folder import copies_of, shapes_of
 from lycoris.merged.merge import Mode
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from lycoris.tools.anatomy import anatomy, table
 from lycoris.tools.chart import chart
 from lycoris.tools.convert import convert
@@ -136,7 +136,7 @@ def _merge(options: argparse.Namespace) -> Lines:
     done = merge(options.model, stack, options.out, options.force, told, options.mode)
     parts = ", ".join(done.components) or "nothing"
     yield f"{shown(options.out)}: {done.parameters} weights changed, of {parts}"
-    yield from (f"  {worn.adapter.sha256[:10]} at {worn.strength:g}" for worn in stack)
+    yield from (f"  {entry.adapter.sha256[:10]} at {entry.strength:g}" for entry in stack)
     yield from (f"  note: {shown(name)} was copied as it is and does not wear the adapters" for name in done.stale)
 
 
@@ -194,12 +194,12 @@ def _anatomy(options: argparse.Namespace) -> Lines:
     yield from [json.dumps(found.as_dict(), indent=2)] if options.json else table(found)
 
 
-def _worn(text: str) -> Worn:
+def _worn(text: str) -> StackEntry:
     found = WORN.fullmatch(text)
     assert found is not None, "the pattern takes any text"
     parts = (part.split("=") for part in (found["parts"] or "").split(",") if part)
     strengths = {name: float(number) for name, number in parts}
-    return Worn(load(found["file"]), float(found["strength"] or 1), strengths)
+    return StackEntry(load(found["file"]), float(found["strength"] or 1), strengths)
 
 
 def _written(out: str, draft: Draft) -> Lines:

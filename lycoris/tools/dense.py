@@ -12,12 +12,12 @@ from torch import Tensor
 from lycoris.algorithms.change import ANY, Change
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.kernels.linalg import finite
-from lycoris.kernels.scratch import Room
+from lycoris.kernels.scratch import Scratch
 from lycoris.merged import merge as outfits
 from lycoris.merged.merge import Mode, Weight, put_on, together
 from lycoris.placement.resolve import Index, Shapes, Target
 from lycoris.placement.views import View
-from lycoris.stack import Worn, by_sha256, not_finite, plans_of, problems
+from lycoris.stack import StackEntry, by_sha256, not_finite, plans_of, problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Group:
         """
         weights = {name: Weight.of(weight) for name, weight in pristine.items()}
         with torch.no_grad():
-            unfit = put_on(weights, [_worn(piece, number) for number, piece in enumerate(self.pieces)], Room(), mode)
+            unfit = put_on(weights, [_worn(piece, number) for number, piece in enumerate(self.pieces)], Scratch(), mode)
         if unfit:
             raise not_finite(f"{self.component}.{name}" for name in unfit)
         return {name: weight.live for name, weight in weights.items()}
@@ -85,7 +85,7 @@ def _worn(piece: Piece, number: int) -> outfits.Piece[str]:
     return outfits.Piece(target.change, piece.strength, rows, target.view.whole, number, beside)
 
 
-def groups(stack: Sequence[Worn], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[Group]:
+def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[Group]:
     """Return what every parameter that the stack changes is to wear; strengths of 0 are left out.
 
     In a sum the pieces are in order of their adapters' sha256, in sequence as the stack is.
@@ -96,8 +96,8 @@ def groups(stack: Sequence[Worn], components: Mapping[str, Shapes], mode: Mode =
     if wrong := list(problems(stack, plans)):
         raise StackRefused(wrong)
     pieces = [
-        Piece(target, worn.strength_on(target))
-        for worn, plan in zip(stack, plans, strict=True)
+        Piece(target, entry.strength_on(target))
+        for entry, plan in zip(stack, plans, strict=True)
         for target in plan.targets
     ]
     pieces = [piece for piece in pieces if piece.strength != 0]

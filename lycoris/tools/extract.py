@@ -9,7 +9,7 @@ from lycoris.files.model_folder import Copy, shapes_of
 from lycoris.kernels.linalg import finite
 from lycoris.tools.lowrank import Budget, Loss
 from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style
-from lycoris.tools.progress import Told, silent
+from lycoris.tools.progress import Progress, silent
 from lycoris.tools.regroup import Held, spoken, whole
 from lycoris.tools.to_lora import approximate, as_it_is
 from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
@@ -23,7 +23,7 @@ def extract(
     budget: Budget,
     style: Style = "kohya",
     dtype: torch.dtype | None = None,
-    told: Told[tuple[str, str]] = silent,
+    told: Progress[tuple[str, str]] = silent,
 ) -> tuple[Draft, list[Loss]]:
     """Return the difference of two models as a LoCon, and what every layer lost by the rank.
 

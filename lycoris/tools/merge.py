@@ -10,10 +10,10 @@ from lycoris.errors import Code, FileRefused, NoPlace, Reason
 from lycoris.files.model_folder import Copy, copies_of, shapes_of
 from lycoris.merged.merge import Mode
 from lycoris.patcher import FLOATS
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from lycoris.tools.dense import Group, groups
 from lycoris.tools.outputs import Named, new_folder
-from lycoris.tools.progress import Told, silent
+from lycoris.tools.progress import Progress, silent
 
 RECORD = "lycoris_merge.jsonl"  # in the new folder: what was merged into what
 # Weights that diffusers would read too, in formats that are not touched here
@@ -31,10 +31,10 @@ class Merged:
 
 def merge(
     folder: Named,
-    stack: Sequence[Worn],
+    stack: Sequence[StackEntry],
     out: Named,
     force: bool = False,
-    told: Told[tuple[Group, Copy]] = silent,
+    told: Progress[tuple[Group, Copy]] = silent,
     mode: Mode = "sum",
 ) -> Merged:
     """Write a copy of a diffusers folder whose safetensors weights wear the stack, as Patcher.swap makes them wear it.
@@ -94,14 +94,14 @@ def _stale(base: Path, changed: Sequence[str]) -> list[str]:
     return sorted(str(path.relative_to(base)) for path in (*weights, *checkpoints))
 
 
-def _record(base: Path, stack: Sequence[Worn], mode: Mode, path: Path) -> None:
+def _record(base: Path, stack: Sequence[StackEntry], mode: Mode, path: Path) -> None:
     done = {
         "tool": "merge",
         "mode": mode,
         "base": base.resolve().name,
         "adapters": [
-            {"sha256": worn.adapter.sha256, "strength": worn.strength, "strengths": dict(worn.strengths)}
-            for worn in stack
+            {"sha256": entry.adapter.sha256, "strength": entry.strength, "strengths": dict(entry.strengths)}
+            for entry in stack
         ],
     }
     # A base that was merged itself has such a record; its lines stay above ours.

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Told = Callable[[Sequence[Item], str], Iterable[Item]]
+Progress = Callable[[Sequence[Item], str], Iterable[Item]]
 ON_TERMINAL, ELSEWHERE = 0.1, 10.0  # seconds between two lines
 
 
 def silent(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """Return the items; the `Told` of those who do not want to be told."""
+    """Return the items; the `Progress` of those who do not want to be told."""
     del what
     return items
 

@@ -15,7 +15,7 @@ from lycoris.files.peft_folder import CONFIG, open_bundle
 from lycoris.files.safetensors_file import FILE_CAP, tensors_of
 from lycoris.kernels.linalg import matrix, tucker
 from lycoris.tools.lowrank import Budget, Loss, distance, of_product, size_of_product
-from lycoris.tools.progress import Told, silent
+from lycoris.tools.progress import Progress, silent
 from lycoris.tools.writing import Draft, metadata_of, widest
 
 UP, DOWN, MID, ALPHA = "lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha"
@@ -27,7 +27,7 @@ def resize(
     stored: Mapping[str, Tensor],
     budget: Budget,
     dtype: torch.dtype | None = None,
-    told: Told[Layer] = silent,
+    told: Progress[Layer] = silent,
 ) -> tuple[Draft, list[Loss], list[str]]:
     """Return the adapter with its LoRA layers at a lower rank, what each lost, and notes for the user.
 

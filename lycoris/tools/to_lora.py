@@ -11,11 +11,11 @@ from lycoris.algorithms.full import Full, FullBias
 from lycoris.algorithms.lora import LoRA
 from lycoris.files.model_folder import Copy, shapes_of
 from lycoris.placement.resolve import module_of
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from lycoris.tools.dense import Group, groups, leans_on_weight
 from lycoris.tools.lowrank import Budget, Loss, of_matrix
 from lycoris.tools.names import Namer, Style
-from lycoris.tools.progress import Told, silent
+from lycoris.tools.progress import Progress, silent
 from lycoris.tools.regroup import Held, spoken, whole
 from lycoris.tools.writing import Draft, as_lora, metadata_of, widest
 
@@ -26,7 +26,7 @@ def to_lora(
     budget: Budget,
     style: Style = "kohya",
     dtype: torch.dtype | None = None,
-    told: Told[Group] = silent,
+    told: Progress[Group] = silent,
 ) -> tuple[Draft, list[Loss], list[str]]:
     """Return the adapter as a LoRA of the rank, what every layer lost by it, and notes for the user.
 
@@ -40,7 +40,7 @@ def to_lora(
     changes: list[Held] = []
     losses: list[Loss] = []
     leaning: set[str] = set()
-    for group in told(groups([Worn(adapter)], shapes), "to LoRA"):
+    for group in told(groups([StackEntry(adapter)], shapes), "to LoRA"):
         small = _small_enough(group, budget)
         if small is not None:
             (parameter,) = group.parameters

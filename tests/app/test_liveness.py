@@ -10,11 +10,11 @@ from redis import Redis
 
 from app.liveness import ANOTHER_BASE, LOOK_EVERY_S, Liveness
 from app.shared.errors import Unavailable
-from app.shared.holdings import ALIVE, WorkerHoldings, publish, withdraw
 from app.shared.identity import CLAIM
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.worker_state import ALIVE, WorkerState, publish, withdraw
 from tests.app.conftest import serving
 from tests.app.shared.making import MODEL, profile
 
@@ -30,8 +30,8 @@ class Clock:
 
 
 def alive(redis: Redis, remember_s: float = 60, base: str = "") -> None:
-    worker = WorkerHoldings(
-        name="w", model=MODEL, base=base, host="here", state="idle", worn=[], resident=[], since=datetime.now(UTC)
+    worker = WorkerState(
+        name="w", model=MODEL, base=base, host="here", state="idle", active=[], resident=[], since=datetime.now(UTC)
     )
     publish(redis, worker, 60, remember_s)
     redis.sadd("rq:workers", "rq:worker:w")

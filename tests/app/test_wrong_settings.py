@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.shared.environment import SOCKETS
-from app.up import Service
+from app.supervisor import Service
 from workers.__main__ import cli as workers
 
 COMMANDS = {

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lycoris.adapter import load
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.bench.provenance import provenance
 from tests.bench.style_classifier import StyleClassifier
 from workers.training.emoji import architecture, captions, drawings, items, latents, samples, styles
@@ -136,7 +136,7 @@ class Bench:
             rows.append({"style": style, "algorithm": "none", "classifier_right_on_true": true, **measure.of(plain)})
             for file in (file for file in files if file.stem.rpartition("-")[0] == style):
                 adapter = load(file)
-                patcher.swap([Worn(adapter, 1.0)])
+                patcher.swap([StackEntry(adapter, 1.0)])
                 drawn = samples.draw(self.pipe, held_out, seed=SEED)
                 patcher.restore()
                 if self.grids:

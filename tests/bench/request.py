@@ -20,7 +20,7 @@ from rich.table import Table
 from app.client import Client
 from app.shared.log import configure
 from app.shared.settings import Settings
-from app.up import Service
+from app.supervisor import Service
 from tests.bench.provenance import provenance
 from workers.models.loading import load
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from app.up import Service
+from app.supervisor import Service
 from tests.bench.service.mix import Mix
 from tests.bench.service.pictures import arrive, drain, percentile
 from tests.bench.service.wire import ask

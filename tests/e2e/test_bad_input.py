@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from app.up import Service
+from app.supervisor import Service
 from tests import samples
 from tests.e2e.drawing import FAST, draw, upload
 

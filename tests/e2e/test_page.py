@@ -13,8 +13,8 @@ from safetensors.torch import save, save_file
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from app.shared.schema import AdapterUse, AdapterWorn, GenerationRequest, ResolvedRequest
-from app.up import Service
+from app.shared.schema import AdapterUse, GenerationRequest, ResolvedAdapter, ResolvedRequest
+from app.supervisor import Service
 from tests import samples
 from tests.e2e.browser import chromium, complaints
 from tests.e2e.drawing import draw, post, upload, wait
@@ -240,7 +240,7 @@ def test_what_no_request_can_ask_for_is_known_to_the_page() -> None:
     found = re.search(r"const FOUND = new Set\((.*?)\)", (WEB / "form.js").read_text())
     assert found
     assert set(ResolvedRequest.model_fields) - set(GenerationRequest.model_fields) <= set(json.loads(found[1]))
-    assert set(AdapterWorn.model_fields) - set(AdapterUse.model_fields) == {"name", "version", "sha256", "ignore"}
+    assert set(ResolvedAdapter.model_fields) - set(AdapterUse.model_fields) == {"name", "version", "sha256", "ignore"}
 
 
 def test_blocks_and_steps_are_typed_checked_and_given_back(page: Page, tmp_path: Path) -> None:

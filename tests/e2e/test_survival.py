@@ -14,7 +14,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from app.up import Service
+from app.supervisor import Service
 from tests import samples
 from tests.conftest import running
 from tests.e2e.drawing import PATIENCE_S, draw, picture, post, upload, wait

@@ -14,7 +14,7 @@ import httpx
 from redis import Redis
 
 from app.shared.events import stream_key
-from app.up import Service
+from app.supervisor import Service
 from tests.conftest import running
 from tests.e2e.drawing import PATIENCE_S, post, wait
 
@@ -69,7 +69,7 @@ def test_two_workers_share_a_queue_and_one_is_killed(tmp_path: Path) -> None:
         done = {name: int(redis.hget(f"rq:worker:{name}", "successful_job_count") or 0) for name in names}  # type: ignore[arg-type]
         assert sum(done.values()) == len(first) and all(done.values()), done
         for one in workers:
-            assert len(one["worn"]) == 1 and set(one["worn"]) <= set(one["resident"]) <= set(hashes.values())
+            assert len(one["active"]) == 1 and set(one["active"]) <= set(one["resident"]) <= set(hashes.values())
 
         second = [post(http, steps=20, adapters=[{"ref": ADAPTERS[n % 3]}], seed=n)["id"] for n in range(8)]
         wait(http, second[0], "running", "succeeded")

@@ -10,7 +10,7 @@ from torch import nn
 
 from lycoris.adapter import load
 from lycoris.errors import AdapterError, Code, FileRefused
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close
 
@@ -110,7 +110,7 @@ def test_the_factors_of_an_embedding_are_of_its_transpose(end: str) -> None:
     a, b = torch.randn(3, 12), torch.randn(8, 3)
     tensors = {f"unet.words.lora_embedding_A{end}": a, f"unet.words.lora_embedding_B{end}": b}
     pristine = table.weight.clone()
-    Patcher({"unet": nn.ModuleDict({"words": table})}).swap([Worn(load(safetensors.torch.save(tensors)), 0.5)])
+    Patcher({"unet": nn.ModuleDict({"words": table})}).swap([StackEntry(load(safetensors.torch.save(tensors)), 0.5)])
     assert_close(table.weight, pristine + 0.5 * (b @ a).T, "an embedding")
 
 
@@ -169,9 +169,9 @@ def test_an_alpha_that_is_missing_is_doubted() -> None:
 @pytest.mark.parametrize("stored", [torch.tensor([1.5]), torch.tensor(1.5).half(), torch.tensor(1.5).double()], ids=str)
 def test_an_alpha_in_any_form_is_the_same_alpha(stored: torch.Tensor) -> None:
     model = torch.nn.ModuleDict({"a": zoo.layer("linear")})
-    Patcher({"unet": model}).swap([Worn(load(zoo.file({"lora_unet_a": group("lora") | {"alpha": stored}})))])
+    Patcher({"unet": model}).swap([StackEntry(load(zoo.file({"lora_unet_a": group("lora") | {"alpha": stored}})))])
     other = torch.nn.ModuleDict({"a": zoo.layer("linear")})
-    Patcher({"unet": other}).swap([Worn(load(zoo.file({"lora_unet_a": group("lora")})))])
+    Patcher({"unet": other}).swap([StackEntry(load(zoo.file({"lora_unet_a": group("lora")})))])
     assert torch.equal(model["a"].get_parameter("weight"), other["a"].get_parameter("weight"))
 
 

@@ -14,7 +14,7 @@ from lycoris.bypass import Bypass
 from lycoris.errors import Code, StackRefused
 from lycoris.hooked import hooks as hooks_file
 from lycoris.hooked.forward import ADDENDS, SCALES
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
 from tests.lycoris.placement.test_views import LINEAR1, MLP, ROWS, flux
@@ -46,9 +46,9 @@ def given(layer: Any, dtype: torch.dtype = torch.float32, seed: int = 9) -> Tens
     return zoo.random(seed)(*shape).to(dtype) * 3
 
 
-def worn(algorithm: str, layer: nn.Module, strength: float = 1.0, seed: int = 1) -> Worn:
+def worn(algorithm: str, layer: nn.Module, strength: float = 1.0, seed: int = 1) -> StackEntry:
     tensors = zoo.tensors(algorithm, layer.get_parameter("weight"), seed)
-    return Worn(load(zoo.file({"unet.layer": tensors})), strength)
+    return StackEntry(load(zoo.file({"unet.layer": tensors})), strength)
 
 
 def model_of(layer: nn.Module) -> nn.ModuleDict:
@@ -59,7 +59,7 @@ def hooks(model: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-def both_ways(layer: Any, stack: list[Worn], x: Tensor) -> tuple[Tensor, Tensor]:
+def both_ways(layer: Any, stack: list[StackEntry], x: Tensor) -> tuple[Tensor, Tensor]:
     """Return what a layer puts out beside its weight and merged; it is as before then."""
     model = model_of(layer)
     before = bits_of(model)
@@ -117,7 +117,7 @@ def test_strengths_change_a_number_and_not_a_factor() -> None:
     with torch.no_grad():
         one.swap(stack)
         first, factors = layer(x), {id(addend) for addend in one._made.values()}
-        one.swap([Worn(stack[0].adapter, -1.0), Worn(stack[1].adapter, 1.0)])
+        one.swap([StackEntry(stack[0].adapter, -1.0), StackEntry(stack[1].adapter, 1.0)])
         assert {id(addend) for addend in one._made.values()} == factors
         assert bits(layer(x)) != bits(first)
         one.swap(stack)
@@ -132,14 +132,14 @@ def test_the_same_stack_again_costs_nothing() -> None:
         visits.clear()
         one.swap(order, check=lambda: visits.append(1))
         assert bool(visits) == costs
-    assert one.worn == (stack[0],)
+    assert one.active == (stack[0],)
 
 
 @pytest.mark.parametrize("algorithm", ["lora", "lora-peft-bias", "ia3-output", "ia3-input", "lora-with-bias"])
 def test_a_layer_that_the_model_has_cut_in_pieces(algorithm: str) -> None:
     model, paths = flux(torch.float32), [*ROWS, MLP]
     below = torch.cat([model.get_parameter(f"{path}.weight") for path in paths])
-    stack = [Worn(load(zoo.file({LINEAR1: zoo.tensors(algorithm, below)})), 0.8)]
+    stack = [StackEntry(load(zoo.file({LINEAR1: zoo.tensors(algorithm, below)})), 0.8)]
     x = zoo.random(3)(2, 5, 12)
     beside_, merged = Bypass({"transformer": model}), Patcher({"transformer": (twin := flux(torch.float32))})
     beside_.swap(stack)
@@ -163,13 +163,13 @@ def test_what_has_no_exact_form_is_refused_by_name(algorithm: str, kind: str) ->
         one.swap(stack)
     assert {reason.code for reason in caught.value.reasons} == {Code.NO_FORM}
     assert not hooks(model)
-    assert not one.obstacles([Worn(stack[0].adapter, 0.0)]), "at strength 0 nothing is worn"
+    assert not one.obstacles([StackEntry(stack[0].adapter, 0.0)]), "at strength 0 nothing is worn"
 
 
 def test_a_kronecker_product_cut_across_its_blocks_is_none() -> None:
     model, paths = flux(torch.float32), [*ROWS, MLP]
     below = torch.cat([model.get_parameter(f"{path}.weight") for path in paths])
-    stack = [Worn(load(zoo.file({LINEAR1: zoo.tensors("lokr-low", below)})))]
+    stack = [StackEntry(load(zoo.file({LINEAR1: zoo.tensors("lokr-low", below)})))]
     (reason,) = Bypass({"transformer": model}).obstacles(stack)
     assert reason.code is Code.NO_FORM and "LoKr" in reason.message
 
@@ -177,7 +177,7 @@ def test_a_kronecker_product_cut_across_its_blocks_is_none() -> None:
 def test_a_kronecker_product_whose_factors_divide_a_kernel_is_none() -> None:
     model = nn.ModuleDict({"x": nn.Conv2d(16, 8, 3)})
     factors = {"lokr_w1": torch.ones(2, 48), "lokr_w2": torch.ones(4, 3)}
-    (reason,) = Bypass({"unet": model}).obstacles([Worn(load(zoo.file({"lora_unet_x": factors})))])
+    (reason,) = Bypass({"unet": model}).obstacles([StackEntry(load(zoo.file({"lora_unet_x": factors})))])
     assert "divide a kernel" in str(reason)
 
 
@@ -188,7 +188,7 @@ def test_one_layer_under_two_names_is_not_changed_twice() -> None:
     adapter = load(zoo.file({"lora_unet_one": tensors, "lora_unet_other": tensors}))
     for wearer in (Bypass({"unet": model}), Patcher({"unet": model})):
         with pytest.raises(StackRefused, match="under both names"):
-            wearer.swap([Worn(adapter)])
+            wearer.swap([StackEntry(adapter)])
     assert not hooks(model)
 
 
@@ -201,7 +201,7 @@ def test_inputs_and_outputs_of_one_layer_are_not_scaled_together() -> None:
 
 def test_weights_that_are_read_past_their_layer_are_left_to_merging() -> None:
     attention = nn.MultiheadAttention(8, 2)
-    stack = [Worn(load(zoo.file({"unet.layer.out_proj": zoo.tensors("lora", attention.out_proj.weight)})))]
+    stack = [StackEntry(load(zoo.file({"unet.layer.out_proj": zoo.tensors("lora", attention.out_proj.weight)})))]
     (reason,) = Bypass({"unet": model_of(attention)}).obstacles(stack)
     assert "around it" in reason.message
     tied = nn.ModuleDict({"layer": zoo.layer("square"), "other": nn.Linear(8, 8)})
@@ -219,7 +219,7 @@ def test_in_sequence_several_are_only_merged() -> None:
     one.swap([worn("lora", layer)], mode="sequential")
     with pytest.raises(ValueError, match="merged"):
         one.swap([worn("lora", layer), worn("lora", layer, seed=2)], mode="sequential")
-    assert one.worn, "nothing was changed"
+    assert one.active, "nothing was changed"
 
 
 def test_what_this_precision_cannot_hold_is_refused() -> None:
@@ -227,7 +227,7 @@ def test_what_this_precision_cannot_hold_is_refused() -> None:
     tensors = zoo.tensors("lora", layer.get_parameter("weight"))
     tensors["lora_up.weight"] *= 1e6
     with pytest.raises(StackRefused) as caught:
-        Bypass({"unet": model}).swap([Worn(load(zoo.file({"unet.layer": tensors})))])
+        Bypass({"unet": model}).swap([StackEntry(load(zoo.file({"unet.layer": tensors})))])
     assert {reason.code for reason in caught.value.reasons} == {Code.NOT_FINITE}
     assert not hooks(model)
 
@@ -291,7 +291,7 @@ def test_stopped_at_any_line_no_hook_is_left_and_it_can_be_dressed() -> None:
                 break  # it has no more lines
             except Stop:
                 sys.settrace(before)
-                wearing = one.worn != ()  # before anything is done it wears what it wore
+                wearing = one.active != ()  # before anything is done it wears what it wore
                 assert hooks(model) == wearing, f"stopped at line {line} of those that run"
                 assert bits(layer(x)) == bits(other if wearing else plain)
             finally:

@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 
 from lycoris.adapter import load
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
 
@@ -70,7 +70,7 @@ def test_a_kohya_file_draws_what_diffusers_draws(components: dict[str, torch.nn.
     pristine, bare = bits_of(*components.values()), drawn(components)
     file = kohya_file(components)
     patcher = Patcher(components)
-    patcher.swap([Worn(load(safetensors.torch.save(file)))])
+    patcher.swap([StackEntry(load(safetensors.torch.save(file)))])
     ours = drawn(components)
     patcher.restore()
     assert bits_of(*components.values()) == pristine

@@ -24,7 +24,7 @@ from lycoris.adapter import Adapter, load
 from lycoris.dialects.header_config import KEY, PLAIN
 from lycoris.dialects.patterns import Pattern
 from lycoris.errors import AdapterError, Code, FileRefused
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close
 
@@ -92,7 +92,7 @@ def merged(model: FluxTransformer2DModel) -> dict[str, Tensor]:
 
 def worn(source: Any, transformer: nn.Module | None = None) -> dict[str, Tensor]:
     model = transformer or flux()
-    Patcher({"transformer": model}).swap([Worn(load(source))])
+    Patcher({"transformer": model}).swap([StackEntry(load(source))])
     return {path: model.get_submodule(path).get_parameter("weight").detach() for path in LAYERS}
 
 

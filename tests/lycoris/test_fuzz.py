@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lycoris.adapter import load
 from lycoris.errors import AdapterError
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import inspect
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
@@ -152,7 +152,7 @@ def judged(data: bytes) -> str:
         return str(error.reasons[0].code)
     patcher = Patcher({"unet": MODEL})
     try:
-        patcher.swap([Worn(load(data), 0.5)])
+        patcher.swap([StackEntry(load(data), 0.5)])
         assert all(bool(weight.isfinite().all()) for weight in MODEL.parameters())
         ending = "worn"
     except AdapterError as error:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lycoris.adapter import load
 from lycoris.dialects.adapter_config import KINDS
 from lycoris.files.peft_folder import CONFIG, WEIGHTS
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris.files.test_peft_folder import zipped
 from tests.lycoris.measure import assert_close, bits_of
 
@@ -59,7 +59,7 @@ def _error(name: str, facts: dict) -> float:
     model = nn.ModuleDict({"golden": layer})
     before = bits_of(model)
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(load(golden_adapter(name)), facts["strength"])])
+    patcher.swap([StackEntry(load(golden_adapter(name)), facts["strength"])])
     assert bits_of(model) != before, f"{name}: nothing was worn"
     with torch.no_grad():
         error = assert_close(layer(parts["x"]), parts["y"], name)

@@ -15,7 +15,7 @@ from lycoris.merged import merge as outfits
 from lycoris.merged import prepared_cache as prepared
 from lycoris.merged import pristine
 from lycoris.merged import write as dressing
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 from tests.lycoris.stopping import Stop, StopAtLine
@@ -50,14 +50,14 @@ def test_stopped_half_way_the_model_is_pristine(
     pristine = bits_of(model)
     patcher = Patcher({"unet": model})
     for visit in (0, 1, 5):
-        patcher.swap([Worn(adapters[visit])])
+        patcher.swap([StackEntry(adapters[visit])])
         with pytest.raises(type(error)):
-            patcher.swap([Worn(adapters[2]), Worn(adapters[3], 0.5)], check=stop_at(visit, error))
+            patcher.swap([StackEntry(adapters[2]), StackEntry(adapters[3], 0.5)], check=stop_at(visit, error))
         assert bits_of(model) == pristine
-        assert patcher.worn == ()
-    patcher.swap([Worn(adapters[2])])
+        assert patcher.active == ()
+    patcher.swap([StackEntry(adapters[2])])
     fresh = zoo.Model(dtype)
-    Patcher({"unet": fresh}).swap([Worn(adapters[2])])
+    Patcher({"unet": fresh}).swap([StackEntry(adapters[2])])
     assert bits_of(model) == bits_of(fresh)
 
 
@@ -77,7 +77,7 @@ def test_stopped_in_the_very_write_the_model_is_pristine(
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(torch.Tensor, "copy_", stopped)
-        Patcher({"unet": model}).swap([Worn(adapters[0])])
+        Patcher({"unet": model}).swap([StackEntry(adapters[0])])
     assert len(writes) == 6, "three weights written, three restored"
     assert bits_of(model) == pristine
 
@@ -90,7 +90,7 @@ def test_stopped_at_any_line_the_model_is_pristine_and_can_be_dressed() -> None:
     model = two_layers()
     pristine = bits_of(model)
     groups = {f"lora_unet_{name}": zoo.tensors("lora", layer.get_parameter("weight")) for name, layer in model.items()}
-    stack = [Worn(load(zoo.file(groups)))]
+    stack = [StackEntry(load(zoo.file(groups)))]
     Patcher({"unet": model}).swap(stack)
     dressed = bits_of(model)
     before = sys.gettrace()
@@ -115,7 +115,7 @@ def test_an_interrupted_restore_can_be_finished(adapters: list[Adapter], monkeyp
     model = zoo.Model()
     pristine = bits_of(model)
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(adapters[0])])
+    patcher.swap([StackEntry(adapters[0])])
     copy, left = torch.Tensor.copy_, iter(range(3))
 
     def interrupted(self: torch.Tensor, *arguments: object) -> torch.Tensor:

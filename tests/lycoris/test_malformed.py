@@ -10,7 +10,7 @@ from lycoris.adapter import load, read_names
 from lycoris.algorithms.detection import read_group
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
 from lycoris.kernels.linalg import BLOCK_CAP, cayley
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 
@@ -175,7 +175,7 @@ def test_a_scale_along_the_inputs_leaves_the_bias_alone() -> None:
     model = torch.nn.ModuleDict({"x": zoo.layer("conv3x3")})
     before = bits_of(model)
     tensors = zoo.tensors("peft-ia3-input", model["x"].get_parameter("weight"))
-    Patcher({"unet": model}).swap([Worn(load(zoo.file({"lora_unet_x": tensors})))])
+    Patcher({"unet": model}).swap([StackEntry(load(zoo.file({"lora_unet_x": tensors})))])
     after = bits_of(model)
     assert after["0.x.bias"] == before["0.x.bias"]
     assert after["0.x.weight"] != before["0.x.weight"]
@@ -186,7 +186,7 @@ def test_a_layer_without_a_bias_wears_what_would_scale_one() -> None:
     before = bits_of(model)
     for algorithm in ("peft-ia3-output", "peft-glora"):
         patcher = Patcher({"unet": model})
-        patcher.swap([Worn(load(zoo.file({"lora_unet_x": of_linear(algorithm)})))])
+        patcher.swap([StackEntry(load(zoo.file({"lora_unet_x": of_linear(algorithm)})))])
         assert bits_of(model) != before
         patcher.restore()
         assert bits_of(model) == before
@@ -196,7 +196,7 @@ def test_a_bias_made_of_the_weight_needs_that_weight_and_a_bias() -> None:
     data = zoo.file({"lora_unet_x": of_linear("peft-glora-beside")})
     for layer in (torch.nn.Linear(12, 8, bias=False), torch.nn.Linear(16, 8)):
         with pytest.raises(NoPlace) as caught:
-            Patcher({"unet": torch.nn.ModuleDict({"x": layer})}).swap([Worn(load(data))])
+            Patcher({"unet": torch.nn.ModuleDict({"x": layer})}).swap([StackEntry(load(data))])
         print(caught.value)
 
 

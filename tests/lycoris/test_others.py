@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lycoris.adapter import load
 from lycoris.errors import FileRefused, NoPlace
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, relative_error
 from tests.lycoris.test_diffusers import Oracle, components, drawn
@@ -48,7 +48,7 @@ def file_of(algorithm: str, shape: tuple[int, ...] = (32, 32)) -> zoo.Tensors:
 
 def ours(components: Parts, file: zoo.Tensors) -> Tensor:
     patcher = Patcher(components)
-    patcher.swap([Worn(load(safetensors.torch.save(file)))])
+    patcher.swap([StackEntry(load(safetensors.torch.save(file)))])
     picture = drawn(components)
     patcher.restore()
     return picture
@@ -127,7 +127,7 @@ def test_pefts_oft_over_a_kernel_is_no_convolution_and_is_refused_here() -> None
     assert relative_error(forward, merged) > 0.1
     adapter = load(safetensors.torch.save(file | {"lora_unet_x.neumann_terms": torch.tensor(0)}))
     with pytest.raises(NoPlace, match="no convolution"):
-        Patcher({"unet": nn.ModuleDict({"x": zoo.layer("conv3x3")})}).swap([Worn(adapter)])
+        Patcher({"unet": nn.ModuleDict({"x": zoo.layer("conv3x3")})}).swap([StackEntry(adapter)])
 
 
 def test_the_two_forms_of_pefts_oft_turn_in_opposite_directions() -> None:

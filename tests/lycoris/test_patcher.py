@@ -11,7 +11,7 @@ from torch import nn
 from lycoris.adapter import Adapter, load
 from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS
 from lycoris.errors import AdapterError, Code, ModelChanged, NoPlace, StackRefused
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
@@ -24,11 +24,11 @@ def adapters() -> list[Adapter]:
     return [load(data) for data in zoo.adapters(zoo.Model(), COUNT)]
 
 
-def stacks(adapters: list[Adapter], seed: int) -> list[list[Worn]]:
+def stacks(adapters: list[Adapter], seed: int) -> list[list[StackEntry]]:
     source = random.Random(seed)
     return [
         [
-            Worn(adapter, source.choice((0.0, 0.3, 1.0, -0.7)))
+            StackEntry(adapter, source.choice((0.0, 0.3, 1.0, -0.7)))
             for adapter in source.sample(adapters, source.randint(0, 4))
         ]
         for _ in range(15)
@@ -62,7 +62,7 @@ def test_any_swaps_then_restore_gives_back_the_bits(adapters: list[Adapter], dty
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
 def test_the_order_of_the_list_does_not_matter_to_the_last_bit(adapters: list[Adapter], dtype: torch.dtype) -> None:
-    stack = [Worn(adapter, 0.1 * k) for k, adapter in enumerate(adapters, start=-3)]
+    stack = [StackEntry(adapter, 0.1 * k) for k, adapter in enumerate(adapters, start=-3)]
     seen = set()
     for seed in range(4):
         model = zoo.Model(dtype)
@@ -75,7 +75,7 @@ def test_the_order_of_the_list_does_not_matter_to_the_last_bit(adapters: list[Ad
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
 def test_a_stack_is_summed_in_float32_and_rounded_once(adapters: list[Adapter], dtype: torch.dtype) -> None:
     model, dressed = zoo.Model(dtype), zoo.Model(dtype)
-    stack = [Worn(adapter, 0.25) for adapter in adapters]
+    stack = [StackEntry(adapter, 0.25) for adapter in adapters]
     Patcher({"unet": dressed}).swap(stack)
     sums = {name: torch.zeros(weight.shape) for name, weight in model.named_parameters()}
     changes = Counter[str]()
@@ -96,12 +96,12 @@ def test_a_stack_is_summed_in_float32_and_rounded_once(adapters: list[Adapter], 
 def test_the_same_stack_again_costs_nothing(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": zoo.Model()})
     visits: list[int] = []
-    patcher.swap([Worn(adapters[0], 0.5), Worn(adapters[1])], check=lambda: visits.append(1))
+    patcher.swap([StackEntry(adapters[0], 0.5), StackEntry(adapters[1])], check=lambda: visits.append(1))
     assert visits
     visits.clear()
-    patcher.swap([Worn(adapters[1]), Worn(adapters[0], 0.5)], check=lambda: visits.append(1))
+    patcher.swap([StackEntry(adapters[1]), StackEntry(adapters[0], 0.5)], check=lambda: visits.append(1))
     assert not visits
-    assert [worn.adapter for worn in patcher.worn] == [adapters[0], adapters[1]]
+    assert [worn.adapter for worn in patcher.active] == [adapters[0], adapters[1]]
 
 
 def test_the_same_file_with_other_tensors_left_out_is_another_stack() -> None:
@@ -111,8 +111,8 @@ def test_the_same_file_with_other_tensors_left_out_is_another_stack() -> None:
     data = zoo.file({name: zoo.tensors("lora", weight) for name, weight in zip(names, weights, strict=True)})
     before = [bits(weight) for weight in weights]
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(load(data))])
-    patcher.swap([Worn(load(data, ignore=[f"{names[1]}.*"]))])
+    patcher.swap([StackEntry(load(data))])
+    patcher.swap([StackEntry(load(data, ignore=[f"{names[1]}.*"]))])
     assert bits(weights[0]) != before[0]
     assert bits(weights[1]) == before[1]
 
@@ -131,11 +131,11 @@ def test_only_weights_of_the_two_stacks_are_visited() -> None:
         return found
 
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(one)])
+    patcher.swap([StackEntry(one)])
     assert written() == {"layers.linear.weight"}
-    patcher.swap([Worn(one), Worn(other)])
+    patcher.swap([StackEntry(one), StackEntry(other)])
     assert written() == {"layers.square.weight"}, "a weight that wears the same in both was visited"
-    patcher.swap([Worn(other)])
+    patcher.swap([StackEntry(other)])
     assert bits(model.get_parameter("layers.linear.weight")) == bits(zoo.Model().get_parameter("layers.linear.weight"))
     assert patcher.touched_bytes == sum(model.get_parameter(f"layers.{k}.weight").nbytes for k in ("linear", "square"))
 
@@ -146,7 +146,7 @@ def test_at_strength_0_nothing_is_touched(adapters: list[Adapter]) -> None:
         model.get_parameter("layers.linear.weight")[0, 0] = -0.0  # −0 + 0 is +0: a sum would show
     before = bits_of(model)
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(adapter, 0.0) for adapter in adapters])
+    patcher.swap([StackEntry(adapter, 0.0) for adapter in adapters])
     assert bits_of(model) == before
     assert patcher.touched_bytes == 0
 
@@ -156,7 +156,7 @@ def test_a_result_that_overflows_is_refused_and_taken_off(adapters: list[Adapter
     pristine = bits_of(model)
     patcher = Patcher({"unet": model})
     with pytest.raises(StackRefused) as caught:
-        patcher.swap([Worn(adapters[0]), Worn(adapters[1], 1e9)])
+        patcher.swap([StackEntry(adapters[0]), StackEntry(adapters[1], 1e9)])
     assert {reason.code for reason in caught.value.reasons} == {Code.NOT_FINITE}
     assert bits_of(model) == pristine
 
@@ -169,10 +169,10 @@ def text_encoder_too() -> tuple[dict[str, nn.Module], Adapter]:
 
 def test_strengths_by_component() -> None:
     components, adapter = text_encoder_too()
-    Patcher(components).swap([Worn(adapter, 0.8, {"text_encoder": 0.25})])
+    Patcher(components).swap([StackEntry(adapter, 0.8, {"text_encoder": 0.25})])
     for name, strength in (("unet", 0.8), ("text_encoder", 0.25)):
         one: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": zoo.Model()}
-        Patcher(one).swap([Worn(adapter, strength)])
+        Patcher(one).swap([StackEntry(adapter, strength)])
         assert bits_of(components[name]) == bits_of(one[name])
 
 
@@ -190,7 +190,7 @@ def test_strengths_that_mean_nothing_are_refused(strength: float, strengths: dic
     components, adapter = text_encoder_too()
     patcher = Patcher(components)
     with pytest.raises(StackRefused) as caught:
-        patcher.swap([Worn(adapter, strength, strengths)])
+        patcher.swap([StackEntry(adapter, strength, strengths)])
     assert {reason.code for reason in caught.value.reasons} == {code}
     assert bits_of(*components.values()) == bits_of(zoo.Model(), zoo.Model())
 
@@ -198,7 +198,7 @@ def test_strengths_that_mean_nothing_are_refused(strength: float, strengths: dic
 def test_the_same_adapter_twice_is_refused_with_every_other_reason(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": zoo.Model()})
     with pytest.raises(StackRefused) as caught:
-        patcher.swap([Worn(adapters[0]), Worn(adapters[0], 0.5), Worn(adapters[1], float("inf"))])
+        patcher.swap([StackEntry(adapters[0]), StackEntry(adapters[0], 0.5), StackEntry(adapters[1], float("inf"))])
     assert {reason.code for reason in caught.value.reasons} == {Code.REPEATED_ADAPTER, Code.BAD_STRENGTH}
 
 
@@ -207,10 +207,10 @@ def test_an_adapter_for_another_model_is_refused_and_everything_is_taken_off(ada
     weight = model.get_parameter("layers.linear.weight")
     pristine = bits_of(model)
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(load(zoo.file({"lora_unet_layers_linear": zoo.tensors("lora", weight)})))])
+    patcher.swap([StackEntry(load(zoo.file({"lora_unet_layers_linear": zoo.tensors("lora", weight)})))])
     assert bits_of(model) != pristine
     with pytest.raises(NoPlace) as caught:
-        patcher.swap([Worn(adapter) for adapter in adapters[:2]])
+        patcher.swap([StackEntry(adapter) for adapter in adapters[:2]])
     assert len(caught.value.reasons) == 2 * (len(zoo.LAYERS) - 1)
     assert bits_of(model) == pristine
 
@@ -218,12 +218,12 @@ def test_an_adapter_for_another_model_is_refused_and_everything_is_taken_off(ada
 def test_a_model_that_was_moved_while_worn_is_noticed(adapters: list[Adapter]) -> None:
     model = zoo.Model()
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(adapters[0])])
+    patcher.swap([StackEntry(adapters[0])])
     patcher.restore()
     model.to(torch.bfloat16)
-    patcher.swap([Worn(adapters[0])])  # moved while it wore nothing: no harm
+    patcher.swap([StackEntry(adapters[0])])  # moved while it wore nothing: no harm
     fresh = zoo.Model(torch.bfloat16)
-    Patcher({"unet": fresh}).swap([Worn(adapters[0])])
+    Patcher({"unet": fresh}).swap([StackEntry(adapters[0])])
     assert bits_of(model) == bits_of(fresh)
     model.to(torch.float32)
     with pytest.raises(ModelChanged):
@@ -234,15 +234,15 @@ def test_a_model_that_was_rebuilt_is_noticed(adapters: list[Adapter]) -> None:
     for rebuilt in (nn.ModuleDict(), nn.Linear(5, 5), nn.Linear(12, 8)):
         model = zoo.Model()
         patcher = Patcher({"unet": model})
-        patcher.swap([Worn(adapters[0])])
+        patcher.swap([StackEntry(adapters[0])])
         model.layers["linear"] = rebuilt
         with pytest.raises(ModelChanged):
-            patcher.swap([Worn(adapters[1])])
+            patcher.swap([StackEntry(adapters[1])])
     model = zoo.Model()
     patcher = Patcher({"unet": model})
     model.layers["linear"] = nn.Linear(5, 5)
     with pytest.raises(ModelChanged):
-        patcher.swap([Worn(adapters[1])])
+        patcher.swap([StackEntry(adapters[1])])
 
 
 class Tied(nn.Module):
@@ -262,24 +262,24 @@ def test_tied_weights_are_one_weight() -> None:
     apart = [load(zoo.file({f"lora_unet_{name}": group})) for name, group in tensors.items()]
     together = load(zoo.file({f"lora_unet_{name}": group for name, group in tensors.items()}))
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(adapter) for adapter in apart])
+    patcher.swap([StackEntry(adapter) for adapter in apart])
     assert patcher.touched_bytes == weight.nbytes
     with pytest.raises(AdapterError) as caught:
-        patcher.swap([Worn(together)])
+        patcher.swap([StackEntry(together)])
     assert {reason.code for reason in caught.value.reasons} == {Code.DUPLICATE}
     assert bits_of(model) == pristine
 
 
 def test_ambient_modes_do_not_reach_the_sums(adapters: list[Adapter]) -> None:
     model, fresh = zoo.Model(), zoo.Model()
-    Patcher({"unet": fresh}).swap([Worn(adapters[0])])
+    Patcher({"unet": fresh}).swap([StackEntry(adapters[0])])
     patcher = Patcher({"unet": model})
     precision = torch.get_float32_matmul_precision()
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
-        patcher.swap([Worn(adapters[0])])
+        patcher.swap([StackEntry(adapters[0])])
     assert bits_of(model) == bits_of(fresh)
     assert torch.get_float32_matmul_precision() == precision
-    patcher.swap([Worn(adapters[1])])
+    patcher.swap([StackEntry(adapters[1])])
     patcher.restore()
     assert bits_of(model) == bits_of(zoo.Model())
 
@@ -288,7 +288,7 @@ def test_ambient_modes_do_not_reach_the_sums(adapters: list[Adapter]) -> None:
 def test_a_swap_in_inference_mode_leaves_nothing_that_others_cannot_use(
     adapters: list[Adapter], dtype: torch.dtype
 ) -> None:
-    stacks = [[Worn(one), Worn(other, 0.5)] for one, other in pairwise(adapters)]
+    stacks = [[StackEntry(one), StackEntry(other, 0.5)] for one, other in pairwise(adapters)]
     for first, then in pairwise(stacks):
         patcher, fresh = Patcher({"unet": (model := zoo.Model(dtype))}), Patcher({"unet": (twin := zoo.Model(dtype))})
         with torch.inference_mode():
@@ -301,8 +301,8 @@ def test_a_swap_in_inference_mode_leaves_nothing_that_others_cannot_use(
 def test_one_adapter_in_sequence_is_the_same_to_the_last_bit(adapters: list[Adapter]) -> None:
     for adapter in adapters:
         model, twin = zoo.Model(), zoo.Model()
-        Patcher({"unet": model}).swap([Worn(adapter, 0.7)], mode="sequential")
-        Patcher({"unet": twin}).swap([Worn(adapter, 0.7)])
+        Patcher({"unet": model}).swap([StackEntry(adapter, 0.7)], mode="sequential")
+        Patcher({"unet": twin}).swap([StackEntry(adapter, 0.7)])
         assert bits_of(model) == bits_of(twin)
 
 
@@ -313,7 +313,7 @@ def test_weights_that_share_some_of_their_numbers_are_not_both_changed() -> None
     before = bits_of(model)
     patcher = Patcher({"unet": model})
     worn = [
-        Worn(load(zoo.file({f"lora_unet_{name}": zoo.tensors("lora", model[name].get_parameter("weight"))})))
+        StackEntry(load(zoo.file({f"lora_unet_{name}": zoo.tensors("lora", model[name].get_parameter("weight"))})))
         for name in model
     ]
     with pytest.raises(StackRefused, match="shares some of its numbers"):
@@ -329,7 +329,7 @@ def test_one_module_as_two_components_is_not_changed_twice() -> None:
     tensors = zoo.tensors("lora", part["linear"].get_parameter("weight"))
     data = zoo.file({"lora_te1_linear": tensors, "lora_te2_linear": tensors})
     with pytest.raises(StackRefused, match="under both names"):
-        Patcher({"text_encoder": part, "text_encoder_2": part}).swap([Worn(load(data))])
+        Patcher({"text_encoder": part, "text_encoder_2": part}).swap([StackEntry(load(data))])
 
 
 def test_what_was_not_moved_is_taken_off_though_something_was() -> None:
@@ -338,7 +338,7 @@ def test_what_was_not_moved_is_taken_off_though_something_was() -> None:
     pristine = {kind: bits(model.get_parameter(f"layers.{kind}.weight")) for kind in kinds}
     layers = {f"lora_unet_layers_{k}": zoo.tensors("lora", model.get_parameter(f"layers.{k}.weight")) for k in kinds}
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(load(zoo.file(layers)))])
+    patcher.swap([StackEntry(load(zoo.file(layers)))])
     model.layers["linear"].weight = nn.Parameter(model.get_parameter("layers.linear.weight").detach().clone())
     with pytest.raises(ModelChanged):
         patcher.restore()
@@ -354,7 +354,7 @@ def test_a_norm_that_float32_cannot_hold_is_noticed(axis: str, size: float) -> N
         for name, tensor in zoo.tensors(f"dora-lora-{axis}", weight).items()
     }
     with pytest.raises(StackRefused, match="not finite"):
-        Patcher({"unet": zoo.Model()}).swap([Worn(load(zoo.file({"lora_unet_layers_linear": tensors})))])
+        Patcher({"unet": zoo.Model()}).swap([StackEntry(load(zoo.file({"lora_unet_layers_linear": tensors})))])
 
 
 def test_weights_may_lie_in_memory_as_they_like(adapters: list[Adapter]) -> None:
@@ -365,8 +365,8 @@ def test_weights_may_lie_in_memory_as_they_like(adapters: list[Adapter]) -> None
     patcher = Patcher({"unet": model})
     for adapter in adapters:
         one = Patcher({"unet": plain})
-        patcher.swap([Worn(adapter)])
-        one.swap([Worn(adapter)])
+        patcher.swap([StackEntry(adapter)])
+        one.swap([StackEntry(adapter)])
         assert bits_of(model) == bits_of(plain)
         one.restore()
 
@@ -374,8 +374,8 @@ def test_weights_may_lie_in_memory_as_they_like(adapters: list[Adapter]) -> None
 def test_copies_may_be_kept_on_the_host(adapters: list[Adapter]) -> None:
     model, beside = zoo.Model(), zoo.Model()
     patcher = Patcher({"unet": model}, pristine="host")
-    patcher.swap([Worn(adapters[4])])
-    Patcher({"unet": beside}).swap([Worn(adapters[4])])
+    patcher.swap([StackEntry(adapters[4])])
+    Patcher({"unet": beside}).swap([StackEntry(adapters[4])])
     assert bits_of(model) == bits_of(beside)
     patcher.restore()
     assert bits_of(model) == bits_of(zoo.Model())

@@ -6,7 +6,7 @@ import torch
 from lycoris.adapter import Adapter, load
 from lycoris.bypass import Bypass
 from lycoris.errors import Code, StackRefused
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.ranks import first_ranks
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
@@ -30,8 +30,8 @@ def adapter(rank: int = RANK, **others: zoo.Tensors) -> Adapter:
 @pytest.mark.parametrize("count", [1, 4, RANK, 99])
 def test_the_first_ranks_are_the_file_of_that_rank(count: int) -> None:
     cut, written = zoo.Model(), zoo.Model()
-    Patcher({"unet": cut}).swap([Worn(first_ranks(adapter(), count), 0.7)])
-    Patcher({"unet": written}).swap([Worn(adapter(min(count, RANK)), 0.7)])
+    Patcher({"unet": cut}).swap([StackEntry(first_ranks(adapter(), count), 0.7)])
+    Patcher({"unet": written}).swap([StackEntry(adapter(min(count, RANK)), 0.7)])
     assert bits_of(cut) == bits_of(written)
 
 
@@ -41,7 +41,7 @@ def test_from_ranks_to_ranks_and_back(kind: type[Patcher] | type[Bypass]) -> Non
     one, whole = kind({"unet": model}), adapter()
 
     def seen(worn: Adapter) -> torch.Tensor:
-        one.swap([Worn(worn)])
+        one.swap([StackEntry(worn)])
         return model.layers["linear"](x).detach()
 
     every = {count: seen(first_ranks(whole, count)) for count in (1, 3, RANK)}
@@ -55,8 +55,8 @@ def test_layers_without_ranks_in_an_order_stay_whole() -> None:
     group = zoo.tensors("loha", zoo.layer("square").get_parameter("weight"))
     mixed, alone = adapter(square=group), load(zoo.file({"unet.layers.square": group}))
     model, whole = zoo.Model(), zoo.Model()
-    Patcher({"unet": model}).swap([Worn(first_ranks(mixed, 2))])
-    Patcher({"unet": whole}).swap([Worn(alone)])
+    Patcher({"unet": model}).swap([StackEntry(first_ranks(mixed, 2))])
+    Patcher({"unet": whole}).swap([StackEntry(alone)])
     assert torch.equal(model.get_parameter("layers.square.weight"), whole.get_parameter("layers.square.weight"))
 
 

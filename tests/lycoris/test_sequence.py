@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lycoris.adapter import load
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.closed_forms import expected_weight
 from tests.lycoris.measure import assert_close, bits_of
@@ -12,9 +12,9 @@ from tests.lycoris.measure import assert_close, bits_of
 LAYER = "layers.linear.weight"
 
 
-def worn(algorithm: str, seed: int, strength: float = 1.0) -> tuple[Worn, zoo.Tensors]:
+def worn(algorithm: str, seed: int, strength: float = 1.0) -> tuple[StackEntry, zoo.Tensors]:
     tensors = zoo.tensors(algorithm, zoo.Model().get_parameter(LAYER), seed)
-    return Worn(load(zoo.file({"unet.layers.linear": tensors})), strength), tensors
+    return StackEntry(load(zoo.file({"unet.layers.linear": tensors})), strength), tensors
 
 
 def test_each_is_worn_on_what_the_ones_before_it_left() -> None:
@@ -73,4 +73,4 @@ def test_a_mode_that_is_none_changes_nothing() -> None:
     with pytest.raises(ValueError, match="sequential"):
         patcher.swap([], mode="backwards")  # type: ignore[arg-type]
     assert bits_of(model) == before
-    assert patcher.worn
+    assert patcher.active

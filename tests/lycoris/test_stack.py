@@ -5,7 +5,7 @@ from torch import nn
 
 from lycoris.adapter import Adapter, load
 from lycoris.errors import Code, StackRefused
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.stack import blocks_of
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
@@ -36,7 +36,7 @@ def adapter() -> Adapter:
     return load(zoo.file({f"unet.{block}.{kind}": group for block in BLOCKS for kind, group in tensors.items()}))
 
 
-def dressed(*stack: Worn) -> UNet:
+def dressed(*stack: StackEntry) -> UNet:
     model = UNet()
     Patcher({"unet": model}).swap(stack)
     return model
@@ -61,8 +61,8 @@ def dressed(*stack: Worn) -> UNet:
 def test_every_kind_of_layer_obeys_the_longest_block_that_fits(
     adapter: Adapter, blocks: dict[str, float], expected: dict[str, float]
 ) -> None:
-    found = bits_of(dressed(Worn(adapter, 0.8, blocks=blocks)))
-    at = {factor: bits_of(dressed(Worn(adapter, 0.8 * factor))) for factor in {1.0, *expected.values()}}
+    found = bits_of(dressed(StackEntry(adapter, 0.8, blocks=blocks)))
+    at = {factor: bits_of(dressed(StackEntry(adapter, 0.8 * factor))) for factor in {1.0, *expected.values()}}
     for name, bits in found.items():
         fitting = [path for path in expected if name.removeprefix("0.").startswith(path)]
         factor = expected[max(fitting, key=len)] if fitting else 1.0
@@ -70,8 +70,8 @@ def test_every_kind_of_layer_obeys_the_longest_block_that_fits(
 
 
 def test_factors_and_strengths_by_component_go_together(adapter: Adapter) -> None:
-    both = dressed(Worn(adapter, 9.0, {"unet": 0.5}, {"mid": 0.5}))
-    plain, half = dressed(Worn(adapter, 0.5)), dressed(Worn(adapter, 0.25))
+    both = dressed(StackEntry(adapter, 9.0, {"unet": 0.5}, {"mid": 0.5}))
+    plain, half = dressed(StackEntry(adapter, 0.5)), dressed(StackEntry(adapter, 0.25))
     assert bits_of(both.mid_block) == bits_of(half.mid_block)
     assert bits_of(both.up_blocks) == bits_of(plain.up_blocks)
 
@@ -80,9 +80,12 @@ def test_other_factors_are_another_stack(adapter: Adapter) -> None:
     patcher, visits = Patcher({"unet": UNet()}), []
     for blocks, again in (({"mid": 0.5}, False), ({"mid": 0.5}, True), ({"mid": 0.25}, False), ({}, False)):
         visits.clear()
-        patcher.swap([Worn(adapter, blocks=blocks)], check=lambda: visits.append(1))
+        patcher.swap([StackEntry(adapter, blocks=blocks)], check=lambda: visits.append(1))
         assert bool(visits) != again, blocks
-    one, other = Worn(adapter, blocks={"mid": 0.5, "up": 1.0}), Worn(adapter, blocks={"up": 1.0, "mid": 0.5})
+    one, other = (
+        StackEntry(adapter, blocks={"mid": 0.5, "up": 1.0}),
+        StackEntry(adapter, blocks={"up": 1.0, "mid": 0.5}),
+    )
     assert one.signature == other.signature
 
 
@@ -104,7 +107,7 @@ def test_a_factor_that_means_nothing_is_refused(adapter: Adapter, blocks: dict[s
     model = UNet()
     pristine = bits_of(model)
     with pytest.raises(StackRefused, match=word) as caught:
-        Patcher({"unet": model}).swap([Worn(adapter, blocks=blocks)])
+        Patcher({"unet": model}).swap([StackEntry(adapter, blocks=blocks)])
     assert {reason.code for reason in caught.value.reasons} == {Code.BAD_STRENGTH}
     assert bits_of(model) == pristine
 
@@ -113,4 +116,4 @@ def test_the_parts_of_a_model_by_the_names_of_the_field(adapter: Adapter) -> Non
     named = blocks_of(UNet())
     assert named[:6] == ["down", "down.0", "down.1", "mid", "up", "up.0"]
     for block in named:
-        dressed(Worn(adapter, blocks={block: 0.5}))
+        dressed(StackEntry(adapter, blocks={block: 0.5}))

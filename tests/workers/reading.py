@@ -22,7 +22,7 @@ from transformers import (
 
 from app.shared.settings import Settings
 from lycoris.adapter import load
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from tests.app.shared.making import profile
 from workers.models import loading
 from workers.models.loading import Base
@@ -36,11 +36,11 @@ def vectors(count: int, width: int, seed: int = 0) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) * 0.3
 
 
-def worn(tensors: dict[str, Tensor], strength: float = 1.0, strengths: dict[str, float] | None = None) -> Worn:
-    return Worn(load(save(tensors)), strength, strengths or {})
+def worn(tensors: dict[str, Tensor], strength: float = 1.0, strengths: dict[str, float] | None = None) -> StackEntry:
+    return StackEntry(load(save(tensors)), strength, strengths or {})
 
 
-def single(count: int = 3, trigger: str = "zorp", seed: int = 0, strength: float = 1.0) -> Worn:
+def single(count: int = 3, trigger: str = "zorp", seed: int = 0, strength: float = 1.0) -> StackEntry:
     """An adapter for a base with one CLIP, as A1111 writes its embeddings."""
     return worn({f"bundle_emb.{trigger}.string_to_param.*": vectors(count, WIDE_BUNDLED, seed)}, strength)
 

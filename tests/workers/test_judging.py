@@ -25,7 +25,7 @@ from lycoris import stack as library
 from lycoris.adapter import load
 from lycoris.errors import AdapterError
 from tests.lycoris import zoo
-from workers.drawing.applied_stack import Wardrobe
+from workers.drawing.applied_stack import AdapterApplier
 from workers.drawing.engine import Engine
 from workers.drawing.textual_inversion import words
 from workers.intake import Intake
@@ -46,8 +46,8 @@ def base() -> loading.Base:
 
 
 @pytest.fixture
-def wardrobe(base: loading.Base) -> Iterator[Wardrobe]:
-    made = Wardrobe(base)
+def applier(base: loading.Base) -> Iterator[AdapterApplier]:
+    made = AdapterApplier(base)
     yield made
     made.patcher.restore()
     made.bypass.restore()
@@ -131,15 +131,15 @@ def accepted(service: Service, request: GenerationRequest) -> ResolvedRequest | 
         return refusal
 
 
-def engine_says(base: loading.Base, wardrobe: Wardrobe, service: Service, request: ResolvedRequest) -> str:
+def engine_says(base: loading.Base, applier: AdapterApplier, service: Service, request: ResolvedRequest) -> str:
     """Why the engine would fail it, or nothing."""
     try:
         adapters = [load(service.storage.get(file_key(one.sha256)) or b"", one.ignore) for one in request.adapters]
-        outfit = wardrobe.fit(request, adapters)
+        outfit = applier.fit(request, adapters)
         with words(base, [worn for stage in outfit.stages for worn in stage.stack]):
             Engine._check_length(cast(Engine, SimpleNamespace(_base=base)), request)
             for step in range(request.steps):
-                wardrobe.dress(outfit, step)
+                applier.dress(outfit, step)
     except (AdapterError, BadRequest) as refusal:
         return str(refusal) or repr(refusal)
     return ""
@@ -155,7 +155,7 @@ def plainly(service: Service, request: GenerationRequest, monkeypatch: pytest.Mo
 
 @pytest.mark.timeout(600)
 def test_acceptance_and_engine_agree(
-    base: loading.Base, wardrobe: Wardrobe, service: Service, monkeypatch: pytest.MonkeyPatch
+    base: loading.Base, applier: AdapterApplier, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [one.name for one in service.catalog.newest()]
     assert len(names) > 40, names
@@ -167,7 +167,7 @@ def test_acceptance_and_engine_agree(
         if plain is None:  # steps of what has no denoiser, and the like: refused by what is said alone
             continue
         said = accepted(service, request)
-        failed = engine_says(base, wardrobe, service, plain)
+        failed = engine_says(base, applier, service, plain)
         told = str(said) if isinstance(said, RadiataError) else ""
         assert bool(told) == bool(failed), f"{request!r}\nacceptance: {told}\nengine: {failed}"
         seen.update({one["code"] for one in said.reasons} if isinstance(said, RadiataError) else {"accepted"})

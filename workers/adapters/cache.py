@@ -14,11 +14,11 @@ import structlog
 
 from app.shared.catalog import file_key
 from app.shared.errors import NotFound, RadiataError, Unavailable
-from app.shared.schema import AdapterWorn
+from app.shared.schema import ResolvedAdapter
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from lycoris.adapter import Adapter, load
-from workers.adapters.counters import Tally
+from workers.adapters.counters import Counters
 from workers.adapters.disk import DiskTier
 from workers.patience import Patience
 
@@ -38,7 +38,7 @@ class AdapterCache:
         storage: Storage,
         budget_bytes: int,
         disk: DiskTier | None = None,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
         patience: Patience | None = None,
     ):
         """patience: of a generation, with storage that is away as a whole; one that fails a single file has none."""
@@ -46,20 +46,20 @@ class AdapterCache:
         self._patience = patience or Patience(0)
         self._budget = budget_bytes
         self._disk = disk
-        self.tally = tally or Tally()
+        self.counters = counters or Counters()
         self._held: OrderedDict[Key, Adapter] = OrderedDict()
         self._pinned: frozenset[Key] = frozenset()
         self._ahead: set[Key] = set()  # those held that were prefetched and not asked for yet
         self._lock = Lock()  # of the four above; never held while something is fetched or parsed
         self._gates: WeakValueDictionary[Key, Lock] = WeakValueDictionary()  # one thread at a time loads a file
 
-    def wear(self, stack: Sequence[AdapterWorn]) -> list[Adapter]:
+    def wear(self, stack: Sequence[ResolvedAdapter]) -> list[Adapter]:
         """The adapters of a stack, in its order; they stay until the next stack is asked for. Raises as `get` does."""
         with self._lock:
             self._pinned = frozenset(map(_key, stack))
         return [self.get(worn) for worn in stack]
 
-    def get(self, worn: AdapterWorn) -> Adapter:
+    def get(self, worn: ResolvedAdapter) -> Adapter:
         """The adapter with these bytes.
 
         Raises NotFound when storage has no such file, RadiataError when it cannot be fetched or is not what its name
@@ -68,7 +68,7 @@ class AdapterCache:
         key = _key(worn)
         with self._lock:
             adapter = self._asked_for(key)
-        self.tally.add_to_tier(MEMORY, hits=adapter is not None, misses=adapter is None)
+        self.counters.add_to_tier(MEMORY, hits=adapter is not None, misses=adapter is None)
         if adapter is not None:
             return adapter
         with self._gate(key):
@@ -80,7 +80,7 @@ class AdapterCache:
                     self._keep(key, adapter, self._pinned)
         return adapter
 
-    def prefetch(self, worn: AdapterWorn, nearer: Collection[AdapterWorn]) -> None:
+    def prefetch(self, worn: ResolvedAdapter, nearer: Collection[ResolvedAdapter]) -> None:
         """Have an adapter ready before it is asked for, if it fits beside what is worn and what is needed `nearer`.
 
         Raises as `get` does; it does not try twice.
@@ -101,7 +101,7 @@ class AdapterCache:
                 if adapter.nbytes <= self._room(self._pinned | stays):
                     self._ahead.add(key)
                     self._keep(key, adapter, self._pinned | stays)
-        self.tally.add(prefetch_loads=1)
+        self.counters.add(prefetch_loads=1)
 
     @property
     def resident(self) -> frozenset[str]:
@@ -129,7 +129,7 @@ class AdapterCache:
             self._held.move_to_end(key)
             if key in self._ahead:
                 self._ahead.discard(key)
-                self.tally.add(**{"prefetch_late" if late else "prefetch_hits": 1})
+                self.counters.add(**{"prefetch_late" if late else "prefetch_hits": 1})
         return adapter
 
     def _room(self, stays: frozenset[Key]) -> int:
@@ -145,20 +145,20 @@ class AdapterCache:
             over -= self._held.pop(other).nbytes
             wasted = other in self._ahead
             self._ahead.discard(other)
-            self.tally.add_to_tier(MEMORY, evictions=1)
-            self.tally.add(prefetch_wasted=wasted)
+            self.counters.add_to_tier(MEMORY, evictions=1)
+            self.counters.add(prefetch_wasted=wasted)
 
-    def _load(self, worn: AdapterWorn, pauses_s: Sequence[float]) -> Adapter:
+    def _load(self, worn: ResolvedAdapter, pauses_s: Sequence[float]) -> Adapter:
         def fetch() -> bytes:
             return self._fetch(worn, pauses_s)
 
         data = self._disk.get(worn.sha256, fetch) if self._disk else fetch()
         start = time.perf_counter()
         adapter = load(data, ignore=worn.ignore)
-        self.tally.add_to_tier(MEMORY, bytes=adapter.nbytes, seconds=time.perf_counter() - start)
+        self.counters.add_to_tier(MEMORY, bytes=adapter.nbytes, seconds=time.perf_counter() - start)
         return adapter
 
-    def _fetch(self, worn: AdapterWorn, pauses_s: Sequence[float]) -> bytes:
+    def _fetch(self, worn: ResolvedAdapter, pauses_s: Sequence[float]) -> bytes:
         """The bytes out of storage, with another try after each pause, if need be.
 
         A generation that only this file fails is over; while all storage is away, it waits.
@@ -182,7 +182,7 @@ class AdapterCache:
             return False
         return True
 
-    def _fetch_once(self, worn: AdapterWorn) -> bytes:
+    def _fetch_once(self, worn: ResolvedAdapter) -> bytes:
         start = time.perf_counter()
         size, found = 0, False
         try:
@@ -196,20 +196,20 @@ class AdapterCache:
             return data
         finally:
             seconds = time.perf_counter() - start
-            self.tally.add_to_tier(STORAGE, hits=found, misses=not found, bytes=size, seconds=seconds)
+            self.counters.add_to_tier(STORAGE, hits=found, misses=not found, bytes=size, seconds=seconds)
 
 
 def open_cache(storage: Storage, settings: Settings, patience: Patience | None = None) -> AdapterCache:
     """The cache as the settings have it; without its disk tier where the folder cannot be made."""
-    tally, disk = Tally(), None
+    counters, disk = Counters(), None
     folder = settings.data_dir / "cache" / "adapters"
     if settings.disk_cache_bytes:
         try:
-            disk = DiskTier(folder, settings.disk_cache_bytes, tally)
+            disk = DiskTier(folder, settings.disk_cache_bytes, counters)
         except OSError as error:
             log.warning("disk_cache_failed", folder=str(folder), error=str(error))
-    return AdapterCache(storage, settings.adapter_cache_mb * MIB, disk, tally, patience)
+    return AdapterCache(storage, settings.adapter_cache_mb * MIB, disk, counters, patience)
 
 
-def _key(worn: AdapterWorn) -> Key:
+def _key(worn: ResolvedAdapter) -> Key:
     return worn.sha256, tuple(worn.ignore)

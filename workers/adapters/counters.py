@@ -6,7 +6,7 @@ from threading import Lock
 from app.shared.metrics import of_tier
 
 
-class Tally:
+class Counters:
     """Amounts by name, for threads to add to."""
 
     def __init__(self) -> None:

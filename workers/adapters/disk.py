@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import structlog
 
-from workers.adapters.counters import Tally
+from workers.adapters.counters import Counters
 
 log = structlog.get_logger()
 
@@ -29,11 +29,11 @@ LOCK = ".lock"  # held while room is made and names change, so that two who writ
 class DiskTier:
     """Files by hash in one folder; least recently used go first. It is never in the way: what fails here is fetched."""
 
-    def __init__(self, folder: Path, budget_bytes: int, tally: Tally) -> None:
+    def __init__(self, folder: Path, budget_bytes: int, counters: Counters) -> None:
         """Use `folder`, made if need be; raises OSError when that cannot be."""
         self._folder = folder
         self._budget = budget_bytes
-        self._tally = tally
+        self._tally = counters
         folder.mkdir(parents=True, exist_ok=True)
         for part in folder.glob(f"*{PART}"):
             _clear_if_dead(part)

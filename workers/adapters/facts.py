@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from app.shared.papers import BaseSites, Fitting, Word
+from app.shared.facts import BaseSites, Fitting, Word
 from app.shared.profiles import Shapes
 from lycoris.adapter import Adapter
 from lycoris.bypass import Bypass
@@ -11,7 +11,7 @@ from lycoris.errors import StackRefused
 from lycoris.hooked.layers import Site
 from lycoris.placement.resolve import Index, resolve
 from lycoris.ranks import first_ranks
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from workers.drawing.textual_inversion import encoders_of, length_of
 
 
@@ -36,7 +36,7 @@ def fitting(adapter: Adapter, shapes: Shapes, base: BaseSites) -> Fitting:
         for component, part in base.sites.items()
         for path, why in part.items()
     }
-    why = {one.subject: one.message for one in Bypass.on_paper(sites, index).obstacles([Worn(adapter)])}
+    why = {one.subject: one.message for one in Bypass.on_paper(sites, index).obstacles([StackEntry(adapter)])}
     places: dict[str, dict[str, str]] = {}
     for target in resolve(adapter, index).targets:
         hindrance = why.get(f"{target.component}.{target.parameter}", "")

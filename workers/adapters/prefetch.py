@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from app.shared.errors import RadiataError
 from app.shared.ledger import Ledger
 from app.shared.queue import generation_queues
-from app.shared.schema import AdapterWorn
+from app.shared.schema import ResolvedAdapter
 from lycoris.errors import AdapterError
 from workers.adapters.cache import AdapterCache
 
@@ -64,7 +64,7 @@ class Prefetcher:
             ids = self._waiting()
             if ids == self._seen:
                 return
-            nearer: list[AdapterWorn] = []
+            nearer: list[ResolvedAdapter] = []
             for worn in self._coming(ids):
                 if not self._drawing.is_set() or self._closed.is_set():
                     return
@@ -78,11 +78,11 @@ class Prefetcher:
     def _waiting(self) -> list[str]:
         ids: list[str] = []
         for queue in self._queues:
-            if room := self._ahead - len(ids):
-                ids += queue.get_job_ids(0, room)
+            if scratch := self._ahead - len(ids):
+                ids += queue.get_job_ids(0, scratch)
         return ids
 
-    def _coming(self, ids: list[str]) -> Iterator[AdapterWorn]:
+    def _coming(self, ids: list[str]) -> Iterator[ResolvedAdapter]:
         for generation_id in ids:
             try:
                 generation = self._ledger.get(generation_id)
@@ -91,11 +91,11 @@ class Prefetcher:
             if not generation.status.ended:
                 yield from generation.request.adapters
 
-    def _bring(self, worn: AdapterWorn, nearer: list[AdapterWorn]) -> None:
+    def _bring(self, worn: ResolvedAdapter, nearer: list[ResolvedAdapter]) -> None:
         try:
             self._cache.prefetch(worn, nearer)
         except (RadiataError, AdapterError) as error:
-            self._cache.tally.add(prefetch_failures=1)
+            self._cache.counters.add(prefetch_failures=1)
             log.debug("prefetch_failed", ref=worn.ref, error=str(error))
 
     def _run(self) -> None:

@@ -85,17 +85,17 @@ return 1
 
 
 @dataclass
-class Holding:
+class EngineState:
     """What a worker's engine wears and has in memory, as the worker last heard: sha256 of adapters."""
 
-    worn: frozenset[str] = field(default_factory=frozenset)
+    active: frozenset[str] = field(default_factory=frozenset)
     resident: frozenset[str] = field(default_factory=frozenset)
 
 
 class AffinityQueue(KnownQueue):
     """An RQ queue out of which a worker takes what suits what it holds."""
 
-    holding = Holding()
+    engine_state = EngineState()
     limits = Limits(window=1, passes=0, wait_s=0.0)
 
     def take(self, keys: list[str], timeout: int | None, redis: Redis) -> tuple[str, bytes] | None:
@@ -112,7 +112,9 @@ class AffinityQueue(KnownQueue):
                     return None
                 number, now, rows = seen
                 waiting = [_waiting(*row[1:]) for row in rows]
-                entry = rows[choose(waiting, self.holding.worn, self.holding.resident, limits, float(now))][0]
+                entry = rows[choose(waiting, self.engine_state.active, self.engine_state.resident, limits, float(now))][
+                    0
+                ]
                 urgent = keys[:number]
                 on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
                 if take(keys=[*urgent, on_its_way], args=[entry, limits.passes, limits.wait_s, prefix]):
@@ -133,10 +135,10 @@ def _waiting(meta: bytes, passed: bytes, since: bytes, first: int) -> Waiting:
 
 
 def affinity_queues(model: str, redis: Redis, settings: Settings, base: str = "") -> list[Queue]:
-    """The queues of a model and base, the one that goes first first, with one `holding` for all of them."""
-    holding = Holding()
+    """The queues of a model and base, the one that goes first first, with one `engine_state` for all of them."""
+    engine_state = EngineState()
     limits = Limits(settings.affinity_window, settings.affinity_passes, settings.affinity_wait_s)
     queues = [AffinityQueue(name, connection=redis, serializer=SERIALIZER) for name in generation_queues(model, base)]
     for queue in queues:
-        queue.holding, queue.limits = holding, limits
+        queue.engine_state, queue.limits = engine_state, limits
     return list(queues)

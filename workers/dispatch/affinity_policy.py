@@ -44,7 +44,7 @@ class Waiting:
         return self.first or self.passed >= limits.passes or waited >= limits.wait_s
 
 
-def choose(waiting: Sequence[Waiting], worn: Set[str], resident: Set[str], limits: Limits, now: float) -> int:
+def choose(waiting: Sequence[Waiting], active: Set[str], resident: Set[str], limits: Limits, now: float) -> int:
     """Index of the generation to draw next, of those `waiting` in the order of the queue; raises IndexError for none.
 
     The foremost that is due or wears just what is worn. If none is: what wears a part of that or more than it, else
@@ -53,16 +53,16 @@ def choose(waiting: Sequence[Waiting], worn: Set[str], resident: Set[str], limit
     worn, resident: sha256 of the adapters that the model wears, and of those in the worker's memory.
     now: seconds, by the clock of `passed_since`.
     """
-    best, best_rank = 0, _rank(waiting[0].wears, worn, resident)
+    best, best_rank = 0, _rank(waiting[0].wears, active, resident)
     for index, one in enumerate(waiting[: limits.window]):
-        if one.wears == worn or one.due(limits, now):
+        if one.wears == active or one.due(limits, now):
             return index
-        if (rank := _rank(one.wears, worn, resident)) < best_rank:
+        if (rank := _rank(one.wears, active, resident)) < best_rank:
             best, best_rank = index, rank
     return best
 
 
-def _rank(wears: Set[str], worn: Set[str], resident: Set[str]) -> int:
-    if wears and worn and (wears < worn or wears > worn):  # nothing is a part of everything: that is no likeness
+def _rank(wears: Set[str], active: Set[str], resident: Set[str]) -> int:
+    if wears and active and (wears < active or wears > active):  # nothing is a part of everything: that is no likeness
         return 1
     return 2 if wears <= resident else 3

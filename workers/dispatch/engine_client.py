@@ -1,7 +1,7 @@
 """The generation worker's handle on its engine: a child process that holds the model and lives on from job to job.
 
 Parent and child (`workers/dispatch/engine_main.py`) talk over two pipes in lines of JSON: orders
-`{"job", "execution", "queue"}` one way, to each a reply `{"done", "base", "worn", "resident"}` the other, with the
+`{"job", "execution", "queue"}` one way, to each a reply `{"done", "base", "active", "resident"}` the other, with the
 fingerprint of the base, and the sha256 of the adapters that the model then wears and of those in its memory; an empty
 order is a greeting, answered when the model is loaded. When the parent dies its end of the pipe closes, and the engine
 goes at once.

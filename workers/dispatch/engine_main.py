@@ -51,7 +51,7 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
             continue
         if order:
             _perform(order, worker_name, redis, settings)
-        held = {"base": engine.base, "worn": engine.worn, "resident": engine.resident}
+        held = {"base": engine.base, "active": engine.active, "resident": engine.resident}
         _say(replies, {"done": order.get("job"), **held})
 
 

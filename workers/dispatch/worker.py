@@ -22,7 +22,6 @@ from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
 
 from app.shared.connection import AWAY, LONGEST_PAUSE_S, run_short_of_patience
 from app.shared.errors import RadiataError, Unavailable
-from app.shared.holdings import WorkerHoldings, publish, withdraw
 from app.shared.identity import claim, claim_at_start
 from app.shared.job import SERIALIZER, KnownJob, KnownQueue
 from app.shared.kinds import ALWAYS, OF_JOB, OF_QUEUE, mend, release
@@ -33,7 +32,8 @@ from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
 from app.shared.watch import Watch
-from workers.dispatch.affinity import AffinityQueue, Holding, affinity_queues
+from app.shared.worker_state import WorkerState, publish, withdraw
+from workers.dispatch.affinity import AffinityQueue, EngineState, affinity_queues
 from workers.dispatch.engine_client import EngineProcess
 
 log = structlog.get_logger()
@@ -244,7 +244,7 @@ class GenerationWorker(SweepingWorker):
 
     queue_class = AffinityQueue
     _engine: EngineProcess | None = None
-    _worn_since: datetime | None = None
+    _active_since: datetime | None = None
     _base = ""  # fingerprint of what its engine has loaded
     base_changed = False  # under its hands: it has stopped, and must be started again
 
@@ -306,9 +306,9 @@ class GenerationWorker(SweepingWorker):
             withdraw(self.connection, self.name)
 
     @property
-    def _holding(self) -> Holding:
+    def _engine_state(self) -> EngineState:
         assert isinstance(self.queues[0], AffinityQueue)
-        return self.queues[0].holding
+        return self.queues[0].engine_state
 
     def _hear(self) -> bool:
         """Hear what the engine answered; False when it died instead, and with it what it held."""
@@ -330,25 +330,25 @@ class GenerationWorker(SweepingWorker):
         self._ordered_queues = self.queues[:]
 
     def _hold(self, reply: dict[str, Any]) -> None:
-        worn, holding = frozenset(reply.get("worn", ())), self._holding
-        if worn != holding.worn or self._worn_since is None:
-            self._worn_since = datetime.now(UTC)
-        holding.worn, holding.resident = worn, frozenset(reply.get("resident", ()))
+        active, engine_state = frozenset(reply.get("active", ())), self._engine_state
+        if active != engine_state.active or self._active_since is None:
+            self._active_since = datetime.now(UTC)
+        engine_state.active, engine_state.resident = active, frozenset(reply.get("resident", ()))
 
     def _say(self, pipeline: Pipeline | None) -> None:
         if self._is_horse:
             return  # the engine says it to its parent
         if self._engine and not self._engine.alive:  # it died, perhaps while it had nothing to do
             self._hold({})
-        said = WorkerHoldings(
+        said = WorkerState(
             name=self.name,
             model=model_of(self.queues[0].name),
             base=self._base,
             host=self.hostname or "",
             state=self.get_state(),  # type: ignore[arg-type]  # RQ's enumeration of the same words
-            worn=sorted(self._holding.worn),
-            resident=sorted(self._holding.resident),
-            since=self._worn_since or datetime.now(UTC),
+            active=sorted(self._engine_state.active),
+            resident=sorted(self._engine_state.resident),
+            since=self._active_since or datetime.now(UTC),
         )
         keep_s = self._settings.lost_after_s + self._settings.sweep_every_s
         remember_s = self._settings.accept_without_worker_s

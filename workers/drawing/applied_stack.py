@@ -14,7 +14,7 @@ from lycoris.merged.pristine import Choice
 from lycoris.patcher import FLOATS, Mode, Patcher
 from lycoris.placement.resolve import Index, Plan, resolve
 from lycoris.ranks import first_ranks
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from workers.drawing import apply_mode as wearing
 from workers.drawing.strength_schedule import Fitted, Stage, stages
 from workers.models.loading import Base
@@ -29,7 +29,7 @@ class Outfit:
     stages: tuple[Stage, ...]
 
 
-class Wardrobe:
+class AdapterApplier:
     """Dresses one base model, generation by generation."""
 
     def __init__(self, base: Base, pristine: Choice = "auto") -> None:
@@ -52,9 +52,9 @@ class Wardrobe:
         self.bypass = Bypass(components, self._index)
 
     @property
-    def worn(self) -> tuple[Worn, ...]:
+    def active(self) -> tuple[StackEntry, ...]:
         """The stack that the model wears now, in one way or the other."""
-        return self.patcher.worn or self.bypass.worn
+        return self.patcher.active or self.bypass.active
 
     def fit(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> Outfit:
         """Return how the generation is dressed.

@@ -25,7 +25,7 @@ from app.shared.storage import Storage
 from lycoris.errors import AdapterError
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
-from workers.drawing.applied_stack import Outfit, Wardrobe
+from workers.drawing.applied_stack import AdapterApplier, Outfit
 from workers.drawing.png import encode, recipe
 from workers.drawing.textual_inversion import words
 from workers.models.loading import Base, call_arguments
@@ -57,7 +57,7 @@ class Engine:
         self._storage = PatientStorage(storage, self._patience)
         self._redis = redis
         self._ledger = Ledger(self._storage, redis, settings)
-        self._wardrobe = Wardrobe(base, settings.pristine)
+        self._applier = AdapterApplier(base, settings.pristine)
         self._cache = open_cache(storage, settings, self._patience)
         profile = base.profile
         self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
@@ -69,9 +69,9 @@ class Engine:
         return self._base.profile.fingerprint
 
     @property
-    def worn(self) -> list[str]:
+    def active(self) -> list[str]:
         """sha256 of the adapters that the model wears."""
-        return sorted({worn.adapter.sha256 for worn in self._wardrobe.worn})
+        return sorted({worn.adapter.sha256 for worn in self._applier.active})
 
     @property
     def resident(self) -> list[str]:
@@ -141,7 +141,7 @@ class Engine:
 
         It ends before the generation does: RQ sees it die, and has the job done again by a new one with a fresh model.
         """
-        lost = self._wardrobe.patcher.verify(seconds)
+        lost = self._applier.patcher.verify(seconds)
         if lost:
             log.error("not_pristine", weights=lost[:10], count=len(lost))
             sys.stdout.flush()
@@ -154,7 +154,7 @@ class Engine:
         self._count(generations_failed=1)
 
     def _count(self, **amounts: float) -> None:
-        count(self._redis, amounts | self._cache.tally.take())
+        count(self._redis, amounts | self._cache.counters.take())
 
     def _draw(self, generation: Generation) -> dict[str, Any]:
         """Return the fields of the generation that say what was drawn, and how."""
@@ -162,12 +162,12 @@ class Engine:
         clock = _Clock()
         adapters = self._cache.wear(request.adapters)
         clock.lap("load")
-        outfit = self._wardrobe.fit(request, adapters)
+        outfit = self._applier.fit(request, adapters)
         images = []
         with words(self._base, [worn for stage in outfit.stages for worn in stage.stack]):
             self._check_length(request)
             for index in range(request.count):
-                self._wardrobe.dress(outfit, 0, self._watch(generation))
+                self._applier.dress(outfit, 0, self._watch(generation))
                 clock.lap("swap")
                 picture = self._sample(generation, index, outfit)
                 clock.lap("sample")
@@ -215,7 +215,7 @@ class Engine:
             done = min(request.steps * index + step + 1, total)
             if not self._ledger.step(generation.id, done, total):
                 raise Ended
-            self._wardrobe.dress(outfit, step + 1, self._watch(generation))
+            self._applier.dress(outfit, step + 1, self._watch(generation))
             return tensors
 
         wanted = {

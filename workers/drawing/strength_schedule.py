@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.shared.schema import AdapterWorn, ResolvedRequest, denoises
+from app.shared.schema import ResolvedAdapter, ResolvedRequest, denoises
 from lycoris.adapter import Adapter
 from lycoris.placement.resolve import Plan
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 
 
 class Fitted(NamedTuple):
     """An adapter of a request, read, and where in the base it goes."""
 
-    use: AdapterWorn
+    use: ResolvedAdapter
     adapter: Adapter
     plan: Plan
 
@@ -21,7 +21,7 @@ class Stage(NamedTuple):
     """A stack and the step, counted from 0, before which it is put on."""
 
     step: int
-    stack: tuple[Worn, ...]
+    stack: tuple[StackEntry, ...]
 
 
 def stages(request: ResolvedRequest, fitted: Sequence[Fitted]) -> tuple[Stage, ...]:
@@ -41,12 +41,12 @@ def stages(request: ResolvedRequest, fitted: Sequence[Fitted]) -> tuple[Stage, .
     return tuple(found)
 
 
-def _at(use: AdapterWorn, fraction: float) -> float | None:
+def _at(use: ResolvedAdapter, fraction: float) -> float | None:
     """Return the strength on the denoiser at a fraction of the denoising; None where it does not go by steps."""
     return next((strength for start, strength in reversed(use.steps) if start <= fraction), None)
 
 
-def _worn(one: Fitted, strength: float | None) -> Worn:
+def _worn(one: Fitted, strength: float | None) -> StackEntry:
     use = one.use
     by_step = {} if strength is None else dict.fromkeys(filter(denoises, one.plan.components), strength)
-    return Worn(one.adapter, use.strength, use.strengths | by_step, use.blocks)
+    return StackEntry(one.adapter, use.strength, use.strengths | by_step, use.blocks)

@@ -19,7 +19,7 @@ from app.shared.profiles import Shapes
 from app.shared.words import teach
 from lycoris.dialects.embeddings import PREFIX, ROLES, folded, usable
 from lycoris.errors import Code, NoPlace, Reason, StackRefused
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from workers.models.loading import Base
 
 Vectors = Mapping[str, Tensor]  # what files call a text encoder -> (n, width), or (width,) for one vector
@@ -82,7 +82,7 @@ def misfits(embeddings: Embeddings, shapes: Shapes) -> Iterator[Reason]:
 
 
 @contextmanager
-def words(base: Base, stack: Iterable[Worn]) -> Iterator[None]:
+def words(base: Base, stack: Iterable[StackEntry]) -> Iterator[None]:
     """Let the prompts that the base's pipeline reads call the embeddings of those adapters that are worn at all.
 
     Afterwards tokenizers and text encoders are what they were. The tables of token vectors are asked, not copied, and
@@ -104,7 +104,7 @@ def words(base: Base, stack: Iterable[Worn]) -> Iterator[None]:
         yield
 
 
-def _together(stack: Iterable[Worn]) -> dict[str, Vectors]:
+def _together(stack: Iterable[StackEntry]) -> dict[str, Vectors]:
     """Return the embeddings of all adapters that are worn, by trigger."""
     adapters = {worn.adapter.sha256: worn.adapter for worn in stack if worn.strength or any(worn.strengths.values())}
     owners: dict[str, list[str]] = defaultdict(list)

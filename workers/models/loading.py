@@ -15,7 +15,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
-from app.shared.papers import BaseSites, BaseTokenizers
+from app.shared.facts import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings

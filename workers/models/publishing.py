@@ -12,10 +12,10 @@ import structlog
 from redis import Redis
 
 from app.shared.errors import Unreadable
-from app.shared.holdings import holdings
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.worker_state import worker_states
 from workers.intake import Intake
 from workers.models.loading import Base
 from workers.patience import Patience, PatientStorage
@@ -69,4 +69,4 @@ class Publisher:
 
     def _lives(self, base: str) -> bool:
         model = self._base.profile.name
-        return any((one.model, one.base) == (model, base) for one in holdings(self._redis))
+        return any((one.model, one.base) == (model, base) for one in worker_states(self._redis))

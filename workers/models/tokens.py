@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
-from app.shared.papers import TokenizerFile
+from app.shared.facts import TokenizerFile
 
 SLOTS = ("", "_2", "_3")  # a pipeline's tokenizers, and the text encoders that they are for
 # What a tokenizer that was written down has to count as the pipeline's own does

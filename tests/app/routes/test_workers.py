@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 import httpx
 from redis import Redis
 
-from app.shared.holdings import WorkerHoldings, publish
+from app.shared.worker_state import WorkerState, publish
 from tests.app.shared.making import MODEL
 
 WORN, RESIDENT = "a" * 64, "b" * 64
 
 
-def said(name: str, model: str = MODEL) -> WorkerHoldings:
-    return WorkerHoldings(
+def said(name: str, model: str = MODEL) -> WorkerState:
+    return WorkerState(
         name=name,
         model=model,
         host="here",
         state="busy",
-        worn=[WORN],
+        active=[WORN],
         resident=[WORN, RESIDENT],
         since=datetime.now(UTC),
     )
@@ -38,7 +38,7 @@ def test_workers_are_listed_by_model_while_they_are_heard(api: httpx.Client, red
         "base": "",
         "host": "here",
         "state": "busy",
-        "worn": [WORN],
+        "active": [WORN],
         "resident": [WORN, RESIDENT],
         "since": "",
     }

@@ -26,7 +26,7 @@ def test_every_setting_is_known_and_each_misspelling_is_told(field: str) -> None
 
 def test_others_variables_are_nobody_s_business() -> None:
     assert said(PATH="x", RADIATAX="x", MY_RADIATA_PORT="x") == []
-    assert said(RADIATA_URL="x", RADIATA_LIFELINE="1", RADIATA_SOCKETS="3") == []
+    assert said(RADIATA_URL="x", RADIATA_EXIT_WITH_PARENT="1", RADIATA_SOCKETS="3") == []
 
 
 def test_what_kubernetes_puts_into_pods_is_passed_over() -> None:

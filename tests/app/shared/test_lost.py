@@ -9,7 +9,6 @@ from rq.executions import Execution
 from rq.job import JobStatus
 
 from app.shared import sweep as sweeping
-from app.shared.holdings import WorkerHoldings, publish
 from app.shared.ledger import Ledger, now
 from app.shared.lost import MISSED, Lost, look, queues_of
 from app.shared.queue import Queues, generation_queue
@@ -17,6 +16,7 @@ from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
+from app.shared.worker_state import WorkerState, publish
 from tests.app.shared.making import MODEL, request
 
 GONE = "retired-model"
@@ -130,7 +130,7 @@ def test_a_model_that_another_machine_draws_with_is_not_gone(
 ) -> None:
     monkeypatch.setattr(sweeping, "GRACE_S", 0.0)
     waits = ledger.accept(lambda: request(model=GONE))
-    worker = WorkerHoldings(name="w", model=GONE, host="far", state="busy", worn=[], resident=[], since=now())
+    worker = WorkerState(name="w", model=GONE, host="far", state="busy", active=[], resident=[], since=now())
     publish(redis, worker, 60)
     redis.sadd("rq:workers", "rq:worker:w")
     for _ in range(3):

@@ -7,13 +7,13 @@ import pytest
 from redis import Redis
 
 from app.shared import sweep as sweeping
-from app.shared.holdings import WorkerHoldings, publish
 from app.shared.ledger import Ledger
 from app.shared.queue import Queues, generation_queue
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import IMPOSSIBLE, Sweep
+from app.shared.worker_state import WorkerState, publish
 from tests.app.shared.making import MODEL, profile, request
 
 OLD, NEW = "a" * 64, "b" * 64
@@ -38,8 +38,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lives(redis: Redis, base: str) -> None:
     redis.sadd("rq:workers", f"rq:worker:{base}")
-    said = WorkerHoldings(
-        name=base, model=MODEL, base=base, host="", state="idle", worn=[], resident=[], since=datetime.now(UTC)
+    said = WorkerState(
+        name=base, model=MODEL, base=base, host="", state="idle", active=[], resident=[], since=datetime.now(UTC)
     )
     publish(redis, said, 60)
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from app.client import Client
 from app.shared.log import configure
-from app.up import Service
+from app.supervisor import Service
 from tests.bench.figures import Figure, Samples, quartiles, table
 from tests.bench.provenance import provenance
 from tests.bench.service.api import api

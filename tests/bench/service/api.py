@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx
 import psutil
 
-from app.up import Service
+from app.supervisor import Service
 from tests.bench.figures import Figure
 from tests.bench.service.mix import Mix
 from tests.bench.service.pictures import percentile

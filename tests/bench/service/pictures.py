@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from app.client import Client
-from app.up import Service
+from app.supervisor import Service
 
 LOOK_S = 0.25
 AT_ONCE = 64

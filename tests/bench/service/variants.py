@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.shared.settings import Settings
-from app.up import Service
+from app.supervisor import Service
 
 DEFAULTS, NEITHER = "with affinity and prefetch", "with neither"
 OFF = {"affinity_window": 1, "prefetch": 0}

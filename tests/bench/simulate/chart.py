@@ -36,9 +36,9 @@ def chart(title: str, panels: Sequence[Panel]) -> str:
     names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.levels)))
     colours = dict(zip(names, COLOURS, strict=False))
     height = TOP + PLOT + FOOT
-    room = (WIDTH - 2 * MARGIN - GAP * (len(panels) - 1)) / len(panels)
+    scratch = (WIDTH - 2 * MARGIN - GAP * (len(panels) - 1)) / len(panels)
     inside = [
-        line for k, panel in enumerate(panels) for line in _panel(panel, MARGIN + k * (room + GAP), room, colours)
+        line for k, panel in enumerate(panels) for line in _panel(panel, MARGIN + k * (scratch + GAP), scratch, colours)
     ]
     told = "; ".join(
         f"{panel.title}: "
@@ -59,9 +59,9 @@ def _legend(colours: Mapping[str, str], levels: Sequence[str]) -> Iterator[str]:
         x += 28 + 6.9 * len(name) + 18
 
 
-def _panel(panel: Panel, x: float, room: float, colours: Mapping[str, str]) -> Iterator[str]:
+def _panel(panel: Panel, x: float, scratch: float, colours: Mapping[str, str]) -> Iterator[str]:
     step = _step(max([*panel.levels.values(), *(value for line in panel.lines.values() for value in line)]))
-    left, width, bottom = x + AXIS, room - AXIS, TOP + PLOT
+    left, width, bottom = x + AXIS, scratch - AXIS, TOP + PLOT
 
     def at(place: int, value: float) -> tuple[float, float]:
         across = left + width * place / max(1, len(panel.places) - 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lycoris.adapter import load
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.bench.figures import Figure
 from tests.bench.swap import fuse
 from tests.bench.swap.bench import Bench
@@ -58,7 +58,7 @@ def _restoring(
     del bench
     patcher, loaded = Patcher({"unet": subject.unet}), [load(kohya(one)) for one in adapters]
     for number, strength in turns:
-        patcher.swap([Worn(loaded[number], strength)])
+        patcher.swap([StackEntry(loaded[number], strength)])
     patcher.restore()
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from lycoris.adapter import load
 from lycoris.files.mapped_folder import MappedFolder
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.bench.swap.families import kohya, layers, touched
 from tests.bench.swap.subjects import subject
 
@@ -34,11 +34,11 @@ def main(model: str, family: str, dtype: str, threads: str, folder: str = "") ->
     base, resident = _resident(HELD), _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     patcher = Patcher({"unet": one.unet}, "file" if folder else "host", MappedFolder(folder) if folder else None)
-    patcher.swap([Worn(adapters[0], 0.8)])
+    patcher.swap([StackEntry(adapters[0], 0.8)])
     kept = sum(count for place, count in patcher.pristine_bytes.items() if place != "file")
     first = _resident(HELD) - base - kept
     for turn in range(4):
-        patcher.swap([Worn(adapters[(turn + 1) % 2], 0.5)])
+        patcher.swap([StackEntry(adapters[(turn + 1) % 2], 0.5)])
     found = {
         "base": base,
         "kept": kept,

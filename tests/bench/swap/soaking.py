@@ -8,24 +8,24 @@ from collections.abc import Sequence
 import psutil
 
 from app.shared.catalog import file_key
-from app.shared.schema import AdapterWorn
+from app.shared.schema import ResolvedAdapter
 from app.shared.storage import Storage
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from workers.adapters.cache import AdapterCache
 
 
-def stored(storage: Storage, data: bytes, number: int) -> AdapterWorn:
+def stored(storage: Storage, data: bytes, number: int) -> ResolvedAdapter:
     """Put an adapter's file into storage, and return what a request that wears it says of it."""
     sha256 = hashlib.sha256(data).hexdigest()
     storage.put(file_key(sha256), data)
     name = f"soak-{number}"
-    return AdapterWorn(ref=name, name=name, version=1, sha256=sha256, strength=1.0, strengths={}, ignore=[])
+    return ResolvedAdapter(ref=name, name=name, version=1, sha256=sha256, strength=1.0, strengths={}, ignore=[])
 
 
 class Soak:
     """Stacks of one to three adapters drawn at random, the same for the same seed."""
 
-    def __init__(self, patcher: Patcher, cache: AdapterCache, worn: Sequence[AdapterWorn], seed: int = 0) -> None:
+    def __init__(self, patcher: Patcher, cache: AdapterCache, worn: Sequence[ResolvedAdapter], seed: int = 0) -> None:
         self.patcher = patcher
         self._cache = cache
         self._worn = worn
@@ -34,7 +34,7 @@ class Soak:
     def swap(self) -> None:
         """Wear the next stack."""
         drawn = self._source.sample(self._worn, self._source.randint(1, min(3, len(self._worn))))
-        self.patcher.swap([Worn(adapter, self._source.uniform(-1, 1)) for adapter in self._cache.wear(drawn)])
+        self.patcher.swap([StackEntry(adapter, self._source.uniform(-1, 1)) for adapter in self._cache.wear(drawn)])
 
     def resident(self) -> int:
         """Resident bytes of this process, after a collection."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from lycoris.adapter import load
 from lycoris.bypass import Bypass
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.bench.figures import Figure, Samples
 from tests.bench.swap import fuse
 from tests.bench.swap.bench import Bench
@@ -26,7 +26,7 @@ def steps(bench: Bench) -> Iterator[Figure]:
     """A plain step, and one with one and with three adapters, merged and beside."""
     subject = bench.subject(twin=False)
     adapters = [layers(FAMILY, subject, seed) for seed in range(1, max(COUNTS) + 1)]
-    stack = [Worn(load(kohya(group)), 0.8) for group in adapters]
+    stack = [StackEntry(load(kohya(group)), 0.8) for group in adapters]
     files = [bench.folder / f"step-{number}.safetensors" for number, _ in enumerate(adapters)]
     for file, group in zip(files, adapters, strict=True):
         file.write_bytes(peft(group))
@@ -67,7 +67,7 @@ def steps(bench: Bench) -> Iterator[Figure]:
 
 
 def _worn(
-    samples: Samples, wearer: Patcher | Bypass, stack: Sequence[Worn], name: str, timed: Callable[[str], None]
+    samples: Samples, wearer: Patcher | Bypass, stack: Sequence[StackEntry], name: str, timed: Callable[[str], None]
 ) -> None:
     with samples.timed(f"on, {name}"):
         wearer.swap(stack)

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Iterator
 
 from lycoris.adapter import Adapter, load
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.bench.figures import Figure, Samples
 from tests.bench.swap import fuse
 from tests.bench.swap.bench import Bench
@@ -58,7 +58,7 @@ def _family(bench: Bench, subject: Subject, patcher: Patcher, family: str) -> It
             copy()
         _round(samples, patcher, first, fresh, third)
         with samples.timed(COLD):
-            patcher.swap([Worn(load(file), STRENGTH)])
+            patcher.swap([StackEntry(load(file), STRENGTH)])
         with samples.timed(OFF):
             patcher.restore()
         with samples.timed(AFTER):
@@ -74,25 +74,25 @@ def _family(bench: Bench, subject: Subject, patcher: Patcher, family: str) -> It
     yield from _figures(samples, subject, family, weights)
     if bench.profiled:
         about = Figure(part="swaps", model=subject.title, family=family)
-        fresh = [[Worn(load(kohya(second, {"profile": str(number)})), STRENGTH)] for number in range(2)]
-        patcher.swap([Worn(first, STRENGTH)])
+        fresh = [[StackEntry(load(kohya(second, {"profile": str(number)})), STRENGTH)] for number in range(2)]
+        patcher.swap([StackEntry(first, STRENGTH)])
         yield from profiled(about, lambda: patcher.swap(fresh[0]), lambda: patcher.swap(fresh[1]))
         patcher.restore()
 
 
 def _round(samples: Samples, patcher: Patcher, a: Adapter, b: Adapter, c: Adapter) -> None:
-    patcher.swap([Worn(a, STRENGTH)])
+    patcher.swap([StackEntry(a, STRENGTH)])
     with samples.timed(SWAP):
-        patcher.swap([Worn(b, STRENGTH)])
+        patcher.swap([StackEntry(b, STRENGTH)])
     with samples.timed(BACK):
-        patcher.swap([Worn(a, STRENGTH)])
+        patcher.swap([StackEntry(a, STRENGTH)])
     with samples.timed(TWO):
-        patcher.swap([Worn(b, STRENGTH), Worn(c, STRENGTH)])
-    patcher.swap([Worn(b, STRENGTH)])
+        patcher.swap([StackEntry(b, STRENGTH), StackEntry(c, STRENGTH)])
+    patcher.swap([StackEntry(b, STRENGTH)])
     with samples.timed(STRONGER):
-        patcher.swap([Worn(b, OTHER)])
+        patcher.swap([StackEntry(b, OTHER)])
     with samples.timed(SAME):
-        patcher.swap([Worn(b, OTHER)])
+        patcher.swap([StackEntry(b, OTHER)])
 
 
 def _figures(samples: Samples, subject: Subject, family: str, weights: list[str]) -> Iterator[Figure]:

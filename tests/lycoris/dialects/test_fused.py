@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lycoris.adapter import load
 from lycoris.dialects.fused import FUSED
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import Index
 from lycoris.placement.views import view
 from tests.lycoris import zoo
@@ -92,8 +92,8 @@ def test_every_algorithm_is_exact_across_the_seams(algorithm: str, fused: str) -
     pristine = bits_of(attention)
     apart, together = Patcher({"unet": attention}), Patcher({"unet": nn.ModuleDict({fused: whole})})
     adapter = load(zoo.file({f"unet.{fused}": tensors}))
-    apart.swap([Worn(adapter, 0.7)])
-    together.swap([Worn(adapter, 0.7)])
+    apart.swap([StackEntry(adapter, 0.7)])
+    together.swap([StackEntry(adapter, 0.7)])
     for parameter in ("weight", "bias"):
         found = torch.cat([part.get_parameter(parameter) for part in parts])
         assert_close(found, whole.get_parameter(parameter), f"{algorithm} on {fused}")

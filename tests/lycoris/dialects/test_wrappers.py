@@ -10,7 +10,7 @@ from lycoris.adapter import load, read_names
 from lycoris.dialects.prefixes import DOTTED, FLAT
 from lycoris.dialects.wrappers import flattened, unwrapped
 from lycoris.errors import AdapterError, Code, NoPlace
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import Index, inspect, resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
@@ -58,7 +58,7 @@ def test_a_traced_name_is_worn_as_the_plain_one(algorithm: str) -> None:
     worn = []
     for name in names:
         model = zoo.Model()
-        Patcher({"unet": model}).swap([Worn(load(zoo.file({name: tensors})), 0.5)])
+        Patcher({"unet": model}).swap([StackEntry(load(zoo.file({name: tensors})), 0.5)])
         worn.append(bits_of(model))
     assert all(bits == worn[0] for bits in worn), names
     assert worn[0] != bits_of(zoo.Model())

@@ -12,7 +12,7 @@ from lycoris.adapter import Adapter, load
 from lycoris.files.mapped_folder import MappedFolder
 from lycoris.kernels.checksum import checksum
 from lycoris.merged.pristine import Choice
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 
@@ -36,9 +36,13 @@ def test_the_place_decides_no_bit(adapters: list[Adapter], choice: Choice, dtype
     pristine = bits_of(model)
     patcher = Patcher({"unet": model}, pristine=choice, find=MappedFolder(folder(tmp_path, model)))
     for adapter in adapters:
-        patcher.swap([Worn(adapter, 0.7), Worn(adapters[0], 0.2)] if adapter is not adapters[0] else [Worn(adapter)])
+        patcher.swap(
+            [StackEntry(adapter, 0.7), StackEntry(adapters[0], 0.2)]
+            if adapter is not adapters[0]
+            else [StackEntry(adapter)]
+        )
         fresh = Patcher({"unet": plain})
-        fresh.swap(patcher.worn)
+        fresh.swap(patcher.active)
         assert bits_of(model) == bits_of(plain)
         fresh.restore()
         assert patcher.verify() == []
@@ -62,7 +66,7 @@ def test_where_a_weight_begins_in_its_file_decides_no_bit(algorithm: str, tmp_pa
         for choice in ("host", "file"):
             model = nn.ModuleDict({"x": nn.Linear(96, 96)})
             model.load_state_dict(held)
-            Patcher({"unet": model}, choice, MappedFolder(path)).swap([Worn(adapter, 0.7)])
+            Patcher({"unet": model}, choice, MappedFolder(path)).swap([StackEntry(adapter, 0.7)])
             seen.add(tuple(bits_of(model).values()))
     assert len(seen) == 1
 
@@ -73,7 +77,7 @@ def test_a_file_that_is_not_read_here_is_none_of_the_bases(adapters: list[Adapte
     (tmp_path / "vae").mkdir()
     save_file({"empty": torch.zeros(0)}, tmp_path / "vae" / "model.safetensors")
     patcher = Patcher({"unet": model}, "file", MappedFolder(find))
-    patcher.swap([Worn(adapters[0])])
+    patcher.swap([StackEntry(adapters[0])])
     assert patcher.pristine_bytes["file"]
 
 
@@ -89,11 +93,11 @@ def test_a_file_in_another_dtype_is_taken_as_loading_takes_it(adapters: list[Ada
     find = MappedFolder(folder(tmp_path, wide))
     pristine = bits_of(model)
     patcher = Patcher({"unet": model}, pristine="file", find=find)
-    patcher.swap([Worn(adapters[1])])
+    patcher.swap([StackEntry(adapters[1])])
     assert patcher.pristine_bytes["host"] == 0
     twin = zoo.Model(torch.bfloat16)
     twin.load_state_dict({name: weight.to(torch.bfloat16) for name, weight in wide.state_dict().items()})
-    Patcher({"unet": twin}).swap([Worn(adapters[1])])
+    Patcher({"unet": twin}).swap([StackEntry(adapters[1])])
     assert bits_of(model) == bits_of(twin), "the weight was seen as its file has it, not as the model has it"
     patcher.restore()
     assert bits_of(model) == pristine
@@ -107,7 +111,7 @@ def test_a_weight_that_is_not_its_files_to_the_bit_is_kept_in_memory(adapters: l
         odd[0, 0] = -0.0 if odd[0, 0] != 0 else 1.0
     pristine = bits_of(model)
     patcher = Patcher({"unet": model}, pristine="file", find=find)
-    patcher.swap([Worn(adapters[0])])
+    patcher.swap([StackEntry(adapters[0])])
     assert patcher.pristine_bytes["host"] == odd.nbytes
     assert patcher.pristine_bytes["file"] > 0
     patcher.restore()
@@ -136,7 +140,7 @@ def test_any_other_number_is_another_checksum() -> None:
 
 def test_it_is_noticed_when_a_pristine_copy_is_not_what_it_was(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": zoo.Model()})
-    patcher.swap([Worn(adapters[0])])
+    patcher.swap([StackEntry(adapters[0])])
     assert patcher.verify() == []
     kept = next(kept for kept in patcher._kept.values() if kept.parameter == "layers.conv3x3.weight")
     kept.pristine.view(-1)[3] += 1e-6
@@ -145,7 +149,7 @@ def test_it_is_noticed_when_a_pristine_copy_is_not_what_it_was(adapters: list[Ad
 
 def test_it_is_noticed_when_a_weight_that_wears_nothing_is_not_pristine(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": (model := zoo.Model())})
-    patcher.swap([Worn(adapters[0])])
+    patcher.swap([StackEntry(adapters[0])])
     patcher.restore()
     assert patcher.verify() == []
     with torch.no_grad():
@@ -155,7 +159,7 @@ def test_it_is_noticed_when_a_weight_that_wears_nothing_is_not_pristine(adapters
 
 def test_a_sample_at_a_time_comes_round_to_every_weight(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": zoo.Model()})
-    patcher.swap([Worn(adapters[0])])
+    patcher.swap([StackEntry(adapters[0])])
     for kept in patcher._kept.values():
         kept.pristine.view(-1)[0] += 1
     found: set[str] = set()

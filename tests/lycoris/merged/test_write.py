@@ -10,7 +10,7 @@ import torch
 from lycoris.adapter import Adapter, load
 from lycoris.kernels import row_blocks as cutting
 from lycoris.kernels.row_blocks import blocks
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
@@ -33,7 +33,7 @@ def test_blocks_are_all_rows_once_and_keep_together_what_belongs_together() -> N
 def test_however_it_is_cut_it_is_the_same_change(
     adapters: list[Adapter], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stacks = [[Worn(adapter, 0.8)] for adapter in adapters] + [[Worn(adapter, 0.2) for adapter in adapters]]
+    stacks = [[StackEntry(adapter, 0.8)] for adapter in adapters] + [[StackEntry(adapter, 0.2) for adapter in adapters]]
     for stack in stacks:
         whole, cut = zoo.Model(), zoo.Model()
         Patcher({"unet": whole}).swap(stack)
@@ -49,7 +49,7 @@ def test_one_adapter_alone_is_what_the_verb_says(adapters: list[Adapter], dtype:
     """Worn alone a change goes straight into the weight: the fast path's slow twin is the verb of the algorithm."""
     for adapter in adapters:
         model, pristine = zoo.Model(dtype), zoo.Model(dtype)
-        Patcher({"unet": model}).swap([Worn(adapter, 0.6)])
+        Patcher({"unet": model}).swap([StackEntry(adapter, 0.6)])
         for _, name, change in resolve(adapter, {"unet": pristine}).changes:
             weight = pristine.get_parameter(name).detach()
             added = torch.zeros(weight.shape)
@@ -64,7 +64,9 @@ def test_what_is_kept_decides_no_bit(adapters: list[Adapter]) -> None:
     for strength in (0.5, -1.0, 0.25):
         for adapter in adapters:
             for each in (patcher, twin):
-                each.swap([Worn(adapter, strength), Worn(adapters[0], 0.1)][: 1 if adapter is adapters[0] else 2])
+                each.swap(
+                    [StackEntry(adapter, strength), StackEntry(adapters[0], 0.1)][: 1 if adapter is adapters[0] else 2]
+                )
             assert bits_of(keeping) == bits_of(forgetting)
     assert twin.ready_bytes == 0 < patcher.ready_bytes
 
@@ -74,7 +76,7 @@ def test_another_strength_or_another_mode_is_another_attire(adapters: list[Adapt
     patcher = Patcher({"unet": (model := zoo.Model())})
     for strengths in ((1.0, 0.5), (0.5, 0.5), (0.5, 0.25), (-0.5, 0.25)):
         for mode in ("sum", "sequential"):
-            stack = [Worn(adapter, strength) for adapter, strength in zip(adapters, strengths, strict=False)]
+            stack = [StackEntry(adapter, strength) for adapter, strength in zip(adapters, strengths, strict=False)]
             patcher.swap(stack, mode=mode)
             Patcher({"unet": (fresh := zoo.Model())}).swap(stack, mode=mode)
             assert bits_of(model) == bits_of(fresh), f"{strengths}, {mode}"
@@ -83,11 +85,11 @@ def test_another_strength_or_another_mode_is_another_attire(adapters: list[Adapt
 def test_what_is_kept_stays_within_its_budget(adapters: list[Adapter]) -> None:
     unbound = Patcher({"unet": zoo.Model()})
     for adapter in adapters:
-        unbound.swap([Worn(adapter)])
+        unbound.swap([StackEntry(adapter)])
     budget = unbound.ready_bytes // 3
     patcher = Patcher({"unet": zoo.Model()}, ready_bytes=budget)
     for adapter in adapters:
-        patcher.swap([Worn(adapter)])
+        patcher.swap([StackEntry(adapter)])
         assert patcher.ready_bytes <= budget
 
 
@@ -95,14 +97,14 @@ def test_a_model_that_was_moved_is_made_ready_for_again(adapters: list[Adapter])
     """The norms of a DoRA are of the weight that they were found on."""
     model = zoo.Model()
     patcher = Patcher({"unet": model})
-    patcher.swap([Worn(adapter, 0.1) for adapter in adapters])
+    patcher.swap([StackEntry(adapter, 0.1) for adapter in adapters])
     patcher.restore()
     for weight in model.parameters():
         weight.data = weight.data * 2
     other = zoo.Model()
     other.load_state_dict(model.state_dict())
-    patcher.swap([Worn(adapter, 0.1) for adapter in adapters])
-    Patcher({"unet": other}).swap([Worn(adapter, 0.1) for adapter in adapters])
+    patcher.swap([StackEntry(adapter, 0.1) for adapter in adapters])
+    Patcher({"unet": other}).swap([StackEntry(adapter, 0.1) for adapter in adapters])
     assert bits_of(model) == bits_of(other)
 
 
@@ -115,7 +117,7 @@ def test_hundreds_of_swaps_hold_nothing_and_leave_nothing() -> None:
     source = random.Random(0)
     held: list[int] = []
     for swap in range(300):
-        stack = [Worn(load(data), 0.4) for data in source.sample(files, source.randint(1, 3))]
+        stack = [StackEntry(load(data), 0.4) for data in source.sample(files, source.randint(1, 3))]
         patcher.swap(stack)
         if swap % 50 == 49:
             assert patcher.verify() == []

@@ -15,7 +15,7 @@ from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
 from lycoris.files.safetensors_file import judge
 from lycoris.inspection import triggers
 from lycoris.kernels.linalg import fits
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import inspect, judged, resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
@@ -202,7 +202,7 @@ def test_a_1x1_convolution_and_a_linear_layer_are_one_matrix(layers: dict[str, z
     model = nn.ModuleDict({"x": zoo.layer(kind)})
     before = model["x"].get_parameter("weight").detach().clone()
     Patcher({"unet": model}).swap(
-        [Worn(load(zoo.file({f"lora_unet_{name}": group for name, group in layers.items()})))]
+        [StackEntry(load(zoo.file({f"lora_unet_{name}": group for name, group in layers.items()})))]
     )
     expected = next(iter(layers.values())).get("diff", torch.full(before.shape, 2.0)).reshape(before.shape)
     assert_close(model["x"].get_parameter("weight"), before + expected, kind)

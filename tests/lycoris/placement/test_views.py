@@ -10,7 +10,7 @@ from lycoris.adapter import load
 from lycoris.algorithms.detection import read_group
 from lycoris.dialects.row_slice import Part
 from lycoris.errors import Code, NoPlace, StackRefused
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import resolve
 from lycoris.placement.views import Rows, view
 from tests.lycoris import zoo
@@ -55,7 +55,7 @@ def test_a_layer_that_the_model_has_cut_in_pieces(algorithm: str, strength: floa
     before, biases = below(model, paths), below(model, paths, "bias")
     tensors = zoo.tensors(algorithm, before)
     patcher = Patcher({"transformer": model})
-    patcher.swap([Worn(load(zoo.file({LINEAR1: tensors})), strength)])
+    patcher.swap([StackEntry(load(zoo.file({LINEAR1: tensors})), strength)])
     expected = expected_weight(tensors, before, strength)
     assert_close(below(model, paths), expected, f"{algorithm} at {strength}", torch.float32)
     expected = expected_bias(tensors, biases, strength, before) if "bias" in read_group(tensors).changes else biases
@@ -71,7 +71,7 @@ def test_halves_that_the_model_has_the_other_way_round(algorithm: str) -> None:
     before, biases = weight.roll(8, 0), bias.roll(8, 0)
     tensors = zoo.tensors(algorithm, before)
     adapter = load(zoo.file({"diffusion_model.final_layer.adaLN_modulation.1": tensors}))
-    Patcher({"transformer": model}).swap([Worn(adapter, 0.7)])
+    Patcher({"transformer": model}).swap([StackEntry(adapter, 0.7)])
     assert_close(weight.roll(8, 0), expected_weight(tensors, before, 0.7), f"{algorithm}, swapped", torch.float32)
     expected = expected_bias(tensors, biases, 0.7, before) if "bias" in read_group(tensors).changes else biases
     assert_close(bias.roll(8, 0), expected, f"{algorithm} bias, swapped", torch.float32)
@@ -85,7 +85,7 @@ def test_a_norm_over_outputs_sees_the_pieces_below() -> None:
         query, value = (model.get_parameter(f"{ATTENTION}.{leaf}.weight").detach() for leaf in ("to_q", "to_v"))
         value.mul_(scale)
         before = query.clone()
-        Patcher({"transformer": model}).swap([Worn(load(zoo.file({QKV: tensors})))])
+        Patcher({"transformer": model}).swap([StackEntry(load(zoo.file({QKV: tensors})))])
         changes.append(query - before)
     assert relative_error(*changes) > 0.1, "to_q was changed without regard to to_v"
 
@@ -103,7 +103,7 @@ def test_whole_and_cut_layers_in_one_stack_are_order_free_and_come_off(dtype: to
         {"lora_unet_single_blocks_0_linear1_3": zoo.tensors("lora", below(model, [MLP]), 4)},  # OneTrainer's pieces
         {"lora_unet_final_layer_adaLN_modulation_1": zoo.tensors("lora", below(model, ["norm_out.linear"]), 5)},
     ]
-    stack = [Worn(load(zoo.file(layers)), 0.4 + 0.1 * k) for k, layers in enumerate(files)]
+    stack = [StackEntry(load(zoo.file(layers)), 0.4 + 0.1 * k) for k, layers in enumerate(files)]
     patcher, seen = Patcher({"transformer": model}), set()
     for order in itertools.islice(itertools.permutations(stack), 0, 120, 17):
         patcher.swap(order)
@@ -163,7 +163,7 @@ def test_one_piece_that_overflows_takes_all_of_them_off() -> None:
     tensors["diff"][-1, -1] = 1e5
     patcher = Patcher({"transformer": model})
     with pytest.raises(StackRefused) as caught:
-        patcher.swap([Worn(load(zoo.file({QKV: tensors})))])
+        patcher.swap([StackEntry(load(zoo.file({QKV: tensors})))])
     assert [reason.subject for reason in caught.value.reasons] == [f"transformer.{ATTENTION}.to_v.weight"]
     assert bits_of(model) == pristine
 

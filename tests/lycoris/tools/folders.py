@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lycoris.adapter import Adapter
 from lycoris.merged.merge import Mode
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 
 NAME = "diffusion_pytorch_model"
@@ -67,7 +67,7 @@ def read(folder: Path) -> dict[str, Tensor]:
     }
 
 
-def dressed(components: Mapping[str, nn.Module], *stack: Worn, mode: Mode = "sum") -> dict[str, Tensor]:
+def dressed(components: Mapping[str, nn.Module], *stack: StackEntry, mode: Mode = "sum") -> dict[str, Tensor]:
     """Return every weight of live modules that wear a stack, and take it off again."""
     patcher = Patcher(components)
     patcher.swap(stack, mode=mode)
@@ -83,4 +83,4 @@ def dressed(components: Mapping[str, nn.Module], *stack: Worn, mode: Mode = "sum
 def changes(components: Mapping[str, nn.Module], adapter: Adapter) -> dict[str, Tensor]:
     """Return what an adapter does to every weight of live float32 modules."""
     bare = dressed(components)
-    return {name: weight - bare[name] for name, weight in dressed(components, Worn(adapter)).items()}
+    return {name: weight - bare[name] for name, weight in dressed(components, StackEntry(adapter)).items()}

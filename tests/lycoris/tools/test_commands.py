@@ -15,7 +15,7 @@ from app import cli
 from lycoris.__main__ import main
 from lycoris.adapter import load
 from lycoris.files.safetensors_file import judge_file
-from lycoris.patcher import Worn
+from lycoris.patcher import StackEntry
 from lycoris.tools.commands import WORN
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
@@ -61,7 +61,7 @@ def test_merge(base: str, style: str, tmp_path: Path, components: dict[str, nn.M
     out = str(tmp_path / "out")
     assert main(["merge", base, f"{style}=0.8,text_encoder=0.25", "-o", out]) == 0
     assert "7 weights changed" in capsys.readouterr().out
-    expected = dressed(components, Worn(load(style), 0.8, {"text_encoder": 0.25}))
+    expected = dressed(components, StackEntry(load(style), 0.8, {"text_encoder": 0.25}))
     assert {name: bits(weight) for name, weight in read(Path(out)).items()} == {n: bits(w) for n, w in expected.items()}
     assert main(["merge", base, style, "-o", out]) == 1
     said = capsys.readouterr().out

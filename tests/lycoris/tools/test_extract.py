@@ -10,7 +10,7 @@ from torch import nn
 from lycoris.adapter import load
 from lycoris.errors import Code, NoPlace, ToolRefused
 from lycoris.files.model_folder import copies_of, shapes_of
-from lycoris.patcher import Worn
+from lycoris.patcher import StackEntry
 from lycoris.tools.extract import extract
 from lycoris.tools.lowrank import Budget, total
 from lycoris.tools.merge import merge
@@ -37,7 +37,7 @@ def test_a_known_locon_is_recovered(style: Style, tmp_path: Path) -> None:
     components: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": Encoder()}
     base = write(tmp_path / "base", components, shards=2)
     known = load(locon(components))
-    merge(base, [Worn(known)], tmp_path / "tuned")
+    merge(base, [StackEntry(known)], tmp_path / "tuned")
     draft, losses = extract(copies_of(tmp_path / "tuned"), copies_of(base), Budget(rank=zoo.RANK), style)
     draft.write(tmp_path / "found.safetensors", components=shapes_of(copies_of(base)))
     found = load(tmp_path / "found.safetensors")
@@ -55,7 +55,7 @@ def test_a_known_locon_is_recovered(style: Style, tmp_path: Path) -> None:
 def test_energy_finds_the_rank(tmp_path: Path) -> None:
     components: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": Encoder()}
     base = write(tmp_path / "base", components)
-    merge(base, [Worn(load(locon(components)))], tmp_path / "tuned")
+    merge(base, [StackEntry(load(locon(components)))], tmp_path / "tuned")
     _, losses = extract(copies_of(tmp_path / "tuned"), copies_of(base), Budget(energy=0.999999))
     assert {loss.rank for loss in losses} == {zoo.RANK}
 

@@ -10,7 +10,7 @@ import torch
 from lycoris.adapter import load
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, StackRefused, ToolRefused
 from lycoris.files.model_folder import copies_of
-from lycoris.patcher import Worn
+from lycoris.patcher import StackEntry
 from lycoris.tools.merge import RECORD, merge
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
@@ -33,10 +33,11 @@ def test_every_algorithm_as_the_patcher_wears_it(tmp_path: Path, dtype: torch.dt
     components = {"unet": zoo.Model(dtype), "text_encoder": Encoder(dtype)}
     base = write(tmp_path / "base", components, shards)
     stack = [
-        Worn(load(data), strength) for data, strength in zip(zoo.adapters(zoo.Model(), 8), [0.3, -1] * 4, strict=True)
+        StackEntry(load(data), strength)
+        for data, strength in zip(zoo.adapters(zoo.Model(), 8), [0.3, -1] * 4, strict=True)
     ]
     words = zoo.file({"lora_te_text_model_encoder_layers_0_mlp_fc1": zoo.tensors("lora", torch.empty(16, 8))})
-    stack.append(Worn(load(words), 1.0, {"text_encoder": 0.5}))
+    stack.append(StackEntry(load(words), 1.0, {"text_encoder": 0.5}))
     done = merge(base, stack, tmp_path / "out")
     expected = dressed(components, *stack)
     assert same_bits(tmp_path / "out", expected) == len(expected)
@@ -56,7 +57,9 @@ def test_in_sequence_it_is_what_the_patcher_wears_in_sequence(tmp_path: Path) ->
     components = {"unet": zoo.Model(torch.float16)}
     base = write(tmp_path / "base", components)
     # By sha256 they come in another order, which would make another folder
-    stack = sorted((Worn(load(data), 0.8) for data in zoo.adapters(zoo.Model(), 8)), key=lambda w: w.adapter.sha256)
+    stack = sorted(
+        (StackEntry(load(data), 0.8) for data in zoo.adapters(zoo.Model(), 8)), key=lambda w: w.adapter.sha256
+    )
     stack.reverse()
     merge(base, stack, tmp_path / "out", mode="sequential")
     expected = dressed(components, *stack, mode="sequential")
@@ -69,7 +72,7 @@ def test_in_sequence_it_is_what_the_patcher_wears_in_sequence(tmp_path: Path) ->
 def test_a_fused_layer_over_several_files(tmp_path: Path, algorithm: str) -> None:
     model = flux(torch.bfloat16)
     base = write(tmp_path / "base", {"transformer": model}, shards=4)
-    worn = Worn(load(zoo.file({LINEAR1: zoo.tensors(algorithm, torch.empty(24, 12))})), 0.7)
+    worn = StackEntry(load(zoo.file({LINEAR1: zoo.tensors(algorithm, torch.empty(24, 12))})), 0.7)
     assert merge(base, [worn], tmp_path / "out").parameters >= 4
     same_bits(tmp_path / "out", dressed({"transformer": model}, worn))
 
@@ -80,7 +83,7 @@ def test_variants_are_merged_each_from_its_own_weights(tmp_path: Path) -> None:
     state = {name: weight.detach() for name, weight in half.named_parameters()}
     safetensors.torch.save_file(state, base / "unet" / f"{NAME}.fp16.safetensors")
     (base / "unet" / f"{NAME}.bin").write_bytes(b"pickle")
-    worn = Worn(load(next(zoo.adapters(zoo.Model(), 1))), 0.9)
+    worn = StackEntry(load(next(zoo.adapters(zoo.Model(), 1))), 0.9)
     done = merge(base, [worn], tmp_path / "out")
     assert done.stale == (f"unet/{NAME}.bin",)
     for model, file in ((full, f"{NAME}.safetensors"), (half, f"{NAME}.fp16.safetensors")):
@@ -91,20 +94,20 @@ def test_variants_are_merged_each_from_its_own_weights(tmp_path: Path) -> None:
 
 def test_no_strength_changes_nothing(tmp_path: Path) -> None:
     base = write(tmp_path / "base", {"unet": zoo.Model()})
-    assert merge(base, [Worn(load(next(zoo.adapters(zoo.Model(), 1))), 0.0)], tmp_path / "out").parameters == 0
+    assert merge(base, [StackEntry(load(next(zoo.adapters(zoo.Model(), 1))), 0.0)], tmp_path / "out").parameters == 0
     same_bits(tmp_path / "out", read(base))
 
 
 def test_a_merged_folder_can_be_merged_again(tmp_path: Path) -> None:
     base = write(tmp_path / "base", {"unet": zoo.Model()})
-    first, second = (Worn(load(data)) for data in zoo.adapters(zoo.Model(), 2))
+    first, second = (StackEntry(load(data)) for data in zoo.adapters(zoo.Model(), 2))
     merge(base, [first], tmp_path / "one")
     merge(tmp_path / "one", [second], tmp_path / "two")
     lines = [json.loads(line) for line in (tmp_path / "two" / RECORD).read_text().splitlines()]
     assert [line["base"] for line in lines] == ["base", "one"]
 
 
-def _refused(tmp_path: Path, stack: list[Worn], error: type[AdapterError], code: Code, out: str = "out") -> None:
+def _refused(tmp_path: Path, stack: list[StackEntry], error: type[AdapterError], code: Code, out: str = "out") -> None:
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(error) as refusal:
         merge(tmp_path / "base", stack, tmp_path / out)
@@ -114,12 +117,12 @@ def _refused(tmp_path: Path, stack: list[Worn], error: type[AdapterError], code:
 
 def test_what_cannot_be_merged_leaves_nothing_behind(tmp_path: Path) -> None:
     base = write(tmp_path / "base", {"unet": zoo.Model(torch.float16)})
-    worn = Worn(load(next(zoo.adapters(zoo.Model(), 1))))
-    stranger = Worn(load(zoo.file({"lora_unet_gone": zoo.tensors("full", torch.empty(2, 2))})))
-    huge = Worn(load(zoo.file({"lora_unet_layers_square": {"diff": torch.full((8, 8), 1e30)}})))
+    worn = StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))
+    stranger = StackEntry(load(zoo.file({"lora_unet_gone": zoo.tensors("full", torch.empty(2, 2))})))
+    huge = StackEntry(load(zoo.file({"lora_unet_layers_square": {"diff": torch.full((8, 8), 1e30)}})))
     _refused(tmp_path, [worn, worn], StackRefused, Code.REPEATED_ADAPTER)
-    _refused(tmp_path, [Worn(worn.adapter, float("nan"))], StackRefused, Code.BAD_STRENGTH)
-    _refused(tmp_path, [Worn(worn.adapter, 1.0, {"vae": 1.0})], StackRefused, Code.BAD_STRENGTH)
+    _refused(tmp_path, [StackEntry(worn.adapter, float("nan"))], StackRefused, Code.BAD_STRENGTH)
+    _refused(tmp_path, [StackEntry(worn.adapter, 1.0, {"vae": 1.0})], StackRefused, Code.BAD_STRENGTH)
     _refused(tmp_path, [huge], StackRefused, Code.NOT_FINITE)
     _refused(tmp_path, [worn, stranger], NoPlace, Code.NO_MODULE)
     _refused(tmp_path, [worn], ToolRefused, Code.EXISTS, out="base")
@@ -130,7 +133,7 @@ def test_what_cannot_be_merged_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_only_a_model_is_replaced_and_only_by_force(tmp_path: Path) -> None:
-    base, worn = write(tmp_path / "base", {"unet": zoo.Model()}), Worn(load(next(zoo.adapters(zoo.Model(), 1))))
+    base, worn = write(tmp_path / "base", {"unet": zoo.Model()}), StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat").write_text("meow")
     with pytest.raises(ToolRefused):
@@ -139,8 +142,8 @@ def test_only_a_model_is_replaced_and_only_by_force(tmp_path: Path) -> None:
     merge(base, [worn], tmp_path / "out")
     with pytest.raises(ToolRefused):
         merge(base, [worn], tmp_path / "out")
-    merge(base, [Worn(worn.adapter, 0.5)], tmp_path / "out", force=True)
-    same_bits(tmp_path / "out", dressed({"unet": zoo.Model()}, Worn(worn.adapter, 0.5)))
+    merge(base, [StackEntry(worn.adapter, 0.5)], tmp_path / "out", force=True)
+    same_bits(tmp_path / "out", dressed({"unet": zoo.Model()}, StackEntry(worn.adapter, 0.5)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "out", "photos"]
 
 
@@ -149,4 +152,4 @@ def test_the_copy_without_a_variant_says_what_the_model_is(tmp_path: Path) -> No
     for name in ("a.safetensors", f"{NAME}.fp16.safetensors"):
         safetensors.torch.save_file({"odd": torch.ones(1)}, base / "unet" / name)
     assert next(copy.name for copy in copies_of(base)["unet"]) == f"{NAME}.safetensors"
-    _refused(tmp_path, [Worn(load(next(zoo.adapters(zoo.Model(), 1))))], NoPlace, Code.NO_MODULE)
+    _refused(tmp_path, [StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))], NoPlace, Code.NO_MODULE)

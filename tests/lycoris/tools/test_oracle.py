@@ -10,7 +10,7 @@ from diffusers.loaders import lora_conversion_utils as converters
 from torch import nn
 
 from lycoris.adapter import load
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import Index, resolve
 from lycoris.tools.convert import convert
 from tests.lycoris import test_diffusers as oracle
@@ -45,7 +45,7 @@ def test_diffusers_wears_a_converted_file(components: dict[str, nn.Module], kind
     assert notes == []
     draft.write(tmp_path / "diffusers.safetensors")
     bare, patcher = oracle.drawn(components), Patcher(components)
-    patcher.swap([Worn(adapter)])
+    patcher.swap([StackEntry(adapter)])
     ours = oracle.drawn(components)
     patcher.restore()
     theirs_loader = oracle.Oracle(components)

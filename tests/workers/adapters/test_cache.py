@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from app.shared.catalog import file_key
 from app.shared.errors import NotFound, RadiataError, Unavailable
-from app.shared.schema import AdapterWorn
+from app.shared.schema import ResolvedAdapter
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from lycoris.adapter import load
@@ -22,15 +22,15 @@ from tests.lycoris.files.test_peft_folder import zipped
 from tests.workers.toy import WIDTH, adapter
 from workers.adapters import cache as module
 from workers.adapters.cache import AdapterCache, open_cache
-from workers.adapters.counters import Tally
+from workers.adapters.counters import Counters
 from workers.adapters.disk import DiskTier
 
 
-def stored(storage: Storage, data: bytes, **fields: object) -> AdapterWorn:
+def stored(storage: Storage, data: bytes, **fields: object) -> ResolvedAdapter:
     sha256 = hashlib.sha256(data).hexdigest()
     storage.put(file_key(sha256), data)
     plain = {"ref": "a", "name": "a", "version": 1, "sha256": sha256, "strength": 1.0}
-    return AdapterWorn.model_validate(plain | fields)
+    return ResolvedAdapter.model_validate(plain | fields)
 
 
 def test_the_one_used_longest_ago_goes_first(storage: Storage) -> None:
@@ -43,7 +43,7 @@ def test_the_one_used_longest_ago_goes_first(storage: Storage) -> None:
     assert cache.resident == {a.sha256, c.sha256}
     cache.get(a)
     cache.get(b)
-    figures = cache.tally.take()
+    figures = cache.counters.take()
     assert (figures["adapter_tier_hits:memory"], figures["adapter_tier_misses:memory"]) == (2, 4)
     assert figures["adapter_tier_evictions:memory"] == 2
     assert figures["adapter_tier_bytes:memory"] == 4 * one
@@ -71,7 +71,7 @@ def test_what_a_stack_has_already_is_not_dropped_for_the_rest_of_it(storage: Sto
     cache.wear([c, a])
     cache.wear([b, a, c])
     assert cache.resident == {a.sha256, b.sha256, c.sha256}
-    assert cache.tally.take()["adapter_tier_misses:memory"] == 3
+    assert cache.counters.take()["adapter_tier_misses:memory"] == 3
 
 
 def test_threads_that_want_the_same_adapter_load_it_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_a_fetch_is_tried_again_and_then_says_why(
     cache = AdapterCache(storage, 1 << 20)
     if failures < 4:
         assert cache.get(a).sha256 == a.sha256
-        assert cache.tally.take()["adapter_tier_misses:storage"] == failures
+        assert cache.counters.take()["adapter_tier_misses:storage"] == failures
         return
     with pytest.raises(RadiataError) as refusal:
         cache.get(a)
@@ -136,20 +136,20 @@ def failing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
 
 
 def test_what_memory_dropped_is_read_from_disk(storage: Storage, tmp_path: Path) -> None:
-    tally = Tally()
-    cache = AdapterCache(storage, 1, DiskTier(tmp_path / "cache", 1 << 20, tally), tally)
+    counters = Counters()
+    cache = AdapterCache(storage, 1, DiskTier(tmp_path / "cache", 1 << 20, counters), counters)
     a, b = (stored(storage, adapter(seed)) for seed in range(2))
     for worn in (a, b, a, b):
         assert cache.get(worn).sha256 == worn.sha256
-    told = tally.take()
+    told = counters.take()
     assert (told["adapter_tier_hits:storage"], told["adapter_tier_hits:disk"]) == (2, 2)
     storage.delete(file_key(a.sha256))
     assert cache.get(a).sha256 == a.sha256
 
 
 def test_what_is_wrong_in_storage_does_not_reach_the_disk(storage: Storage, tmp_path: Path) -> None:
-    tally = Tally()
-    cache = AdapterCache(storage, 1, DiskTier(tmp_path / "cache", 1 << 20, tally), tally)
+    counters = Counters()
+    cache = AdapterCache(storage, 1, DiskTier(tmp_path / "cache", 1 << 20, counters), counters)
     worn = stored(storage, adapter(0))
     storage.put(file_key(worn.sha256), adapter(0)[:-1])
     with pytest.raises(RadiataError, match="does not match"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.shared.errors import Unavailable
-from workers.adapters.counters import Tally
+from workers.adapters.counters import Counters
 from workers.adapters.disk import LOCK, PART, DiskTier
 
 PATIENCE_S = 60
@@ -51,8 +51,8 @@ def source() -> Source:
 
 
 @pytest.fixture
-def tally() -> Tally:
-    return Tally()
+def counters() -> Counters:
+    return Counters()
 
 
 def held(folder: Path) -> set[str]:
@@ -64,19 +64,19 @@ def used(folder: Path, sha256: str, seconds_ago: float) -> None:
     os.utime(folder / sha256, (then, then))
 
 
-def test_a_file_is_fetched_once_and_then_read(folder: Path, source: Source, tally: Tally) -> None:
-    disk = DiskTier(folder, 1000, tally)
+def test_a_file_is_fetched_once_and_then_read(folder: Path, source: Source, counters: Counters) -> None:
+    disk = DiskTier(folder, 1000, counters)
     sha256 = source.add(b"x" * 100)
     assert [source.read(disk, sha256) for _ in range(3)] == [b"x" * 100] * 3
     assert source.fetched == [sha256] and held(folder) == {sha256}
     assert disk.size(sha256) == 100 and disk.size("0" * 64) is None
-    figures = tally.take()
+    figures = counters.take()
     assert figures.pop("adapter_tier_seconds:disk") > 0
     assert figures == {"adapter_tier_misses:disk": 1, "adapter_tier_hits:disk": 2, "adapter_tier_bytes:disk": 200}
 
 
-def test_what_was_used_longest_ago_goes_first(folder: Path, source: Source, tally: Tally) -> None:
-    disk = DiskTier(folder, 300, tally)
+def test_what_was_used_longest_ago_goes_first(folder: Path, source: Source, counters: Counters) -> None:
+    disk = DiskTier(folder, 300, counters)
     a, b, c, d = (source.add(bytes([n]) * 100) for n in range(4))
     for age, sha256 in enumerate((a, b, c)):
         source.read(disk, sha256)
@@ -84,13 +84,13 @@ def test_what_was_used_longest_ago_goes_first(folder: Path, source: Source, tall
     source.read(disk, a)  # used again
     source.read(disk, d)
     assert held(folder) == {a, c, d}
-    assert tally.take()["adapter_tier_evictions:disk"] == 1
+    assert counters.take()["adapter_tier_evictions:disk"] == 1
 
 
 def test_a_file_larger_than_the_budget_is_not_kept_and_drives_nothing_out(
-    folder: Path, source: Source, tally: Tally
+    folder: Path, source: Source, counters: Counters
 ) -> None:
-    disk = DiskTier(folder, 100, tally)
+    disk = DiskTier(folder, 100, counters)
     small, large = source.add(b"x" * 100), source.add(b"x" * 101)
     source.read(disk, small)
     assert source.read(disk, large) == b"x" * 101
@@ -99,9 +99,9 @@ def test_a_file_larger_than_the_budget_is_not_kept_and_drives_nothing_out(
 
 @pytest.mark.parametrize("spoilt", [b"", b"x" * 99, b"y" * 100, b"x" * 101], ids=["empty", "cut", "changed", "longer"])
 def test_a_spoilt_file_is_thrown_away_and_fetched_anew(
-    folder: Path, source: Source, tally: Tally, spoilt: bytes
+    folder: Path, source: Source, counters: Counters, spoilt: bytes
 ) -> None:
-    disk = DiskTier(folder, 1000, tally)
+    disk = DiskTier(folder, 1000, counters)
     sha256 = source.add(b"x" * 100)
     source.read(disk, sha256)
     (folder / sha256).write_bytes(spoilt)
@@ -110,9 +110,9 @@ def test_a_spoilt_file_is_thrown_away_and_fetched_anew(
 
 
 def test_a_file_that_may_not_be_deleted_is_not_in_the_way(
-    folder: Path, source: Source, tally: Tally, monkeypatch: pytest.MonkeyPatch
+    folder: Path, source: Source, counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = DiskTier(folder, 1000, tally)
+    disk = DiskTier(folder, 1000, counters)
     sha256 = source.add(b"x" * 100)
     folder.joinpath(sha256).write_bytes(b"y" * 100)
 
@@ -127,8 +127,10 @@ def test_a_file_that_may_not_be_deleted_is_not_in_the_way(
     assert held(folder) == {sha256} and folder.joinpath(sha256).read_bytes() == b"x" * 100
 
 
-def test_a_fetch_that_fails_leaves_nothing_and_is_tried_by_the_next(folder: Path, source: Source, tally: Tally) -> None:
-    disk = DiskTier(folder, 1000, tally)
+def test_a_fetch_that_fails_leaves_nothing_and_is_tried_by_the_next(
+    folder: Path, source: Source, counters: Counters
+) -> None:
+    disk = DiskTier(folder, 1000, counters)
     sha256 = source.add(b"x" * 100)
 
     def fails() -> bytes:
@@ -141,9 +143,9 @@ def test_a_fetch_that_fails_leaves_nothing_and_is_tried_by_the_next(folder: Path
 
 
 def test_a_disk_that_takes_nothing_is_not_in_the_way(
-    folder: Path, source: Source, tally: Tally, monkeypatch: pytest.MonkeyPatch
+    folder: Path, source: Source, counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = DiskTier(folder, 1000, tally)
+    disk = DiskTier(folder, 1000, counters)
     sha256 = source.add(b"x" * 100)
 
     def full(*_: object) -> None:
@@ -158,25 +160,25 @@ def test_a_disk_that_takes_nothing_is_not_in_the_way(
     assert source.read(disk, sha256) == b"x" * 100
     with pytest.raises(OSError, match="File exists"):
         folder.write_bytes(b"")
-        DiskTier(folder, 1000, tally)
+        DiskTier(folder, 1000, counters)
 
 
 # Several who want the same
 
 
-def test_threads_that_want_the_same_file_fetch_it_once(folder: Path, source: Source, tally: Tally) -> None:
-    disks = [DiskTier(folder, 1000, tally) for _ in range(4)]
+def test_threads_that_want_the_same_file_fetch_it_once(folder: Path, source: Source, counters: Counters) -> None:
+    disks = [DiskTier(folder, 1000, counters) for _ in range(4)]
     sha256 = source.add(b"x" * 100)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda n: source.read(disks[n % 4], sha256, 0.1), range(8)))
     assert found == [b"x" * 100] * 8 and source.fetched == [sha256]
     assert held(folder) == {sha256}
-    told = tally.take()
+    told = counters.take()
     assert (told["adapter_tier_misses:disk"], told["adapter_tier_hits:disk"]) == (1, 7)
 
 
-def test_when_one_of_several_fails_to_fetch_the_next_tries(folder: Path, source: Source, tally: Tally) -> None:
-    disk = DiskTier(folder, 1000, tally)
+def test_when_one_of_several_fails_to_fetch_the_next_tries(folder: Path, source: Source, counters: Counters) -> None:
+    disk = DiskTier(folder, 1000, counters)
     sha256 = source.add(b"x" * 100)
     entered = threading.Event()
 
@@ -195,15 +197,15 @@ def test_when_one_of_several_fails_to_fetch_the_next_tries(folder: Path, source:
 
 
 def test_two_that_write_at_once_do_not_take_the_same_room(
-    folder: Path, source: Source, tally: Tally, monkeypatch: pytest.MonkeyPatch
+    folder: Path, source: Source, counters: Counters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = DiskTier(folder, 150, tally)
+    disk = DiskTier(folder, 150, counters)
     really = DiskTier._make_room
 
     def slow(self: DiskTier, size: int) -> bool:
-        room = really(self, size)
+        scratch = really(self, size)
         time.sleep(0.1)
-        return room
+        return scratch
 
     monkeypatch.setattr(DiskTier, "_make_room", slow)
     wanted = [source.add(bytes([number]) * 100) for number in range(2)]
@@ -289,15 +291,15 @@ disk.DiskTier(Path(folder), 150, Tally()).get(sha256, fetch)
 @pytest.mark.parametrize("where", ["fetching", "before writing", "before renaming"])
 @pytest.mark.parametrize("restarted", [True, False])
 def test_a_writer_that_is_killed_half_way_leaves_nothing_in_the_way(
-    folder: Path, source: Source, tally: Tally, where: str, restarted: bool
+    folder: Path, source: Source, counters: Counters, where: str, restarted: bool
 ) -> None:
     sha256 = source.add(b"x" * 100)
-    beside = DiskTier(folder, 150, tally)
+    beside = DiskTier(folder, 150, counters)
     command = [sys.executable, "-c", KILLED, str(folder), sha256, where]
     assert subprocess.run(command, cwd=Path(__file__).parents[3]).returncode == -signal.SIGKILL
     assert held(folder) == {f"{sha256}{PART}"}
     if restarted:
-        beside = DiskTier(folder, 150, tally)
+        beside = DiskTier(folder, 150, counters)
         assert held(folder) == set()
     assert source.read(beside, sha256) == b"x" * 100
     assert held(folder) == {sha256} and disk_bytes(folder, sha256) == b"x" * 100
@@ -307,8 +309,8 @@ def disk_bytes(folder: Path, sha256: str) -> bytes:
     return (folder / sha256).read_bytes()
 
 
-def test_a_start_leaves_alone_what_another_engine_is_writing(folder: Path, source: Source, tally: Tally) -> None:
-    disk = DiskTier(folder, 1000, tally)
+def test_a_start_leaves_alone_what_another_engine_is_writing(folder: Path, source: Source, counters: Counters) -> None:
+    disk = DiskTier(folder, 1000, counters)
     sha256 = source.add(b"x" * 100)
     entered, started = threading.Event(), threading.Event()
 
@@ -320,7 +322,7 @@ def test_a_start_leaves_alone_what_another_engine_is_writing(folder: Path, sourc
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(disk.get, sha256, fetch)
         entered.wait(PATIENCE_S)
-        DiskTier(folder, 1000, tally)
+        DiskTier(folder, 1000, counters)
         assert held(folder) == {f"{sha256}{PART}"}
         started.set()
         assert writing.result(PATIENCE_S) == b"x" * 100

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.shared.catalog import file_key
 from app.shared.errors import RadiataError, Unavailable
 from app.shared.ledger import Ledger
-from app.shared.schema import AdapterWorn, Priority
+from app.shared.schema import Priority, ResolvedAdapter
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, request
@@ -38,7 +38,7 @@ def cache(storage: Storage) -> AdapterCache:
 
 
 @pytest.fixture
-def worn(storage: Storage) -> Callable[[int], AdapterWorn]:
+def worn(storage: Storage) -> Callable[[int], ResolvedAdapter]:
     return lambda seed: stored(storage, adapter(seed, RANK))
 
 
@@ -49,15 +49,15 @@ def prefetcher(cache: AdapterCache, ledger: Ledger, ahead: int = AHEAD) -> Prefe
     return one
 
 
-def queue(ledger: Ledger, *stacks: list[AdapterWorn]) -> list[str]:
+def queue(ledger: Ledger, *stacks: list[ResolvedAdapter]) -> list[str]:
     return [ledger.accept(lambda stack=stack: request(adapters=stack)).id for stack in stacks]
 
 
-def ids(*adapters: AdapterWorn) -> set[str]:
+def ids(*adapters: ResolvedAdapter) -> set[str]:
     return {one.sha256 for one in adapters}
 
 
-Make = Callable[[int], AdapterWorn]
+Make = Callable[[int], ResolvedAdapter]
 
 
 def test_what_waits_is_in_memory_before_it_is_asked_for(cache: AdapterCache, ledger: Ledger, worn: Make) -> None:
@@ -67,7 +67,7 @@ def test_what_waits_is_in_memory_before_it_is_asked_for(cache: AdapterCache, led
     assert cache.resident == ids(a, b, c)
     cache.wear([a, b])
     cache.wear([c, a])
-    figures = cache.tally.take()
+    figures = cache.counters.take()
     assert figures["prefetch_loads"] == figures["prefetch_hits"] == 3
     assert (figures["adapter_tier_hits:memory"], figures["adapter_tier_misses:memory"]) == (4, 0)
 
@@ -96,7 +96,7 @@ def test_what_is_worn_and_what_is_nearer_stay(storage: Storage, ledger: Ledger, 
     prefetcher(cache, ledger).look()
     assert cache.resident == ids(worn_now, a, b), "room for two beside what is worn"
     assert cache.nbytes <= 3 * ONE
-    assert cache.tally.take()["prefetch_loads"] == 2, "what does not fit is not fetched"
+    assert cache.counters.take()["prefetch_loads"] == 2, "what does not fit is not fetched"
 
 
 def test_the_nearest_are_fetched_first(
@@ -142,7 +142,7 @@ def test_what_failed_is_left_to_the_generation_and_stops_nothing(
     queue(ledger, [gone], [spoilt], [away], [a])
     prefetcher(cache, ledger).look()
     assert cache.resident == ids(a)
-    assert cache.tally.take()["prefetch_failures"] == 2, "one that is not there at all is not fetched"
+    assert cache.counters.take()["prefetch_failures"] == 2, "one that is not there at all is not fetched"
     assert cache.get(away).sha256 == away.sha256
     with pytest.raises(RadiataError) as refusal:
         cache.get(spoilt)
@@ -188,7 +188,7 @@ def test_what_was_brought_in_and_dropped_again_is_counted_as_wasted(
     prefetcher(cache, ledger).look()
     cache.get(b)
     cache.get(a)
-    told = cache.tally.take()
+    told = cache.counters.take()
     assert told["prefetch_wasted"] == 1 and "prefetch_hits" not in told
 
 
@@ -234,7 +234,7 @@ def test_a_generation_joins_the_fetch_that_is_under_way(
     entered, go_on, fetched = threading.Event(), threading.Event(), []
     really = AdapterCache._fetch
 
-    def fetch(self: AdapterCache, one: AdapterWorn, pauses: Any) -> bytes:
+    def fetch(self: AdapterCache, one: ResolvedAdapter, pauses: Any) -> bytes:
         fetched.append(one.sha256)
         entered.set()
         go_on.wait(PATIENCE_S)
@@ -249,7 +249,7 @@ def test_a_generation_joins_the_fetch_that_is_under_way(
     running.rest()
     assert cache.wear([a])[0].sha256 == a.sha256
     assert fetched == [a.sha256]
-    assert cache.tally.take()["prefetch_late"] == 1
+    assert cache.counters.take()["prefetch_late"] == 1
 
 
 def test_it_begins_no_file_once_it_rests(
@@ -257,7 +257,7 @@ def test_it_begins_no_file_once_it_rests(
 ) -> None:
     really = AdapterCache._fetch
 
-    def fetch(self: AdapterCache, one: AdapterWorn, pauses: Any) -> bytes:
+    def fetch(self: AdapterCache, one: ResolvedAdapter, pauses: Any) -> bytes:
         running.rest()
         return really(self, one, pauses)
 

@@ -39,9 +39,9 @@ def mine(redis: Redis, settings: Settings) -> list[Queue]:
     return wearing(A, affinity_queues(MODEL, redis, settings), resident=[A, B])
 
 
-def wearing(worn: str, queues: list[Queue], resident: Iterable[str] = ()) -> list[Queue]:
+def wearing(active: str, queues: list[Queue], resident: Iterable[str] = ()) -> list[Queue]:
     assert isinstance(queues[0], AffinityQueue)
-    queues[0].holding.worn, queues[0].holding.resident = frozenset({worn}), frozenset(resident)
+    queues[0].engine_state.active, queues[0].engine_state.resident = frozenset({active}), frozenset(resident)
     return queues
 
 

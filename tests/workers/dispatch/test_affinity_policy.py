@@ -11,8 +11,8 @@ NOTHING: frozenset[str] = frozenset()
 LIMITS = Limits(window=4, passes=2, wait_s=10.0)
 
 
-def chosen(*wears: frozenset[str], worn: frozenset[str] = A | B, resident: frozenset[str] = A | B | D) -> int:
-    return choose([Waiting(one) for one in wears], worn, resident, LIMITS, 0.0)
+def chosen(*wears: frozenset[str], active: frozenset[str] = A | B, resident: frozenset[str] = A | B | D) -> int:
+    return choose([Waiting(one) for one in wears], active, resident, LIMITS, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_the_order_of_likeness(wears: tuple[frozenset[str], ...], index: int) ->
 
 
 def test_a_bare_model_takes_nothing_for_a_likeness() -> None:
-    assert chosen(C, A, NOTHING, worn=NOTHING, resident=NOTHING) == 2
-    assert chosen(C, A, worn=NOTHING, resident=NOTHING) == 0
-    assert chosen(C, A, worn=NOTHING, resident=A) == 1
+    assert chosen(C, A, NOTHING, active=NOTHING, resident=NOTHING) == 2
+    assert chosen(C, A, active=NOTHING, resident=NOTHING) == 0
+    assert chosen(C, A, active=NOTHING, resident=A) == 1
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ queues = st.lists(
 
 @given(queues, sets, sets)
 def test_nobody_due_is_ever_passed_over_and_nobody_outside_the_window_taken(
-    waiting: list[Waiting], worn: frozenset[str], resident: frozenset[str]
+    waiting: list[Waiting], active: frozenset[str], resident: frozenset[str]
 ) -> None:
-    index = choose(waiting, worn, resident, LIMITS, 0.0)
+    index = choose(waiting, active, resident, LIMITS, 0.0)
     assert 0 <= index < LIMITS.window
     assert not any(one.due(LIMITS, 0.0) for one in waiting[:index])

@@ -14,7 +14,6 @@ from redis import Redis
 from rq.job import Job
 
 from app.shared.generation_records import live_key
-from app.shared.holdings import holdings
 from app.shared.job import GENERATE, INSPECT, REFUSED
 from app.shared.ledger import Ledger
 from app.shared.metrics import counted
@@ -22,6 +21,7 @@ from app.shared.queue import Queues, generation_queue
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from app.shared.worker_state import worker_states
 from tests.app.shared.making import MODEL, profile, request, upload
 from workers.dispatch.affinity import affinity_queues
 from workers.dispatch.engine_main import _perform
@@ -154,4 +154,4 @@ def test_a_worker_that_says_what_cannot_be_read_ends_no_list(redis: Redis) -> No
     redis.sadd("rq:workers", "rq:worker:a", "rq:worker:b", b"\xff\xfe")
     redis.set("radiata:worker:a", "{")
     redis.set("radiata:worker:b", "[" * 100_000)
-    assert holdings(redis) == []
+    assert worker_states(redis) == []

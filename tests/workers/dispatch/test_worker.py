@@ -18,7 +18,6 @@ from redis import Redis
 from rq import Queue
 from rq.worker import WorkerStatus
 
-from app.shared.holdings import holdings
 from app.shared.job import INTAKE, SERIALIZER
 from app.shared.ledger import Ledger
 from app.shared.queue import Queues, generation_queue
@@ -26,6 +25,7 @@ from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
+from app.shared.worker_state import worker_states
 from tests.app.shared.making import MODEL, request
 from workers import tasks
 from workers.dispatch.affinity import AffinityQueue, affinity_queues
@@ -178,25 +178,25 @@ def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorke
     with Engine() as engine:
         worker._engine = engine.handle
         worker.register_birth()
-        for worn, resident in (([], []), (["a"], ["a", "b"]), (["a"], ["a"])):
+        for active, resident in (([], []), (["a"], ["a", "b"]), (["a"], ["a"])):
             engine.handle._give({})
-            engine.answer(worn=worn, resident=resident)
+            engine.answer(active=active, resident=resident)
             assert engine.handle.wait() and worker._hear()
             worker.set_state(WorkerStatus.IDLE)
-            (said,) = holdings(redis)
+            (said,) = worker_states(redis)
             assert (said.name, said.model, said.state) == ("worker", MODEL, "idle")
-            assert (said.worn, said.resident) == (worn, resident)
-            assert worker.queues[0].holding.worn == frozenset(worn)  # type: ignore[attr-defined]
+            assert (said.active, said.resident) == (active, resident)
+            assert worker.queues[0].engine_state.active == frozenset(active)  # type: ignore[attr-defined]
         since = said.since
         worker.heartbeat()
-        assert [one.since for one in holdings(redis)] == [since]
+        assert [one.since for one in worker_states(redis)] == [since]
         assert 0 < redis.ttl("radiata:worker:worker") <= 60  # type: ignore[operator]
         os.close(engine.answers)
         assert not worker._hear()
         worker.heartbeat()
-        assert holdings(redis)[0].resident == []
+        assert worker_states(redis)[0].resident == []
         worker.register_death()
-        assert holdings(redis) == [] and not redis.exists("radiata:worker:worker")
+        assert worker_states(redis) == [] and not redis.exists("radiata:worker:worker")
 
 
 def test_a_worker_that_is_silent_is_dead_within_seconds(
@@ -250,15 +250,15 @@ def test_an_engine_that_died_holds_nothing(worker: GenerationWorker, redis: Redi
     with Engine() as engine:
         worker._engine = engine.handle
         engine.handle._give({})
-        engine.answer(worn=["a"], resident=["a", "b"])
+        engine.answer(active=["a"], resident=["a", "b"])
         assert engine.handle.wait() and worker._hear()
         worker.heartbeat()
-        assert holdings(redis)[0].resident == ["a", "b"]
+        assert worker_states(redis)[0].resident == ["a", "b"]
         engine.ended = NOT_PRISTINE
         worker.heartbeat()
-        (said,) = holdings(redis)
-        assert (said.worn, said.resident) == ([], [])
-        assert worker.queues[0].holding.worn == frozenset()  # type: ignore[attr-defined]
+        (said,) = worker_states(redis)
+        assert (said.active, said.resident) == ([], [])
+        assert worker.queues[0].engine_state.active == frozenset()  # type: ignore[attr-defined]
         os.close(engine.answers)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from app.shared.errors import BadRequest
-from app.shared.schema import AdapterWorn, ResolvedRequest, Way
+from app.shared.schema import ResolvedAdapter, ResolvedRequest, Way
 from app.shared.settings import Settings
 from lycoris.adapter import Adapter
 from lycoris.adapter import load as load_adapter
@@ -18,7 +18,7 @@ from tests.app.shared.making import request
 from tests.lycoris.measure import bits, bits_of, relative_error
 from tests.lycoris.stopping import Stop
 from tests.tolerances import THROUGH_A_MODEL
-from workers.drawing.applied_stack import Wardrobe
+from workers.drawing.applied_stack import AdapterApplier
 from workers.models import loading
 
 ADAPTERS = Path(loading.__file__).parent / "emoji-64" / "adapters"
@@ -30,8 +30,8 @@ def base() -> loading.Base:
 
 
 @pytest.fixture
-def wardrobe(base: loading.Base) -> Iterator[Wardrobe]:
-    made = Wardrobe(base)
+def applier(base: loading.Base) -> Iterator[AdapterApplier]:
+    made = AdapterApplier(base)
     before = bits_of(*base.components.values())
     yield made
     made.patcher.restore()
@@ -42,7 +42,7 @@ def wardrobe(base: loading.Base) -> Iterator[Wardrobe]:
 def asked(*names: str, **fields: Any) -> tuple[ResolvedRequest, list[Adapter]]:
     adapters = [load_adapter(ADAPTERS / f"{name}.safetensors") for name in names]
     uses = [
-        AdapterWorn(ref=name, name=name, version=1, sha256=adapter.sha256, strength=0.8)
+        ResolvedAdapter(ref=name, name=name, version=1, sha256=adapter.sha256, strength=0.8)
         for name, adapter in zip(names, adapters, strict=True)
     ]
     own = fields.pop("own", {})
@@ -59,14 +59,14 @@ def unet(base: loading.Base) -> Tensor:
         return base.pipeline.unet(latents, 500, prompt).sample
 
 
-def seen(base: loading.Base, wardrobe: Wardrobe, way: Way, *names: str, **fields: Any) -> list[Tensor]:
+def seen(base: loading.Base, applier: AdapterApplier, way: Way, *names: str, **fields: Any) -> list[Tensor]:
     """What the denoiser makes of the same thing at every step."""
     wanted, adapters = asked(*names, wearing=way, **fields)
-    outfit = wardrobe.fit(wanted, adapters)
+    outfit = applier.fit(wanted, adapters)
     assert outfit.way == way
     made = []
     for step in range(wanted.steps):
-        wardrobe.dress(outfit, step)
+        applier.dress(outfit, step)
         made.append(unet(base))
     return made
 
@@ -77,12 +77,12 @@ def seen(base: loading.Base, wardrobe: Wardrobe, way: Way, *names: str, **fields
     ids=str,
 )
 def test_the_bundled_adapters_beside_the_weights_are_as_merged(
-    base: loading.Base, wardrobe: Wardrobe, names: list[str]
+    base: loading.Base, applier: AdapterApplier, names: list[str]
 ) -> None:
     plain = unet(base)
     by_step: dict[str, Any] = {"steps": [[0.0, 0.3], [0.5, 1.0]], "blocks": {"down": 0.5, "up.1": 1.5}}
-    merged = seen(base, wardrobe, "merged", *names, own=by_step)
-    beside = seen(base, wardrobe, "bypass", *names, own=by_step)
+    merged = seen(base, applier, "merged", *names, own=by_step)
+    beside = seen(base, applier, "bypass", *names, own=by_step)
     for step, (one, other) in enumerate(zip(merged, beside, strict=True)):
         error, change = relative_error(other, one), relative_error(one, plain)
         print(f"{names} at step {step}: {error:.1e} beside a change of {change:.1e}")
@@ -91,30 +91,30 @@ def test_the_bundled_adapters_beside_the_weights_are_as_merged(
 
 
 @pytest.mark.parametrize("way", ["merged", "bypass"])
-def test_whatever_was_worn_before_the_same_is_seen(base: loading.Base, wardrobe: Wardrobe, way: Way) -> None:
+def test_whatever_was_worn_before_the_same_is_seen(base: loading.Base, applier: AdapterApplier, way: Way) -> None:
     own: dict[str, Any] = {"steps": [[0.0, 0.3], [0.5, 1.0]]}
-    first = seen(base, wardrobe, way, "fluent-3d-lokr", own=own)
+    first = seen(base, applier, way, "fluent-3d-lokr", own=own)
     for other in ("merged", "bypass"):
-        seen(base, wardrobe, other, "fluent-3d-locon", steps=1)
-        again = seen(base, wardrobe, way, "fluent-3d-lokr", own=own)
+        seen(base, applier, other, "fluent-3d-locon", steps=1)
+        again = seen(base, applier, way, "fluent-3d-lokr", own=own)
         assert [bits(one) for one in first] == [bits(one) for one in again]
 
 
-def test_by_itself_the_bundled_base_is_merged(wardrobe: Wardrobe) -> None:
+def test_by_itself_the_bundled_base_is_merged(applier: AdapterApplier) -> None:
     for name in ("fluent-3d-lora", "fluent-3d-locon", "fluent-3d-lokr"):
         wanted, adapters = asked(name, steps=20)
-        assert wardrobe.fit(wanted, adapters).way == "merged"
+        assert applier.fit(wanted, adapters).way == "merged"
 
 
-def test_a_way_that_is_not_possible_is_refused_with_the_layers_named(wardrobe: Wardrobe) -> None:
+def test_a_way_that_is_not_possible_is_refused_with_the_layers_named(applier: AdapterApplier) -> None:
     wanted, adapters = asked("fluent-3d-loha", wearing="bypass")
     with pytest.raises(BadRequest, match=r"unet\.\S+\.weight"):
-        wardrobe.fit(wanted, adapters)
+        applier.fit(wanted, adapters)
 
 
 @pytest.mark.parametrize("way", ["merged", "bypass"])
 def test_where_an_adapter_goes_is_looked_for_once(
-    base: loading.Base, wardrobe: Wardrobe, way: Way, monkeypatch: pytest.MonkeyPatch
+    base: loading.Base, applier: AdapterApplier, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Adapter] = []
     plan = targets._plan
@@ -126,41 +126,41 @@ def test_where_an_adapter_goes_is_looked_for_once(
     monkeypatch.setattr(targets, "_plan", counted)
     wanted, adapters = asked("fluent-3d-locon", "fluent-3d-lokr", wearing=way)
     for _ in range(2):
-        wardrobe.dress(wardrobe.fit(wanted, adapters), 0)
+        applier.dress(applier.fit(wanted, adapters), 0)
     assert looked == adapters
 
 
 @pytest.mark.parametrize("way", ["merged", "bypass"])
-def test_stopped_between_two_stages_it_wears_nothing(base: loading.Base, wardrobe: Wardrobe, way: Way) -> None:
+def test_stopped_between_two_stages_it_wears_nothing(base: loading.Base, applier: AdapterApplier, way: Way) -> None:
     plain = bits(unet(base))
     wanted, adapters = asked("fluent-3d-lora", wearing=way, own={"steps": [[0.0, 0.3], [0.5, 1.0]]}, steps=2)
-    outfit = wardrobe.fit(wanted, adapters)
+    outfit = applier.fit(wanted, adapters)
 
     def stop() -> None:
         raise Stop
 
-    wardrobe.dress(outfit, 0)
-    assert wardrobe.worn and bits(unet(base)) != plain
+    applier.dress(outfit, 0)
+    assert applier.active and bits(unet(base)) != plain
     with pytest.raises(Stop):
-        wardrobe.dress(outfit, 1, stop)
-    assert not wardrobe.worn
+        applier.dress(outfit, 1, stop)
+    assert not applier.active
     assert bits(unet(base)) == plain
 
 
 def test_what_an_interruption_left_in_the_weights_is_taken_off_before_anything_is_worn_beside_them(
-    base: loading.Base, wardrobe: Wardrobe, monkeypatch: pytest.MonkeyPatch
+    base: loading.Base, applier: AdapterApplier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = bits_of(*base.components.values())
     merged, adapters = asked("fluent-3d-lora", wearing="merged")
-    wardrobe.dress(wardrobe.fit(merged, adapters), 0)
+    applier.dress(applier.fit(merged, adapters), 0)
 
     def stop(_: object) -> None:
         raise Stop
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(wardrobe.patcher, "_undress", stop)
-        wardrobe.patcher.restore()
-    assert bits_of(*base.components.values()) != before and not wardrobe.worn
+        patch.setattr(applier.patcher, "_undress", stop)
+        applier.patcher.restore()
+    assert bits_of(*base.components.values()) != before and not applier.active
     beside, adapters = asked("fluent-3d-lokr", wearing="bypass")
-    wardrobe.dress(wardrobe.fit(beside, adapters), 0)
-    assert bits_of(*base.components.values()) == before and wardrobe.worn
+    applier.dress(applier.fit(beside, adapters), 0)
+    assert bits_of(*base.components.values()) == before and applier.active

@@ -252,17 +252,17 @@ def test_a_cancel_does_not_wait_out_a_swap(
     engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation = ledger.accept(lambda: request(adapters=[worn(storage, 1)]))
-    fit, steps = engine._wardrobe.fit, []
+    fit, steps = engine._applier.fit, []
 
     def canceled_meanwhile(*arguments: Any) -> Any:
         ledger.cancel(generation.id)
         return fit(*arguments)
 
-    monkeypatch.setattr(engine._wardrobe, "fit", canceled_meanwhile)
+    monkeypatch.setattr(engine._applier, "fit", canceled_meanwhile)
     monkeypatch.setattr("workers.drawing.engine.ASK_EVERY_S", -1.0)
     base.pipeline.before_step = lambda: steps.append(1)
     engine.run(generation.id)
-    assert not steps and not engine.worn
+    assert not steps and not engine.active
     assert ledger.get(generation.id).status is Status.CANCELED
 
 
@@ -311,7 +311,7 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
     asked = {"adapters": [worn(storage, 1)], "wearing": "merged"}
     assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
     engine.idle()
-    (kept,) = engine._wardrobe.patcher._kept.values()
+    (kept,) = engine._applier.patcher._kept.values()
     kept.pristine[0, 0] += 1
 
     class Exit(BaseException):

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.shared.schema import AdapterWorn
+from app.shared.schema import ResolvedAdapter
 from tests.app.shared.making import profile, request
 from workers.drawing.png import encode, recipe
 
 
-def worn(number: int, **fields: object) -> AdapterWorn:
+def worn(number: int, **fields: object) -> ResolvedAdapter:
     plain = {"ref": f"a{number}", "name": f"a{number}", "version": 1, "sha256": str(number) * 64, "strength": 0.5}
-    return AdapterWorn.model_validate(plain | fields)
+    return ResolvedAdapter.model_validate(plain | fields)
 
 
 def picture() -> Image.Image:
     return Image.effect_noise((32, 32), 50).convert("RGB")
 
 
-def png(*adapters: AdapterWorn, image: Image.Image | None = None, **fields: Any) -> bytes:
+def png(*adapters: ResolvedAdapter, image: Image.Image | None = None, **fields: Any) -> bytes:
     chosen = image or Image.new("RGB", (8, 8), "red")
     return encode(chosen, recipe(request(adapters=list(adapters), **fields), 7, profile(), "merged"))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.shared.schema import AdapterWorn
+from app.shared.schema import ResolvedAdapter
 from lycoris.adapter import load
 from lycoris.placement.resolve import resolve
 from tests.app.shared.making import request
@@ -19,7 +19,7 @@ def fitted(number: int, *, only: str = "", **fields: Any) -> Fitted:
     names = [name for name in ("lora_unet", "lora_te") if not only or name == only]
     adapter = load(zoo.file({f"{name}_layers_linear": tensors for name in names}))
     plain = {"ref": f"a{number}", "name": f"a{number}", "version": 1, "sha256": adapter.sha256, "strength": 0.5}
-    return Fitted(AdapterWorn.model_validate(plain | fields), adapter, resolve(adapter, BASE))
+    return Fitted(ResolvedAdapter.model_validate(plain | fields), adapter, resolve(adapter, BASE))
 
 
 def told(steps: int, *adapters: Fitted) -> list[tuple[int, list[dict[str, float]]]]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lycoris.adapter import load
 from lycoris.errors import Code, NoPlace, StackRefused
 from lycoris.patcher import Patcher
-from lycoris.stack import Worn
+from lycoris.stack import StackEntry
 from tests.lycoris.measure import assert_close, bits_of
 from tests.workers.reading import (
     BUNDLED,
@@ -82,7 +82,7 @@ def test_a_picture_is_that_of_plain_diffusers(base: Base, count: int, prompt: st
     assert not torch.equal(ours, drawn(base.pipeline, prompt, negative)), "the vectors are seen in the picture"
 
 
-def both(count_l: int = 2, count_g: int = 2) -> Worn:
+def both(count_l: int = 2, count_g: int = 2) -> StackEntry:
     return worn(
         {
             "bundle_emb.<zorp>.clip_l": vectors(count_l, WIDE_L),

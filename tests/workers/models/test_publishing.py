@@ -12,13 +12,13 @@ import torch
 from redis import Redis
 
 from app.shared.errors import Unavailable
-from app.shared.holdings import WorkerHoldings, holdings, other_bases, publish, withdraw
 from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
 from app.shared.queue import Queues, base_of, generation_queue, generation_queues, model_of
 from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.worker_state import WorkerState, other_bases, publish, withdraw, worker_states
 from tests.app.shared.making import MODEL, request
 from tests.workers import toy
 from workers import __main__ as program
@@ -37,7 +37,7 @@ def publisher(base: str, storage: Storage, redis: Redis, settings: Settings) -> 
 
 def lives(redis: Redis, name: str, base: str) -> None:
     redis.sadd("rq:workers", f"rq:worker:{name}")
-    said = WorkerHoldings(
+    said = WorkerState(
         name=name, model=MODEL, base=base, host="", state="idle", worn=[], resident=[], since=datetime.now(UTC)
     )
     publish(redis, said, 60)
@@ -54,11 +54,11 @@ def test_the_first_living_base_is_the_one_that_is_offered(redis: Redis, storage:
     lives(redis, "new", NEW)
     new.offer()
     assert offered(storage, settings) == OLD
-    assert other_bases(holdings(redis), {MODEL: OLD}) == {MODEL: [NEW]}
+    assert other_bases(worker_states(redis), {MODEL: OLD}) == {MODEL: [NEW]}
     withdraw(redis, "old")
     new.look_again()
     assert offered(storage, settings) == NEW
-    assert other_bases(holdings(redis), {MODEL: NEW}) == {}
+    assert other_bases(worker_states(redis), {MODEL: NEW}) == {}
 
 
 def test_whatever_is_forgotten_of_workers_a_living_one_has_the_base_that_is_offered(

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from lycoris.adapter import load
-from lycoris.patcher import Patcher, Worn
+from lycoris.patcher import Patcher, StackEntry
 from tests.tolerances import RELATIVE
 from tests.workers.training import toys
 from workers.training import adapters, folder
@@ -30,7 +30,7 @@ def test_saved_adapter_wears_exactly_as_trained(algorithm: str) -> None:
         pristine = {name: weight.clone() for name, weight in trainer.pristine.items()}
     adapter = load(adapters.to_bytes(trainer.changes, {"ss_network_module": "test"}, dtype=torch.float32))
     patcher = Patcher({"unet": trainer.unet})
-    patcher.swap([Worn(adapter, 1.0)])
+    patcher.swap([StackEntry(adapter, 1.0)])
     worn = dict(trainer.unet.named_parameters())
     changed = 0
     for name, weight in trained.items():

@@ -11,7 +11,7 @@ import pytest
 
 from app.embedded import PID_FILE
 from app.shared.settings import Settings
-from app.up import WELL_S, Service, StartFailed, _Child, _only_one
+from app.supervisor import WELL_S, Service, StartFailed, _Child, _only_one
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -76,7 +76,7 @@ def test_one_folder_is_for_one_service(tmp_path: Path) -> None:
 def test_a_redis_that_does_not_answer_is_said_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.up.time.monotonic", iter(range(0, 10_000, 30)).__next__)
+    monkeypatch.setattr("app.supervisor.time.monotonic", iter(range(0, 10_000, 30)).__next__)
     settings = Settings(data_dir=tmp_path, redis_url="redis://:hunter2@127.0.0.1:9/0")  # type: ignore[arg-type]
     with pytest.raises(StartFailed) as failure, Service(settings).running():
         pass

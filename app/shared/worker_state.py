@@ -2,7 +2,7 @@
 
 | Redis key | type | what | lives |
 |---|---|---|---|
-| `radiata:worker:<name>` | string | a `WorkerHoldings` as JSON; written by that worker, read by the API | seconds |
+| `radiata:worker:<name>` | string | a `WorkerState` as JSON; written by that worker, read by the API | seconds |
 | `radiata:alive:<model>[@<base>]` | string | one of that base lived; read by an API that was started since | longer |
 
 Choosing does not need it: a worker knows what it holds itself.
@@ -24,7 +24,7 @@ ALIVE = "radiata:alive:"
 _RQ_PREFIX = Worker.redis_worker_namespace_prefix
 
 
-class WorkerHoldings(Wire):
+class WorkerState(Wire):
     """A worker, and what its engine wears and holds; what a newer worker says besides is left out."""
 
     model_config = ConfigDict(extra="ignore")
@@ -34,16 +34,16 @@ class WorkerHoldings(Wire):
     base: str = ""  # fingerprint of the base that its engine has loaded
     host: str
     state: Literal["starting", "started", "idle", "busy", "suspended"]  # RQ's words
-    worn: list[str]  # sha256 of the adapters that the model wears
+    active: list[str]  # sha256 of the adapters that the model wears
     resident: list[str]  # sha256 of adapters in its memory, most of them if they are very many
-    since: datetime  # when `worn` last changed
+    since: datetime  # when `.active` last changed
 
 
-def publish(redis: Redis | Pipeline, holdings: WorkerHoldings, keep_s: int, remember_s: float = 0) -> None:
+def publish(redis: Redis | Pipeline, worker_states: WorkerState, keep_s: int, remember_s: float = 0) -> None:
     """Say what a worker holds, believed for `keep_s` seconds, and that it lived, remembered for `remember_s`."""
-    redis.set(_key(holdings.name), holdings.model_dump_json(), ex=keep_s)
+    redis.set(_key(worker_states.name), worker_states.model_dump_json(), ex=keep_s)
     if remember_s > 0:
-        redis.set(_alive_key(holdings.model, holdings.base), 1, px=int(remember_s * 1000))
+        redis.set(_alive_key(worker_states.model, worker_states.base), 1, px=int(remember_s * 1000))
 
 
 def lately_alive(redis: Redis, model: str, base: str) -> bool:
@@ -56,7 +56,7 @@ def withdraw(redis: Redis, name: str) -> None:
     redis.delete(_key(name))
 
 
-def holdings(redis: Redis) -> list[WorkerHoldings]:
+def worker_states(redis: Redis) -> list[WorkerState]:
     """Every generation worker that lives, by model and name."""
     keys = cast(set[bytes], redis.smembers(Worker.redis_workers_keys))
     names = sorted(key.decode(errors="replace").removeprefix(_RQ_PREFIX) for key in keys)
@@ -64,7 +64,7 @@ def holdings(redis: Redis) -> list[WorkerHoldings]:
     return sorted(_read(texts), key=lambda one: (one.model, one.name))
 
 
-def other_bases(workers: Iterable[WorkerHoldings], served: Mapping[str, str]) -> dict[str, list[str]]:
+def other_bases(workers: Iterable[WorkerState], served: Mapping[str, str]) -> dict[str, list[str]]:
     """Bases that living workers have under a model's name, and that are not the one that is `served` there.
 
     They draw only what was accepted for them.
@@ -76,11 +76,11 @@ def other_bases(workers: Iterable[WorkerHoldings], served: Mapping[str, str]) ->
     return {model: sorted(bases) for model, bases in others.items()}
 
 
-def _read(texts: list[bytes | None]) -> Iterator[WorkerHoldings]:
+def _read(texts: list[bytes | None]) -> Iterator[WorkerState]:
     for text in texts:
         with suppress(ValidationError):  # Redis is data too: whoever says what we cannot read is left out
             if text:
-                yield WorkerHoldings.model_validate_json(text)
+                yield WorkerState.model_validate_json(text)
 
 
 def _alive_key(model: str, base: str) -> str:

@@ -24,8 +24,8 @@ from app.address import listen, url_of
 from app.embedded import address
 from app.shared.connection import url_file
 from app.shared.environment import SOCKETS
+from app.shared.exit_with_parent import VARIABLE
 from app.shared.identity import claim_at_start
-from app.shared.lifeline import VARIABLE
 from app.shared.queue import INTAKE, generation_queue
 from app.shared.settings import WRONG_SETTINGS, Settings
 

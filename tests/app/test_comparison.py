@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from app.sheet import CELL, GAP, LABEL, MARGIN, write
+from app.comparison import CELL, GAP, LABEL, MARGIN, write
 
 
 def test_every_picture_is_in_its_place(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import signal
 import threading
 import time
 
-VARIABLE = "RADIATA_LIFELINE"  # set by the supervisor: standard input is the pipe
+VARIABLE = "RADIATA_EXIT_WITH_PARENT"  # set by the supervisor: standard input is the pipe
 GRACE_S = 5.0
 
 
-def hold() -> None:
+def watch_parent() -> None:
     """Stop this process soon after its supervisor has gone; without a supervisor, do nothing."""
     if os.environ.get(VARIABLE):
-        threading.Thread(target=_watch, name="lifeline", daemon=True).start()
+        threading.Thread(target=_watch, name="exit-with-parent", daemon=True).start()
 
 
 def _watch() -> None:
