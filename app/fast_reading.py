@@ -3,7 +3,8 @@
 What it does not know, or what cannot be read there, `Ledger` looks for in a thread: storage knows.
 """
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import get_args
 
 from redis.exceptions import RedisError
@@ -11,6 +12,7 @@ from rq.job import Job
 from rq.queue import Queue
 from starlette.concurrency import run_in_threadpool
 
+from app.places import placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
 from app.shared.generation_records import live_key, pending_key
@@ -64,7 +66,21 @@ return found
 """
 )
 
-Row = list[bytes]
+
+@dataclass(frozen=True)
+class Standing:
+    """A generation as it stands, and the JSON that says so: made once for as long as nothing about it changes."""
+
+    generation: Generation
+
+    @cached_property
+    def json(self) -> str:
+        """As it is stored: its pictures below no prefix."""
+        return self.generation.model_dump_json()
+
+    def placed(self, prefix: str) -> str:
+        """Its JSON where the service is seen below a prefix."""
+        return placed(self.generation, prefix).model_dump_json() if prefix else self.json
 
 
 class FastReading:
@@ -74,45 +90,46 @@ class FastReading:
         self._scripts = scripts
         self._ledger = ledger
 
-    async def get(self, generation_id: str) -> Generation:
+    async def get(self, generation_id: str) -> Standing:
         """A generation as it stands."""
         found = None
         if ID.fullmatch(generation_id):
             try:
-                found = _stands(await self._scripts.run(ONE, [], [generation_id]))
+                found = _stands(*await self._scripts.run(ONE, [], [generation_id]))
             except RedisError:
                 found = None
-        return found or await run_in_threadpool(self._ledger.get, generation_id)
+        return found or Standing(await run_in_threadpool(self._ledger.get, generation_id))
 
-    async def list(self, limit: int, before: str | None) -> tuple[list[Generation], str | None]:
+    async def list(self, limit: int, before: str | None) -> tuple[list[Standing], str | None]:
         """As `Ledger.list`."""
         try:
             rows = await self._scripts.run(LIST, [INDEX], [WHOLE, before or "", limit])
         except RedisError:
             rows = None
         if rows is None:
-            return await run_in_threadpool(self._ledger.list, limit, before)
+            generations, cursor = await run_in_threadpool(self._ledger.list, limit, before)
+            return [Standing(one) for one in generations], cursor
         rows = [row for row in rows if ID.fullmatch(row[0].decode(errors="replace"))]
-        found = {row[0].decode(): _stands(row) for row in rows[:limit]}
-        if unknown := [one for one, generation in found.items() if generation is None]:
-            found |= {one.id: one for one in await run_in_threadpool(self._ledger.those, unknown)}
+        found = {row[0].decode(): _stands(*row) for row in rows[:limit]}
+        if unknown := [one for one, standing in found.items() if standing is None]:
+            found |= {one.id: Standing(one) for one in await run_in_threadpool(self._ledger.those, unknown)}
         cursor = rows[limit - 1][0].decode() if len(rows) > limit else None
         return [one for one in found.values() if one], cursor
 
 
-def _stands(row: Row) -> Generation | None:
+@lru_cache(2048)
+def _stands(generation_id: bytes, final: bytes, *rest: bytes | int) -> Standing | None:
     """The generation of a row, or None where that does not tell it."""
-    generation_id, final, *rest = row
     try:
         if final:
-            return _read(generation_id, final)
+            return Standing(_read(generation_id, final))
         accepted, status, step, started_at, place = rest
-        generation = _read(generation_id, accepted)
+        generation = _read(generation_id, accepted)  # type: ignore[arg-type]
     except (Unreadable, ValueError):
         return None
     told = {"status": status, "step": step, "started_at": started_at}
-    live = {name: value.decode(errors="replace") for name, value in told.items() if value}
-    return as_it_stands(generation, live, lambda _: int(place) if int(place) >= 0 else None)
+    live = {name: value.decode(errors="replace") for name, value in told.items() if value}  # type: ignore[union-attr]
+    return Standing(as_it_stands(generation, live, lambda _: int(place) if int(place) >= 0 else None))
 
 
 @lru_cache(2048)

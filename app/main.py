@@ -16,6 +16,7 @@ from app.routes import adapters, events, generations, health, images, models, pa
 from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
+NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
 PARTS = (generations, events, adapters, images, models, workers, health, page)
 
 
@@ -35,7 +36,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     # The routes themselves: a router that is included is asked twice, and finds for itself what it asked its routes
     routes = [route for part in PARTS for route in part.router.routes]
-    app: FastAPI = FastAPIOffline(title="Radiata", version=version("radiata"), lifespan=lifespan, routes=routes)
+    app: FastAPI = FastAPIOffline(
+        title="Radiata", version=version("radiata"), lifespan=lifespan, routes=routes, telemetry=NO_TELEMETRY
+    )
     errors.install(app)
     app.openapi = partial(documented, app)  # type: ignore[method-assign]
     surround(app, settings)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 SCHEMES = ("http", "https")
+OURS = b"x-forwarded-"
 
 
 def path_here(scope: Scope) -> str:
@@ -38,9 +39,12 @@ class Forwarded:
             return
         scope = self._seen_from_outside(scope)
         prefix = scope.get("root_path", "")
+        if not prefix:
+            await self._app(scope, receive, send)
+            return
 
         async def placed(message: Message) -> None:
-            if message["type"] == "http.response.start" and prefix:
+            if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if (where := headers.get("location", "")).startswith("/v1/"):
                     headers["location"] = prefix + where
@@ -49,7 +53,10 @@ class Forwarded:
         await self._app(scope, receive, placed)
 
     def _seen_from_outside(self, scope: Scope) -> Scope:
-        told = Headers(scope=scope) if self._is_trusted(scope.get("client")) else Headers()
+        forwarded = any(name.startswith(OURS) for name, _ in scope["headers"])
+        if not forwarded and not self._root_path:
+            return scope
+        told = Headers(scope=scope) if forwarded and self._is_trusted(scope.get("client")) else Headers()
         prefix = _first(told, "x-forwarded-prefix").rstrip("/")
         prefix = prefix if PREFIX.fullmatch(prefix) and "/.." not in prefix else self._root_path
         changed: dict[str, Any] = {}

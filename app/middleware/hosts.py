@@ -7,18 +7,20 @@ same origin as the service for the browser. That needs a name: an address in `Ho
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import problem
 from app.middleware.forwarded import path_here
 
 LOOPBACK = ("localhost", "*.localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback")
+REMEMBERED = 256  # hosts: most requests name one of few
 OPEN = ("/healthz", "/readyz", "/metrics")  # asked by probes, under any name
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]{0,253}[a-z0-9_])?\.?)(?::([0-9]{1,5}))?", re.IGNORECASE)
 
 
+@lru_cache(REMEMBERED)
 def host_of(header: str) -> str | None:
     """The name or address in a `Host` header, without its port, in small letters; None where it is malformed."""
     match = HOST.fullmatch(header)
@@ -35,6 +37,7 @@ def is_known(host: str, names: Sequence[str]) -> bool:
     return any(host == name or name == "*" or (name[:2] == "*." and host.endswith(name[1:])) for name in names)
 
 
+@lru_cache(REMEMBERED)
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host.strip("[]"))
@@ -55,8 +58,8 @@ class Hosts:
         if scope["type"] != "http" or path_here(scope) in OPEN:
             await self._app(scope, receive, send)
             return
-        said = Headers(scope=scope).getlist("host")
-        host = host_of(said[0]) if len(said) == 1 else None
+        said = [value for name, value in scope["headers"] if name == b"host"]
+        host = host_of(said[0].decode("latin-1")) if len(said) == 1 else None
         if host is None:
             refusal = problem(400, "bad_host", "Bad request", "the request names no host, or not just one, in Host")
         elif not is_known(host, self._names):

@@ -1,6 +1,5 @@
 """Headers that keep data data: no page of ours runs a script from elsewhere, whatever a name contains."""
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
@@ -13,6 +12,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]  # as ASGI has them
 
 
 class SafeHeaders:
@@ -29,9 +29,8 @@ class SafeHeaders:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                own = {name.lower() for name, _ in message.get("headers", ())}
+                message["headers"] = [*message.get("headers", ()), *(one for one in RAW if one[0] not in own)]
             await send(message)
 
         await self._app(scope, receive, guarded)

@@ -35,7 +35,8 @@ class EventStream(StreamingResponse):
 
 
 async def _generation(generation_id: str, service: ServiceDep) -> Generation:
-    return await service.reading.get(generation_id)  # asked before the stream begins: then a 404 can still be said
+    # Asked before the stream begins: then a 404 can still be said
+    return (await service.reading.get(generation_id)).generation
 
 
 @router.get("/{generation_id}/events", response_class=EventStream)
