@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
         "starlette",  # what fastapi is made of: middleware, streaming responses
         "pydantic",  # bodies that only the API has
         "tokenizers",  # how long a prompt is
+        "hiredis",  # commands as they go over the wire
         "python_multipart",  # of which starlette's forms are made
         "prometheus_client",  # /metrics
         "rich",  # progress bars and tables of the command line
