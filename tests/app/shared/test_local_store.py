@@ -44,14 +44,14 @@ def calls(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[tuple[str, str]
 
     def name(path: Path) -> str:
         relative = str(path.relative_to(folder)) if path != folder else "."
-        return "unfinished" if relative.endswith(".part") else relative
+        return "unfinished" if relative.endswith((".part", "(deleted)")) else relative
 
     def fsync(number: int) -> None:
         seen.append(("flush", name(Path(f"/dev/fd/{number}").resolve())))
 
-    def naming(really: Callable[[str, str], None]) -> Callable[[str, str], None]:
-        def call(source: str, target: str) -> None:
-            really(source, target)
+    def naming(really: Callable[..., None]) -> Callable[..., None]:
+        def call(source: str, target: str, **within: int) -> None:
+            really(source, target, **within)
             seen.append(("name", name(Path(target))))
 
         return call
@@ -63,6 +63,15 @@ def calls(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[tuple[str, str]
     return seen
 
 
+@pytest.fixture(params=[True, False], ids=["unnamed", "named"])
+def unnamed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Both ways of making a file: file systems differ in what they have."""
+    if not request.param:
+        monkeypatch.setattr(local_store, "UNNAMED", None)
+    return request.param
+
+
+@pytest.mark.usefixtures("unnamed")
 @pytest.mark.parametrize("verb", ["put", "create", "put a file"])
 def test_the_file_is_flushed_then_named_then_its_folder_is_flushed(
     store: LocalStore, calls: list[tuple[str, str]], tmp_path: Path, verb: str
@@ -90,6 +99,7 @@ def test_a_folder_that_another_process_made_is_flushed_too(folder: Path, calls: 
     assert calls[:2] == [("flush", "."), ("flush", "a")]
 
 
+@pytest.mark.usefixtures("unnamed")
 def test_a_flush_that_fails_is_an_error_and_leaves_nothing(
     folder: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +112,26 @@ def test_a_flush_that_fails_is_an_error_and_leaves_nothing(
         with pytest.raises(OSError, match="broken"):
             write()
     assert files(folder) == ["a/b"] and store.get("a/b") == b"before"
+
+
+@pytest.mark.usefixtures("unnamed")
+def test_a_name_that_is_not_flushed_is_not_told(
+    folder: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tries again is told only when it is."""
+    fail = True
+
+    def fails(_folder: str) -> None:
+        if fail:
+            raise OSError(errno.EIO, "the disk is broken")
+
+    store.create("a/b", b"x")
+    monkeypatch.setattr(local_store, "_flush_folder", fails)
+    for _ in range(2):
+        with pytest.raises(OSError, match="broken"):
+            store.create("a/c", b"x")
+    fail = False
+    assert store.create("a/c", b"x") and files(folder) == ["a/b", "a/c"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -117,6 +147,31 @@ def test_a_full_disk_is_no_room_and_leaves_nothing(folder: Path, monkeypatch: py
         storage.put("a/c", b"x" * 100_000)
     assert (type(error.value), error.value.code) == (kind, code)
     assert files(folder) == ["a/b"]
+
+
+@pytest.mark.usefixtures("unnamed")
+def test_whoever_creates_second_is_told(folder: Path, store: LocalStore) -> None:
+    assert store.create("a/b", b"x") and store.create("a/b", b"x")
+    assert not store.create("a/b", b"y")
+    assert files(folder) == ["a/b"] and store.get("a/b") == b"x"
+
+
+def test_a_file_system_without_unnamed_files_is_asked_once(
+    folder: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    really = os.open
+
+    def opened(path: str, flags: int, *given: int, **within: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            asked.append(path)
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return really(path, flags, *given, **within)
+
+    monkeypatch.setattr(local_store, "UNNAMED", os.O_TMPFILE)
+    monkeypatch.setattr(os, "open", opened)
+    assert store.create("a/b", b"x") and store.create("a/c", b"y")
+    assert files(folder) == ["a/b", "a/c"] and len(asked) == 1
 
 
 WRITER = """
