@@ -119,12 +119,12 @@ def _told(service: Service, accepted: Accepted, text: str) -> tuple[list[str], l
         *(f"{Queue.redis_queue_namespace_prefix}{one}" for one in (name, *before[: before.index(name)])),
     ]
     since = moment(generation.id, generation.created_at)
-    wears = [worn.sha256 for worn in request.adapters]
-    job = filled(queues.template(name), generation.id, wears)
+    adapters = [one.sha256 for one in request.adapters]
+    job = filled(queues.template(name), generation.id, adapters)
     return keys, [generation.id, service.settings.keep_live_s, since, text, CHANGED, *chain(*job.items())]
 
 
-def filled(template: Mapping[str, Argument], generation_id: str, wears: Iterable[str]) -> dict[str, Argument]:
+def filled(template: Mapping[str, Argument], generation_id: str, adapters: Iterable[str]) -> dict[str, Argument]:
     """The hash of RQ's job of a generation that is queued now."""
     when = utcformat(now())
     return {
@@ -133,7 +133,7 @@ def filled(template: Mapping[str, Argument], generation_id: str, wears: Iterable
         "enqueued_at": when,
         "data": zlib.compress(data_of(GENERATE, generation_id)),
         "description": generation_id,
-        "meta": _dumps({"wears": sorted(wears)}),
+        "meta": _dumps({"adapters": sorted(adapters)}),
     }
 
 

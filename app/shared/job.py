@@ -53,7 +53,8 @@ FIELDS = {
     "timeout": rb"[1-9]\d{0,8}",
     "result_ttl": _NUMBER,
     "failure_ttl": _NUMBER,
-    "meta": rb'\{("wears": \[(%s(, %s)*)?\])?\}' % (_SHA256, _SHA256),
+    # Version 0.1 said "wears"; what it queued is drawn, in its turn
+    "meta": rb'\{("(?:adapters|wears)": \[(%s(, %s)*)?\])?\}' % (_SHA256, _SHA256),
     "number_of_retries": _NUMBER,
     "retries_left": _NUMBER,
     "retry_intervals": rb"\[0\]",

@@ -124,9 +124,9 @@ class Ledger:
             self.index.add(pipe, generation.id, generation.created_at)
             publish(pipe, generation.id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
             pipe.execute()
-        wears = [worn.sha256 for worn in generation.request.adapters]
         request = generation.request
-        self.queues.enqueue_generation(request.model, generation.id, wears, generation.priority, request.base)
+        adapters = [one.sha256 for one in request.adapters]
+        self.queues.enqueue_generation(request.model, generation.id, adapters, generation.priority, request.base)
 
     def _room_for(self, model: str, priority: Priority, base: str) -> None:
         try:

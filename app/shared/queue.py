@@ -84,16 +84,16 @@ class Queues:
         self,
         model: str,
         generation_id: str,
-        wears: Iterable[str] = (),
+        adapters: Iterable[str] = (),
         priority: Priority = "normal",
         base: str = "",
     ) -> None:
         """Queue an accepted generation; queueing it twice is the same as once.
 
-        wears: sha256 of its adapters. They stand in RQ's own record of the job, so they come and go with it, and a
+        adapters: their sha256. They stand in RQ's own record of the job, so they come and go with it, and a
         worker that chooses by them (`workers/dispatch/affinity.py`) needs to read nothing else.
         """
-        self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, wears))
+        self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, adapters))
 
     def enqueue_inspection(self, upload_id: str) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
@@ -103,9 +103,11 @@ class Queues:
         with suppress(DuplicateJobError):
             self.of(queue).enqueue_call(**job, unique=True)
 
-    def _drawing(self, generation_id: str, wears: Iterable[str]) -> dict[str, Any]:
+    def _drawing(self, generation_id: str, adapters: Iterable[str]) -> dict[str, Any]:
         settings = self._settings
-        return _job(GENERATE, generation_id, settings.generation_timeout_s, settings.retries, {"wears": sorted(wears)})
+        return _job(
+            GENERATE, generation_id, settings.generation_timeout_s, settings.retries, {"adapters": sorted(adapters)}
+        )
 
     def _template(self, queue: str) -> dict[str, str | bytes | int]:
         """The hash that RQ writes for a generation that waits on a queue; `app/fast_acceptance.py` fills it in."""

@@ -7,7 +7,7 @@ counts whom it passes over and never passes over one that is due, so the bounds 
 
 | field of RQ's hash `rq:job:<id>` | what | written by |
 |---|---|---|
-| `meta` | JSON, `{"wears": [sha256]}` | whoever queues the job |
+| `meta` | JSON, `{"adapters": [sha256]}` | whoever queues the job |
 | `passed` | how often one behind it was taken | the script |
 | `passed_since` | when that happened first, in seconds of Redis' clock | the script |
 
@@ -130,8 +130,8 @@ def _waiting(meta: bytes, passed: bytes, since: bytes, first: int) -> Waiting:
     said = {"meta": meta or b"{}", "passed": passed or b"0", "passed_since": since or b"0"}
     if first or not all(re.fullmatch(FIELDS[name], value) for name, value in said.items()):
         return Waiting(frozenset(), first=True)
-    wears = json.loads(said["meta"]).get("wears", ())
-    return Waiting(frozenset(wears), int(said["passed"]), float(since) if since else None)
+    adapters = json.loads(said["meta"]).get("adapters", ())
+    return Waiting(frozenset(adapters), int(said["passed"]), float(since) if since else None)
 
 
 def affinity_queues(model: str, redis: Redis, settings: Settings, base: str = "") -> list[Queue]:

@@ -27,13 +27,13 @@ class Limits:
 class Waiting:
     """A generation in the queue, as far as the choice goes.
 
-    wears: sha256 of the adapters that it asks for.
+    adapters: sha256 of those that it asks for.
     passed: how often one that stood behind it was taken.
     passed_since: when that happened first, in seconds of any clock; None when it never did.
     first: it may not be passed over at all, as one that is tried again after its engine died.
     """
 
-    wears: frozenset[str]
+    adapters: frozenset[str]
     passed: int = 0
     passed_since: float | None = None
     first: bool = False
@@ -47,22 +47,23 @@ class Waiting:
 def choose(waiting: Sequence[Waiting], active: Set[str], resident: Set[str], limits: Limits, now: float) -> int:
     """Index of the generation to draw next, of those `waiting` in the order of the queue; raises IndexError for none.
 
-    The foremost that is due or wears just what is worn. If none is: what wears a part of that or more than it, else
-    only what is resident, else the head; of equals the foremost. So nobody is passed over who is due.
+    The foremost that is due or asks for just the active adapters. If there is none: one that asks for some of them
+    alone or for more than them, else one whose adapters are all resident, else the head; of equals the foremost. So
+    none that is due is passed over.
 
-    worn, resident: sha256 of the adapters that the model wears, and of those in the worker's memory.
+    active, resident: sha256 of the adapters that are on the model now, and of those in the worker's memory.
     now: seconds, by the clock of `passed_since`.
     """
-    best, best_rank = 0, _rank(waiting[0].wears, active, resident)
+    best, best_rank = 0, _rank(waiting[0].adapters, active, resident)
     for index, one in enumerate(waiting[: limits.window]):
-        if one.wears == active or one.due(limits, now):
+        if one.adapters == active or one.due(limits, now):
             return index
-        if (rank := _rank(one.wears, active, resident)) < best_rank:
+        if (rank := _rank(one.adapters, active, resident)) < best_rank:
             best, best_rank = index, rank
     return best
 
 
-def _rank(wears: Set[str], active: Set[str], resident: Set[str]) -> int:
-    if wears and active and (wears < active or wears > active):  # nothing is a part of everything: that is no likeness
+def _rank(adapters: Set[str], active: Set[str], resident: Set[str]) -> int:
+    if adapters and active and (adapters < active or adapters > active):  # the empty set is a part of every one
         return 1
-    return 2 if wears <= resident else 3
+    return 2 if adapters <= resident else 3

@@ -67,8 +67,8 @@ HOSTILE: dict[str, dict[str, bytes]] = {
     "a pause before each try": {"retry_intervals": b"[86400]"},
     "a status of RQ's that none of ours has": {"status": b"scheduled"},
     "a status that is none": {"status": b"\xff\xfe"},
-    "other meta": {"meta": b'{"wears": [], "x": 1}'},
-    "pickled meta": {"meta": pickle.dumps({"wears": []})},
+    "other meta": {"meta": b'{"adapters": [], "x": 1}'},
+    "pickled meta": {"meta": pickle.dumps({"adapters": []})},
     "bytes that are no text": {"description": b"\xff" * 32},
     "a field of nobody's": {"\xff": b"1"},
     "no origin": {"origin": b""},
@@ -240,4 +240,4 @@ def test_a_job_may_say_as_many_adapters_as_the_settings_allow(redis: Redis, sett
     queues = Queues(redis, settings)
     queues.enqueue_generation(MODEL, "1" * 32, [f"{number:064x}" for number in range(most)])
     job = queues.job("1" * 32)
-    assert job is not None and len(job.meta["wears"]) == most
+    assert job is not None and len(job.meta["adapters"]) == most

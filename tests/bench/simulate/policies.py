@@ -11,11 +11,11 @@ from workers.dispatch.affinity_policy import Limits, Waiting, choose
 class Policy(Protocol):
     """Generations of one base that wait, by the number under which they came."""
 
-    def add(self, job: int, wears: frozenset[str]) -> None:
+    def add(self, job: int, adapters: frozenset[str]) -> None:
         """Let a generation wait."""
         ...
 
-    def take(self, worn: Set[str], resident: Set[str], now: float) -> int:
+    def take(self, active: Set[str], resident: Set[str], now: float) -> int:
         """The one that a worker draws next; asked only while some wait."""
         ...
 
@@ -30,18 +30,18 @@ class Chosen:
         self._jobs: list[int] = []
         self._waiting: list[Waiting] = []
 
-    def add(self, job: int, wears: frozenset[str]) -> None:
+    def add(self, job: int, adapters: frozenset[str]) -> None:
         """Let a generation wait."""
         self._jobs.append(job)
-        self._waiting.append(Waiting(wears))
+        self._waiting.append(Waiting(adapters))
 
-    def take(self, worn: Set[str], resident: Set[str], now: float) -> int:
+    def take(self, active: Set[str], resident: Set[str], now: float) -> int:
         """The one that a worker draws next; those before it are counted, as the script in Redis does."""
-        index = choose(self._waiting[: self._limits.window], worn, resident, self._limits, now)
+        index = choose(self._waiting[: self._limits.window], active, resident, self._limits, now)
         for place in range(index):
             one = self._waiting[place]
             since = now if one.passed_since is None else one.passed_since
-            self._waiting[place] = Waiting(one.wears, one.passed + 1, since)
+            self._waiting[place] = Waiting(one.adapters, one.passed + 1, since)
         del self._waiting[index]
         return self._jobs.pop(index)
 
@@ -50,34 +50,34 @@ class Chosen:
 
 
 class PerStack:
-    """A queue for each stack: a worker empties the one of what it wears, then goes to where somebody waits longest."""
+    """A queue for each stack: a worker empties that of its active stack, then goes where one waits longest."""
 
     def __init__(self) -> None:
         self._queues: dict[frozenset[str], deque[int]] = {}
         self._heads: list[tuple[int, frozenset[str]]] = []
         self._count = 0
 
-    def add(self, job: int, wears: frozenset[str]) -> None:
+    def add(self, job: int, adapters: frozenset[str]) -> None:
         """Let a generation wait."""
-        queue = self._queues.setdefault(wears, deque())
+        queue = self._queues.setdefault(adapters, deque())
         if not queue:
-            heappush(self._heads, (job, wears))
+            heappush(self._heads, (job, adapters))
         queue.append(job)
         self._count += 1
 
-    def take(self, worn: Set[str], resident: Set[str], now: float) -> int:
+    def take(self, active: Set[str], resident: Set[str], now: float) -> int:
         """The one that a worker draws next."""
-        wears = frozenset(worn)
-        if not self._queues.get(wears):
+        adapters = frozenset(active)
+        if not self._queues.get(adapters):
             while True:
-                job, wears = heappop(self._heads)
-                queue = self._queues[wears]
+                job, adapters = heappop(self._heads)
+                queue = self._queues[adapters]
                 if queue and queue[0] == job:
                     break
-        queue = self._queues[wears]
+        queue = self._queues[adapters]
         job = queue.popleft()
         if queue:
-            heappush(self._heads, (queue[0], wears))
+            heappush(self._heads, (queue[0], adapters))
         self._count -= 1
         return job
 

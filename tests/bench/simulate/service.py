@@ -87,25 +87,25 @@ def _ask(environment: simpy.Environment, base: _Base) -> Generator[simpy.Event, 
 
 
 def _work(environment: simpy.Environment, base: _Base, costs: Costs) -> Generator[simpy.Event, Any, None]:
-    worn: frozenset[str] = frozenset()
+    active: frozenset[str] = frozenset()
     resident: OrderedDict[str, None] = OrderedDict()
     while True:
         while not base.policy:
             base.idle.append(environment.event())
             yield base.idle[-1]
-        number = base.policy.take(worn, resident.keys(), environment.now)
+        number = base.policy.take(active, resident.keys(), environment.now)
         base.begun.append((number, environment.now))
-        wears = base.arrivals[number].adapters
-        missing = len(wears - resident.keys())
-        for adapter in sorted(wears):  # a set of strings has another order in every process
+        adapters = base.arrivals[number].adapters
+        missing = len(adapters - resident.keys())
+        for adapter in sorted(adapters):  # a set of strings has another order in every process
             resident[adapter] = None
             resident.move_to_end(adapter)
         while len(resident) > costs.resident:
             resident.popitem(last=False)
-        base.swaps += wears != worn
+        base.swaps += adapters != active
         base.loads += missing
-        yield environment.timeout(missing * costs.load_s + (wears != worn) * costs.swap_s + costs.draw_s)
-        worn, base.ended = wears, environment.now
+        yield environment.timeout(missing * costs.load_s + (adapters != active) * costs.swap_s + costs.draw_s)
+        active, base.ended = adapters, environment.now
 
 
 def _outcome(bases: Sequence[_Base], limits: Limits) -> Outcome:

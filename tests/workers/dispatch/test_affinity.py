@@ -1,5 +1,6 @@
 """Taking what suits out of RQ's own queues: once each, within the bounds, whoever else takes at the same time."""
 
+import json
 import random
 import threading
 import time
@@ -14,7 +15,9 @@ from rq.exceptions import DequeueTimeout
 from rq.job import Job
 
 from app.shared.connection import connect
+from app.shared.job import REFUSED
 from app.shared.lost import Lost, look, queues_of
+from app.shared.metrics import counted
 from app.shared.queue import Queues
 from app.shared.settings import Settings
 from tests.app.shared.making import MODEL
@@ -63,8 +66,8 @@ def take_all(mine: list[Queue]) -> list[str]:
     return list(iter(lambda: take(mine), None))
 
 
-def enqueue(queues: Queues, **wears: str) -> None:
-    for word, adapters in wears.items():
+def enqueue(queues: Queues, **stacks: str) -> None:
+    for word, adapters in stacks.items():
         queues.enqueue_generation(MODEL, named(word), adapters.split())
 
 
@@ -107,6 +110,14 @@ def test_a_retry_goes_first_and_so_does_what_nothing_is_known_of(
     redis.hset(Job.key_for(named("retry")), "started_at", "2026-01-01T00:00:00Z")
     redis.hdel(Job.key_for(named("unknown")), "meta")
     assert take_all(mine) == ["retry", "unknown", "same"]
+
+
+def test_a_job_of_version_0_1_is_taken_in_its_turn(queues: Queues, mine: list[Queue], redis: Redis) -> None:
+    """Its meta names the adapters by another word: they are not read, and it is drawn all the same."""
+    enqueue(queues, old=A, same=A)
+    redis.hset(Job.key_for(named("old")), "meta", json.dumps({"wears": [A]}))
+    assert take_all(mine) == ["same", "old"]
+    assert counted(redis).get(REFUSED, 0) == 0
 
 
 def test_the_script_refuses_what_a_look_could_not_know(queues: Queues, mine: list[Queue], redis: Redis) -> None:

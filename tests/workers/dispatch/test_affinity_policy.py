@@ -11,12 +11,12 @@ NOTHING: frozenset[str] = frozenset()
 LIMITS = Limits(window=4, passes=2, wait_s=10.0)
 
 
-def chosen(*wears: frozenset[str], active: frozenset[str] = A | B, resident: frozenset[str] = A | B | D) -> int:
-    return choose([Waiting(one) for one in wears], active, resident, LIMITS, 0.0)
+def chosen(*adapters: frozenset[str], active: frozenset[str] = A | B, resident: frozenset[str] = A | B | D) -> int:
+    return choose([Waiting(one) for one in adapters], active, resident, LIMITS, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("wears", "index"),
+    ("adapters", "index"),
     [
         ((C, D, A, A | B), 3),  # just what is worn
         ((C, D, A, B), 2),  # a part of it, the foremost
@@ -28,8 +28,8 @@ def chosen(*wears: frozenset[str], active: frozenset[str] = A | B, resident: fro
         ((C, C, C, C, A | B), 0),  # beyond the window
     ],
 )
-def test_the_order_of_likeness(wears: tuple[frozenset[str], ...], index: int) -> None:
-    assert chosen(*wears) == index
+def test_the_order_of_likeness(adapters: tuple[frozenset[str], ...], index: int) -> None:
+    assert chosen(*adapters) == index
 
 
 def test_a_bare_model_takes_nothing_for_a_likeness() -> None:
