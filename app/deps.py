@@ -14,8 +14,8 @@ from app.liveness import Liveness
 from app.scripts import Scripts
 from app.shared.catalog import Catalog
 from app.shared.connection import Shutter, connect, connect_async
+from app.shared.generations import Ledger
 from app.shared.identity import claim
-from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage

@@ -29,9 +29,9 @@ from app.shared.catalog_index import INDEX as ADAPTERS
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
 from app.shared.generation_records import live_key, pending_key
+from app.shared.generations import begun, generation_id_for
 from app.shared.index import INDEX, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of
-from app.shared.ledger import begun, generation_id_for
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.schema import Accepted, AdapterVersion, Generation, GenerationRequest, ModelProfile
 

@@ -16,7 +16,7 @@ from rq.timeouts import JobTimeoutException
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import AdapterRefused, Gone, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
-from app.shared.ledger import now
+from app.shared.generations import now
 from app.shared.profiles import Profiles
 from app.shared.records import Shapes
 from app.shared.schema import AdapterVersion, UploadStatus

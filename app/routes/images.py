@@ -9,7 +9,7 @@ from app.deps import ServiceDep
 from app.downloads import documented, download
 from app.routing import Router
 from app.shared.errors import NotFound
-from app.shared.ledger import image_key
+from app.shared.generations import image_key
 
 router = Router(prefix="/v1/images", tags=["images"])
 

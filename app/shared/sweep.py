@@ -17,8 +17,8 @@ from redis.exceptions import ResponseError
 from rq.job import JobStatus
 
 from app.shared.errors import Unreadable
+from app.shared.generations import Ledger
 from app.shared.kinds import OF_JOB, mend
-from app.shared.ledger import Ledger
 from app.shared.lost import Look, Lost, look, queues_of
 from app.shared.prospects import Impossible, Prospects
 from app.shared.queue import INTAKE, base_of, model_of

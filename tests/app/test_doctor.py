@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from app import cli
 from app.doctor import examine
 from app.shared.catalog import Catalog
+from app.shared.generations import Ledger, pending_key
 from app.shared.identity import claim_at_start
-from app.shared.ledger import Ledger, pending_key
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import request, version

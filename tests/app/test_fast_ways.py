@@ -15,9 +15,9 @@ from app.scripts import Scripts
 from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import Catalog
 from app.shared.generation_records import live_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.index import INDEX, WHOLE
 from app.shared.job import wrong_with
-from app.shared.ledger import Ledger
 from app.shared.profiles import Profiles
 from app.shared.queue import generation_queue
 from app.shared.schema import Accepted

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.queue import INTAKE, Queues
 from app.shared.schema import UploadStatus
 from app.shared.settings import Settings

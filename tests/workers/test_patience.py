@@ -17,8 +17,8 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
 from app.shared.generation_records import image_key, live_key
+from app.shared.generations import Ledger
 from app.shared.job import SERIALIZER
-from app.shared.ledger import Ledger
 from app.shared.queue import Queues
 from app.shared.schema import Status, UploadStatus
 from app.shared.settings import Settings

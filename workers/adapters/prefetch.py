@@ -15,7 +15,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.shared.errors import RadiataError
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.queue import generation_queues
 from app.shared.schema import ResolvedAdapter
 from lycoris.errors import AdapterError

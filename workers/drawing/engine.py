@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
 from app.shared.errors import BadRequest, RadiataError, Unavailable
-from app.shared.ledger import Ledger, image_key
+from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
 from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
 from app.shared.settings import Settings

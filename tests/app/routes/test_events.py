@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from app.shared.events import publish, stream_key
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage

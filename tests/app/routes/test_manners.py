@@ -11,7 +11,7 @@ from redis import Redis
 
 from app.routes.page import FOLDER, site
 from app.shared.catalog import Catalog, file_key
-from app.shared.ledger import Ledger, image_key
+from app.shared.generations import Ledger, image_key
 from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage

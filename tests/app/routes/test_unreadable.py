@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.ledger import Ledger, image_key, manifest_key, pending_key
+from app.shared.generations import Ledger, image_key, manifest_key, pending_key
 from app.shared.profiles import Profiles
 from app.shared.schema import AdapterVersion, Generation, Status
 from app.shared.settings import Settings

@@ -7,8 +7,8 @@ import pytest
 from redis import Redis
 
 from app.shared.errors import NotFound
+from app.shared.generations import Ledger
 from app.shared.index import INDEX, WHOLE
-from app.shared.ledger import Ledger
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import request

@@ -9,7 +9,7 @@ from rq.executions import Execution
 from rq.job import JobStatus
 
 from app.shared import sweep as sweeping
-from app.shared.ledger import Ledger, now
+from app.shared.generations import Ledger, now
 from app.shared.lost import MISSED, Lost, look, queues_of
 from app.shared.queue import Queues, generation_queue
 from app.shared.schema import Status

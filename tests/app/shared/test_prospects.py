@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 
 from app.shared import sweep as sweeping
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.queue import Queues, generation_queue
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings

@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.shared.catalog import file_key
 from app.shared.errors import RadiataError, Unavailable
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.schema import Priority, ResolvedAdapter
 from app.shared.settings import Settings
 from app.shared.storage import Storage

@@ -17,9 +17,9 @@ from redis.exceptions import RedisError
 from rq.exceptions import StopRequested
 
 from app.shared.catalog import Catalog, file_key
+from app.shared.generations import Ledger
 from app.shared.identity import CLAIM
 from app.shared.kinds import ALWAYS, HELD, OF_JOB, OF_QUEUE, mend
-from app.shared.ledger import Ledger
 from app.shared.metrics import count, counted
 from app.shared.queue import INTAKE, generation_queues
 from app.shared.schema import UploadStatus

@@ -14,8 +14,8 @@ from redis import Redis
 from rq.job import Job
 
 from app.shared.generation_records import live_key
+from app.shared.generations import Ledger
 from app.shared.job import GENERATE, INSPECT, REFUSED
-from app.shared.ledger import Ledger
 from app.shared.metrics import counted
 from app.shared.queue import Queues, generation_queue
 from app.shared.settings import Settings

@@ -18,8 +18,8 @@ from redis import Redis
 from rq import Queue
 from rq.worker import WorkerStatus
 
+from app.shared.generations import Ledger
 from app.shared.job import INTAKE, SERIALIZER
-from app.shared.ledger import Ledger
 from app.shared.queue import Queues, generation_queue
 from app.shared.schema import Status
 from app.shared.settings import Settings
@@ -308,7 +308,7 @@ def test_a_worker_that_lives_loses_nothing_to_an_outage_or_a_step(
 FORKS = """
 import os, signal, sys
 from pathlib import Path
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.connection import connect
 from app.shared.queue import INTAKE, Queues
 from app.shared.settings import Settings

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
-from app.shared.ledger import Ledger, image_key, pending_key
+from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.metrics import counted
 from app.shared.schema import Generation, StackMode, Status
 from app.shared.settings import Settings

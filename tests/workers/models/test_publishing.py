@@ -12,7 +12,7 @@ import torch
 from redis import Redis
 
 from app.shared.errors import Unavailable
-from app.shared.ledger import Ledger
+from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.queue import Queues, base_of, generation_queue, generation_queues, model_of
 from app.shared.schema import Status

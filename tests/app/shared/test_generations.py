@@ -15,8 +15,8 @@ from rq.job import JobStatus
 
 from app.shared.errors import Conflict, NotFound, RadiataError
 from app.shared.events import stream_key
+from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.index import INDEX
-from app.shared.ledger import Ledger, image_key, pending_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
