@@ -60,7 +60,7 @@ def resolve(
         model=profile.name,
         adapters=worn,
         stack_mode=filled.stack_mode,
-        wearing=filled.wearing,
+        apply=filled.apply,
         width=filled.width,  # type: ignore[arg-type]
         height=filled.height,  # type: ignore[arg-type]
         steps=filled.steps,  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def _worn(
                 strength=use.strength,
                 strengths=dict(use.strengths),
                 blocks=dict(use.blocks),
-                steps=list(use.steps),
+                schedule=list(use.schedule),
                 rank=use.rank,
                 ignore=version.ignore,
             )
@@ -154,9 +154,9 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
     for missing in sorted(set(use.strengths) - set(version.components)):
         message = f"{use.ref!r} does not change {missing}, only {known}"
         yield _wrong(BadRequest, f"{at}/strengths/{missing}", "component_unknown", message, version.components)
-    if use.steps and not any(map(denoises, version.components)):
-        message = f"{use.ref!r} changes only {known}; give a strength, not steps"
-        yield _wrong(BadRequest, f"{at}/steps", "steps_without_denoiser", message)
+    if use.schedule and not any(map(denoises, version.components)):
+        message = f"{use.ref!r} changes only {known}; give a strength, not a schedule"
+        yield _wrong(BadRequest, f"{at}/schedule", "schedule_without_denoiser", message)
     for block in use.blocks:
         if not _named(block, profile.blocks):
             message = f"{profile.name!r} has no {block}; known: {', '.join(profile.blocks)}"

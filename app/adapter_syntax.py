@@ -27,7 +27,7 @@ def use_of(text: str) -> dict[str, Any]:
         elif is_factor and block:
             use.setdefault("blocks", {})[block] = _number(factor, text)
         elif is_step:
-            use.setdefault("steps", []).append([_number(fraction, text), _number(strength, text)])
+            use.setdefault("schedule", []).append([_number(fraction, text), _number(strength, text)])
         else:
             raise ValueError(f"{text!r}: {word!r} is neither a block and a factor (down=0.5) nor a step (0.6:1.0)")
     return use

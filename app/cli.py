@@ -18,7 +18,7 @@ from app import adapter_syntax as uses
 from app.address import listen, read_url, url_of
 from app.client import Client, Refused, Stranger
 from app.shared.log import configure, speak_any_encoding
-from app.shared.schema import Priority, StackMode, Wearing
+from app.shared.schema import Apply, Priority, StackMode
 from app.shared.settings import BadSettings, read_settings, serving_settings
 
 cli = typer.Typer(
@@ -173,8 +173,8 @@ def generate(
     stack_mode: Annotated[
         StackMode, typer.Option(help="Adapters summed, in any order, or each worn on what the ones before it left.")
     ] = "sum",
-    wearing: Annotated[
-        Wearing, typer.Option(help="Adapters merged into the weights, or beside them; auto: what costs less.")
+    apply: Annotated[
+        Apply, typer.Option(help="Merge adapters into the weights, or add them to what layers put out.")
     ] = "auto",
     priority: Annotated[Priority, typer.Option(help="Before everything else that waits, or after it.")] = "normal",
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; more pictures get -1, -2, …")] = Path(
@@ -198,7 +198,7 @@ def generate(
         "model": model,
         "adapters": [_use(text) for text in adapter or []],
         "stack_mode": stack_mode,
-        "wearing": wearing,
+        "apply": apply,
         "priority": priority,
         "width": width,
         "height": height,

@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
 from app.shared.errors import BadRequest
+from app.shared.old_records import NEW_NAMES
 
 OUTSIDE = ("query", "header", "path", "cookie")  # of the body
 MOST = 64  # faults of one request that are told
@@ -94,10 +95,16 @@ def of_validation(request: Request, error: RequestValidationError) -> list[dict[
         if code == "extra_forbidden":
             parent = _documented(request.app.openapi(), operation, part, path[:-1])
             allowed = sorted(parent.get("properties", {}))
-            message = f"there is no field {said(str(path[-1]))}{meant(str(path[-1]), allowed)}"
+            name = str(path[-1])
+            message = f"there is no field {said(name)}{_renamed(name, allowed) or meant(name, allowed)}"
         place = [part, *path] if part in OUTSIDE else path
         found.append(fault(pointer(place), code, message, allowed))
     return found
+
+
+def _renamed(name: str, known: Sequence[str]) -> str:
+    """Return the end of a sentence about a name of version 0.1: what it is called now; nothing for other names."""
+    return f"; since version 0.2 it is called {NEW_NAMES[name]!r}" if NEW_NAMES.get(name) in known else ""
 
 
 def _operation(request: Request) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) ->
         yield from _ranks(one)
         yield from _blocks(one)
         sequence = asked.stack_mode == "sequential" and len(asked.adapters) > 1
-        if asked.wearing == "bypass" and not sequence:
+        if asked.apply == "bypass" and not sequence:
             yield from _bypass(one, steps)
     yield from _triggers(adapters, steps)
 
@@ -85,8 +85,8 @@ def _bypass(one: Judged, steps: int) -> Iterator[BadRequest]:
     ]
     if hindered:
         more = f" and {len(hindered) - NAMED} more" if len(hindered) > NAMED else ""
-        message = f'apply {one.use.ref!r} merged, or leave "wearing" out: {"; ".join(hindered[:NAMED])}{more}'
-        yield _refusal(["wearing"], "bypass_impossible", message, ["auto", "merged"])
+        message = f'merge {one.use.ref!r}, or leave "apply" out: {"; ".join(hindered[:NAMED])}{more}'
+        yield _refusal(["apply"], "bypass_impossible", message, ["auto", "merge"])
 
 
 def _triggers(adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:
@@ -116,14 +116,14 @@ def _applied(one: Judged, steps: int) -> bool:
 
 def _by_step(use: AdapterUse, steps: int) -> set[float]:
     """Return the strengths that the denoiser has at some step."""
-    fractions = (step / steps for step in range(steps)) if use.steps else ()
-    return {next(strength for start, strength in reversed(use.steps) if start <= fraction) for fraction in fractions}
+    fractions = (step / steps for step in range(steps)) if use.schedule else ()
+    return {next(strength for start, strength in reversed(use.schedule) if start <= fraction) for fraction in fractions}
 
 
 def _strength_on(use: AdapterUse, component: str, parameter: str, steps: int) -> float:
     """Return the strength on a place that is furthest from nothing."""
     strengths = (
-        _by_step(use, steps) if use.steps and denoises(component) else {use.strengths.get(component, use.strength)}
+        _by_step(use, steps) if use.schedule and denoises(component) else {use.strengths.get(component, use.strength)}
     )
     fitting = [block for block in use.blocks if _within(parameter, block)]
     factor = use.blocks[max(fitting, key=lambda block: len(_path(block)))] if fitting else 1.0

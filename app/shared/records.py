@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from app.shared.errors import Unreadable
 from app.shared.facts import AdapterFacts, BaseSites, BaseTokenizers
+from app.shared.old_records import in_new_words
 from app.shared.schema import Accepted, AdapterVersion, ModelProfile, Upload, Wire
 from app.shared.storage import Storage
 
@@ -43,20 +44,31 @@ class StoreIdentity(Wire):
 
 
 class Kind(Generic[T]):
-    """One kind of record: what its keys look like, what it is, whose it is, and what to do without it."""
+    """One kind of record: what its keys look like, what it is, whose it is, and what to do without it.
 
-    def __init__(self, keys: str, kind: type[T], remedy: str, whose: Callable[[T], tuple[str, ...]] | None = None):
+    renew: brings a text that an older version wrote into the words of today.
+    """
+
+    def __init__(
+        self,
+        keys: str,
+        kind: type[T],
+        remedy: str,
+        whose: Callable[[T], tuple[str, ...]] | None = None,
+        renew: Callable[[bytes | str], bytes | str] = lambda text: text,
+    ) -> None:
         self.keys = re.compile(keys)
         self._type: TypeAdapter[T] = TypeAdapter(kind)
         self._remedy = remedy
         self._whose = whose
+        self._renew = renew
 
     def read(self, key: str, data: bytes | str) -> T:
         """The record that these bytes, found under `key`, are; raises Unreadable."""
         match = self.keys.fullmatch(key)
         assert match is not None, f"no key of this kind: {key}"
         try:
-            record = self._type.validate_json(data)
+            record = self._type.validate_json(self._renew(data))
         except ValidationError as error:
             raise self._unreadable(key, _why(data, error)) from error
         if self._whose and self._whose(record) != match.groups():
@@ -88,8 +100,10 @@ def _why(data: bytes | str, error: ValidationError) -> str:
 
 
 _REMOVE = "`DELETE /v1/generations/{0}` clears it away; then send the request again"
-PENDING = Kind(r"pending/([0-9a-f]{32})\.json", Accepted, _REMOVE, lambda one: (one.generation.id,))
-MANIFEST = Kind(r"generations/([0-9a-f]{32})/manifest\.json", Accepted, _REMOVE, lambda one: (one.generation.id,))
+PENDING = Kind(r"pending/([0-9a-f]{32})\.json", Accepted, _REMOVE, lambda one: (one.generation.id,), in_new_words)
+MANIFEST = Kind(
+    r"generations/([0-9a-f]{32})/manifest\.json", Accepted, _REMOVE, lambda one: (one.generation.id,), in_new_words
+)
 VERSION = Kind(
     r"names/([^/]+)/([0-9]+)\.json",
     AdapterVersion,

@@ -51,8 +51,8 @@ Strength = Annotated[Number, Field(ge=-20, le=20, allow_inf_nan=False)]
 Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
 Fraction = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
 StackMode = Literal["sum", "sequential"]
-Way = Literal["merged", "bypass"]  # of wearing: into the weights, or beside them
-Wearing = Literal["auto", "merged", "bypass"]
+ApplyMode = Literal["merge", "bypass"]  # into the weights, or added to what a layer puts out
+Apply = Literal["auto", "merge", "bypass"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
 Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=8)]
 
@@ -88,7 +88,7 @@ class AdapterUse(Wire):
                     "ref": "fluent-3d-locon",
                     "strength": 0.8,
                     "blocks": {"down": 0.5, "mid": 1.0, "up.1": 0.3},
-                    "steps": [[0.0, 0.2], [0.6, 1.0]],
+                    "schedule": [[0.0, 0.2], [0.6, 1.0]],
                 },
                 {"ref": "fluent-3d-loha", "strengths": {"unet": 0.8}},
             ]
@@ -107,7 +107,7 @@ class AdapterUse(Wire):
         "/v1/models`) or of a part of one (`up.1.attentions`); the longest that fits counts, elsewhere it is 1",
         examples=[{"down": 0.5, "mid": 1.0, "up.1": 0.3}],
     )
-    steps: list[tuple[Fraction, Strength]] = Field(
+    schedule: list[tuple[Fraction, Strength]] = Field(
         [],
         max_length=MAX_PARTS,
         description="strength on the denoiser step by step, in place of `strength`: pairs of the fraction of the "
@@ -118,24 +118,24 @@ class AdapterUse(Wire):
         None,
         ge=1,
         le=MAX_RANK,
-        description="wear the first so many ranks of its LoRA layers alone, as a DyLoRA is trained to be worn; layers "
-        "of not more ranks, and of other algorithms, are worn whole",
+        description="apply only the first ranks of its LoRA layers, that many, as a DyLoRA is trained to be used; "
+        "layers with at most that many, and layers of other algorithms, are applied whole",
     )
 
-    @field_validator("steps")
+    @field_validator("schedule")
     @classmethod
-    def _steps_rise_from_0(cls, steps: list[tuple[float, float]]) -> list[tuple[float, float]]:
-        fractions = [fraction for fraction, _ in steps]
+    def _rises_from_0(cls, schedule: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        fractions = [fraction for fraction, _ in schedule]
         if fractions and fractions[0] != 0:
             raise ValueError("the first fraction must be 0: begin with [0.0, strength]")
         if any(after <= before for before, after in pairwise(fractions)):
             raise ValueError("the fractions must rise; put them in order and name each once")
-        return steps
+        return schedule
 
     @model_validator(mode="after")
     def _one_strength_for_the_denoiser(self) -> Self:
-        if self.steps and (twice := sorted(filter(denoises, self.strengths))):
-            raise ValueError(f"steps and strengths both say how much is worn on {', '.join(twice)}; leave one out")
+        if self.schedule and (twice := sorted(filter(denoises, self.strengths))):
+            raise ValueError(f"schedule and strengths both give the strength on {', '.join(twice)}; leave one out")
         return self
 
 
@@ -160,10 +160,10 @@ class GenerationRequest(Wire):
         description="`sum`: every adapter's change is taken against the pristine weight, in any order; `sequential`: "
         "each on what the ones before it in the list have left, as ComfyUI and A1111 do",
     )
-    wearing: Wearing = Field(
+    apply: Apply = Field(
         "auto",
-        description="`merged` into the weights; `bypass`: beside them, for LoRA, LoCon, LoKr and (IA)³; `auto`: by "
-        "what either costs, always the same for the same request. The two differ in rounding alone",
+        description="`merge` into the weights; `bypass`: added to what each layer puts out, for LoRA, LoCon, LoKr and "
+        "(IA)³; `auto`: by what either costs, always the same for the same request. The two differ in rounding alone",
     )
     width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
     height: Edge | None = None
@@ -178,7 +178,7 @@ class GenerationRequest(Wire):
 
     @model_validator(mode="after")
     def _sequences_are_merged(self) -> Self:
-        if self.wearing == "bypass" and self.stack_mode == "sequential" and len(self.adapters) > 1:
+        if self.apply == "bypass" and self.stack_mode == "sequential" and len(self.adapters) > 1:
             raise ValueError("several adapters in sequence can only be merged; ask for one of the two")
         return self
 
@@ -200,7 +200,7 @@ class ResolvedAdapter(Wire):
     strength: float
     strengths: dict[str, float] = {}
     blocks: dict[str, float] = {}
-    steps: list[tuple[float, float]] = []
+    schedule: list[tuple[float, float]] = []
     rank: int | None = None
     ignore: list[str] = []
 
@@ -214,7 +214,7 @@ class ResolvedRequest(Wire):
     model: str
     adapters: list[ResolvedAdapter]
     stack_mode: StackMode = "sum"
-    wearing: Wearing = "auto"
+    apply: Apply = "auto"
     width: int
     height: int
     steps: int
@@ -285,7 +285,7 @@ class Generation(Wire):
     progress: Progress
     request: ResolvedRequest
     images: list[Image] = []
-    wearing: Way | None = Field(default=None, description="how the adapters were worn, once it has succeeded")
+    applied: ApplyMode | None = Field(None, description="how the adapters were applied, once it has succeeded")
     timings_ms: Timings | None = None
     error: Failure | None = None
     created_at: datetime

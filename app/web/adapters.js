@@ -38,7 +38,7 @@ export function createAdapters({ about, changed }) {
 
   function toggle(record, on) {
     const ref = refOf(record);
-    const use = { strength: 1, strengths: {}, blocks: {}, steps: [], rank: null, ...uses.get(ref), ref, on };
+    const use = { strength: 1, strengths: {}, blocks: {}, schedule: [], rank: null, ...uses.get(ref), ref, on };
     if (on) uses.delete(ref); // what is ticked last is last in the stack
     uses.set(ref, use);
     render();

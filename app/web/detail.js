@@ -6,7 +6,7 @@ import { strengthText } from "./strength.js";
 import { stackText } from "./tiles.js";
 
 const SHOWN_AT_LEAST = 384;
-const WAYS = { bypass: "beside the weights" }; // merged into them is how adapters are worn
+const APPLIED = { bypass: "by bypass, not merged" }; // merging is usual, and not told
 
 function fileName(prompt, seed) {
   const words = prompt.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);
@@ -55,7 +55,7 @@ export function showPicture(generation, index, reuse) {
         facts([
           ["Seed", String(seed)],
           ["Adapters", request.adapters.length ? el("ul", {}, ...request.adapters.map(adapterLine)) : "none"],
-          ["Worn", WAYS[generation.wearing]],
+          ["Applied", APPLIED[generation.applied]],
           ["Negative prompt", request.negative_prompt],
           ["Model", request.model],
           ["Size", `${image.width} × ${image.height}`],

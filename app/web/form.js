@@ -7,7 +7,7 @@ const SMALL = 128; // pixels; larger pictures get larger tiles
 const NUMBERS = { width: "width", height: "height", steps: "steps", guidance_scale: "guidance", count: "count" };
 const FIELDS = new Set(["prompt", "negative_prompt", "model", "adapters", "sampler", "seed", ...Object.keys(NUMBERS)]);
 const FOUND = new Set(["base"]); // of a resolved request, what no request can ask for
-const USUAL = { stack_mode: "sum", wearing: "auto", priority: "normal" };
+const USUAL = { stack_mode: "sum", apply: "auto", priority: "normal" };
 const SHORT = { width: "wide", height: "high", steps: "steps", guidance_scale: "guidance", count: "pictures" };
 
 /**

@@ -73,12 +73,14 @@ def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Pa
 def test_more_of_how_an_adapter_is_worn_follows_its_name(service: _Service, tmp_path: Path) -> None:
     out = str(tmp_path / "a.png")
     text = "one:2=0.8 down=0.5 up.1=-0.25 0:0.2 0.6:1 rank=8"
-    assert run("generate", "a fox", "-a", text, "--wearing", "bypass", "-o", out)[0] == 0
-    blocks, steps = {"down": 0.5, "up.1": -0.25}, [[0.0, 0.2], [0.6, 1.0]]
-    assert service.body["adapters"] == [{"ref": "one:2", "strength": 0.8, "blocks": blocks, "steps": steps, "rank": 8}]
-    assert service.body["wearing"] == "bypass"
+    assert run("generate", "a fox", "-a", text, "--apply", "bypass", "-o", out)[0] == 0
+    blocks, schedule = {"down": 0.5, "up.1": -0.25}, [[0.0, 0.2], [0.6, 1.0]]
+    assert service.body["adapters"] == [
+        {"ref": "one:2", "strength": 0.8, "blocks": blocks, "schedule": schedule, "rank": 8}
+    ]
+    assert service.body["apply"] == "bypass"
     assert run("generate", "a fox", "-a", "one 0:0.5", "-o", out)[0] == 0
-    assert service.body["adapters"] == [{"ref": "one", "strength": 1.0, "steps": [[0.0, 0.5]]}]
+    assert service.body["adapters"] == [{"ref": "one", "strength": 1.0, "schedule": [[0.0, 0.5]]}]
 
 
 @pytest.mark.parametrize("twice", ["down=0.5 down=0.7", "rank=3 0:1 rank=4"])

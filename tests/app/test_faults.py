@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from app.shared.catalog import Catalog
+from app.shared.old_records import NEW_NAMES
 from app.shared.profiles import Profiles
-from app.shared.schema import MAX_SEED
+from app.shared.schema import MAX_SEED, AdapterUse, GenerationRequest
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import profile, version
@@ -91,6 +92,19 @@ def test_what_may_have_been_meant_is_told(api: httpx.Client, storage: Storage, r
     Catalog(storage, redis).admit(version("watercolour"), {})
     answer = api.post("/v1/generations", json={"prompt": "a", "adapters": [{"ref": "watercolor"}]})
     assert "did you mean 'watercolour'" in errors(answer)[0]["message"]
+
+
+@pytest.mark.parametrize("old", NEW_NAMES)
+def test_a_name_of_version_0_1_is_refused_with_the_new_one(api: httpx.Client, old: str) -> None:
+    places = {"": {"prompt": "a", old: "auto"}, "/adapters/0": {"prompt": "a", "adapters": [{"ref": "a", old: []}]}}
+    known = {"": GenerationRequest, "/adapters/0": AdapterUse}
+    told = 0
+    for place, body in places.items():
+        if old not in known[place].model_fields:
+            (wrong,) = errors(api.post("/v1/generations", json=body))
+            assert (wrong["pointer"], wrong["code"]) == (f"{place}/{old}", "extra_forbidden")
+            told += f"it is called {NEW_NAMES[old]!r}" in wrong["message"]
+    assert told == 1, "where the new name is a field"
 
 
 @pytest.mark.parametrize(

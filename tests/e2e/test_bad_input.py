@@ -43,15 +43,15 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
     *(
         (what, {"adapters": [{"ref": "bad-input", **use}]}, 422, code)
         for what, use, code in (
-            ("steps that begin late", {"steps": [[0.1, 1.0]]}, "invalid_request"),
-            ("steps that fall back", {"steps": [[0.0, 1.0], [0.6, 0.5], [0.3, 1.0]]}, "invalid_request"),
-            ("a step twice", {"steps": [[0.0, 1.0], [0.0, 0.5]]}, "invalid_request"),
-            ("a step after the last", {"steps": [[0.0, 1.0], [1.0, 0.5]]}, "invalid_request"),
-            ("a step that is no pair", {"steps": [[0.0, 1.0, 2.0]]}, "invalid_request"),
-            ("steps in words", {"steps": "slowly"}, "invalid_request"),
-            ("a huge strength at a step", {"steps": [[0.0, 1e9]]}, "invalid_request"),
-            ("too many steps of a strength", {"steps": [[k / 999, 1.0] for k in range(99)]}, "invalid_request"),
-            ("steps and a strength", {"steps": [[0.0, 1.0]], "strengths": {"unet": 1.0}}, "invalid_request"),
+            ("a schedule that begins late", {"schedule": [[0.1, 1.0]]}, "invalid_request"),
+            ("a schedule that falls back", {"schedule": [[0.0, 1.0], [0.6, 0.5], [0.3, 1.0]]}, "invalid_request"),
+            ("a step twice", {"schedule": [[0.0, 1.0], [0.0, 0.5]]}, "invalid_request"),
+            ("a step after the last", {"schedule": [[0.0, 1.0], [1.0, 0.5]]}, "invalid_request"),
+            ("a step that is no pair", {"schedule": [[0.0, 1.0, 2.0]]}, "invalid_request"),
+            ("a schedule in words", {"schedule": "slowly"}, "invalid_request"),
+            ("a huge strength at a step", {"schedule": [[0.0, 1e9]]}, "invalid_request"),
+            ("too many steps of a strength", {"schedule": [[k / 999, 1.0] for k in range(99)]}, "invalid_request"),
+            ("a schedule and a strength", {"schedule": [[0.0, 1.0]], "strengths": {"unet": 1.0}}, "invalid_request"),
             ("a block as a path", {"blocks": {"../down": 1.0}}, "invalid_request"),
             ("a block without a name", {"blocks": {"": 1.0}}, "invalid_request"),
             ("a block in words", {"blocks": {"down": "half"}}, "invalid_request"),
@@ -64,10 +64,10 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
             ("a block beyond the last", {"blocks": {"down.9": 1.0}}, "block_unknown"),
         )
     ),
-    ("an unknown way", {"wearing": "loosely"}, 422, "invalid_request"),
+    ("an unknown way", {"apply": "loosely"}, 422, "invalid_request"),
     (
         "a sequence beside the weights",
-        {"wearing": "bypass", "stack_mode": "sequential", "adapters": [{"ref": "bad-input"}, {"ref": "other"}]},
+        {"apply": "bypass", "stack_mode": "sequential", "adapters": [{"ref": "bad-input"}, {"ref": "other"}]},
         422,
         "invalid_request",
     ),
@@ -102,14 +102,14 @@ def test_a_refusal_of_a_block_lists_those_that_there_are(http: httpx.Client) -> 
 def test_steps_of_what_only_reads_the_prompt_are_refused(http: httpx.Client) -> None:
     only_text = {name: tensor for name, tensor in samples.tensors("lora").items() if name.startswith("lora_te")}
     assert upload(http, save(only_text), "only-text").is_success
-    response = http.post("/v1/generations", json=FAST | {"adapters": [{"ref": "only-text", "steps": [[0.0, 1.0]]}]})
-    problem(response, 422, "steps_without_denoiser")
+    response = http.post("/v1/generations", json=FAST | {"adapters": [{"ref": "only-text", "schedule": [[0.0, 1.0]]}]})
+    problem(response, 422, "schedule_without_denoiser")
 
 
 def test_what_the_engine_would_refuse_is_refused_at_once(http: httpx.Client) -> None:
     assert upload(http, samples.file("loha"), "no-form").is_success
     cases: list[tuple[dict[str, Any], str, str, str]] = [
-        ({"adapters": [{"ref": "no-form"}], "wearing": "bypass"}, "bypass_impossible", "/wearing", "resnets.1.conv2"),
+        ({"adapters": [{"ref": "no-form"}], "apply": "bypass"}, "bypass_impossible", "/apply", "resnets.1.conv2"),
         ({"adapters": [{"ref": "no-form", "rank": 2}]}, "rank_impossible", "/adapters/0/rank", "first 2 ranks"),
         (
             {"adapters": [{"ref": "bad-input", "blocks": {"down.0": 0.5}}]},

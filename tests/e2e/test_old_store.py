@@ -38,7 +38,7 @@ def test_what_was_accepted_is_drawn_as_it_was_asked_for(old: httpx.Client) -> No
     for one in old_store.waiting():
         drawn = wait(old, one["id"])
         assert drawn["status"] == "succeeded", drawn["error"]
-        asked = "bypass" if old_store.scheduled(one) else "merged"
+        asked = "bypass" if old_store.scheduled(one) else "merge"
         assert old_store.lost([one["request"], asked], drawn) == [], "said twice: as asked for, and as done"
     (before,) = filter(old_store.scheduled, old_store.ended())
     (after,) = filter(old_store.scheduled, old_store.waiting())

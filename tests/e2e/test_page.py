@@ -181,12 +181,12 @@ def everything(http: httpx.Client) -> dict[str, Any]:
         "adapters": [
             {
                 **{"ref": "reused-b:1", "strength": 0.7, "strengths": {"text_encoder": 0.35}, "blocks": {"mid": 0.85}},
-                **{"steps": [[0.0, 0.25], [0.5, 1.5]], "rank": 2},
+                **{"schedule": [[0.0, 0.25], [0.5, 1.5]], "rank": 2},
             },
             {"ref": f"sha256:{hashed}", "strength": -0.55, "strengths": {"text_encoder": 1.25}},
         ],
         "stack_mode": "sequential",
-        "wearing": "merged",
+        "apply": "merge",
         "width": 72,
         "height": 56,
         "steps": 4,
@@ -212,7 +212,7 @@ def test_a_request_with_every_field_away_from_its_default_is_drawn_again_byte_fo
     page.newest(asked["prompt"].strip(), pictures=2).find_elements(By.CSS_SELECTOR, ".picture")[1].click()
     page.one("#picture button.primary").click()
     told = page.one("#more summary").text
-    assert "sequential" in told and "merged" in told and "high" in told, "what is kept is told"
+    assert "sequential" in told and "merge" in told and "high" in told, "what is kept is told"
     page.run(LISTEN)
     page.one("#draw").click()
     page.until(lambda: page.run("return window.posted.length"), "nothing was posted")
@@ -249,7 +249,7 @@ def test_blocks_and_steps_are_typed_checked_and_given_back(page: Page, tmp_path:
     page.until(lambda: page.all("#upload .verdict"), "no verdict")
     page.one("#upload button.primary").click()  # wear it
     page.one("[data-name='in-parts'] summary").click()
-    field = "[aria-label='Blocks and steps of in-parts']"
+    field = "[aria-label='Blocks and schedule of in-parts']"
     page.type(field, "down=half")
     page.draw("a green leaf", steps=2, seed=5)
     assert "down=half" in (page.one(field).get_attribute("validationMessage") or "")
@@ -277,7 +277,7 @@ def test_a_long_error_stays_in_its_tile(page: Page, http: httpx.Client) -> None:
     # What no acceptance can know: numbers that are finite each, and not together
     huge = {name: tensor * (1e30 if "lora_" in name else 1) for name, tensor in samples.tensors("lora").items()}
     assert upload(http, save(huge), "overflowing").is_success
-    request = {"prompt": "told at length", "adapters": [{"ref": "overflowing"}], "wearing": "merged"}
+    request = {"prompt": "told at length", "adapters": [{"ref": "overflowing"}], "apply": "merge"}
     assert wait(http, post(http, **request)["id"])["status"] == "failed"
     page.browser.refresh()
     page.until(lambda: page.all(".blank.over p"), "no error")

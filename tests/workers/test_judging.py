@@ -108,7 +108,7 @@ def asked(r: random.Random, names: list[str]) -> GenerationRequest:
         if r.random() < 0.2:
             use["rank"] = r.choice((1, 2, 9))
         if r.random() < 0.2:
-            use["steps"] = [[0.0, r.choice((0.0, 0.5))], [r.choice((0.5, 0.9)), r.choice((0.0, 1.0))]]
+            use["schedule"] = [[0.0, r.choice((0.0, 0.5))], [r.choice((0.5, 0.9)), r.choice((0.0, 1.0))]]
         uses.append(use)
     parts = [r.choice(["a red apple", "猫", "🦋", "(x:1.2)", *TRIGGERS]) for _ in range(r.choice((1, 3, 3, 30)))]
     return GenerationRequest.model_validate(
@@ -117,7 +117,7 @@ def asked(r: random.Random, names: list[str]) -> GenerationRequest:
             "negative_prompt": r.choice(("", "", "", "a zorp " * 40)),
             "adapters": uses,
             "stack_mode": r.choice(("sum", "sequential")) if len(stack) < 2 else "sum",
-            "wearing": r.choice(("auto", "merged", "bypass")),
+            "apply": r.choice(("auto", "merge", "bypass")),
             "steps": 3,
             "seed": 1,
         }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from app.shared.schema import ResolvedRequest, Way
+from app.shared.schema import ApplyMode, ResolvedRequest
 from lycoris.adapter import Adapter
 from lycoris.bypass import Bypass
 from lycoris.errors import Reason
@@ -15,7 +15,7 @@ from lycoris.patcher import FLOATS, Mode, Patcher
 from lycoris.placement.resolve import Index, Plan, resolve
 from lycoris.ranks import first_ranks
 from lycoris.stack import StackEntry
-from workers.drawing import apply_mode as wearing
+from workers.drawing import apply_mode
 from workers.drawing.strength_schedule import Fitted, Stage, stages
 from workers.models.loading import Base
 
@@ -24,7 +24,7 @@ from workers.models.loading import Base
 class Outfit:
     """How a generation is dressed: what is worn from which step on, and in which way."""
 
-    way: Way
+    way: ApplyMode
     mode: Mode
     stages: tuple[Stage, ...]
 
@@ -35,9 +35,9 @@ class AdapterApplier:
     def __init__(self, base: Base, pristine: Choice = "auto") -> None:
         components = base.components
         self._index = Index({name: shapes_of(module) for name, module in components.items()})
-        self._layers: WeakKeyDictionary[Adapter, tuple[wearing.Layer, ...]] = WeakKeyDictionary()
+        self._layers: WeakKeyDictionary[Adapter, tuple[apply_mode.Layer, ...]] = WeakKeyDictionary()
         self._cuts: WeakKeyDictionary[Adapter, tuple[int, Adapter]] = WeakKeyDictionary()
-        self._base = wearing.Base(
+        self._base = apply_mode.Base(
             device=base.profile.device,
             levels=len(getattr(components.get("unet"), "down_blocks", ())),
             quantised=frozenset(
@@ -71,7 +71,7 @@ class AdapterApplier:
             return list(dict.fromkeys(one for stage in following for one in self.bypass.obstacles(stage.stack)))
 
         layers = [layer for _, some in known for layer in some]
-        way = wearing.way(request, layers, len(following), self._base, obstacles)
+        way = apply_mode.way(request, layers, len(following), self._base, obstacles)
         return Outfit(way, request.stack_mode, following)
 
     def dress(self, outfit: Outfit, step: int, check: Callable[[], None] | None = None) -> None:
@@ -94,8 +94,8 @@ class AdapterApplier:
             self._cuts[adapter] = rank, first_ranks(adapter, rank)
         return self._cuts[adapter][1]
 
-    def _know(self, adapter: Adapter) -> tuple[Plan, tuple[wearing.Layer, ...]]:
+    def _know(self, adapter: Adapter) -> tuple[Plan, tuple[apply_mode.Layer, ...]]:
         plan = resolve(adapter, self._index)
         if adapter not in self._layers:
-            self._layers[adapter] = wearing.layers_of(plan)
+            self._layers[adapter] = apply_mode.layers_of(plan)
         return plan, self._layers[adapter]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from app.shared.errors import BadRequest
-from app.shared.schema import ResolvedRequest, Way, denoises
+from app.shared.schema import ApplyMode, ResolvedRequest, denoises
 from lycoris.errors import Reason
 from lycoris.hooked.forward import work_of
 from lycoris.placement.resolve import Plan
@@ -87,22 +87,22 @@ def way(
     stages: int,
     base: Base,
     obstacles: Callable[[], Sequence[Reason]],
-) -> Way:
+) -> ApplyMode:
     """Return how the generation is dressed: as it says, or by itself the cheaper of the two ways that are possible.
 
     layers: what all its adapters change. stages: stacks that follow each other in one picture. obstacles: asked why
     the stack cannot be worn beside the weights. Raises BadRequest where it says "bypass" and that cannot be.
     """
-    if request.wearing == "merged" or not request.adapters or _in_sequence(request):
-        return "merged"
-    if request.wearing == "bypass":
+    if request.apply == "merge" or not request.adapters or _in_sequence(request):
+        return "merge"
+    if request.apply == "bypass":
         if reasons := obstacles():
             named = "; ".join(map(str, reasons[:NAMED])) + (
                 f" and {len(reasons) - NAMED} more" * (len(reasons) > NAMED)
             )
-            raise BadRequest("bypass_impossible", f'wear it merged, or leave "wearing" out: {named}')
+            raise BadRequest("bypass_impossible", f'merge it, or leave "apply" out: {named}')
         return "bypass"
-    return "bypass" if _cheaper_beside(request, layers, stages, base) and not obstacles() else "merged"
+    return "bypass" if _cheaper_beside(request, layers, stages, base) and not obstacles() else "merge"
 
 
 def _in_sequence(request: ResolvedRequest) -> bool:

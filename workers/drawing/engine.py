@@ -177,7 +177,7 @@ class Engine:
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
         count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
-        return {"images": images, "wearing": outfit.way, "timings_ms": timings}
+        return {"images": images, "applied": outfit.way, "timings_ms": timings}
 
     def _check_length(self, request: ResolvedRequest) -> None:
         """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""

@@ -11,16 +11,16 @@ from typing import Any
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.shared.schema import ModelProfile, ResolvedRequest, Way
+from app.shared.schema import ApplyMode, ModelProfile, ResolvedRequest
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
 COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 
 
-def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, way: Way) -> dict[str, Any]:
+def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, way: ApplyMode) -> dict[str, Any]:
     """Everything that decides the pixels of one picture; way: how the adapters were worn."""
     adapters = [
-        one.model_dump(include={"sha256", "strength", "strengths", "blocks", "steps", "rank", "ignore"})
+        one.model_dump(include={"sha256", "strength", "strengths", "blocks", "schedule", "rank", "ignore"})
         for one in request.adapters
     ]
     if request.stack_mode == "sum":  # then their order decides nothing
@@ -36,7 +36,7 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, way: Way)
         "sampler": request.sampler,
         "adapters": adapters,
         "stack_mode": request.stack_mode,
-        "wearing": way,
+        "applied": way,
         "base": profile.fingerprint,
         "dtype": profile.dtype,
         "device": profile.device,

@@ -43,7 +43,7 @@ def stages(request: ResolvedRequest, fitted: Sequence[Fitted]) -> tuple[Stage, .
 
 def _at(use: ResolvedAdapter, fraction: float) -> float | None:
     """Return the strength on the denoiser at a fraction of the denoising; None where it does not go by steps."""
-    return next((strength for start, strength in reversed(use.steps) if start <= fraction), None)
+    return next((strength for start, strength in reversed(use.schedule) if start <= fraction), None)
 
 
 def _worn(one: Fitted, strength: float | None) -> StackEntry:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from app.shared.errors import BadRequest
-from app.shared.schema import ResolvedAdapter, ResolvedRequest, Way
+from app.shared.schema import ApplyMode, ResolvedAdapter, ResolvedRequest
 from app.shared.settings import Settings
 from lycoris.adapter import Adapter
 from lycoris.adapter import load as load_adapter
@@ -59,9 +59,9 @@ def unet(base: loading.Base) -> Tensor:
         return base.pipeline.unet(latents, 500, prompt).sample
 
 
-def seen(base: loading.Base, applier: AdapterApplier, way: Way, *names: str, **fields: Any) -> list[Tensor]:
+def seen(base: loading.Base, applier: AdapterApplier, way: ApplyMode, *names: str, **fields: Any) -> list[Tensor]:
     """What the denoiser makes of the same thing at every step."""
-    wanted, adapters = asked(*names, wearing=way, **fields)
+    wanted, adapters = asked(*names, apply=way, **fields)
     outfit = applier.fit(wanted, adapters)
     assert outfit.way == way
     made = []
@@ -80,8 +80,8 @@ def test_the_bundled_adapters_beside_the_weights_are_as_merged(
     base: loading.Base, applier: AdapterApplier, names: list[str]
 ) -> None:
     plain = unet(base)
-    by_step: dict[str, Any] = {"steps": [[0.0, 0.3], [0.5, 1.0]], "blocks": {"down": 0.5, "up.1": 1.5}}
-    merged = seen(base, applier, "merged", *names, own=by_step)
+    by_step: dict[str, Any] = {"schedule": [[0.0, 0.3], [0.5, 1.0]], "blocks": {"down": 0.5, "up.1": 1.5}}
+    merged = seen(base, applier, "merge", *names, own=by_step)
     beside = seen(base, applier, "bypass", *names, own=by_step)
     for step, (one, other) in enumerate(zip(merged, beside, strict=True)):
         error, change = relative_error(other, one), relative_error(one, plain)
@@ -90,11 +90,11 @@ def test_the_bundled_adapters_beside_the_weights_are_as_merged(
     assert bits(merged[0]) != bits(merged[2]), "the strength of the second half is another"
 
 
-@pytest.mark.parametrize("way", ["merged", "bypass"])
-def test_whatever_was_worn_before_the_same_is_seen(base: loading.Base, applier: AdapterApplier, way: Way) -> None:
-    own: dict[str, Any] = {"steps": [[0.0, 0.3], [0.5, 1.0]]}
+@pytest.mark.parametrize("way", ["merge", "bypass"])
+def test_whatever_was_worn_before_the_same_is_seen(base: loading.Base, applier: AdapterApplier, way: ApplyMode) -> None:
+    own: dict[str, Any] = {"schedule": [[0.0, 0.3], [0.5, 1.0]]}
     first = seen(base, applier, way, "fluent-3d-lokr", own=own)
-    for other in ("merged", "bypass"):
+    for other in ("merge", "bypass"):
         seen(base, applier, other, "fluent-3d-locon", steps=1)
         again = seen(base, applier, way, "fluent-3d-lokr", own=own)
         assert [bits(one) for one in first] == [bits(one) for one in again]
@@ -103,18 +103,18 @@ def test_whatever_was_worn_before_the_same_is_seen(base: loading.Base, applier: 
 def test_by_itself_the_bundled_base_is_merged(applier: AdapterApplier) -> None:
     for name in ("fluent-3d-lora", "fluent-3d-locon", "fluent-3d-lokr"):
         wanted, adapters = asked(name, steps=20)
-        assert applier.fit(wanted, adapters).way == "merged"
+        assert applier.fit(wanted, adapters).way == "merge"
 
 
 def test_a_way_that_is_not_possible_is_refused_with_the_layers_named(applier: AdapterApplier) -> None:
-    wanted, adapters = asked("fluent-3d-loha", wearing="bypass")
+    wanted, adapters = asked("fluent-3d-loha", apply="bypass")
     with pytest.raises(BadRequest, match=r"unet\.\S+\.weight"):
         applier.fit(wanted, adapters)
 
 
-@pytest.mark.parametrize("way", ["merged", "bypass"])
+@pytest.mark.parametrize("way", ["merge", "bypass"])
 def test_where_an_adapter_goes_is_looked_for_once(
-    base: loading.Base, applier: AdapterApplier, way: Way, monkeypatch: pytest.MonkeyPatch
+    base: loading.Base, applier: AdapterApplier, way: ApplyMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Adapter] = []
     plan = targets._plan
@@ -124,16 +124,18 @@ def test_where_an_adapter_goes_is_looked_for_once(
         return plan(adapter, index)
 
     monkeypatch.setattr(targets, "_plan", counted)
-    wanted, adapters = asked("fluent-3d-locon", "fluent-3d-lokr", wearing=way)
+    wanted, adapters = asked("fluent-3d-locon", "fluent-3d-lokr", apply=way)
     for _ in range(2):
         applier.dress(applier.fit(wanted, adapters), 0)
     assert looked == adapters
 
 
-@pytest.mark.parametrize("way", ["merged", "bypass"])
-def test_stopped_between_two_stages_it_wears_nothing(base: loading.Base, applier: AdapterApplier, way: Way) -> None:
+@pytest.mark.parametrize("way", ["merge", "bypass"])
+def test_stopped_between_two_stages_it_wears_nothing(
+    base: loading.Base, applier: AdapterApplier, way: ApplyMode
+) -> None:
     plain = bits(unet(base))
-    wanted, adapters = asked("fluent-3d-lora", wearing=way, own={"steps": [[0.0, 0.3], [0.5, 1.0]]}, steps=2)
+    wanted, adapters = asked("fluent-3d-lora", apply=way, own={"schedule": [[0.0, 0.3], [0.5, 1.0]]}, steps=2)
     outfit = applier.fit(wanted, adapters)
 
     def stop() -> None:
@@ -151,7 +153,7 @@ def test_what_an_interruption_left_in_the_weights_is_taken_off_before_anything_i
     base: loading.Base, applier: AdapterApplier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = bits_of(*base.components.values())
-    merged, adapters = asked("fluent-3d-lora", wearing="merged")
+    merged, adapters = asked("fluent-3d-lora", apply="merge")
     applier.dress(applier.fit(merged, adapters), 0)
 
     def stop(_: object) -> None:
@@ -161,6 +163,6 @@ def test_what_an_interruption_left_in_the_weights_is_taken_off_before_anything_i
         patch.setattr(applier.patcher, "_undress", stop)
         applier.patcher.restore()
     assert bits_of(*base.components.values()) != before and not applier.active
-    beside, adapters = asked("fluent-3d-lokr", wearing="bypass")
+    beside, adapters = asked("fluent-3d-lokr", apply="bypass")
     applier.dress(applier.fit(beside, adapters), 0)
     assert bits_of(*base.components.values()) == before and applier.active

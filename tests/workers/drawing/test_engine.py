@@ -96,13 +96,13 @@ def test_no_history_and_no_order_changes_a_byte(engine: Engine, ledger: Ledger, 
 def test_no_history_changes_a_byte_where_strength_goes_by_steps(
     engine: Engine, ledger: Ledger, storage: Storage
 ) -> None:
-    a, b = worn(storage, 1) | {"steps": [[0.0, 0.2], [0.5, 1.5]]}, worn(storage, 2, -0.3)
-    for way in ("merged", "bypass"):
-        asked = {"adapters": [a, b], "wearing": way, "steps": 4}
+    a, b = worn(storage, 1) | {"schedule": [[0.0, 0.2], [0.5, 1.5]]}, worn(storage, 2, -0.3)
+    for way in ("merge", "bypass"):
+        asked = {"adapters": [a, b], "apply": way, "steps": 4}
         first = drawn(engine, ledger, **asked, count=2)
-        assert first.wearing == way
+        assert first.applied == way
         drawn(engine, ledger, adapters=[b])
-        drawn(engine, ledger, adapters=[a], wearing="bypass")
+        drawn(engine, ledger, adapters=[a], apply="bypass")
         again = drawn(engine, ledger, **asked | {"adapters": [b, a]}, count=2)
         for index in range(2):
             assert png(storage, first, index) == png(storage, again, index)
@@ -115,10 +115,10 @@ def test_a_stack_that_comes_on_between_two_steps_leaves_an_engine_that_works(
     engine: Engine, ledger: Ledger, storage: Storage
 ) -> None:
     """Steps are drawn in inference mode, and tensors made there are of no use outside."""
-    late = [worn(storage, seed) | {"steps": [[0.0, 0.0], [0.5, 1.0]]} for seed in (1, 2)]
+    late = [worn(storage, seed) | {"schedule": [[0.0, 0.0], [0.5, 1.0]]} for seed in (1, 2)]
     stacks = [late, [worn(storage, 1), worn(storage, 2, 0.5)], [worn(storage, 3), worn(storage, 4)]]
     for stack in stacks:
-        generation = drawn(engine, ledger, adapters=stack, steps=4, wearing="merged")
+        generation = drawn(engine, ledger, adapters=stack, steps=4, apply="merge")
         assert generation.status is Status.SUCCEEDED, generation.error
 
 
@@ -129,11 +129,11 @@ def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: L
             return picture.tobytes()
 
     half, whole = pixels(strength=0.5), pixels()
-    assert pixels(strength=9.0, steps=[[0.0, 0.5], [0.5, 0.5]]) == half
+    assert pixels(strength=9.0, schedule=[[0.0, 0.5], [0.5, 0.5]]) == half
     assert pixels(blocks={"block": 0.5}) == half
-    assert pixels(steps=[[0.0, 1.0]], blocks={"block.to_q": 0.5}) == half
+    assert pixels(schedule=[[0.0, 1.0]], blocks={"block.to_q": 0.5}) == half
     assert pixels(rank=1) == pixels(rank=4) == whole, "it has one"
-    assert len({half, whole, pixels(steps=[[0.0, 0.5], [0.5, 1.0]]), pixels(steps=[[0.0, 1.0], [0.5, 0.5]])}) == 4
+    assert len({half, whole, pixels(schedule=[[0.0, 0.5], [0.5, 1.0]]), pixels(schedule=[[0.0, 1.0], [0.5, 0.5]])}) == 4
 
 
 def test_a_second_try_draws_the_same_bytes(engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base) -> None:
@@ -308,7 +308,7 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The process ends and the generation does not: RQ sees an engine die, and a new one does the job again."""
-    asked = {"adapters": [worn(storage, 1)], "wearing": "merged"}
+    asked = {"adapters": [worn(storage, 1)], "apply": "merge"}
     assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
     engine.idle()
     (kept,) = engine._applier.patcher._kept.values()

@@ -24,7 +24,7 @@ def picture() -> Image.Image:
 
 def png(*adapters: ResolvedAdapter, image: Image.Image | None = None, **fields: Any) -> bytes:
     chosen = image or Image.new("RGB", (8, 8), "red")
-    return encode(chosen, recipe(request(adapters=list(adapters), **fields), 7, profile(), "merged"))
+    return encode(chosen, recipe(request(adapters=list(adapters), **fields), 7, profile(), "merge"))
 
 
 def test_no_order_of_the_list_changes_a_byte() -> None:
@@ -59,7 +59,7 @@ def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    "how", [{"blocks": {"mid": 0.5}}, {"steps": [[0.0, 0.5], [0.5, 1.0]]}, {"rank": 4}, {"ignore": ["x.*"]}], ids=str
+    "how", [{"blocks": {"mid": 0.5}}, {"schedule": [[0.0, 0.5], [0.5, 1.0]]}, {"rank": 4}, {"ignore": ["x.*"]}], ids=str
 )
 def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:
     assert png(worn(1, **how)) != png(worn(1))
@@ -67,14 +67,14 @@ def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:
 
 
 def test_the_way_of_wearing_is_in_the_recipe_and_what_was_asked_for_is_not() -> None:
-    assert recipe(request(), 7, profile(), "merged") != recipe(request(), 7, profile(), "bypass")
-    assert recipe(request(wearing="auto"), 7, profile(), "bypass") == recipe(
-        request(wearing="bypass"), 7, profile(), "bypass"
+    assert recipe(request(), 7, profile(), "merge") != recipe(request(), 7, profile(), "bypass")
+    assert recipe(request(apply="auto"), 7, profile(), "bypass") == recipe(
+        request(apply="bypass"), 7, profile(), "bypass"
     )
 
 
 def test_the_number_of_threads_is_in_the_recipe() -> None:
-    one, two = (recipe(request(), 7, profile(threads=threads), "merged") for threads in (1, 2))
+    one, two = (recipe(request(), 7, profile(threads=threads), "merge") for threads in (1, 2))
     assert one != two
 
 

@@ -56,18 +56,23 @@ def test_without_steps_there_is_one_stage() -> None:
 def test_each_strength_holds_from_its_fraction_on(
     steps: int, by_step: list[list[float]], expected: dict[int, float]
 ) -> None:
-    found = told(steps, fitted(1, steps=by_step))
+    found = told(steps, fitted(1, schedule=by_step))
     assert {step: worn[0]["unet"] for step, worn in found} == expected
     assert {worn[0]["text_encoder"] for _, worn in found} == {0.5}, "the prompt is read once"
 
 
 def test_text_encoders_keep_their_own_strength() -> None:
-    (_, (first,)), (_, (second,)) = told(2, fitted(1, steps=[[0.0, 0.1], [0.5, 0.9]], strengths={"text_encoder": -1.0}))
+    (_, (first,)), (_, (second,)) = told(
+        2, fitted(1, schedule=[[0.0, 0.1], [0.5, 0.9]], strengths={"text_encoder": -1.0})
+    )
     assert (first, second) == ({"unet": 0.1, "text_encoder": -1.0}, {"unet": 0.9, "text_encoder": -1.0})
 
 
 def test_stages_of_several_adapters_are_told_together() -> None:
-    one, two = fitted(1, steps=[[0.0, 0.2], [0.5, 1.0]]), fitted(2, only="lora_unet", steps=[[0.0, 1.0], [0.75, 0.0]])
+    one, two = (
+        fitted(1, schedule=[[0.0, 0.2], [0.5, 1.0]]),
+        fitted(2, only="lora_unet", schedule=[[0.0, 1.0], [0.75, 0.0]]),
+    )
     found = told(4, one, two, fitted(3))
     assert [step for step, _ in found] == [0, 2, 3]
     assert [[each["unet"] for each in worn] for _, worn in found] == [[0.2, 1.0, 0.5], [1.0, 1.0, 0.5], [1.0, 0.0, 0.5]]

@@ -1,0 +1,34 @@
+"""Generations as version 0.1 wrote them, in the words of today: records only, for a request must use the new names."""
+
+import json
+from typing import Any
+
+NEW_NAMES = {"steps": "schedule", "wearing": "apply"}  # fields of an adapter's entry, and of a request
+MARK = '"wearing"'  # every record of 0.1 has it, and no record of a later version
+VALUES = {"merged": "merge"}
+
+
+def in_new_words(text: bytes | str) -> bytes | str:
+    """Return the JSON of an accepted or ended generation with today's names; text that is none, or is new, as it is."""
+    if (MARK if isinstance(text, str) else MARK.encode()) not in text:
+        return text
+    try:
+        return json.dumps(_accepted(json.loads(text)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return text  # whoever reads it says what is wrong with it
+
+
+def _accepted(record: dict[str, Any]) -> dict[str, Any]:
+    generation = dict(record["generation"])
+    request = dict(generation["request"])
+    request["adapters"] = [_renamed(one, "steps", "schedule") for one in request["adapters"]]
+    generation["request"] = _renamed(request, "wearing", "apply")
+    return record | {"generation": _renamed(generation, "wearing", "applied")}
+
+
+def _renamed(entry: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    if old not in entry:
+        return entry
+    value = entry[old]
+    rest = {name: one for name, one in entry.items() if name != old}
+    return rest | {new: VALUES.get(value, value) if isinstance(value, str) else value}
