@@ -1,5 +1,6 @@
 """The command line: `radiata …`."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -151,6 +152,8 @@ def api() -> None:
         timeout_graceful_shutdown=3,
     )
     server = uvicorn.Server(config)
+    gc.collect()
+    gc.freeze()  # what the service is made of is no garbage: looking through it stopped every request for half a second
     server.run(sockets=sockets)
     if not server.started:
         raise typer.Exit(1)

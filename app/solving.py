@@ -15,6 +15,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
+from pydantic.fields import FieldInfo
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -31,8 +32,17 @@ def is_plain(dependant: Dependant) -> bool:
     call = dependant.call
     own = inspect.iscoroutinefunction(call) and _is_response(get_type_hints(call).get("return"))
     forms = any(isinstance(one.field_info, Form) for one in dependant.body_params)
-    simple = all(map(_is_of_request_alone, dependant.dependencies))
+    simple = all(map(_is_of_request_alone, dependant.dependencies)) and not any(map(_is_a_field, _parameters(call)))
     return own and simple and not forms and not any(getattr(dependant, name) for name in OTHER)
+
+
+def _parameters(call: Callable[..., Any] | None) -> list[inspect.Parameter]:
+    return list(inspect.signature(call).parameters.values()) if call else []
+
+
+def _is_a_field(parameter: inspect.Parameter) -> bool:
+    """Whether FastAPI's description of a parameter stands where its default should."""
+    return isinstance(parameter.default, FieldInfo)
 
 
 def _is_response(kind: Any) -> bool:
@@ -40,7 +50,7 @@ def _is_response(kind: Any) -> bool:
 
 
 def _is_of_request_alone(dependency: Dependant) -> bool:
-    takes = list(inspect.signature(dependency.call).parameters) if dependency.call else []
+    takes = [one.name for one in _parameters(dependency.call)]
     return inspect.iscoroutinefunction(dependency.call) and takes == [dependency.request_param_name]
 
 
@@ -52,8 +62,11 @@ async def answered(request: Request, dependant: Dependant, body: Any = None) -> 
     for one in dependant.dependencies:
         values[one.name or ""] = await one.call(request)  # type: ignore[misc]
     for fields, part in PARTS.items():
-        if wanted := getattr(dependant, fields):
-            found, wrong = request_params_to_args(wanted, getattr(request, part))
+        if known := getattr(dependant, fields):
+            sent = getattr(request, part)
+            # What is not sent is as the function itself has it by default: FastAPI copies each default, deep, each time
+            wanted = [one for one in known if one.alias in sent or one.field_info.is_required()]
+            found, wrong = request_params_to_args(wanted, sent)
             values |= found
             errors += wrong
     if dependant.body_params:

@@ -33,6 +33,7 @@ from rq import Queue
 from app.embedded import address
 from app.fast_acceptance import filled
 from app.shared.catalog import Catalog
+from app.shared.connection import redis_url
 from app.shared.generation_records import live_key
 from app.shared.generations import Ledger, begun, generation_id_for
 from app.shared.index import INDEX
@@ -69,11 +70,19 @@ class Rates:
 
 
 class Front:
-    """An API and its Redis, in processes of their own, and what is asked of them."""
+    """An API and its Redis, in processes of their own."""
 
-    def __init__(self, url: str, api: int, redis: Redis, settings: Settings, options: argparse.Namespace) -> None:
-        self._url, self._api, self._redis, self._options = url, psutil.Process(api), redis, options
-        self._ledger = Ledger(Storage(settings.store_url), redis, settings)
+    def __init__(self, url: str, api: int, redis: Redis, settings: Settings) -> None:
+        self.url, self.redis_url, self.api, self.redis = url, redis_url(settings), api, redis
+        self.ledger = Ledger(Storage(settings.store_url), redis, settings)
+
+
+class Rating:
+    """Asks a front in turns, as often as it answers."""
+
+    def __init__(self, one: Front, options: argparse.Namespace) -> None:
+        self._url, self._api, self._redis, self._options = one.url, psutil.Process(one.api), one.redis, options
+        self._ledger = one.ledger
         self.rates = Rates()
 
     def measure(self) -> Rates:
@@ -134,16 +143,16 @@ class Front:
 
 
 @contextmanager
-def front(folder: Path, options: argparse.Namespace) -> Iterator[Front]:
+def front(folder: Path) -> Iterator[Front]:
     """An API over a folder, on a Redis as `radiata up` starts it."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    redis_url = address(folder / "valkey")
-    settings = Settings(data_dir=folder, redis_url=redis_url, max_queued=10**7)  # type: ignore[arg-type]
-    storage, redis = Storage(settings.store_url), Redis.from_url(redis_url)
+    where = address(folder / "valkey")
+    settings = Settings(data_dir=folder, redis_url=where, max_queued=10**7)  # type: ignore[arg-type]
+    storage, redis = Storage(settings.store_url), Redis.from_url(where)
     Profiles(storage, settings).publish(profile(), {})
-    variables = {"DATA_DIR": folder, "REDIS_URL": redis_url, "PORT": port, **SETTINGS}
+    variables = {"DATA_DIR": folder, "REDIS_URL": where, "PORT": port, **SETTINGS}
     environment = os.environ | {f"RADIATA_{name}": str(value) for name, value in variables.items()}
     with ExitStack() as stack:
         started = []
@@ -154,7 +163,7 @@ def front(folder: Path, options: argparse.Namespace) -> Iterator[Front]:
             started.append(process.pid)
             _wait(redis.ping if module == "app.embedded" else partial(_alive, port))
         Catalog(storage, redis).admit(version("style", b"style"), {})
-        yield Front(f"http://127.0.0.1:{port}", started[1], redis, settings, options)
+        yield Front(f"http://127.0.0.1:{port}", started[1], redis, settings)
 
 
 def _alive(port: int) -> None:
@@ -182,8 +191,8 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32, help="requests in flight (default 32)")
     options = parser.parse_args()
     configure("error")
-    with tempfile.TemporaryDirectory(prefix="radiata-bench-") as name, front(Path(name), options) as one:
-        rates = one.measure()
+    with tempfile.TemporaryDirectory(prefix="radiata-bench-") as name, front(Path(name)) as one:
+        rates = Rating(one, options).measure()
     table = Table("what", "a second", "a second of the API's CPU", "÷ RQ alone", title="The front door")
     figures: dict[str, dict[str, float]] = {}
     for name, clock in rates.clock.items():
