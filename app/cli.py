@@ -132,6 +132,7 @@ def api() -> None:
 
     from app.connections import allow_many_connections
     from app.main import create_app
+    from app.server import Server
     from app.shared.connection import connect, warn_of_eviction
     from app.shared.exit_with_parent import watch_parent
     from app.shared.identity import claim_at_start
@@ -144,14 +145,15 @@ def api() -> None:
             claim_at_start(settings, redis)
             warn_of_eviction(redis)
         sockets = listen(settings)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # `app/middleware/forwarded.py` takes them, from those that are trusted
         timeout_graceful_shutdown=3,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, app)
     gc.collect()
     gc.freeze()  # what the service is made of is no garbage: looking through it stopped every request for half a second
     server.run(sockets=sockets)

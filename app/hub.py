@@ -88,17 +88,20 @@ class Hub:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._away = False
+        self._stopping = False
 
     async def follow(
         self, generation_id: str, after: Position = START, end: Event | None = None
     ) -> AsyncGenerator[list[Event]]:
         """Events after a place as they come, the end last; an empty list whenever `KEEP_ALIVE_S` pass without one.
 
+        It stops early when the hub does: a client then asks again, with the position of the last event it has.
+
         end: how the generation ended, where that is known already; told after what the stream still has.
         """
         with self._followed(generation_id) as tail:
             tail.end = tail.end or end
-            while True:
+            while not self._stopping:
                 changed = tail.changed  # before looking: nothing falls between
                 if after >= tail.start:
                     events, reached = tail.since(after), max(after, tail.last)
@@ -129,6 +132,18 @@ class Hub:
             self._watched[what].discard(told)
             if not self._watched[what]:
                 del self._watched[what]
+
+    def stop(self) -> None:
+        """End every wait: the server is about to stop."""
+        self._stopping = True
+        self._wake_watchers()
+        for tail in self._tails.values():
+            tail.wake()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nobody is to wait any more."""
+        return self._stopping
 
     async def aclose(self) -> None:
         """Stop reading."""

@@ -117,14 +117,15 @@ def _text(texts: Mapping[str, str]) -> None:
 
 
 async def _settled(service: Service, upload_id: str, request: Request) -> Upload:
-    """The upload once it is settled, or as it stands when the wait is over or its client gone; holds no thread."""
+    """The upload once it is settled, or as it stands when the wait ends: it took too long, its client or we go."""
     until = time.monotonic() + service.settings.upload_wait_s
     with service.hub.watching(upload_id) as told:
         while True:
             told.clear()
             found = await run_in_threadpool(service.uploads.get, upload_id)
             left = until - time.monotonic()
-            if found.status is not UploadStatus.INSPECTING or left <= 0 or await request.is_disconnected():
+            over = left <= 0 or service.hub.stopping
+            if found.status is not UploadStatus.INSPECTING or over or await request.is_disconnected():
                 return found
             await within(told, left)
 

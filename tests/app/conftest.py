@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from app.main import create_app
+from app.server import Server
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -29,8 +30,9 @@ def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
 @contextmanager
 def serving(settings: Settings) -> Iterator[httpx.Client]:
     """An HTTP client on an API with these settings, in a thread."""
-    config = uvicorn.Config(create_app(settings), port=0, log_config=None, ws="none", proxy_headers=False)
-    server = uvicorn.Server(config)
+    app = create_app(settings)
+    config = uvicorn.Config(app, port=0, log_config=None, ws="none", proxy_headers=False)
+    server = Server(config, app)
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
