@@ -53,7 +53,7 @@ def generate(
         connection = connect(settings, patient=True)
 
     from workers.dispatch.affinity import affinity_queues
-    from workers.dispatch.worker import GenerationWorker
+    from workers.dispatch.generation_worker import GenerationWorker
 
     queues = affinity_queues(name, connection, settings)
     worker = GenerationWorker(settings, queues, f"{name}.{uuid4().hex[:12]}", connection)
@@ -86,7 +86,7 @@ def intake() -> None:
 
     from app.shared.storage import Storage
     from workers import tasks
-    from workers.dispatch.worker import IntakeWorker
+    from workers.dispatch.intake_worker import IntakeWorker
     from workers.intake import Intake
 
     tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))

@@ -28,7 +28,8 @@ from tests.app.shared.making import MODEL, request, upload
 from tests.workers import toy
 from workers import intake, patience
 from workers.dispatch.affinity import affinity_queues
-from workers.dispatch.worker import PUT_BACK_S, GenerationWorker
+from workers.dispatch.generation_worker import GenerationWorker
+from workers.dispatch.sweeping_worker import PUT_BACK_S
 from workers.drawing.engine import Engine
 from workers.patience import Patience, PatientStorage
 

@@ -26,7 +26,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from workers import tasks
 from workers.dispatch.affinity import AffinityQueue
-from workers.dispatch.worker import GenerationWorker
+from workers.dispatch.generation_worker import GenerationWorker
 from workers.drawing.engine import Engine
 from workers.models.loading import load
 from workers.models.publishing import Publisher

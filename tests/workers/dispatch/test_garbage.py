@@ -28,7 +28,7 @@ from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from tests.app.shared.making import MODEL, request, upload, version
 from workers.dispatch.affinity import affinity_queues
-from workers.dispatch.worker import GenerationWorker
+from workers.dispatch.generation_worker import GenerationWorker
 
 BYTES = b"bytes"
 SHA256 = sha256(BYTES).hexdigest()
@@ -154,7 +154,8 @@ from app.shared.connection import connect
 from app.shared.job import INTAKE, SERIALIZER, KnownQueue
 from app.shared.settings import Settings
 from workers.dispatch.affinity import affinity_queues
-from workers.dispatch.worker import GenerationWorker, IntakeWorker
+from workers.dispatch.generation_worker import GenerationWorker
+from workers.dispatch.intake_worker import IntakeWorker
 
 settings = Settings()
 redis = connect(settings, patient=True)

@@ -25,7 +25,7 @@ from app.shared.worker_state import worker_states
 from tests.app.shared.making import MODEL, profile, request, upload
 from workers.dispatch.affinity import affinity_queues
 from workers.dispatch.engine_main import _perform
-from workers.dispatch.worker import GenerationWorker
+from workers.dispatch.generation_worker import GenerationWorker
 
 BAD = [f"{number:032x}" for number in range(1, 8)]
 
@@ -33,7 +33,7 @@ WORK = """
 import sys
 from workers import tasks
 from workers.intake import Intake
-from workers.dispatch.worker import IntakeWorker
+from workers.dispatch.intake_worker import IntakeWorker
 from app.shared.connection import connect
 from app.shared.queue import Queues
 from app.shared.settings import Settings

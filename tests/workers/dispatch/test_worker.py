@@ -31,7 +31,9 @@ from workers import tasks
 from workers.dispatch.affinity import AffinityQueue, affinity_queues
 from workers.dispatch.engine_client import EngineProcess
 from workers.dispatch.engine_main import _perform
-from workers.dispatch.worker import SWEEP_LOCK, GenerationWorker, IntakeWorker
+from workers.dispatch.generation_worker import GenerationWorker
+from workers.dispatch.intake_worker import IntakeWorker
+from workers.dispatch.sweeping_worker import SWEEP_LOCK
 from workers.drawing.engine import NOT_PRISTINE
 
 QUEUE = generation_queue(MODEL)
@@ -314,7 +316,7 @@ from app.shared.queue import INTAKE, Queues
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import request
-from workers.dispatch.worker import IntakeWorker
+from workers.dispatch.intake_worker import IntakeWorker
 
 settings = Settings()
 redis = connect(settings)

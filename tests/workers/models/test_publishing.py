@@ -22,7 +22,8 @@ from app.shared.worker_state import WorkerState, other_bases, publish, withdraw,
 from tests.app.shared.making import MODEL, request
 from tests.workers import toy
 from workers import __main__ as program
-from workers.dispatch.worker import GenerationWorker, affinity_queues
+from workers.dispatch.affinity import affinity_queues
+from workers.dispatch.generation_worker import GenerationWorker
 from workers.drawing.engine import Engine
 from workers.models.publishing import Publisher
 

@@ -1,12 +1,9 @@
-"""The RQ workers: one whose work horse holds a model and lives on, and one that forks for every upload."""
+"""An RQ worker that finds lost work within seconds; the two kinds of worker are made of it."""
 
 import contextlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -26,15 +23,11 @@ from app.shared.identity import claim, claim_at_start
 from app.shared.job import SERIALIZER, KnownJob, KnownQueue
 from app.shared.kinds import ALWAYS, OF_JOB, OF_QUEUE, mend, release
 from app.shared.lost import queues_of
-from app.shared.queue import model_of
 from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
 from app.shared.watch import Watch
-from app.shared.worker_state import WorkerState, publish, withdraw
-from workers.dispatch.affinity import AffinityQueue, EngineState, affinity_queues
-from workers.dispatch.engine_client import EngineProcess
 
 log = structlog.get_logger()
 
@@ -234,164 +227,3 @@ class SweepingWorker(Worker):
             Uploads(storage, self.connection, self._settings).sweep()
         except RadiataError as error:  # storage is away; it is looked for again in a moment
             log.warning("sweep_failed", error=error.message)
-
-
-class GenerationWorker(SweepingWorker):
-    """Its work horse is one engine process, handed job after job; when that dies, the job is tried on a new one.
-
-    Of what waits it takes what suits what its engine holds, where its queues are `affinity_queues`.
-    """
-
-    queue_class = AffinityQueue
-    _engine: EngineProcess | None = None
-    _active_since: datetime | None = None
-    _base = ""  # fingerprint of what its engine has loaded
-    base_changed = False  # under its hands: it has stopped, and must be started again
-
-    def start_engine(self) -> bool:
-        """Start the engine and wait until it has loaded its model; False when it died instead."""
-        self._engine = EngineProcess(model_of(self.queues[0].name), self.name)
-        with contextlib.suppress(BrokenPipeError):
-            self._engine.greet()
-        return bool(self._engine.wait()) and self._hear()
-
-    def engine_status(self) -> int:
-        """Exit status of the engine that did not start."""
-        assert self._engine is not None
-        return os.waitstatus_to_exitcode(self._engine.status())
-
-    def stop_engine(self) -> None:
-        """End the engine."""
-        if self._engine:
-            self._engine.close()
-
-    def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """Hand the job to the engine, starting a new one if need be (RQ's seam for starting a horse)."""
-        execution = self.execution
-        assert execution is not None
-        if self._engine is None or not self._engine.alive:
-            self.stop_engine()
-            self._engine = EngineProcess(model_of(queue.name), self.name)
-            self._hold({})
-        self._horse_pid = self._engine.pid
-        with contextlib.suppress(BrokenPipeError):  # it died just now: waiting for it will tell
-            self._engine.order(job, execution, queue.name)
-
-    def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
-        """Wait until the engine has done the job or died; None when so many seconds have passed."""
-        assert self._engine is not None
-        done = self._engine.wait(seconds)
-        return None if done is None else (self._engine.pid, os.EX_OK if done else self._engine.status(), None)
-
-    def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Watch the engine as RQ does; then hear what it holds, or say that it died."""
-        super().monitor_work_horse(job, queue, execution)
-        if self._engine and not self._hear():
-            log.warning("engine_died", job=job.id, pid=self._engine.pid)
-
-    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Say that it lives, and what it holds."""
-        super().heartbeat(timeout, pipeline)
-        self._say(pipeline)
-
-    def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
-        """Say what it does."""
-        super().set_state(state, pipeline)
-        self._say(pipeline)
-
-    def register_death(self) -> None:
-        """Say that it has ended."""
-        super().register_death()
-        with contextlib.suppress(RedisError):
-            withdraw(self.connection, self.name)
-
-    @property
-    def _engine_state(self) -> EngineState:
-        assert isinstance(self.queues[0], AffinityQueue)
-        return self.queues[0].engine_state
-
-    def _hear(self) -> bool:
-        """Hear what the engine answered; False when it died instead, and with it what it held."""
-        assert self._engine is not None
-        reply = self._engine.reply()
-        if reply and reply.get("base", "") != self._base:
-            self._has_base(reply["base"])
-        self._hold(reply or {})
-        return reply is not None
-
-    def _has_base(self, base: str) -> None:
-        """Take out of the queues of this base; where another was loaded before, stop, to be started as one of this."""
-        if self._base:
-            log.warning("base_changed", model=model_of(self.queues[0].name), before=self._base, now=base)
-            self.base_changed = self._stop_requested = True
-            return
-        self._base = base
-        self.queues = affinity_queues(model_of(self.queues[0].name), self.connection, self._settings, base)
-        self._ordered_queues = self.queues[:]
-
-    def _hold(self, reply: dict[str, Any]) -> None:
-        active, engine_state = frozenset(reply.get("active", ())), self._engine_state
-        if active != engine_state.active or self._active_since is None:
-            self._active_since = datetime.now(UTC)
-        engine_state.active, engine_state.resident = active, frozenset(reply.get("resident", ()))
-
-    def _say(self, pipeline: Pipeline | None) -> None:
-        if self._is_horse:
-            return  # the engine says it to its parent
-        if self._engine and not self._engine.alive:  # it died, perhaps while it had nothing to do
-            self._hold({})
-        said = WorkerState(
-            name=self.name,
-            model=model_of(self.queues[0].name),
-            base=self._base,
-            host=self.hostname or "",
-            state=self.get_state(),  # type: ignore[arg-type]  # RQ's enumeration of the same words
-            active=sorted(self._engine_state.active),
-            resident=sorted(self._engine_state.resident),
-            since=self._active_since or datetime.now(UTC),
-        )
-        keep_s = self._settings.lost_after_s + self._settings.sweep_every_s
-        remember_s = self._settings.accept_without_worker_s
-        publish(self.connection if pipeline is None else pipeline, said, keep_s, remember_s)
-
-
-class IntakeWorker(SweepingWorker):
-    """RQ's forking worker: a file that brings its inspection down takes only a fork with it.
-
-    Object storage is used in forks alone: it runs threads of its own, and a fork of a process that has them waits for
-    ever for threads that are not there.
-    """
-
-    def claim(self) -> None:
-        """Claim in a fork."""
-        self._in_fork(super().claim)
-
-    def sweep(self) -> None:
-        """Sweep in a fork."""
-        self._in_fork(super().sweep)
-
-    def _in_fork(self, call: Callable[[], None]) -> None:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.setup_work_horse_signals()
-                call()
-            except BadSettings as error:
-                os.write(write, str(error).encode())
-            except BaseException:  # the end of a process: nothing may return into the parent's loop
-                log.exception("sweep_failed")
-            finally:
-                os._exit(os.EX_OK)
-        os.close(write)
-        with os.fdopen(read, "rb") as told:
-            wrong = told.read().decode()
-        os.waitpid(pid, 0)
-        if wrong:
-            raise BadSettings(wrong)
-
-    def setup_work_horse_signals(self) -> None:
-        """Let the fork die with its worker's process group, and of nothing else from the keyboard."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self.death_penalty_class = UnixSignalDeathPenalty
