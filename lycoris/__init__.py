@@ -1,1 +1,109 @@
-"""Adapter algebra and hot swap: what a LoRA or LyCORIS file means, and how a live model wears any set of them."""
+"""Adapter algebra and hot swap: what a LoRA or LyCORIS file means, and how a live model applies any stack of them.
+
+This is the whole face of the library: `from lycoris import load, Patcher, StackEntry`. Each name is loaded when it is
+first asked for, so that `import lycoris` alone loads no torch. Everything that is not named here is private.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lycoris.adapter import Adapter, load, read
+    from lycoris.bypass import Bypass
+    from lycoris.dialects.embeddings import EMBEDDING_PREFIX, TEXT_ENCODERS, folded_trigger, usable_trigger
+    from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NoPlace, Reason, StackRefused
+    from lycoris.files.mapped_folder import MappedFolder
+    from lycoris.hooked.forward import work_of
+    from lycoris.hooked.layers import hindrances_of
+    from lycoris.inspection import Verdict, inspect, judged
+    from lycoris.merged.merge import Mode
+    from lycoris.merged.pristine import Choice
+    from lycoris.patcher import FLOATS, Patcher
+    from lycoris.placement.resolve import Index, Plan, resolve
+    from lycoris.placement.shapes import shapes_of
+    from lycoris.ranks import first_ranks
+    from lycoris.stack import StackEntry, blocks_of
+
+__all__ = [
+    "EMBEDDING_PREFIX",
+    "FLOATS",
+    "TEXT_ENCODERS",
+    "Adapter",
+    "AdapterError",
+    "Bypass",
+    "Choice",
+    "Code",
+    "FileRefused",
+    "Index",
+    "MappedFolder",
+    "Mode",
+    "ModelChanged",
+    "NoPlace",
+    "Patcher",
+    "Plan",
+    "Reason",
+    "StackEntry",
+    "StackRefused",
+    "Verdict",
+    "blocks_of",
+    "first_ranks",
+    "folded_trigger",
+    "hindrances_of",
+    "inspect",
+    "judged",
+    "load",
+    "read",
+    "resolve",
+    "shapes_of",
+    "usable_trigger",
+    "work_of",
+]
+
+# name -> the module that has it; tests/test_architecture.py compares with the imports above
+MODULES = {
+    # From a file to an adapter, and what it is
+    "load": "lycoris.adapter",
+    "read": "lycoris.adapter",  # as load, with the reasons in place of an exception
+    "Adapter": "lycoris.adapter",
+    "inspect": "lycoris.inspection",
+    "judged": "lycoris.inspection",  # the verdict on what `read` returned, for one model of several
+    "Verdict": "lycoris.inspection",
+    "first_ranks": "lycoris.ranks",
+    # A stack on a live model
+    "StackEntry": "lycoris.stack",
+    "Patcher": "lycoris.patcher",
+    "Bypass": "lycoris.bypass",
+    "Mode": "lycoris.merged.merge",
+    "Choice": "lycoris.merged.pristine",
+    "FLOATS": "lycoris.patcher",  # dtypes of weights that can be merged exactly
+    "MappedFolder": "lycoris.files.mapped_folder",  # a base's own files as the place of pristine weights
+    "work_of": "lycoris.hooked.forward",  # what a change costs a bypassed layer
+    # A model, live or by names and shapes alone
+    "Index": "lycoris.placement.resolve",  # made once for a model, and taken in place of the model
+    "Plan": "lycoris.placement.resolve",
+    "resolve": "lycoris.placement.resolve",
+    "shapes_of": "lycoris.placement.shapes",
+    "hindrances_of": "lycoris.hooked.layers",
+    "blocks_of": "lycoris.stack",
+    # Textual inversions in a file
+    "EMBEDDING_PREFIX": "lycoris.dialects.embeddings",
+    "TEXT_ENCODERS": "lycoris.dialects.embeddings",
+    "folded_trigger": "lycoris.dialects.embeddings",
+    "usable_trigger": "lycoris.dialects.embeddings",
+    # What may go wrong
+    "AdapterError": "lycoris.errors",
+    "FileRefused": "lycoris.errors",
+    "NoPlace": "lycoris.errors",
+    "StackRefused": "lycoris.errors",
+    "ModelChanged": "lycoris.errors",
+    "Reason": "lycoris.errors",
+    "Code": "lycoris.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of the face when it is first asked for (PEP 562)."""
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(MODULES[name]), name)
+    return value

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lycoris.errors import AdapterError, shown
 from lycoris.files.model_folder import copies_of, shapes_of
-from lycoris.inspection import Verdict
-from lycoris.placement.resolve import inspect
+from lycoris.inspection import Verdict, inspect
 from lycoris.tools import commands
 
 

@@ -25,14 +25,10 @@ from lycoris.dialects.unsupported import why_unread
 from lycoris.errors import Code, FileRefused, Reason, shown
 from lycoris.file_settings import SHARED, VERA, Completion
 from lycoris.files.peft_folder import open_bundle
-from lycoris.files.safetensors_file import FILE_CAP, Hashes, Header, hashes, judge, judge_names, tensors_of
+from lycoris.files.safetensors_file import DTYPES, FILE_CAP, Hashes, Header, hashes, judge, judge_names, tensors_of
 from lycoris.kernels.linalg import finite
 
 Names = Header | Mapping[str, Any]  # a judged header, its JSON as a mapping, or only tensor name -> shape
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16} | {
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
-    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
 # Of an alpha: converters leave kohya's behind, and of the plain ones what is no number may mean anything
 NOT_TAKEN = ("ss_network_alpha", *PLAIN)
 

@@ -8,6 +8,7 @@ ones can wear too; every call of a layer costs more.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from lycoris.algorithms.lokr import LoKr
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.hooked.forward import ADDENDS, SCALES, Addend, Slot, has_form, on_inputs, placed
 from lycoris.hooked.hooks import Beside
-from lycoris.hooked.layers import Site, shapes_of, sites_of
+from lycoris.hooked.layers import Site, sites_of
 from lycoris.patcher import Mode
 from lycoris.placement.resolve import Index, Target
 from lycoris.stack import Signature, StackEntry, by_sha256, not_finite, plans_of, problems, twice
@@ -44,23 +45,32 @@ class _Piece(NamedTuple):
 class Bypass:
     """Puts stacks of adapters beside the weights of live modules, and takes them off again: `Patcher`'s other half.
 
-    components: component -> module. index: of the same modules, by `shapes_of`, where there is one already. What has no
-    forward form is refused by name: `obstacles`.
+    components: component -> module. index: of the same modules, where there is one already. What has no forward
+    form is refused by name: `obstacles`.
     """
 
     def __init__(self, components: Mapping[str, nn.Module], index: Index | None = None) -> None:
         self._sites = sites_of(components)
-        self._index = index or Index({component: shapes_of(module) for component, module in components.items()})
+        self._index = index or Index(components)
         self._made: Made = {}  # of what is worn: another strength needs no other factors
         self._worn: tuple[StackEntry, ...] = ()
         self._signature: tuple[Signature, ...] | None = ()
 
     @classmethod
-    def on_paper(cls, sites: Mapping[tuple[str, str], Site], index: Index) -> "Bypass":
-        """Return one of layers that are known by name and shape alone: `obstacles` can be asked of it, nothing else."""
-        paper = cls({}, index)
-        paper._sites = dict(sites)
-        return paper
+    def on_paper(cls, hindrances: Mapping[str, Mapping[str, str]], index: Index) -> "Bypass":
+        """Return a bypass of layers that are known by name and shape alone: only `obstacles` can be asked of it.
+
+        hindrances: see `hindrances_of`, which reads them off a live model.
+        """
+        bypass = cls({}, index)
+        bypass._sites = {
+            (component, path): Site(
+                f"{component}.{path}", SimpleNamespace(), index.shapes[component][f"{path}.weight"], why
+            )
+            for component, layers in hindrances.items()
+            for path, why in layers.items()
+        }
+        return bypass
 
     @property
     def active(self) -> tuple[StackEntry, ...]:

@@ -1,16 +1,24 @@
 """What inspection found in a file: what the uploader, the page and the catalog show of it."""
 
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lycoris.architectures.detect import Base
-from lycoris.errors import Reason, shown
+from torch import nn
+
+from lycoris.adapter import Adapter, read, read_names
+from lycoris.architectures.detect import Base, at_hand, base_of_adapter, disagreement
+from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, Reason, shown
+from lycoris.files.safetensors_file import FILE_CAP, Header
+from lycoris.placement.resolve import Index, Plan, match
+from lycoris.placement.shapes import Shapes
 
 TEXT_CAP = 500  # characters of one value from the metadata
 TRIGGERS = 24  # trigger words shown, the most frequent first
+UNMATCHED = frozenset({Code.NO_COMPONENT, Code.NO_MODULE, Code.AMBIGUOUS})  # a layer without one place in the model
 OFTEN = 0.5  # a word that is a trigger is in at least this share of the captions, counted by the most frequent word's
 FACTS = (
     *("modelspec.title", "modelspec.author", "modelspec.description", "modelspec.license", "modelspec.usage_hint"),
@@ -53,6 +61,68 @@ class Verdict:
         return asdict(self)
 
 
+def inspect(
+    source: str | os.PathLike[str] | bytes | Header | Mapping[str, Any],
+    components: Index | Mapping[str, nn.Module | Shapes] | None = None,
+    ignore: Sequence[str] = (),
+    cap: int = FILE_CAP,
+) -> Verdict:
+    """Return what a file holds and, if a model is given, where it goes; only names and shapes of the model are needed.
+
+    source: a path or the bytes of a file; or names and shapes alone: a judged Header, its JSON as a mapping, or
+    {tensor name: shape}. A file is accepted or refused: FileRefused (or NoPlace, if it is sound and only does not fit)
+    has every reason of either kind. Of names alone nothing can be worn, so that nothing is raised for them but
+    FileRefused for a header that no sound file has: `unresolved` and `refused` of the verdict say the same.
+    """
+    alone = isinstance(source, Header | Mapping)
+    adapter, reasons = read_names(source, ignore) if alone else read(source, ignore, cap)
+    return judged(adapter, reasons, components)
+
+
+def judged(
+    adapter: Adapter, reasons: Sequence[Reason], components: Index | Mapping[str, nn.Module | Shapes] | None = None
+) -> Verdict:
+    """Return the verdict on what `read` or `read_names` gave, as `inspect` does; a file is read once for many models.
+
+    Raises FileRefused or NoPlace as `inspect` does.
+    """
+    refusal: type[AdapterError] = FileRefused if reasons else NoPlace
+    index = components if isinstance(components, Index) else Index(components) if components is not None else None
+    plan: Plan | None = None
+    if index is not None:
+        plan, misplaced = match(adapter, index)
+        reasons = [*reasons, *misplaced]
+    if reasons and adapter.hashes:  # of names alone nothing can be worn, so that nothing is refused
+        raise refusal(reasons)
+    base = base_of_adapter(adapter)
+    if index is not None and not reasons:
+        base = at_hand(base, index.base)
+    placed = {target.layer for target in plan.targets} if plan else set()
+    return Verdict(
+        sha256=adapter.hashes.sha256 if adapter.hashes else None,
+        autov2=adapter.hashes.autov2 if adapter.hashes else None,
+        autov3=adapter.hashes.autov3 if adapter.hashes else None,
+        file_bytes=adapter.file_bytes,
+        base=base,
+        algorithms=adapter.algorithms,
+        ranks=adapter.ranks,
+        components=_components(adapter, plan),
+        layers=len(adapter.layers),
+        resolved=len(placed) if plan else None,
+        unresolved=tuple(dict.fromkeys(reason.subject for reason in reasons if reason.code in UNMATCHED)),
+        refused=tuple(reasons),
+        ignored=adapter.ignored,
+        embeddings=tuple(adapter.embeddings),
+        metadata=facts(adapter.metadata),
+        triggers=triggers(adapter.metadata),
+        warnings=(
+            *adapter.doubts,
+            *(plan.warnings if plan else ()),
+            *disagreement(base, adapter.metadata, index.base if index else None),
+        ),
+    )
+
+
 def facts(metadata: Mapping[str, str]) -> dict[str, str]:
     """Return the part of a file's metadata that is worth showing, cut to size."""
     return {key: _clip(metadata[key]) for key in FACTS if metadata.get(key)}
@@ -83,3 +153,10 @@ def _often(folder: Mapping[str, Any]) -> dict[str, int]:
 
 def _clip(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text[:TEXT_CAP])
+
+
+def _components(adapter: Adapter, plan: Plan | None) -> dict[str, int]:
+    if plan is None:
+        return adapter.components
+    layers = {(target.component, target.layer) for target in plan.targets}
+    return dict(sorted(Counter(component for component, _ in layers).items()))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import lycoris
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("app", "workers", "lycoris")
 
@@ -54,6 +56,7 @@ ARROWS: dict[str, set[str]] = {
     },
 }
 FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/original_names")}
+FACE = "lycoris/__init__.py"  # the library's public names, each loaded when it is first asked for
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base_classes"}  # names that say nothing
 LONGEST = 400  # lines of a Python file
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
@@ -137,6 +140,38 @@ def test_serving_does_not_know_training() -> None:
     assert not astray, astray
 
 
+def test_the_service_uses_the_librarys_face_alone() -> None:
+    """Trainers make files and know the algorithms; the rest of the service knows what `lycoris` itself offers."""
+    face = {f"lycoris.{name}" for name in lycoris.MODULES}
+    inner = [
+        f"{one.place}: {one.name} is private; lycoris/__init__.py offers what the service needs"
+        for one in ours()
+        if covers("lycoris", one.name) and one.name not in face
+        if not covers("lycoris", one.module) and not covers("workers.training", one.module)
+    ]
+    assert not inner, "\n".join(inner)
+
+
+def test_the_library_does_not_use_its_own_face() -> None:
+    """A module inside that went through the face would import in a circle, or as if it were outside."""
+    face = {f"lycoris.{name}" for name in lycoris.MODULES}
+    inside = [one for one in ours() if covers("lycoris", one.module)]
+    assert not [one.place for one in inside if one.name in face]
+
+
+def test_the_face_loads_what_its_imports_for_types_name() -> None:
+    typed = {
+        one.name.rpartition(".")[2]: one.name.rpartition(".")[0]
+        for one in imports(ROOT / FACE)
+        if covers("lycoris", one.name)
+    }
+    assert typed == lycoris.MODULES
+    assert sorted(lycoris.__all__) == sorted(lycoris.MODULES)
+    assert all(getattr(lycoris, name) is not None for name in lycoris.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        lycoris.__getattr__("no_such_name")
+
+
 def test_imports_are_absolute() -> None:
     astray = [one.place for path in sources(*PACKAGES, "tests") for one in imports(path) if one.name.startswith(".")]
     assert not astray, astray
@@ -147,6 +182,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
     astray = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sources(*PACKAGES)
+        if path != ROOT / FACE  # whose table is compared with imports that can be seen
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in {"__import__", "import_module", "importlib.import_module"}
@@ -156,7 +192,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
 
 def test_init_files_are_docstrings_but_for_the_tables_of_families() -> None:
     for path in sources(*PACKAGES):
-        if path.name == "__init__.py" and str(path.relative_to(ROOT)) not in FAMILY_TABLES:
+        if path.name == "__init__.py" and str(path.relative_to(ROOT)) not in {*FAMILY_TABLES, FACE}:
             body = tree(path).body
             assert len(body) == 1, f"{path.relative_to(ROOT)} holds more than its docstring"
             assert ast.get_docstring(tree(path)), path
@@ -188,6 +224,7 @@ def test_no_file_is_too_long_to_read() -> None:
     [
         ("app.main", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
         ("app.cli", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
+        ("lycoris", {"torch", "safetensors", "numpy", "app", "workers"}),
         ("lycoris.patcher", {"pydantic", "fastapi", "redis", "rq", "diffusers", "transformers", "app", "workers"}),
         ("lycoris.dialects", {"torch", "safetensors"}),
     ],

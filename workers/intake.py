@@ -23,9 +23,7 @@ from app.shared.schema import AdapterVersion, UploadStatus
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
-from lycoris.adapter import Adapter, read
-from lycoris.errors import AdapterError, NoPlace, Reason
-from lycoris.placement.resolve import judged
+from lycoris import Adapter, AdapterError, NoPlace, Reason, judged, read
 from workers.adapters.facts import fitting, ranked
 from workers.drawing.textual_inversion import misfits
 from workers.patience import Patience, PatientStorage

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lycoris.adapter import DTYPES
 from lycoris.errors import FileRefused
-from lycoris.files.safetensors_file import judge_file
+from lycoris.files.safetensors_file import DTYPES, judge_file
 
 Place = tuple[Path, int, torch.dtype, tuple[int, ...]]  # the file, the first byte, and how to read from there on
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lycoris.adapter import DTYPES
 from lycoris.errors import Code, FileRefused, Reason, shown
-from lycoris.files.safetensors_file import judge_file
+from lycoris.files.safetensors_file import DTYPES, judge_file
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}")  # model-00001-of-00002.safetensors
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from lycoris.dialects import embeddings
@@ -32,8 +33,9 @@ METADATA_CAP = 1 << 20  # bytes of one value; longer ones (thumbnails) are left 
 NAME_CAP = 512  # characters
 NAME = re.compile(r"[A-Za-z0-9_.*/ :\-]+")  # of a layer's tensor; an embedding has somebody's own word in its name
 PLACES = re.compile(r"\.bias_(?:indices|size)$")  # of numbers in a matrix
-BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1} | {
-    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16} | {
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # .pt, .ckpt, .bin
 PICKLED = (
@@ -131,8 +133,8 @@ def judge_names(names: Mapping[str, Any]) -> Header:
         dtype: Any = described.get("dtype", "I64" if PLACES.search(name) else "F32")
         shape: Any = described.get("shape")
         shape = list(shape) if isinstance(shape, tuple) else shape
-        known = isinstance(dtype, str) and _whole_numbers(shape, 1, AXIS_CAP)
-        begin, end = end, end + (prod(shape) * BYTES_OF.get(dtype, 0) if known else 0)
+        known = isinstance(dtype, str) and dtype in DTYPES and _whole_numbers(shape, 1, AXIS_CAP)
+        begin, end = end, end + (prod(shape) * DTYPES[dtype].itemsize if known else 0)
         fields[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
     header = json.dumps(fields, default=str).encode()
     return _judge(len(header).to_bytes(8, "little") + header, 8 + len(header) + end)
@@ -218,7 +220,7 @@ def _problems(name: str, fields: Any) -> Iterator[Reason]:
         yield Reason(Code.BAD_HEADER, subject, "is not described by dtype, shape and data_offsets alone")
         return
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in BYTES_OF:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         yield Reason(Code.BAD_DTYPE, subject, f"is of dtype {shown(str(dtype))}, which no factor is made of")
         return
     if not _whole_numbers(shape, 1, AXIS_CAP) or len(shape) > AXES_CAP:
@@ -226,14 +228,14 @@ def _problems(name: str, fields: Any) -> Iterator[Reason]:
         return
     if not _whole_numbers(offsets, 0, FILE_CAP << 8) or len(offsets) != 2:
         yield Reason(Code.BAD_OFFSETS, subject, f"lies at no place in a file: {shown(str(offsets))}")
-    elif offsets[1] - offsets[0] != prod(shape) * BYTES_OF[dtype]:
+    elif offsets[1] - offsets[0] != prod(shape) * DTYPES[dtype].itemsize:
         yield Reason(Code.BAD_OFFSETS, subject, f"has {offsets[1] - offsets[0]} bytes for {dtype} {tuple(shape)}")
 
 
 def _may_be_called(name: str) -> bool:
     if len(name) > NAME_CAP:
         return False
-    if name.startswith(embeddings.PREFIX):
+    if name.startswith(embeddings.EMBEDDING_PREFIX):
         return embeddings.spellable(name)
     return NAME.fullmatch(name) is not None and ".." not in name.split("/") and not name.startswith("/")
 

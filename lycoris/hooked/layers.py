@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-KERNELS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+from lycoris.placement.shapes import weight_shape
+
 SEALED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # read the weights of the layers in them, call them or not
 
 
@@ -34,7 +35,7 @@ def sites_of(components: Mapping[str, nn.Module]) -> dict[tuple[str, str], Site]
     for component, part in components.items():
         sealed = {inner for module in part.modules() if isinstance(module, SEALED) for inner in module.modules()}
         for path, module in part.named_modules(remove_duplicate=False):
-            shape = _shape(module)
+            shape = weight_shape(module)
             if shape is None:
                 continue
             hindrance = ""
@@ -49,23 +50,12 @@ def sites_of(components: Mapping[str, nn.Module]) -> dict[tuple[str, str], Site]
     return sites
 
 
-def shapes_of(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter, of weights stored in another form (quantised) as the layer has them."""
-    shapes = {name: tuple(weight.shape) for name, weight in module.named_parameters(remove_duplicate=False)}
-    for path, layer in module.named_modules(remove_duplicate=False):
-        shape = _shape(layer)
-        if shape is not None:
-            shapes[f"{path}.weight" if path else "weight"] = shape
-    return shapes
-
-
-def _shape(module: Any) -> tuple[int, ...] | None:
-    if isinstance(module, KERNELS):
-        return (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
-    # Quantised layers of other libraries are often linear without being an nn.Linear
-    sizes = (getattr(module, "out_features", None), getattr(module, "in_features", None))
-    linear = isinstance(module, nn.Linear) or type(module).__name__.endswith("Linear")
-    return sizes if linear and all(isinstance(size, int) for size in sizes) else None  # type: ignore[return-value]
+def hindrances_of(components: Mapping[str, nn.Module]) -> dict[str, dict[str, str]]:
+    """Return component -> path of a layer -> why a bypass cannot apply anything there, or "" where it can."""
+    found: dict[str, dict[str, str]] = {component: {} for component in components}
+    for (component, path), site in sites_of(components).items():
+        found[component][path] = site.hindrance
+    return found
 
 
 def _users(components: Mapping[str, nn.Module]) -> Counter[int]:

@@ -1,29 +1,24 @@
 """Which layer of an adapter goes to which parameters of a model; the model may be live or only names and shapes."""
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from lycoris.adapter import Adapter, Layer, read, read_names
+from lycoris.adapter import Adapter, Layer
 from lycoris.algorithms.change import Change
-from lycoris.architectures.detect import Base, at_hand, base_of_adapter, base_of_model, disagreement
+from lycoris.architectures.detect import Base, base_of_model
 from lycoris.dialects.aliases import names
 from lycoris.dialects.row_slice import Part
 from lycoris.dialects.wrappers import flattened, unwrapped
-from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, Reason
-from lycoris.files.safetensors_file import FILE_CAP, Header
-from lycoris.inspection import Verdict, facts, triggers
+from lycoris.errors import Code, NoPlace, Reason
+from lycoris.placement.shapes import Shapes, shapes_of
 from lycoris.placement.views import Rows, View, view
 
-Shapes = Mapping[str, Sequence[int]]  # parameter name -> shape
 PARAMETERS = (".weight", ".bias")
-UNMATCHED = frozenset({Code.NO_COMPONENT, Code.NO_MODULE, Code.AMBIGUOUS})  # a layer without one place in the model
 WARNINGS = 20  # kinds of warning that a verdict spells out
 
 
@@ -67,7 +62,7 @@ class Index:
 
     def __init__(self, components: Mapping[str, nn.Module | Shapes]) -> None:
         self.shapes: dict[str, dict[str, tuple[int, ...]]] = {
-            component: _shapes(part) for component, part in components.items()
+            component: shapes_of(part) for component, part in components.items()
         }
         self.modules = {component: _named(component, shapes) for component, shapes in self.shapes.items()}
         self.plans: WeakKeyDictionary[Adapter, Plan] = WeakKeyDictionary()  # `resolve` writes and reads them
@@ -108,76 +103,15 @@ def resolve(adapter: Adapter, components: Index | Mapping[str, nn.Module | Shape
     known = index.plans.get(adapter)
     if known is not None:
         return known
-    plan, reasons = _plan(adapter, index)
+    plan, reasons = match(adapter, index)
     if reasons:
         raise NoPlace(reasons)
     index.plans[adapter] = plan
     return plan
 
 
-def inspect(
-    source: str | os.PathLike[str] | bytes | Header | Mapping[str, Any],
-    components: Index | Mapping[str, nn.Module | Shapes] | None = None,
-    ignore: Sequence[str] = (),
-    cap: int = FILE_CAP,
-) -> Verdict:
-    """Return what a file holds and, if a model is given, where it goes; only names and shapes of the model are needed.
-
-    source: a path or the bytes of a file; or names and shapes alone: a judged Header, its JSON as a mapping, or
-    {tensor name: shape}. A file is accepted or refused: FileRefused (or NoPlace, if it is sound and only does not fit)
-    has every reason of either kind. Of names alone nothing can be worn, so that nothing is raised for them but
-    FileRefused for a header that no sound file has: `unresolved` and `refused` of the verdict say the same.
-    """
-    alone = isinstance(source, Header | Mapping)
-    adapter, reasons = read_names(source, ignore) if alone else read(source, ignore, cap)
-    return judged(adapter, reasons, components)
-
-
-def judged(
-    adapter: Adapter, reasons: Sequence[Reason], components: Index | Mapping[str, nn.Module | Shapes] | None = None
-) -> Verdict:
-    """Return the verdict on what `read` or `read_names` gave, as `inspect` does; a file is read once for many models.
-
-    Raises FileRefused or NoPlace as `inspect` does.
-    """
-    refusal: type[AdapterError] = FileRefused if reasons else NoPlace
-    index = components if isinstance(components, Index) else Index(components) if components is not None else None
-    plan: Plan | None = None
-    if index is not None:
-        plan, misplaced = _plan(adapter, index)
-        reasons = [*reasons, *misplaced]
-    if reasons and adapter.hashes:  # of names alone nothing can be worn, so that nothing is refused
-        raise refusal(reasons)
-    base = base_of_adapter(adapter)
-    if index is not None and not reasons:
-        base = at_hand(base, index.base)
-    placed = {target.layer for target in plan.targets} if plan else set()
-    return Verdict(
-        sha256=adapter.hashes.sha256 if adapter.hashes else None,
-        autov2=adapter.hashes.autov2 if adapter.hashes else None,
-        autov3=adapter.hashes.autov3 if adapter.hashes else None,
-        file_bytes=adapter.file_bytes,
-        base=base,
-        algorithms=adapter.algorithms,
-        ranks=adapter.ranks,
-        components=_components(adapter, plan),
-        layers=len(adapter.layers),
-        resolved=len(placed) if plan else None,
-        unresolved=tuple(dict.fromkeys(reason.subject for reason in reasons if reason.code in UNMATCHED)),
-        refused=tuple(reasons),
-        ignored=adapter.ignored,
-        embeddings=tuple(adapter.embeddings),
-        metadata=facts(adapter.metadata),
-        triggers=triggers(adapter.metadata),
-        warnings=(
-            *adapter.doubts,
-            *(plan.warnings if plan else ()),
-            *disagreement(base, adapter.metadata, index.base if index else None),
-        ),
-    )
-
-
-def _plan(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
+def match(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
+    """Return where the layers of an adapter go, and a reason for every layer that goes nowhere."""
     targets: list[Target] = []
     reasons: list[Reason] = []
     doubts: list[tuple[str, str]] = []
@@ -251,20 +185,6 @@ def _gathered(doubts: Iterable[tuple[str, str]]) -> list[str]:
         f"{len(names)} layers: {doubt} ({names[0]}, …)" if len(names) > 1 else f"{names[0]}: {doubt}"
         for doubt, names in layers.items()
     ][:WARNINGS]
-
-
-def _components(adapter: Adapter, plan: Plan | None) -> dict[str, int]:
-    if plan is None:
-        return adapter.components
-    layers = {(target.component, target.layer) for target in plan.targets}
-    return dict(sorted(Counter(component for component, _ in layers).items()))
-
-
-def _shapes(part: nn.Module | Shapes) -> dict[str, tuple[int, ...]]:
-    if isinstance(part, nn.Module):
-        # Tied parameters have a name in each place, and a file may use either.
-        return {name: tuple(weight.shape) for name, weight in part.named_parameters(remove_duplicate=False)}
-    return {name: tuple(int(size) for size in shape) for name, shape in part.items()}
 
 
 def _named(component: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, set[tuple[Part, ...]]]:

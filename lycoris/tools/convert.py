@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from lycoris.adapter import Adapter
-from lycoris.placement.resolve import Shapes, resolve
+from lycoris.placement.resolve import resolve
+from lycoris.placement.shapes import Shapes
 from lycoris.tools.names import Namer, Style
 from lycoris.tools.regroup import held_of, spoken
 from lycoris.tools.writing import Draft, metadata_of

@@ -15,7 +15,8 @@ from lycoris.kernels.linalg import finite
 from lycoris.kernels.scratch import Scratch
 from lycoris.merged import merge as outfits
 from lycoris.merged.merge import Mode, Weight, put_on, together
-from lycoris.placement.resolve import Index, Shapes, Target
+from lycoris.placement.resolve import Index, Target
+from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import View
 from lycoris.stack import StackEntry, by_sha256, not_finite, plans_of, problems
 

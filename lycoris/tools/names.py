@@ -17,7 +17,8 @@ from lycoris.dialects.ldm import ldm_names
 from lycoris.dialects.original import authors_names
 from lycoris.dialects.row_slice import Part
 from lycoris.errors import Code, Reason, ToolRefused
-from lycoris.placement.resolve import Shapes, module_of
+from lycoris.placement.resolve import module_of
+from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import Rows, view
 
 Style = Literal["kohya", "diffusers"]

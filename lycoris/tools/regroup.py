@@ -14,7 +14,8 @@ from lycoris.algorithms.full import Full, FullBias
 from lycoris.algorithms.lora import LoRA
 from lycoris.algorithms.norm import Norm, NormBias
 from lycoris.errors import Code, Reason, ToolRefused
-from lycoris.placement.resolve import Shapes, Target
+from lycoris.placement.resolve import Target
+from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import Rows
 from lycoris.tools.names import ONETRAINER, Namer, Style, Unit
 from lycoris.tools.writing import exactly

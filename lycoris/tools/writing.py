@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lycoris.adapter import load
 from lycoris.dialects.header_config import SCALES
-from lycoris.placement.resolve import Shapes, resolve
+from lycoris.placement.resolve import resolve
+from lycoris.placement.shapes import Shapes
 from lycoris.tools.outputs import Named, new_file
 
 HISTORY = "lycoris_history"  # one line of JSON for every tool that the file went through

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from lycoris.adapter import load
 from lycoris.errors import AdapterError
+from lycoris.inspection import inspect
 from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import inspect
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

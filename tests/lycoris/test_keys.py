@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lycoris.adapter import read_names
-from lycoris.placement.resolve import Index, inspect, resolve
+from lycoris.inspection import inspect
+from lycoris.placement.resolve import Index, resolve
 from tests.lycoris.keys import published
 from tests.lycoris.keys.models import model
 

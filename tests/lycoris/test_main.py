@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from lycoris.__main__ import main
-from lycoris.placement.resolve import inspect
+from lycoris.inspection import inspect
 from tests.lycoris import zoo
 
 

@@ -17,7 +17,7 @@ from app.shared.errors import NotFound, RadiataError, Unavailable
 from app.shared.schema import ResolvedAdapter
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
-from lycoris.adapter import Adapter, load
+from lycoris import Adapter, load
 from workers.adapters.counters import Counters
 from workers.adapters.disk import DiskTier
 from workers.patience import Patience

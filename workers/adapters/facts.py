@@ -1,17 +1,8 @@
 """What acceptance has to know of an adapter: found by intake, from the file and what a base's worker wrote down."""
 
-from types import SimpleNamespace
-
 from app.shared.facts import BaseSites, Fitting, Word
 from app.shared.profiles import Shapes
-from lycoris.adapter import Adapter
-from lycoris.bypass import Bypass
-from lycoris.dialects.embeddings import folded
-from lycoris.errors import StackRefused
-from lycoris.hooked.layers import Site
-from lycoris.placement.resolve import Index, resolve
-from lycoris.ranks import first_ranks
-from lycoris.stack import StackEntry
+from lycoris import Adapter, Bypass, Index, StackEntry, StackRefused, first_ranks, folded_trigger, resolve
 from workers.drawing.textual_inversion import encoders_of, length_of
 
 
@@ -26,17 +17,8 @@ def ranked(adapter: Adapter) -> bool:
 
 def fitting(adapter: Adapter, shapes: Shapes, base: BaseSites) -> Fitting:
     """Return how an adapter lies on a base of these shapes, on which it has a place."""
-    index = Index(
-        {component: {name: tuple(shape) for name, shape in part.items()} for component, part in shapes.items()}
-    )
-    sites = {
-        (component, path): Site(
-            f"{component}.{path}", SimpleNamespace(), index.shapes[component][f"{path}.weight"], why
-        )
-        for component, part in base.sites.items()
-        for path, why in part.items()
-    }
-    why = {one.subject: one.message for one in Bypass.on_paper(sites, index).obstacles([StackEntry(adapter)])}
+    index = Index(shapes)
+    why = {one.subject: one.message for one in Bypass.on_paper(base.sites, index).obstacles([StackEntry(adapter)])}
     places: dict[str, dict[str, str]] = {}
     for target in resolve(adapter, index).targets:
         hindrance = why.get(f"{target.component}.{target.parameter}", "")
@@ -47,5 +29,5 @@ def fitting(adapter: Adapter, shapes: Shapes, base: BaseSites) -> Fitting:
     words = {}
     for trigger, vectors in adapter.embeddings.items():
         lengths = {encoders[role].component: length_of(rows) for role, rows in vectors.items() if role in encoders}
-        words[trigger] = Word(folded=folded(trigger), vectors=lengths)
+        words[trigger] = Word(folded=folded_trigger(trigger), vectors=lengths)
     return Fitting(places=places, words=words)

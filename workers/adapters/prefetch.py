@@ -18,7 +18,7 @@ from app.shared.errors import RadiataError
 from app.shared.generations import Ledger
 from app.shared.queue import generation_queues
 from app.shared.schema import ResolvedAdapter
-from lycoris.errors import AdapterError
+from lycoris import AdapterError
 from workers.adapters.cache import AdapterCache
 
 log = structlog.get_logger()

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from app.shared.schema import ApplyMode, ResolvedRequest
-from lycoris.adapter import Adapter
-from lycoris.bypass import Bypass
-from lycoris.errors import Reason
-from lycoris.files.mapped_folder import MappedFolder
-from lycoris.hooked.layers import shapes_of
-from lycoris.merged.pristine import Choice
-from lycoris.patcher import FLOATS, Mode, Patcher
-from lycoris.placement.resolve import Index, Plan, resolve
-from lycoris.ranks import first_ranks
-from lycoris.stack import StackEntry
+from lycoris import (
+    FLOATS,
+    Adapter,
+    Bypass,
+    Choice,
+    Index,
+    MappedFolder,
+    Mode,
+    Patcher,
+    Plan,
+    Reason,
+    StackEntry,
+    first_ranks,
+    resolve,
+)
 from workers.drawing import apply_mode
 from workers.drawing.strength_schedule import Fitted, Stage, stages
 from workers.models.loading import Base
@@ -34,7 +39,7 @@ class AdapterApplier:
 
     def __init__(self, base: Base, pristine: Choice = "auto") -> None:
         components = base.components
-        self._index = Index({name: shapes_of(module) for name, module in components.items()})
+        self._index = Index(components)
         self._layers: WeakKeyDictionary[Adapter, tuple[apply_mode.Layer, ...]] = WeakKeyDictionary()
         self._cuts: WeakKeyDictionary[Adapter, tuple[int, Adapter]] = WeakKeyDictionary()
         self._base = apply_mode.Base(

@@ -10,9 +10,7 @@ from math import prod
 
 from app.shared.errors import BadRequest
 from app.shared.schema import ApplyMode, ResolvedRequest, denoises
-from lycoris.errors import Reason
-from lycoris.hooked.forward import work_of
-from lycoris.placement.resolve import Plan
+from lycoris import Plan, Reason, work_of
 
 # Seconds on one core of the machine of tests/bench/README.md, 2026-11-23, torch 2.13: least of nine runs, with LoRAs of
 # rank 4, 16 and 64 on linear layers of 64, 320, 1280 and 2048, for 512 positions and for one. float32 and bfloat16 were

@@ -22,7 +22,7 @@ from app.shared.metrics import count
 from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from lycoris.errors import AdapterError
+from lycoris import AdapterError
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.drawing.applied_stack import AdapterApplier, Outfit

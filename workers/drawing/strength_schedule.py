@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.shared.schema import ResolvedAdapter, ResolvedRequest, denoises
-from lycoris.adapter import Adapter
-from lycoris.placement.resolve import Plan
-from lycoris.stack import StackEntry
+from lycoris import Adapter, Plan, StackEntry
 
 
 class Fitted(NamedTuple):

@@ -17,9 +17,17 @@ from torch import Tensor, nn
 
 from app.shared.profiles import Shapes
 from app.shared.words import teach
-from lycoris.dialects.embeddings import PREFIX, ROLES, folded, usable
-from lycoris.errors import Code, NoPlace, Reason, StackRefused
-from lycoris.stack import StackEntry
+from lycoris import (
+    EMBEDDING_PREFIX,
+    TEXT_ENCODERS,
+    Code,
+    NoPlace,
+    Reason,
+    StackEntry,
+    StackRefused,
+    folded_trigger,
+    usable_trigger,
+)
 from workers.models.loading import Base
 
 Vectors = Mapping[str, Tensor]  # what files call a text encoder -> (n, width), or (width,) for one vector
@@ -43,7 +51,7 @@ class Encoder:
 def encoders_of(shapes: Shapes) -> dict[str, Encoder]:
     """Return the text encoders of a base that embeddings may be for, by what files call them."""
     found: dict[str, Encoder] = {}
-    for role, component, ending in ROLES:
+    for role, component, ending in TEXT_ENCODERS:
         parameters = shapes.get(component, {})
         table = next((name for name in parameters if name.endswith(ending)), None)
         if table is not None:
@@ -59,10 +67,10 @@ def misfits(embeddings: Embeddings, shapes: Shapes) -> Iterator[Reason]:
     clips = {role for role in encoders if role.startswith("clip")}
     spelled: dict[str, str] = {}
     for trigger, vectors in embeddings.items():
-        name = f"{PREFIX}{trigger}"
-        if not usable(trigger):
+        name = f"{EMBEDDING_PREFIX}{trigger}"
+        if not usable_trigger(trigger):
             yield Reason(Code.BAD_NAME, name, "is called by nothing that can stand as a word in a prompt")
-        if (first := spelled.setdefault(folded(trigger), trigger)) != trigger:
+        if (first := spelled.setdefault(folded_trigger(trigger), trigger)) != trigger:
             message = f"is called by the same word as {first}: capitals and widths make no difference"
             yield Reason(Code.DUPLICATE, name, message)
         for role, rows in sorted(vectors.items()):
@@ -111,7 +119,7 @@ def _together(stack: Iterable[StackEntry]) -> dict[str, Vectors]:
     found: dict[str, Vectors] = {}
     for sha256, adapter in sorted(adapters.items()):
         for trigger, vectors in adapter.embeddings.items():
-            owners[folded(trigger)].append(sha256)
+            owners[folded_trigger(trigger)].append(sha256)
             found[trigger] = vectors
     message = "is the trigger of embeddings in more than one adapter of the stack: {}"
     reasons = [Reason(Code.DUPLICATE, word, message.format(", ".join(of))) for word, of in owners.items() if of[1:]]

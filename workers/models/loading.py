@@ -19,8 +19,7 @@ from app.shared.facts import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
-from lycoris.hooked.layers import shapes_of, sites_of
-from lycoris.stack import blocks_of
+from lycoris import blocks_of, hindrances_of, shapes_of
 from workers.models.samplers import available
 from workers.models.tokens import written
 
@@ -52,13 +51,10 @@ class Base:
 
     def papers(self) -> list[BaseTokenizers | BaseSites]:
         """What acceptance and intake judge by, without the model."""
-        sites: dict[str, dict[str, str]] = {component: {} for component in self.components}
-        for (component, path), site in sites_of(self.components).items():
-            sites[component][path] = site.hindrance
         fingerprint = self.profile.fingerprint
         return [
             BaseTokenizers(fingerprint=fingerprint, tokenizers=written(self.pipeline) or []),
-            BaseSites(fingerprint=fingerprint, sites=sites),
+            BaseSites(fingerprint=fingerprint, sites=hindrances_of(self.components)),
         ]
 
 

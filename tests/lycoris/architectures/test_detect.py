@@ -7,7 +7,7 @@ import pytest
 from lycoris.adapter import read_names
 from lycoris.architectures.detect import Base, base_of_adapter, disagreement
 from lycoris.architectures.signatures import TIERS
-from lycoris.placement.resolve import inspect
+from lycoris.inspection import inspect
 from tests.lycoris.keys import published
 from tests.lycoris.test_keys import ALIKE, BASES, LISTS, MORE_BASES, index, keys, model_of
 

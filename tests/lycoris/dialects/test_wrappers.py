@@ -10,8 +10,9 @@ from lycoris.adapter import load, read_names
 from lycoris.dialects.prefixes import DOTTED, FLAT
 from lycoris.dialects.wrappers import flattened, unwrapped
 from lycoris.errors import AdapterError, Code, NoPlace
+from lycoris.inspection import inspect
 from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import Index, inspect, resolve
+from lycoris.placement.resolve import Index, resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

@@ -15,7 +15,7 @@ import torch
 from lycoris.adapter import load
 from lycoris.errors import AdapterError, Code, FileRefused
 from lycoris.files.peft_folder import CONFIG, CONFIG_CAP, FILES_CAP, WEIGHTS
-from lycoris.placement.resolve import inspect
+from lycoris.inspection import inspect
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close
 

@@ -13,10 +13,10 @@ from torch import nn
 from lycoris.adapter import load, read
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
 from lycoris.files.safetensors_file import judge
-from lycoris.inspection import triggers
+from lycoris.inspection import inspect, judged, triggers
 from lycoris.kernels.linalg import fits
 from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import inspect, judged, resolve
+from lycoris.placement.resolve import resolve
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
 

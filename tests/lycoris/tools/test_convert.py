@@ -10,7 +10,8 @@ from torch import nn
 from lycoris.adapter import Adapter, load
 from lycoris.dialects import flat
 from lycoris.errors import Code, ToolRefused
-from lycoris.placement.resolve import Index, Shapes
+from lycoris.placement.resolve import Index
+from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import view
 from lycoris.tools.convert import convert
 from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style

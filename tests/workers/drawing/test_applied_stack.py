@@ -117,13 +117,13 @@ def test_where_an_adapter_goes_is_looked_for_once(
     base: loading.Base, applier: AdapterApplier, way: ApplyMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Adapter] = []
-    plan = targets._plan
+    plan = targets.match
 
     def counted(adapter: Adapter, index: targets.Index) -> Any:
         looked.append(adapter)
         return plan(adapter, index)
 
-    monkeypatch.setattr(targets, "_plan", counted)
+    monkeypatch.setattr(targets, "match", counted)
     wanted, adapters = asked("fluent-3d-locon", "fluent-3d-lokr", apply=way)
     for _ in range(2):
         applier.dress(applier.fit(wanted, adapters), 0)
