@@ -16,6 +16,18 @@ from app.shared.storage import Storage
 from app.supervisor import Service
 
 CI = bool(os.environ.get("CI"))
+E2E = Path(__file__).parent / "e2e"
+# Fixtures that start processes of their own: who asks for one is marked, so nobody marks such a test by hand
+STARTED_BY = {"browser": {"browser"}, "service": {"service", "_valkey_server", "s3"}}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a service or a browser, by their fixtures; those of tests/e2e all run a service."""
+    for item in items:
+        asked = set(getattr(item, "fixturenames", ()))
+        for marker, fixtures in STARTED_BY.items():
+            if asked & fixtures or (marker == "service" and E2E in item.path.parents):
+                item.add_marker(marker)
 
 
 def missing(what: str) -> None:

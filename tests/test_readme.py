@@ -1,4 +1,4 @@
-"""The README tells the truth: every setting, every file, and its examples run as they stand."""
+"""The README and the pages beside it tell the truth: settings, files and names, and examples run as they stand."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from app.supervisor import Service
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 HERE = "http://127.0.0.1:8000"
 
 
@@ -34,20 +35,42 @@ def test_every_setting_is_in_the_table_as_it_is(name: str) -> None:
     assert f"| `RADIATA_{name.upper()}` | {shown} | {field.description} |" in README
 
 
-def test_the_map_names_every_file() -> None:
-    rows = re.findall(r"^\| `([a-z_/]+)/` \| (.*) \|$", README, re.MULTILINE)
-    folders = dict(rows)
-    for folder in ("app", "app/routes", "app/shared", "workers", "workers/models"):
-        for file in (ROOT / folder).glob("*.py"):
-            if not file.stem.startswith("__"):
-                assert f"`{file.stem}`" in folders[folder], f"{folder}/{file.name} is not on the README's map"
+def test_the_map_has_every_folder_and_no_other() -> None:
+    rows = re.findall(r"^\| `([\w/-]+)/` \|", README, re.MULTILINE)
+    code = {file.parent for package in ("app", "workers", "lycoris") for file in (ROOT / package).rglob("*.py")}
+    assert {str(folder.relative_to(ROOT)) for folder in code} - set(rows) == set()
+    assert [row for row in rows if not (ROOT / row).is_dir()] == []
 
 
-def test_every_file_that_is_named_exists() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
-    named = re.findall(r"`(tests/[a-z_/]+\.py)`", README)
-    missing = [path for path in [*links, *named] if not (ROOT / path).exists()]
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_is_named_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    linked = [link.partition("#")[0] for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text)]
+    named = re.findall(r"`((?:app|docker|lycoris|tests|workers)/[\w./-]*)`", text)
+    missing = [path for path in [*linked, *named] if "NAME" not in path and not (ROOT / path).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_heading_that_is_linked_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text)
+    missing = [f"{path}#{anchor}" for path, anchor in links if anchor not in anchors(ROOT / (path or page))]
+    assert missing == []
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_name_of_the_code_in_contributing_exists() -> None:
+    named = set(re.findall(r"`([A-Z]\w+|[a-z]\w*_\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    code = "".join(
+        file.read_text() for package in ("app", "workers", "lycoris") for file in (ROOT / package).rglob("*.py")
+    )
+    assert {name for name in named if not re.search(rf"\b{name}\b", code)} == set()
 
 
 def test_the_curl_example_runs(service: Service, tmp_path: Path) -> None:

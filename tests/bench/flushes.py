@@ -1,12 +1,10 @@
 """What it costs that an acceptance lies on the disk: records created a second, by one and many threads.
 
-    python -m tests.bench.flushes [FOLDER]
-
-FOLDER decides which disk is measured. Prints a table, then one line of JSON.
+`python -m tests.bench.flushes [FOLDER]` prints a table, and one line of JSON last.
 """
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +38,10 @@ def rate(folder: Path, threads: int) -> float:
 
 def main() -> None:
     """Measure, and say so."""
-    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", help="on the disk that is measured (default: for temporary files)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rates = {threads: rate(Path(folder), threads) for threads in THREADS}
     for threads, a_second in rates.items():
         print(f"{threads:3d} threads  {a_second:8.0f} records/s  {threads / a_second * 1000:6.1f} ms each")

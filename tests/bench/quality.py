@@ -1,7 +1,7 @@
-"""`python -m tests.bench.quality`: how well the bundled model draws, and what its adapters do to what it draws.
+"""How well the bundled model draws, and what its adapters do to what it draws.
 
-Needs the packages that `python -m workers.training data` fetches. Prints tables for people and one line of JSON last;
-the figures in the model card are its own.
+`python -m tests.bench.quality` needs the packages that `python -m workers.training data` fetches; it prints tables for
+people and one line of JSON last. The figures in the model card are its own.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from app.shared.storage import Storage
 from tests import object_store
 
 ROOT = Path(__file__).parents[3]
-STORES = ("folder", "memory", "s3")
+STORES = ("folder", "memory", pytest.param("s3", marks=pytest.mark.service))
 HOSTILE = (
     *("..", "../x", "a/../../x", "a/../b", "a/./b", "a//b", "a\0b", "a\nb", "", "/", "/etc/x", "a/", "/a", "a\\b"),
     *("a/.x.0.part", ".x", "a#1", "a/b#12", "a\udc80b"),  # what an unfinished file is called, and half a character
