@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NoPlace, Reason, StackRefused
     from lycoris.files.mapped_folder import MappedFolder
     from lycoris.hooked.forward import work_of
-    from lycoris.hooked.layers import hindrances_of
+    from lycoris.hooked.layers import bypass_sites
     from lycoris.inspection import Verdict, inspect, judged
     from lycoris.merged.merge import Mode
-    from lycoris.merged.pristine import Choice
+    from lycoris.merged.pristine import PristineChoice
     from lycoris.patcher import FLOATS, Patcher
     from lycoris.placement.resolve import Index, Plan, resolve
     from lycoris.placement.shapes import shapes_of
@@ -31,7 +31,6 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "Bypass",
-    "Choice",
     "Code",
     "FileRefused",
     "Index",
@@ -41,14 +40,15 @@ __all__ = [
     "NoPlace",
     "Patcher",
     "Plan",
+    "PristineChoice",
     "Reason",
     "StackEntry",
     "StackRefused",
     "Verdict",
     "blocks_of",
+    "bypass_sites",
     "first_ranks",
     "folded_trigger",
-    "hindrances_of",
     "inspect",
     "judged",
     "load",
@@ -74,7 +74,7 @@ MODULES = {
     "Patcher": "lycoris.patcher",
     "Bypass": "lycoris.bypass",
     "Mode": "lycoris.merged.merge",
-    "Choice": "lycoris.merged.pristine",
+    "PristineChoice": "lycoris.merged.pristine",
     "FLOATS": "lycoris.patcher",  # dtypes of weights that can be merged exactly
     "MappedFolder": "lycoris.files.mapped_folder",  # a base's own files as the place of pristine weights
     "work_of": "lycoris.hooked.forward",  # what a change costs a bypassed layer
@@ -83,7 +83,7 @@ MODULES = {
     "Plan": "lycoris.placement.resolve",
     "resolve": "lycoris.placement.resolve",
     "shapes_of": "lycoris.placement.shapes",
-    "hindrances_of": "lycoris.hooked.layers",
+    "bypass_sites": "lycoris.hooked.layers",
     "blocks_of": "lycoris.stack",
     # Textual inversions in a file
     "EMBEDDING_PREFIX": "lycoris.dialects.embeddings",

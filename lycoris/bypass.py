@@ -1,8 +1,8 @@
-"""Unmerged wearing: stacks on live modules as hooks beside the weights, which stay as they are.
+"""Bypass: stacks of adapters applied by forward hooks that add to a layer's output; no weight is written.
 
-For layers whose change has an exact forward form (`forward.py`), and their biases. y = W₀x + Σᵢ sᵢ·ΔWᵢx differs from
-the merged (W₀ + Σᵢ sᵢ·ΔWᵢ)x in rounding alone. Putting on costs next to nothing and no weight is written, so quantised
-ones can wear too; every call of a layer costs more.
+For layers whose change has an exact forward form (`hooked/forward.py`), and for their biases. y = W₀x + Σᵢ sᵢ·ΔWᵢx
+differs from the merged (W₀ + Σᵢ sᵢ·ΔWᵢ)x in rounding alone. A swap costs next to nothing and quantised weights can be
+bypassed too; every call of a layer costs more.
 """
 
 from collections import defaultdict
@@ -17,24 +17,24 @@ from torch import Tensor, nn
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.lokr import LoKr
 from lycoris.errors import Code, Reason, StackRefused
-from lycoris.hooked.forward import ADDENDS, SCALES, Addend, Slot, has_form, on_inputs, placed
-from lycoris.hooked.hooks import Beside
+from lycoris.hooked.forward import ADDENDS, SCALES, Addend, RowMap, has_form, scales_inputs, scattered
+from lycoris.hooked.hooks import LayerHooks
 from lycoris.hooked.layers import Site, sites_of
 from lycoris.patcher import Mode
 from lycoris.placement.resolve import Index, Target
 from lycoris.stack import Signature, StackEntry, by_sha256, not_finite, plans_of, problems, twice
 
 BIAS = ".bias"
-Made = dict[tuple[Change, Site], Addend]
+Addends = dict[tuple[Change, Site], Addend]
 
 
-class _Piece(NamedTuple):
-    """One change, how much of it is worn, and which rows of which layers see which of its rows."""
+class _SiteChange(NamedTuple):
+    """One change at one strength, and which rows of which layers it changes."""
 
     target: Target
     change: Change
     strength: float
-    slots: Mapping[Site, Sequence[Slot]]
+    rows: Mapping[Site, Sequence[RowMap]]
 
     @property
     def bias(self) -> bool:
@@ -43,46 +43,46 @@ class _Piece(NamedTuple):
 
 
 class Bypass:
-    """Puts stacks of adapters beside the weights of live modules, and takes them off again: `Patcher`'s other half.
+    """Applies stacks of adapters to live modules with forward hooks, and removes them again: `Patcher` without writes.
 
-    components: component -> module. index: of the same modules, where there is one already. What has no forward
-    form is refused by name: `obstacles`.
+    components: component -> module. index: of the same modules, if there already is one. Changes without a
+    forward form are refused by name (`obstacles`).
     """
 
     def __init__(self, components: Mapping[str, nn.Module], index: Index | None = None) -> None:
         self._sites = sites_of(components)
         self._index = index or Index(components)
-        self._made: Made = {}  # of what is worn: another strength needs no other factors
-        self._worn: tuple[StackEntry, ...] = ()
+        self._addends: Addends = {}  # of the active stack, reused when only strengths change
+        self._active: tuple[StackEntry, ...] = ()
         self._signature: tuple[Signature, ...] | None = ()
 
     @classmethod
-    def on_paper(cls, hindrances: Mapping[str, Mapping[str, str]], index: Index) -> "Bypass":
-        """Return a bypass of layers that are known by name and shape alone: only `obstacles` can be asked of it.
+    def of_sites(cls, sites: Mapping[str, Mapping[str, str]], index: Index) -> "Bypass":
+        """Return a bypass of layers known by name and shape alone, good for `obstacles` and nothing else.
 
-        hindrances: see `hindrances_of`, which reads them off a live model.
+        sites: as `bypass_sites` reads them from a live model.
         """
         bypass = cls({}, index)
         bypass._sites = {
             (component, path): Site(
-                f"{component}.{path}", SimpleNamespace(), index.shapes[component][f"{path}.weight"], why
+                f"{component}.{path}", SimpleNamespace(), index.shapes[component][f"{path}.weight"], obstacle
             )
-            for component, layers in hindrances.items()
-            for path, why in layers.items()
+            for component, layers in sites.items()
+            for path, obstacle in layers.items()
         }
         return bypass
 
     @property
     def active(self) -> tuple[StackEntry, ...]:
-        """The stack that the model wears now, as it was asked for."""
-        return self._worn
+        """The stack that is on the model now, as it was given."""
+        return self._active
 
     def swap(self, stack: Sequence[StackEntry], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
-        """Make the model wear exactly this stack, whatever it wears now; the same at other strengths costs little.
+        """Apply exactly this stack in place of the active one; the same adapters at other strengths cost little.
 
-        check: called before every change; what it raises stops the swap. Raises StackRefused (what cannot be worn, or
-        not beside the weights) and NoPlace. After any exception the model wears nothing. (ValueError for several
-        adapters in sequence, which are no sum: before anything else, and nothing is changed.)
+        check: called before every change; an exception in it stops the swap. Raises StackRefused (for a stack that is
+        impossible, or has no bypass) and NoPlace. After any exception the model is plain. (ValueError for several
+        adapters in sequence, which are no sum: raised first, and the active stack stays.)
         """
         if mode == "sequential" and len(stack) > 1:
             raise ValueError("several adapters in sequence can only be merged")
@@ -91,61 +91,61 @@ class Bypass:
             return
         try:
             self._signature = None
-            # What is kept must do under any mode
+            # Cached tensors must work inside and outside inference mode
             with torch.inference_mode(False), torch.no_grad():
-                layers, self._made = self._layers(stack, check or (lambda: None))
-            self._take_off()
+                layers, self._addends = self._layers(stack, check or (lambda: None))
+            self._remove_hooks()
             for layer in layers:
-                layer.hang()
-            self._worn, self._signature = tuple(stack), signature
-        except BaseException:  # a KeyboardInterrupt too must not leave a model half dressed
+                layer.register()
+            self._active, self._signature = tuple(stack), signature
+        except BaseException:  # KeyboardInterrupt too: no stack may be left half applied
             self.restore()
             raise
 
     def restore(self) -> None:
-        """Take everything off: no hook of this is left. Interrupted, it can be called again."""
-        self._worn, self._signature = (), None
-        self._take_off()
-        self._made, self._signature = {}, ()
+        """Remove every hook of this object. If interrupted, it can be called again."""
+        self._active, self._signature = (), None
+        self._remove_hooks()
+        self._addends, self._signature = {}, ()
 
     def obstacles(self, stack: Sequence[StackEntry]) -> list[Reason]:
-        """Return every layer that a stack cannot wear beside its weight, and why; raise NoPlace as `swap` does."""
-        return [reason for reason in self._pieces(stack)[1] if reason.code is Code.NO_FORM]
+        """Return every layer on which this stack has no bypass, and why; raise NoPlace as `swap` does."""
+        return [reason for reason in self._changes(stack)[1] if reason.code is Code.NO_FORM]
 
-    def _take_off(self) -> None:
+    def _remove_hooks(self) -> None:
         for site in self._sites.values():
-            Beside.take_off(site.module, self)
+            LayerHooks.remove(site.module, self)
 
-    def _layers(self, stack: Sequence[StackEntry], check: Callable[[], None]) -> tuple[list[Beside], Made]:
-        """Return what each layer is to wear, and all addends of it; raise with every reason why that cannot be."""
-        pieces, reasons = self._pieces(stack)
+    def _layers(self, stack: Sequence[StackEntry], check: Callable[[], None]) -> tuple[list[LayerHooks], Addends]:
+        """Return the hooks of every layer of a stack, and all addends in them; raise with every reason against it."""
+        changes, reasons = self._changes(stack)
         if reasons:
             raise StackRefused(reasons)
-        layers: dict[Site, Beside] = {}
-        made: Made = {}
-        for piece in pieces:
+        layers: dict[Site, LayerHooks] = {}
+        addends: Addends = {}
+        for one in changes:
             check()
-            for site, slots in piece.slots.items():
-                layer = layers.setdefault(site, Beside(site, self))
-                if piece.bias:
-                    layer.bias = _plus(layer.bias, _of_bias(piece, site))
-                elif type(piece.change) in SCALES:
-                    _scale(layer, piece)
+            for site, rows in one.rows.items():
+                layer = layers.setdefault(site, LayerHooks(site, self))
+                if one.bias:
+                    layer.bias = _plus(layer.bias, _of_bias(one, site))
+                elif type(one.change) in SCALES:
+                    _scale(layer, one)
                 else:
-                    key = (piece.change, site)
-                    made[key] = self._made.get(key) or ADDENDS[type(piece.change)](site, piece.change, slots)
-                    layer.addends.append((made[key], piece.strength))
+                    key = (one.change, site)
+                    addends[key] = self._addends.get(key) or ADDENDS[type(one.change)](site, one.change, rows)
+                    layer.addends.append((addends[key], one.strength))
         unfit = [site for site, layer in layers.items() if not layer.fits()]
         if unfit:
             raise not_finite(site.name for site in unfit)
-        return list(layers.values()), made
+        return list(layers.values()), addends
 
-    def _pieces(self, stack: Sequence[StackEntry]) -> tuple[list[_Piece], list[Reason]]:
-        """Return what is worn where, in order of sha256, and every reason why it cannot be."""
+    def _changes(self, stack: Sequence[StackEntry]) -> tuple[list[_SiteChange], list[Reason]]:
+        """Return the changes of a stack in order of sha256, and every reason why it cannot be applied."""
         ordered = by_sha256(stack)
         plans = plans_of(ordered, self._index)
         reasons = list(problems(ordered, plans))
-        pieces: list[_Piece] = []
+        changes: list[_SiteChange] = []
         scaled: dict[Site, bool] = {}
         for entry, plan in zip(ordered, plans, strict=True):
             met: dict[tuple[int, str], str] = {}
@@ -153,75 +153,77 @@ class Bypass:
                 strength = entry.strength_on(target)
                 if strength == 0:
                     continue
-                slots, wrong = self._slots(target)
+                rows, wrong = self._rows(target)
                 reasons += self._twice(target, met)
-                piece = _Piece(target, target.change, strength, slots)
-                wrong = wrong or _obstacle(piece, scaled)
+                one = _SiteChange(target, target.change, strength, rows)
+                wrong = wrong or _obstacle(one, scaled)
                 if wrong:
                     reasons.append(Reason(Code.NO_FORM, f"{target.component}.{target.parameter}", wrong))
-                pieces.append(piece)
-        return pieces, reasons
+                changes.append(one)
+        return changes, reasons
 
     def _twice(self, target: Target, met: dict[tuple[int, str], str]) -> Iterator[Reason]:
-        """Yield the layers that an adapter has met under another name already."""
+        """Yield a reason for every layer that the adapter already changes under another name."""
         for row in target.view.rows:
             path, _, kind = row.parameter.rpartition(".")
             site, name = self._sites.get((target.component, path)), f"{target.component}.{row.parameter}"
             if site and (first := met.setdefault((id(site.module), kind), name)) != name:
                 yield twice(name, first)
 
-    def _slots(self, target: Target) -> tuple[Mapping[Site, Sequence[Slot]], str]:
-        """Return which rows of which layers see which rows of a change, and what hinders that."""
-        slots: dict[Site, list[Slot]] = defaultdict(list)
+    def _rows(self, target: Target) -> tuple[Mapping[Site, Sequence[RowMap]], str]:
+        """Return which rows of which layers a target has, or why it cannot be bypassed."""
+        rows: dict[Site, list[RowMap]] = defaultdict(list)
         start = 0
         for parameter, first, stop in target.view.rows:
             site = self._sites.get((target.component, parameter.rpartition(".")[0]))
-            if site is None or site.hindrance:
-                return {}, site.hindrance if site else "is of no linear or convolutional layer"
-            slots[site].append(Slot(first, start, stop - first))
+            if site is None or site.obstacle:
+                return {}, site.obstacle if site else "belongs to no linear or convolutional layer"
+            rows[site].append(RowMap(first, start, stop - first))
             start += stop - first
-        return slots, ""
+        return rows, ""
 
 
-def _obstacle(piece: _Piece, scaled: dict[Site, bool]) -> str:
-    """Say why a piece has no exact forward form, or nothing; scaled: the layers scaled so far, and whether by input."""
-    change, view = piece.change, piece.target.view
-    if piece.bias:
-        return "is a bias made of the weight" if change.of_weight else ""
+def _obstacle(one: _SiteChange, scaled: dict[Site, bool]) -> str:
+    """Say why a change has no exact forward form, or nothing.
+
+    scaled: updated; layers that are scaled so far, and whether along their inputs.
+    """
+    change, view = one.change, one.target.view
+    if one.bias:
+        return "is a bias whose change is computed from the weight" if change.needs_weight else ""
     if not has_form(change):
-        return f"wears a {change.name} that has no exact forward form"
+        return f"has a {change.name}, which has no exact forward form"
     if isinstance(change, LoKr) and not view.whole:
-        return "is a part of what one LoKr changes: cut across its blocks, a Kronecker product is none"
+        return "is a part of what one LoKr changes: rows cut across its blocks are no Kronecker product"
     if isinstance(change, LoKr) and not change.by_kernel(prod(view.shape[2:])):
-        return "is a LoKr whose factors divide a kernel between them"
+        return "has a LoKr whose factors divide a kernel between them"
     if type(change) in SCALES:
-        by_input = on_inputs(change, view.shape)
-        if by_input and any(sum(slot.count for slot in slots) < site.shape[0] for site, slots in piece.slots.items()):
-            return "has rows beside those whose inputs are scaled"
-        if any(scaled.setdefault(site, by_input) != by_input for site in piece.slots):
+        by_input = scales_inputs(change, view.shape)
+        if by_input and any(sum(each.count for each in rows) < site.shape[0] for site, rows in one.rows.items()):
+            return "has other rows than those whose inputs are scaled"
+        if any(scaled.setdefault(site, by_input) != by_input for site in one.rows):
             return "is scaled along its inputs by one adapter and along its outputs by another"
     return ""
 
 
-def _of_bias(piece: _Piece, site: Site) -> Tensor:
-    """Return what a change of biases adds to the bias of one of its layers, (o)."""
-    seen = [(slot, each) for each, slots in piece.slots.items() for slot in slots]
+def _of_bias(one: _SiteChange, site: Site) -> Tensor:
+    """Return the change of one layer's bias, (o)."""
+    seen = [(each, layer) for layer, rows in one.rows.items() for each in rows]
     seen.sort(key=lambda pair: pair[0].start)
-    rows = [each.module.bias.detach()[slot.to : slot.to + slot.count] for slot, each in seen]
-    pristine = torch.cat(rows)
+    pristine = torch.cat([layer.module.bias.detach()[each.to : each.to + each.count] for each, layer in seen])
     change = torch.zeros(pristine.shape, dtype=torch.float32, device=pristine.device)
-    piece.change.add_change(change, pristine, piece.strength)
-    return placed(change, site, piece.slots[site])
+    one.change.add_change(change, pristine, one.strength)
+    return scattered(change, site, one.rows[site])
 
 
-def _scale(layer: Beside, piece: _Piece) -> None:
-    """Add the numbers of an (IA)³ to those that a layer's inputs or outputs are scaled by."""
-    numbers = piece.strength * SCALES[type(piece.change)](piece.change)
-    if on_inputs(piece.change, piece.target.view.shape):
-        layer.inputs = _plus(layer.inputs, numbers.repeat(layer.site.groups))
+def _scale(layer: LayerHooks, one: _SiteChange) -> None:
+    """Add the values of an (IA)³ to the scale of a layer's inputs or outputs."""
+    scale = one.strength * SCALES[type(one.change)](one.change)
+    if scales_inputs(one.change, one.target.view.shape):
+        layer.inputs = _plus(layer.inputs, scale.repeat(layer.site.groups))
     else:
-        layer.outputs = _plus(layer.outputs, placed(numbers, layer.site, piece.slots[layer.site]))
+        layer.outputs = _plus(layer.outputs, scattered(scale, layer.site, one.rows[layer.site]))
 
 
-def _plus(sum_: Tensor | None, more: Tensor) -> Tensor:
-    return more if sum_ is None else sum_ + more
+def _plus(total: Tensor | None, more: Tensor) -> Tensor:
+    return more if total is None else total + more

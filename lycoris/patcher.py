@@ -1,9 +1,9 @@
 """Hot swap: from one stack of adapters to another on live weights, and back to the pristine ones, bit for bit.
 
-W' = W₀ + Σᵢ [Fᵢ(W₀; sᵢ) − W₀]: every adapter's change is taken against the pristine weight, summed in float32 in order
-of sha256, and rounded once. So the order of the list does not matter, and what was worn before does not either.
-Taking off is copying back, never subtracting: subtraction leaves a trace in every precision.
-In sequence, W ← Fᵢ(W; sᵢ) in the order of the list, is the other way, of ComfyUI and A1111: only when asked for.
+W' = W₀ + Σᵢ [Fᵢ(W₀; sᵢ) − W₀]: every adapter's change is computed against the pristine weight, summed in float32 in
+order of sha256, and rounded once. So neither the order of the list nor any earlier stack makes a difference.
+Undo is copying back, never subtracting: subtraction leaves a residue in every dtype.
+The sequential mode, W ← Fᵢ(W; sᵢ) in the order of the list, is that of ComfyUI and A1111: only on request.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,38 +16,45 @@ from torch import Tensor, nn
 
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
 from lycoris.kernels.scratch import Scratch
-from lycoris.merged.integrity import Watch
-from lycoris.merged.merge import Mode, Outfit, Piece, Weight, outfits, put_on
-from lycoris.merged.prepared_cache import Prepared
-from lycoris.merged.pristine import Choice, FindInFile, Kept, Place, Pristine, bytes_by_place
+from lycoris.merged.integrity import Checksums
+from lycoris.merged.merge import Mode, PatchGroup, Weight, WeightPatch, patch_groups, patch_weights
+from lycoris.merged.prepared_cache import PreparedCache
+from lycoris.merged.pristine import (
+    Backup,
+    FindInFile,
+    Pristine,
+    PristineChoice,
+    PristineLocation,
+    bytes_by_location,
+)
 from lycoris.placement.resolve import Index
 from lycoris.placement.views import View
 from lycoris.stack import Signature, StackEntry, by_sha256, not_finite, plans_of, problems, twice
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024
-# Of a weight, by where its numbers are: tied parameters are one stretch of storage, and have one key
+# Identifies a weight by its memory: tied parameters share memory, and so have one key
 Key = tuple[torch.device, torch.dtype, int, torch.Size, tuple[int, ...]]
-PatchState = tuple[Hashable, ...]  # what a weight wears, to the last bit
+PatchState = tuple[Hashable, ...]  # the patches of one weight; equal states mean equal bits
 UNPATCHED: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
 
 
 class Patcher:
-    """Puts stacks of adapters on live modules, in place, and takes them off again.
+    """Merges stacks of adapters into live modules, in place, and restores the pristine weights.
 
     components: component -> module. Parameters are written into their own storage, so compiled and captured graphs,
-    optimisers and hooks keep working; biases are changed, never made. While anything is worn the modules must not be
-    moved or cast (ModelChanged).
-    pristine, find: where copies of the weights touched are kept, see `Pristine`. ready_bytes: how much may be kept of
-    what does not depend on strengths (rotations, norms), so that another strength costs less. index: of the same
-    modules, where there is one already.
-    Memory beside these: scratch for a few blocks of 4 MiB, or for a whole weight where an algorithm needs that.
+    optimisers and hooks keep working; biases are changed, never created. While a stack is active the modules must not
+    be moved or cast (ModelChanged).
+    pristine, find: location of the backups of patched weights, see `Pristine`. ready_bytes: budget of the cache of
+    prepared changes, whose parts (rotations, norms) do not depend on strengths. index: of the same modules, if there
+    already is one.
+    Further memory: scratch for a few blocks of 4 MiB, or for a whole weight where an algorithm needs that.
     """
 
     def __init__(
         self,
         components: Mapping[str, nn.Module],
-        pristine: Choice = "auto",
+        pristine: PristineChoice = "auto",
         find: FindInFile | None = None,
         ready_bytes: int = READY_BYTES,
         index: Index | None = None,
@@ -55,49 +62,49 @@ class Patcher:
         self._components = dict(components)
         self._index = index or Index(components)
         self._pristine = Pristine(pristine, find)
-        self._prepared = Prepared(ready_bytes)
-        self._watch = Watch()
-        self._room = Scratch()
-        self._kept: dict[Key, Kept] = {}  # every weight touched so far
-        self._dressed: dict[Key, PatchState | None] = {}  # those that may be something else now; None: anything
-        self._worn: tuple[StackEntry, ...] = ()
-        # None: in between, as after an interruption
+        self._prepared = PreparedCache(ready_bytes)
+        self._checksums = Checksums()
+        self._scratch = Scratch()
+        self._backups: dict[Key, Backup] = {}  # of every weight patched so far
+        self._patched: dict[Key, PatchState | None] = {}  # weights that may differ from their backup; None: in any way
+        self._active: tuple[StackEntry, ...] = ()
+        # None: unknown, as after an interruption
         self._signature: tuple[Mode, tuple[Signature, ...]] | None = UNPATCHED
 
     @property
     def active(self) -> tuple[StackEntry, ...]:
-        """The stack that the model wears now, as it was asked for."""
-        return self._worn
+        """The stack that is on the model now, as it was given."""
+        return self._active
 
     @property
     def touched_bytes(self) -> int:
-        """Bytes of the weights touched so far, wherever their pristine copies are."""
-        return sum(kept.live.nbytes for kept in self._kept.values())
+        """Bytes of the weights patched so far, wherever their backups are."""
+        return sum(backup.live.nbytes for backup in self._backups.values())
 
     @property
-    def pristine_bytes(self) -> dict[Place, int]:
-        """Bytes of pristine weights by where they are kept; those in files cost no memory."""
-        return bytes_by_place(self._kept.values())
+    def pristine_bytes(self) -> dict[PristineLocation, int]:
+        """Bytes of the backups by location; those in files cost no memory."""
+        return bytes_by_location(self._backups.values())
 
     @property
     def ready_bytes(self) -> int:
-        """Bytes kept of what does not depend on strengths."""
+        """Bytes in the cache of prepared changes."""
         return self._prepared.nbytes
 
     def swap(self, stack: Sequence[StackEntry], check: Callable[[], None] | None = None, mode: Mode = "sum") -> None:
-        """Make the model wear exactly this stack, whatever it wears now.
+        """Apply exactly this stack in place of the active one.
 
-        The same stack again costs nothing, and a weight that wears the same in both stacks is not visited.
-        check: called before every weight; what it raises (a deadline, a cancellation) stops the swap.
-        mode: "sum" of the changes to the pristine weights, in any order; or "sequential", each adapter on what the ones
-        before it in the list have left, as ComfyUI and A1111 do. For one adapter, and for additive ones, they agree.
-        Raises StackRefused (an adapter twice, a strength that is no number or for a part that the adapter does not
-        change, a result that is not finite), NoPlace, ModelChanged. After any exception, of whatever kind, the model
-        wears nothing. (ValueError for a mode that is none: before anything else, and nothing is changed.)
+        The same stack again costs nothing, and a weight whose patches are the same in both stacks is not visited.
+        check: called before every weight; an exception in it (a deadline, a cancellation) stops the swap.
+        mode: "sum" of the changes to the pristine weights, in any order; or "sequential", each adapter on the result of
+        the ones before it in the list, as ComfyUI and A1111 do. For one adapter, and for additive ones, they agree.
+        Raises StackRefused (an adapter twice, a strength that is not finite or is for a component that the adapter does
+        not change, a result that is not finite), NoPlace, ModelChanged. After any exception, of whatever kind, the
+        model is pristine. (ValueError for an unknown mode: raised first, and the active stack stays.)
         """
         if mode not in get_args(Mode):
             raise ValueError(f"a mode of stacking is one of {', '.join(get_args(Mode))}, not {mode!r}")
-        mode = mode if len(stack) > 1 else "sum"  # one adapter is worn the same in either way, and so is none
+        mode = mode if len(stack) > 1 else "sum"  # of one adapter or none both modes are the same
         signature = _signature(stack, mode)
         if signature == self._signature:
             return
@@ -105,70 +112,70 @@ class Patcher:
             self._signature = None
             live = self._live()
             self._forget_moved(live)
-            # What is kept from one swap to the next must do under any mode
+            # Tensors kept from one swap to the next must work inside and outside inference mode
             with torch.inference_mode(False), torch.no_grad(), _exact_float32(live.devices):
-                wanted, found = self._outfits(stack if mode == "sequential" else by_sha256(stack), live)
-                for key in self._dressed.keys() - {key for outfit in wanted for key in outfit.keys}:
-                    self._undress(key)
-                for outfit in wanted:
+                groups, found = self._groups(stack if mode == "sequential" else by_sha256(stack), live)
+                for key in self._patched.keys() - {key for group in groups for key in group.keys}:
+                    self._unpatch(key)
+                for group in groups:
                     if check is not None:
                         check()
-                    self._dress(outfit, found, mode)
+                    self._patch(group, found, mode)
             self._prepared.trim()
-            self._worn, self._signature = tuple(stack), signature
-        except BaseException:  # a KeyboardInterrupt too must not leave a model half dressed
+            self._active, self._signature = tuple(stack), signature
+        except BaseException:  # KeyboardInterrupt too: no model may be left half patched
             self.restore()
             raise
 
     def restore(self) -> None:
-        """Take everything off: every weight is again what it was, bit for bit. Interrupted, it can be called again."""
-        self._worn, self._signature = (), None
+        """Give every weight its pristine value back, bit for bit. If interrupted, it can be called again."""
+        self._active, self._signature = (), None
         live = self._live()
         with torch.inference_mode(False), torch.no_grad():
-            for key in self._dressed.keys() - self._moved(live):
-                self._undress(key)
+            for key in self._patched.keys() - self._moved(live):
+                self._unpatch(key)
         self._forget_moved(live)
         self._signature = UNPATCHED
 
     def verify(self, seconds: float = inf) -> list[str]:
-        """Return the names of weights whose pristine copy is not what it was, or that wear nothing and yet are not it.
+        """Return the names of weights that fail their checksum: the backup changed, or an unpatched weight differs.
 
-        seconds: how long to look, at a block after the other; the next call goes on from there. What is found can not
-        be mended here: the model must be loaded again.
+        seconds: stop after this time, and continue there at the next call. A weight that fails cannot be repaired here:
+        load the model again.
         """
         with torch.inference_mode(False), torch.no_grad():
-            return self._watch.verify(self._dressed, seconds)
+            return self._checksums.verify(self._patched, seconds)
 
-    def _dress(self, outfit: Outfit[Key], found: Mapping[Key, "_Found"], mode: Mode) -> None:
-        attire: PatchState = (
-            mode if len(outfit.pieces) > 1 else "sum",
-            *((p.origin, p.strength) for p in outfit.pieces),
+    def _patch(self, group: PatchGroup[Key], found: Mapping[Key, "_Found"], mode: Mode) -> None:
+        state: PatchState = (
+            mode if len(group.patches) > 1 else "sum",
+            *((patch.origin, patch.strength) for patch in group.patches),
         )
-        if all(self._dressed.get(key) == attire for key in outfit.keys):
+        if all(self._patched.get(key) == state for key in group.keys):
             return
-        for key in outfit.keys:
-            if key not in self._kept:
+        for key in group.keys:
+            if key not in self._backups:
                 self._refuse_overlap(found[key])
-                kept_now = self._pristine.keep(*found[key])
-                self._watch.add(key, kept_now)  # first: what is kept must be looked after, whatever interrupts
-                self._kept[key] = kept_now
-        kept = {key: self._kept[key] for key in outfit.keys}
-        self._dressed |= dict.fromkeys(kept)
-        weights = {key: Weight(one.live, one.pristine, one.largest) for key, one in kept.items()}
-        unfit = put_on(weights, outfit.pieces, self._room, mode, self._prepared)
+                backup = self._pristine.back_up(*found[key])
+                self._checksums.add(key, backup)  # first: no interruption may leave a backup without checksums
+                self._backups[key] = backup
+        backups = {key: self._backups[key] for key in group.keys}
+        self._patched |= dict.fromkeys(backups)
+        weights = {key: Weight(one.live, one.pristine, one.largest) for key, one in backups.items()}
+        unfit = patch_weights(weights, group.patches, self._scratch, mode, self._prepared)
         if unfit:
-            raise not_finite(kept[key].name for key in unfit)
-        self._dressed |= dict.fromkeys(kept, attire)
+            raise not_finite(backups[key].name for key in unfit)
+        self._patched |= dict.fromkeys(backups, state)
 
-    def _undress(self, key: Key) -> None:
-        self._kept[key].take_off()
-        del self._dressed[key]
+    def _unpatch(self, key: Key) -> None:
+        self._backups[key].restore()
+        del self._patched[key]
 
-    def _outfits(self, stack: Sequence[StackEntry], live: "_Live") -> "tuple[list[Outfit[Key]], dict[Key, _Found]]":
-        """Return what every weight is to wear, in order of the stack; raise with every reason why that cannot be."""
+    def _groups(self, stack: Sequence[StackEntry], live: "_Live") -> "tuple[list[PatchGroup[Key]], dict[Key, _Found]]":
+        """Return the patches of all weights, in order of the stack; raise with every reason against it."""
         plans = plans_of(stack, self._index)
         reasons = list(problems(stack, plans))
-        pieces: list[Piece[Key]] = []
+        patches: list[WeightPatch[Key]] = []
         found: dict[Key, _Found] = {}
 
         def met(component: str, view: View | None, names: dict[Key, tuple[str, str]]) -> Iterator[tuple[Key, slice]]:
@@ -181,40 +188,44 @@ class Patcher:
         for entry, plan in zip(stack, plans, strict=True):
             names: dict[Key, tuple[str, str]] = {}
             for number, target in enumerate(plan.targets):
-                rows, beside = (tuple(met(target.component, view, names)) for view in (target.view, target.beside))
+                rows, weight_rows = (
+                    tuple(met(target.component, view, names)) for view in (target.view, target.weight_view)
+                )
                 strength = entry.strength_on(target)
                 if strength != 0:
                     origin = (entry.adapter.sha256, entry.adapter.ignored, number)
-                    pieces.append(Piece(target.change, strength, rows, target.view.whole, origin, beside))
+                    patches.append(WeightPatch(target.change, strength, rows, target.view.whole, origin, weight_rows))
         if reasons:
             raise StackRefused(reasons)
-        return outfits(pieces), found
+        return patch_groups(patches), found
 
     def _forget_moved(self, live: "_Live") -> None:
-        """Drop the copies of weights that were moved while bare; raise ModelChanged if any wore something."""
+        """Drop the backups of weights that were moved while unpatched; raise ModelChanged if any was patched."""
         moved = self._moved(live)
-        message = "was moved, cast or replaced while it wore adapters"
-        reasons = [Reason(Code.MODEL_CHANGED, self._kept[key].name, message) for key in moved if key in self._dressed]
+        message = "was moved, cast or replaced while adapters were applied to it"
+        reasons = [
+            Reason(Code.MODEL_CHANGED, self._backups[key].name, message) for key in moved if key in self._patched
+        ]
         if reasons:
             raise ModelChanged(reasons)
         if moved:
-            self._prepared.forget()  # before it is forgotten that they were moved
-            self._watch.forget(moved)
+            self._prepared.forget()  # first: an interruption must not leave prepared changes of the moved weights
+            self._checksums.forget(moved)
         for key in moved:
-            del self._kept[key]
+            del self._backups[key]
 
     def _moved(self, live: "_Live") -> list[Key]:
-        return [key for key, kept in self._kept.items() if live.key(kept.component, kept.parameter) != key]
+        return [key for key, one in self._backups.items() if live.key(one.component, one.parameter) != key]
 
     def _refuse_overlap(self, found: "_Found") -> None:
-        """Raise StackRefused where a weight shares numbers with another: each would be kept as the other made it."""
-        begin, end = _stretch(found.live)
+        """Raise StackRefused if a weight overlaps another in memory: a backup would hold the other's patched values."""
+        begin, end = _extent(found.live)
         storage = found.live.untyped_storage().data_ptr()
-        for other in self._kept.values():
+        for other in self._backups.values():
             if other.live.untyped_storage().data_ptr() == storage:
-                first, last = _stretch(other.live)
+                first, last = _extent(other.live)
                 if begin < last and first < end:
-                    message = f"shares some of its numbers with {other.name}, and both are changed"
+                    message = f"shares some of its elements with {other.name}, and both are changed"
                     raise StackRefused([Reason(Code.DUPLICATE, f"{found.component}.{found.parameter}", message)])
 
     def _live(self) -> "_Live":
@@ -222,7 +233,7 @@ class Patcher:
 
 
 class _Found(NamedTuple):
-    """One of the model's own weights."""
+    """A live parameter of the model."""
 
     component: str
     parameter: str
@@ -230,7 +241,7 @@ class _Found(NamedTuple):
 
 
 class _Live:
-    """The parameters of a model as they are now, asked for once."""
+    """The present parameters of a model, listed once per swap."""
 
     def __init__(self, components: Mapping[str, nn.Module], index: Index) -> None:
         self._shapes = index.shapes
@@ -240,18 +251,18 @@ class _Live:
 
     @property
     def devices(self) -> set[str]:
-        """The types of the devices that they are on."""
+        """The types of the devices that hold them."""
         return {weight.device.type for held in self._parameters.values() for weight in held.values()}
 
     def key(self, component: str, parameter: str) -> Key | None:
-        """Return the key of a parameter, or None if it is no more what the index knows."""
+        """Return the key of a parameter, or None if it is missing or differs in shape from the index."""
         live = self._parameters[component].get(parameter)
         if live is None or (live.dtype in FLOATS and live.shape != self._shapes[component][parameter]):
-            return None  # of a weight that is stored in another form the index has the shape that it stands for
+            return None  # only for floats: of a quantised weight the index has the logical shape
         return (live.device, live.dtype, live.data_ptr(), live.shape, live.stride())
 
     def find(self, component: str, parameter: str) -> tuple[Key, _Found]:
-        """Return a parameter by its key; raise ModelChanged if it is no more what the index knows."""
+        """Return a parameter with its key; raise ModelChanged if it is missing or differs in shape from the index."""
         key = self.key(component, parameter)
         if key is None:
             message = "is not where it was when the patcher was made"
@@ -260,11 +271,11 @@ class _Live:
 
 
 def _unfit(one: _Found, first: tuple[str, str]) -> Iterator[Reason]:
-    """Yield why a weight cannot be changed. first: the name under which the adapter has met this weight already."""
+    """Yield why a weight cannot be changed. first: the name under which the adapter changes this weight already."""
     if first != (one.component, one.parameter):
         yield twice(one.parameter, ".".join(first))
     if one.live.dtype not in FLOATS:
-        yield Reason(Code.BAD_DTYPE, one.parameter, f"is of {one.live.dtype}, which cannot be changed exactly")
+        yield Reason(Code.BAD_DTYPE, one.parameter, f"has dtype {one.live.dtype}, which cannot be changed exactly")
 
 
 def _signature(stack: Sequence[StackEntry], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
@@ -272,15 +283,15 @@ def _signature(stack: Sequence[StackEntry], mode: Mode) -> tuple[Mode, tuple[Sig
     return mode, signatures if mode == "sequential" else tuple(sorted(signatures))
 
 
-def _stretch(weight: Tensor) -> tuple[int, int]:
-    """Return where the memory of a weight begins, and where it ends."""
-    numbers = 1 + sum((size - 1) * step for size, step in zip(weight.shape, weight.stride(), strict=True))
-    return weight.data_ptr(), weight.data_ptr() + numbers * weight.itemsize
+def _extent(weight: Tensor) -> tuple[int, int]:
+    """Return the address of the first byte of a weight, and of the byte after the last."""
+    elements = 1 + sum((size - 1) * stride for size, stride in zip(weight.shape, weight.stride(), strict=True))
+    return weight.data_ptr(), weight.data_ptr() + elements * weight.itemsize
 
 
 @contextmanager
 def _exact_float32(devices: Iterable[str]) -> Iterator[None]:
-    """Keep autocast and TF32 out: both would round the products to ten bits or fewer."""
+    """Disable autocast and TF32: both would round the products to ten bits or fewer."""
     before = torch.get_float32_matmul_precision()
     with ExitStack() as stack:
         for device in devices:

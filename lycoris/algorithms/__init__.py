@@ -1,6 +1,6 @@
 """The table of algorithms, in order of detection: the first that claims a group of tensors reads it.
 
-To add one: a file with a frozen dataclass (`change.py` says what it must honour), its line here, a builder in
+To add one: a file with a frozen dataclass (`change.py` has the contract), its line here, a builder in
 `tests/lycoris/zoo.py`, a golden. Its tensor names reach it through `lycoris/dialects/suffixes.py`.
 """
 

@@ -1,4 +1,4 @@
-"""AdaLoRA: a change of low rank in the form of a singular value decomposition, its rank found in training."""
+"""AdaLoRA: a low-rank change in the form of a singular value decomposition, its rank found in training."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, scalar_problems
 from lycoris.kernels.linalg import matrix
-from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.prepared import LowRankProduct, PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
-EPS = 1e-5  # PEFT's guard against a rank of nothing
+EPS = 1e-5  # PEFT adds it to the rank, against division by zero
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AdaLoRA(ByRows):
-    """W₀ + s·γ·B·(E ∘ A), with γ = alpha/(r + 10⁻⁵), r the rank that is left.
+    """W₀ + s·γ·B·(E ∘ A), with γ = alpha/(r + 10⁻⁵), r the rank that training kept.
 
-    Zhang et al., *AdaLoRA*, 2023 (arXiv 2303.10512), as PEFT `AdaLoraConfig` writes it; alpha is in the configuration
-    alone, and 0 or less means r.
+    Zhang et al., *AdaLoRA*, 2023 (arXiv 2303.10512), as PEFT `AdaLoraConfig` writes it; alpha is only in the
+    configuration, and 0 or less means r.
     """
 
     lora_up: Tensor  # lora_B (o, r)
@@ -36,10 +36,10 @@ class AdaLoRA(ByRows):
     }
     SIGNS: ClassVar = frozenset({"lora_E"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         alpha = 0.0 if self.alpha is None else float(self.alpha)
         up, down, middle = (weight.factor(matrix(factor)) for factor in (self.lora_up, self.lora_down, self.lora_E))
-        return LowRank(up, down * middle, (alpha if alpha > 0 else self.rank) / (self.rank + EPS))
+        return LowRankProduct(up, down * middle, (alpha if alpha > 0 else self.rank) / (self.rank + EPS))
 
     @property
     def name(self) -> str:

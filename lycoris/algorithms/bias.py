@@ -1,4 +1,4 @@
-"""The bias that PEFT trains beside a LoRA (`lora_bias`)."""
+"""The bias that PEFT trains together with a LoRA (`lora_bias`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lycoris.algorithms.lora import LoRA
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LoRABias(Change):
-    """b₀ + s·γ·bias, where γ is that of the LoRA beside it (PEFT `lora_bias=True`: the bias of `lora_B`)."""
+    """b₀ + s·γ·bias, where γ is that of the layer's LoRA (PEFT `lora_bias=True`: the bias of `lora_B`)."""
 
     bias: Tensor  # (o,)
     lora: LoRA

@@ -18,7 +18,7 @@ class BOFT(Change):
 
     Liu et al., *Parameter-Efficient Orthogonal Finetuning via Butterfly Factorization*, 2023 (arXiv 2311.06243), as
     LyCORIS `boft` writes it: R·W₀ here, where its Diag-OFT is Rᵀ·W₀. Q, `alpha` (a constraint) and `rescale` as there.
-    The strength acts on each stage, as in LyCORIS: a product of stages, so no straight line from W₀.
+    The strength acts on each stage, as in LyCORIS: a product of stages, so not linear in s.
     """
 
     oft_blocks: Tensor  # (m, k, b, b) with k·b = o, b even
@@ -38,16 +38,16 @@ class BOFT(Change):
         one = torch.eye(size, dtype=change.dtype, device=change.device)
         original = by_rows(pristine, change).flatten(1)
         columns = original.shape[1]
-        turned = original
+        rotated = original
         for stage in range(stages):
-            # Half blocks that lie 2^stage halves apart are brought together, turned, and put back.
+            # Half blocks 2^stage halves apart are paired, rotated, and put back.
             far = 2**stage * size // 2
-            paired = turned.view(-1, 2, far, columns).transpose(1, 2).reshape(blocks, size, columns)
+            paired = rotated.view(-1, 2, far, columns).transpose(1, 2).reshape(blocks, size, columns)
             added = strength * ((rotations[stage] - one) @ paired)
-            turned = turned + added.view(-1, far, 2, columns).transpose(1, 2).reshape(len(change), columns)
+            rotated = rotated + added.view(-1, far, 2, columns).transpose(1, 2).reshape(len(change), columns)
         if self.rescale is not None:
-            turned = turned * (1 + strength * (self.rescale.to(change).reshape(-1, 1) - 1))
-        change.add_((turned - original).view(change.shape))
+            rotated = rotated * (1 + strength * (self.rescale.to(change).reshape(-1, 1) - 1))
+        change.add_((rotated - original).view(change.shape))
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class BOFT(Change):
         if len(shape) != 4 or shape[2] != shape[3] or shape[2] % 2:
             yield f"oft_blocks {shape} is neither (k, n, n) nor (m, k, b, b) with b even"
             return
-        # 2^m halves are the widest pair; more stages than the outputs have room for would not divide them.
+        # The last stage pairs over 2^m halves, which must divide the outputs.
         if shape[0] > 32 or (shape[1] * 2) % 2 ** shape[0]:
             yield f"oft_blocks {shape} has {shape[0]} stages, more than {shape[1]} blocks can be paired in"
         yield from rescale_problems(self.rescale, self.shape[0])

@@ -1,4 +1,4 @@
-"""C3A: a change made of circulant blocks, each the turns of one row of numbers."""
+"""C3A: a change made of circulant blocks, each given by its first row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class C3A(Change):
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         _, columns, size = self.c3a_kernel.shape
-        turn = torch.arange(size, device=change.device)
-        blocks = self.c3a_kernel.to(change)[:, :, (turn[None, :] - turn[:, None]) % size]  # (m, n, p, q)
+        shift = torch.arange(size, device=change.device)
+        blocks = self.c3a_kernel.to(change)[:, :, (shift[None, :] - shift[:, None]) % size]  # (m, n, p, q)
         whole = blocks.permute(0, 2, 1, 3).reshape(change.shape)
         change.add_(whole, alpha=strength / (columns * size))
 

@@ -1,4 +1,18 @@
-"""The one verb that every algorithm honours, and what an algorithm says about itself."""
+"""The contract of every algorithm: `add_change`, and what an algorithm must say about itself.
+
+| a subclass writes | when |
+|---|---|
+| `SUFFIXES`, `SIGNS`, `name`, `shape`, `problems` | always |
+| `add_change` | its change can only be computed for all rows at once |
+| `prepare` in place of it (a `ByRows`), and `PreparedChange.add` | any rows can be computed alone: fast |
+| `PreparedChange.row_multiple` | its rows can only be computed in groups of this many |
+| `PreparedChange.apply` | W₀ + change can be written in one pass |
+| `PreparedChange.bound` | the largest element of the change is bounded by its factors: saves a test for infinities |
+| `misfit` | `shape` leaves an axis open (`ANY`), or its shape alone does not decide |
+| `doubts`, `rank`, `unscaled`, `first_ranks`, `OPTIONAL` | they apply |
+| `claims` | the names in `SIGNS` do not suffice to recognise it |
+| `needs_weight`, `with_weight`, `misfit_with_weight` | it changes a bias and is computed from the weight too |
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -9,29 +23,29 @@ from typing import Any, ClassVar, Self
 from torch import Size, Tensor
 
 from lycoris.kernels.linalg import fits
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import NO_REUSE, Scratch
 
-RANK_FLOOR = 1024  # trainers give every layer the same rank, small layers too: below this no rank is absurd
-SCALARS = frozenset({"alpha", "scale"})  # fields of one number, which may be stored as an integer
-SETTINGS = frozenset(  # fields of one number that PEFT keeps in adapter_config.json, and a group of tensors here
+RANK_FLOOR = 1024  # trainers give every layer the same rank, even small ones: no rank up to this is implausible
+SCALARS = frozenset({"alpha", "scale"})  # fields with one element, which may be stored as an integer
+SETTINGS = frozenset(  # fields with one element that PEFT stores in adapter_config.json, and that are tensors here
     {"neumann_terms", "apply_GS", "fourierft_scaling", "random_loc_seed", "is_feedforward"}
 )
-WHOLE = SCALARS | SETTINGS | {"on_input", "bias_indices", "bias_size"}  # what may be stored as integers
-NEEDS_ITS_BASE = "its change is made of the weight itself: right only on the model it was trained on"  # a doubt
+WHOLE = SCALARS | SETTINGS | {"on_input", "bias_indices", "bias_size"}  # fields that may be stored as integers
+NEEDS_ITS_BASE = "its change is computed from the weight itself: right only on the model it was trained on"  # a doubt
 ANY = -1  # an axis of `shape` that the factors leave open
 
 
 class Change(ABC):
-    """What one adapter does to one parameter (a weight or a bias): named tensors and one verb.
+    """The change that one adapter makes to one parameter (a weight or a bias): named tensors and `add_change`.
 
-    Subclasses are frozen dataclasses; SUFFIXES maps the names in a file to their fields, in the file's order, and a
-    group of tensors with any name of SIGNS in it is theirs.
+    Subclasses are frozen dataclasses. SUFFIXES maps the names in a file to their fields, in the file's order; a group
+    of tensors with any name of SIGNS in it belongs to the class.
     """
 
     SUFFIXES: ClassVar[Mapping[str, str]]
     SIGNS: ClassVar[frozenset[str]]
-    OPTIONAL: ClassVar[bool] = False  # left out, and not refused, where the module has no such parameter
+    OPTIONAL: ClassVar[bool] = False  # skipped rather than refused if the module has no such parameter
 
     @abstractmethod
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
@@ -41,34 +55,34 @@ class Change(ABC):
         At strength 0 nothing is added, at 1 the change as trained. Differentiable in the factors.
         """
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
-        """Return the change made ready for a weight, to be added to any rows of it; if need be, only to all of them.
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
+        """Return the change prepared for a weight; by default it is computed for all rows at once.
 
-        room: memory for what is computed in between; nothing of it is kept.
+        scratch: for intermediate results; the prepared change keeps none of it.
         """
         del scratch
-        return _AtOnce(self, weight.shape[0])
+        return _AllRows(self, weight.shape[0])
 
     @property
-    def of_weight(self) -> bool:
-        """Tell whether a change of a bias is made of the weight beside it too: then only what `beside` returns adds."""
+    def needs_weight(self) -> bool:
+        """Whether a change of a bias is computed from the layer's weight too: then `with_weight` must come first."""
         return False
 
-    def beside(self, weight: Tensor) -> "Change":
-        """Return the change of a bias (o,) as it is beside a pristine weight (o, i, …), in float32."""
+    def with_weight(self, weight: Tensor) -> "Change":
+        """Return the change of a bias (o,) given the layer's pristine weight (o, i, …), computed in float32."""
         del weight
         return self
 
-    def misfit_beside(self, weight: Size | tuple[int, ...]) -> str | None:
-        """Say why the change of a bias cannot be made of a weight of this shape, or None when it can."""
+    def misfit_with_weight(self, weight: Size | tuple[int, ...]) -> str | None:
+        """Say why the change of a bias cannot be computed from a weight of this shape, or None."""
         del weight
         return None
 
     def first_ranks(self, count: int) -> "Change":
-        """Return the change that only the first ranks make, as DyLoRA trains them (Valipour 2022, arXiv 2210.07558).
+        """Return the change of the first ranks alone, as DyLoRA trains them (Valipour 2022, arXiv 2210.07558).
 
-        Raises ValueError, with a sentence, where that means nothing: where no rank is before another, or a magnitude or
-        a residual was found for all of them together.
+        Raises ValueError, with a sentence, where that is undefined: where ranks have no order, or a magnitude or a
+        residual belongs to all of them together.
         """
         del count
         raise ValueError(f"the first ranks of {self.name} mean nothing: it was not trained to be cut")
@@ -81,9 +95,9 @@ class Change(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The shape of the change that the factors imply, known before any product of them is formed.
+        """The shape of the change, known from the factors before any product of them is computed.
 
-        ANY stands for an axis that they leave open; a class with one says in `misfit` what else must hold.
+        ANY stands for an axis that they leave open; such a class says in `misfit` what else must hold.
         """
 
     @property
@@ -93,15 +107,15 @@ class Change(ABC):
 
     @property
     def unscaled(self) -> bool:
-        """Tell whether the file says nothing of the scale where such files do."""
+        """Whether the file has no scale, though files of its kind usually do."""
         return False
 
     @abstractmethod
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with the factors among themselves; `shape` and the verb are only good when nothing is."""
+        """Yield contradictions among the factors; `shape` and `add_change` are valid only if there are none."""
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        """Say why the change cannot be added to a parameter of this shape, or None when it can."""
+        """Say why the change cannot be added to a parameter of this shape, or None."""
         if not fits(self.shape, target):
             shape = ", ".join("any" if size == ANY else str(size) for size in self.shape)
             return f"is of shape ({shape}) where the model's is {tuple(target)}"
@@ -111,7 +125,7 @@ class Change(ABC):
         return None
 
     def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
-        """Yield what is unusual about wearing this on a parameter of this shape, though it is not refused."""
+        """Yield warnings about this change on a parameter of this shape, which are no reason to refuse it."""
         del target
         alpha = self.tensors().get("alpha")
         if alpha is not None and float(alpha) < 0:
@@ -119,23 +133,23 @@ class Change(ABC):
 
     @classmethod
     def claims(cls, tensors: Mapping[str, Tensor]) -> bool:
-        """Tell whether a group of tensors, by suffix, is this algorithm's."""
+        """Tell whether a group of tensors, by suffix, belongs to this algorithm."""
         return not cls.SIGNS.isdisjoint(tensors)
 
     @classmethod
     def missing(cls, names: frozenset[str]) -> list[str]:
-        """Return the suffixes without which a group of tensors with these names is only half written."""
+        """Return the required suffixes that a group of tensors with these names lacks."""
         required = {field.name for field in fields(cls) if field.default is MISSING}  # type: ignore[arg-type]
         return [suffix for suffix, field in cls.SUFFIXES.items() if field in required and suffix not in names]
 
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor]) -> Self:
-        """Return the change that a group of tensors, by suffix, holds; what it does not know it leaves alone."""
+        """Return the change that a group of tensors, by suffix, describes; unknown suffixes are ignored."""
         given: dict[str, Any] = {field: tensors[suffix] for suffix, field in cls.SUFFIXES.items() if suffix in tensors}
         return cls(**given)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors under the suffixes that a file gives them."""
+        """Return the tensors by their suffixes in the file."""
         held = {suffix: getattr(self, field) for suffix, field in self.SUFFIXES.items()}
         return {suffix: tensor for suffix, tensor in held.items() if tensor is not None}
 
@@ -144,26 +158,26 @@ class Change(ABC):
 
 
 class ByRows(Change):
-    """A change of which any rows can be computed without the others: `ready` is all that it needs to define."""
+    """A change of which any rows can be computed without the others; a subclass defines `prepare`."""
 
     @abstractmethod
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
-        """Return the change made ready for a weight, to be added to any rows of it."""
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
+        """Return the change prepared for a weight."""
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        seen = Seen((pristine,), change.device, pristine.dtype, change.dtype)
-        self.ready(seen, NO_REUSE).add(change, pristine, strength, 0, NO_REUSE)
+        weight = WeightView((pristine,), change.device, pristine.dtype, change.dtype)
+        self.prepare(weight, NO_REUSE).add(change, pristine, strength, 0, NO_REUSE)
 
 
 @dataclass(frozen=True, eq=False)
-class _AtOnce(Ready):
-    """A change that is only computed whole."""
+class _AllRows(PreparedChange):
+    """A change that can only be computed for all rows at once."""
 
     change: Change
     rows: int
 
     @property
-    def step(self) -> int:
+    def row_multiple(self) -> int:
         return self.rows
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
@@ -171,13 +185,13 @@ class _AtOnce(Ready):
 
 
 def gamma(alpha: Tensor | None, rank: int) -> float:
-    """Return the factor alpha/rank; a missing or zero alpha means alpha = rank (kohya, LyCORIS)."""
+    """Return alpha/rank; a missing or zero alpha means alpha = rank (kohya, LyCORIS)."""
     number = 0.0 if alpha is None else float(alpha)
     return number / rank if number else 1.0
 
 
 def scalar_problems(**scalars: Tensor | None) -> Iterator[str]:
-    """Yield which of the named single numbers (alpha, scale, a setting) is not one finite number."""
+    """Yield which of the named scalars (alpha, scale, a setting) is not one finite number."""
     for name, tensor in scalars.items():
         if tensor is not None and tensor.numel() != 1:
             yield f"{name} must be one number and is of shape {tuple(tensor.shape)}"

@@ -1,4 +1,4 @@
-"""From the tensors of one module to what they change: the algorithm is chosen here, layer by layer."""
+"""From the tensors of one module to its changes: the algorithm is chosen here, layer by layer."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from lycoris.kernels.linalg import finite
 
 
 class Problem(NamedTuple):
-    """What is wrong with a group, before anyone says of which module; suffix: the tensor to blame, or none."""
+    """A fault of a group, whose module the caller adds."""
 
     code: Code
-    suffix: str | None
+    suffix: str | None  # of the tensor at fault; None: the group
     message: str
 
 
 @dataclass(frozen=True)
 class Group:
-    """What was read from the tensors of one module: the change of each parameter, or what is wrong with them."""
+    """The changes read from the tensors of one module, or their faults."""
 
     changes: Mapping[str, Change]  # parameter ("weight", "bias") -> its change
     problems: tuple[Problem, ...]
 
 
 def read_group(tensors: Mapping[str, Tensor]) -> Group:
-    """Return what a module's tensors, by suffix, change; a tensor that no change reads is a problem."""
-    problems = list(_bad_numbers(tensors))
+    """Return the changes of a module's tensors, given by suffix; a tensor that no change reads is a problem."""
+    problems = list(_bad_values(tensors))
     changes: dict[str, Change] = {}
     names = frozenset(tensors)
     used: set[str] = set()
@@ -43,7 +43,7 @@ def read_group(tensors: Mapping[str, Tensor]) -> Group:
     if algorithm is not None:
         used |= names & set(algorithm.SUFFIXES)
         missing = algorithm.missing(names)
-        problems += [Problem(Code.INCOMPLETE, None, _lack(suffix)) for suffix in missing]
+        problems += [Problem(Code.INCOMPLETE, None, _missing(suffix)) for suffix in missing]
         if not missing:
             changes["weight"] = algorithm.read(tensors)
     layer = changes.get("weight")
@@ -55,9 +55,9 @@ def read_group(tensors: Mapping[str, Tensor]) -> Group:
         used |= names & bias.SIGNS
         changes["bias"] = bias
 
-    beside = f" beside {algorithm.__name__}" if algorithm else ""
+    layer_kind = f" in a layer of {algorithm.__name__}" if algorithm else ""
     for suffix in sorted(names - used):
-        problems.append(Problem(Code.UNKNOWN_TENSOR, suffix, f"is read by nothing here{beside}"))
+        problems.append(Problem(Code.UNKNOWN_TENSOR, suffix, f"is read by nothing{layer_kind}"))
     if not problems:
         problems = [Problem(Code.BAD_SHAPE, None, text) for change in changes.values() for text in change.problems()]
     return Group(changes, tuple(problems))
@@ -72,19 +72,19 @@ def _bias(tensors: Mapping[str, Tensor], layer: Change | None) -> Change | None:
     return algorithm.read(tensors) if algorithm else None
 
 
-def _lack(suffix: str) -> str:
+def _missing(suffix: str) -> str:
     if suffix in SETTINGS:
         return f"cannot be computed without {suffix}, which PEFT keeps in adapter_config.json: send the folder, zipped"
     if suffix in ("vera_A", "vera_B"):
-        return f"has no {suffix}: PEFT left it out, and what a seed makes of it is not the same everywhere"
-    return f"is half written: {suffix} is missing"
+        return f"has no {suffix}: PEFT left it out, and a seed does not give the same values everywhere"
+    return f"is incomplete: {suffix} is missing"
 
 
-def _bad_numbers(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
+def _bad_values(tensors: Mapping[str, Tensor]) -> Iterator[Problem]:
     for suffix, tensor in tensors.items():
         if not tensor.is_floating_point() and suffix not in WHOLE:
             kind = str(tensor.dtype).removeprefix("torch.")
-            yield Problem(Code.BAD_DTYPE, suffix, f"is made of {kind} numbers")
-        # In float32, as it will be used: a float64 beyond its range is as bad as infinity.
+            yield Problem(Code.BAD_DTYPE, suffix, f"has dtype {kind}")
+        # Tested in float32, in which it will be used: a float64 beyond that range becomes infinite.
         elif not finite(tensor.float()):
             yield Problem(Code.NOT_FINITE, suffix, "holds NaN or infinity")

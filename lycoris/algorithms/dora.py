@@ -1,4 +1,4 @@
-"""DoRA: a change of low rank that turns the rows (or columns) of a weight, and a magnitude that stretches them."""
+"""DoRA: the direction of a weight's rows (or columns) from a low-rank change, and their norm from a magnitude."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import ByRows, Change
 from lycoris.kernels.linalg import holds, largest
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.row_blocks import blocks
 from lycoris.kernels.scratch import Scratch
 
-EPS = torch.finfo(torch.float32).eps  # LyCORIS' guard against a row of zeros
-SQUARED = 1e14  # of a billion numbers below it float32 holds the sum of squares
+EPS = torch.finfo(torch.float32).eps  # LyCORIS adds it to the norm, against division by zero
+SQUARED = 1e14  # float32 holds the sum of squares of a billion elements below it
 OUTPUT, INPUT = 0, 1  # the axis of the weight along which a magnitude lies
 
 
@@ -26,7 +26,7 @@ class DoRA(ByRows):
 
     Liu et al., *DoRA*, 2024 (arXiv 2402.09353). The norm is taken over all axes but the one along which m lies: per
     output (PEFT, ai-toolkit, LyCORIS from 3.2) or per input (LyCORIS 2.2 to 3.1); the shape of `dora_scale` tells.
-    The strength is a straight line from W₀ to the trained weight (three other laws are in use; all agree at 1).
+    The strength is linear between W₀ and the trained weight (three other laws are in use; all agree at 1).
     """
 
     layer: Change
@@ -36,9 +36,9 @@ class DoRA(ByRows):
     SUFFIXES: ClassVar = {"dora_scale": "dora_scale", "lora_magnitude_vector": "lora_magnitude_vector"}
     SIGNS: ClassVar = frozenset(SUFFIXES)
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
-        layer, axis = self.layer.ready(weight, scratch), self._axis(weight.shape)
-        # As a row or a column, never broadcast by its own shape
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
+        layer, axis = self.layer.prepare(weight, scratch), self._axis(weight.shape)
+        # Reshaped explicitly, never broadcast by its stored shape
         shape = [-1 if k == axis else 1 for k in range(len(weight.shape))]
         magnitude = weight.factor(self.magnitude).reshape(shape)
         if axis == OUTPUT:
@@ -47,7 +47,7 @@ class DoRA(ByRows):
 
     @property
     def magnitude(self) -> Tensor:
-        """The magnitudes as stored, whichever name they go by."""
+        """The magnitude, whichever of the two names the file uses."""
         found = self.dora_scale if self.dora_scale is not None else self.lora_magnitude_vector
         assert found is not None, "a DoRA is only read from a group with a magnitude in it"
         return found
@@ -105,77 +105,78 @@ class DoRA(ByRows):
         return INPUT if scale.shape[0] == 1 and scale.numel() == scale.shape[1] == target[1] else OUTPUT
 
 
-def _turned(layer: Ready, pristine: Tensor, like: Tensor, start: int, scratch: Scratch) -> Tensor:
-    turned = scratch.copy("turned", pristine, like)
-    layer.add(turned, pristine, 1.0, start, scratch)
-    return turned
+def _changed(layer: PreparedChange, pristine: Tensor, like: Tensor, start: int, scratch: Scratch) -> Tensor:
+    """Return these rows of V."""
+    changed = scratch.copy("changed", pristine, like)
+    layer.add(changed, pristine, 1.0, start, scratch)
+    return changed
 
 
-def _input_norm(layer: Ready, weight: Seen, scratch: Scratch) -> Tensor:
-    """Return the norm of what each input of V is multiplied by, (i,): over all rows, block after block."""
+def _input_norm(layer: PreparedChange, weight: WeightView, scratch: Scratch) -> Tensor:
+    """Return the norm of V per input, (i,), summed over all rows block by block."""
     whole = weight.whole()
     total = torch.zeros(whole.shape[1], dtype=weight.dtype, device=weight.device)
-    for start, stop in blocks(whole.shape, layer.step):
-        turned = _turned(layer, whole[start:stop], total, start, scratch)
-        total = total + (turned * turned).sum(dim=[k for k in range(turned.ndim) if k != INPUT])
+    for start, stop in blocks(whole.shape, layer.row_multiple):
+        changed = _changed(layer, whole[start:stop], total, start, scratch)
+        total = total + (changed * changed).sum(dim=[k for k in range(changed.ndim) if k != INPUT])
     return total.sqrt()
 
 
 def _per_norm(magnitude: Tensor, norm: Tensor) -> Tensor:
-    """Return m/(‖V‖ + ε); not a number where float32 cannot hold the norm, so that it is noticed."""
+    """Return m/(‖V‖ + ε); NaN where the norm overflows float32, so that the result is refused as not finite."""
     return magnitude / (norm + EPS).masked_fill(norm.isinf(), nan)
 
 
-class _Stretched(Ready):
-    """f ∘ V in place of W₀, f one factor for each row or column."""
+class _Rescaled(PreparedChange):
+    """f ∘ V in place of W₀, where f is one factor per row or column."""
 
-    layer: Ready
+    layer: PreparedChange
 
     @property
-    def step(self) -> int:
-        return self.layer.step
+    def row_multiple(self) -> int:
+        return self.layer.row_multiple
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
-        turned = _turned(self.layer, pristine, change, start, scratch)
-        change.add_(turned * self._factor(turned, start) - pristine.to(change), alpha=strength)
+        changed = _changed(self.layer, pristine, change, start, scratch)
+        change.add_(changed * self._factor(changed, start) - pristine.to(change), alpha=strength)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
-        turned = _turned(self.layer, pristine, out, start, scratch)
-        turned.mul_(self._factor(turned, start))
-        torch.lerp(pristine.to(out), turned, strength, out=out)
+    def apply(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        changed = _changed(self.layer, pristine, out, start, scratch)
+        changed.mul_(self._factor(changed, start))
+        torch.lerp(pristine.to(out), changed, strength, out=out)
 
     @abstractmethod
-    def _factor(self, turned: Tensor, start: int) -> Tensor:
-        """Return f for these rows of V, the first of which is row `start`."""
+    def _factor(self, changed: Tensor, start: int) -> Tensor:
+        """Return f for these rows of V, which begin with row `start`."""
 
 
 @dataclass(frozen=True, eq=False)
-class _PerInput(_Stretched):
-    """… of a factor for each input, which all rows have a part in."""
+class _PerInput(_Rescaled):
+    """f per input: a norm over all rows, computed in advance."""
 
-    layer: Ready
+    layer: PreparedChange
     factor: Tensor  # (1, i, 1, …)
 
-    def _factor(self, turned: Tensor, start: int) -> Tensor:
+    def _factor(self, changed: Tensor, start: int) -> Tensor:
         return self.factor
 
 
 @dataclass(frozen=True, eq=False)
-class _PerOutput(_Stretched):
-    """… of a factor for each output, found when its row first comes by, and kept."""
+class _PerOutput(_Rescaled):
+    """f per output: computed when a block of rows is first applied, and kept."""
 
-    layer: Ready
+    layer: PreparedChange
     magnitude: Tensor  # (o, 1, …)
-    factors: dict[int, Tensor] = field(default_factory=dict)  # by the row that a block starts with
+    factors: dict[int, Tensor] = field(default_factory=dict[int, Tensor])  # by the first row of a block
 
-    def _factor(self, turned: Tensor, start: int) -> Tensor:
+    def _factor(self, changed: Tensor, start: int) -> Tensor:
         factor = self.factors.get(start)
-        if factor is None or len(factor) != len(turned):
-            norm = torch.linalg.vector_norm(turned, dim=list(range(1, turned.ndim)), keepdim=True)
-            factor = self.factors[start] = _per_norm(self.magnitude[start : start + len(turned)], norm)
+        if factor is None or len(factor) != len(changed):
+            norm = torch.linalg.vector_norm(changed, dim=list(range(1, changed.ndim)), keepdim=True)
+            factor = self.factors[start] = _per_norm(self.magnitude[start : start + len(changed)], norm)
         return factor
 
-    def most(self, weight: float) -> float:
-        if not self.layer.most(weight) + weight < SQUARED:
+    def bound(self, weight: float) -> float:
+        if not self.layer.bound(weight) + weight < SQUARED:
             return inf
-        return largest(self.magnitude) + weight  # no number of a row is larger than its norm
+        return largest(self.magnitude) + weight  # no element of a row is larger than its norm

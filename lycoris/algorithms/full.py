@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, Change
 from lycoris.kernels.linalg import largest
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
@@ -23,7 +23,7 @@ class Full(ByRows):
     SUFFIXES: ClassVar = {"diff": "diff"}
     SIGNS: ClassVar = frozenset({"diff"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         return _Difference(self.diff.to(weight.device))
 
     @property
@@ -36,12 +36,12 @@ class Full(ByRows):
 
     def problems(self) -> Iterator[str]:
         if self.diff.ndim == 0:
-            yield "diff is a single number"
+            yield "diff is a scalar"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FullBias(Change):
-    """b₀ + s·diff_b: the difference of a bias, beside any algorithm or alone."""
+    """b₀ + s·diff_b: the difference of a bias, together with any algorithm or alone."""
 
     diff_b: Tensor  # (o,)
 
@@ -65,22 +65,22 @@ class FullBias(Change):
 
 
 @dataclass(frozen=True, eq=False)
-class _Difference(Ready):
-    """The numbers themselves, in the dtype of the file: a copy in float32 would cost more than every sum with it."""
+class _Difference(PreparedChange):
+    """The stored difference, in the dtype of the file: converting it to float32 would cost more than every sum."""
 
     diff: Tensor  # (o, …)
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         change.add_(self._rows(change, start, scratch), alpha=strength)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+    def apply(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         torch.add(pristine, self._rows(out, start, scratch), alpha=strength, out=out)  # one pass in place of two
 
-    def most(self, weight: float) -> float:
-        return self._most
+    def bound(self, weight: float) -> float:
+        return self._bound
 
     @cached_property
-    def _most(self) -> float:
+    def _bound(self) -> float:
         return largest(self.diff)
 
     def _rows(self, like: Tensor, start: int, scratch: Scratch) -> Tensor:

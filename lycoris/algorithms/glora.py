@@ -1,4 +1,4 @@
-"""GLoRA: a change of low rank, and beside it one that recombines the weight's own inputs."""
+"""GLoRA: a low-rank change, plus a low-rank recombination of the weight's own inputs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class GLoRA(Change):
     """W₀ + s·γ·(W₀ ×ᵢ (a1·a2) + b1·b2), γ = alpha/r, where ×ᵢ contracts the inputs.
 
     Chavan et al., *One-for-All: Generalized LoRA*, 2023 (arXiv 2306.07967), as LyCORIS `glora` writes it. Before 3.0
-    it wrote the factors the other way round, W₀ ×ᵢ (a2·a1) + b2·b1, under the same names: the weight's shape tells.
+    it wrote the factors in the other order, W₀ ×ᵢ (a2·a1) + b2·b1, under the same names: the weight's shape decides.
     """
 
     a1: Tensor  # (i, r); before 3.0 (r, i)
@@ -32,7 +32,7 @@ class GLoRA(Change):
         (form,) = self._forms(change.shape)
         weight, scale = by_rows(pristine, change), strength * gamma(self.alpha, form.rank)
         left, right = (matrix(factor.to(change)) for factor in (form.a_left, form.a_right))
-        inputs = weight.transpose(1, -1)  # the inputs last, so that a plain product contracts them
+        inputs = weight.transpose(1, -1)  # inputs last, so that a matrix product contracts them
         change.transpose(1, -1).add_(inputs @ left @ right, alpha=scale)
         delta = matrix(form.b_left.to(change)) @ matrix(form.b_right.to(change))
         change.add_(delta.reshape(change.shape), alpha=scale)
@@ -44,7 +44,7 @@ class GLoRA(Change):
     @property
     def shape(self) -> tuple[int, ...]:
         forms = self._joined()
-        # Of two ways to read it, the one of lower rank is meant; only the weight can tell for sure.
+        # If both orders are possible, the one of lower rank is assumed here; only the weight can decide.
         return min(forms, key=lambda form: form.rank).shape if forms else ()
 
     @property

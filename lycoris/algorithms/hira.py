@@ -1,4 +1,4 @@
-"""HiRA: every number of a weight times a number of its own, which come from a change of low rank."""
+"""HiRA: the elementwise product of a weight and a low-rank matrix."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import NEEDS_ITS_BASE, ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import matrix
-from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.prepared import LowRankProduct, PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
@@ -28,9 +28,9 @@ class HiRA(ByRows):
     SUFFIXES: ClassVar = {"hira_A": "hira_A", "hira_B": "hira_B", "alpha": "alpha"}
     SIGNS: ClassVar = frozenset({"hira_A", "hira_B"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         left, right = (weight.factor(matrix(factor)) for factor in (self.hira_B, self.hira_A))
-        return _Factors(LowRank(left, right, gamma(self.alpha, self.rank)))
+        return _Factors(LowRankProduct(left, right, gamma(self.alpha, self.rank)))
 
     @property
     def name(self) -> str:
@@ -58,15 +58,15 @@ class HiRA(ByRows):
 
 
 @dataclass(frozen=True, eq=False)
-class _Factors(Ready):
-    """W₀ times, number by number, a product of low rank."""
+class _Factors(PreparedChange):
+    """W₀ ∘ a low-rank product."""
 
-    product: LowRank
+    product: LowRankProduct
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         rows = self.product.left[start : start + len(change)]
         factors = scratch.product("factors", rows, self.product.right).view(change.shape)
         change.addcmul_(scratch.single("weight", pristine, change), factors, value=strength * self.product.scale)
 
-    def most(self, weight: float) -> float:
-        return weight * self.product.most(weight)
+    def bound(self, weight: float) -> float:
+        return weight * self.product.bound(weight)

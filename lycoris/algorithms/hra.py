@@ -1,4 +1,4 @@
-"""HRA: a weight's inputs reflected at hyperplanes, one after the other."""
+"""HRA: a weight's inputs reflected at a series of hyperplanes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class HRA(Change):
     """W₀ + s·(W₀·∏ⱼ(I − 2ûⱼûⱼᵀ) − W₀); with apply_GS the ûⱼ are made orthogonal first.
 
     Yuan et al., *Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection Adaptation*,
-    2024 (arXiv 2405.17484), as PEFT `HRAConfig` writes it. The flag is in the configuration alone.
+    2024 (arXiv 2405.17484), as PEFT `HRAConfig` writes it. The flag is only in the configuration.
     """
 
     hra_u: Tensor  # (i·∏k, r)
@@ -30,14 +30,14 @@ class HRA(Change):
         original = by_rows(pristine, change).flatten(1)
         mirrors = self.hra_u.to(change)
         if holds(self.apply_GS):
-            # Orthogonal reflections are one product, whatever the signs that QR gives its columns.
+            # Orthogonal reflections commute into one product; the signs of QR's columns make no difference.
             basis = torch.linalg.qr(mirrors).Q
-            turned = original - 2 * (original @ basis) @ basis.T
+            reflected = original - 2 * (original @ basis) @ basis.T
         else:
-            turned = original
+            reflected = original
             for column in (mirrors / torch.linalg.vector_norm(mirrors, dim=0)).T:
-                turned = turned - 2 * torch.outer(turned @ column, column)
-        change.add_((turned - original).view(change.shape), alpha=strength)
+                reflected = reflected - 2 * torch.outer(reflected @ column, column)
+        change.add_((reflected - original).view(change.shape), alpha=strength)
 
     @property
     def name(self) -> str:

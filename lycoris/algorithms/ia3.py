@@ -1,4 +1,4 @@
-"""(IA)³: every row of a weight, or every column, times a number of its own."""
+"""(IA)³: one scale per row of a weight, or per column."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lycoris.kernels.linalg import holds
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class IA3(Change):
-    """W₀ ∘ (1 + s·w), where w lies along the outputs or, if `on_input` is not 0, along the inputs; the bias stays.
+    """W₀ ∘ (1 + s·w), where w lies along the outputs or, if `on_input` is not 0, along the inputs; never of the bias.
 
     Liu et al., *Few-Shot Parameter-Efficient Fine-Tuning*, 2022 (arXiv 2205.05638), as LyCORIS `ia3` writes it:
     centred on 0, for a convolution (1, C, 1, 1) whichever axis it means.
@@ -42,10 +42,10 @@ class IA3(Change):
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(on_input=self.on_input)
         if sum(size > 1 for size in self.weight.shape) > 1:
-            yield f"weight must be a row of numbers and is of shape {tuple(self.weight.shape)}"
+            yield f"weight must be a vector and is of shape {tuple(self.weight.shape)}"
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        # Where there are no numbers (the meta device) on_input is not known either.
+        # On the meta device the value of on_input is not known.
         axes = (0, 1) if self.weight.is_meta else (self._axis,)
         if len(target) < 2 or self.weight.numel() not in [target[axis] for axis in axes]:
             side = "inputs" if self._axis else "outputs"
@@ -57,8 +57,8 @@ class IA3(Change):
 class PeftIA3(Change):
     """W₀ ∘ (1 + s·(l − 1)), along the inputs in a feed-forward layer and along the outputs elsewhere.
 
-    PEFT `IA3Config`: centred on 1. A linear layer's l tells its axis, (o, 1) or (1, i); a convolution's does not,
-    (1, C, 1, 1): there the size decides, or `is_feedforward` from the configuration.
+    PEFT `IA3Config`: centred on 1. The shape of a linear layer's l gives its axis, (o, 1) or (1, i); that of a
+    convolution, (1, C, 1, 1), does not: there the size decides, or `is_feedforward` from the configuration.
     """
 
     ia3_l: Tensor
@@ -105,7 +105,7 @@ class PeftIA3(Change):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PeftIA3Bias(Change):
-    """b₀ ∘ (1 + s·(l − 1)): PEFT scales what a layer puts out, its bias with it, if it has one."""
+    """b₀ ∘ (1 + s·(l − 1)): PEFT scales a layer's output, and so its bias too, if it has one."""
 
     layer: PeftIA3
 
@@ -129,5 +129,5 @@ class PeftIA3Bias(Change):
 
 
 def along(row: Tensor, axis: int, ndim: int) -> Tensor:
-    """Return a row of numbers as a tensor of `ndim` axes that lies along one of them."""
+    """Return a vector as a tensor of `ndim` axes that lies along one of them."""
     return row.reshape([-1 if k == axis else 1 for k in range(ndim)])

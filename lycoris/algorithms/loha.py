@@ -1,4 +1,4 @@
-"""LoHa: the elementwise product of two changes of low rank."""
+"""LoHa: the elementwise product of two low-rank matrices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import inward, is_single
-from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.prepared import LowRankProduct, PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
@@ -19,7 +19,7 @@ class LoHa(ByRows):
 
     Hyeon-Woo et al., *FedPara*, 2021 (arXiv 2108.06098); in LyCORIS, Yeh et al., 2023 (arXiv 2309.14859). With the
     cores t1 and t2 each half is a Tucker product instead, and w*_a is stored transposed.
-    (`W₀ ∘ (1 + B·A)`, which some introductions call LoHa, is HiRA: other tensor names, another algorithm.)
+    (`W₀ ∘ (1 + B·A)`, which some introductions call LoHa, is HiRA: a different algorithm with other tensor names.)
     """
 
     hada_w1_a: Tensor  # (o, r); with cores (r, o)
@@ -41,7 +41,7 @@ class LoHa(ByRows):
     }
     SIGNS: ClassVar = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         first = _half(self.hada_t1, self.hada_w1_a, self.hada_w1_b, weight)
         return _Halves(first, _half(self.hada_t2, self.hada_w2_a, self.hada_w2_b, weight), self.gamma)
 
@@ -86,28 +86,28 @@ class LoHa(ByRows):
                 yield f"cores {tuple(cores[0].shape)} and {tuple(cores[1].shape)} do not join factors of ranks {ranks}"
 
 
-def _half(core: Tensor | None, a: Tensor, b: Tensor, weight: Seen) -> LowRank:
+def _half(core: Tensor | None, a: Tensor, b: Tensor, weight: WeightView) -> LowRankProduct:
     left, right = weight.factor(a), weight.factor(b)
     if core is not None:
         left, right = weight.factor(left.T), inward(weight.factor(core), right)
-    return LowRank(left, right, 1.0)
+    return LowRankProduct(left, right, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
-class _Halves(Ready):
+class _Halves(PreparedChange):
     """scale · first ∘ second, both of low rank."""
 
-    first: LowRank
-    second: LowRank
+    first: LowRankProduct
+    second: LowRankProduct
     scale: float
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         first, second = self._products(change, start, scratch)
         change.addcmul_(first, second, value=strength * self.scale)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+    def apply(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         if not is_single(pristine):
-            return super().wear(out, pristine, strength, start, scratch)
+            return super().apply(out, pristine, strength, start, scratch)
         first, second = self._products(out, start, scratch)
         torch.addcmul(pristine, first, second, value=strength * self.scale, out=out)  # one pass in place of two
 
@@ -115,5 +115,5 @@ class _Halves(Ready):
         for name, half in (("first", self.first), ("second", self.second)):
             yield scratch.product(name, half.left[start : start + len(like)], half.right).view(like.shape)
 
-    def most(self, weight: float) -> float:
-        return abs(self.scale) * self.first.most(weight) * self.second.most(weight)
+    def bound(self, weight: float) -> float:
+        return abs(self.scale) * self.first.bound(weight) * self.second.bound(weight)

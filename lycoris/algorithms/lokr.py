@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import is_single, largest, matrix, tucker
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
-NARROW = 64  # numbers in a row of w2 below which a broadcast over it is slower than one over whole rows (measured)
+NARROW = 64  # row length of w2 below which broadcasting over it is slower than over whole rows (measured)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -48,7 +48,7 @@ class LoKr(ByRows):
     }
     SIGNS: ClassVar = frozenset(suffix for suffix in SUFFIXES if suffix.startswith("lokr_"))
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         w1, w2 = self._w1.product(weight), self._w2.product(weight)
         if w2.shape[1] >= NARROW:
             return _Kronecker(w1[:, :, None], w2[:, None, :], self.gamma)
@@ -77,7 +77,7 @@ class LoKr(ByRows):
         return 1.0 if self.rank is None else gamma(self.alpha, self.rank)
 
     def by_kernel(self, positions: int) -> bool:
-        """Tell whether the right factor has all positions of a kernel, and the left one none."""
+        """Tell whether the right factor holds all positions of a kernel, and the left one none."""
         return prod(self._w2.shape[1:]) % positions == 0
 
     @property
@@ -113,7 +113,7 @@ class _Factor(NamedTuple):
         """Say what is wrong with the factor, or None."""
         whole, a, b, core = self.whole, self.a, self.b, self.core
         if (whole is None) != (a is not None and b is not None) or (whole is not None and (a, b, core) != (None,) * 3):
-            return "is half written, or written both whole and in parts"
+            return "is incomplete, or stored both whole and in parts"
         shapes = [tuple(tensor.shape) for tensor in (whole, a, b, core) if tensor is not None]
         if any(not 2 <= len(shape) <= self.most_axes for shape in shapes):
             return f"is made of {shapes}, which are not matrices or kernels"
@@ -134,8 +134,8 @@ class _Factor(NamedTuple):
             return (self.a.shape[1], self.b.shape[1], *self.core.shape[2:])
         return (len(self.a), *self.b.shape[1:])
 
-    def product(self, weight: Seen) -> Tensor:
-        """Return the factor as a matrix that a weight's change is computed with."""
+    def product(self, weight: WeightView) -> Tensor:
+        """Return the factor as a matrix, in the compute dtype of a weight's change."""
         if self.whole is not None:
             return weight.factor(matrix(self.whole))
         assert self.a is not None and self.b is not None
@@ -144,11 +144,11 @@ class _Factor(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _Kronecker(Ready):
-    """scale · w1 ⊗ w2; the product is never held by itself."""
+class _Kronecker(PreparedChange):
+    """scale · w1 ⊗ w2, added without a tensor for the product itself."""
 
-    w1: Tensor  # (a, c, 1), or each number as often as w2 is wide: (a, 1, i·∏k)
-    w2: Tensor  # (b, 1, d·∏k), or c times side by side: (b, 1, i·∏k)
+    w1: Tensor  # (a, c, 1), or each element repeated to the width of w2: (a, 1, i·∏k)
+    w2: Tensor  # (b, 1, d·∏k), or tiled c times along its rows: (b, 1, i·∏k)
     scale: float
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
@@ -156,9 +156,9 @@ class _Kronecker(Ready):
             part = self._blocks(change[rows], w1, w2)
             part.addcmul_(w1[:, None], w2[None], value=strength * self.scale)
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+    def apply(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         if not is_single(pristine):
-            return super().wear(out, pristine, strength, start, scratch)
+            return super().apply(out, pristine, strength, start, scratch)
         for rows, w1, w2 in self._runs(start, start + len(out)):
             here, there = (self._blocks(tensor[rows], w1, w2) for tensor in (pristine, out))
             scale = strength * self.scale  # one pass in place of two
@@ -168,7 +168,7 @@ class _Kronecker(Ready):
         return rows.view(len(w1), len(w2), w1.shape[1], w2.shape[2])  # (a, b, c, d·∏k), or (a, b, 1, i·∏k)
 
     def _runs(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield rows of a block, and the rows of w1 and of w2 that they are the product of."""
+        """Yield rows of a block with the rows of w1 and of w2 whose product they are."""
         block, size = start, len(self.w2)
         while start < stop:
             outer, inner = divmod(start, size)
@@ -181,9 +181,9 @@ class _Kronecker(Ready):
             yield slice(start - block, until - block), w1, w2
             start = until
 
-    def most(self, weight: float) -> float:
-        return self._most
+    def bound(self, weight: float) -> float:
+        return self._bound
 
     @cached_property
-    def _most(self) -> float:
+    def _bound(self) -> float:
         return abs(self.scale) * largest(self.w1) * largest(self.w2)

@@ -1,4 +1,4 @@
-"""LoRA and LoCon: a change of low rank, to a matrix or to a convolution's kernel."""
+"""LoRA and LoCon: a low-rank change of a matrix or of a convolution's kernel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import holds, inward, matrix
-from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.prepared import LowRankProduct, PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
@@ -18,9 +18,9 @@ class LoRA(ByRows):
     """W₀ + s·γ·up·down, with γ = alpha/r; with a Tucker core, W₀ + s·γ·Σₘₙ up[o, m]·mid[m, n, …]·down[n, i].
 
     Hu et al., *LoRA*, 2021 (arXiv 2106.09685); for convolutions LoCon, Yeh et al., 2023 (arXiv 2309.14859). The core is
-    the CP/Tucker form of LyCORIS `use_cp`. `scale`, where a file has it, stands in place of γ. LyCORIS' `extract` may
-    add the few numbers of the weight that low rank misses most, `bias_values` at `bias_indices`: s·γ of them, to the
-    weight, whatever their name says. DyLoRA writes this very form.
+    the CP/Tucker form of LyCORIS `use_cp`. `scale`, where a file has it, replaces γ. LyCORIS' `extract` may add a
+    sparse residual, the elements that low rank approximates worst: s·γ·`bias_values` at `bias_indices`, of the weight
+    despite their names. DyLoRA writes the same form.
     """
 
     lora_up: Tensor  # (o, r[, 1, 1])
@@ -44,15 +44,15 @@ class LoRA(ByRows):
     }
     SIGNS: ClassVar = frozenset({"lora_up.weight", "lora_down.weight", "lora_mid.weight"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         up, down = (weight.factor(matrix(factor)) for factor in (self.lora_up, self.lora_down))
         if self.lora_mid is not None:
             down = inward(weight.factor(self.lora_mid), down)
-        product = LowRank(up, down, self.gamma)
+        product = LowRankProduct(up, down, self.gamma)
         if self.bias_indices is None or self.bias_values is None:
             return product
         rows, columns = self.bias_indices.long().to(weight.device)
-        return _AndFew(product, rows, columns, weight.factor(self.bias_values))
+        return _WithResidual(product, rows, columns, weight.factor(self.bias_values))
 
     @property
     def name(self) -> str:
@@ -69,11 +69,11 @@ class LoRA(ByRows):
 
     def first_ranks(self, count: int) -> "LoRA":
         if self.bias_indices is not None:
-            raise ValueError("the first ranks mean nothing beside a sparse residual, which is of all of them")
+            raise ValueError("the first ranks mean nothing with a sparse residual, which belongs to all of them")
         if not 1 <= count <= min(self.lora_up.shape[1], self.rank):
             raise ValueError(f"there are no first {count} ranks of {self.rank}")
         core = None if self.lora_mid is None else self.lora_mid[:count, :count]
-        # γ = alpha/count follows from the rank that is left, as in training
+        # γ becomes alpha/count, as in training
         return replace(self, lora_up=self.lora_up[:, :count], lora_down=self.lora_down[:count], lora_mid=core)
 
     @property
@@ -113,24 +113,24 @@ class LoRA(ByRows):
             shapes = [tuple(tensor.shape) for tensor in (indices, values, size)]
             yield f"bias_indices, bias_values and bias_size {shapes} are not (2, n), (n,) and (2,)"
         elif indices.is_floating_point():
-            yield "bias_indices holds no whole numbers: as they were rounded, they are no places"
+            yield "bias_indices is not of integers: rounded indices are useless"
         elif holds(indices < 0):
-            # LyCORIS writes int16, which runs over in a matrix of more than 32767 columns.
-            yield "bias_indices holds negative numbers: they were written with too few bits"
+            # LyCORIS writes int16, which overflows in a matrix of more than 32767 columns.
+            yield "bias_indices holds negative values: they overflowed when the file was written"
 
 
 @dataclass(frozen=True, eq=False)
-class _AndFew(Ready):
-    """A product of low rank, and the few numbers that it misses most."""
+class _WithResidual(PreparedChange):
+    """A low-rank product plus a sparse residual."""
 
-    product: LowRank
+    product: LowRankProduct
     rows: Tensor  # (n,)
     columns: Tensor  # (n,)
-    values: Tensor  # (n,), as stored: times the product's scale
+    values: Tensor  # (n,), not yet times the product's scale
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         self.product.add(change, pristine, strength, start, scratch)
         here = (self.rows >= start) & (self.rows < start + len(change))
-        places = (self.rows[here] - start, self.columns[here])
-        few = strength * self.product.scale * self.values[here]
-        change.view(len(change), -1).index_put_(places, few, accumulate=True)
+        positions = (self.rows[here] - start, self.columns[here])
+        residual = strength * self.product.scale * self.values[here]
+        change.view(len(change), -1).index_put_(positions, residual, accumulate=True)

@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, ByRows, scalar_problems
 from lycoris.kernels.linalg import cayley, cayley_problems
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
@@ -18,8 +18,8 @@ class DiagOFT(ByRows):
     """(1 + s·(rescale − 1)) ∘ R_sᵀ·W₀, where R_s = I + s·(R − I), R = (I + Q)(I − Q)⁻¹ and Q = B − Bᵀ in each block.
 
     Qiu et al., *Controlling Text-to-Image Diffusion by Orthogonal Finetuning*, 2023 (arXiv 2306.07280), as LyCORIS
-    `diag-oft` and kohya `networks.oft` write it. `alpha` is no scale here but the constraint: where the norm of all of
-    Q is above alpha·o, Q is brought back to it; 0 or none is no constraint. `rescale` obeys the strength here too
+    `diag-oft` and kohya `networks.oft` write it. `alpha` is not a scale but the constraint: where the norm of all of
+    Q is above alpha·o, Q is scaled down to it; 0 or none means no constraint. `rescale` follows the strength too
     (LyCORIS applies it in full at any strength; both agree at 1).
     """
 
@@ -34,10 +34,10 @@ class DiagOFT(ByRows):
     def claims(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         skew = constrained(weight.factor(self.oft_blocks), self.alpha, weight.shape[0])
-        beyond = None if self.rescale is None else weight.factor(self.rescale).reshape(-1, 1) - 1
-        return Rotation(beyond_one(cayley(skew)), beyond)
+        scale = None if self.rescale is None else weight.factor(self.rescale).reshape(-1, 1) - 1
+        return Rotation(minus_identity(cayley(skew)), scale)
 
     @property
     def name(self) -> str:
@@ -70,8 +70,8 @@ class OldOFT(ByRows):
     SUFFIXES: ClassVar = {"oft_diag": "oft_diag"}
     SIGNS: ClassVar = frozenset({"oft_diag"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
-        return Rotation(beyond_one(weight.factor(self.oft_diag)), None)
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
+        return Rotation(minus_identity(weight.factor(self.oft_diag)), None)
 
     @property
     def name(self) -> str:
@@ -90,51 +90,51 @@ class OldOFT(ByRows):
 
 
 def constrained(blocks: Tensor, alpha: Tensor | None, outputs: int) -> Tensor:
-    """Return Q = B − Bᵀ of blocks (…, n, n), its norm over all of them brought back to alpha·outputs."""
+    """Return Q = B − Bᵀ of blocks (…, n, n), their joint norm at most alpha·outputs."""
     skew = blocks - blocks.mT
-    most = 0.0 if alpha is None else float(alpha) * outputs
-    norm = torch.linalg.vector_norm(skew) + 1e-8  # LyCORIS' guard against dividing by nothing
-    return skew * (most / norm) if 0 < most < float(norm.detach()) else skew
+    largest = 0.0 if alpha is None else float(alpha) * outputs
+    norm = torch.linalg.vector_norm(skew) + 1e-8  # LyCORIS' guard against division by zero
+    return skew * (largest / norm) if 0 < largest < float(norm.detach()) else skew
 
 
-def beyond_one(rotation: Tensor) -> Tensor:
-    """Return (R − I)ᵀ of blocks (k, n, n): what a rotation adds, so that at strength 0 it adds exactly nothing."""
+def minus_identity(rotation: Tensor) -> Tensor:
+    """Return (R − I)ᵀ of blocks (k, n, n), so that a rotation at strength 0 adds exactly 0."""
     one = torch.eye(rotation.shape[1], dtype=rotation.dtype, device=rotation.device)
     return (rotation - one).mT.contiguous()
 
 
 @dataclass(frozen=True, eq=False)
-class Rotation(Ready):
-    """The change of Rᵀ·W₀, block by block over the outputs, and of a rescaled result."""
+class Rotation(PreparedChange):
+    """The change Rᵀ·W₀ − W₀, block by block over the outputs, optionally rescaled."""
 
     added: Tensor  # (R − I)ᵀ, (k, n, n) with k·n = o
-    beyond: Tensor | None  # rescale − 1, (o, 1)
+    scale: Tensor | None  # rescale − 1, (o, 1)
 
     @property
-    def step(self) -> int:
+    def row_multiple(self) -> int:
         return self.added.shape[1]
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
-        first, count = start // self.step, len(change) // self.step
+        first, count = start // self.row_multiple, len(change) // self.row_multiple
         added, rows = (
             self.added[first : first + count],
-            scratch.single("weight", pristine, change).view(count, self.step, -1),
+            scratch.single("weight", pristine, change).view(count, self.row_multiple, -1),
         )
-        if self.beyond is None:
+        if self.scale is None:
             change.view(rows.shape).baddbmm_(added, rows, alpha=strength)
             return
-        turned, beyond = added @ rows, self.beyond[start : start + len(change)].view(count, self.step, 1)
-        change.add_((turned + beyond * (rows + strength * turned)).view(change.shape), alpha=strength)
+        rotated, scale = added @ rows, self.scale[start : start + len(change)].view(count, self.row_multiple, 1)
+        change.add_((rotated + scale * (rows + strength * rotated)).view(change.shape), alpha=strength)
 
 
 def rescale_problems(rescale: Tensor | None, outputs: int) -> Iterator[str]:
-    """Yield why a rescale (o, 1, …) is not one number for each output."""
+    """Yield why a rescale (o, 1, …) is not one value per output."""
     if rescale is not None and (rescale.ndim == 0 or len(rescale) != outputs or rescale.numel() != outputs):
-        yield f"rescale {tuple(rescale.shape)} is not a column of {outputs} numbers"
+        yield f"rescale {tuple(rescale.shape)} is not a column of {outputs} values"
 
 
 def outputs_misfit(outputs: int, target: Size | tuple[int, ...]) -> str | None:
-    """Say why blocks that make up so many outputs cannot rotate a weight of this shape, or None when they can."""
+    """Say why blocks that make up that many outputs cannot rotate a weight of this shape, or None."""
     if len(target) < 2 or target[0] != outputs:
         return f"rotates {outputs} outputs of a {tuple(target)} weight"
     return None

@@ -1,4 +1,4 @@
-"""Overwrite: a parameter replaced by another."""
+"""Overwrite: a parameter replaced by a new value."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,4 +31,4 @@ class Overwrite(Change):
 
     def problems(self) -> Iterator[str]:
         if self.set_weight.ndim == 0:
-            yield "set_weight is a single number"
+            yield "set_weight is a scalar"

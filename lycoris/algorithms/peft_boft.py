@@ -31,15 +31,15 @@ class PeftBOFT(Change):
         packed = self.boft_R.to(change)
         rotations = cayley((packed.mT - packed) / 2)
         original = by_rows(pristine, change).flatten(1)
-        turned = original.T  # (inputs, outputs)
+        rotated = original.T  # (inputs, outputs)
         for stage in range(stages):
             if stages == 1:
-                turned = _turned(rotations[0], turned)
+                rotated = _rotated(rotations[0], rotated)
                 continue
             order = _order(blocks * size, size, stage, change.device)
-            # M = P·R·Pᵀ with P[i, order[i]] = 1: gather by the inverse, turn, gather by the order.
-            turned = _turned(rotations[stage], turned[order.argsort()])[order]
-        scaled = turned.T * self.boft_s.to(change).reshape(-1, 1)
+            # M = P·R·Pᵀ with P[i, order[i]] = 1: gather by the inverse, rotate, gather by the order.
+            rotated = _rotated(rotations[stage], rotated[order.argsort()])[order]
+        scaled = rotated.T * self.boft_s.to(change).reshape(-1, 1)
         change.add_((scaled - original).view(change.shape), alpha=strength)
 
     @property
@@ -65,11 +65,11 @@ class PeftBOFT(Change):
         return None
 
 
-def _turned(rotation: Tensor, rows: Tensor) -> Tensor:
+def _rotated(rotation: Tensor, rows: Tensor) -> Tensor:
     return (rotation @ rows.view(len(rotation), rotation.shape[1], -1)).reshape(rows.shape)
 
 
 def _order(inputs: int, size: int, stage: int, device: torch.device) -> Tensor:
-    """Return the butterfly's order: in every 2^stage blocks the even half blocks, then the odd ones."""
+    """Return the butterfly order: in every 2^stage blocks the even half blocks, then the odd ones."""
     halves = torch.arange(inputs, device=device).view(-1, 2**stage, 2, size // 2)
     return halves.transpose(1, 2).reshape(-1)

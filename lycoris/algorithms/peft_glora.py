@@ -1,4 +1,4 @@
-"""PEFT's GLoRA, another algorithm than LyCORIS' of the same name: every part of it acts number by number."""
+"""PEFT's GLoRA, a different algorithm from LyCORIS' of the same name: every part of it acts elementwise."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lycoris.kernels.linalg import holds
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PeftGLoRA(Change):
-    """W₀ + s·(W₀ ∘ A + B), each of A and B a product of low rank, a column, one number or nothing at all.
+    """W₀ + s·(W₀ ∘ A + B), where A and B are each a low-rank product, a column, a scalar or zero.
 
     Chavan et al., *One-for-All: Generalized LoRA*, 2023 (arXiv 2306.07967), as PEFT `GloraConfig` writes it.
     """
@@ -22,7 +22,7 @@ class PeftGLoRA(Change):
     glora_A_Xd: Tensor | None = None  # (o, r)
     glora_A_Xu: Tensor | None = None  # (r, i)
     glora_A_X: Tensor | None = None  # (o, 1) or (1,)
-    glora_A_zeros: Tensor | None = None  # nothing at all, written out
+    glora_A_zeros: Tensor | None = None  # zero, stored as a tensor of zeros
     glora_B_Xd: Tensor | None = None
     glora_B_Xu: Tensor | None = None
     glora_B_X: Tensor | None = None
@@ -80,9 +80,9 @@ class PeftGLoRA(Change):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PeftGLoRABias(Change):
-    """b₀ + s·(b₀ ∘ D + E + W₀·C): D and E a vector, one number or nothing; C a column, a product of rank r or nothing.
+    """b₀ + s·(b₀ ∘ D + E + W₀·C): D and E a vector, a scalar or zero; C a column, a product of rank r or zero.
 
-    The one change of a bias that is made of the weight beside it, and of the pristine one in every mode, as in PEFT.
+    The only change of a bias that is computed from the layer's weight; from the pristine one in every mode, as in PEFT.
     """
 
     glora_C_Xd: Tensor | None = None  # (i, r)
@@ -101,18 +101,18 @@ class PeftGLoRABias(Change):
     OPTIONAL: ClassVar = True  # PEFT writes its zeros for a layer without a bias too
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        assert not self.of_weight, "is made of the weight beside it"
+        assert not self.needs_weight, "with_weight comes first"
         if self.glora_D_X is not None:
             change.addcmul_(pristine.to(change), self.glora_D_X.to(change), value=strength)
         if self.glora_E_X is not None:
             change.add_(self.glora_E_X.to(change), alpha=strength)
 
     @property
-    def of_weight(self) -> bool:
+    def needs_weight(self) -> bool:
         return holds(self._column())
 
-    def beside(self, weight: Tensor) -> "PeftGLoRABias":
-        if not self.of_weight:
+    def with_weight(self, weight: Tensor) -> "PeftGLoRABias":
+        if not self.needs_weight:
             return self
         rows = weight.flatten(1).float()
         added = (rows @ self._column().to(rows)).flatten()
@@ -120,14 +120,14 @@ class PeftGLoRABias(Change):
             added = added + self.glora_E_X.to(added)
         return PeftGLoRABias(glora_D_X=self.glora_D_X, glora_E_X=added)
 
-    def misfit_beside(self, weight: Size | tuple[int, ...]) -> str | None:
+    def misfit_with_weight(self, weight: Size | tuple[int, ...]) -> str | None:
         inputs = len(self._column())
-        if self.of_weight and inputs != prod(weight[1:]):
+        if self.needs_weight and inputs != prod(weight[1:]):
             return f"has a glora_C of {inputs} inputs for a {tuple(weight)} weight"
         return None
 
     def _column(self) -> Tensor:
-        """Return C as a column (i, 1); nothing is one zero."""
+        """Return C as a column (i, 1), or a single 0."""
         if self.glora_C_Xd is not None and self.glora_C_Xu is not None:
             return self.glora_C_Xd.float() @ self.glora_C_Xu.float()
         return torch.zeros(1, 1) if self.glora_C_X is None else self.glora_C_X.float().reshape(-1, 1)
@@ -156,16 +156,16 @@ class PeftGLoRABias(Change):
 def path_problems(
     name: str, down: Tensor | None, up: Tensor | None, column: Tensor | None, zeros: Tensor | None
 ) -> Iterator[str]:
-    """Yield why the tensors of one path are not a product, a column, one number or nothing, and only one of them."""
+    """Yield why the tensors of one path are not exactly one of: a product, a column, a scalar, zero."""
     ways = ((down is not None) or (up is not None)) + (column is not None) + (zeros is not None)
     if ways > 1 or (down is None) != (up is None):
-        yield f"{name} is half written, or written in two ways"
+        yield f"{name} is incomplete, or stored in two ways"
     elif down is not None and up is not None and (down.ndim != 2 or up.ndim != 2 or down.shape[1] != len(up)):
         yield f"{name} is made of {tuple(down.shape)} and {tuple(up.shape)}, which do not join"
     elif column is not None and sum(size > 1 for size in column.shape) > 1:
         yield f"{name} must be a row or a column and is of shape {tuple(column.shape)}"
     elif zeros is not None and holds(zeros):
-        yield f"{name}.zeros holds something else than zeros"
+        yield f"{name}.zeros holds other values than zeros"
 
 
 def _path(

@@ -18,10 +18,10 @@ TERMS_CAP = 64  # PEFT's default is 5
 class PeftOFT(Change):
     """W₀ + s·(W₀·Rᵀ − W₀), R block by block over the inputs, from Q = M − Mᵀ with a row of `oft_R` above its diagonal.
 
-    PEFT `OFTConfig`. Two forms that turn in opposite directions, told apart by the configuration alone:
+    PEFT `OFTConfig`. Two forms that rotate in opposite directions; only the configuration tells which:
     R = (I − Q)(I + Q)⁻¹ with neumann_terms = 0 (`use_cayley_neumann=False`), else the first terms of
     (I + Q)(I − Q)⁻¹: I + 2Q + 2Q² + … + Qⁿ⁻¹, which is a rotation only while Q is small.
-    One row for all blocks is `block_share`. Kernels are refused: what PEFT itself computes there is no convolution.
+    One row for all blocks is `block_share`. Kernels are refused: PEFT's own computation there is no convolution.
     """
 
     oft_R: Tensor  # (k, n(n − 1)/2) with k·n = i, or (1, n(n − 1)/2)
@@ -34,8 +34,8 @@ class PeftOFT(Change):
         rotation = self._rotation(change)  # (k, n, n), or (1, n, n) for every block
         columns = by_rows(pristine, change).reshape(len(change), -1, self._size).transpose(0, 1)
         one = torch.eye(self._size, dtype=change.dtype, device=change.device)
-        turned = columns @ (rotation - one).mT
-        change.add_(turned.transpose(0, 1).reshape(change.shape), alpha=strength)
+        rotated = columns @ (rotation - one).mT
+        change.add_(rotated.transpose(0, 1).reshape(change.shape), alpha=strength)
 
     @property
     def name(self) -> str:
@@ -55,11 +55,11 @@ class PeftOFT(Change):
         if self.neumann_terms.numel() == 1 and float(self.neumann_terms) not in range(TERMS_CAP + 1):
             yield f"neumann_terms must be a number from 0 to {TERMS_CAP} and is {float(self.neumann_terms)}"
         if len(shape) != 2 or self._size * (self._size - 1) // 2 != shape[1]:
-            yield f"oft_R {shape} is not rows of n(n − 1)/2 numbers"
+            yield f"oft_R {shape} is not made of rows of n(n − 1)/2 values"
         elif self._size > BLOCK_CAP or shape[0] * self._size**3 > BLOCK_CAP**3:
-            yield f"oft_R {shape} has blocks too large to solve: the most is one of {BLOCK_CAP}"
+            yield f"oft_R {shape} has blocks too large to solve: the largest allowed is {BLOCK_CAP}"
         elif largest(self.oft_R) * self._size > SKEW_CAP:
-            yield "oft_R holds numbers too large for a rotation: nothing would be left of their precision"
+            yield "oft_R holds values too large for a rotation: all precision would be lost"
 
     def misfit(self, target: Size | tuple[int, ...]) -> str | None:
         if len(target) < 2 or prod(target[2:]) != 1:
@@ -72,7 +72,7 @@ class PeftOFT(Change):
     def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
         del target
         if int(self.neumann_terms) and largest(self.oft_R) * self._size > 1:
-            yield "its Q is large for a Neumann series: what it does is more than a rotation"
+            yield "its Q is large for a Neumann series: the result is not only a rotation"
 
     def _rotation(self, like: Tensor) -> Tensor:
         size, terms = self._size, int(self.neumann_terms)
@@ -85,7 +85,7 @@ class PeftOFT(Change):
 
 
 def _neumann(skew: Tensor, terms: int) -> Tensor:
-    """Return as many terms of (I + Q)(I − Q)⁻¹ as PEFT sums: all twice but I and, from the third on, the last."""
+    """Return the terms of (I + Q)(I − Q)⁻¹ that PEFT sums: each twice, except I and, with three or more, the last."""
     last = max(terms - 1, 3) if terms > 2 else terms - 1
     total = torch.eye(skew.shape[-1], dtype=skew.dtype, device=skew.device).expand_as(skew)
     power = skew

@@ -1,4 +1,4 @@
-"""Kohya's OFT of a transformer: the parts of a fused layer, one below the other, each rotated by itself."""
+"""Kohya's OFT of a transformer: each part of a fused layer is rotated by itself."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,20 +7,20 @@ from typing import ClassVar
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, ByRows, scalar_problems
-from lycoris.algorithms.oft import Rotation, beyond_one, constrained, outputs_misfit
+from lycoris.algorithms.oft import Rotation, constrained, minus_identity, outputs_misfit
 from lycoris.kernels.linalg import cayley, cayley_problems, holds
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SplitOFT(ByRows):
-    """R_sᵀ·W₀ as in diag-OFT, but part by part of the outputs: q, k, v and, of a single block, the MLP's.
+    """R_sᵀ·W₀ as in diag-OFT, but separately for each part of the outputs: q, k, v and, in a single block, the MLP.
 
-    kohya `networks.oft_flux`, which writes a layer of one part so too. The constraint, alpha·oⱼ, is of each part.
+    kohya `networks.oft_flux`, which writes a layer of one part in the same way. The constraint alpha·oⱼ is per part.
     """
 
-    oft_blocks_0: Tensor  # (k, n₀, n₀), and so on: k blocks in every part, their size as the part's
+    oft_blocks_0: Tensor  # (k, n₀, n₀), likewise below: k blocks in every part, of the part's own size
     oft_blocks_1: Tensor | None = None
     oft_blocks_2: Tensor | None = None
     oft_blocks_3: Tensor | None = None
@@ -29,9 +29,9 @@ class SplitOFT(ByRows):
     SUFFIXES: ClassVar = {f"oft_blocks.{part}": f"oft_blocks_{part}" for part in range(4)} | {"alpha": "alpha"}
     SIGNS: ClassVar = frozenset(SUFFIXES) - {"alpha"}
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         made = (constrained(weight.factor(blocks), self.alpha, _outputs(blocks)) for blocks in self._parts)
-        return _Rotations(tuple(Rotation(beyond_one(cayley(skew)), None) for skew in made), weight.shape[0])
+        return _Rotations(tuple(Rotation(minus_identity(cayley(skew)), None) for skew in made), weight.shape[0])
 
     @property
     def name(self) -> str:
@@ -49,7 +49,7 @@ class SplitOFT(ByRows):
     def problems(self) -> Iterator[str]:
         yield from scalar_problems(alpha=self.alpha)
         if holds(self.alpha <= 0):
-            yield "its constraint is not above 0: trained so, it could not turn at all"
+            yield "its constraint is not above 0: no rotation could have been trained"
         if any(f"oft_blocks_{part}" not in self._names for part in range(len(self._parts))):
             yield "of its parts oft_blocks.0, oft_blocks.1, … one in between is missing"
         for blocks in self._parts:
@@ -71,18 +71,18 @@ def _outputs(blocks: Tensor) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rotations(Ready):
-    """Rotations of parts, one below the other."""
+class _Rotations(PreparedChange):
+    """Rotations of parts, concatenated along dim 0."""
 
     parts: tuple[Rotation, ...]
     rows: int
 
     @property
-    def step(self) -> int:
+    def row_multiple(self) -> int:
         return self.rows
 
     def add(self, change: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
         for part in self.parts:
-            stop = start + part.added.shape[0] * part.step
+            stop = start + part.added.shape[0] * part.row_multiple
             part.add(change[start:stop], pristine[start:stop], strength, 0, scratch)
             start = stop

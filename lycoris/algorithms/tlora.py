@@ -1,4 +1,4 @@
-"""T-LoRA: a change of low rank that began as the weight's own principal part, which is taken away again."""
+"""T-LoRA: a low-rank change initialised with the weight's own principal part, which is subtracted again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Size, Tensor
 
 from lycoris.algorithms.change import NEEDS_ITS_BASE, ByRows, gamma, scalar_problems
 from lycoris.kernels.linalg import BLOCK_CAP, matrix
-from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.prepared import LowRankProduct, PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
@@ -18,8 +18,8 @@ from lycoris.kernels.scratch import Scratch
 class TLoRA(ByRows):
     """W₀ + s·γ·(P·diag(λ)·Q − U_r·S_r·V_rᵀ), where the last is the best approximation of W₀ of rank r.
 
-    Soboleva et al., *T-LoRA*, 2025 (arXiv 2507.05964), as LyCORIS 4 writes it, at full rank for every timestep, as it
-    is drawn with. Right for `sig_type=principal`, the default: the file does not say what it began as.
+    Soboleva et al., *T-LoRA*, 2025 (arXiv 2507.05964), as LyCORIS 4 writes it, at full rank for every timestep, as in
+    inference. Right for `sig_type=principal`, the default: the file does not name its initialisation.
     """
 
     q_layer: Tensor  # (r, i[, 1, 1])
@@ -35,13 +35,13 @@ class TLoRA(ByRows):
     }
     SIGNS: ClassVar = frozenset({"lambda_layer", "q_layer.weight", "p_layer.weight"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         left, right, middle = (
             weight.factor(matrix(factor)) for factor in (self.p_layer, self.q_layer, self.lambda_layer)
         )
         outer, inner = _principal(weight.whole().detach().double().contiguous().flatten(1), self.rank)
-        # Both products are one of twice the rank
-        return LowRank(
+        # Both products as one of twice the rank
+        return LowRankProduct(
             torch.cat([left * middle, outer.to(left)], 1),
             torch.cat([right, inner.to(left).neg_()]),
             gamma(self.alpha, self.rank),
@@ -74,20 +74,20 @@ class TLoRA(ByRows):
         if not wrong and self.rank > min(target[0], prod(target[1:])):
             return f"has rank {self.rank}, above that of a {tuple(target)} weight"
         if not wrong and min(target[0], prod(target[1:])) > BLOCK_CAP:
-            return f"needs the principal part of a {tuple(target)} weight, which is too large to take apart"
+            return f"needs the principal part of a {tuple(target)} weight, which is too large to decompose"
         return wrong
 
     def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
         yield from super().doubts(target)
         yield NEEDS_ITS_BASE
-        yield "its file does not say what it began as: taken to be the principal part (sig_type=principal)"
+        yield "its file does not name its initialisation: taken to be the principal part (sig_type=principal)"
 
 
 def _principal(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return the factors (o, r) and (r, i) of the best approximation of a float64 matrix of this rank.
+    """Return the factors (o, r) and (r, i) of the best approximation of this rank of a float64 matrix.
 
-    The smaller Gram matrix has the same singular vectors on its side, and is taken apart many times faster than an SVD;
-    the precision that squaring costs is what float64 has over what the weight is stored in.
+    The smaller Gram matrix has the same singular vectors on its side, and its eigenvectors are many times faster than
+    an SVD; squaring costs no more precision than float64 has beyond the weight's own dtype.
     """
     if len(weight) > weight.shape[1]:
         outer, inner = _principal(weight.T, rank)

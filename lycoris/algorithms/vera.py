@@ -1,4 +1,4 @@
-"""VeRA: two random matrices that every layer shares, and two vectors of each layer's own that scale them."""
+"""VeRA: two random matrices shared by all layers, scaled by two vectors per layer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Size, Tensor
 
 from lycoris.algorithms.change import ANY, ByRows
-from lycoris.kernels.prepared import LowRank, Ready, Seen
+from lycoris.kernels.prepared import LowRankProduct, PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
@@ -16,9 +16,9 @@ from lycoris.kernels.scratch import Scratch
 class VeRA(ByRows):
     """W₀ + s·(λ_b ∘ B[:o])·(λ_d ∘ A[:, :i]).
 
-    Kopiczko et al., *VeRA*, 2023 (arXiv 2310.11454), as PEFT `VeraConfig` writes it. A and B are two tensors of the
-    whole file, as large as its largest layer; a file without them (`save_projection=False`) is refused, because what
-    a seed makes of them is not the same everywhere.
+    Kopiczko et al., *VeRA*, 2023 (arXiv 2310.11454), as PEFT `VeraConfig` writes it. A and B are shared by the whole
+    file, as large as its largest layer; a file without them (`save_projection=False`) is refused, because a seed does
+    not give the same values everywhere.
     """
 
     vera_lambda_b: Tensor  # (o,)
@@ -29,7 +29,7 @@ class VeRA(ByRows):
     SUFFIXES: ClassVar = {name: name for name in ("vera_lambda_b", "vera_lambda_d", "vera_A", "vera_B")}
     SIGNS: ClassVar = frozenset({"vera_lambda_b", "vera_lambda_d"})
 
-    def ready(self, weight: Seen, scratch: Scratch) -> Ready:
+    def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
         outputs, inputs = weight.shape[0], prod(weight.shape[1:])
         up, down = (
             weight.factor(shared) * weight.factor(own)[:, None]
@@ -38,7 +38,7 @@ class VeRA(ByRows):
                 (self.vera_A[:, :inputs], self.vera_lambda_d),
             )
         )
-        return LowRank(up, down, 1.0)
+        return LowRankProduct(up, down, 1.0)
 
     @property
     def name(self) -> str:

@@ -1,9 +1,9 @@
-"""Changes as what a layer puts out beside its weight, for the algorithms that have an exact such form.
+"""Bypass: changes added to a layer's output, for the algorithms that have an exact forward form.
 
 (W₀ + s·ΔW)·x = W₀·x + s·ΔW·x, and ΔW·x is cheap without ΔW: γ·up·(down·x) for low rank (Hu et al., 2021, arXiv
-2106.09685), and for w1 ⊗ w2 the product w1·X·w2ᵀ over X, the inputs as a matrix (the vec trick; Edalati et al., 2022,
-arXiv 2212.10650). Convolutions are the same with kernels: one factor holds the kernel and moves over the input with
-the layer's own stride, padding and dilation; the others are 1×1.
+2106.09685), and for w1 ⊗ w2 the product w1·X·w2ᵀ, where X is the input as a matrix (the vec trick; Edalati et al.,
+2022, arXiv 2212.10650). Convolutions work alike: one factor holds the kernel and is applied with the layer's own
+stride, padding and dilation; the others are 1×1.
 """
 
 from abc import ABC, abstractmethod
@@ -28,8 +28,8 @@ CONVOLUTIONS: Mapping[type[nn.Module], Callable[..., Tensor]] = {
 }
 
 
-class Slot(NamedTuple):
-    """Rows of a layer's weight that take rows of a change."""
+class RowMap(NamedTuple):
+    """Which rows of a change belong to which rows of a layer's weight."""
 
     to: int  # the first row of the layer's weight
     start: int  # the first row of the change
@@ -37,30 +37,30 @@ class Slot(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Factors, the first to be applied first, and which of them holds the kernel."""
+    """Factors in the order in which they are applied."""
 
     factors: tuple[Tensor, ...]  # each (p, q) or (p, q, *k)
-    moving: int
+    kernel: int  # index of the factor that holds the kernel
 
 
 class Addend(ABC):
-    """What one change adds to the output of one layer (linear, or a convolution), in the precision of that output."""
+    """The output of one change on one layer (linear, or a convolution), computed in the dtype of the layer's output."""
 
-    def __init__(self, site: Site, chain: Chain, beside: Sequence[Tensor] = ()) -> None:
+    def __init__(self, site: Site, chain: Chain, others: Sequence[Tensor] = ()) -> None:
         self._module: Any = site.module
         self._convolve = next((do for kind, do in CONVOLUTIONS.items() if isinstance(site.module, kind)), None)
         self._groups = site.groups
-        self._moving = chain.moving
+        self._kernel = chain.kernel
         kernel = site.shape[2:]
         ones = (1,) * len(kernel)
         self._factors = (
-            *beside,
+            *others,
             *(
-                matrix(factor).view(len(factor), -1, *(kernel if k == chain.moving else ones))
+                matrix(factor).view(len(factor), -1, *(kernel if k == chain.kernel else ones))
                 for k, factor in enumerate(chain.factors)
             ),
         )
-        self._ready: tuple[Tensor, ...] = ()
+        self._cast: tuple[Tensor, ...] = ()
 
     def fits(self, dtype: torch.dtype) -> bool:
         """Tell whether the factors are finite in this dtype."""
@@ -68,49 +68,49 @@ class Addend(ABC):
 
     @abstractmethod
     def add(self, y: Tensor, x: Tensor, strength: float) -> Tensor:
-        """Return y + strength·ΔW·x, where the layer made y of x."""
+        """Return y + strength·ΔW·x, where y is the layer's output for x."""
 
     def _like(self, y: Tensor) -> tuple[Tensor, ...]:
-        """Return the factors as y is; kept, for it is the same at the next call."""
-        if not self._ready or (self._ready[0].dtype, self._ready[0].device) != (y.dtype, y.device):
-            with torch.inference_mode(False):  # what is kept must do under any mode
-                self._ready = tuple(factor.to(y.device, y.dtype) for factor in self._factors)
-        return self._ready
+        """Return the factors in the dtype and on the device of y, cached for the next call."""
+        if not self._cast or (self._cast[0].dtype, self._cast[0].device) != (y.dtype, y.device):
+            with torch.inference_mode(False):  # cached tensors must work inside and outside inference mode
+                self._cast = tuple(factor.to(y.device, y.dtype) for factor in self._factors)
+        return self._cast
 
-    def _apply(self, x: Tensor, factor: Tensor, groups: int, moving: bool = False) -> Tensor:
-        """Return the layer with another weight, of x; moving: with its own stride, padding and dilation."""
+    def _apply(self, x: Tensor, factor: Tensor, groups: int, kernel: bool = False) -> Tensor:
+        """Return the layer applied to x with another weight; kernel: with its own stride, padding and dilation."""
         if self._convolve is None:
             return F.linear(x, factor)
         layer = self._module
-        stride, padding, dilation = (layer.stride, layer.padding, layer.dilation) if moving else (1, 0, 1)
+        stride, padding, dilation = (layer.stride, layer.padding, layer.dilation) if kernel else (1, 0, 1)
         return self._convolve(x, factor, None, stride, padding, dilation, groups)
 
 
-class LowRank(Addend):
+class LowRankAddend(Addend):
     """γ·up·(down·x); with a Tucker core, γ·up·(mid·(down·x))."""
 
-    def __init__(self, site: Site, change: LoRA, slots: Sequence[Slot]) -> None:
+    def __init__(self, site: Site, change: LoRA, rows: Sequence[RowMap]) -> None:
         up = matrix(change.lora_up.float()) * change.gamma
         inner = [change.lora_down.float(), *([] if change.lora_mid is None else [change.lora_mid.float()])]
-        # The same factors for every group of channels, one below the other
+        # The same factors for every group of channels, concatenated along dim 0
         inner = [factor.repeat(site.groups, *[1] * (factor.ndim - 1)) for factor in inner]
-        super().__init__(site, Chain((*inner, placed(up, site, slots)), len(inner) - 1))
+        super().__init__(site, Chain((*inner, scattered(up, site, rows)), len(inner) - 1))
 
     def add(self, y: Tensor, x: Tensor, strength: float) -> Tensor:
         *inner, up = self._like(y)
         for k, factor in enumerate(inner):
-            x = self._apply(x, factor, self._groups, moving=k == self._moving)
+            x = self._apply(x, factor, self._groups, kernel=k == self._kernel)
         if self._convolve is not None:
             return torch.add(y, self._apply(x, up, self._groups), alpha=strength)
         flat = torch.addmm(y.reshape(-1, y.shape[-1]), x.reshape(-1, x.shape[-1]), up.T, alpha=strength)
         return flat.view(y.shape)
 
 
-class Kronecker(Addend):
-    """γ·w1·X·w2ᵀ, where X (c, d) are the inputs."""
+class KroneckerAddend(Addend):
+    """γ·w1·X·w2ᵀ, where X (c, d) is the input as a matrix."""
 
-    def __init__(self, site: Site, change: LoKr, slots: Sequence[Slot]) -> None:
-        del slots  # the whole of both: cut across its blocks, a Kronecker product is none
+    def __init__(self, site: Site, change: LoKr, rows: Sequence[RowMap]) -> None:
+        del rows  # always all rows of both: rows cut across the blocks are no Kronecker product
         w1 = _product(change.lokr_w1, change.lokr_w1_a, change.lokr_w1_b)
         if change.lokr_w2 is not None:
             chain = Chain((change.lokr_w2.float(),), 0)
@@ -119,7 +119,7 @@ class Kronecker(Addend):
             left, right = change.lokr_w2_a.float(), change.lokr_w2_b.float()
             core = change.lokr_t2
             chain = Chain((right, left), 0) if core is None else Chain((right, core.float(), left.T), 1)
-        super().__init__(site, chain, beside=(w1 * change.gamma,))
+        super().__init__(site, chain, others=(w1 * change.gamma,))
 
     def add(self, y: Tensor, x: Tensor, strength: float) -> Tensor:
         w1, *chain = self._like(y)
@@ -131,16 +131,16 @@ class Kronecker(Addend):
             return torch.add(y, (w1 @ x).flatten(-2), alpha=strength)
         x = x.reshape(len(x) * groups * c, -1, *x.shape[2:])
         for k, factor in enumerate(chain):
-            x = self._apply(x, factor, 1, moving=k == self._moving)
+            x = self._apply(x, factor, 1, kernel=k == self._kernel)
         made = w1 @ x.reshape(len(y) * groups, c, -1)  # (n·g, a, b·∏size)
         made = made.view(len(y), groups, groups, y.shape[1] // groups, -1)
-        # Each group has now all rows of the product for its own inputs, and keeps those that are its own outputs
+        # Each group now has all rows of the product for its own inputs; only the rows of its own outputs are kept
         own = made.diagonal(dim1=1, dim2=2).movedim(-1, 1)  # (n, g, o/g, ∏size)
         return torch.add(y, own.reshape(y.shape), alpha=strength)
 
 
 def work_of(change: Change) -> int:
-    """Return how many multiplications an addend needs for each position of the output; 0 where there is none."""
+    """Return the multiplications of an addend per position of the output; 0 for a change without an addend."""
     numel = sum(tensor.numel() for tensor in change.tensors().values())
     if not isinstance(change, LoKr):
         return numel if type(change) in ADDENDS else 0
@@ -149,24 +149,27 @@ def work_of(change: Change) -> int:
     return columns.shape[1] * (numel + change.shape[0])
 
 
-def placed(factor: Tensor, site: Site, slots: Sequence[Slot]) -> Tensor:
-    """Return rows of a change as rows of a layer's own weight: nothing where the change sees none of them."""
-    rows = factor.new_zeros(site.shape[0], *factor.shape[1:])
-    for to, start, count in slots:
-        rows[to : to + count] = factor[start : start + count]
-    return rows
+def scattered(factor: Tensor, site: Site, rows: Sequence[RowMap]) -> Tensor:
+    """Scatter the change's rows into the layer's rows, zero elsewhere."""
+    whole = factor.new_zeros(site.shape[0], *factor.shape[1:])
+    for to, start, count in rows:
+        whole[to : to + count] = factor[start : start + count]
+    return whole
 
 
 def _product(whole: Tensor | None, left: Tensor | None, right: Tensor | None) -> Tensor:
-    """Return a factor that is written whole or as left·right, in float32."""
+    """Return a factor that is stored whole or as left·right, as a float32 matrix."""
     if whole is not None:
         return matrix(whole.float())
     assert left is not None and right is not None
     return left.float() @ right.float()
 
 
-ADDENDS: Mapping[type[Change], Callable[[Site, Any, Sequence[Slot]], Addend]] = {LoRA: LowRank, LoKr: Kronecker}
-SCALES: Mapping[type[Change], Callable[[Any], Tensor]] = {  # to W₀ ∘ (1 + s·w): w, a number for each input or output
+ADDENDS: Mapping[type[Change], Callable[[Site, Any, Sequence[RowMap]], Addend]] = {
+    LoRA: LowRankAddend,
+    LoKr: KroneckerAddend,
+}
+SCALES: Mapping[type[Change], Callable[[Any], Tensor]] = {  # of W₀ ∘ (1 + s·w): w, one value per input or output
     IA3: lambda change: change.weight.float().flatten(),
     PeftIA3: lambda change: change.ia3_l.float().flatten() - 1,
 }
@@ -178,6 +181,6 @@ def has_form(change: Change) -> bool:
     return type(change) in {*ADDENDS, *SCALES} and not sparse
 
 
-def on_inputs(change: Change, shape: tuple[int, ...]) -> bool:
-    """Tell whether the numbers of one of SCALES lie along the inputs of a weight of this shape."""
+def scales_inputs(change: Change, shape: tuple[int, ...]) -> bool:
+    """Tell whether a change of SCALES scales the inputs of a weight of this shape, rather than the outputs."""
     return change.axes(shape) == (1,) if isinstance(change, PeftIA3) else change.shape[0] == ANY

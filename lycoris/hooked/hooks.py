@@ -1,4 +1,4 @@
-"""What one layer wears beside its weight, and the hooks by which it does."""
+"""The forward hooks of one layer, which add a stack's changes to the layer's output."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from lycoris.hooked.forward import Addend
 from lycoris.hooked.layers import Site
 from lycoris.kernels.linalg import finite
 
-FLAT = 2  # axes of a linear layer's weight
+LINEAR_AXES = 2  # of a linear layer's weight
 
 
-class Beside:
-    """y = W₀x, and beside it Σ s·ΔWx of the addends, (IA)³'s numbers for inputs or outputs, and changes of the bias."""
+class LayerHooks:
+    """y = W₀x + Σ s·ΔWx of the addends, with inputs or outputs scaled by (IA)³, and changes of the bias."""
 
     def __init__(self, site: Site, owner: object) -> None:
         self.site = site
@@ -21,54 +21,55 @@ class Beside:
         self.inputs: Tensor | None = None  # (i), Σ s·w
         self.outputs: Tensor | None = None  # (o), Σ s·w
         self.bias: Tensor | None = None  # (o), Σ s·Δb
-        self._given: Tensor | None = None
+        self._input: Tensor | None = None
 
     def fits(self) -> bool:
-        """Tell whether everything is finite in the precision of the layer."""
+        """Tell whether every tensor is finite in the layer's dtype."""
         dtype = self.site.module.weight.dtype
         if not dtype.is_floating_point:
-            return True  # quantised: what the layer computes in is known only when it does
+            return True  # quantised: the compute dtype is only known when the layer runs
         rows = [row for row in (self.inputs, self.outputs, self.bias) if row is not None]
         return all(finite(row.to(dtype)) for row in rows) and all(addend.fits(dtype) for addend, _ in self.addends)
 
-    def hang(self) -> None:
-        """Put the hooks on the layer."""
+    def register(self) -> None:
+        """Register the hooks on the layer."""
         if self.inputs is not None:
-            self.site.module.register_forward_pre_hook(self.before)
-        self.site.module.register_forward_hook(self.after)
+            self.site.module.register_forward_pre_hook(self.before_forward)
+        self.site.module.register_forward_hook(self.after_forward)
 
     @staticmethod
-    def take_off(module: nn.Module, owner: object) -> None:
-        """Take every hook of this owner off a layer.
+    def remove(module: nn.Module, owner: object) -> None:
+        """Remove every hook of this owner from a layer.
 
-        They are looked for, and no handles kept: an interruption between hanging one and keeping it would lose it.
+        The hooks are searched for rather than remembered by handle: an interruption between registering one and storing
+        its handle would lose it.
         """
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key, hook in tuple(hooks.items()):
                 layer = getattr(hook, "__self__", None)
-                if isinstance(layer, Beside) and layer.owner is owner:
+                if isinstance(layer, LayerHooks) and layer.owner is owner:
                     del hooks[key]
 
-    def before(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Scale what the layer is given, and keep it as it came for the addends."""
+    def before_forward(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Scale the layer's input, and keep the unscaled one for the addends."""
         assert self.inputs is not None
-        self._given = x = args[0]
-        return (x * self._lying(1 + self.inputs, x), *args[1:])
+        self._input = x = args[0]
+        return (x * self._along_channels(1 + self.inputs, x), *args[1:])
 
-    def after(self, _module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
-        """Return what the layer put out, with what is worn."""
-        x, self._given = (args[0] if self._given is None else self._given), None
+    def after_forward(self, _module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
+        """Return the layer's output with all changes added."""
+        x, self._input = (args[0] if self._input is None else self._input), None
         x = x.to(y.dtype)
         if self.outputs is not None:
             own = self.site.module.bias
-            plain = y if own is None else y - self._lying(own, y)
-            y = y + plain * self._lying(self.outputs, y)
+            plain = y if own is None else y - self._along_channels(own, y)
+            y = y + plain * self._along_channels(self.outputs, y)
         for addend, strength in self.addends:
             y = addend.add(y, x, strength)
-        return y if self.bias is None else y + self._lying(self.bias, y)
+        return y if self.bias is None else y + self._along_channels(self.bias, y)
 
-    def _lying(self, row: Tensor, like: Tensor) -> Tensor:
-        """Return numbers for the channels of `like`: last for a linear layer, after the batch for a convolution."""
+    def _along_channels(self, row: Tensor, like: Tensor) -> Tensor:
+        """Return a row that broadcasts over the channels of `like`: last axis if linear, second of a convolution."""
         row = row.to(like.device, like.dtype)
-        beyond = len(self.site.shape) - FLAT
+        beyond = len(self.site.shape) - LINEAR_AXES
         return row.view(-1, *(1,) * beyond)

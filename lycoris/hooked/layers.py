@@ -1,4 +1,4 @@
-"""The linear and convolutional layers of a model, with the shapes that their weights have however they are stored."""
+"""The linear and convolutional layers of a model, with the logical shapes of their weights, quantised or not."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,26 +9,26 @@ from torch import nn
 
 from lycoris.placement.shapes import weight_shape
 
-SEALED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # read the weights of the layers in them, call them or not
+SEALED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # read weights of inner layers without calling the layers
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A layer whose output can be added to."""
+    """A layer whose output hooks can change."""
 
     name: str
     module: Any
     shape: tuple[int, ...]  # of its weight: (o, i), or (o, i/groups, *k)
-    hindrance: str  # why nothing can be worn beside its weight, or nothing
+    obstacle: str  # why no adapter can be bypassed here, or empty
 
     @property
     def groups(self) -> int:
-        """How many groups of channels a convolution keeps apart; 1 for a linear layer."""
+        """The `groups` of a convolution; 1 for a linear layer."""
         return getattr(self.module, "groups", 1)
 
 
 def sites_of(components: Mapping[str, nn.Module]) -> dict[tuple[str, str], Site]:
-    """Return every linear and convolutional layer by (component, path); one object under two paths is one site."""
+    """Return every linear and convolutional layer by (component, path); one module under two paths is one site."""
     users = _users(components)
     sites: dict[tuple[str, str], Site] = {}
     by_module: dict[nn.Module, Site] = {}
@@ -38,27 +38,27 @@ def sites_of(components: Mapping[str, nn.Module]) -> dict[tuple[str, str], Site]
             shape = weight_shape(module)
             if shape is None:
                 continue
-            hindrance = ""
+            obstacle = ""
             if module in sealed:
-                hindrance = "is read by the layer around it, and not only called"
+                obstacle = "is read by the layer around it, and not only called"
             elif any(users[id(weight)] > 1 for weight in module.parameters(recurse=False)):
-                hindrance = "is a weight that other layers have too"
+                obstacle = "is a weight that other layers share"
             elif getattr(module, "padding_mode", "zeros") != "zeros":
-                hindrance = f"is of a convolution that pads with {module.padding_mode}"
-            site = Site(f"{component}.{path}", module, shape, hindrance)
+                obstacle = f"belongs to a convolution with padding_mode {module.padding_mode}"
+            site = Site(f"{component}.{path}", module, shape, obstacle)
             sites[component, path] = by_module.setdefault(module, site)
     return sites
 
 
-def hindrances_of(components: Mapping[str, nn.Module]) -> dict[str, dict[str, str]]:
-    """Return component -> path of a layer -> why a bypass cannot apply anything there, or "" where it can."""
+def bypass_sites(components: Mapping[str, nn.Module]) -> dict[str, dict[str, str]]:
+    """Return component -> path of a layer -> why nothing can be bypassed there, or ""."""
     found: dict[str, dict[str, str]] = {component: {} for component in components}
     for (component, path), site in sites_of(components).items():
-        found[component][path] = site.hindrance
+        found[component][path] = site.obstacle
     return found
 
 
 def _users(components: Mapping[str, nn.Module]) -> Counter[int]:
-    """Return how many layers have each parameter as their own."""
+    """Return the number of modules that directly hold each parameter, by its id."""
     modules = {module for part in components.values() for module in part.modules()}
     return Counter(id(weight) for module in modules for weight in set(module.parameters(recurse=False)))

@@ -1,4 +1,4 @@
-"""A change made ready for one weight: what does not depend on the strength, once; then any rows, at any strength."""
+"""A change prepared for one weight: all that does not depend on the strength is computed once, for any rows."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
@@ -13,13 +13,13 @@ from lycoris.kernels.linalg import aligned, largest
 from lycoris.kernels.scratch import Scratch
 
 
-class Seen(NamedTuple):
-    """The weight that a change sees: rows of tensors, one below the other."""
+class WeightView(NamedTuple):
+    """The weight that a change is computed against: rows of one or more tensors, concatenated along dim 0."""
 
-    parts: tuple[Tensor, ...]  # pristine rows, wherever they are kept
-    device: torch.device  # where the weight lives, and the change is computed
-    stored: torch.dtype  # what the weight is made of; the parts may be in a wider one, as their file has them
-    dtype: torch.dtype = torch.float32  # what the change is computed in
+    parts: tuple[Tensor, ...]  # pristine rows, on any device
+    device: torch.device  # of the live weight; the change is computed there
+    stored: torch.dtype  # of the live weight; the parts may have a wider one, as in the base's file
+    dtype: torch.dtype = torch.float32  # in which the change is computed
 
     @property
     def shape(self) -> torch.Size:
@@ -27,24 +27,25 @@ class Seen(NamedTuple):
         return torch.Size((sum(len(part) for part in self.parts), *self.parts[0].shape[1:]))
 
     def factor(self, tensor: Tensor) -> Tensor:
-        """Return a factor as it is computed with: there, so precise, one row after the other, and aligned."""
+        """Return a factor on the compute device, in the compute dtype, contiguous and aligned."""
         return aligned(tensor.to(self.device, self.dtype))
 
     def whole(self) -> Tensor:
-        """Return all rows as one tensor, as the weight has them."""
+        """Return all rows as one tensor, in the live weight's dtype and on its device."""
         parts = [part.to(self.device, self.stored) for part in self.parts]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-class Ready(ABC):
+class PreparedChange(ABC):
     """One change of one weight, its factors in float32 on the weight's device. Subclasses are frozen dataclasses.
 
-    start: the row of the weight that the given rows begin with. room: memory for what is computed in between.
+    In all methods, start is the row of the weight with which the given rows begin, and scratch is for intermediate
+    results.
     """
 
     @property
-    def step(self) -> int:
-        """How many rows belong together: rows begin at a multiple of it, and end there or with the weight."""
+    def row_multiple(self) -> int:
+        """Rows that must be computed together: blocks begin at a multiple of it, and end at one or with the weight."""
         return 1
 
     @abstractmethod
@@ -52,16 +53,16 @@ class Ready(ABC):
         """Add these rows of F(W₀; strength) − W₀ to `change`, in place.
 
         change (n, …): float32, contiguous. pristine (n, …): the same rows of the weight, any float dtype, not written.
-        Differentiable in the factors, if the room is FRESH.
+        Differentiable in the factors if scratch is NO_REUSE.
         """
 
-    def wear(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
-        """Write these rows of F(W₀; strength) to `out`, as `add` has them: float32, contiguous, no gradients."""
+    def apply(self, out: Tensor, pristine: Tensor, strength: float, start: int, scratch: Scratch) -> None:
+        """Write these rows of F(W₀; strength) to `out`; tensors as in `add`, no gradients."""
         out.copy_(pristine)
         self.add(out, pristine, strength, start, scratch)
 
-    def most(self, weight: float) -> float:
-        """Return what no number of the change is above at strength 1, nor times s at strength s; inf if none is known.
+    def bound(self, weight: float) -> float:
+        """Return an upper bound of |change| at strength 1 (scale by |s|); inf if unknown.
 
         weight: the largest absolute value of the pristine weight.
         """
@@ -70,7 +71,7 @@ class Ready(ABC):
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """The tensors that it holds."""
+        """All tensors that are held."""
         held = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
         return tuple(part for each in held for part in _tensors_in(each))
 
@@ -78,14 +79,14 @@ class Ready(ABC):
 def _tensors_in(value: object) -> tuple[Tensor, ...]:
     if isinstance(value, Tensor):
         return (value,)
-    if isinstance(value, Ready):
+    if isinstance(value, PreparedChange):
         return value.tensors
     several = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
     return tuple(part for each in several for part in _tensors_in(each))
 
 
 @dataclass(frozen=True, eq=False)
-class LowRank(Ready):
+class LowRankProduct(PreparedChange):
     """scale · left · right."""
 
     left: Tensor  # (o, r)
@@ -96,9 +97,9 @@ class LowRank(Ready):
         rows = self.left[start : start + len(change)]
         change.view(len(change), -1).addmm_(rows, self.right, alpha=strength * self.scale)
 
-    def most(self, weight: float) -> float:
-        return self._most
+    def bound(self, weight: float) -> float:
+        return self._bound
 
     @cached_property
-    def _most(self) -> float:
+    def _bound(self) -> float:
         return abs(self.scale) * len(self.right) * largest(self.left) * largest(self.right)

@@ -1,4 +1,4 @@
-"""Memory for what is computed in between: taken once and used again, block after block."""
+"""Scratch memory for intermediate results, allocated once and reused for every block."""
 
 from collections.abc import Sequence
 from math import prod
@@ -10,17 +10,17 @@ from lycoris.kernels.linalg import is_single
 
 
 class Scratch:
-    """Float32 tensors by name, each in memory that whoever asks for the name again takes over.
+    """Float32 tensors by name; the next tensor of the same name overwrites the memory of the last one.
 
-    A fresh tensor of the size of a weight costs page faults that dwarf the arithmetic. Nothing in it can be learned
-    from: gradients need FRESH.
+    A fresh tensor of a weight's size costs page faults that take far longer than the arithmetic. Gradients cannot flow
+    through reused memory: they need NO_REUSE.
     """
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, torch.device], Tensor] = {}
 
     def empty(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
-        """Return a contiguous float32 tensor of this shape that holds anything."""
+        """Return a contiguous, uninitialised float32 tensor of this shape."""
         size, held = prod(shape), self._held.get((name, device))
         if held is None or held.numel() < size:
             held = self._held[name, device] = torch.empty(size, dtype=torch.float32, device=device)
@@ -31,19 +31,19 @@ class Scratch:
         return torch.mm(left, right, out=self.empty(name, (len(left), right.shape[1]), left.device))
 
     def copy(self, name: str, source: Tensor, like: Tensor) -> Tensor:
-        """Return a copy in the precision of `like`, one row after the other in memory."""
+        """Return a contiguous copy in the dtype of `like`."""
         return self.empty(name, source.shape, like.device).copy_(source)
 
     def single(self, name: str, source: Tensor, like: Tensor) -> Tensor:
-        """Return a tensor in the precision of `like`, one row after the other and aligned: itself if it is so.
+        """Return a tensor in the dtype of `like`, contiguous and aligned: `source` itself where it already is.
 
-        However a model lays out its weights, the last bit of a product with them is then the same.
+        The last bit of a product with it then does not depend on the memory layout of the model's weights.
         """
         return source if is_single(source, like.dtype) else self.copy(name, source, like)
 
 
 class _NoReuse(Scratch):
-    """A room that holds nothing: every tensor is its own, and gradients find their way through it."""
+    """Allocates every tensor afresh, so that gradients flow through it."""
 
     def empty(self, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
         del name

@@ -1,4 +1,4 @@
-"""Law 2, looked after: whether what is kept as pristine still is what it was, a little at a time or all at once."""
+"""Checks of law 2: whether pristine weights are still the same bits, a little at a time or all at once."""
 
 import math
 import time
@@ -7,39 +7,41 @@ from collections.abc import Container, Hashable
 
 from lycoris.kernels.checksum import checksum
 from lycoris.kernels.row_blocks import blocks
-from lycoris.merged.pristine import Kept
+from lycoris.merged.pristine import Backup
 
 
-class Watch:
-    """Goes round the blocks of the weights that were touched, each with its checksum from when it was."""
+class Checksums:
+    """The checksum of every block of every weight that was ever patched, taken before it was."""
 
     def __init__(self) -> None:
-        self._round: deque[tuple[Hashable, Kept, int, int, int]] = deque()  # key, kept, first row, last row, checksum
+        self._queue: deque[tuple[Hashable, Backup, int, int, int]] = deque()  # key, backup, first row, end, checksum
 
-    def add(self, key: Hashable, kept: Kept) -> None:
-        """Look after a weight, which is as it was when it was kept."""
-        self._round += ((key, kept, start, stop, kept.sum(start, stop)) for start, stop in blocks(kept.live.shape))
+    def add(self, key: Hashable, backup: Backup) -> None:
+        """Take the checksums of a weight that was just backed up."""
+        self._queue += (
+            (key, backup, start, stop, backup.checksum(start, stop)) for start, stop in blocks(backup.live.shape)
+        )
 
     def forget(self, keys: Container[Hashable]) -> None:
-        """Look after some weights no more."""
-        self._round = deque(each for each in self._round if each[0] not in keys)
+        """Drop the checksums of some weights."""
+        self._queue = deque(each for each in self._queue if each[0] not in keys)
 
-    def verify(self, dressed: Container[Hashable], seconds: float = math.inf) -> list[str]:
-        """Return the names of weights that are not what they were, of as many blocks as that time is enough for.
+    def verify(self, patched: Container[Hashable], seconds: float = math.inf) -> list[str]:
+        """Return the names of weights that fail their checksum: the backup changed, or an unpatched weight differs.
 
-        Goes on where it stopped the last time, and looks at least at one block and at none twice. dressed: weights that
-        may be something else now; of the others the live ones are looked at too.
+        seconds: stop after this time, but after one block at the earliest; the next call continues there. No call
+        checks a block twice. patched: keys of weights that may differ from their backup.
         """
         wrong: dict[str, None] = {}
         end = time.perf_counter() + seconds
-        for _ in range(len(self._round)):
-            key, kept, start, stop, expected = self._round[0]
-            self._round.rotate(-1)
-            sound = kept.sum(start, stop) == expected
-            if sound and key not in dressed:
-                sound = checksum(kept.live[start:stop]) == expected
+        for _ in range(len(self._queue)):
+            key, backup, start, stop, expected = self._queue[0]
+            self._queue.rotate(-1)
+            sound = backup.checksum(start, stop) == expected
+            if sound and key not in patched:
+                sound = checksum(backup.live[start:stop]) == expected
             if not sound:
-                wrong[kept.name] = None
+                wrong[backup.name] = None
             if time.perf_counter() >= end:
                 break
         return list(wrong)

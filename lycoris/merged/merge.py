@@ -1,114 +1,114 @@
-"""What weights are to wear: every change with the rows that it sees, and the weights that must be dressed together."""
+"""Merging changes into weights: each change with the rows that it sees, and the one sum that swap and merge share."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import Change
 from lycoris.kernels.linalg import finite, largest
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
-from lycoris.merged.write import Part, dress
+from lycoris.merged.write import RowPatch, patch_weight
 
-Key = TypeVar("Key", bound=Hashable)  # of a weight
+Key = TypeVar("Key", bound=Hashable)  # identifies a weight
 Mode = Literal["sum", "sequential"]
 
 
 @dataclass(frozen=True, eq=False)
-class Piece(Generic[Key]):
-    """One change, how much of it is worn, and the rows of weights that it sees, one below the other."""
+class WeightPatch(Generic[Key]):
+    """One change at one strength, and the rows of weights that it sees, concatenated along dim 0."""
 
     change: Change
     strength: float
     rows: tuple[tuple[Key, slice], ...]
     whole: bool  # all rows of one weight
-    origin: Hashable  # what tells it from any other piece, its strength left out
-    beside: tuple[tuple[Key, slice], ...] = ()  # rows of the weight that the change of a bias is made of too
+    origin: Hashable  # identifies the change: patches of the same origin and strength are the same
+    weight_rows: tuple[tuple[Key, slice], ...] = ()  # of the weight, if this changes a bias and is computed from it
 
     @property
     def keys(self) -> dict[Key, None]:
-        """The weights that it sees, each once."""
-        return dict.fromkeys(key for key, _ in (*self.rows, *self.beside))
+        """The weights and biases that it sees, each once."""
+        return dict.fromkeys(key for key, _ in (*self.rows, *self.weight_rows))
 
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One weight to be dressed: where it is written to, and what it is without anything."""
+    """One weight to be patched: the tensor to write, and the pristine value."""
 
     live: Tensor
-    pristine: Tensor  # of the same shape, anywhere, in a dtype that loses nothing
+    pristine: Tensor  # the same shape, on any device, in a dtype that loses nothing
     largest: float  # absolute value in it
 
     @classmethod
     def of(cls, pristine: Tensor) -> "Weight":
-        """Return a weight to be dressed in new memory, which holds anything so far."""
+        """Return a weight that will be written to new memory, uninitialised so far."""
         return cls(torch.empty_like(pristine, memory_format=torch.contiguous_format), pristine, largest(pristine))
 
 
-MakeReady = Callable[[Piece, Seen, Scratch], Ready]
+Prepare = Callable[[WeightPatch[Any], WeightView, Scratch], PreparedChange]
 
 
-def make_ready(piece: Piece, seen: Seen, scratch: Scratch) -> Ready:
-    """Return the change of a piece made ready, and keep nothing."""
-    return piece.change.ready(seen, scratch)
+def prepare_afresh(patch: WeightPatch[Any], weight: WeightView, scratch: Scratch) -> PreparedChange:
+    """Return the patch's change prepared for a weight, without a cache."""
+    return patch.change.prepare(weight, scratch)
 
 
-def put_on(
+def patch_weights(
     weights: Mapping[Key, Weight],
-    pieces: Sequence[Piece[Key]],
+    patches: Sequence[WeightPatch[Key]],
     scratch: Scratch,
     mode: Mode = "sum",
-    ready: MakeReady = make_ready,
+    prepare: Prepare = prepare_afresh,
 ) -> list[Key]:
-    """Write to every weight what it is when it wears the pieces, in their order; return those that are not finite.
+    """Write every weight with the patches applied, in their order; return the weights that are not finite.
 
-    The one sum that swap and merge make: for the same weights and pieces it has the same bits.
+    Both swap and merge call this, so the same weights and patches give the same bits.
     """
-    pieces = [_told(weights, piece) for piece in pieces]
-    if mode == "sequential" and len(pieces) > 1:
-        return _in_sequence(weights, pieces)
-    parts: dict[Key, list[Part]] = {key: [] for key in weights}
-    for number, piece in enumerate(pieces):
-        seen = _seen(weights, piece)
-        made, strength = ready(piece, seen, scratch), piece.strength
-        if made.step > 1 and not piece.whole:  # rows that belong together lie in several weights
-            made, strength = _at_once(made, strength, seen, scratch, f"piece {number}"), 1.0
+    patches = [_with_weight(weights, patch) for patch in patches]
+    if mode == "sequential" and len(patches) > 1:
+        return _in_sequence(weights, patches)
+    by_weight: dict[Key, list[RowPatch]] = {key: [] for key in weights}
+    for number, patch in enumerate(patches):
+        weight = _view(weights, patch)
+        prepared, strength = prepare(patch, weight, scratch), patch.strength
+        if prepared.row_multiple > 1 and not patch.whole:  # rows computed together lie in several weights
+            prepared, strength = _computed(prepared, strength, weight, scratch, f"patch {number}"), 1.0
         start = 0
-        for key, rows in piece.rows:
-            parts[key].append(Part(made, strength, rows, start))
+        for key, rows in patch.rows:
+            by_weight[key].append(RowPatch(prepared, strength, rows, start))
             start += rows.stop - rows.start
-    for key in [key for key, some in parts.items() if not some]:  # seen only beside another
+    for key in [key for key, some in by_weight.items() if not some]:  # only read, for the change of its bias
         weights[key].live.copy_(weights[key].pristine)
-        del parts[key]
+        del by_weight[key]
     return [
         key
-        for key, some in parts.items()
-        if not dress(weights[key].live, weights[key].pristine, weights[key].largest, some, scratch)
+        for key, some in by_weight.items()
+        if not patch_weight(weights[key].live, weights[key].pristine, weights[key].largest, some, scratch)
     ]
 
 
-def _told(weights: Mapping[Key, Weight], piece: Piece[Key]) -> Piece[Key]:
-    """Return a piece whose change knows the weight that it is made of."""
-    if not piece.beside:
-        return piece
-    live = weights[piece.beside[0][0]].live
-    rows = [weights[key].pristine[rows].to(live.device, live.dtype) for key, rows in piece.beside]
-    return replace(piece, change=piece.change.beside(torch.cat(rows)), beside=())
+def _with_weight(weights: Mapping[Key, Weight], patch: WeightPatch[Key]) -> WeightPatch[Key]:
+    """Return the patch, its change no longer dependent on the weight beside the bias that it changes."""
+    if not patch.weight_rows:
+        return patch
+    live = weights[patch.weight_rows[0][0]].live
+    rows = [weights[key].pristine[rows].to(live.device, live.dtype) for key, rows in patch.weight_rows]
+    return replace(patch, change=patch.change.with_weight(torch.cat(rows)), weight_rows=())
 
 
-def _seen(weights: Mapping[Key, Weight], piece: Piece[Key]) -> Seen:
-    live = weights[piece.rows[0][0]].live
-    if piece.whole:
-        return Seen((weights[piece.rows[0][0]].pristine,), live.device, live.dtype)
-    return Seen(tuple(weights[key].pristine[rows] for key, rows in piece.rows), live.device, live.dtype)
+def _view(weights: Mapping[Key, Weight], patch: WeightPatch[Key]) -> WeightView:
+    live = weights[patch.rows[0][0]].live
+    if patch.whole:
+        return WeightView((weights[patch.rows[0][0]].pristine,), live.device, live.dtype)
+    return WeightView(tuple(weights[key].pristine[rows] for key, rows in patch.rows), live.device, live.dtype)
 
 
 @dataclass(frozen=True, eq=False)
-class _Made(Ready):
-    """A change that was computed whole, at its strength."""
+class _Computed(PreparedChange):
+    """A change already computed for all rows, at its strength."""
 
     change: Tensor
 
@@ -116,48 +116,51 @@ class _Made(Ready):
         change.add_(self.change[start : start + len(change)])
 
 
-def _at_once(ready: Ready, strength: float, seen: Seen, scratch: Scratch, name: str) -> Ready:
-    change = scratch.empty(name, seen.shape, seen.device).zero_()
-    ready.add(change, seen.whole(), strength, 0, scratch)
-    return _Made(change)
+def _computed(
+    prepared: PreparedChange, strength: float, weight: WeightView, scratch: Scratch, name: str
+) -> PreparedChange:
+    change = scratch.empty(name, weight.shape, weight.device).zero_()
+    prepared.add(change, weight.whole(), strength, 0, scratch)
+    return _Computed(change)
 
 
-def _in_sequence(weights: Mapping[Key, Weight], pieces: Sequence[Piece[Key]]) -> list[Key]:
-    """Put every piece on what the ones before it have left, in float32."""
+def _in_sequence(weights: Mapping[Key, Weight], patches: Sequence[WeightPatch[Key]]) -> list[Key]:
+    """Apply every patch to the result of the ones before it, in float32; return the weights that are not finite."""
     pristine = {key: weight.pristine.to(weight.live.device, weight.live.dtype) for key, weight in weights.items()}
     changes = {
         key: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) for key, weight in pristine.items()
     }
-    for piece in pieces:
-        view = torch.cat([pristine[key][rows] + changes[key][rows] for key, rows in piece.rows])
-        change = torch.zeros(view.shape, dtype=torch.float32, device=view.device)
-        piece.change.add_change(change, view, piece.strength)
-        for (key, rows), part in zip(piece.rows, change.split([r.stop - r.start for _, r in piece.rows]), strict=True):
+    for patch in patches:
+        present = torch.cat([pristine[key][rows] + changes[key][rows] for key, rows in patch.rows])
+        change = torch.zeros(present.shape, dtype=torch.float32, device=present.device)
+        patch.change.add_change(change, present, patch.strength)
+        sizes = [rows.stop - rows.start for _, rows in patch.rows]
+        for (key, rows), part in zip(patch.rows, change.split(sizes), strict=True):
             changes[key][rows] += part
-    changed = {key for piece in pieces for key, _ in piece.rows}
+    changed = {key for patch in patches for key, _ in patch.rows}
     for key, weight in weights.items():
         weight.live.copy_(pristine[key] + changes[key] if key in changed else weight.pristine)
     return [key for key, weight in weights.items() if not finite(weight.live)]
 
 
 @dataclass(frozen=True, eq=False)
-class Outfit(Generic[Key]):
-    """Weights that one change or another sees together, and all that they are to wear, in order."""
+class PatchGroup(Generic[Key]):
+    """Weights that must be patched together, because one change sees several of them, and all their patches."""
 
     keys: tuple[Key, ...]
-    pieces: tuple[Piece[Key], ...]
+    patches: tuple[WeightPatch[Key], ...]  # in the order of the stack
 
 
-def outfits(pieces: Sequence[Piece[Key]]) -> list[Outfit[Key]]:
-    """Return the pieces by the weights that they see; those with a weight in common are in one outfit, in order."""
-    found = together([piece.keys for piece in pieces])
-    return [Outfit(keys, tuple(pieces[number] for number in numbers)) for keys, numbers in found]
+def patch_groups(patches: Sequence[WeightPatch[Key]]) -> list[PatchGroup[Key]]:
+    """Return the patches in groups, each in the order given; patches with a weight in common are in one group."""
+    found = connected([patch.keys for patch in patches])
+    return [PatchGroup(keys, tuple(patches[number] for number in numbers)) for keys, numbers in found]
 
 
-def together(seen: Sequence[Collection[Key]]) -> list[tuple[tuple[Key, ...], list[int]]]:
-    """Return who must be worked on together: all keys that are seen, and the numbers of those who see them, in order.
+def connected(seen: Sequence[Collection[Key]]) -> list[tuple[tuple[Key, ...], list[int]]]:
+    """Return the connected components of keys and the numbers 0, 1, … of those that see them.
 
-    seen: what each one sees. Whoever has a key in common with another, or with one who has, is in one group with it.
+    seen: the keys of each number; numbers with a key in common are in one component. Numbers are in order.
     """
     found: dict[Key, tuple[dict[Key, None], list[int]]] = {}
     for number, keys in enumerate(seen):

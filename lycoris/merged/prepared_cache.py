@@ -1,25 +1,25 @@
-"""What of a change does not depend on its strength, kept from swap to swap within a budget of bytes."""
+"""Prepared changes, kept from swap to swap within a budget of bytes, so that another strength costs less."""
 
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from lycoris.algorithms.change import Change
-from lycoris.kernels.prepared import Ready, Seen
+from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
-from lycoris.merged.merge import Piece
+from lycoris.merged.merge import WeightPatch
 
 
 @dataclass(eq=False)
 class _Entry:
-    ready: Ready
-    nbytes: int  # beside the adapter's own tensors
-    settled: bool = False  # what is found while it is first worn is counted too
+    prepared: PreparedChange
+    nbytes: int  # beyond the adapter's own tensors
+    settled: bool = False  # counted again at the second use: some tensors are computed during the first
 
 
-class Prepared:
-    """Changes made ready, the one worn longest ago forgotten first; with their adapter, they are forgotten at once.
+class PreparedCache:
+    """A cache of prepared changes: least recently used first out, and each only as long as its adapter lives.
 
-    What is kept is what would be computed again, from the same tensors: it decides no bit.
+    An entry holds what would be computed again from the same tensors, so the cache decides no bit.
     """
 
     def __init__(self, budget: int) -> None:
@@ -28,24 +28,24 @@ class Prepared:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held beside what the adapters hold themselves."""
+        """Bytes held beyond the adapters' own tensors."""
         return sum(entry.nbytes for entry in self._held.values())
 
-    def __call__(self, piece: Piece, seen: Seen, scratch: Scratch) -> Ready:
-        """Return the change of a piece made ready for the weight that it sees."""
-        entry = self._held.pop(piece.change, None)
+    def __call__(self, patch: WeightPatch, weight: WeightView, scratch: Scratch) -> PreparedChange:
+        """Return the patch's change prepared for this weight."""
+        entry = self._held.pop(patch.change, None)
         if entry is None:
-            ready = piece.change.ready(seen, scratch)
-            if not ready.tensors:
-                return ready
-            entry = _Entry(ready, _own(ready, piece.change))
+            prepared = patch.change.prepare(weight, scratch)
+            if not prepared.tensors:
+                return prepared
+            entry = _Entry(prepared, _own_bytes(prepared, patch.change))
         elif not entry.settled:
-            entry.nbytes, entry.settled = _own(entry.ready, piece.change), True
-        self._held[piece.change] = entry  # now the last
-        return entry.ready
+            entry.nbytes, entry.settled = _own_bytes(entry.prepared, patch.change), True
+        self._held[patch.change] = entry  # now the most recently used
+        return entry.prepared
 
     def trim(self) -> None:
-        """Forget what is beyond the budget."""
+        """Drop the least recently used entries until the budget is met."""
         beyond = self.nbytes - self._budget
         for change, entry in list(self._held.items()):
             if beyond <= 0:
@@ -55,10 +55,10 @@ class Prepared:
                 beyond -= entry.nbytes
 
     def forget(self) -> None:
-        """Forget everything: the weights are no more what they were."""
+        """Drop every entry, because the weights changed."""
         self._held.clear()
 
 
-def _own(ready: Ready, change: Change) -> int:
+def _own_bytes(prepared: PreparedChange, change: Change) -> int:
     shared = {tensor.data_ptr() for tensor in change.tensors().values()}
-    return sum(tensor.nbytes for tensor in ready.tensors if tensor.data_ptr() not in shared)
+    return sum(tensor.nbytes for tensor in prepared.tensors if tensor.data_ptr() not in shared)

@@ -1,4 +1,4 @@
-"""What weights were before anything was worn: a copy of each one touched, kept where it was chosen to be kept."""
+"""Backups of pristine weights: one copy of every weight that was ever patched, in a location that can be chosen."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,57 +12,59 @@ from lycoris.kernels.checksum import checksum
 from lycoris.kernels.linalg import largest
 from lycoris.kernels.row_blocks import blocks
 
-Place = Literal["device", "host", "file"]
-Choice = Literal["auto", "device", "host", "file"]
-FindInFile = Callable[[str, str], Iterable[Tensor]]  # (component, parameter) -> what the base's files hold
+PristineLocation = Literal["device", "host", "file"]
+PristineChoice = Literal["auto", "device", "host", "file"]
+FindInFile = Callable[[str, str], Iterable[Tensor]]  # (component, parameter) -> tensors in the base's files
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """A weight that was touched, and what it was before: one entry, so that no interruption parts the two."""
+class Backup:
+    """A live weight together with its pristine value: one entry, so that no interruption can separate the two."""
 
     component: str
     parameter: str
     live: Tensor
-    pristine: Tensor  # bit for bit what live was, once it is cast to live's dtype
-    place: Place
+    pristine: Tensor  # bit for bit the former value of live, once it is cast to live's dtype
+    location: PristineLocation
     largest: float  # absolute value in it
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The weight's name for messages."""
         return f"{self.component}.{self.parameter}"
 
-    def sum(self, start: int, stop: int) -> int:
-        """Return the checksum of some rows of the pristine weight, as the live one has them."""
+    def checksum(self, start: int, stop: int) -> int:
+        """Return the checksum of some rows of the pristine value, in the live weight's dtype."""
         return checksum(self.pristine[start:stop].to(self.live.dtype))
 
-    def take_off(self) -> None:
-        """Make the live weight again what it was, to the bit."""
+    def restore(self) -> None:
+        """Give the live weight its pristine value back, bit for bit."""
         self.live.copy_(self.pristine)
 
 
 class Pristine:
-    """Keeps weights as they were when they were first touched.
+    """Makes backups of weights before they are patched for the first time.
 
-    choice: "device", beside the weight; "host", in main memory, pinned where the weight is on a CUDA device; "file", in
-    the base's own files, which costs no memory. find: how to find a weight there; one that is not there to the bit,
-    cast as loading casts it, is kept on the host. "auto": "file" for a weight in main memory, where a swap takes as
-    long from any place; "host" for one on another device, whose memory is the scarcer (not measured).
+    choice: "device", on the weight's own device; "host", in main memory, pinned if the weight is on a CUDA device;
+    "file", mapped from the base's own files, which costs no memory. "auto": "file" for a weight in main memory, where a
+    swap takes the same time from any location; "host" for a weight on another device, whose memory is scarcer (not
+    measured). find: where the files hold a weight; a weight that they do not hold to the bit, cast as loading casts it,
+    is copied to the host.
     """
 
-    def __init__(self, choice: Choice, find: FindInFile | None) -> None:
-        if choice not in get_args(Choice):
-            raise ValueError(f"pristine weights are kept in one of {', '.join(get_args(Choice))}, not {choice!r}")
-        self._choice: Choice = choice
+    def __init__(self, choice: PristineChoice, find: FindInFile | None) -> None:
+        if choice not in get_args(PristineChoice):
+            allowed = ", ".join(get_args(PristineChoice))
+            raise ValueError(f"pristine weights are kept in one of {allowed}, not {choice!r}")
+        self._choice: PristineChoice = choice
         self._find = find
 
-    def keep(self, component: str, parameter: str, live: Tensor) -> Kept:
-        """Return a weight with a copy of what it is now."""
-        pristine, place = self._copy(component, parameter, live)
-        return Kept(component, parameter, live, pristine, place, largest(live))
+    def back_up(self, component: str, parameter: str, live: Tensor) -> Backup:
+        """Return a backup of the weight's present value."""
+        pristine, location = self._copy(component, parameter, live)
+        return Backup(component, parameter, live, pristine, location, largest(live))
 
-    def _copy(self, component: str, parameter: str, live: Tensor) -> tuple[Tensor, Place]:
+    def _copy(self, component: str, parameter: str, live: Tensor) -> tuple[Tensor, PristineLocation]:
         on_cpu = live.device.type == "cpu"
         if self._find is not None and (self._choice == "file" or (self._choice == "auto" and on_cpu)):
             for stored in self._find(component, parameter):
@@ -75,7 +77,7 @@ class Pristine:
 
 
 def _same_bits(stored: Tensor, live: Tensor) -> bool:
-    """Tell whether a tensor of a file, cast as loading casts it, is the live weight to the bit (a NaN or −0 too)."""
+    """Tell whether a tensor of a file, cast as loading casts it, equals the live weight to the bit (NaN and −0 too)."""
     words = {2: torch.int16, 4: torch.int32, 8: torch.int64}[live.dtype.itemsize]
     return all(
         torch.equal(
@@ -86,9 +88,9 @@ def _same_bits(stored: Tensor, live: Tensor) -> bool:
     )
 
 
-def bytes_by_place(kept: Iterable[Kept]) -> dict[Place, int]:
-    """Return how many bytes of pristine weights lie where; those in files are the files' own."""
-    sizes: Counter[Place] = Counter()
-    for one in kept:
-        sizes[one.place] += one.pristine.nbytes
-    return {place: sizes[place] for place in get_args(Place)}
+def bytes_by_location(backups: Iterable[Backup]) -> dict[PristineLocation, int]:
+    """Return the bytes of pristine weights in each location; bytes in files are not extra memory."""
+    sizes: Counter[PristineLocation] = Counter()
+    for backup in backups:
+        sizes[backup.location] += backup.pristine.nbytes
+    return {location: sizes[location] for location in get_args(PristineLocation)}

@@ -1,4 +1,4 @@
-"""One weight put into what it is to wear: in one pass over its rows, block by block, written where it lives."""
+"""Patching one weight: one pass over its rows, block by block, written into the live parameter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from lycoris.kernels.linalg import finite, is_single
-from lycoris.kernels.prepared import Ready
+from lycoris.kernels.prepared import PreparedChange
 from lycoris.kernels.row_blocks import blocks
 from lycoris.kernels.scratch import Scratch
 
-SINGLE = (torch.float16, torch.bfloat16, torch.float32)  # what float32 holds without loss
-SURE = 1e18  # its square is a float32 number: where all squares are summed up, less is sure to be finite
+SINGLE = (torch.float16, torch.bfloat16, torch.float32)  # dtypes that float32 holds without loss
+SURE = 1e18  # its square is a float32 number: a sum of squares below it proves that every element is finite
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """A change as one weight sees it: some of its rows, and the rows of the weight that they are added to."""
+class RowPatch:
+    """One prepared change of some rows of one weight."""
 
-    ready: Ready
+    prepared: PreparedChange
     strength: float
     rows: slice  # of the weight
-    start: int  # row of the change that belongs to the first of them
+    start: int  # row of the change that is added to the first of them
 
     def within(self, start: int, stop: int) -> "slice | None":
         """Return which of the weight's rows start to stop it changes, counted from start; None if none."""
@@ -31,48 +31,53 @@ class Part:
         return slice(first - start, last - start) if first < last else None
 
 
-def dress(live: Tensor, pristine: Tensor, largest: float, parts: Sequence[Part], scratch: Scratch) -> bool:
-    """Write W₀ + Σᵢ [Fᵢ(W₀; sᵢ) − W₀] to a live weight; tell whether all of it is finite.
+def patch_weight(live: Tensor, pristine: Tensor, largest: float, patches: Sequence[RowPatch], scratch: Scratch) -> bool:
+    """Write W₀ + Σᵢ [Fᵢ(W₀; sᵢ) − W₀] to a live weight; tell whether every element of it is finite.
 
-    live (o, …): any float dtype, any layout. pristine: the same shape, anywhere, in a dtype that loses nothing.
-    largest: the largest absolute value of pristine. parts: in the order in which their changes are summed.
-    Every change is computed and summed in float32, and the result is rounded once. Nothing else decides a bit: neither
-    what live holds, nor what the room held, nor how live lies in memory.
+    live (o, …): any float dtype, any layout. pristine: the same shape, on any device, in a dtype that loses nothing.
+    largest: the largest absolute value of pristine. patches: in the order in which their changes are summed.
+    Changes are computed and summed in float32, and the result is rounded once. No bit depends on the former content
+    of live or scratch, or on live's memory layout.
     """
-    most = largest + sum(abs(part.strength) * part.ready.most(largest) for part in parts)
+    bound = largest + sum(abs(patch.strength) * patch.prepared.bound(largest) for patch in patches)
     highest = torch.finfo(live.dtype).max / 2  # half of it: the bounds are rounded themselves
     sums: list[Tensor] = []
-    for start, stop in blocks(live.shape, lcm(*(part.ready.step for part in parts))):
-        result = _written(live[start:stop], pristine[start:stop].to(live.device, live.dtype), parts, start, scratch)
-        if not most < highest:
+    for start, stop in blocks(live.shape, lcm(*(patch.prepared.row_multiple for patch in patches))):
+        rows = pristine[start:stop].to(live.device, live.dtype)
+        result = _write_block(live[start:stop], rows, patches, start, scratch)
+        if not bound < highest:
             flat = result.reshape(-1)
             sums.append(torch.dot(flat, flat))
     if not sums:
         return True
-    # One number for every block tells; only where it does not is the weight gone through again.
+    # One scalar per block is a sufficient test; only where it fails is the whole weight read again.
     return bool((torch.stack(sums) < min(highest, SURE) ** 2).all()) or finite(live)
 
 
-def _written(live: Tensor, pristine: Tensor, parts: Sequence[Part], start: int, scratch: Scratch) -> Tensor:
-    """Dress one block; return what was written before it was rounded, or as it was written."""
-    if len(parts) == 1 and parts[0].within(start, start + len(live)) == slice(0, len(live)) and live.dtype in SINGLE:
-        (part,) = parts
+def _write_block(live: Tensor, pristine: Tensor, patches: Sequence[RowPatch], start: int, scratch: Scratch) -> Tensor:
+    """Write one block; return the result before it was rounded to the weight's dtype, where that is at hand."""
+    if (
+        len(patches) == 1
+        and patches[0].within(start, start + len(live)) == slice(0, len(live))
+        and live.dtype in SINGLE
+    ):
+        (patch,) = patches
         result = live if is_single(live) else scratch.empty("result", live.shape, live.device)
-        part.ready.wear(result, pristine, part.strength, part.start + start - part.rows.start, scratch)
+        patch.prepared.apply(result, pristine, patch.strength, patch.start + start - patch.rows.start, scratch)
     else:
-        result = _sum(live, pristine, parts, start, scratch)
+        result = _sum(live, pristine, patches, start, scratch)
     if result is not live:
         live.copy_(result)
     return result
 
 
-def _sum(live: Tensor, pristine: Tensor, parts: Sequence[Part], start: int, scratch: Scratch) -> Tensor:
+def _sum(live: Tensor, pristine: Tensor, patches: Sequence[RowPatch], start: int, scratch: Scratch) -> Tensor:
     change = scratch.empty("change", live.shape, live.device).zero_()
-    for part in parts:
-        rows = part.within(start, start + len(live))
+    for patch in patches:
+        rows = patch.within(start, start + len(live))
         if rows is not None:
-            first = part.start + start + rows.start - part.rows.start
-            part.ready.add(change[rows], pristine[rows], part.strength, first, scratch)
+            first = patch.start + start + rows.start - patch.rows.start
+            patch.prepared.add(change[rows], pristine[rows], patch.strength, first, scratch)
     if live.dtype not in SINGLE:
-        return pristine + change  # float64 has a sum of its own
+        return pristine + change  # float64 is summed in float64
     return torch.add(pristine, change, out=live if is_single(live) else change)

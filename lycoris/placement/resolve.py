@@ -30,7 +30,7 @@ class Target:
     view: View
     layer: Layer
     change: Change
-    beside: View | None = None  # the weight that the change of a bias is made of too
+    weight_view: View | None = None  # the weight that the change of a bias is made of too
 
     @property
     def parameter(self) -> str:
@@ -127,12 +127,12 @@ def match(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
             if seen is None or (change.OPTIONAL and change.misfit(seen.shape)):
                 reasons += _absent(layer, change, parameter)
                 continue
-            beside = view(parts, "weight", index.shapes[component]) if change.of_weight else None
-            wrong = _occupied(layer, component, seen, taken) or _misfit(layer, change, parameter, seen, beside)
+            weight_view = view(parts, "weight", index.shapes[component]) if change.needs_weight else None
+            wrong = _occupied(layer, component, seen, taken) or _misfit(layer, change, parameter, seen, weight_view)
             if wrong:
                 reasons.append(wrong)
                 continue
-            targets.append(Target(component, seen, layer, change, beside))
+            targets.append(Target(component, seen, layer, change, weight_view))
             if adapter.hashes:  # else there are no numbers to doubt
                 doubts += [(doubt, layer.name) for doubt in change.doubts(seen.shape)]
     return Plan(tuple(targets), tuple(_gathered(doubts))), reasons
@@ -152,7 +152,7 @@ def _place(layer: Layer, index: Index) -> tuple[str, tuple[Part, ...]] | Reason:
 
 
 def _absent(layer: Layer, change: Change, parameter: str) -> Iterator[Reason]:
-    if not change.OPTIONAL or change.of_weight:
+    if not change.OPTIONAL or change.needs_weight:
         # A bias made for the occasion would have to be taken away again: the model would not be the same model.
         code = Code.NO_BIAS if parameter == "bias" else Code.NO_MODULE
         yield Reason(code, layer.name, f"changes a {parameter}, which this module of the model does not have")
@@ -172,8 +172,8 @@ def _occupied(
     return Reason(Code.DUPLICATE, layer.name, f"lands on the same module as another layer, {first.name}")
 
 
-def _misfit(layer: Layer, change: Change, parameter: str, seen: View, beside: View | None) -> Reason | None:
-    misfit = change.misfit(seen.shape) or (change.misfit_beside(beside.shape) if beside else None)
+def _misfit(layer: Layer, change: Change, parameter: str, seen: View, weight_view: View | None) -> Reason | None:
+    misfit = change.misfit(seen.shape) or (change.misfit_with_weight(weight_view.shape) if weight_view else None)
     return Reason(Code.MISFIT, layer.name, f"its {parameter} {misfit}") if misfit else None
 
 

@@ -1,6 +1,6 @@
-"""What a stack does to the parameters of a model that is a folder of files, a few parameters at a time.
+"""A stack's changes to a model that is a folder of files, computed for a few parameters at a time.
 
-Parameters that one layer of a file sees as one weight (a fused qkv) are worked on together; all others alone.
+Parameters that one layer of an adapter sees as one weight (a fused qkv) are patched together; all others alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,7 @@ from lycoris.algorithms.change import ANY, Change
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.kernels.linalg import finite
 from lycoris.kernels.scratch import Scratch
-from lycoris.merged import merge as outfits
-from lycoris.merged.merge import Mode, Weight, put_on, together
+from lycoris.merged.merge import Mode, Weight, WeightPatch, connected, patch_weights
 from lycoris.placement.resolve import Index, Target
 from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import View
@@ -23,7 +22,7 @@ from lycoris.stack import StackEntry, by_sha256, not_finite, plans_of, problems
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """One change, the parameters' rows that it sees, and how much of it is worn."""
+    """One change at one strength, and the parameters that it sees."""
 
     target: Target
     strength: float
@@ -31,43 +30,46 @@ class Piece:
     @property
     def keys(self) -> list[tuple[str, str]]:
         """The parameters, each with its component."""
-        views = filter(None, (self.target.view, self.target.beside))
+        views = filter(None, (self.target.view, self.target.weight_view))
         return [(self.target.component, name) for view in views for name in view.parameters]
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Parameters of one component that must be worked on together, and all that changes them, in order."""
+    """Parameters of one component that must be patched together, and all their changes, in order."""
 
     component: str
     parameters: tuple[str, ...]
     pieces: tuple[Piece, ...]
 
     def change(self, pristine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the change of every parameter, in float32, given what they are without it.
+        """Return the change of every parameter, in float32. pristine: the parameters without it.
 
         Raises StackRefused if float32 cannot hold it.
         """
         changes = {name: torch.zeros(weight.shape, dtype=torch.float32) for name, weight in pristine.items()}
         for piece in self.pieces:
-            seen, beside, change = piece.target.view, piece.target.beside, piece.target.change
-            joined = _rows(pristine, seen)
+            view, weight_view, change = piece.target.view, piece.target.weight_view, piece.target.change
+            joined = _rows(pristine, view)
             whole = torch.zeros(joined.shape, dtype=torch.float32)
-            (change.beside(_rows(pristine, beside)) if beside else change).add_change(whole, joined, piece.strength)
-            parts = whole.split([rows.stop - rows.start for rows in seen.rows])
-            for rows, part in zip(seen.rows, parts, strict=True):
+            if weight_view:
+                change = change.with_weight(_rows(pristine, weight_view))
+            change.add_change(whole, joined, piece.strength)
+            parts = whole.split([rows.stop - rows.start for rows in view.rows])
+            for rows, part in zip(view.rows, parts, strict=True):
                 changes[rows.parameter][rows.start : rows.stop] += part
         refuse_infinite({f"{self.component}.{name}": change for name, change in changes.items()})
         return changes
 
-    def dress(self, pristine: Mapping[str, Tensor], mode: Mode = "sum") -> dict[str, Tensor]:
-        """Return every parameter as it is when it wears this, with the very bits that `Patcher.swap` gives it.
+    def patched(self, pristine: Mapping[str, Tensor], mode: Mode = "sum") -> dict[str, Tensor]:
+        """Return every parameter with the changes applied, with the same bits that `Patcher.swap` writes.
 
-        pristine: what they are without it; the tensors returned are new. Raises StackRefused if one is not finite.
+        pristine: the parameters without them; the tensors returned are new. Raises StackRefused if one is not finite.
         """
         weights = {name: Weight.of(weight) for name, weight in pristine.items()}
         with torch.no_grad():
-            unfit = put_on(weights, [_worn(piece, number) for number, piece in enumerate(self.pieces)], Scratch(), mode)
+            patches = [_patch(piece, number) for number, piece in enumerate(self.pieces)]
+            unfit = patch_weights(weights, patches, Scratch(), mode)
         if unfit:
             raise not_finite(f"{self.component}.{name}" for name in unfit)
         return {name: weight.live for name, weight in weights.items()}
@@ -77,17 +79,17 @@ def _rows(pristine: Mapping[str, Tensor], view: View) -> Tensor:
     return torch.cat([pristine[rows.parameter][rows.start : rows.stop] for rows in view.rows])
 
 
-def _worn(piece: Piece, number: int) -> outfits.Piece[str]:
+def _patch(piece: Piece, number: int) -> WeightPatch[str]:
     target = piece.target
-    rows, beside = (
+    rows, weight_rows = (
         tuple((rows.parameter, slice(rows.start, rows.stop)) for rows in (view.rows if view else ()))
-        for view in (target.view, target.beside)
+        for view in (target.view, target.weight_view)
     )
-    return outfits.Piece(target.change, piece.strength, rows, target.view.whole, number, beside)
+    return WeightPatch(target.change, piece.strength, rows, target.view.whole, number, weight_rows)
 
 
 def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[Group]:
-    """Return what every parameter that the stack changes is to wear; strengths of 0 are left out.
+    """Return all parameters that a stack changes, in groups with their changes; strengths of 0 are left out.
 
     In a sum the pieces are in order of their adapters' sha256, in sequence as the stack is.
     Raises NoPlace, or StackRefused for an adapter that is there twice or a strength that cannot be.
@@ -104,7 +106,7 @@ def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: 
     pieces = [piece for piece in pieces if piece.strength != 0]
     return [
         Group(keys[0][0], tuple(name for _, name in keys), tuple(pieces[number] for number in numbers))
-        for keys, numbers in together([piece.keys for piece in pieces])
+        for keys, numbers in connected([piece.keys for piece in pieces])
     ]
 
 
@@ -116,8 +118,8 @@ def refuse_infinite(changes: Mapping[str, Tensor]) -> None:
 
 
 def leans_on_weight(change: Change, shape: Sequence[int]) -> bool:
-    """Tell whether the change is another one for another weight (DoRA, OFT, (IA)³, …): the opposite of additive."""
-    if change.of_weight:
+    """True if the change depends on the base weight (DoRA, OFT, (IA)³, …): not additive."""
+    if change.needs_weight:
         return True
     assert ANY not in shape
     found: list[Tensor] = []

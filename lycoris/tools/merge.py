@@ -65,7 +65,7 @@ def merge(
 
 def _wear(group: Group, copy: Copy, mode: Mode, base: Path, out: Path) -> None:
     pristine = {name: copy.stored[name].read() for name in group.parameters}
-    for name, weight in group.dress(pristine, mode).items():
+    for name, weight in group.patched(pristine, mode).items():
         stored = copy.stored[name]
         stored.write(weight, out / stored.path.relative_to(base))
 

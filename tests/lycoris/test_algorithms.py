@@ -27,8 +27,8 @@ def test_laws(algorithm: str, kind: str, dtype: torch.dtype) -> None:
             continue
         assert change.misfit(pristine.shape) is None
         weight = layer.get_parameter("weight").detach()
-        assert change.misfit_beside(weight.shape) is None
-        change = change.beside(weight)
+        assert change.misfit_with_weight(weight.shape) is None
+        change = change.with_weight(weight)
 
         def changed(strength: float, change=change, pristine=pristine) -> torch.Tensor:
             added = torch.zeros(pristine.shape)

@@ -116,9 +116,9 @@ def test_strengths_change_a_number_and_not_a_factor() -> None:
     stack = [worn("lora", layer, 0.5), worn("lokr-low", layer, 0.25, seed=2)]
     with torch.no_grad():
         one.swap(stack)
-        first, factors = layer(x), {id(addend) for addend in one._made.values()}
+        first, factors = layer(x), {id(addend) for addend in one._addends.values()}
         one.swap([StackEntry(stack[0].adapter, -1.0), StackEntry(stack[1].adapter, 1.0)])
-        assert {id(addend) for addend in one._made.values()} == factors
+        assert {id(addend) for addend in one._addends.values()} == factors
         assert bits(layer(x)) != bits(first)
         one.swap(stack)
         assert bits(layer(x)) == bits(first), "what was worn before shows"

@@ -81,7 +81,7 @@ def test_a_stack_is_summed_in_float32_and_rounded_once(adapters: list[Adapter], 
     changes = Counter[str]()
     for worn in sorted(stack, key=lambda worn: worn.adapter.sha256):
         for _, name, change in resolve(worn.adapter, {"unet": model}).changes:
-            change = change.beside(model.get_parameter(name.replace("bias", "weight")).detach())
+            change = change.with_weight(model.get_parameter(name.replace("bias", "weight")).detach())
             change.add_change(sums[name], model.get_parameter(name).detach(), worn.strength)
             changes[name] += 1
     for name, weight in model.named_parameters():
@@ -316,7 +316,7 @@ def test_weights_that_share_some_of_their_numbers_are_not_both_changed() -> None
         StackEntry(load(zoo.file({f"lora_unet_{name}": zoo.tensors("lora", model[name].get_parameter("weight"))})))
         for name in model
     ]
-    with pytest.raises(StackRefused, match="shares some of its numbers"):
+    with pytest.raises(StackRefused, match="shares some of its elements"):
         patcher.swap(worn)
     assert bits_of(model) == before
     patcher.swap(worn[:1])

@@ -18,13 +18,13 @@ def ranked(adapter: Adapter) -> bool:
 def fitting(adapter: Adapter, shapes: Shapes, base: BaseSites) -> Fitting:
     """Return how an adapter lies on a base of these shapes, on which it has a place."""
     index = Index(shapes)
-    why = {one.subject: one.message for one in Bypass.on_paper(base.sites, index).obstacles([StackEntry(adapter)])}
+    why = {one.subject: one.message for one in Bypass.of_sites(base.sites, index).obstacles([StackEntry(adapter)])}
     places: dict[str, dict[str, str]] = {}
     for target in resolve(adapter, index).targets:
-        hindrance = why.get(f"{target.component}.{target.parameter}", "")
+        obstacle = why.get(f"{target.component}.{target.parameter}", "")
         found = places.setdefault(target.component, {})
         first = target.view.rows[0].parameter  # by which it is in a block or not
-        found[first] = found.get(first) or hindrance
+        found[first] = found.get(first) or obstacle
     encoders = encoders_of(shapes)
     words = {}
     for trigger, vectors in adapter.embeddings.items():

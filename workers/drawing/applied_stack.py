@@ -9,12 +9,12 @@ from lycoris import (
     FLOATS,
     Adapter,
     Bypass,
-    Choice,
     Index,
     MappedFolder,
     Mode,
     Patcher,
     Plan,
+    PristineChoice,
     Reason,
     StackEntry,
     first_ranks,
@@ -37,7 +37,7 @@ class Outfit:
 class AdapterApplier:
     """Dresses one base model, generation by generation."""
 
-    def __init__(self, base: Base, pristine: Choice = "auto") -> None:
+    def __init__(self, base: Base, pristine: PristineChoice = "auto") -> None:
         components = base.components
         self._index = Index(components)
         self._layers: WeakKeyDictionary[Adapter, tuple[apply_mode.Layer, ...]] = WeakKeyDictionary()

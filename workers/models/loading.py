@@ -19,7 +19,7 @@ from app.shared.facts import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
-from lycoris import blocks_of, hindrances_of, shapes_of
+from lycoris import blocks_of, bypass_sites, shapes_of
 from workers.models.samplers import available
 from workers.models.tokens import written
 
@@ -54,7 +54,7 @@ class Base:
         fingerprint = self.profile.fingerprint
         return [
             BaseTokenizers(fingerprint=fingerprint, tokenizers=written(self.pipeline) or []),
-            BaseSites(fingerprint=fingerprint, sites=hindrances_of(self.components)),
+            BaseSites(fingerprint=fingerprint, sites=bypass_sites(self.components)),
         ]
 
 

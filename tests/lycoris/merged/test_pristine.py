@@ -11,7 +11,7 @@ from torch import nn
 from lycoris.adapter import Adapter, load
 from lycoris.files.mapped_folder import MappedFolder
 from lycoris.kernels.checksum import checksum
-from lycoris.merged.pristine import Choice
+from lycoris.merged.pristine import PristineChoice
 from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
@@ -30,8 +30,10 @@ def folder(path: Path, model: nn.Module, dtype: torch.dtype | None = None, varia
 
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
-@pytest.mark.parametrize("choice", get_args(Choice))
-def test_the_place_decides_no_bit(adapters: list[Adapter], choice: Choice, dtype: torch.dtype, tmp_path: Path) -> None:
+@pytest.mark.parametrize("choice", get_args(PristineChoice))
+def test_the_place_decides_no_bit(
+    adapters: list[Adapter], choice: PristineChoice, dtype: torch.dtype, tmp_path: Path
+) -> None:
     model, plain = zoo.Model(dtype), zoo.Model(dtype)
     pristine = bits_of(model)
     patcher = Patcher({"unet": model}, pristine=choice, find=MappedFolder(folder(tmp_path, model)))
@@ -142,7 +144,7 @@ def test_it_is_noticed_when_a_pristine_copy_is_not_what_it_was(adapters: list[Ad
     patcher = Patcher({"unet": zoo.Model()})
     patcher.swap([StackEntry(adapters[0])])
     assert patcher.verify() == []
-    kept = next(kept for kept in patcher._kept.values() if kept.parameter == "layers.conv3x3.weight")
+    kept = next(kept for kept in patcher._backups.values() if kept.parameter == "layers.conv3x3.weight")
     kept.pristine.view(-1)[3] += 1e-6
     assert patcher.verify() == ["unet.layers.conv3x3.weight"]
 
@@ -160,9 +162,9 @@ def test_it_is_noticed_when_a_weight_that_wears_nothing_is_not_pristine(adapters
 def test_a_sample_at_a_time_comes_round_to_every_weight(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": zoo.Model()})
     patcher.swap([StackEntry(adapters[0])])
-    for kept in patcher._kept.values():
+    for kept in patcher._backups.values():
         kept.pristine.view(-1)[0] += 1
     found: set[str] = set()
-    for _ in patcher._kept:
+    for _ in patcher._backups:
         found |= set(patcher.verify(seconds=0))
-    assert len(found) == len(patcher._kept), "one block a call, none twice before every other"
+    assert len(found) == len(patcher._backups), "one block a call, none twice before every other"

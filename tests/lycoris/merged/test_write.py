@@ -54,7 +54,7 @@ def test_one_adapter_alone_is_what_the_verb_says(adapters: list[Adapter], dtype:
             weight = pristine.get_parameter(name).detach()
             added = torch.zeros(weight.shape)
             beside = pristine.get_parameter(name.replace("bias", "weight")).detach()
-            change.beside(beside).add_change(added, weight, 0.6)
+            change.with_weight(beside).add_change(added, weight, 0.6)
             assert_close(model.get_parameter(name).detach(), weight.double() + added, f"{change!r}", dtype)
 
 

@@ -311,7 +311,7 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
     asked = {"adapters": [worn(storage, 1)], "apply": "merge"}
     assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
     engine.idle()
-    (kept,) = engine._applier.patcher._kept.values()
+    (kept,) = engine._applier.patcher._backups.values()
     kept.pristine[0, 0] += 1
 
     class Exit(BaseException):
