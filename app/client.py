@@ -167,23 +167,26 @@ class Client:
 
 def _json(response: httpx.Response, *holds: str) -> dict[str, Any]:
     """The object that was answered, which holds these."""
-    try:
-        found = response.json()
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(name in found for name in holds):
+    found = _object(response.content)
+    if found is None or not all(name in found for name in holds):
         raise _stranger(response)
     return found
+
+
+def _object(text: bytes | str) -> dict[str, Any] | None:
+    """The JSON object that a text is, or None."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = None
-    if isinstance(problem, dict) and "code" in problem:
+    problem = _object(response.content)
+    if problem is not None and "code" in problem:
         raise Refused(problem, response.status_code)
     if response.is_server_error:  # of whatever stands before the service
         said = {"detail": response.reason_phrase, "code": f"http_{response.status_code}"}
@@ -204,8 +207,8 @@ def _parse(lines: Iterator[str]) -> Iterator[_Event]:
     for line in lines:
         field, _, value = line.partition(":")
         if not line:
-            if data:
-                yield _Event(number, kind, json.loads(data))
+            if (found := _object(data)) is not None:
+                yield _Event(number, kind, found)
             kind, data = "message", ""
         elif field == "id":
             number = value.strip()

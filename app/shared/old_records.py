@@ -14,7 +14,7 @@ def in_new_words(text: bytes | str) -> bytes | str:
         return text
     try:
         return json.dumps(_accepted(json.loads(text)))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return text  # whoever reads it says what is wrong with it
 
 

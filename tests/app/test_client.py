@@ -48,6 +48,9 @@ def test_a_stream_that_is_cut_is_followed_again() -> None:
 EVENTLESS = {
     "a proxy that knows no streams": lambda: httpx.Response(502, text="<html>"),
     "one that ends them": lambda: httpx.Response(200),
+    "one that sends no JSON": lambda: httpx.Response(
+        200, text="data: {\n\ndata: []\n\ndata: " + "[" * 100_000 + "\n\n"
+    ),
     "one that lets comments through": lambda: httpx.Response(200, text=": still here\n\n"),
     "one that tells the same again": lambda: httpx.Response(200, stream=_Cut()),
 }
@@ -165,10 +168,12 @@ STRANGERS = [
     httpx.Response(404, json={"detail": "Not Found"}),
     httpx.Response(301, headers={"Location": "https://elsewhere/"}),
     httpx.Response(401, text="who are you?"),
+    httpx.Response(200, text="[" * 100_000),
+    httpx.Response(404, text='{"code":' * 100_000),
 ]
 
 
-@pytest.mark.parametrize("answer", STRANGERS, ids=repr)
+@pytest.mark.parametrize("answer", STRANGERS, ids=lambda answer: repr(answer.text[:40]))
 def test_a_stranger_is_told_from_the_service(answer: httpx.Response) -> None:
     with client(lambda _: answer) as one:
         for ask in (one.adapters, lambda: one.adapter("a"), lambda: one.generate({})):

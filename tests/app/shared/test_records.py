@@ -35,6 +35,7 @@ WHOLE = {  # one of every kind
     "store.json": f'{{"id": "{ID}"}}',
 }
 SPOILT = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"some": "other"}', b"[" * 100_000, b'"\xed\xa0\x80"', b"1e999"]
+SPOILT += [b'{"wearing":' + b"[" * depth + b"]" * depth + b"}" for depth in (500, 100_000)]
 LAX = f"adapters/{SHA}.json"  # a verdict may hold any field
 
 
@@ -90,6 +91,20 @@ def test_it_is_told_once_by_all_processes(redis: Redis, told: list[str]) -> None
     for _ in range(3):
         tell(redis, error)
     assert told == ["pending/x.json"]
+
+
+def test_who_expects_that_a_text_is_no_json_expects_that_it_is_nested_too_deep() -> None:
+    """`json.loads` raises RecursionError for 100 kB of brackets, which is no ValueError."""
+    careless = []
+    for path in [file for part in ("app", "workers", "lycoris") for file in (ROOT / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Try):
+                continue
+            read = "\n".join(map(ast.unparse, node.body))
+            caught = " ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type)
+            if ("json.loads(" in read or ".json()" in read) and "RecursionError" not in caught:
+                careless.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not careless
 
 
 def test_stored_json_is_parsed_nowhere_else() -> None:
