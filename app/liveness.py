@@ -60,6 +60,7 @@ class Liveness:
         self._seen: dict[Held, float] = {}  # to when a worker that holds it was last known to live
         self._looked: dict[Held, float] = {}
         self._errands = Errands()
+        self._is_ours = True  # this Redis, when it was last looked at
 
     def require(self, profile: ModelProfile) -> None:
         """Raise Unavailable where nobody has drawn with that base for so long that work should not be taken for it.
@@ -68,13 +69,16 @@ class Liveness:
         """
         patience = self._settings.accept_without_worker_s
         held = (profile.name, profile.fingerprint)
-        if patience < 0 or self._is_fresh(held, LOOK_EVERY_S):
+        if patience < 0:
             return
-        if self._is_fresh(held, max(patience, LOOK_EVERY_S)) and self._errands.under_way(str(held)):
-            return
+        if self._is_ours:  # another store's has workers too, and what is known of them says nothing of our work
+            if self._is_fresh(held, LOOK_EVERY_S):
+                return
+            if self._is_fresh(held, max(patience, LOOK_EVERY_S)) and self._errands.under_way(str(held)):
+                return
         about_to_wait()
         with self._lock:
-            if self._clock() - self._looked.get(held, float("-inf")) >= LOOK_EVERY_S:
+            if not self._is_ours or self._clock() - self._looked.get(held, float("-inf")) >= LOOK_EVERY_S:
                 self._looked[held] = self._clock()
                 try:
                     self._claimed()
@@ -116,8 +120,9 @@ class Liveness:
     def _claimed(self) -> None:
         try:
             self._claim()  # not only at the start: then Redis may have been away
+            self._is_ours = True
         except BadSettings as error:
-            self._looked.clear()  # the next request is told the same
+            self._is_ours = False  # every request looks again, and is told the same, until it is ours
             raise Unavailable("another_store", str(error)) from error
         except RadiataError:
             return  # storage is away: whoever reads it says so

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import httpx
@@ -12,6 +13,7 @@ from app.liveness import ANOTHER_BASE, LOOK_EVERY_S, Liveness
 from app.shared.errors import Unavailable
 from app.shared.identity import CLAIM
 from app.shared.profiles import Profiles
+from app.shared.queue import Queues
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.worker_state import ALIVE, WorkerState, publish, withdraw
@@ -119,6 +121,37 @@ def test_a_redis_that_is_found_to_be_another_stores_takes_no_work(strict: httpx.
     redis.delete(CLAIM)
     assert strict.post("/v1/generations", json=BODY).status_code == 202
     assert redis.get(CLAIM), "and it is ours from now on"
+
+
+def test_once_it_is_found_to_be_another_stores_nobody_is_taken(
+    settings: Settings, storage: Storage, redis: Redis
+) -> None:
+    """That its workers were seen a moment ago says nothing: as set by default, that would do for a minute."""
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    alive(redis)
+    default = Settings.model_fields["accept_without_worker_s"].default
+    usual = settings.model_copy(update={"accept_without_worker_s": default})
+    with serving(usual) as client, ThreadPoolExecutor(10) as pool:
+
+        def post(_: int) -> str:
+            return client.post("/v1/generations", json=BODY).json().get("code", "accepted")
+
+        def waiting() -> int:
+            return Queues(redis, usual).waiting(MODEL, "low", profile().fingerprint)
+
+        assert set(pool.map(post, range(10))) == {"accepted"} and waiting() == 10
+        redis.set(CLAIM, "f" * 32)
+        time.sleep(LOOK_EVERY_S)
+        while (found := post(0)) == "accepted":  # another may have been sent to look
+            pass
+        before = waiting()
+        assert found == "another_store"
+        for _ in range(2):
+            assert client.get("/readyz").json()["models"] == [MODEL], "and its workers are seen again"
+            assert set(pool.map(post, range(20))) == {"another_store"} and waiting() == before
+        redis.delete(CLAIM)
+        assert post(0) == "accepted" and redis.get(CLAIM)
+        assert set(pool.map(post, range(20))) == {"accepted"}
 
 
 def test_two_readers_of_the_models_say_the_same(strict: httpx.Client, redis: Redis) -> None:
