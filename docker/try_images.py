@@ -55,7 +55,19 @@ class Buildah:
     def build(self, name: str, arguments: Sequence[str]) -> None:
         """Build docker/NAME.Dockerfile as the image radiata-NAME, and a container of it."""
         file = ("-f", f"docker/{name}.Dockerfile", "-t", f"radiata-{name}")
-        _do("buildah", "build", "--isolation", "chroot", "--format", "docker", *file, *self._base, *arguments, ".")
+        _do(
+            "buildah",
+            "build",
+            "--layers",
+            "--isolation",
+            "chroot",
+            "--format",
+            "docker",
+            *file,
+            *self._base,
+            *arguments,
+            ".",
+        )
         subprocess.run(["buildah", "rm", f"try-{name}"], capture_output=True)
         _do("buildah", "from", "--name", f"try-{name}", f"localhost/radiata-{name}")
 

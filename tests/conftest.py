@@ -21,13 +21,33 @@ E2E = Path(__file__).parent / "e2e"
 STARTED_BY = {"browser": {"browser"}, "service": {"service", "_valkey_server", "s3"}}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option by which `make check` is quick."""
+    text = "of each test that is run over many cases, run at most N of them, evenly spread"
+    parser.addoption("--sample", type=int, metavar="N", help=text)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Mark the tests that need a service or a browser, by their fixtures; those of tests/e2e all run a service."""
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
         for marker, fixtures in STARTED_BY.items():
             if asked & fixtures or (marker == "service" and E2E in item.path.parents):
                 item.add_marker(marker)
+    yield
+    if most := config.getoption("sample"):
+        kept = sample(items, most)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = [item for item in items if item in kept]
+
+
+def sample(items: list[pytest.Item], most: int) -> set[pytest.Item]:
+    """Return the first and the last case of each test, and others between them, `most` in all."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {some[at * (len(some) - 1) // max(most - 1, 1)] for some in cases.values() for at in range(most)}
 
 
 def missing(what: str) -> None:
