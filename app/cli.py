@@ -25,7 +25,7 @@ from app.shared.settings import BadSettings, read_settings, serving_settings
 cli = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Pictures from one base model that wears any set of LoRA and LyCORIS adapters.",
+    help="Pictures from one base model with any set of LoRA and LyCORIS adapters.",
     rich_markup_mode="markdown",
 )
 adapters = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapters; make files of files.")

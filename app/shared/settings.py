@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(2000, ge=1, description="Longest prompt taken, in characters.")
     max_steps: int = Field(150, ge=1, description="Most denoising steps of one picture.")
     max_count: int = Field(16, ge=1, description="Most pictures of one generation.")
-    max_adapters: int = Field(16, ge=0, le=512, description="Most adapters worn at once; up to 512.")
+    max_adapters: int = Field(16, ge=0, le=512, description="Most adapters of one generation; up to 512.")
     max_queued: int = Field(
         1000,
         ge=1,
@@ -115,7 +115,9 @@ class Settings(BaseSettings):
     generation_timeout_s: int = Field(1800, ge=1, description="Seconds one generation may take on a worker.")
     retries: int = Field(3, ge=0, description="Times a generation is done again when its engine dies.")
     affinity_window: int = Field(
-        64, ge=1, description="Queued generations of which a worker takes the one that suits what it wears; 1 is off."
+        64,
+        ge=1,
+        description="Queued generations among which a worker chooses the one that needs the smallest swap; 1 is off.",
     )
     affinity_passes: int = Field(64, ge=0, description="Times that a queued generation may be passed over.")
     affinity_wait_s: float = Field(30.0, ge=0, description="Seconds for which it may be passed over.")
