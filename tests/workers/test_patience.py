@@ -27,9 +27,8 @@ from app.shared.uploads import Uploads
 from tests.app.shared.making import MODEL, request, upload
 from tests.workers import toy
 from workers import intake, patience
-from workers.dispatch.affinity import affinity_queues
-from workers.dispatch.generation_worker import GenerationWorker
-from workers.dispatch.sweeping_worker import PUT_BACK_S
+from workers.dispatch.affinity import AffinityQueue, affinity_queues
+from workers.dispatch.known_worker import PUT_BACK_S, JobRunner
 from workers.drawing.engine import Engine
 from workers.patience import Patience, PatientStorage
 
@@ -132,6 +131,15 @@ def test_after_all_patience_it_fails_for_what_was_away(
     assert "RADIATA_STORAGE_PATIENCE_S" in error.message and "nobody answers" in error.message
 
 
+def take_and_run(redis: Redis, settings: Settings) -> bool:
+    """Do what a worker and its engine do with the next job; say whether it succeeded."""
+    taken = AffinityQueue.dequeue_any(affinity_queues(MODEL, redis, settings), None, redis, serializer=SERIALIZER)
+    assert taken is not None
+    job, queue = taken
+    runner = JobRunner(settings, queue, "worker", redis)
+    return runner.perform_job(job, queue, runner.prepare_execution(job))
+
+
 def test_a_generation_that_nobody_can_fail_goes_back_uncounted(
     engine: Engine, ledger: Ledger, away: Away, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,17 +147,13 @@ def test_a_generation_that_nobody_can_fail_goes_back_uncounted(
     engine._patience._most_s = 0.01
     monkeypatch.setattr("workers.tasks._engine", engine)
     one = ledger.accept(request)
-    worker = GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis, as_horse=True)
     away.fails = lambda: True
     for _ in range(settings.retries + 3):
-        taken = worker.queue_class.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
-        assert taken is not None
-        worker.perform_job(taken[0], taken[1], worker.prepare_execution(taken[0]))
+        take_and_run(redis, settings)
     job = Queues(redis, settings).job(one.id)
     assert job is not None and job.retries_left == settings.retries and job.is_queued
     away.fails = lambda: False
-    taken = worker.queue_class.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
-    assert taken is not None and worker.perform_job(taken[0], taken[1], worker.prepare_execution(taken[0]))
+    assert take_and_run(redis, settings)
     assert ledger.get(one.id).status is Status.SUCCEEDED
 
 
@@ -161,18 +165,14 @@ def test_what_redis_refuses_of_one_job_keeps_no_other_waiting(
     first, second = ledger.accept(request), ledger.accept(request)
     redis.delete(live_key(first.id))
     redis.set(live_key(first.id), "garbage")
-    worker = GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis, as_horse=True)
     began = time.monotonic()
     for _ in range(2):
-        taken = worker.queue_class.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
-        assert taken is not None
-        worker.perform_job(taken[0], taken[1], worker.prepare_execution(taken[0]))
+        take_and_run(redis, settings)
     assert time.monotonic() - began >= PUT_BACK_S
     assert ledger.get(second.id).status is Status.SUCCEEDED
     job = Queues(redis, settings).job(first.id)
     assert job is not None and job.retries_left == settings.retries and job.is_queued
-    taken = worker.queue_class.dequeue_any(worker.queues, None, redis, serializer=SERIALIZER)
-    assert taken is not None and worker.perform_job(taken[0], taken[1], worker.prepare_execution(taken[0]))
+    assert take_and_run(redis, settings)
     assert ledger.get(first.id).status is Status.SUCCEEDED
 
 

@@ -1,9 +1,9 @@
-"""The queues of one model as a worker takes from them: not always the head, but what suits what it holds.
+"""The queues of one model as a worker takes from them: not always the head, but a job that suits the engine's state.
 
-RQ stays the queue: its lists, its registry of what is between queue and worker, its retries. Only which id leaves a
-list is decided here: a look at the first generations, a choice (`workers/dispatch/affinity_policy.py`), and one script
-that takes the chosen one as RQ's own LMOVE would take the head, or refuses where the look is out of date. The script
-counts whom it passes over and never passes over one that is due, so the bounds hold with any number of workers.
+RQ's lists, its registry of what is between queue and worker, and its retries stay in use. Only which id leaves a list
+is decided here: a look at the first generations, a choice (`workers/dispatch/affinity_policy.py`), and one script that
+takes the chosen one as RQ's own LMOVE would take the head, or refuses where the look is out of date. The script counts
+the jobs that it passes over and never passes over one that is due, so the bounds hold with any number of workers.
 
 | field of RQ's hash `rq:job:<id>` | what | written by |
 |---|---|---|
@@ -11,7 +11,7 @@ counts whom it passes over and never passes over one that is due, so the bounds 
 | `passed` | how often one behind it was taken | the script |
 | `passed_since` | when that happened first, in seconds of Redis' clock | the script |
 
-They live and die with the job. A job without them, as after RQ tried it again, is taken in its turn.
+They are deleted with the job. A job without them, as after RQ tried it again, is taken in its turn.
 """
 
 import json
@@ -33,11 +33,11 @@ from workers.dispatch.affinity_policy import Limits, Waiting, choose
 
 log = structlog.get_logger()
 
-TRIES = 5  # refusals in a row, where many workers take at once, after which the head will do
+TRIES = 5  # refusals in a row, where many workers take at once, after which the head is taken
 
-# KEYS: the queues, first things first; ARGV: how many generations to look at, prefix of RQ's jobs.
-# Answers nil, or the number of the first queue that has any, the time, and rows of id, `meta`, `passed`, `passed_since`
-# and whether it is to be taken in its turn, as they stand: what is not as we write it is judged by whoever reads it.
+# KEYS: the queues, the most urgent first; ARGV: how many generations to look at, prefix of RQ's jobs.
+# Returns nil, or the number of the first queue that has any, the time, and rows of id, `meta`, `passed`, `passed_since`
+# and whether it is to be taken in its turn. Values are as they stand; whoever reads them judges them.
 LOOK = """
 for number, queue in ipairs(KEYS) do
     local ids = redis.call('LRANGE', queue, 0, ARGV[1] - 1)
@@ -55,9 +55,9 @@ end
 return nil
 """
 
-# KEYS: the queues, first things first, down to the one that holds it, then RQ's list of what is on its way to a worker;
-# ARGV: id, passes, wait_s, prefix of RQ's jobs. Answers 1, or 0 where it is gone, something more urgent has come, or
-# one before it is due: then look again.
+# KEYS: the queues, the most urgent first, down to the one that holds it, then RQ's list of what is on its way to a
+# worker; ARGV: id, passes, wait_s, prefix of RQ's jobs. Returns 1, or 0 where it is gone, a more urgent one has come,
+# or one before it is due: then look again.
 TAKE = """
 local queue, prefix = KEYS[#KEYS - 1], ARGV[4]
 for number = 1, #KEYS - 2 do
@@ -86,20 +86,20 @@ return 1
 
 @dataclass
 class EngineState:
-    """What a worker's engine wears and has in memory, as the worker last heard: sha256 of adapters."""
+    """The adapters of a worker's engine by sha256, as of its last reply."""
 
-    active: frozenset[str] = field(default_factory=frozenset)
-    resident: frozenset[str] = field(default_factory=frozenset)
+    active: frozenset[str] = field(default_factory=frozenset)  # on the model
+    resident: frozenset[str] = field(default_factory=frozenset)  # in memory
 
 
 class AffinityQueue(KnownQueue):
-    """An RQ queue out of which a worker takes what suits what it holds."""
+    """An RQ queue out of which a worker takes a job that suits the state of its engine."""
 
     engine_state = EngineState()
     limits = Limits(window=1, passes=0, wait_s=0.0)
 
     def take(self, keys: list[str], timeout: int | None, redis: Redis) -> tuple[str, bytes] | None:
-        """What suits best; where others were always quicker, or what lies there cannot be judged, the head."""
+        """Take the job that suits best, or the head where others were always quicker or the queue cannot be judged."""
         return self._choose(keys, redis) or super().take(keys, timeout, redis)
 
     def _choose(self, keys: list[str], redis: Redis) -> tuple[str, bytes] | None:
@@ -119,23 +119,23 @@ class AffinityQueue(KnownQueue):
                 on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
                 if take(keys=[*urgent, on_its_way], args=[entry, limits.passes, limits.wait_s, prefix]):
                     return urgent[-1], entry
-            except ResponseError as error:  # something is not of the kind that it should be: the head will do
+            except ResponseError as error:  # a key of another type than it should be: take the head
                 log.warning("queue_unreadable", error=str(error))
                 return None
         return None
 
 
 def _waiting(meta: bytes, passed: bytes, since: bytes, first: int) -> Waiting:
-    """What a row says; what is not as we write it is taken in its turn, and then refused."""
-    said = {"meta": meta or b"{}", "passed": passed or b"0", "passed_since": since or b"0"}
-    if first or not all(re.fullmatch(FIELDS[name], value) for name, value in said.items()):
+    """Read a row; one that we did not write is taken in its turn, and then refused."""
+    fields = {"meta": meta or b"{}", "passed": passed or b"0", "passed_since": since or b"0"}
+    if first or not all(re.fullmatch(FIELDS[name], value) for name, value in fields.items()):
         return Waiting(frozenset(), first=True)
-    adapters = json.loads(said["meta"]).get("adapters", ())
-    return Waiting(frozenset(adapters), int(said["passed"]), float(since) if since else None)
+    adapters = json.loads(fields["meta"]).get("adapters", ())
+    return Waiting(frozenset(adapters), int(fields["passed"]), float(since) if since else None)
 
 
 def affinity_queues(model: str, redis: Redis, settings: Settings, base: str = "") -> list[Queue]:
-    """The queues of a model and base, the one that goes first first, with one `engine_state` for all of them."""
+    """The queues of a model and base, the most urgent first, with one `engine_state` for all of them."""
     engine_state = EngineState()
     limits = Limits(settings.affinity_window, settings.affinity_passes, settings.affinity_wait_s)
     queues = [AffinityQueue(name, connection=redis, serializer=SERIALIZER) for name in generation_queues(model, base)]

@@ -1,7 +1,6 @@
 """Which of the waiting generations a worker should draw next: affinity with bounded unfairness.
 
-A pure function: the worker (`workers/dispatch/affinity.py`) and the simulator (`tests/bench/simulate/`) run the very
-same.
+A pure function: the worker (`workers/dispatch/affinity.py`) and the simulator (`tests/bench/simulate/`) both call it.
 """
 
 from collections.abc import Sequence, Set
@@ -14,8 +13,8 @@ class Limits:
 
     window: of how many generations at the front of the queue one is chosen; 1 is first come, first served.
     passes: how often a generation may be passed over.
-    wait_s: for how many seconds it may be passed over, counted from the first time. Not since it came: in a long queue
-    all would be due, and where affinity gains most it would gain nothing.
+    wait_s: for how many seconds it may be passed over, counted from the first time. Counted from its arrival, all of a
+    long queue would be due, where affinity gains most.
     """
 
     window: int
@@ -25,7 +24,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A generation in the queue, as far as the choice goes.
+    """A generation in the queue: the facts that the choice depends on.
 
     adapters: sha256 of those that it asks for.
     passed: how often one that stood behind it was taken.
@@ -39,7 +38,7 @@ class Waiting:
     first: bool = False
 
     def due(self, limits: Limits, now: float) -> bool:
-        """Whether nobody may be taken before it any more."""
+        """Whether none behind it may be taken before it any more."""
         waited = 0.0 if self.passed_since is None else abs(now - self.passed_since)  # the clock may have been set
         return self.first or self.passed >= limits.passes or waited >= limits.wait_s
 

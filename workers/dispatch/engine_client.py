@@ -1,10 +1,9 @@
-"""The generation worker's handle on its engine: a child process that holds the model and lives on from job to job.
+"""The generation worker's handle on its engine: a child process that holds the model and does job after job.
 
-Parent and child (`workers/dispatch/engine_main.py`) talk over two pipes in lines of JSON: orders
-`{"job", "execution", "queue"}` one way, to each a reply `{"done", "base", "active", "resident"}` the other, with the
-fingerprint of the base, and the sha256 of the adapters that the model then wears and of those in its memory; an empty
-order is a greeting, answered when the model is loaded. When the parent dies its end of the pipe closes, and the engine
-goes at once.
+Parent and child (`workers/dispatch/engine_main.py`) exchange lines of JSON over two pipes: orders
+`{"job", "execution", "queue"}` one way, and to each a reply `{"done", "base", "active", "resident"}` the other way: the
+fingerprint of the base, the sha256 of the adapters that are on the model, and of those in its memory. An empty order is
+answered when the model is loaded. When the parent dies its end of the pipe closes, and the engine ends at once.
 """
 
 import contextlib
@@ -49,21 +48,20 @@ class EngineProcess:
 
     def order(self, job: Job, execution: Execution, queue_name: str) -> None:
         """Have a job done; raises BrokenPipeError when the engine is dead."""
-        self._give({"job": job.id, "execution": execution.id, "queue": queue_name})
+        self._send({"job": job.id, "execution": execution.id, "queue": queue_name})
 
     def greet(self) -> None:
-        """Have it answer as soon as its model is loaded; raises BrokenPipeError when the engine is dead."""
-        self._give({})
+        """Have it reply as soon as its model is loaded; raises BrokenPipeError when the engine is dead."""
+        self._send({})
 
-    def _give(self, order: dict[str, str]) -> None:
+    def _send(self, order: dict[str, str]) -> None:
         self._orders.write(json.dumps(order) + "\n")
         self._orders.flush()
 
     def wait(self, seconds: float | None = None) -> bool | None:
-        """Wait until the order is done; False when the engine died instead, None when so many seconds have passed.
+        """Wait until the order is done; False when the engine died instead, None when that many seconds have passed.
 
-        A signal may end this wait at any point: so the answer is looked at and left where it is, and waiting again sees
-        it again.
+        The reply is left in the pipe for `reply`: waiting again sees it again.
         """
         if not select.select([self._replies], [], [], seconds)[0]:
             return None
@@ -71,7 +69,7 @@ class EngineProcess:
         return unread > 0
 
     def reply(self) -> dict[str, Any] | None:
-        """What it answered, after `wait`, once and where no alarm interrupts; None when it died instead."""
+        """Read its reply, once for each order and after `wait`; None when it died instead."""
         text = b""
         while not text.endswith(b"\n"):
             part = os.read(self._replies, 65536)
@@ -87,7 +85,7 @@ class EngineProcess:
 
     def close(self) -> None:
         """End it, by closing its pipe and then, if need be, by force."""
-        with contextlib.suppress(BrokenPipeError):  # an order that a dead engine did not take
+        with contextlib.suppress(BrokenPipeError):  # an order that a dead engine did not read
             self._orders.close()
         try:
             self._process.wait(timeout=2)

@@ -1,7 +1,7 @@
 """The engine process: RQ's work horse, but one that loads its model once and then does job after job.
 
-It is started by the generation worker and ordered over a pipe; `workers/dispatch/engine_client.py` has the other end
-and says how they talk.
+The generation worker starts it and sends it orders over a pipe; `workers/dispatch/engine_client.py` is the other end
+and documents the protocol.
 """
 
 import json
@@ -26,12 +26,12 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from workers import tasks
 from workers.dispatch.affinity import AffinityQueue
-from workers.dispatch.generation_worker import GenerationWorker
+from workers.dispatch.known_worker import JobRunner
 from workers.drawing.engine import Engine
 from workers.models.loading import load
 from workers.models.publishing import Publisher
 
-IDLE_S = 3  # without an order: then there is time to look at a little more of the model
+IDLE_S = 3  # without an order; after that a part of the model's weights is verified
 
 
 def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings: Settings) -> None:
@@ -51,33 +51,33 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
             continue
         if order:
             _perform(order, worker_name, redis, settings)
-        held = {"base": engine.base, "active": engine.active, "resident": engine.resident}
-        _say(replies, {"done": order.get("job"), **held})
+        state = {"base": engine.base, "active": engine.active, "resident": engine.resident}
+        _reply(replies, {"done": order.get("job"), **state})
 
 
 def _offer_again(publisher: Publisher) -> None:
-    """Look whether the base may be published by now, or has to be again."""
-    with suppress(Unavailable, RedisError):  # then the next time
+    """Publish the base if it may be by now, or has to be again."""
+    with suppress(Unavailable, RedisError):  # it is tried again the next time
         publisher.look_again()
 
 
 def _listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:
     for line in source:
         orders.put(json.loads(line))
-    os._exit(0)  # the parent is gone: nobody waits for what is being drawn
+    os._exit(0)  # the parent is gone, and nobody waits for the picture
 
 
-def _say(replies: IO[str], reply: dict[str, Any]) -> None:
+def _reply(replies: IO[str], reply: dict[str, Any]) -> None:
     replies.write(json.dumps(reply) + "\n")
     replies.flush()
 
 
 def _load(model: str, redis: Redis, settings: Settings) -> tuple[Engine, Publisher]:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS asks for
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     storage = Storage(settings.store_url)
     try:
         base = load(model, settings)
-    except (OSError, ValueError) as error:  # no such model, or not one: a sentence says more than a traceback
+    except (OSError, ValueError) as error:  # no such model, or no model: a sentence is clearer than a traceback
         sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
     publisher = Publisher(base, storage, redis, settings)
     try:
@@ -90,7 +90,7 @@ def _load(model: str, redis: Redis, settings: Settings) -> tuple[Engine, Publish
 
 
 def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:
-    """Do one job the way RQ's own work horse does, in this lasting process."""
+    """Do one job as RQ's own work horse does, in this process, which lives on."""
     source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
     try:
         job = KnownJob.fetch(order["job"], connection=redis, serializer=SERIALIZER)
@@ -98,5 +98,4 @@ def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Se
         IntermediateQueue(source.key, redis).remove(order["job"])
         return
     execution = Execution(order["execution"], job.id, redis, worker_name)
-    horse = GenerationWorker(settings, [source], worker_name, redis, as_horse=True)
-    horse.perform_job(job, source, execution)
+    JobRunner(settings, source, worker_name, redis).perform_job(job, source, execution)

@@ -22,23 +22,23 @@ log = structlog.get_logger()
 
 
 class GenerationWorker(SweepingWorker):
-    """Its work horse is one engine process, handed job after job; when that dies, the job is tried on a new one.
+    """Hands job after job to one engine process; when that dies, the job is tried on a new one.
 
-    Of what waits it takes what suits what its engine holds, where its queues are `affinity_queues`.
+    Of the jobs that wait it takes one that suits the state of its engine, where its queues are `affinity_queues`.
     """
 
     queue_class = AffinityQueue
     _engine: EngineProcess | None = None
     _active_since: datetime | None = None
-    _base = ""  # fingerprint of what its engine has loaded
-    base_changed = False  # under its hands: it has stopped, and must be started again
+    _base = ""  # fingerprint of the base that its engine has loaded
+    base_changed = False  # while it ran: it has stopped, and must be started again
 
     def start_engine(self) -> bool:
         """Start the engine and wait until it has loaded its model; False when it died instead."""
         self._engine = EngineProcess(model_of(self.queues[0].name), self.name)
         with contextlib.suppress(BrokenPipeError):
             self._engine.greet()
-        return bool(self._engine.wait()) and self._hear()
+        return bool(self._engine.wait()) and self._receive_state()
 
     def engine_status(self) -> int:
         """Exit status of the engine that did not start."""
@@ -51,41 +51,41 @@ class GenerationWorker(SweepingWorker):
             self._engine.close()
 
     def fork_work_horse(self, job: Job, queue: Queue) -> None:
-        """Hand the job to the engine, starting a new one if need be (RQ's seam for starting a horse)."""
+        """Hand the job to the engine, starting a new one if need be (RQ's seam for starting a work horse)."""
         execution = self.execution
         assert execution is not None
         if self._engine is None or not self._engine.alive:
             self.stop_engine()
             self._engine = EngineProcess(model_of(queue.name), self.name)
-            self._hold({})
+            self._set_engine_state({})
         self._horse_pid = self._engine.pid
-        with contextlib.suppress(BrokenPipeError):  # it died just now: waiting for it will tell
+        with contextlib.suppress(BrokenPipeError):  # it died just now, as waiting for it will show
             self._engine.order(job, execution, queue.name)
 
     def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
-        """Wait until the engine has done the job or died; None when so many seconds have passed."""
+        """Wait until the engine has done the job or died; None when that many seconds have passed."""
         assert self._engine is not None
         done = self._engine.wait(seconds)
         return None if done is None else (self._engine.pid, os.EX_OK if done else self._engine.status(), None)
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Watch the engine as RQ does; then hear what it holds, or say that it died."""
+        """Wait for the engine as RQ does; then take over its state, or log that it died."""
         super().monitor_work_horse(job, queue, execution)
-        if self._engine and not self._hear():
+        if self._engine and not self._receive_state():
             log.warning("engine_died", job=job.id, pid=self._engine.pid)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Say that it lives, and what it holds."""
+        """Tell Redis that it lives, and its state."""
         super().heartbeat(timeout, pipeline)
-        self._say(pipeline)
+        self._publish_state(pipeline)
 
     def set_state(self, state: str, pipeline: Pipeline | None = None) -> None:
-        """Say what it does."""
+        """Tell Redis what it does."""
         super().set_state(state, pipeline)
-        self._say(pipeline)
+        self._publish_state(pipeline)
 
     def register_death(self) -> None:
-        """Say that it has ended."""
+        """Tell Redis that it has ended."""
         super().register_death()
         with contextlib.suppress(RedisError):
             withdraw(self.connection, self.name)
@@ -95,17 +95,17 @@ class GenerationWorker(SweepingWorker):
         assert isinstance(self.queues[0], AffinityQueue)
         return self.queues[0].engine_state
 
-    def _hear(self) -> bool:
-        """Hear what the engine answered; False when it died instead, and with it what it held."""
+    def _receive_state(self) -> bool:
+        """Read the engine's reply and take over its state; False when it died instead, and has none."""
         assert self._engine is not None
         reply = self._engine.reply()
         if reply and reply.get("base", "") != self._base:
-            self._has_base(reply["base"])
-        self._hold(reply or {})
+            self._set_base(reply["base"])
+        self._set_engine_state(reply or {})
         return reply is not None
 
-    def _has_base(self, base: str) -> None:
-        """Take out of the queues of this base; where another was loaded before, stop, to be started as one of this."""
+    def _set_base(self, base: str) -> None:
+        """Take jobs of this base from now on; where another was loaded before, stop, to be started again."""
         if self._base:
             log.warning("base_changed", model=model_of(self.queues[0].name), before=self._base, now=base)
             self.base_changed = self._stop_requested = True
@@ -114,18 +114,16 @@ class GenerationWorker(SweepingWorker):
         self.queues = affinity_queues(model_of(self.queues[0].name), self.connection, self._settings, base)
         self._ordered_queues = self.queues[:]
 
-    def _hold(self, reply: dict[str, Any]) -> None:
+    def _set_engine_state(self, reply: dict[str, Any]) -> None:
         active, engine_state = frozenset(reply.get("active", ())), self._engine_state
         if active != engine_state.active or self._active_since is None:
             self._active_since = datetime.now(UTC)
         engine_state.active, engine_state.resident = active, frozenset(reply.get("resident", ()))
 
-    def _say(self, pipeline: Pipeline | None) -> None:
-        if self._is_horse:
-            return  # the engine says it to its parent
+    def _publish_state(self, pipeline: Pipeline | None) -> None:
         if self._engine and not self._engine.alive:  # it died, perhaps while it had nothing to do
-            self._hold({})
-        said = WorkerState(
+            self._set_engine_state({})
+        state = WorkerState(
             name=self.name,
             model=model_of(self.queues[0].name),
             base=self._base,
@@ -137,4 +135,4 @@ class GenerationWorker(SweepingWorker):
         )
         keep_s = self._settings.lost_after_s + self._settings.sweep_every_s
         remember_s = self._settings.accept_without_worker_s
-        publish(self.connection if pipeline is None else pipeline, said, keep_s, remember_s)
+        publish(self.connection if pipeline is None else pipeline, state, keep_s, remember_s)

@@ -1,4 +1,4 @@
-"""An RQ worker that finds lost work within seconds; the two kinds of worker are made of it."""
+"""A worker that finds lost work within seconds; the generation worker and the intake worker are made of it."""
 
 import contextlib
 import os
@@ -10,134 +10,95 @@ from uuid import uuid4
 import structlog
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import RedisError, ResponseError
-from rq import Queue, Worker, worker_registration
-from rq.exceptions import InvalidJobOperation, StopRequested
+from redis.exceptions import RedisError
+from rq import Queue, worker_registration
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
-from rq.timeouts import BaseDeathPenalty, UnixSignalDeathPenalty
+from rq.timeouts import BaseDeathPenalty
 
-from app.shared.connection import AWAY, LONGEST_PAUSE_S, run_short_of_patience
-from app.shared.errors import RadiataError, Unavailable
+from app.shared.connection import AWAY, run_short_of_patience
+from app.shared.errors import RadiataError
 from app.shared.identity import claim, claim_at_start
-from app.shared.job import SERIALIZER, KnownJob, KnownQueue
-from app.shared.kinds import ALWAYS, OF_JOB, OF_QUEUE, mend, release
+from app.shared.job import SERIALIZER, KnownQueue
+from app.shared.kinds import ALWAYS, OF_QUEUE, mend, release
 from app.shared.lost import queues_of
 from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads
 from app.shared.watch import Watch
+from workers.dispatch.known_worker import KnownWorker
 
 log = structlog.get_logger()
 
 SWEEP_LOCK = "radiata:sweep"  # string; held by the worker that sweeps, for one interval
 HEARTBEAT_S = 2
-LOOK_S = 0.02  # at a fork that inspects
-PUT_BACK_S = 1.0  # before a job that could not be done is offered again: nothing is done better for being done at once
-KILL_AFTER_S = 60  # beyond all its time: then a horse hears no alarm any more
+LOOK_S = 0.02  # between two looks at a fork that inspects
+KILL_AFTER_S = 60  # beyond the job's time: its own alarm has not ended it
 RQ_DEQUEUE_SLACK_S = 15  # RQ waits `worker_ttl - 15` seconds for a job before it looks around
 
 
 class NoAlarm(BaseDeathPenalty):
-    """No time limit: a worker waits for its horse with heartbeats of its own."""
+    """No time limit: a worker waits for its work horse with heartbeats of its own."""
 
     def setup_death_penalty(self) -> None:
-        """Nothing rings."""
+        """Set no alarm."""
 
     def cancel_death_penalty(self) -> None:
         """Nothing was set."""
 
 
-class SweepingWorker(Worker):
-    """An RQ worker that notices dead workers and lost work within seconds, whenever it has nothing to do.
+class SweepingWorker(KnownWorker):
+    """A worker that notices dead workers and lost work within seconds, whenever it has nothing to do.
 
     RQ's own maintenance runs every ten minutes under a lock of fifteen, and its heartbeats outlive a worker by more
     than a minute: too slow for somebody who waits for a picture.
     """
 
-    log_result_lifespan = False
-    max_connection_wait_time = LONGEST_PAUSE_S
-    job_class = KnownJob
-    queue_class = KnownQueue
+    death_penalty_class = NoAlarm
 
-    def __init__(
-        self, settings: Settings, queues: list[Queue], name: str, connection: Redis, *, as_horse: bool = False
-    ) -> None:
-        known = (
-            one if isinstance(one, KnownQueue) else KnownQueue(one.name, connection=connection, serializer=SERIALIZER)
-            for one in queues
-        )
+    def __init__(self, settings: Settings, queues: list[Queue], name: str, connection: Redis) -> None:
         super().__init__(
-            list(known),
-            name=name,
-            connection=connection,
-            serializer=SERIALIZER,
+            settings,
+            queues,
+            name,
+            connection,
             job_monitoring_interval=HEARTBEAT_S,
             maintenance_interval=settings.sweep_every_s,
             worker_ttl=settings.sweep_every_s + RQ_DEQUEUE_SLACK_S,
-            log_job_description=False,
-            prepare_for_work=not as_horse,
         )
-        self._is_horse = as_horse
-        self._settings = settings
-        self.death_penalty_class = UnixSignalDeathPenalty if as_horse else NoAlarm
         self._looked: float | None = None
-        self._told = set[str]()
+        self._reported = set[str]()
         self._tries = Watch[tuple[str, str]](settings.sweep_every_s)
         self._lock = Watch[str](settings.sweep_every_s)
 
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        """Seconds after which this worker counts as dead when it says nothing."""
-        return self._settings.lost_after_s
-
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Say that it lives, to a Redis that may have been emptied or may have taken it for dead."""
+        """Tell Redis that it lives; Redis may have been emptied, or may have taken it for dead."""
         super().heartbeat(timeout, pipeline)
-        if self.birth_date and not self._is_horse:
+        if self.birth_date and not self.is_horse:
             connection = self.connection if pipeline is None else pipeline
             connection.hset(self.key, mapping=self.serialize())
             worker_registration.register(self, pipeline)
 
     def subscribe(self) -> None:
-        """Listen to no orders: RQ would shut down whatever worker anybody who reaches Redis names."""
+        """Follow no commands from Redis: RQ would let anybody who reaches Redis shut down any worker by its name."""
 
     def register_death(self) -> None:
-        """Say that it has ended, if Redis is there: one that has fallen silent is known to be dead soon, too."""
+        """Tell Redis that it has ended, if Redis is there: without heartbeats it counts as dead soon anyway."""
         run_short_of_patience(self.connection)
         with contextlib.suppress(RedisError):
             super().register_death()
 
-    def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
-        """Put back, as it was, a job that could not wait for storage or Redis any longer: that was nobody's try.
-
-        Tries are counted for deaths alone: of an engine, seen by its parent, or of a worker, seen by the sweep.
-        """
-        if isinstance(exc_info[1], InvalidJobOperation) and not self.connection.hexists(job.key, "data"):
-            log.warning("job_forgotten", job=job.id)  # Redis was emptied while it was done: what was done is in storage
-            with self.connection.pipeline() as pipeline:
-                self.cleanup_execution(job, pipeline=pipeline, execution=execution)
-                pipeline.delete(job.key)  # a heartbeat since then has made an empty one
-                pipeline.execute()
-            return
-        if isinstance(exc_info[1], (Unavailable, RedisError)):
-            job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
-            # What Redis answers, and refuses, may be this job's alone: others must not wait behind it for ever
-            job.enqueue_at_front_on_retry = isinstance(exc_info[1], (Unavailable, *AWAY))
-            if isinstance(exc_info[1], ResponseError):
-                mend(self.connection, OF_JOB, job.id)
-            time.sleep(PUT_BACK_S)
-        super()._finalize_failure(job, queue, execution, exc_info)
-
-    # RQ goes by the system's clock, and interrupts itself by alarms; this waits, and looks at a clock that nobody sets
+    # RQ goes by the system's clock and interrupts itself by alarms; below it waits, by a clock that nobody sets
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:
-        """Watch a job being done, and see to what is left when its horse dies (RQ's seam)."""
+        """Wait while a job is done, and see to what is left when its work horse dies (RQ's seam)."""
         self._watched = job, execution
         super().monitor_work_horse(job, queue, execution)
 
     def wait_for_horse(self) -> tuple[int | None, int | None, Any]:
-        """Wait until the horse has done its job or died, with heartbeats; a horse that does not end is killed."""
+        """Wait until the work horse has done its job or died, with heartbeats; one that does not end is killed."""
         job, execution = self._watched
         most_s = (job.timeout or 0) + self._settings.storage_patience_s + KILL_AFTER_S
         begun = time.monotonic()
@@ -153,7 +114,7 @@ class SweepingWorker(Worker):
         return ended
 
     def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
-        """Wait for the horse; its process id and how it ended, or None when so many seconds have passed."""
+        """Wait for the work horse; its process id and how it ended, or None when that many seconds have passed."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:
@@ -173,8 +134,8 @@ class SweepingWorker(Worker):
     def run_maintenance_tasks(self) -> None:
         """Give back what dead workers held, and bring Redis in line with storage; one worker at a time.
 
-        Ends this process where Redis is another store's by now. What else goes wrong is told, once, and tried again:
-        no worker is to end for what somebody wrote into Redis.
+        Ends this process where Redis is another store's by now. Anything else that goes wrong is logged once and tried
+        again: no worker is to end for what somebody wrote into Redis.
         """
         self._looked = time.monotonic()
         try:
@@ -185,8 +146,8 @@ class SweepingWorker(Worker):
         except (*AWAY, StopRequested):
             raise  # RQ waits, or ends
         except Exception as error:
-            if (said := repr(error)) not in self._told:
-                self._told.add(said)
+            if (fault := repr(error)) not in self._reported:
+                self._reported.add(fault)
                 log.exception("sweep_failed")
 
     def _maintain(self) -> None:

@@ -38,11 +38,11 @@ def queues(redis: Redis, settings: Settings) -> Queues:
 
 @pytest.fixture
 def mine(redis: Redis, settings: Settings) -> list[Queue]:
-    """The queues as a worker has them that wears A, and has B in memory."""
-    return wearing(A, affinity_queues(MODEL, redis, settings), resident=[A, B])
+    """The queues of a worker whose engine has A active, and B in memory."""
+    return with_active(A, affinity_queues(MODEL, redis, settings), resident=[A, B])
 
 
-def wearing(active: str, queues: list[Queue], resident: Iterable[str] = ()) -> list[Queue]:
+def with_active(active: str, queues: list[Queue], resident: Iterable[str] = ()) -> list[Queue]:
     assert isinstance(queues[0], AffinityQueue)
     queues[0].engine_state.active, queues[0].engine_state.resident = frozenset({active}), frozenset(resident)
     return queues
@@ -194,7 +194,7 @@ def test_the_bounds_hold_and_nobody_is_taken_twice_whoever_takes_at_once(setting
 
     def work(own: str) -> None:
         with connect(settings) as redis:
-            mine = wearing(own, affinity_queues(MODEL, redis, settings))
+            mine = with_active(own, affinity_queues(MODEL, redis, settings))
             while (job_id := take(mine)) or not queued.is_set():
                 with lock:
                     taken[job_id or ""] += job_id is not None

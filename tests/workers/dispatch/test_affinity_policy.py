@@ -1,4 +1,4 @@
-"""Who is next: by likeness to what is worn, within the bounds of what may be passed over."""
+"""Who is next: by likeness to the active stack, within the bounds of what may be passed over."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ def chosen(*adapters: frozenset[str], active: frozenset[str] = A | B, resident: 
 @pytest.mark.parametrize(
     ("adapters", "index"),
     [
-        ((C, D, A, A | B), 3),  # just what is worn
+        ((C, D, A, A | B), 3),  # just the active adapters
         ((C, D, A, B), 2),  # a part of it, the foremost
         ((C, D, A | B | C), 2),  # more than it
         ((C, D, NOTHING), 1),  # resident

@@ -1,8 +1,5 @@
 """Law 5 in our bookkeeping: whatever stands under our keys and RQ's, workers sweep on, and everything can be seen."""
 
-import os
-import subprocess
-import sys
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +24,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from tests.app.shared.making import MODEL, request, upload, version
+from tests.workers.dispatch.processes import worker_process
 from workers.dispatch.affinity import affinity_queues
 from workers.dispatch.generation_worker import GenerationWorker
 
@@ -103,7 +101,7 @@ def test_garbage_under_any_keys_ends_nothing(
             break
         assert time.monotonic() < until, (waiting, made)
         time.sleep(0.3)
-    assert not worker._told, "what was found was mended, and no look was broken off"
+    assert not worker._reported, "what was found was mended, and no look was broken off"
     assert sorted(one.id for one in ledger.list(50, None)[0]) == sorted(made)
     assert all(ledger.get(one).id == one for one in made)
     assert [one.name for one in catalog.newest()] == ["known"] and catalog.resolve("known").version == 1
@@ -132,7 +130,7 @@ def test_what_breaks_a_look_is_told_once_and_the_worker_goes_on(
     for _ in range(3):
         worker.run_maintenance_tasks()
     said = "".join(capfd.readouterr())
-    assert len(looked) == 3 and said.count("ZeroDivisionError: a bug") <= 1 and len(worker._told) == 1
+    assert len(looked) == 3 and said.count("ZeroDivisionError: a bug") <= 1 and len(worker._reported) == 1
 
 
 def test_a_stop_that_comes_in_a_look_is_a_stop(
@@ -171,19 +169,6 @@ worker.work(logging_level="WARNING")
 
 @pytest.mark.parametrize("kind", ["intake", "generate"])
 def test_a_running_worker_that_finds_another_store_says_so_and_ends(kind: str, settings: Settings) -> None:
-    assert settings.redis_url is not None
-    facts = {
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "DATA_DIR": str(settings.data_dir),
-        "SWEEP_EVERY_S": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", RUNNING, kind],
-        env={**os.environ, **{f"RADIATA_{name}": text for name, text in facts.items()}},
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = worker_process(RUNNING, settings, kind, SWEEP_EVERY_S="1")
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("another store") == 1 and "Traceback" not in done.stderr

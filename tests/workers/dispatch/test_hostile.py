@@ -1,10 +1,7 @@
 """Law 5 with the real workers: they meet jobs that others put on their queues, call nothing, and do the next."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from app.shared.worker_state import worker_states
 from tests.app.shared.making import MODEL, profile, request, upload
+from tests.workers.dispatch.processes import worker_process
 from workers.dispatch.affinity import affinity_queues
 from workers.dispatch.engine_main import _perform
 from workers.dispatch.generation_worker import GenerationWorker
@@ -92,16 +90,7 @@ def test_intake_calls_nothing_of_others_and_does_the_next(
     file.write_bytes(b"no adapter")
     one = upload("e" * 32, b"no adapter")
     Uploads(storage, redis, settings).stage(one, file)
-    assert settings.redis_url is not None
-    environment = {
-        **os.environ,
-        "RADIATA_REDIS_URL": settings.redis_url.get_secret_value(),
-        "RADIATA_DATA_DIR": str(settings.data_dir),
-    }
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", WORK], env=environment, cwd=root, capture_output=True, text=True, timeout=120
-    )
+    done = worker_process(WORK, settings)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "touched").exists()
     assert counted(redis)[REFUSED] == len(BAD)

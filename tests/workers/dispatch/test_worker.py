@@ -7,11 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from types import FrameType
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -27,41 +24,17 @@ from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.worker_state import worker_states
 from tests.app.shared.making import MODEL, request
+from tests.workers.dispatch.processes import worker_process
 from workers import tasks
 from workers.dispatch.affinity import AffinityQueue, affinity_queues
 from workers.dispatch.engine_client import EngineProcess
 from workers.dispatch.engine_main import _perform
 from workers.dispatch.generation_worker import GenerationWorker
 from workers.dispatch.intake_worker import IntakeWorker
-from workers.dispatch.sweeping_worker import SWEEP_LOCK
+from workers.dispatch.sweeping_worker import SWEEP_LOCK, SweepingWorker
 from workers.drawing.engine import NOT_PRISTINE
 
 QUEUE = generation_queue(MODEL)
-
-
-EVERY_S = 0.001  # long enough for a wait to get a word in on a busy machine
-
-
-class Alarm(Exception):
-    pass
-
-
-@pytest.fixture
-def alarms() -> Iterator[list[int]]:
-    """What RQ does to a wait, a thousand times faster; the number of times it did."""
-    rung: list[int] = []
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        if frame is not None and frame.f_code is EngineProcess.wait.__code__:
-            rung.append(number)
-            raise Alarm
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, EVERY_S, EVERY_S)
-    yield rung
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one may be on its way
-    signal.signal(signal.SIGALRM, before)
 
 
 class Engine:
@@ -75,6 +48,7 @@ class Engine:
         self.handle._replies = replies
         self.handle._process = cast(subprocess.Popen[bytes], self)
         self.ended: int | None = None
+        self.pid = 1
 
     def __enter__(self) -> "Engine":
         return self
@@ -92,40 +66,14 @@ class Engine:
         os.write(self.answers, json.dumps({"done": order.get("job"), **holds}).encode() + b"\n")
 
 
-@pytest.mark.timeout(60, method="thread")
-def test_no_reply_is_lost_to_an_alarm(alarms: list[int]) -> None:
-    """RQ interrupts a wait every few seconds to send heartbeats; a reply lost then would be waited for for ever."""
-    orders = 500
-    with Engine() as engine:
-
-        def answer_all() -> None:
-            for _ in range(orders):
-                time.sleep(EVERY_S)  # so that there is a wait for an alarm to come into, on whatever machine
-                engine.answer()
-
-        thread = threading.Thread(target=answer_all, daemon=True)
-        thread.start()
-        for _ in range(orders):
-            engine.handle._give({})
-            done = False
-            while not done:
-                with suppress(Alarm):
-                    done = engine.handle.wait()
-            assert engine.handle.reply() == {"done": None}
-        thread.join()
-        os.close(engine.answers)
-    print(f"{len(alarms)} alarms in {orders} waits")
-    assert alarms
-
-
 def test_an_answer_is_for_one_order_and_nobody_waits_for_the_dead() -> None:
     with Engine() as engine:
         for _ in range(2):
-            engine.handle._give({})
+            engine.handle._send({})
             engine.answer()
             assert engine.handle.wait() and engine.handle.wait()
             assert engine.handle.reply()
-        engine.handle._give({})
+        engine.handle._send({})
         os.close(engine.answers)
         assert not engine.handle.wait()
         assert engine.handle.reply() is None
@@ -134,7 +82,7 @@ def test_an_answer_is_for_one_order_and_nobody_waits_for_the_dead() -> None:
 def test_an_answer_longer_than_a_pipe_holds_is_heard_whole() -> None:
     many = [f"{number:064x}" for number in range(4096)]
     with Engine() as engine:
-        engine.handle._give({})
+        engine.handle._send({})
         thread = threading.Thread(target=engine.answer, kwargs={"resident": many})
         thread.start()
         assert engine.handle.wait()
@@ -181,9 +129,9 @@ def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorke
         worker._engine = engine.handle
         worker.register_birth()
         for active, resident in (([], []), (["a"], ["a", "b"]), (["a"], ["a"])):
-            engine.handle._give({})
+            engine.handle._send({})
             engine.answer(active=active, resident=resident)
-            assert engine.handle.wait() and worker._hear()
+            assert engine.handle.wait() and worker._receive_state()
             worker.set_state(WorkerStatus.IDLE)
             (said,) = worker_states(redis)
             assert (said.name, said.model, said.state) == ("worker", MODEL, "idle")
@@ -194,11 +142,40 @@ def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorke
         assert [one.since for one in worker_states(redis)] == [since]
         assert 0 < redis.ttl("radiata:worker:worker") <= 60  # type: ignore[operator]
         os.close(engine.answers)
-        assert not worker._hear()
+        assert not worker._receive_state()
         worker.heartbeat()
         assert worker_states(redis)[0].resident == []
         worker.register_death()
         assert worker_states(redis) == [] and not redis.exists("radiata:worker:worker")
+
+
+def test_a_worker_that_is_told_to_stop_while_its_engine_draws_hears_the_reply_first(worker: GenerationWorker) -> None:
+    """SIGTERM comes in the middle of the wait: the job is finished, and the worker stops after it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with Engine() as engine:
+        worker._engine = engine.handle
+        worker._watched = cast(Any, (SimpleNamespace(timeout=60), None))
+        worker.register_birth()
+        worker.set_state(WorkerStatus.BUSY)
+        worker._install_signal_handlers()
+        engine.handle._send({})
+
+        def stop_then_answer() -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not worker._stop_requested:
+                time.sleep(0.01)
+            engine.answer(active=["a"])
+
+        timer = threading.Timer(0.2, stop_then_answer)
+        timer.start()
+        try:
+            assert worker.wait_for_horse() == (engine.pid, os.EX_OK, None) and worker._receive_state()
+        finally:
+            timer.join()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        assert worker.queues[0].engine_state.active == {"a"}  # type: ignore[attr-defined]
+        os.close(engine.answers)
 
 
 def test_a_worker_that_is_silent_is_dead_within_seconds(
@@ -251,9 +228,9 @@ def test_an_engine_that_died_holds_nothing(worker: GenerationWorker, redis: Redi
     worker.register_birth()
     with Engine() as engine:
         worker._engine = engine.handle
-        engine.handle._give({})
+        engine.handle._send({})
         engine.answer(active=["a"], resident=["a", "b"])
-        assert engine.handle.wait() and worker._hear()
+        assert engine.handle.wait() and worker._receive_state()
         worker.heartbeat()
         assert worker_states(redis)[0].resident == ["a", "b"]
         engine.ended = NOT_PRISTINE
@@ -338,16 +315,7 @@ def test_an_intake_worker_that_has_swept_can_still_fork(settings: Settings, redi
     ledger = Ledger(storage, redis, settings)
     generation = ledger.accept(request)
     redis.flushall()  # something to bring back: the sweep reads storage, not only its list
-    assert settings.redis_url is not None
-    environment = {
-        **os.environ,
-        "RADIATA_REDIS_URL": settings.redis_url.get_secret_value(),
-        "RADIATA_DATA_DIR": str(settings.data_dir),
-    }
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", FORKS], env=environment, cwd=root, capture_output=True, text=True, timeout=60
-    )
+    done = worker_process(FORKS, settings)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 1 or sys.platform != "linux", f"threads: {done.stdout}"
     assert ledger.queues.of(QUEUE).get_job_ids() == [generation.id]
@@ -363,5 +331,24 @@ def test_a_sweep_that_cannot_reach_storage_is_tried_again(
 
     monkeypatch.setattr(Sweep, "run", away)
     worker.run_maintenance_tasks()
+    assert not worker._reported
     intake = IntakeWorker(settings, [Queues(redis, settings).of(INTAKE)], "intake", redis)
     assert intake.get_heartbeat_ttl(None) == settings.lost_after_s  # type: ignore[arg-type]
+
+
+def test_an_intake_worker_logs_the_same_broken_sweep_once(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It sweeps in a fork, whose exception its parent must know."""
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(SweepingWorker, "sweep", broken)
+    intake = IntakeWorker(settings, [Queues(redis, settings).of(INTAKE)], "intake", redis)
+    for _ in range(3):
+        redis.delete(SWEEP_LOCK)
+        intake.run_maintenance_tasks()
+    (fault,) = intake._reported
+    assert "ZeroDivisionError: a bug" in fault and "in broken" in fault
+    assert "".join(capfd.readouterr()).count("sweep_failed") <= 1
