@@ -39,7 +39,7 @@ def publisher(base: str, storage: Storage, redis: Redis, settings: Settings) -> 
 def lives(redis: Redis, name: str, base: str) -> None:
     redis.sadd("rq:workers", f"rq:worker:{name}")
     said = WorkerState(
-        name=name, model=MODEL, base=base, host="", state="idle", worn=[], resident=[], since=datetime.now(UTC)
+        name=name, model=MODEL, base=base, host="", state="idle", active=[], resident=[], since=datetime.now(UTC)
     )
     publish(redis, said, 60)
 
@@ -174,10 +174,10 @@ def test_an_engine_never_draws_for_another_base(
 
 def test_a_worker_whose_engine_came_back_with_another_base_ends(redis: Redis, settings: Settings) -> None:
     worker = GenerationWorker(settings, affinity_queues(MODEL, redis, settings), "worker", redis)
-    worker._has_base(OLD)
+    worker._set_base(OLD)
     assert generation_queue(MODEL, base=OLD) in worker.queue_names()
     assert not (worker._stop_requested or worker.base_changed)
-    worker._has_base(NEW)
+    worker._set_base(NEW)
     assert worker._stop_requested and worker.base_changed
 
 
@@ -187,16 +187,16 @@ def test_a_worker_whose_base_changed_ends_as_what_is_to_be_started_again(
     """A supervisor that restarts what fails must see it fail, with another status than wrong settings have."""
 
     def start(worker: GenerationWorker) -> bool:
-        worker._has_base(OLD)
+        worker._set_base(OLD)
         return True
 
     def work(worker: GenerationWorker, **_: str) -> None:
-        worker._has_base(NEW)
+        worker._set_base(NEW)
 
     monkeypatch.setattr(GenerationWorker, "start_engine", start)
     monkeypatch.setattr(GenerationWorker, "work", work)
     monkeypatch.setattr(program, "_settings", lambda: settings)
-    monkeypatch.setattr(program, "hold", lambda: None)
+    monkeypatch.setattr(program, "watch_parent", lambda: None)
     with pytest.raises(SystemExit) as caught:
         program.generate(MODEL)
     assert caught.value.code == os.EX_TEMPFAIL
