@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from app.deps import Service
 from app.faults import Allowed, fault, meant, pointer
-from app.judging import Judged, misused, too_long
+from app.judging import Judged, disobeyed, misused, too_long
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
 from app.shared.schema import (
     MAX_SEED,
@@ -24,6 +24,8 @@ from app.shared.schema import (
 from app.shared.settings import Settings
 
 SEED_BITS = 32  # what people can read aloud, and what other tools take
+UNRESOLVED = ("priority",)  # of a request, what is not in the resolved one: it decides nothing of the pictures
+FROM_PROFILE = GenerationRequest.model_fields.keys() & ModelProfile.model_fields.keys()
 COMPARED = 1000  # names of adapters that a misspelt one is compared with
 
 
@@ -37,15 +39,8 @@ def resolve(
     Unavailable.
     """
     profile = _profile(service, body)
-    filled = body.model_copy(
-        update={
-            "width": body.width or profile.width,
-            "height": body.height or profile.height,
-            "steps": body.steps or profile.steps,
-            "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
-        }
-    )
-    wrong = list(_over_limits(service.settings, profile, filled))
+    filled = _filled(body, profile)
+    wrong = [*_over_limits(service.settings, profile, filled), *disobeyed(filled, profile)]
     worn, misworn = _worn(service, profile, filled, find or service.catalog.resolve)
     wrong += misworn
     if not wrong:  # what the engine would say to it; it says nothing to what is none
@@ -53,22 +48,15 @@ def resolve(
     if wrong:
         raise _together(wrong)
     service.liveness.require(profile)
-    return ResolvedRequest(
-        base=profile.fingerprint,
-        prompt=filled.prompt,
-        negative_prompt=filled.negative_prompt,
-        model=profile.name,
-        adapters=worn,
-        stack_mode=filled.stack_mode,
-        apply=filled.apply,
-        width=filled.width,  # type: ignore[arg-type]
-        height=filled.height,  # type: ignore[arg-type]
-        steps=filled.steps,  # type: ignore[arg-type]
-        guidance_scale=profile.guidance_scale if filled.guidance_scale is None else filled.guidance_scale,
-        sampler=filled.sampler,
-        seed=filled.seed,  # type: ignore[arg-type]
-        count=filled.count,
-    )
+    pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": worn}
+    return ResolvedRequest.model_validate(filled.model_dump(exclude={*UNRESOLVED, *pinned}) | pinned)
+
+
+def _filled(body: GenerationRequest, profile: ModelProfile) -> GenerationRequest:
+    """Return the request with the model's own values where it leaves one open, and a seed."""
+    own = {name: getattr(profile, name) for name in FROM_PROFILE if getattr(body, name) is None}
+    seed = {"seed": secrets.randbits(SEED_BITS)} if body.seed is None else {}
+    return body.model_copy(update=own | seed)
 
 
 def _profile(service: Service, body: GenerationRequest) -> ModelProfile:
@@ -128,20 +116,8 @@ def _worn(
             message = f"{twin.ref!r} and {use.ref!r} are the same file; name it once"
             wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
         wrong += _misused(at, use, version, profile)
-        worn.append(
-            ResolvedAdapter(
-                ref=use.ref,
-                name=version.name,
-                version=version.version,
-                sha256=version.sha256,
-                strength=use.strength,
-                strengths=dict(use.strengths),
-                blocks=dict(use.blocks),
-                schedule=list(use.schedule),
-                rank=use.rank,
-                ignore=version.ignore,
-            )
-        )
+        pinned = {name: getattr(version, name) for name in ("name", "version", "sha256", "ignore")}
+        worn.append(ResolvedAdapter.model_validate(use.model_dump() | pinned))
     return worn, wrong
 
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from app.faults import Allowed, fault, pointer
 from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
-from app.shared.schema import AdapterUse, GenerationRequest, denoises
+from app.shared.schema import AdapterUse, GenerationRequest, ModelProfile, denoises
 from app.shared.words import teach
 
 BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # as lycoris.stack has them
@@ -30,6 +30,21 @@ class Judged:
     name: str
     ranked: bool | None
     fitting: Fitting | None
+
+
+def disobeyed(asked: GenerationRequest, profile: ModelProfile) -> Iterator[BadRequest]:
+    """Yield the fields of a request, filled in, that the model would drop or round."""
+    for field, only in profile.disobeyed(asked).items():
+        message = f"{profile.name!r} ({profile.pipeline}) obeys no {field}; leave it out"
+        yield _refusal([field], "not_obeyed", message, [only])
+    for field in ("width", "height"):
+        size, multiple = getattr(asked, field), profile.size_multiple
+        if size % multiple:
+            near = [one for one in (size - size % multiple, size - size % multiple + multiple) if one]
+            message = (
+                f"{field} is {size}; {profile.name!r} draws multiples of {multiple}: {' or '.join(map(str, near))}"
+            )
+            yield _refusal([field], "size_not_multiple", message, {"multipleOf": multiple})
 
 
 def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:

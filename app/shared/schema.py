@@ -27,6 +27,7 @@ from app.shared.text import blank, no_control_characters
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
 MAX_RANK = 4096
+SIDE = 8  # pixels of which every width and height is a multiple, whatever the model
 NO_ADAPTERS = ("sha256", "uploads")  # words that mean something else where an adapter's name may stand
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -42,7 +43,6 @@ def _digits(value: Any) -> Any:
 Limit = Annotated[int, Strict(), Field(ge=1, le=200), BeforeValidator(_digits)]  # of a list, in a query
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
-Text = Annotated[str, AfterValidator(no_control_characters)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Ref = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
@@ -54,7 +54,7 @@ StackMode = Literal["sum", "sequential"]
 ApplyMode = Literal["merge", "bypass"]  # into the weights, or added to what a layer puts out
 Apply = Literal["auto", "merge", "bypass"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
-Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=8)]
+Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=SIDE)]
 
 
 class Wire(BaseModel):
@@ -78,22 +78,8 @@ def denoises(component: str) -> bool:
 AdapterName = Annotated[Name, AfterValidator(no_word_of_ours)]
 
 
-class AdapterUse(Wire):
-    """An adapter as a request names it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "ref": "fluent-3d-locon",
-                    "strength": 0.8,
-                    "blocks": {"down": 0.5, "mid": 1.0, "up.1": 0.3},
-                    "schedule": [[0.0, 0.2], [0.6, 1.0]],
-                },
-                {"ref": "fluent-3d-loha", "strengths": {"unet": 0.8}},
-            ]
-        }
-    )
+class AdapterSettings(Wire):
+    """How much of an adapter is applied, where and when: what is asked for is what is resolved."""
 
     ref: Ref = Field(description="`name`, `name:version` or `sha256:<64 hex>`", examples=["fluent-3d-locon"])
     strength: Strength = Field(1.0, description="0 is nothing, 1 is as trained")
@@ -122,6 +108,24 @@ class AdapterUse(Wire):
         "layers with at most that many, and layers of other algorithms, are applied whole",
     )
 
+
+class AdapterUse(AdapterSettings):
+    """An adapter as a request names it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "ref": "fluent-3d-locon",
+                    "strength": 0.8,
+                    "blocks": {"down": 0.5, "mid": 1.0, "up.1": 0.3},
+                    "schedule": [[0.0, 0.2], [0.6, 1.0]],
+                },
+                {"ref": "fluent-3d-loha", "strengths": {"unet": 0.8}},
+            ]
+        }
+    )
+
     @field_validator("schedule")
     @classmethod
     def _rises_from_0(cls, schedule: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -139,7 +143,38 @@ class AdapterUse(Wire):
         return self
 
 
-class GenerationRequest(Wire):
+class ResolvedAdapter(AdapterSettings):
+    """An adapter as it was resolved: the bytes are fixed, whatever is uploaded later."""
+
+    name: str
+    version: int
+    sha256: Sha256
+    ignore: list[str] = []
+
+
+class Picture(Wire):
+    """What is asked for and obeyed as it stands; a field that acceptance has nothing to fill in for belongs here.
+
+    Stored requests are read with it: what only a new request must meet is checked by `GenerationRequest`.
+    """
+
+    prompt: str = Field(min_length=1, examples=["a red apple"])
+    negative_prompt: str = ""
+    stack_mode: StackMode = Field(
+        "sum",
+        description="`sum`: every adapter's change is taken against the pristine weight, in any order; `sequential`: "
+        "each on what the ones before it in the list have left, as ComfyUI and A1111 do",
+    )
+    apply: Apply = Field(
+        "auto",
+        description="`merge` into the weights; `bypass`: added to what each layer puts out, for LoRA, LoCon, LoKr and "
+        "(IA)³; `auto`: by what either costs, always the same for the same request. The two differ in rounding alone",
+    )
+    sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
+    count: Whole = Field(1, ge=1, description="pictures")
+
+
+class GenerationRequest(Picture):
     """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
 
     model_config = ConfigDict(
@@ -151,27 +186,15 @@ class GenerationRequest(Wire):
         }
     )
 
-    prompt: Text = Field(min_length=1, examples=["a red apple"])
-    negative_prompt: Text = ""
     model: Name | None = Field(None, description="a model of `GET /v1/models`; null is the first of them")
     adapters: list[AdapterUse] = []
-    stack_mode: StackMode = Field(
-        "sum",
-        description="`sum`: every adapter's change is taken against the pristine weight, in any order; `sequential`: "
-        "each on what the ones before it in the list have left, as ComfyUI and A1111 do",
-    )
-    apply: Apply = Field(
-        "auto",
-        description="`merge` into the weights; `bypass`: added to what each layer puts out, for LoRA, LoCon, LoKr and "
-        "(IA)³; `auto`: by what either costs, always the same for the same request. The two differ in rounding alone",
-    )
     width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
-    height: Edge | None = None
-    steps: Whole | None = Field(None, ge=1, description="denoising steps")
-    guidance_scale: Number | None = Field(None, ge=0, le=100, allow_inf_nan=False)
-    sampler: Text | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
+    height: Edge | None = Field(None, description="pixels, as `width`")
+    steps: Whole | None = Field(None, ge=1, description="denoising steps; null is the model's own number")
+    guidance_scale: Number | None = Field(
+        None, ge=0, le=100, allow_inf_nan=False, description="how closely to follow the prompt; null is the model's own"
+    )
     seed: Whole | None = Field(None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null picks one")
-    count: Whole = Field(1, ge=1, description="pictures")
     priority: Priority = Field(
         "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
     )
@@ -182,6 +205,11 @@ class GenerationRequest(Wire):
             raise ValueError("several adapters in sequence can only be merged; ask for one of the two")
         return self
 
+    @field_validator(*(name for name, field in Picture.model_fields.items() if field.annotation in (str, str | None)))
+    @classmethod
+    def _text_is_printable(cls, text: str | None) -> str | None:
+        return text and no_control_characters(text)
+
     @field_validator("prompt")
     @classmethod
     def _says_something(cls, prompt: str) -> str:
@@ -190,38 +218,17 @@ class GenerationRequest(Wire):
         return prompt
 
 
-class ResolvedAdapter(Wire):
-    """An adapter as it was resolved: the bytes are fixed, whatever is uploaded later."""
-
-    ref: str
-    name: str
-    version: int
-    sha256: Sha256
-    strength: float
-    strengths: dict[str, float] = {}
-    blocks: dict[str, float] = {}
-    schedule: list[tuple[float, float]] = []
-    rank: int | None = None
-    ignore: list[str] = []
-
-
-class ResolvedRequest(Wire):
+class ResolvedRequest(Picture):
     """A request with everything filled in: it describes the same pictures for ever."""
 
     base: str = Field("", description="fingerprint of the base that draws it; empty in old records: any of that name")
-    prompt: str
-    negative_prompt: str
     model: str
     adapters: list[ResolvedAdapter]
-    stack_mode: StackMode = "sum"
-    apply: Apply = "auto"
     width: int
     height: int
     steps: int
     guidance_scale: float
-    sampler: str | None
     seed: int
-    count: int
 
 
 class Status(StrEnum):
@@ -365,6 +372,10 @@ class ModelProfile(Wire):
     guidance_scale: float
     samplers: list[str]
     suggestions: list[str] = []
+    obeys: dict[str, bool] = Field(
+        {}, description="fields of a request -> whether it obeys them; one that it does not may only be left as it is"
+    )
+    size_multiple: int = Field(SIDE, description="of which width and height are multiples, in pixels")
     blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
     versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")
 
@@ -373,3 +384,9 @@ class ModelProfile(Wire):
         if max(self.width, self.height) > self.max_edge:
             raise ValueError("the model's own size is over its limit")
         return self
+
+    def disobeyed(self, request: Picture) -> dict[str, Any]:
+        """Return what a request sets and this model would drop: each field, and the one value that it may have."""
+        ignored = [field for field, obeyed in self.obeys.items() if not obeyed]
+        own = {field: getattr(self, field, type(request).model_fields[field].default) for field in ignored}
+        return {field: value for field, value in own.items() if getattr(request, field) != value}

@@ -37,6 +37,14 @@ def errors(answer: httpx.Response) -> list[dict[str, Any]]:
         ({"count": 17}, [("/count", "count_over_limit", {"maximum": 16})]),
         ({"prompt": "a" * 2001}, [("/prompt", "prompt_too_long", {"maxLength": 2000})]),
         ({"sampler": "dimm"}, [("/sampler", "sampler_unknown", ["ddim"])]),
+        (
+            {"width": 72, "height": 8},
+            [(f"/{side}", "size_not_multiple", {"multipleOf": 16}) for side in ("width", "height")],
+        ),
+        (
+            {"negative_prompt": "b", "guidance_scale": 0.5},
+            [("/negative_prompt", "not_obeyed", [""]), ("/guidance_scale", "not_obeyed", [1.0])],
+        ),
         ({"model": "emoji"}, [("/model", "model_unknown", ["emoji-64"])]),
         ({"seed": MAX_SEED, "count": 3}, [("/seed", "seed_over_limit", {"minimum": 0, "maximum": MAX_SEED - 2})]),
         ({"adapters": [{"ref": "b"}]}, [("/adapters/0/ref", "adapter_unknown", None)]),
@@ -76,7 +84,9 @@ def test_a_refusal_names_each_place_and_what_is_allowed(
     api: httpx.Client, settings: Settings, redis: Redis, fields: dict[str, Any], places: list[Any]
 ) -> None:
     storage = Storage(settings.store_url)
-    Profiles(storage, settings).publish(profile(blocks=["down", "mid"]), {"unet": {}})
+    obeys = {"negative_prompt": False, "guidance_scale": False, "width": True}
+    facts = profile(blocks=["down", "mid"], obeys=obeys, guidance_scale=1.0, size_multiple=16)
+    Profiles(storage, settings).publish(facts, {"unet": {}})
     Catalog(storage, redis).admit(version("a"), {})
     answer = api.post("/v1/generations", json={"prompt": "a"} | fields)
     found = [(one["pointer"], one["code"], one["allowed"]) for one in errors(answer)]
@@ -86,6 +96,13 @@ def test_a_refusal_names_each_place_and_what_is_allowed(
     ]
     assert found == expected
     assert list(storage.keys("pending")) == []
+
+
+def test_the_nearest_sizes_are_told(api: httpx.Client, settings: Settings) -> None:
+    Profiles(Storage(settings.store_url), settings).publish(profile(size_multiple=16), {"unet": {}})
+    answer = api.post("/v1/generations", json={"prompt": "a", "width": 72, "height": 8})
+    wide, high = (one["message"] for one in errors(answer))
+    assert wide.endswith("multiples of 16: 64 or 80") and high.endswith("multiples of 16: 16")
 
 
 def test_what_may_have_been_meant_is_told(api: httpx.Client, storage: Storage, redis: Redis) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.app.shared.making import profile
 from workers.models.loading import Base
+from workers.models.obeys import obeyed
 
 WIDTH = 8
 LAYER = "lora_unet_block_to_q"
@@ -50,7 +51,7 @@ class Pipeline:
 def base() -> Base:
     """A fresh base model."""
     pipeline = Pipeline()
-    return Base(pipeline, {"unet": pipeline.unet}, profile(components=["unet"]), Path())
+    return Base(pipeline, {"unet": pipeline.unet}, profile(components=["unet"], obeys=obeyed(pipeline)), Path())
 
 
 def adapter(seed: int, rank: int = 1) -> bytes:

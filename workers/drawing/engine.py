@@ -28,7 +28,8 @@ from workers.adapters.prefetch import Prefetcher
 from workers.drawing.applied_stack import AdapterApplier, Outfit
 from workers.drawing.png import encode, recipe
 from workers.drawing.textual_inversion import words
-from workers.models.loading import Base, call_arguments
+from workers.models.loading import Base
+from workers.models.obeys import call_arguments
 from workers.models.samplers import make
 from workers.models.tokens import readers
 from workers.patience import Patience, PatientStorage
@@ -159,6 +160,7 @@ class Engine:
     def _draw(self, generation: Generation) -> dict[str, Any]:
         """Return the fields of the generation that say what was drawn, and how."""
         request = generation.request
+        self._check_obeyed(request)
         clock = _Clock()
         adapters = self._cache.wear(request.adapters)
         clock.lap("load")
@@ -178,6 +180,15 @@ class Engine:
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
         count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
         return {"images": images, "applied": outfit.way, "timings_ms": timings}
+
+    def _check_obeyed(self, request: ResolvedRequest) -> None:
+        """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
+        profile = self._base.profile
+        if wrong := [*profile.disobeyed(request)]:
+            raise BadRequest("not_obeyed", f"{profile.name!r} ({profile.pipeline}) obeys no {', '.join(wrong)}")
+        if request.width % profile.size_multiple or request.height % profile.size_multiple:
+            message = f"{request.width}×{request.height}: {profile.name!r} draws multiples of {profile.size_multiple}"
+            raise BadRequest("size_not_multiple", message)
 
     def _check_length(self, request: ResolvedRequest) -> None:
         """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""
@@ -218,19 +229,11 @@ class Engine:
             self._applier.dress(outfit, step + 1, self._watch(generation))
             return tensors
 
-        wanted = {
-            "prompt": request.prompt,
-            "negative_prompt": request.negative_prompt,
-            "width": request.width,
-            "height": request.height,
-            "num_inference_steps": request.steps,
-            "guidance_scale": request.guidance_scale,
-            # A CPU generator draws the same latents for every device
-            "generator": torch.Generator("cpu").manual_seed(request.seed + index),
-            "callback_on_step_end": after_step,
-        }
+        # A CPU generator draws the same latents for every device
+        generator = torch.Generator("cpu").manual_seed(request.seed + index)
+        wanted = call_arguments(request, self._base.profile.obeys)
         with torch.inference_mode():
-            return pipeline(**call_arguments(pipeline, wanted)).images[0]
+            return pipeline(**wanted, generator=generator, callback_on_step_end=after_step).images[0]
 
     def _store(self, generation: Generation, index: int, picture: Picture, outfit: Outfit) -> Image:
         seed = generation.request.seed + index

@@ -1,7 +1,7 @@
 """Pixels to PNG files that carry their recipe.
 
 The recipe holds all that decides the pixels and nothing else (no names, times or ids), so that the same request gives
-the same bytes. (A CPU's kind and the engine's number of threads, which can turn a last bit, are not in it.)
+the same bytes. (A CPU's kind, which can turn a last bit, is not in it.)
 """
 
 import io
@@ -10,33 +10,27 @@ from typing import Any
 
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
+from pydantic.main import IncEx
 
 from app.shared.schema import ApplyMode, ModelProfile, ResolvedRequest
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
+# Names, how many, and the way of applying that was asked for: the one that was taken decides
+NOT_OF_THE_PICTURE: IncEx = {
+    **dict.fromkeys(("model", "count", "apply"), True),
+    "adapters": {"__all__": dict.fromkeys(("ref", "name", "version"), True)},
+}
 COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 
 
-def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, way: ApplyMode) -> dict[str, Any]:
-    """Everything that decides the pixels of one picture; way: how the adapters were worn."""
-    adapters = [
-        one.model_dump(include={"sha256", "strength", "strengths", "blocks", "schedule", "rank", "ignore"})
-        for one in request.adapters
-    ]
+def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: ApplyMode) -> dict[str, Any]:
+    """Return everything that decides the pixels of one picture: the request, and what it was drawn with."""
+    asked = request.model_dump(exclude=NOT_OF_THE_PICTURE)
     if request.stack_mode == "sum":  # then their order decides nothing
-        adapters.sort(key=lambda one: str(one["sha256"]))
-    return {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
+        asked["adapters"].sort(key=lambda one: one["sha256"])
+    return asked | {
         "seed": seed,
-        "width": request.width,
-        "height": request.height,
-        "steps": request.steps,
-        "guidance_scale": request.guidance_scale,
-        "sampler": request.sampler,
-        "adapters": adapters,
-        "stack_mode": request.stack_mode,
-        "applied": way,
+        "applied": applied,
         "base": profile.fingerprint,
         "dtype": profile.dtype,
         "device": profile.device,

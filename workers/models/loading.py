@@ -1,7 +1,6 @@
 """Base models from a folder, a hub id or the bundle: always through diffusers, always from safetensors."""
 
 import hashlib
-import inspect
 import json
 import re
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from app.shared.profiles import Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
 from lycoris import blocks_of, bypass_sites, shapes_of
+from workers.models.obeys import obeyed, size_multiple
 from workers.models.samplers import available
 from workers.models.tokens import written
 
@@ -28,7 +28,7 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 COMPONENTS = ("unet", "transformer", "transformer_2", "prior", "text_encoder", "text_encoder_2", "text_encoder_3")
 LIBRARIES = ("diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
 DEFAULTS = "radiata.json"  # in a model folder: {"steps": …, "guidance_scale": …, "suggestions": […]}
-STEPS, GUIDANCE_SCALE = 25, 7.0
+STEPS, GUIDANCE_SCALE, UNGUIDED = 25, 7.0, 1.0
 EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
 HASH_CHUNK = 1 << 20
 
@@ -76,7 +76,8 @@ def load(name: str, settings: Settings) -> Base:
     """Load the model called `name` in the settings onto its device.
 
     Sets the number of CPU threads first: it is part of what a picture is made with. Raises KeyError for a name that is
-    not in the settings, OSError when there is no such model, BadSettings when there is no such device.
+    not in the settings, OSError when there is no such model, BadSettings when there is no such device, or its pipeline
+    cannot be used.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -132,6 +133,8 @@ def _profile(
     path = folder / DEFAULTS
     defaults = json.loads(path.read_text()) if path.is_file() else {}
     native = _native_size(pipeline)
+    obeys = _obeyed(name, pipeline)
+    guided = obeys["guidance_scale"]
     return ModelProfile(
         name=name,
         fingerprint=fingerprint(folder),
@@ -144,12 +147,21 @@ def _profile(
         height=native,
         max_edge=native * EDGE_OVER_NATIVE,
         steps=defaults.get("steps", STEPS),
-        guidance_scale=defaults.get("guidance_scale", GUIDANCE_SCALE),
+        guidance_scale=defaults.get("guidance_scale", GUIDANCE_SCALE) if guided else UNGUIDED,
         samplers=available(pipeline.scheduler),
         suggestions=defaults.get("suggestions", []),
+        obeys=obeys,
+        size_multiple=size_multiple(pipeline),
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         versions={library: version(library) for library in LIBRARIES},
     )
+
+
+def _obeyed(name: str, pipeline: Any) -> dict[str, bool]:
+    try:
+        return obeyed(pipeline)
+    except ValueError as error:
+        raise BadSettings(f"RADIATA_MODELS: {name}: {error}") from error
 
 
 def _native_size(pipeline: Any) -> int:
@@ -175,9 +187,3 @@ def fingerprint(folder: Path) -> str:
 
 def _is_component(part: Path, folder: Path) -> bool:
     return part.name in json.loads((folder / "model_index.json").read_text())
-
-
-def call_arguments(pipeline: Any, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Those of the `wanted` arguments that this kind of pipeline knows."""
-    known = inspect.signature(pipeline.__call__).parameters
-    return {name: value for name, value in wanted.items() if name in known}

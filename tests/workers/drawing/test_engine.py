@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -205,6 +206,31 @@ def test_a_file_that_storage_does_not_give_fails_its_generation_alone_after_retr
         assert len(asked) == 3 and pictures(storage, failed) == []
         assert drawn(engine, ledger, adapters=[b]).status is Status.SUCCEEDED
     assert drawn(engine, ledger, adapters=[b, a]).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"negative_prompt": "blue"}, "not_obeyed"),
+        ({"guidance_scale": 4.0}, "not_obeyed"),
+        ({"width": 72}, "not_obeyed"),
+    ],
+)
+def test_what_the_pipeline_would_drop_is_refused(
+    engine: Engine, ledger: Ledger, storage: Storage, fields: dict[str, Any], code: str
+) -> None:
+    """Acceptance refuses it too, where it knows the base's profile."""
+    refused = drawn(engine, ledger, **fields)
+    assert refused.error is not None and refused.error.code == code and pictures(storage, refused) == []
+
+
+def test_a_size_that_the_pipeline_would_round_is_refused(
+    engine: Engine, ledger: Ledger, base: toy.Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = base.profile.model_copy(update={"obeys": {}, "size_multiple": 16})
+    monkeypatch.setattr(engine, "_base", replace(base, profile=facts))
+    refused = drawn(engine, ledger, width=72)
+    assert refused.error is not None and refused.error.code == "size_not_multiple"
 
 
 def test_a_bug_fails_one_generation_and_leaves_no_picture(

@@ -44,21 +44,6 @@ def test_no_name_no_version_and_no_order_of_components_changes_a_byte() -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        {"prompt": "a pear"},
-        {"negative_prompt": "red"},
-        {"guidance_scale": 3.5},
-        {"sampler": "ddim"},
-        {"steps": 4},
-        {"width": 72},
-    ],
-)
-def test_whatever_decides_the_pixels_is_in_the_recipe(other: dict[str, Any]) -> None:
-    assert png(**other) != png()
-
-
-@pytest.mark.parametrize(
     "how", [{"blocks": {"mid": 0.5}}, {"schedule": [[0.0, 0.5], [0.5, 1.0]]}, {"rank": 4}, {"ignore": ["x.*"]}], ids=str
 )
 def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A base is known by its files, and a pipeline is given only what it takes."""
+"""A base is known by its files."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.app.shared.making import profile
-from workers.models.loading import Base, _device, _dtype, call_arguments, find, fingerprint
+from workers.models.loading import Base, _device, _dtype, find, fingerprint
 
 
 @pytest.fixture
@@ -53,13 +53,6 @@ def test_a_bundle_that_is_not_there_is_said_to_be(source: str) -> None:
 
 def test_a_folder_is_itself(folder: Path) -> None:
     assert find(str(folder)) == folder
-
-
-def test_a_pipeline_is_given_only_what_it_knows() -> None:
-    class Pipeline:
-        def __call__(self, prompt: str, width: int) -> None: ...
-
-    assert call_arguments(Pipeline(), {"prompt": "a", "width": 1, "guidance_scale": 2}) == {"prompt": "a", "width": 1}
 
 
 def test_half_precision_is_for_devices_that_are_fast_at_it() -> None:

@@ -1,0 +1,128 @@
+"""Every field of a request is obeyed and is in the recipe: a field that is added is tried here by itself.
+
+A value other than usual is found by the field's JSON Schema; where it takes knowledge to choose one, it stands below.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from redis import Redis
+
+from app.shared.catalog import file_key
+from app.shared.generations import Ledger, image_key
+from app.shared.schema import AdapterSettings, AdapterUse, GenerationRequest, ResolvedRequest, Status
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.shared.making import profile, request
+from tests.lycoris import zoo
+from tests.workers.training import toys
+from workers.drawing.engine import Engine
+from workers.models.loading import Base
+from workers.models.obeys import obeyed
+from workers.models.samplers import available
+
+LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
+PINNED = {"base"}  # another one is not this engine's to draw
+UNSEEN = {"model", "count"}  # names and numbers of pictures: no pixel of the first one, and no word of its recipe
+ROUNDING = {"apply"}  # the recipe says which way was taken; the pixels may be the same
+VALUES: dict[str, Any] = {"sampler": "ddpm", "apply": "bypass", "adapters": [], "model": "another-name"}
+VALUES_OF_AN_ADAPTER: dict[str, Any] = {
+    "strengths": {"unet": 0.5},
+    "blocks": {"down": 0.5},
+    "schedule": [[0.0, 0.2], [0.5, 1.0]],
+    "rank": 1,
+}
+
+Drawn = Callable[..., tuple[bytes, dict[str, Any]]]
+
+
+def another(field: str, usual: Any, of: type[GenerationRequest] | type[AdapterUse]) -> Any:
+    """A value that the field may have, and that is not the usual one."""
+    schema = of.model_json_schema()["properties"][field]
+    schema = next((one for one in schema.get("anyOf", ()) if one["type"] != "null"), schema)
+    if "enum" in schema:
+        return next(one for one in schema["enum"] if one != usual)
+    if schema["type"] == "boolean":
+        return not usual
+    if schema["type"] == "string":
+        return f"{usual} blue square"
+    if schema["type"] == "integer":
+        return usual + schema.get("multipleOf", 1)
+    assert schema["type"] == "number", f"choose a value of {field!r} in this file"
+    return (usual + schema.get("maximum", usual + 2)) / 2
+
+
+@pytest.fixture
+def adapters(storage: Storage) -> list[dict[str, Any]]:
+    """Two that give another picture in sequence than in sum: one multiplies what the other has added."""
+    found = []
+    for algorithm in ("lora", "ia3-output"):
+        data = zoo.file({LAYER: zoo.tensors(algorithm, torch.empty(32, 32), seed=5)})
+        sha256 = hashlib.sha256(data).hexdigest()
+        storage.put(file_key(sha256), data)
+        found.append({"ref": algorithm, "name": algorithm, "version": 1, "sha256": sha256})
+    return found
+
+
+@pytest.fixture
+def drawn(adapters: list[dict[str, Any]], storage: Storage, redis: Redis, settings: Settings) -> Iterator[Drawn]:
+    """Draws a request over a real pipeline: the pixels, and the recipe in the file."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    pipe = toys.pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    facts = profile(obeys=obeyed(pipe), samplers=available(pipe.scheduler))
+    base = Base(pipe, {"unet": pipe.unet, "text_encoder": pipe.text_encoder}, facts, Path())
+    engine, ledger = Engine(base, storage, redis, settings), Ledger(storage, redis, settings)
+
+    def draw(**fields: Any) -> tuple[bytes, dict[str, Any]]:
+        usual = {"prompt": "red disc", "adapters": adapters, "apply": "merge", "guidance_scale": 5.0}
+        generation = ledger.accept(lambda: request(**usual | fields))
+        engine.run(generation.id)
+        ended = ledger.get(generation.id)
+        assert ended.status is Status.SUCCEEDED, ended.error
+        with Image.open(io.BytesIO(storage.get(image_key(generation.id, 0)) or b"")) as picture:
+            picture.load()
+            return picture.tobytes(), json.loads(picture.text["radiata"])  # type: ignore[attr-defined]
+
+    yield draw
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_every_field_of_a_request_decides_the_pixels_and_is_in_the_recipe(drawn: Drawn) -> None:
+    pixels, recipe = drawn()
+    usual = request(prompt="red disc", guidance_scale=5.0)
+    for field in ResolvedRequest.model_fields.keys() - PINNED:
+        if (value := VALUES.get(field)) is None:
+            value = another(field, getattr(usual, field), GenerationRequest)
+        other_pixels, other_recipe = drawn(**{field: value})
+        if field in UNSEEN:
+            assert (other_pixels, other_recipe) == (pixels, recipe), field
+            continue
+        assert other_recipe != recipe, f"{field} is not in the recipe"
+        assert field in ROUNDING or other_pixels != pixels, f"{field} changes nothing"
+
+
+def test_every_setting_of_an_adapter_decides_the_pixels_and_is_in_the_recipe(
+    drawn: Drawn, adapters: list[dict[str, Any]]
+) -> None:
+    pixels, recipe = drawn()
+    first, second = adapters
+    usual = AdapterUse(ref="a")
+    for field in AdapterSettings.model_fields.keys() - {"ref"}:
+        if (value := VALUES_OF_AN_ADAPTER.get(field)) is None:
+            value = another(field, getattr(usual, field), AdapterUse)
+        other_pixels, other_recipe = drawn(adapters=[first | {field: value}, second])
+        assert other_recipe != recipe, f"{field} is not in the recipe"
+        assert other_pixels != pixels, f"{field} changes nothing"
+
+
+def test_what_is_asked_for_is_what_is_resolved() -> None:
+    """But for the priority, which decides nothing of a picture, and the base, which nobody asks for."""
+    assert GenerationRequest.model_fields.keys() ^ ResolvedRequest.model_fields.keys() == {"priority", "base"}
