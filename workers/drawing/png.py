@@ -10,13 +10,12 @@ from typing import Any
 
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
-from pydantic.main import IncEx
 
 from app.shared.schema import ApplyMode, ModelProfile, ResolvedRequest
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
 # Names, how many, and the way of applying that was asked for: the one that was taken decides
-NOT_OF_THE_PICTURE: IncEx = {
+NOT_OF_THE_PICTURE: dict[str, Any] = {
     **dict.fromkeys(("model", "count", "apply"), True),
     "adapters": {"__all__": dict.fromkeys(("ref", "name", "version"), True)},
 }
