@@ -92,6 +92,10 @@ class PatientStorage(Storage):
         """Write `data` under `key` unless something else is there; say whether it was written."""
         return self._patience.waits(self._inner.create, key, data)
 
+    def flush(self, key: str) -> None:
+        """Make sure that what was read under `key` outlives a power cut."""
+        self._patience.waits(self._inner.flush, key)
+
     def get(self, key: str) -> bytes | None:
         """The bytes under `key`, or None."""
         return self._patience.waits(self._inner.get, key)

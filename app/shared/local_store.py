@@ -5,6 +5,9 @@ whoever comes second fails) or renamed (`put`) to its name, and then the folder 
 made for it. So a reader never sees half an object, a power cut takes nothing back that was promised, and a killed
 writer leaves at most a file that is no key; whoever lists its folder a day later clears it away.
 
+An object can be read before its folder is flushed: its writer may be at it, or may have failed there. So whoever
+answers for an object that another wrote flushes that folder too: `create` where it finds one, a reader with `flush`.
+
 A deletion is not flushed: everywhere in this project something durable said so before (a manifest, a tombstone, a
 version), and what comes back after a power cut is deleted again by the same rule.
 
@@ -41,8 +44,8 @@ class LocalStore:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = str(folder)
-        self._known: set[str] = {self._folder}  # folders that this process has seen flushed, all the way up
-        self._named_only = False  # whether the file system has no files without a name
+        self._known: set[str] = set()  # folders that this process has seen flushed, all the way up
+        self._named_only = False  # whether files without a name cannot be made here, or cannot get one
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object, replacing what was there."""
@@ -56,7 +59,7 @@ class LocalStore:
         _flush_folder(folder)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless another is there; say whether it was written."""
+        """Write an object unless another is there; say whether it was written. Whatever is there then is flushed."""
         folder, unfinished, target = self._places(key)
         try:
             if not self._create_unseen(folder, target, data):
@@ -65,11 +68,18 @@ class LocalStore:
                     os.link(unfinished, target)
                 finally:
                     _discard(unfinished)
+            written = True
         except FileExistsError:
-            if self.get(key) != data:
-                return False  # else ours, where the first try was written and then failed to say so
+            written = self.get(key) == data  # ours, where the first try was written and then failed to say so
         _flush_folder(folder)
-        return True
+        return written
+
+    def flush(self, key: str) -> None:
+        """Make sure that an object that was read outlives a power cut."""
+        folder = self._places(key)[0]
+        with suppress(FileNotFoundError, NotADirectoryError):  # then no object is there either
+            _flush_folder(folder)
+            self._make(folder)
 
     def _create_unseen(self, folder: str, target: str, data: bytes) -> bool:
         """Write and flush a file that has no name before it has its own; say whether that can be done here.
@@ -83,11 +93,21 @@ class LocalStore:
             with _opened(folder, os.O_WRONLY | UNNAMED) as number:
                 _write_all(number, data)
                 _flush(number)
-                os.link(f"/proc/self/fd/{number}", target, src_dir_fd=number)  # given one, Python follows that link
+                return self._name(number, target)
         except FileExistsError:
             raise
         except OSError as error:  # what is wrong with more than this way of it, the other way finds too
-            self._named_only = error.errno in NOT_HERE
+            self._named_only |= error.errno in NOT_HERE
+            return False
+
+    def _name(self, number: int, target: str) -> bool:
+        """Give an open file that has no name its own; say whether that can be done here. Raises FileExistsError."""
+        try:
+            os.link(f"/proc/self/fd/{number}", target, src_dir_fd=number)  # given one, Python follows that link
+        except FileExistsError:
+            raise
+        except OSError:  # no /proc, or not for us: each further try would write and flush a file in vain
+            self._named_only = True
             return False
         return True
 
@@ -161,7 +181,7 @@ class LocalStore:
         try:
             number = os.open(unfinished, NEW, 0o666)
         except FileNotFoundError:  # somebody cleared the folder away since it was seen
-            self._known = {self._folder}
+            self._known = set()
             self._make(folder)
             number = os.open(unfinished, NEW, 0o666)
         try:
@@ -182,13 +202,16 @@ class LocalStore:
         """Make a folder, if need be, and flush its name: also where another made it, who may not have come so far."""
         if folder in self._known:
             return
-        parent = folder.rpartition("/")[0]
-        self._make(parent)
-        with suppress(FileExistsError):
-            os.mkdir(folder)
-        _flush_folder(parent)
         if len(self._known) >= MOST_KNOWN:
-            self._known = {self._folder}
+            self._known = set()
+        if folder == self._folder:
+            _flush_above(folder)
+        else:
+            parent = folder.rpartition("/")[0]
+            self._make(parent)
+            with suppress(FileExistsError):
+                os.mkdir(folder)
+            _flush_folder(parent)
         self._known.add(folder)
 
 
@@ -213,6 +236,14 @@ def _flush(number: int) -> None:
 def _flush_folder(folder: str) -> None:
     with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as number:
         _flush(number)
+
+
+def _flush_above(store: str) -> None:
+    """Flush the name of a store's folder and of those above it, as far up as this user can make folders."""
+    for folder in (path := Path(store).resolve(), *path.parents):
+        if folder.is_mount() or not os.access(folder.parent, os.R_OK | os.W_OK):
+            return
+        _flush_folder(str(folder.parent))
 
 
 @contextmanager

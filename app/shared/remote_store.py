@@ -73,6 +73,9 @@ class RemoteStore:
             return await self.get_async(key) == data
         return True
 
+    def flush(self, key: str) -> None:
+        """Nothing: what can be read is safe."""
+
     def get(self, key: str) -> bytes | None:
         """The bytes of an object, or None."""
         try:

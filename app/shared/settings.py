@@ -27,7 +27,6 @@ SAID = "Value error, "  # how pydantic begins what a validator of ours says
 WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
 MIB = 1024 * 1024
 DEVICE_PATTERN = r"auto|cpu|mps|cuda(:\d{1,3})?"
-WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
 DISK_CACHE_MB = 16 * 1024  # where nothing else is set: some hundred adapters of SDXL's size
 
 

@@ -73,6 +73,11 @@ class Storage:
         with _told(key):
             return self._store.create(_checked(key), data)
 
+    def flush(self, key: str) -> None:
+        """Make sure that what was read under `key` lies where `create` puts things: its writer may not be so far."""
+        with _told(key):
+            self._store.flush(_checked(key))
+
     def get(self, key: str) -> bytes | None:
         """The bytes under `key`, or None."""
         with _told(key):

@@ -32,7 +32,9 @@ from workers.dispatch.known_worker import PUT_BACK_S, JobRunner
 from workers.drawing.engine import Engine
 from workers.patience import Patience, PatientStorage
 
-CALLS = ("put", "create", "get", "size", "delete")
+CALLS = ("put", "create", "flush", "get", "size", "delete")
+MADE_OF_OTHERS = {"exists", "put_json"}
+IMPATIENT = {"stream", "put_async", "create_async", "get_async", "delete_async"}
 
 
 class Away:
@@ -189,6 +191,11 @@ def test_a_real_conflict_is_looked_at_once(storage: Storage, monkeypatch: pytest
     with one.during():
         assert PatientStorage(storage, one).create("a", b"mine")
         assert not PatientStorage(storage, one).create("a", b"other") and asked == ["a"]
+
+
+def test_every_verb_of_storage_waits_but_for_those_that_say_so() -> None:
+    verbs = {name for name, value in vars(Storage).items() if callable(value) and not name.startswith("_")}
+    assert verbs - MADE_OF_OTHERS - IMPATIENT == {name for name in vars(PatientStorage) if not name.startswith("_")}
 
 
 def test_a_generation_that_is_canceled_while_it_waits_ends(engine: Engine, ledger: Ledger, away: Away) -> None:

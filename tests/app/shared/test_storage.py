@@ -55,6 +55,13 @@ def test_what_was_put_is_got_until_it_is_deleted(storage: Storage) -> None:
     assert storage.get("a/b") is None and not storage.exists("a/b")
 
 
+def test_flushing_changes_nothing(storage: Storage) -> None:
+    storage.put("a/b", b"one")
+    for key in ("a/b", "a/c", "d/e"):
+        storage.flush(key)
+    assert storage.get("a/b") == b"one" and list(storage.keys("")) == ["a/b"]
+
+
 def test_json_comes_back_as_it_was(storage: Storage) -> None:
     value = {"name": "ü/…", "numbers": [1, 2.5, None], "yes": True}
     storage.put_json("a/b.json", value)
@@ -171,6 +178,7 @@ def test_a_key_that_could_leave_its_folder_is_an_error(storage: Storage, key: st
     for verb in (
         lambda: storage.put(key, b"x"),
         lambda: storage.create(key, b"x"),
+        lambda: storage.flush(key),
         lambda: storage.get(key),
         lambda: storage.exists(key),
         lambda: storage.stream(key),
