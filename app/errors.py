@@ -92,7 +92,7 @@ async def _system(request: Request, error: Exception) -> JSONResponse:
     return await _radiata(request, full)
 
 
-async def _left(_: Request, error: Exception) -> Response:
+async def _left(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)  # nobody is there to read it, and nothing went wrong here
 
 

@@ -40,7 +40,7 @@ class Docker:
     def command(self, name: str, environment: dict[str, str], store: Path, *command: str) -> list[str]:
         """Return the command line that runs a command in a container of radiata-NAME."""
         told = [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
-        closed = ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/var/cache/radiata:mode=777", "--cap-drop", "ALL")
+        closed = ("--read-only", "--tmpfs=/tmp", "--tmpfs=/var/cache/radiata:mode=777", "--cap-drop=ALL")
         where = ("--network", "host", "-v", f"{store}:/store")
         return ["docker", "run", "--rm", "--init", *closed, *where, *told, f"radiata-{name}", *command]
 

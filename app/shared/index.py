@@ -25,7 +25,7 @@ from app.shared.storage import Storage
 
 INDEX = "radiata:generations"
 WHOLE = "whole"
-TOKEN = "token:"
+TOKEN = "token:"  # noqa: S105 - the beginning of a field
 BELOW_ALL = "-inf"
 CHUNK = 1000
 KEEP_S = 1.0  # a listing of storage, where there is no Redis

@@ -67,7 +67,7 @@ class Anatomy:
         whole = self.square or 1.0
         return {name: fsum(found) / whole for name, found in squares.items()}
 
-    def relative(self, holds: Callable[[Part], bool] = lambda part: True) -> float | None:
+    def relative(self, holds: Callable[[Part], bool] = lambda _: True) -> float | None:
         """Return ‖Δ‖/‖W₀‖ over the parts that are asked for; None where there is no model or only zeros."""
         parts = [part for part in self.parts if holds(part)]
         weights = [part.weight_square for part in parts if part.weight_square is not None]

@@ -70,7 +70,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("method, path, given", REQUESTS)
+@pytest.mark.parametrize(("method", "path", "given"), REQUESTS)
 def test_it_is_as_fastapi_reads_it(
     monkeypatch: pytest.MonkeyPatch, method: str, path: str, given: dict[str, Any]
 ) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -25,10 +24,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def adapter(http: httpx.Client, kind: str) -> Iterator[dict[str, Any]]:
+def adapter(http: httpx.Client, kind: str) -> dict[str, Any]:
     response = upload(http, samples.file(kind), f"sample-{kind}")
     assert response.status_code in (200, 201), response.text
-    yield response.json()
+    return response.json()
 
 
 def test_a_new_adapter_is_judged_and_listed(http: httpx.Client, adapter: dict[str, Any], kind: str) -> None:

@@ -87,7 +87,7 @@ class AdapterTrainer:
         drawn = functional_call(self.unet, self.merged(), (noisy, times, hidden), {"return_dict": False})[0]
         return mse_loss(drawn, target)
 
-    def train(self, progress: Callable[[int, float], None] = lambda step, loss: None) -> list[float]:
+    def train(self, progress: Callable[[int, float], None] = lambda *_: None) -> list[float]:
         """Run the plan; leaves the averaged factors in place and returns the loss of every step."""
         plan = self.plan
         optimizer = torch.optim.AdamW(self.factors, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)

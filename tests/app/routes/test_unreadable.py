@@ -1,6 +1,6 @@
 """One record of storage that cannot be read spoils nothing but itself, on every route."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -85,13 +85,13 @@ def records(
 
 
 @pytest.fixture
-def spoil(settings: Settings) -> Iterator[Callable[[str, bytes], None]]:
+def spoil(settings: Settings) -> Callable[[str, bytes], None]:
     """What writes over a record, past the store."""
 
     def write(key: str, data: bytes) -> None:
         (settings.data_dir / "store" / key).write_bytes(data)
 
-    yield write
+    return write
 
 
 def ask(api: httpx.Client, method: str, path: str, **more: object) -> tuple[int, str]:

@@ -332,9 +332,9 @@ def test_a_folder_is_no_object(store: LocalStore) -> None:
     store.put("a/b/c", b"x")
     for key in ("a/b", "a/b/c/d"):
         assert store.get(key) is None and store.size(key) is None and store.stream(key) is None
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError):
         store.put("a/b", b"x")
-    with pytest.raises(OSError):
+    with pytest.raises(NotADirectoryError):
         store.put("a/b/c/d", b"x")
     assert [key for key, _ in store.entries("")] == ["a/b/c"]
 

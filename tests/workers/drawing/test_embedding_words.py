@@ -1,7 +1,5 @@
 """A bundled embedding's word is whatever its author called it, and is read as plain diffusers reads that token."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
@@ -15,8 +13,8 @@ from workers.models.loading import Base
 
 
 @pytest.fixture(scope="module")
-def base() -> Iterator[Base]:
-    yield loading.load("emoji-64", SETTINGS)
+def base() -> Base:
+    return loading.load("emoji-64", SETTINGS)
 
 
 # A word is whatever its author called it

@@ -1,6 +1,5 @@
 """Triggers mean their vectors in the prompts of one generation, as plain diffusers has it, and nothing afterwards."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -36,8 +35,8 @@ from workers.models.loading import Base
 
 
 @pytest.fixture(scope="module")
-def base() -> Iterator[Base]:
-    yield loading.load("emoji-64", SETTINGS)
+def base() -> Base:
+    return loading.load("emoji-64", SETTINGS)
 
 
 def drawn(pipeline: Any, prompt: str = "a red zorp", negative: str = "") -> Tensor:
