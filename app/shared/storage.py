@@ -45,6 +45,7 @@ T = TypeVar("T")
 _PART = r"[^./#\\\x00-\x1f\x7f\ud800-\udfff][^/#\\\x00-\x1f\x7f\ud800-\udfff]*"
 KEY = re.compile(f"{_PART}(/{_PART})*")
 FLUSHES = 16  # threads that write to a local folder at once: they wait for the disk, not for each other
+FILES = 3  # others that copy whole files there, for seconds or minutes each: no record waits behind them
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_SAYS = ("507 Insufficient Storage", "QuotaExceeded", "StorageFull")  # as S3's servers do
 
@@ -123,7 +124,7 @@ class Storage:
     async def put_async(self, key: str, data: bytes | Path) -> None:
         """As `put`."""
         with _told(key):
-            await self._soon("put", _checked(key), data)
+            await self._soon("put", _checked(key), data, files=isinstance(data, Path))
 
     async def create_async(self, key: str, data: bytes) -> bool:
         """As `create`."""
@@ -140,15 +141,19 @@ class Storage:
         with _told(key):
             await self._soon("delete", _checked(key))
 
-    async def _soon(self, verb: str, *arguments: Any) -> Any:
+    async def _soon(self, verb: str, *arguments: Any, files: bool = False) -> Any:
         if self._local is None:
             return await getattr(self._store, f"{verb}_async")(*arguments)
         call: Callable[[], Any] = partial(getattr(self._local, verb), *arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await asyncio.get_running_loop().run_in_executor(self._file_threads if files else self._threads, call)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(FLUSHES, thread_name_prefix="storage")
+
+    @cached_property
+    def _file_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(FILES, thread_name_prefix="storage-files")
 
 
 def _checked(key: str) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from app.shared.errors import Unavailable
-from app.shared.storage import Storage
+from app.shared.local_store import LocalStore
+from app.shared.storage import FLUSHES, Storage
 from tests import object_store
 
 ROOT = Path(__file__).parents[3]
@@ -128,6 +129,35 @@ def test_the_async_verbs_do_the_same(storage: Storage) -> None:
         assert won.count(True) == 1 and storage.get("race/1") == str(won.index(True)).encode()
 
     asyncio.run(try_all())
+
+
+def test_no_record_waits_behind_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty uploads may take a minute each; what is accepted meanwhile is written meanwhile."""
+    storage, source, copied = Storage((tmp_path / "store").as_uri()), tmp_path / "source", threading.Event()
+    source.write_bytes(b"x")
+    put = LocalStore.put
+
+    def slow(store: LocalStore, key: str, data: bytes | Path) -> None:
+        if isinstance(data, Path):
+            copied.wait(60)
+        put(store, key, data)
+
+    monkeypatch.setattr(LocalStore, "put", slow)
+
+    async def accept() -> None:
+        uploads = [asyncio.ensure_future(storage.put_async(f"uploads/{n}", source)) for n in range(2 * FLUSHES)]
+        await asyncio.sleep(0)  # each has asked for its thread
+        try:
+            records = (storage.create_async(f"pending/{n}", b"x") for n in range(2 * FLUSHES))
+            assert all(await asyncio.wait_for(asyncio.gather(*records), 30))
+            assert await asyncio.wait_for(storage.get_async("pending/0"), 30) == b"x"
+            assert not any(upload.done() for upload in uploads)
+        finally:
+            copied.set()
+            await asyncio.gather(*uploads)
+
+    asyncio.run(accept())
+    assert len(list(storage.keys("uploads"))) == 2 * FLUSHES
 
 
 def test_a_reader_never_sees_half_an_object(storage: Storage) -> None:
