@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from lycoris.dialects.embeddings import EMBEDDING_PREFIX, TEXT_ENCODERS, folded_trigger, usable_trigger
     from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NoPlace, Reason, StackRefused
     from lycoris.files.mapped_folder import MappedFolder
-    from lycoris.hooked.forward import work_of
     from lycoris.hooked.layers import bypass_sites
     from lycoris.inspection import Verdict, inspect, judged
     from lycoris.merged.merge import Mode
@@ -56,7 +55,6 @@ __all__ = [
     "resolve",
     "shapes_of",
     "usable_trigger",
-    "work_of",
 ]
 
 # name -> the module that has it; tests/test_architecture.py compares with the imports above
@@ -77,7 +75,6 @@ MODULES = {
     "PristineChoice": "lycoris.merged.pristine",
     "FLOATS": "lycoris.patcher",  # dtypes of weights that can be merged exactly
     "MappedFolder": "lycoris.files.mapped_folder",  # a base's own files as the place of pristine weights
-    "work_of": "lycoris.hooked.forward",  # what a change costs a bypassed layer
     # A model, live or by names and shapes alone
     "Index": "lycoris.placement.resolve",  # made once for a model, and taken in place of the model
     "Plan": "lycoris.placement.resolve",

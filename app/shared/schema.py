@@ -168,7 +168,7 @@ class Picture(Wire):
     apply: Apply = Field(
         "auto",
         description="`merge` into the weights; `bypass`: added to what each layer puts out, for LoRA, LoCon, LoKr and "
-        "(IA)³; `auto`: by what either costs, always the same for the same request. The two differ in rounding alone",
+        "(IA)³; `auto`: merge, but bypass for quantised weights. The two differ in rounding alone",
     )
     sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
     count: Whole = Field(1, ge=1, description="pictures")

@@ -139,16 +139,6 @@ class KroneckerAddend(Addend):
         return torch.add(y, own.reshape(y.shape), alpha=strength)
 
 
-def work_of(change: Change) -> int:
-    """Return the multiplications of an addend per position of the output; 0 for a change without an addend."""
-    numel = sum(tensor.numel() for tensor in change.tensors().values())
-    if not isinstance(change, LoKr):
-        return numel if type(change) in ADDENDS else 0
-    columns = change.lokr_w1 if change.lokr_w1 is not None else change.lokr_w1_b
-    assert columns is not None
-    return columns.shape[1] * (numel + change.shape[0])
-
-
 def scattered(factor: Tensor, site: Site, rows: Sequence[RowMap]) -> Tensor:
     """Scatter the change's rows into the layer's rows, zero elsewhere."""
     whole = factor.new_zeros(site.shape[0], *factor.shape[1:])

@@ -20,7 +20,7 @@ from lycoris import (
     first_ranks,
     resolve,
 )
-from workers.drawing import apply_mode
+from workers.drawing.apply_mode import choose_apply_mode
 from workers.drawing.strength_schedule import Fitted, Stage, stages
 from workers.models.loading import Base
 
@@ -40,17 +40,12 @@ class AdapterApplier:
     def __init__(self, base: Base, pristine: PristineChoice = "auto") -> None:
         components = base.components
         self._index = Index(components)
-        self._layers: WeakKeyDictionary[Adapter, tuple[apply_mode.Layer, ...]] = WeakKeyDictionary()
         self._cuts: WeakKeyDictionary[Adapter, tuple[int, Adapter]] = WeakKeyDictionary()
-        self._base = apply_mode.Base(
-            device=base.profile.device,
-            levels=len(getattr(components.get("unet"), "down_blocks", ())),
-            quantised=frozenset(
-                (name, parameter)
-                for name, module in components.items()
-                for parameter, weight in module.named_parameters(remove_duplicate=False)
-                if weight.dtype not in FLOATS
-            ),
+        self._quantised = frozenset(
+            (name, parameter)
+            for name, module in components.items()
+            for parameter, weight in module.named_parameters(remove_duplicate=False)
+            if weight.dtype not in FLOATS
         )
         # One index for all: an adapter's layers are looked for once
         self.patcher = Patcher(components, pristine, MappedFolder(base.folder), index=self._index)
@@ -68,16 +63,14 @@ class AdapterApplier:
         worn at some, BadRequest for a way that is not possible.
         """
         adapters = [self._cut(adapter, use.rank) for adapter, use in zip(adapters, request.adapters, strict=True)]
-        known = [self._know(adapter) for adapter in adapters]
-        fitted = map(Fitted, request.adapters, adapters, (plan for plan, _ in known))
-        following = stages(request, tuple(fitted))
+        plans = [resolve(adapter, self._index) for adapter in adapters]
+        following = stages(request, tuple(map(Fitted, request.adapters, adapters, plans)))
 
         def obstacles() -> list[Reason]:
             return list(dict.fromkeys(one for stage in following for one in self.bypass.obstacles(stage.stack)))
 
-        layers = [layer for _, some in known for layer in some]
-        way = apply_mode.way(request, layers, len(following), self._base, obstacles)
-        return Outfit(way, request.stack_mode, following)
+        mode = choose_apply_mode(request, self._mergeable(plans), obstacles)
+        return Outfit(mode, request.stack_mode, following)
 
     def dress(self, outfit: Outfit, step: int, check: Callable[[], None] | None = None) -> None:
         """Put on what is worn from this step on; between two stages nothing is done.
@@ -99,8 +92,10 @@ class AdapterApplier:
             self._cuts[adapter] = rank, first_ranks(adapter, rank)
         return self._cuts[adapter][1]
 
-    def _know(self, adapter: Adapter) -> tuple[Plan, tuple[apply_mode.Layer, ...]]:
-        plan = resolve(adapter, self._index)
-        if adapter not in self._layers:
-            self._layers[adapter] = apply_mode.layers_of(plan)
-        return plan, self._layers[adapter]
+    def _mergeable(self, plans: Sequence[Plan]) -> bool:
+        """Whether no weight that these adapters change is quantised."""
+        if not self._quantised:
+            return True
+        targets = [target for plan in plans for target in plan.targets]
+        changed = {(target.component, parameter) for target in targets for parameter in target.view.parameters}
+        return self._quantised.isdisjoint(changed)

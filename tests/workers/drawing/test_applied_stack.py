@@ -160,7 +160,7 @@ def test_what_an_interruption_left_in_the_weights_is_taken_off_before_anything_i
         raise Stop
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(applier.patcher, "_undress", stop)
+        patch.setattr(applier.patcher, "_unpatch", stop)
         applier.patcher.restore()
     assert bits_of(*base.components.values()) != before and not applier.active
     beside, adapters = asked("fluent-3d-lokr", apply="bypass")
