@@ -37,4 +37,4 @@ OF_WEIGHTS: tuple[type[Change], ...] = (
 )
 OF_BIASES: tuple[type[Change], ...] = (FullBias, NormBias, PeftGLoRABias, LoRABias, PeftIA3Bias)
 UNDER_DORA: tuple[type[Change], ...] = (LoRA, LoHa, LoKr)
-OVER_OTHERS: type[Change] = DoRA
+OVER_OTHERS = DoRA  # takes a change of UNDER_DORA as its `layer`

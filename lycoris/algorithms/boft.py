@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
-from lycoris.algorithms.change import ANY, Change, scalar_problems
-from lycoris.algorithms.oft import constrained, outputs_misfit, rescale_problems
+from lycoris.algorithms.change import ANY, scalar_problems
+from lycoris.algorithms.oft import OutputRotation, constrained, rescale_problems
 from lycoris.kernels.linalg import by_rows, cayley, cayley_problems
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class BOFT(Change):
+class BOFT(OutputRotation):
     """(1 + s·(rescale − 1)) ∘ R_{m−1,s} ⋯ R_{0,s}·W₀, with R_{j,s} = I + s·(R_j − I) in butterfly order.
 
     Liu et al., *Parameter-Efficient Orthogonal Finetuning via Butterfly Factorization*, 2023 (arXiv 2311.06243), as
@@ -68,11 +68,3 @@ class BOFT(Change):
             yield f"oft_blocks {shape} has {shape[0]} stages, more than {shape[1]} blocks can be paired in"
         yield from rescale_problems(self.rescale, self.shape[0])
         yield from cayley_problems(self.oft_blocks, "oft_blocks")
-
-    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        return outputs_misfit(self.shape[0], target)
-
-    def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
-        del target
-        if self.alpha is not None and float(self.alpha) < 0:
-            yield "its constraint is negative: taken as none"

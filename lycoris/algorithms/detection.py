@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, UNDER_DORA
+from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS, UNDER_DORA
 from lycoris.algorithms.bias import LoRABias
 from lycoris.algorithms.change import SETTINGS, WHOLE, Change
-from lycoris.algorithms.dora import DoRA
 from lycoris.algorithms.ia3 import PeftIA3, PeftIA3Bias
 from lycoris.algorithms.lora import LoRA
 from lycoris.errors import Code
@@ -47,9 +46,10 @@ def read_group(tensors: Mapping[str, Tensor]) -> Group:
         if not missing:
             changes["weight"] = algorithm.read(tensors)
     layer = changes.get("weight")
-    if names & DoRA.SIGNS and isinstance(layer, UNDER_DORA):
-        used |= names & DoRA.SIGNS
-        changes["weight"] = DoRA(layer=layer, **{suffix: tensors[suffix] for suffix in names & DoRA.SIGNS})
+    magnitudes = names & OVER_OTHERS.SIGNS
+    if magnitudes and isinstance(layer, UNDER_DORA):
+        used |= magnitudes
+        changes["weight"] = OVER_OTHERS(layer=layer, **{suffix: tensors[suffix] for suffix in magnitudes})
     bias = _bias(tensors, layer)
     if bias is not None:
         used |= names & bias.SIGNS

@@ -1,6 +1,5 @@
 """Full: the whole difference of a weight or a bias, stored as it is."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -8,60 +7,30 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lycoris.algorithms.change import ByRows, Change
+from lycoris.algorithms.stored import Difference
 from lycoris.kernels.linalg import largest
 from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Full(ByRows):
-    """W₀ + s·diff: what full fine-tuning changed. No rank, no alpha (LyCORIS `full`, kohya `diff`)."""
+class Full(Difference):
+    """W₀ + s·diff: the result of full fine-tuning (LyCORIS `full`, kohya `diff`)."""
 
-    diff: Tensor  # as the weight
-
-    SUFFIXES: ClassVar = {"diff": "diff"}
-    SIGNS: ClassVar = frozenset({"diff"})
+    NAME: ClassVar = "full"
+    SUFFIXES: ClassVar = {"diff": "stored"}
+    SIGNS: ClassVar = frozenset(SUFFIXES)
 
     def prepare(self, weight: WeightView, scratch: Scratch) -> PreparedChange:
-        return _Difference(self.diff.to(weight.device))
-
-    @property
-    def name(self) -> str:
-        return "full"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.diff.shape)
-
-    def problems(self) -> Iterator[str]:
-        if self.diff.ndim == 0:
-            yield "diff is a scalar"
+        return _Difference(self.stored.to(weight.device))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FullBias(Change):
+class FullBias(Difference):
     """b₀ + s·diff_b: the difference of a bias, together with any algorithm or alone."""
 
-    diff_b: Tensor  # (o,)
-
-    SUFFIXES: ClassVar = {"diff_b": "diff_b"}
-    SIGNS: ClassVar = frozenset({"diff_b"})
-
-    def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
-        change.add_(self.diff_b.to(change), alpha=strength)
-
-    @property
-    def name(self) -> str:
-        return "full"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.diff_b.shape)
-
-    def problems(self) -> Iterator[str]:
-        if self.diff_b.ndim != 1:
-            yield f"diff_b must be a vector and is of shape {tuple(self.diff_b.shape)}"
+    NAME: ClassVar = "full"
+    VECTOR: ClassVar = True
+    SUFFIXES: ClassVar = {"diff_b": "stored"}
+    SIGNS: ClassVar = frozenset(SUFFIXES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,14 +7,30 @@ from typing import ClassVar
 import torch
 from torch import Size, Tensor
 
-from lycoris.algorithms.change import ANY, ByRows, scalar_problems
+from lycoris.algorithms.change import ANY, ByRows, Change, scalar_problems
 from lycoris.kernels.linalg import cayley, cayley_problems
 from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
+class OutputRotation(Change):
+    """A change that rotates the outputs of a weight: `shape` is (outputs, ANY), and `alpha`, if any, a constraint."""
+
+    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
+        outputs = self.shape[0]
+        if len(target) < 2 or target[0] != outputs:
+            return f"rotates {outputs} outputs of a {tuple(target)} weight"
+        return None
+
+    def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
+        del target
+        alpha = self.tensors().get("alpha")
+        if alpha is not None and float(alpha) < 0:
+            yield "its constraint is negative: taken as none"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class DiagOFT(ByRows):
+class DiagOFT(OutputRotation, ByRows):
     """(1 + s·(rescale − 1)) ∘ R_sᵀ·W₀, where R_s = I + s·(R − I), R = (I + Q)(I − Q)⁻¹ and Q = B − Bᵀ in each block.
 
     Qiu et al., *Controlling Text-to-Image Diffusion by Orthogonal Finetuning*, 2023 (arXiv 2306.07280), as LyCORIS
@@ -52,17 +68,9 @@ class DiagOFT(ByRows):
         yield from rescale_problems(self.rescale, self.shape[0])
         yield from cayley_problems(self.oft_blocks, "oft_blocks")
 
-    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        return outputs_misfit(self.shape[0], target)
-
-    def doubts(self, target: Size | tuple[int, ...]) -> Iterator[str]:
-        del target
-        if self.alpha is not None and float(self.alpha) < 0:
-            yield "its constraint is negative: taken as none"
-
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class OldOFT(ByRows):
+class OldOFT(OutputRotation, ByRows):
     """R_sᵀ·W₀, where R_s = I + s·(R − I) and the file holds R itself (LyCORIS 2.0)."""
 
     oft_diag: Tensor  # (k, n, n) with k·n = o
@@ -84,9 +92,6 @@ class OldOFT(ByRows):
     def problems(self) -> Iterator[str]:
         if self.oft_diag.ndim != 3 or self.oft_diag.shape[1] != self.oft_diag.shape[2]:
             yield f"oft_diag {tuple(self.oft_diag.shape)} is not made of square blocks"
-
-    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        return outputs_misfit(self.shape[0], target)
 
 
 def constrained(blocks: Tensor, alpha: Tensor | None, outputs: int) -> Tensor:
@@ -131,10 +136,3 @@ def rescale_problems(rescale: Tensor | None, outputs: int) -> Iterator[str]:
     """Yield why a rescale (o, 1, …) is not one value per output."""
     if rescale is not None and (rescale.ndim == 0 or len(rescale) != outputs or rescale.numel() != outputs):
         yield f"rescale {tuple(rescale.shape)} is not a column of {outputs} values"
-
-
-def outputs_misfit(outputs: int, target: Size | tuple[int, ...]) -> str | None:
-    """Say why blocks that make up that many outputs cannot rotate a weight of this shape, or None."""
-    if len(target) < 2 or target[0] != outputs:
-        return f"rotates {outputs} outputs of a {tuple(target)} weight"
-    return None

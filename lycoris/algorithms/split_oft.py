@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Size, Tensor
+from torch import Tensor
 
 from lycoris.algorithms.change import ANY, ByRows, scalar_problems
-from lycoris.algorithms.oft import Rotation, constrained, minus_identity, outputs_misfit
+from lycoris.algorithms.oft import OutputRotation, Rotation, constrained, minus_identity
 from lycoris.kernels.linalg import cayley, cayley_problems, holds
 from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SplitOFT(ByRows):
+class SplitOFT(OutputRotation, ByRows):
     """R_sᵀ·W₀ as in diag-OFT, but separately for each part of the outputs: q, k, v and, in a single block, the MLP.
 
     kohya `networks.oft_flux`, which writes a layer of one part in the same way. The constraint alpha·oⱼ is per part.
@@ -57,9 +57,6 @@ class SplitOFT(ByRows):
                 yield f"oft_blocks {tuple(blocks.shape)} of a part is not (k, n, n)"
             else:
                 yield from cayley_problems(blocks, "oft_blocks of a part")
-
-    def misfit(self, target: Size | tuple[int, ...]) -> str | None:
-        return outputs_misfit(self.shape[0], target)
 
     @property
     def _names(self) -> set[str]:

@@ -10,9 +10,8 @@ from torch import Tensor
 from lycoris.algorithms.bias import LoRABias
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.dora import DoRA
-from lycoris.algorithms.full import Full, FullBias
 from lycoris.algorithms.lora import LoRA
-from lycoris.algorithms.norm import Norm, NormBias
+from lycoris.algorithms.stored import Difference
 from lycoris.errors import Code, Reason, ToolRefused
 from lycoris.placement.resolve import Target
 from lycoris.placement.shapes import Shapes
@@ -21,7 +20,7 @@ from lycoris.tools.names import ONETRAINER, Namer, Style, Unit
 from lycoris.tools.writing import exactly
 
 Tensors = dict[str, Tensor]  # suffix -> tensor
-WHOLE = (Full, FullBias, Norm, NormBias, LoRABias)  # changes whose every number belongs to one number of the parameter
+WHOLE = (Difference, LoRABias)  # changes whose every element belongs to one element of the parameter
 
 PEFT_BIAS = "lora_B.bias"
 INDIVISIBLE = frozenset({"lora_mid.weight", "bias_values"})  # of a LoRA: its rows are not rows of lora_up alone

@@ -70,7 +70,7 @@ def to_lora(
 
 def as_it_is(parameter: str, change: Tensor) -> Change:
     """Return the change of a norm's weight or of a bias, which no factors would make smaller."""
-    return Full(diff=change) if module_of(parameter)[1] == "weight" else FullBias(diff_b=change)
+    return (Full if module_of(parameter)[1] == "weight" else FullBias)(stored=change)
 
 
 def approximate(change: Tensor, budget: Budget, dtype: torch.dtype, layer: str) -> tuple[LoRA, Loss]:
