@@ -6,10 +6,9 @@ bypassed too; every call of a layer costs more.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from math import prod
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,24 +21,21 @@ from lycoris.hooked.hooks import LayerHooks
 from lycoris.hooked.layers import Site, sites_of
 from lycoris.patcher import Mode
 from lycoris.placement.resolve import Index, Target
-from lycoris.stack import Signature, StackEntry, by_sha256, not_finite, plans_of, problems, twice
+from lycoris.stack import (
+    AppliedChange,
+    Signature,
+    StackEntry,
+    by_sha256,
+    changes_of,
+    not_finite,
+    plans_of,
+    problems,
+    twice,
+)
 
 BIAS = ".bias"
 Addends = dict[tuple[Change, Site], Addend]
-
-
-class _SiteChange(NamedTuple):
-    """One change at one strength, and which rows of which layers it changes."""
-
-    target: Target
-    change: Change
-    strength: float
-    rows: Mapping[Site, Sequence[RowMap]]
-
-    @property
-    def bias(self) -> bool:
-        """Whether it changes biases."""
-        return self.target.parameter.endswith(BIAS)
+SiteRows = Mapping[Site, Sequence[RowMap]]  # which rows of which layers one change changes
 
 
 class Bypass:
@@ -123,54 +119,52 @@ class Bypass:
             raise StackRefused(reasons)
         layers: dict[Site, LayerHooks] = {}
         addends: Addends = {}
-        for one in changes:
+        for applied, sites in changes:
             check()
-            for site, rows in one.rows.items():
+            change = applied.target.change
+            for site, rows in sites.items():
                 layer = layers.setdefault(site, LayerHooks(site, self))
-                if one.bias:
-                    layer.bias = _plus(layer.bias, _of_bias(one, site))
-                elif type(one.change) in SCALES:
-                    _scale(layer, one)
+                if _is_bias(applied.target):
+                    layer.bias = _plus(layer.bias, _of_bias(applied, sites, site))
+                elif type(change) in SCALES:
+                    _scale(layer, applied, rows)
                 else:
-                    key = (one.change, site)
-                    addends[key] = self._addends.get(key) or ADDENDS[type(one.change)](site, one.change, rows)
-                    layer.addends.append((addends[key], one.strength))
+                    key = (change, site)
+                    addends[key] = self._addends.get(key) or ADDENDS[type(change)](site, change, rows)
+                    layer.addends.append((addends[key], applied.strength))
         unfit = [site for site, layer in layers.items() if not layer.fits()]
         if unfit:
             raise not_finite(site.name for site in unfit)
         return list(layers.values()), addends
 
-    def _changes(self, stack: Sequence[StackEntry]) -> tuple[list[_SiteChange], list[Reason]]:
+    def _changes(self, stack: Sequence[StackEntry]) -> tuple[list[tuple[AppliedChange, SiteRows]], list[Reason]]:
         """Return the changes of a stack in order of sha256, and every reason why it cannot be applied."""
         ordered = by_sha256(stack)
         plans = plans_of(ordered, self._index)
         reasons = list(problems(ordered, plans))
-        changes: list[_SiteChange] = []
+        changes: list[tuple[AppliedChange, SiteRows]] = []
         scaled: dict[Site, bool] = {}
-        for entry, plan in zip(ordered, plans, strict=True):
-            met: dict[tuple[int, str], str] = {}
-            for target in plan.targets:
-                strength = entry.strength_on(target)
-                if strength == 0:
-                    continue
-                rows, wrong = self._rows(target)
-                reasons += self._twice(target, met)
-                one = _SiteChange(target, target.change, strength, rows)
-                wrong = wrong or _obstacle(one, scaled)
-                if wrong:
-                    reasons.append(Reason(Code.NO_FORM, f"{target.component}.{target.parameter}", wrong))
-                changes.append(one)
+        met: dict[Hashable, str] = {}
+        for applied in changes_of(ordered, plans):
+            target = applied.target
+            sites, wrong = self._rows(target)
+            reasons += self._twice(applied, met)
+            wrong = wrong or _obstacle(target, sites, scaled)
+            if wrong:
+                reasons.append(Reason(Code.NO_FORM, f"{target.component}.{target.parameter}", wrong))
+            changes.append((applied, sites))
         return changes, reasons
 
-    def _twice(self, target: Target, met: dict[tuple[int, str], str]) -> Iterator[Reason]:
-        """Yield a reason for every layer that the adapter already changes under another name."""
+    def _twice(self, applied: AppliedChange, met: dict[Hashable, str]) -> Iterator[Reason]:
+        """Yield a reason for every layer that the adapter already changes under another name; met: updated."""
+        target, _, (sha256, _, _) = applied
         for row in target.view.rows:
             path, _, kind = row.parameter.rpartition(".")
             site, name = self._sites.get((target.component, path)), f"{target.component}.{row.parameter}"
-            if site and (first := met.setdefault((id(site.module), kind), name)) != name:
+            if site and (first := met.setdefault((sha256, id(site.module), kind), name)) != name:
                 yield twice(name, first)
 
-    def _rows(self, target: Target) -> tuple[Mapping[Site, Sequence[RowMap]], str]:
+    def _rows(self, target: Target) -> tuple[SiteRows, str]:
         """Return which rows of which layers a target has, or why it cannot be bypassed."""
         rows: dict[Site, list[RowMap]] = defaultdict(list)
         start = 0
@@ -183,13 +177,17 @@ class Bypass:
         return rows, ""
 
 
-def _obstacle(one: _SiteChange, scaled: dict[Site, bool]) -> str:
+def _is_bias(target: Target) -> bool:
+    return target.parameter.endswith(BIAS)
+
+
+def _obstacle(target: Target, sites: SiteRows, scaled: dict[Site, bool]) -> str:
     """Say why a change has no exact forward form, or nothing.
 
     scaled: updated; layers that are scaled so far, and whether along their inputs.
     """
-    change, view = one.change, one.target.view
-    if one.bias:
+    change, view = target.change, target.view
+    if _is_bias(target):
         return "is a bias whose change is computed from the weight" if change.needs_weight else ""
     if not has_form(change):
         return f"has a {change.name}, which has no exact forward form"
@@ -199,30 +197,31 @@ def _obstacle(one: _SiteChange, scaled: dict[Site, bool]) -> str:
         return "has a LoKr whose factors divide a kernel between them"
     if type(change) in SCALES:
         by_input = scales_inputs(change, view.shape)
-        if by_input and any(sum(each.count for each in rows) < site.shape[0] for site, rows in one.rows.items()):
+        if by_input and any(sum(each.size for each in rows) < site.shape[0] for site, rows in sites.items()):
             return "has other rows than those whose inputs are scaled"
-        if any(scaled.setdefault(site, by_input) != by_input for site in one.rows):
+        if any(scaled.setdefault(site, by_input) != by_input for site in sites):
             return "is scaled along its inputs by one adapter and along its outputs by another"
     return ""
 
 
-def _of_bias(one: _SiteChange, site: Site) -> Tensor:
+def _of_bias(applied: AppliedChange, sites: SiteRows, site: Site) -> Tensor:
     """Return the change of one layer's bias, (o)."""
-    seen = [(each, layer) for layer, rows in one.rows.items() for each in rows]
+    seen = [(each, layer) for layer, rows in sites.items() for each in rows]
     seen.sort(key=lambda pair: pair[0].start)
-    pristine = torch.cat([layer.module.bias.detach()[each.to : each.to + each.count] for each, layer in seen])
+    pristine = torch.cat([layer.module.bias.detach()[each.to : each.to + each.size] for each, layer in seen])
     change = torch.zeros(pristine.shape, dtype=torch.float32, device=pristine.device)
-    one.change.add_change(change, pristine, one.strength)
-    return scattered(change, site, one.rows[site])
+    applied.target.change.add_change(change, pristine, applied.strength)
+    return scattered(change, site, sites[site])
 
 
-def _scale(layer: LayerHooks, one: _SiteChange) -> None:
+def _scale(layer: LayerHooks, applied: AppliedChange, rows: Sequence[RowMap]) -> None:
     """Add the values of an (IA)³ to the scale of a layer's inputs or outputs."""
-    scale = one.strength * SCALES[type(one.change)](one.change)
-    if scales_inputs(one.change, one.target.view.shape):
+    change = applied.target.change
+    scale = applied.strength * SCALES[type(change)](change)
+    if scales_inputs(change, applied.target.view.shape):
         layer.inputs = _plus(layer.inputs, scale.repeat(layer.site.groups))
     else:
-        layer.outputs = _plus(layer.outputs, scattered(scale, layer.site, one.rows[layer.site]))
+        layer.outputs = _plus(layer.outputs, scattered(scale, layer.site, rows))
 
 
 def _plus(total: Tensor | None, more: Tensor) -> Tensor:

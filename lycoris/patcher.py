@@ -6,7 +6,7 @@ Undo is copying back, never subtracting: subtraction leaves a residue in every d
 The sequential mode, W ← Fᵢ(W; sᵢ) in the order of the list, is that of ComfyUI and A1111: only on request.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import NamedTuple, get_args
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
 from lycoris.kernels.scratch import Scratch
 from lycoris.merged.integrity import Checksums
-from lycoris.merged.merge import Mode, PatchGroup, Weight, WeightPatch, patch_groups, patch_weights
+from lycoris.merged.merge import Mode, PatchGroup, Weight, patch_groups, patch_weights, weight_patch
 from lycoris.merged.prepared_cache import PreparedCache
 from lycoris.merged.pristine import (
     Backup,
@@ -28,8 +28,7 @@ from lycoris.merged.pristine import (
     bytes_by_location,
 )
 from lycoris.placement.resolve import Index
-from lycoris.placement.views import View
-from lycoris.stack import Signature, StackEntry, by_sha256, not_finite, plans_of, problems, twice
+from lycoris.stack import Signature, StackEntry, by_sha256, changes_of, not_finite, plans_of, problems, twice
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024
@@ -175,29 +174,22 @@ class Patcher:
         """Return the patches of all weights, in order of the stack; raise with every reason against it."""
         plans = plans_of(stack, self._index)
         reasons = list(problems(stack, plans))
-        patches: list[WeightPatch[Key]] = []
+        keys: dict[tuple[str, str], Key] = {}
         found: dict[Key, _Found] = {}
-
-        def met(component: str, view: View | None, names: dict[Key, tuple[str, str]]) -> Iterator[tuple[Key, slice]]:
-            for parameter, start, stop in view.rows if view else ():
-                key, one = live.find(component, parameter)
-                reasons.extend(_unfit(one, names.setdefault(key, (component, parameter))))
-                found.setdefault(key, one)
-                yield key, slice(start, stop)
-
-        for entry, plan in zip(stack, plans, strict=True):
+        for plan in plans:
             names: dict[Key, tuple[str, str]] = {}
-            for number, target in enumerate(plan.targets):
-                rows, weight_rows = (
-                    tuple(met(target.component, view, names)) for view in (target.view, target.weight_view)
-                )
-                strength = entry.strength_on(target)
-                if strength != 0:
-                    origin = (entry.adapter.sha256, entry.adapter.ignored, number)
-                    patches.append(WeightPatch(target.change, strength, rows, target.view.whole, origin, weight_rows))
+            for name in plan.keys:
+                key, one = live.find(*name)
+                reasons.extend(_unfit(one, names.setdefault(key, name)))
+                keys[name] = key
+                found.setdefault(key, one)
         if reasons:
             raise StackRefused(reasons)
-        return patch_groups(patches), found
+
+        def key_of(component: str, parameter: str) -> Key:
+            return keys[component, parameter]
+
+        return patch_groups([weight_patch(*change, key_of) for change in changes_of(stack, plans)]), found
 
     def _forget_moved(self, live: "_Live") -> None:
         """Drop the backups of weights that were moved while unpatched; raise ModelChanged if any was patched."""
@@ -290,7 +282,7 @@ def _extent(weight: Tensor) -> tuple[int, int]:
 
 
 @contextmanager
-def _exact_float32(devices: Iterable[str]) -> Iterator[None]:
+def _exact_float32(devices: Iterable[str]) -> Generator[None]:
     """Disable autocast and TF32: both would round the products to ten bits or fewer."""
     before = torch.get_float32_matmul_precision()
     with ExitStack() as stack:

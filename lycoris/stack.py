@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import nn
 
@@ -55,6 +56,23 @@ def plans_of(stack: Sequence[StackEntry], index: Index) -> list[Plan]:
     if unmatched:
         raise NoPlace(unmatched)
     return plans
+
+
+class AppliedChange(NamedTuple):
+    """One change of a stack at its strength."""
+
+    target: Target
+    strength: float
+    origin: tuple[str, tuple[str, ...], int]  # sha256, ignored tensors, number of the target in its plan
+
+
+def changes_of(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[AppliedChange]:
+    """Yield every change of a stack in order, except those of strength 0."""
+    for entry, plan in zip(stack, plans, strict=True):
+        for number, target in enumerate(plan.targets):
+            strength = entry.strength_on(target)
+            if strength != 0:
+                yield AppliedChange(target, strength, (entry.adapter.sha256, entry.adapter.ignored, number))
 
 
 def problems(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Reason]:

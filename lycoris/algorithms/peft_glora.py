@@ -55,7 +55,7 @@ class PeftGLoRA(Change):
         return None if factor is None else len(factor)
 
     def problems(self) -> Iterator[str]:
-        shapes = set()
+        shapes: set[tuple[int, int]] = set()
         for name in "AB":
             down, up, column, zeros = self._parts(name)
             yield from path_problems(f"glora_{name}", down, up, column, zeros)

@@ -33,7 +33,7 @@ class RowMap(NamedTuple):
 
     to: int  # the first row of the layer's weight
     start: int  # the first row of the change
-    count: int
+    size: int  # number of rows
 
 
 class Chain(NamedTuple):
@@ -142,8 +142,8 @@ class KroneckerAddend(Addend):
 def scattered(factor: Tensor, site: Site, rows: Sequence[RowMap]) -> Tensor:
     """Scatter the change's rows into the layer's rows, zero elsewhere."""
     whole = factor.new_zeros(site.shape[0], *factor.shape[1:])
-    for to, start, count in rows:
-        whole[to : to + count] = factor[start : start + count]
+    for to, start, size in rows:
+        whole[to : to + size] = factor[start : start + size]
     return whole
 
 

@@ -44,7 +44,9 @@ class LayerHooks:
         The hooks are searched for rather than remembered by handle: an interruption between registering one and storing
         its handle would lose it.
         """
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+        before = module._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
+        after = module._forward_hooks  # pyright: ignore[reportPrivateUsage]
+        for hooks in (before, after):
             for key, hook in tuple(hooks.items()):
                 layer = getattr(hook, "__self__", None)
                 if isinstance(layer, LayerHooks) and layer.owner is owner:

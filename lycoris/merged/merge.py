@@ -12,6 +12,7 @@ from lycoris.kernels.linalg import finite, largest
 from lycoris.kernels.prepared import PreparedChange, WeightView
 from lycoris.kernels.scratch import Scratch
 from lycoris.merged.write import RowPatch, patch_weight
+from lycoris.placement.resolve import Target
 
 Key = TypeVar("Key", bound=Hashable)  # identifies a weight
 Mode = Literal["sum", "sequential"]
@@ -32,6 +33,17 @@ class WeightPatch(Generic[Key]):
     def keys(self) -> dict[Key, None]:
         """The weights and biases that it sees, each once."""
         return dict.fromkeys(key for key, _ in (*self.rows, *self.weight_rows))
+
+
+def weight_patch(target: Target, strength: float, origin: Hashable, key: Callable[[str, str], Key]) -> WeightPatch[Key]:
+    """Return the patch of a target's change. key: of a parameter, given as (component, name)."""
+    rows, weight_rows = (
+        tuple((key(target.component, each.parameter), slice(each.start, each.stop)) for each in view.rows)
+        if view
+        else ()
+        for view in (target.view, target.weight_view)
+    )
+    return WeightPatch(target.change, strength, rows, target.view.whole, origin, weight_rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +177,7 @@ def connected(seen: Sequence[Collection[Key]]) -> list[tuple[tuple[Key, ...], li
     found: dict[Key, tuple[dict[Key, None], list[int]]] = {}
     for number, keys in enumerate(seen):
         met = list({id(found[key]): found[key] for key in keys if key in found}.values())
-        group = met[0] if met else ({}, [])
+        group: tuple[dict[Key, None], list[int]] = met[0] if met else ({}, [])
         for other in met[1:]:
             group[0].update(other[0])
             group[1].extend(other[1])

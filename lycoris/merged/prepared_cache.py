@@ -1,6 +1,7 @@
 """Prepared changes, kept from swap to swap within a budget of bytes, so that another strength costs less."""
 
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from lycoris.algorithms.change import Change
@@ -31,7 +32,7 @@ class PreparedCache:
         """Bytes held beyond the adapters' own tensors."""
         return sum(entry.nbytes for entry in self._held.values())
 
-    def __call__(self, patch: WeightPatch, weight: WeightView, scratch: Scratch) -> PreparedChange:
+    def __call__(self, patch: WeightPatch[Any], weight: WeightView, scratch: Scratch) -> PreparedChange:
         """Return the patch's change prepared for this weight."""
         entry = self._held.pop(patch.change, None)
         if entry is None:

@@ -30,7 +30,13 @@ class Target:
     view: View
     layer: Layer
     change: Change
-    weight_view: View | None = None  # the weight that the change of a bias is made of too
+    weight_view: View | None = None  # the weight from which the change of a bias is computed too
+
+    @property
+    def keys(self) -> Iterator[tuple[str, str]]:
+        """Every parameter that it changes or reads, as (component, name)."""
+        views = (self.view, *([self.weight_view] if self.weight_view else []))
+        return ((self.component, rows.parameter) for each in views for rows in each.rows)
 
     @property
     def parameter(self) -> str:
@@ -44,6 +50,11 @@ class Plan:
 
     targets: tuple[Target, ...]
     warnings: tuple[str, ...]
+
+    @cached_property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Every parameter that is changed or read, as (component, name), each once."""
+        return tuple(dict.fromkeys(key for target in self.targets for key in target.keys))
 
     @property
     def changes(self) -> Iterator[tuple[str, str, Change]]:

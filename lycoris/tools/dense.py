@@ -13,25 +13,11 @@ from lycoris.algorithms.change import ANY, Change
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.kernels.linalg import finite
 from lycoris.kernels.scratch import Scratch
-from lycoris.merged.merge import Mode, Weight, WeightPatch, connected, patch_weights
-from lycoris.placement.resolve import Index, Target
+from lycoris.merged.merge import Mode, Weight, connected, patch_weights, weight_patch
+from lycoris.placement.resolve import Index
 from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import View
-from lycoris.stack import StackEntry, by_sha256, not_finite, plans_of, problems
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """One change at one strength, and the parameters that it sees."""
-
-    target: Target
-    strength: float
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """The parameters, each with its component."""
-        views = filter(None, (self.target.view, self.target.weight_view))
-        return [(self.target.component, name) for view in views for name in view.parameters]
+from lycoris.stack import AppliedChange, StackEntry, by_sha256, changes_of, not_finite, plans_of, problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +26,7 @@ class Group:
 
     component: str
     parameters: tuple[str, ...]
-    pieces: tuple[Piece, ...]
+    changes: tuple[AppliedChange, ...]
 
     def change(self, pristine: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the change of every parameter, in float32. pristine: the parameters without it.
@@ -48,13 +34,13 @@ class Group:
         Raises StackRefused if float32 cannot hold it.
         """
         changes = {name: torch.zeros(weight.shape, dtype=torch.float32) for name, weight in pristine.items()}
-        for piece in self.pieces:
-            view, weight_view, change = piece.target.view, piece.target.weight_view, piece.target.change
+        for target, strength, _ in self.changes:
+            view, weight_view, change = target.view, target.weight_view, target.change
             joined = _rows(pristine, view)
             whole = torch.zeros(joined.shape, dtype=torch.float32)
             if weight_view:
                 change = change.with_weight(_rows(pristine, weight_view))
-            change.add_change(whole, joined, piece.strength)
+            change.add_change(whole, joined, strength)
             parts = whole.split([rows.stop - rows.start for rows in view.rows])
             for rows, part in zip(view.rows, parts, strict=True):
                 changes[rows.parameter][rows.start : rows.stop] += part
@@ -68,7 +54,7 @@ class Group:
         """
         weights = {name: Weight.of(weight) for name, weight in pristine.items()}
         with torch.no_grad():
-            patches = [_patch(piece, number) for number, piece in enumerate(self.pieces)]
+            patches = [weight_patch(*change, lambda _, name: name) for change in self.changes]
             unfit = patch_weights(weights, patches, Scratch(), mode)
         if unfit:
             raise not_finite(f"{self.component}.{name}" for name in unfit)
@@ -79,34 +65,20 @@ def _rows(pristine: Mapping[str, Tensor], view: View) -> Tensor:
     return torch.cat([pristine[rows.parameter][rows.start : rows.stop] for rows in view.rows])
 
 
-def _patch(piece: Piece, number: int) -> WeightPatch[str]:
-    target = piece.target
-    rows, weight_rows = (
-        tuple((rows.parameter, slice(rows.start, rows.stop)) for rows in (view.rows if view else ()))
-        for view in (target.view, target.weight_view)
-    )
-    return WeightPatch(target.change, piece.strength, rows, target.view.whole, number, weight_rows)
-
-
 def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[Group]:
     """Return all parameters that a stack changes, in groups with their changes; strengths of 0 are left out.
 
-    In a sum the pieces are in order of their adapters' sha256, in sequence as the stack is.
+    In a sum the changes are in order of their adapters' sha256, in sequence as the stack is.
     Raises NoPlace, or StackRefused for an adapter that is there twice or a strength that cannot be.
     """
     stack = stack if mode == "sequential" else by_sha256(stack)
     plans = plans_of(stack, Index(components))
     if wrong := list(problems(stack, plans)):
         raise StackRefused(wrong)
-    pieces = [
-        Piece(target, entry.strength_on(target))
-        for entry, plan in zip(stack, plans, strict=True)
-        for target in plan.targets
-    ]
-    pieces = [piece for piece in pieces if piece.strength != 0]
+    changes = list(changes_of(stack, plans))
     return [
-        Group(keys[0][0], tuple(name for _, name in keys), tuple(pieces[number] for number in numbers))
-        for keys, numbers in connected([piece.keys for piece in pieces])
+        Group(keys[0][0], tuple(name for _, name in keys), tuple(changes[number] for number in numbers))
+        for keys, numbers in connected([tuple(change.target.keys) for change in changes])
     ]
 
 

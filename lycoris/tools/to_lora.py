@@ -47,9 +47,7 @@ def to_lora(
             changes.append(whole(group.component, parameter, small, shapes))
             continue
         leaning |= {
-            piece.target.change.name
-            for piece in group.pieces
-            if leans_on_weight(piece.target.change, piece.target.view.shape)
+            one.target.change.name for one in group.changes if leans_on_weight(one.target.change, one.target.view.shape)
         }
         copy = copies[group.component][0]
         for parameter, change in group.change({name: copy.stored[name].read() for name in group.parameters}).items():
@@ -90,9 +88,9 @@ def approximate(change: Tensor, budget: Budget, dtype: torch.dtype, layer: str) 
 
 def _small_enough(group: Group, budget: Budget) -> LoRA | None:
     """Return the one LoRA of a group if it needs no approximation."""
-    piece, *others = group.pieces
-    change = piece.target.change
-    if others or not piece.target.view.whole or not isinstance(change, LoRA) or budget.energy is not None:
+    (target, _, _), *others = group.changes
+    change = target.change
+    if others or not target.view.whole or not isinstance(change, LoRA) or budget.energy is not None:
         return None
     plain = not {"lora_mid.weight", "bias_values"} & change.tensors().keys()
     return change if plain and (budget.rank is None or change.rank <= budget.rank) else None
