@@ -1,16 +1,18 @@
-"""Acceptance on the event loop: `Ledger.accept` for the requests of which there are many, at a fraction of its cost.
+"""Accepting a request: what every way in calls, on the event loop and at a fraction of `Ledger.accept`'s cost.
 
 One script asks Redis what it takes to judge a request, and one tells it of what was accepted: live state, index, event,
 RQ's job. Requests in flight share round trips (`app/scripts.py`), and their records' flushes. Between the two scripts
 the record is written, and that alone makes it accepted, here as there.
 
-Whatever is out of the ordinary is left to the careful way, before anything was written: a key that must be looked up in
-storage, an adapter that the index has not, a Redis that is away. So there is one place that says what is wrong.
+Whatever is out of the ordinary is left to the careful way, before anything was written: an adapter that the index has
+not, a Redis that is away. So there is one place that says what is wrong.
 """
 
+import json
 import zlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from hashlib import sha256
 from itertools import chain
 
 from redis.exceptions import RedisError
@@ -18,6 +20,7 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import resolve_serializer
 from rq.utils import now, utcformat
+from starlette.concurrency import run_in_threadpool
 
 from app.acceptance import resolve
 from app.deps import Service
@@ -28,11 +31,12 @@ from app.shared.catalog_index import FIND_IN
 from app.shared.catalog_index import INDEX as ADAPTERS
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
-from app.shared.generation_records import live_key, pending_key
-from app.shared.generations import begun, generation_id_for
+from app.shared.generations import begun, pending_key
 from app.shared.index import INDEX, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of
+from app.shared.lifecycle import id_for, live_key
 from app.shared.queue import generation_queue, generation_queues
+from app.shared.records import PENDING
 from app.shared.schema import Accepted, AdapterVersion, Generation, GenerationRequest, ModelProfile
 
 # KEYS: the adapters' index, queues; ARGV: kind and name of each adapter, in turn. Answers how many wait, and of each
@@ -72,7 +76,37 @@ return place
 )
 
 
-async def accept(service: Service, body: GenerationRequest, fingerprint: str) -> Generation | None:
+async def accept(service: Service, body: GenerationRequest, idempotency_key: str | None = None) -> Generation:
+    """Accept what a request asks for; where its key was used for the same body before, return what was accepted then.
+
+    Raises Conflict where the key was used for another body, Unavailable where there is no room or no queue, and what
+    `resolve` raises.
+    """
+    fingerprint = fingerprint_of(body)
+    if idempotency_key is not None:
+        known = await run_in_threadpool(service.ledger.repeat, idempotency_key, fingerprint)
+        if known is not None:
+            return known
+    generation = await quickly(service, body, id_for(idempotency_key), fingerprint)
+    return generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
+
+
+def fingerprint_of(body: GenerationRequest) -> str:
+    """A hash that tells one body from another."""
+    # Without what is as by default: a field added later must not make another body of one that lacks it
+    asked = body.model_dump(mode="json", exclude_defaults=True)
+    return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def carefully(service: Service, body: GenerationRequest, idempotency_key: str | None, fingerprint: str) -> Generation:
+    """Accept what a request asks for, in a thread: `repeat`, then `accept`."""
+    known = service.ledger.repeat(idempotency_key, fingerprint)  # the same may have been accepted just now
+    return known or service.ledger.accept(
+        resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint, priority=body.priority
+    )
+
+
+async def quickly(service: Service, body: GenerationRequest, generation_id: str, fingerprint: str) -> Generation | None:
     """Accept what a request asks for; None where only the careful way can tell. Raises as that does."""
     try:
         with at_once():
@@ -83,9 +117,9 @@ async def accept(service: Service, body: GenerationRequest, fingerprint: str) ->
     except (RedisError, Unreadable, WouldWait, NotFound):
         return None
     service.ledger.room_for(request.model, waiting)
-    accepted = begun(generation_id_for(None), request, body.priority, fingerprint)
-    generation, text = accepted.generation, accepted.model_dump_json()
-    if not await service.storage.create_async(pending_key(generation.id), text.encode()):
+    accepted = begun(generation_id, request, body.priority, fingerprint)
+    generation, text = accepted.generation, PENDING.write(accepted)
+    if not await service.storage.create_async(pending_key(generation.id), text):
         return None
     try:
         place = await service.scripts.run(QUEUE, *_told(service, accepted, text))
@@ -108,7 +142,7 @@ async def _ask(
     return waiting, dict(zip(refs, versions, strict=True))
 
 
-def _told(service: Service, accepted: Accepted, text: str) -> tuple[list[str], list[Argument]]:
+def _told(service: Service, accepted: Accepted, text: bytes) -> tuple[list[str], list[Argument]]:
     """Keys and arguments of `QUEUE`."""
     generation, request, queues = accepted.generation, accepted.generation.request, service.ledger.queues
     name = generation_queue(request.model, generation.priority, request.base)

@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from app.places import placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
-from app.shared.generation_records import live_key, pending_key
-from app.shared.generations import Ledger, as_it_stands
+from app.shared.generations import Ledger, as_it_stands, pending_key
 from app.shared.index import INDEX, PAGE_OF, WHOLE
 from app.shared.job import ID
+from app.shared.lifecycle import live_key
 from app.shared.queue import generation_queue
 from app.shared.records import PENDING
 from app.shared.schema import Generation, Priority

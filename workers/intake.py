@@ -16,7 +16,7 @@ from rq.timeouts import JobTimeoutException
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import AdapterRefused, Gone, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
-from app.shared.generations import now
+from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
 from app.shared.records import Shapes
 from app.shared.schema import AdapterVersion, UploadStatus
@@ -51,10 +51,7 @@ class Intake:
             self._run(upload_id)
 
     def _run(self, upload_id: str) -> None:
-        try:
-            upload = self._uploads.waiting(upload_id)
-        except Unreadable:  # whose it was is not known; `sweep` says so, and clears it away
-            return
+        upload = self._uploads.to_do(upload_id)
         if upload is None:
             return
         limit_memory(self._settings.inspect_memory_mb * MIB + FILE_COPIES * upload.size_bytes)

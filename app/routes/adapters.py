@@ -17,8 +17,8 @@ from app.hub import within
 from app.routing import Router, answers
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, Gone, NotFound, TooLarge, Unavailable
-from app.shared.generations import now
 from app.shared.job import ID
+from app.shared.lifecycle import now
 from app.shared.schema import (
     AdapterName,
     AdapterRecord,

@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Header, Query, Response
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
-from app.acceptance import resolve
 from app.deps import ServiceDep
 from app.fast_acceptance import accept
 from app.places import Prefix, placed
@@ -35,20 +32,7 @@ async def create(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Response:
     """Accept a generation: it will end, whichever process dies meanwhile."""
-    # Without what is as by default: a field added later must not make another body of one that lacks it
-    asked = body.model_dump(mode="json", exclude_defaults=True)
-    fingerprint = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    generation = None
-    if idempotency_key is None:
-        generation = await accept(service, body, fingerprint)
-    if generation is None:
-        generation = await run_in_threadpool(
-            service.ledger.accept,
-            lambda: resolve(service, body),
-            idempotency_key=idempotency_key,
-            fingerprint=fingerprint,
-            priority=body.priority,
-        )
+    generation = await accept(service, body, idempotency_key)
     text = placed(generation, prefix).model_dump_json()
     return _json(text, 202, {"Location": f"/v1/generations/{generation.id}"})
 

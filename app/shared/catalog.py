@@ -19,8 +19,9 @@ from redis import Redis
 from app.shared import rebuild
 from app.shared.at_once import Errands
 from app.shared.catalog_index import CatalogIndex, Living
-from app.shared.errors import Gone, NotFound, Unreadable
+from app.shared.errors import Gone, Newer, NotFound, Unreadable
 from app.shared.facts import AdapterFacts
+from app.shared.record_format import stamped
 from app.shared.records import FACTS, TOMBSTONE, VERDICT, VERSION, Tombstone, tell
 from app.shared.schema import NAME_PATTERN, AdapterRecord, AdapterVersion
 from app.shared.storage import Storage
@@ -175,15 +176,15 @@ class Catalog:
         they were before.
         """
         if facts:
-            self._storage.put(facts_key(version.sha256, version.ignore), facts.model_dump_json().encode())
-        self._storage.put_json(verdict_key(version.sha256, version.ignore), verdict)
+            self._storage.put(facts_key(version.sha256, version.ignore), FACTS.write(facts))
+        self._storage.put(verdict_key(version.sha256, version.ignore), stamped(json.dumps(verdict)))
         while True:
             numbers = self._versions(version.name)
             if known := self._same(version.name, numbers, version.sha256, version.ignore):
                 return self._refitted(known, version), False
             number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})
-            if self._storage.create(_version_key(version.name, number), numbered.model_dump_json().encode()):
+            if self._storage.create(_version_key(version.name, number), VERSION.write(numbered)):
                 self._index.add(numbered)
                 return numbered, True
 
@@ -211,7 +212,7 @@ class Catalog:
         fits = sorted({*known.fits, *seen_again.fits})
         if fits != known.fits:
             known = known.model_copy(update={"fits": fits})
-            self._storage.put(_version_key(known.name, known.version), known.model_dump_json().encode())
+            self._storage.put(_version_key(known.name, known.version), VERSION.write(known))
         self._index.add(known)
         return known
 
@@ -222,11 +223,13 @@ class Catalog:
         try:
             numbers = self._versions(name)
             last = self._last_number(name, numbers)
+        except Newer:
+            raise
         except Unreadable:  # how far it had come is not known: it goes on from where nobody has been
             numbers = sorted(filter(None, map(_number, self._storage.keys(f"names/{name}"))))
             last = max([*numbers, int(time.time()) // 60])
         self._index.drop(name, numbers)  # before anything is done: without Redis nothing can be deleted
-        self._storage.put_json(_tombstone_key(name), Tombstone(last_version=last).model_dump())
+        self._storage.put(_tombstone_key(name), TOMBSTONE.write(Tombstone(last_version=last)))
         self._index.drop(name, numbers)  # somebody may have filled the index, with what was there, between the two
         for number in numbers:
             self._storage.delete(_version_key(name, number))

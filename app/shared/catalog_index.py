@@ -17,6 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared import rebuild
+from app.shared.records import VERSION
 from app.shared.schema import NAME_PATTERN, AdapterVersion
 
 INDEX = "radiata:adapters"
@@ -132,7 +133,7 @@ class CatalogIndex:
         self._run(DROP, name, *numbers)
 
     def _add(self, token: str, name: str, number: int, version: AdapterVersion | None) -> None:
-        record = [version.sha256, version.model_dump_json()] if version else []
+        record: list[str | bytes] = [version.sha256, VERSION.write(version)] if version else []
         self._run(ADD, token, name, number, *record)
 
     def _ask(self, script: str, *args: str) -> list[str] | None:
@@ -144,7 +145,7 @@ class CatalogIndex:
             return None
         return None if found is None else [one.decode(errors="replace") for one in cast(list[bytes], found)]
 
-    def _run(self, script: str, *args: str | int) -> Any:
+    def _run(self, script: str, *args: str | bytes | int) -> Any:
         return self._redis.register_script(script)(keys=[INDEX], args=args)
 
     def _whole(self) -> bool:

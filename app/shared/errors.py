@@ -9,6 +9,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 ├── Conflict (409)                an idempotency key used for another body; an end already reached
 ├── TooLarge (413)                an upload over the cap
 ├── Unreadable (502)              one stored record is not what was written; all others are
+│   └── Newer (503)               newer code wrote it, and can read it
 ├── WrongType (415)               a body of another content type than the one it should be
 └── Unavailable (503)             queue, storage or model not there right now: try again
     └── NoRoom (507)              storage, or the folder for temporary files, is full
@@ -29,9 +30,6 @@ class RadiataError(Exception):
         self.code = code
         self.message = message
         self.reasons = tuple(reasons)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.code, self.message))
 
 
 class BadRequest(RadiataError):
@@ -94,6 +92,13 @@ class Unreadable(RadiataError):
         super().__init__(code, message)
         self.key = key
         self.why = why
+
+
+class Newer(Unreadable):
+    """A record that newer code has written: it is left as it is, for a machine with that code reads it."""
+
+    status = 503
+    title = "A newer version wrote this record"
 
 
 class WrongType(RadiataError):

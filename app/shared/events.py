@@ -18,13 +18,13 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from app.shared.schema import Status
+from app.shared.schema import Status, UploadStatus
 
 MAX_ENTRIES = 4096
 CHANGED = "radiata:changed"
 POSITION = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 KIND = re.compile(r"[a-z_]{1,32}")
-ENDS = tuple(status.value for status in Status if status.ended)
+ENDS = {status.value for statuses in (Status, UploadStatus) for status in statuses if status.ended}
 
 Position = tuple[int, int]
 START: Position = (0, 0)

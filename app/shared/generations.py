@@ -1,49 +1,45 @@
-"""The life of a generation, from acceptance to exactly one of its three ends.
+"""Generations: accepted, followed, and ended exactly once, each in one of its three ends.
 
-Storage is the truth, Redis the fast copy. A generation is accepted by writing `pending/<id>.json` and ended by
-*creating* `generations/<id>/manifest.json`: whoever creates it first (engine, canceller, sweeper) has decided, and
-everyone else finds out. So killing any process, or emptying Redis, loses nothing: what is pending and unknown to RQ
-is queued again by `sweep`.
-
-Its records are read by `app/shared/generation_records.py`, the list of all is `app/shared/index.py`'s, and what is
-lost is brought back by `app/shared/sweep.py`.
+How a job lives is in `app/shared/lifecycle.py`. Here is what a generation is besides: its progress, its pictures, its
+place in the list of all (`app/shared/index.py`). `app/shared/sweep.py` brings back what is lost.
 """
 
 import builtins
-import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from hashlib import sha256
+from datetime import datetime
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
-from redis.typing import EncodableT, FieldT
 
-from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
-from app.shared.events import publish
-from app.shared.generation_records import GenerationRecords, image_key, live_key, manifest_key, pending_key
+from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.index import GenerationIndex, unknown
-from app.shared.job import ID
-from app.shared.queue import Queues
-from app.shared.records import tell
+from app.shared.job_records import Places
+from app.shared.lifecycle import OWNER, Lifecycle, id_for, live_key, now
+from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.schema import Accepted, Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
 
-def now() -> datetime:
-    """The current time, in UTC."""
-    return datetime.now(UTC)
+def pending_key(generation_id: str) -> str:
+    """Where an accepted generation is kept until it ends."""
+    return f"pending/{generation_id}.json"
 
 
-def generation_id_for(idempotency_key: str | None) -> str:
-    """A fresh id (32 hex digits), or the one id that belongs to an idempotency key."""
-    if idempotency_key is None:
-        return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-    return sha256(b"radiata idempotency key\0" + idempotency_key.encode()).hexdigest()[:32]
+def manifest_key(generation_id: str) -> str:
+    """Where the end of a generation is kept."""
+    return f"generations/{generation_id}/manifest.json"
+
+
+def image_key(generation_id: str, index: int) -> str:
+    """Where a picture of a generation is kept."""
+    return f"generations/{generation_id}/{index}.png"
+
+
+PLACES = Places("generations", "pending", PENDING, pending_key, MANIFEST, manifest_key)
 
 
 def begun(generation_id: str, request: ResolvedRequest, priority: Priority, fingerprint: str | None) -> Accepted:
@@ -62,7 +58,7 @@ def begun(generation_id: str, request: ResolvedRequest, priority: Priority, fing
 def as_it_stands(
     generation: Generation, live: Mapping[str, str], position: Callable[[Generation], int | None]
 ) -> Generation:
-    """What was accepted, as Redis says that it stands; position: asked where it waits."""
+    """A generation as it was accepted, with the live state that Redis has; position: gives its place in the queue."""
     if generation.status.ended:
         return generation
     if live.get("status") != Status.RUNNING:
@@ -76,57 +72,43 @@ def as_it_stands(
     return generation.model_copy(update=running)
 
 
-class Ledger:
+class Ledger(Lifecycle[Accepted]):
     """Accepts generations, follows them, and ends each one exactly once."""
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
-        self._storage = storage
-        self._redis = redis
-        self._settings = settings
-        self._records = GenerationRecords(storage, redis)
-        self.queues = Queues(redis, settings)
+        super().__init__(storage, redis, settings, PLACES)
         self.index = GenerationIndex(storage, redis)
 
     # Acceptance
 
+    def repeat(self, idempotency_key: str | None, fingerprint: str | None, owner: str = OWNER) -> Generation | None:
+        """The generation that was accepted with this key; None without a key, or where it is new.
+
+        Raises Conflict where the key was used for another body, and Unreadable.
+        """
+        earlier = self.earlier(idempotency_key, fingerprint, owner)
+        return self.get(earlier.id) if earlier else None
+
     def accept(
         self,
-        resolve: Callable[[], ResolvedRequest],
+        request: ResolvedRequest,
         *,
         idempotency_key: str | None = None,
         fingerprint: str | None = None,
         priority: Priority = "normal",
+        owner: str = OWNER,
     ) -> Generation:
-        """Accept what `resolve` makes of a request and queue it; with a known idempotency key, what it was before.
+        """Accept a resolved request and queue it; where its key was just used, what was accepted then.
 
-        Once it is in storage it is accepted, whatever becomes of Redis: `sweep` queues what is not queued. Raises
-        Conflict when the key was used for another body, Unavailable when there is no queue to put it on, and whatever
-        `resolve` raises.
+        Once it is in storage it is accepted, whatever becomes of Redis: the sweep queues what is not queued. Raises
+        Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
-        generation_id = generation_id_for(idempotency_key)
-        if idempotency_key is not None and (earlier := self.accepted(generation_id)):
-            return self._same_body(earlier, fingerprint)
-        request = resolve()
         self._room_for(request.model, priority, request.base)
-        accepted = begun(generation_id, request, priority, fingerprint)
-        if not self._storage.create(pending_key(generation_id), accepted.model_dump_json().encode()):
-            return self._same_body(self._must(self.accepted(generation_id)), fingerprint)
-        with suppress(RedisError):
-            self.queue(accepted)
-        return self.get(generation_id)
-
-    def queue(self, accepted: Accepted) -> None:
-        """Tell listeners and RQ of what is in storage already; for `accept` and the sweep."""
-        generation = accepted.generation
-        with self._redis.pipeline() as pipe:
-            pipe.hset(live_key(generation.id), mapping=_live(accepted))
-            pipe.expire(live_key(generation.id), self._settings.keep_live_s)
-            self.index.add(pipe, generation.id, generation.created_at)
-            publish(pipe, generation.id, "status", {"status": Status.QUEUED}, self._settings.keep_live_s)
-            pipe.execute()
-        request = generation.request
-        adapters = [one.sha256 for one in request.adapters]
-        self.queues.enqueue_generation(request.model, generation.id, adapters, generation.priority, request.base)
+        accepted = begun(id_for(idempotency_key, owner), request, priority, fingerprint)
+        if self.begin(accepted) is None:
+            with suppress(RedisError):
+                self.queue(accepted)
+        return self.get(accepted.id)
 
     def _room_for(self, model: str, priority: Priority, base: str) -> None:
         try:
@@ -140,25 +122,58 @@ class Ledger:
         if waiting >= self._settings.max_queued:
             raise Unavailable("queue_full", f"{waiting} generations wait for model {model!r} already; try again later")
 
-    def _same_body(self, earlier: Accepted, fingerprint: str | None) -> Generation:
-        if earlier.fingerprint != fingerprint:
-            raise Conflict(
-                "idempotency_key_reused",
-                "this Idempotency-Key was used for another body; use a new key for a new request",
-            )
-        return self.get(earlier.generation.id)
+    # What the life cycle asks
 
-    # Reading
+    def fingerprint(self, record: Accepted) -> str | None:
+        """A hash of the request's body."""
+        return record.fingerprint
 
-    def get(self, generation_id: str) -> Generation:
-        """A generation as it stands; raises NotFound or Unreadable."""
-        if not ID.fullmatch(generation_id):
-            raise unknown()  # before it becomes a key
-        live = self._records.live(generation_id)
-        if final := self._records.copy(live, "final", generation_id):
-            return final.generation
-        accepted = self._records.copy(live, "accepted", generation_id) or self._must(self.accepted(generation_id))
-        return as_it_stands(accepted.generation, live, self._position)
+    def enqueue(self, record: Accepted) -> None:
+        """Queue a generation by its model, base and priority."""
+        request, adapters = record.generation.request, [one.sha256 for one in record.generation.request.adapters]
+        self.queues.enqueue_generation(request.model, record.id, adapters, record.generation.priority, request.base)
+
+    def remember(self, pipe: Pipeline, record: Accepted) -> None:
+        """Write its live state, and take it into the list."""
+        super().remember(pipe, record)
+        self.index.add(pipe, record.id, record.generation.created_at)
+
+    def news(self, record: Accepted) -> dict[str, Any]:
+        """Its status, and the error of one that failed."""
+        error = record.generation.error
+        return {"status": record.status} | ({"error": error.model_dump()} if error else {})
+
+    def clear(self, record: Accepted) -> None:
+        """Delete the pictures of a generation without success."""
+        if record.status is not Status.SUCCEEDED:
+            for index in range(record.generation.request.count):
+                self._storage.delete(image_key(record.id, index))
+
+    def give_up(self, record: Accepted) -> None:
+        """End it as failed."""
+        tries = self._settings.retries + 1
+        message = f"the engine or its worker died on each of {tries} tries; see the worker's log"
+        self.fail(record.generation, "worker_died", message)
+
+    def as_canceled(self, record: Accepted) -> Accepted:
+        """The record of a canceled generation, which has no pictures."""
+        return _ended(
+            record.generation.model_copy(update={"status": Status.CANCELED, "images": []}), record.fingerprint
+        )
+
+    def too_late(self, record: Accepted) -> str:
+        """Say how it ended."""
+        return f"this generation has {record.status}; there is nothing to cancel"
+
+    def unknown(self) -> NotFound:
+        """No such generation."""
+        return unknown()
+
+    def stands(self, job_id: str) -> Accepted:
+        """A generation as it stands, with the progress that Redis has; raises NotFound or Unreadable."""
+        live = self.live(job_id)
+        record = self.within(live, job_id)
+        return record.model_copy(update={"generation": as_it_stands(record.generation, live, self._position)})
 
     def _position(self, generation: Generation) -> int | None:
         try:
@@ -166,14 +181,15 @@ class Ledger:
         except RedisError:
             return None
 
+    # Reading
+
+    def get(self, generation_id: str) -> Generation:
+        """A generation as it stands; raises NotFound or Unreadable."""
+        return self.stands(generation_id).generation
+
     def accepted(self, generation_id: str) -> Accepted | None:
         """What storage has of a generation, ended or not; raises Unreadable."""
-        return self._records.either(generation_id)
-
-    def _must(self, accepted: Accepted | None) -> Accepted:
-        if accepted is None:
-            raise unknown()
-        return accepted
+        return self.records.either(generation_id)
 
     def list(self, limit: int, before: str | None) -> tuple[list[Generation], str | None]:
         """The newest `limit` generations older than the one called `before`, and the last of them if there are more.
@@ -199,56 +215,42 @@ class Ledger:
     # On a worker
 
     def start(self, generation_id: str) -> Generation | None:
-        """Mark a generation as running; None when it has ended, was never accepted, or is not to be read."""
-        try:
-            accepted = self._records.pending(generation_id)
-            if accepted is None or self.close_again(generation_id):
-                return None
-        except Unreadable as error:  # no other try could read it either
-            tell(self._redis, error)
+        """Mark a generation as running; None as `to_do` says, which raises Newer."""
+        accepted = self.to_do(generation_id)
+        if accepted is None:
             return None
         started = now()
         with self._redis.pipeline() as pipe:
-            fields: dict[FieldT, EncodableT] = {
-                "status": Status.RUNNING.value,
-                "step": 0,
-                "started_at": started.isoformat(),
-                "accepted": accepted.model_dump_json(),
-            }
-            pipe.hset(live_key(generation_id), mapping=fields)
-            pipe.expire(live_key(generation_id), self._settings.keep_live_s)
-            publish(pipe, generation_id, "status", {"status": Status.RUNNING}, self._settings.keep_live_s)
+            fields = {"status": Status.RUNNING.value, "step": "0", "started_at": started.isoformat()}
+            self.set_live(pipe, generation_id, {**fields, "accepted": PENDING.write(accepted)})
+            self.publish(pipe, generation_id, "status", {"status": Status.RUNNING})
             pipe.execute()
         return accepted.generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
 
     def put_back(self, generation_id: str) -> None:
         """Mark a generation that was started as waiting again."""
-        status = Status.QUEUED.value
         with self._redis.pipeline() as pipe:
-            pipe.hset(live_key(generation_id), "status", status)
-            pipe.expire(live_key(generation_id), self._settings.keep_live_s)
-            publish(pipe, generation_id, "status", {"status": status}, self._settings.keep_live_s)
+            self.set_live(pipe, generation_id, {"status": Status.QUEUED.value})
+            self.publish(pipe, generation_id, "status", {"status": Status.QUEUED})
             pipe.execute()
 
     def step(self, generation_id: str, step: int, steps: int) -> bool:
         """Publish progress; False when the generation has been canceled and its worker should stop."""
-        key = live_key(generation_id)
         with self._redis.pipeline() as pipe:
-            pipe.hexists(key, "final")
-            pipe.hset(key, "step", str(step))
-            pipe.hsetnx(key, "status", Status.RUNNING.value)  # Redis may have been emptied since the start
-            pipe.expire(key, self._settings.keep_live_s)
-            publish(pipe, generation_id, "progress", {"step": step, "steps": steps}, self._settings.keep_live_s)
+            pipe.hexists(live_key(generation_id), "final")
+            pipe.hsetnx(live_key(generation_id), "status", Status.RUNNING.value)  # Redis may have been emptied since
+            self.set_live(pipe, generation_id, {"step": str(step)})
+            self.publish(pipe, generation_id, "progress", {"step": step, "steps": steps})
             ended = pipe.execute()[0]
         return not ended
 
     def ended(self, generation_id: str) -> bool:
-        """Tell whether somebody has ended a generation that a worker is at, as `step` does, without a step."""
+        """True if the generation was ended by somebody else while a worker draws it."""
         return bool(self._redis.hexists(live_key(generation_id), "final"))
 
     def image(self, generation_id: str, image: Image) -> None:
         """Publish that a picture is in storage."""
-        publish(self._redis, generation_id, "image", image.model_dump(mode="json"), self._settings.keep_live_s)
+        self.publish(self._redis, generation_id, "image", image.model_dump(mode="json"))
 
     # Ends
 
@@ -256,61 +258,13 @@ class Ledger:
         """End a generation as its status says; False when it had ended before, and then nothing changes."""
         pending = None
         with suppress(Unreadable):
-            pending = self._records.pending(generation.id)
-        ended = Accepted(
-            generation=generation.model_copy(update={"queue_position": None, "finished_at": now()}),
-            fingerprint=pending.fingerprint if pending else None,
-        )
-        text = ended.model_dump_json()
-        if not self._storage.create(manifest_key(generation.id), text.encode()):
-            return False
-        self._close(ended, text)
-        return True
-
-    def _close(self, ended: Accepted, text: str) -> None:
-        generation = ended.generation
-        self._announce(ended, text)
-        if generation.status is not Status.SUCCEEDED:
-            self._clear(generation)
-        self._storage.delete(pending_key(generation.id))
-
-    def close_again(self, generation_id: str) -> bool:
-        """Tell again of an end that storage knows, if it does, and say so."""
-        # Whoever ended it may have died before anybody was told
-        ended = self._records.ended(generation_id)
-        if ended is not None:
-            self._close(ended, ended.model_dump_json())
-        return ended is not None
+            pending = self.records.pending(generation.id)
+        return self.conclude(_ended(generation, pending.fingerprint if pending else None))
 
     def end(self, generation_id: str) -> Generation | None:
         """How a generation ended, as storage has it; None while it has not. Raises Unreadable."""
-        ended = self._records.ended(generation_id)
+        ended = self.records.ended(generation_id)
         return ended.generation if ended else None
-
-    def discard(self, generation: Generation) -> None:
-        """Clear away the pictures of a generation that ended without success.
-
-        Nothing happens when it succeeded, or has not ended: another worker may have drawn, or be drawing, the same.
-        """
-        with suppress(Unreadable):  # its end may be success: better a picture too many
-            end = self.end(generation.id)
-            if end is not None and end.status is not Status.SUCCEEDED:
-                self._clear(generation)
-
-    def _clear(self, generation: Generation) -> None:
-        for index in range(generation.request.count):
-            self._storage.delete(image_key(generation.id, index))
-
-    def _announce(self, ended: Accepted, text: str) -> None:
-        generation = ended.generation
-        data: dict[str, Any] = {"status": generation.status}
-        if generation.error:
-            data["error"] = generation.error.model_dump()
-        with self._redis.pipeline() as pipe:
-            pipe.hset(live_key(generation.id), mapping={"status": generation.status.value, "final": text})
-            pipe.expire(live_key(generation.id), self._settings.keep_live_s)
-            publish(pipe, generation.id, "status", data, self._settings.keep_live_s)
-            pipe.execute()
 
     def fail(self, generation: Generation, code: str, message: str) -> bool:
         """End a generation as failed."""
@@ -322,23 +276,28 @@ class Ledger:
 
         Raises NotFound, Conflict when it has succeeded or failed already, and Unreadable.
         """
-        generation = self.get(generation_id)
-        if not generation.status.ended:
-            self.finish(generation.model_copy(update={"status": Status.CANCELED, "images": []}))
-            if generation.status is Status.QUEUED:
-                self.queues.drop(generation_id)
-        generation = self.end(generation_id) or generation  # the worker may have been first
-        if generation.status is not Status.CANCELED:
-            raise Conflict("already_ended", f"this generation has {generation.status}; there is nothing to cancel")
-        return generation
+        return self.withdraw(generation_id).generation
+
+    def discard(self, generation: Generation) -> None:
+        """Delete the pictures of a generation that ended without success.
+
+        Nothing happens when it succeeded, or has not ended: another worker may have drawn, or be drawing, the same.
+        """
+        with suppress(Unreadable):  # its end may be success: better a picture too many
+            if ended := self.records.ended(generation.id):
+                self.clear(ended)
 
     def remove(self, generation_id: str) -> None:
         """Clear away a generation whose record nobody can read: records, pictures, its place in the queue."""
         self.queues.drop(generation_id)
-        self._records.remove(generation_id)
+        self._storage.delete(pending_key(generation_id))  # it says that the generation was accepted, so it goes first
+        for key in sorted(self._storage.keys(f"generations/{generation_id}"), key=manifest_key(generation_id).__eq__):
+            self._storage.delete(key)
         self._redis.delete(live_key(generation_id))
         self.index.forget(generation_id)
 
 
-def _live(accepted: Accepted) -> dict[FieldT, EncodableT]:
-    return {"accepted": accepted.model_dump_json(), "status": Status.QUEUED.value}
+def _ended(generation: Generation, fingerprint: str | None) -> Accepted:
+    """The record of a generation that ends now."""
+    now_over = generation.model_copy(update={"queue_position": None, "finished_at": now()})
+    return Accepted(generation=now_over, fingerprint=fingerprint)

@@ -10,6 +10,7 @@ import structlog
 from app.shared.at_once import Errands
 from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.facts import BaseSites, BaseTokenizers, TokenizerFile
+from app.shared.record_format import stamped
 from app.shared.records import PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
 from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
@@ -18,7 +19,7 @@ from app.shared.storage import Storage
 log = structlog.get_logger()
 
 KEEP_S = 2.0  # a profile changes when a worker starts with another base: rarely, and not in a hurry
-PAPERS = {BaseTokenizers: "tokenizers", BaseSites: "sites"}
+FACTS = {BaseTokenizers: "tokenizers", BaseSites: "sites"}
 
 
 class Profiles:
@@ -37,20 +38,17 @@ class Profiles:
         self,
         profile: ModelProfile,
         shapes: Mapping[str, Mapping[str, list[int]]],
-        papers: Sequence[BaseTokenizers | BaseSites] = (),
+        facts: Sequence[BaseTokenizers | BaseSites] = (),
     ) -> bool:
         """Write what a model is, shapes first: whoever sees a profile finds its shapes. Say whether that was news.
 
-        papers: what acceptance and intake judge by, without the model.
+        facts: what acceptance and intake judge by, without the model.
         """
         written = False
         records = {
-            **{
-                f"models/{profile.name}.{PAPERS[type(paper)]}.json": paper.model_dump_json().encode()
-                for paper in papers
-            },
-            f"models/{profile.name}.shapes.json": json.dumps(shapes).encode(),
-            f"models/{profile.name}.json": profile.model_dump_json().encode(),
+            **{f"models/{profile.name}.{FACTS[type(one)]}.json": stamped(one.model_dump_json()) for one in facts},
+            f"models/{profile.name}.shapes.json": stamped(json.dumps(shapes)),
+            f"models/{profile.name}.json": PROFILE.write(profile),
         }
         for key, data in records.items():
             if self._storage.get(key) != data:

@@ -1,7 +1,8 @@
-"""Stored JSON on its way in: whoever reads a record reads it here, and what cannot be read spoils nothing but itself.
+"""Stored JSON: every record is read and written here, and one that cannot be read spoils nothing but itself.
 
 A record can be empty or cut off (a power cut, a full disk), overwritten, or another's. Reading it raises `Unreadable`
-for that one; lists, sweeps and every other record go on without it, and it is told once.
+for that one; lists, sweeps and every other record go on without it, and it is logged once. A record of a later format
+(`app/shared/record_format.py`) raises `Newer`, which is one kind of `Unreadable`.
 
 | Redis key | type | what | lives |
 |---|---|---|---|
@@ -18,9 +19,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.errors import Unreadable
+from app.shared.errors import Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseSites, BaseTokenizers
 from app.shared.old_records import in_new_words
+from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.schema import Accepted, AdapterVersion, ModelProfile, Upload, Wire
 from app.shared.storage import Storage
 
@@ -46,7 +48,7 @@ class StoreIdentity(Wire):
 class Kind(Generic[T]):
     """One kind of record: what its keys look like, what it is, whose it is, and what to do without it.
 
-    renew: brings a text that an older version wrote into the words of today.
+    renew: brings a text of an older format into the words of today.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Kind(Generic[T]):
         kind: type[T],
         remedy: str,
         whose: Callable[[T], tuple[str, ...]] | None = None,
-        renew: Callable[[bytes | str], bytes | str] = lambda text: text,
+        renew: Callable[[bytes], bytes | str] = lambda text: text,
     ) -> None:
         self.keys = re.compile(keys)
         self._type: TypeAdapter[T] = TypeAdapter(kind)
@@ -67,13 +69,26 @@ class Kind(Generic[T]):
         """The record that these bytes, found under `key`, are; raises Unreadable."""
         match = self.keys.fullmatch(key)
         assert match is not None, f"no key of this kind: {key}"
+        number, text = unstamped(data)
+        if number > FORMAT:
+            raise Newer(
+                "record_newer",
+                f"the record {key!r} in storage has format {number}, and this version of Radiata reads formats up to "
+                f"{FORMAT}: upgrade Radiata on this machine",
+                key=key,
+                why=f"format {number}",
+            )
         try:
-            record = self._type.validate_json(self._renew(data))
+            record = self._type.validate_json(self._renew(text) if number < FORMAT else text)
         except ValidationError as error:
             raise self._unreadable(key, _why(data, error)) from error
         if self._whose and self._whose(record) != match.groups():
             raise self._unreadable(key, f"it says that it is {'/'.join(self._whose(record))!r}")
         return record
+
+    def write(self, record: T) -> bytes:
+        """The bytes of a record, its format among them."""
+        return stamped(self._type.dump_json(record))
 
     def _unreadable(self, key: str, why: str) -> Unreadable:
         match = self.keys.fullmatch(key)
@@ -151,4 +166,4 @@ def tell(redis: Redis, error: Unreadable) -> None:
     with suppress(RedisError):
         if not redis.set(f"radiata:unreadable:{error.key}", error.why, nx=True, ex=TOLD_S):
             return
-    log.error("record_unreadable", key=error.key, error=error.message)
+    log.error("record_newer" if isinstance(error, Newer) else "record_unreadable", key=error.key, error=error.message)

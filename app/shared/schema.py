@@ -292,7 +292,7 @@ class Generation(Wire):
     progress: Progress
     request: ResolvedRequest
     images: list[Image] = []
-    applied: ApplyMode | None = Field(None, description="how the adapters were applied, once it has succeeded")
+    applied: ApplyMode | None = Field(default=None, description="how the adapters were applied, once it has succeeded")
     timings_ms: Timings | None = None
     error: Failure | None = None
     created_at: datetime
@@ -305,6 +305,16 @@ class Accepted(Wire):
 
     generation: Generation
     fingerprint: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Of the generation."""
+        return self.generation.id
+
+    @property
+    def status(self) -> Status:
+        """Of the generation."""
+        return self.generation.status
 
 
 class AdapterVersion(Wire):
@@ -335,6 +345,11 @@ class UploadStatus(StrEnum):
     ADMITTED = "admitted"
     REFUSED = "refused"
     CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        return self is not UploadStatus.INSPECTING
 
 
 class Upload(Wire):

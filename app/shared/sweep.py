@@ -8,21 +8,17 @@ Key `radiata:impossible`: hash, a suspect to when it was seen first, until a loo
 """
 
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from math import isfinite
 from typing import cast
 
 from redis import Redis
-from redis.exceptions import ResponseError
-from rq.job import JobStatus
 
 from app.shared.errors import Unreadable
 from app.shared.generations import Ledger
-from app.shared.kinds import OF_JOB, mend
-from app.shared.lost import Look, Lost, look, queues_of
+from app.shared.lost import Look, look, queues_of
 from app.shared.prospects import Impossible, Prospects
 from app.shared.queue import INTAKE, base_of, model_of
-from app.shared.records import tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
@@ -33,7 +29,6 @@ ENDS: dict[Impossible, str] = {
     "ask again, and the new one draws it",
     "model_removed": "no worker draws with model {!r} any more, and it is not in RADIATA_MODELS: ask for another model",
 }
-DEAD = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
 
 
 class Sweep:
@@ -45,42 +40,14 @@ class Sweep:
         self._settings = settings
         self._ledger = Ledger(storage, redis, settings)
         self._queues = self._ledger.queues
-        self._lost = Lost(redis, self._queues, settings, "generations")
 
     def run(self) -> None:
         """Look once at everything that is pending, for no longer than until the next look is due."""
         until = time.monotonic() + self._settings.sweep_every_s
         seen = look(self._redis, queues_of(self._redis, self._settings))
-        pending = {key.removeprefix("pending/").removesuffix(".json") for key in self._storage.keys("pending")}
+        pending = set(self._ledger.records.waiting())
         self._end_impossible(pending, seen)
-        with closing(self._lost.among(pending, seen)) as lost:
-            for generation_id, status in lost:
-                try:
-                    self._bring_back(generation_id, status)
-                except Unreadable as error:  # nobody can make work of it; the others must not wait for that
-                    tell(self._redis, error)
-                    self._queues.drop(generation_id)
-                except ResponseError:  # a key of it is of another kind: it is mended, and brought back by the next look
-                    mend(self._redis, OF_JOB, generation_id)
-                if time.monotonic() > until:
-                    break
-
-    def _bring_back(self, generation_id: str, status: JobStatus | None) -> None:
-        if self._ledger.close_again(generation_id):
-            self._queues.drop(generation_id)
-            return
-        accepted = self._ledger.accepted(generation_id)
-        if accepted is None:
-            return  # ended between two looks
-        if status in DEAD:
-            self._ledger.fail(
-                accepted.generation,
-                "worker_died",
-                f"the engine or its worker died on each of {self._settings.retries + 1} tries; see the worker's log",
-            )
-            return
-        self._queues.drop(generation_id)
-        self._ledger.queue(accepted)
+        self._ledger.bring_back(pending, seen, until)
 
     def _suspects(self, pending: set[str], seen: Look, prospects: Prospects) -> dict[str, list[str]]:
         """What waits in queues that nobody can be expected to serve, and in which of them."""
@@ -107,8 +74,7 @@ class Sweep:
                 try:
                     self._judge(one, suspects[one], prospects)
                 except Unreadable as error:
-                    tell(self._redis, error)
-                    self._queues.drop(one)
+                    self._ledger.pass_over(one, error)
 
     def _judge(self, generation_id: str, queues: list[str], prospects: Prospects) -> None:
         if accepted := self._ledger.accepted(generation_id):

@@ -1,33 +1,38 @@
-"""Uploaded files between the door and the catalog: staged in storage, judged by the intake worker.
+"""Uploads: files between the request that brought them and the catalog, judged by the intake worker.
 
-Key `radiata:upload:<id>`: string, the settled `Upload` as JSON; written by intake, read by the adapters route; an
-hour. `settled/<id>.json` says the same for whoever asks after Redis was emptied. An unsettled upload is
-`uploads/<id>.json` beside its bytes, so that it outlives Redis. Creating `uploads/<id>.end` decides between its name
-and its cancel, when both are about to be.
+They live as every job does (`app/shared/lifecycle.py`). An upload that waits is `uploads/<id>.json`, which is written
+after its bytes and makes it count. Its end, `settled/<id>.json`, is kept for an hour. Creating `uploads/<id>.end`
+decides between its name, its cancel and its being given up, when two of them are about to be.
+
+| Redis key | type | what | lives |
+|---|---|---|---|
+| `radiata:upload:<id>` | string | how the upload ended, as JSON; written by intake and API | an hour |
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import ResponseError
-from rq.job import JobStatus
 
-from app.shared.errors import Conflict, NoRoom, NotFound, Unreadable
-from app.shared.events import wake
-from app.shared.lost import Lost, look
-from app.shared.queue import INTAKE, Queues
-from app.shared.records import SETTLED, UPLOAD, tell
+from app.shared.errors import Newer, NoRoom, NotFound, Unreadable
+from app.shared.job_records import Places
+from app.shared.lifecycle import Lifecycle
+from app.shared.lost import look
+from app.shared.queue import INTAKE
+from app.shared.records import SETTLED, UPLOAD
 from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
 KEEP_SETTLED_S = 3600
 ORPHANED_AFTER = timedelta(hours=1)
-NAMED, CANCELED = b"named", b"canceled"  # what `end_key` can say
+NAMED, CANCELED, GIVEN_UP = b"named", b"canceled", b"given up"  # what `end_key` can say
 
 
 def bytes_key(upload_id: str) -> str:
@@ -41,144 +46,61 @@ def record_key(upload_id: str) -> str:
 
 
 def end_key(upload_id: str) -> str:
-    """Where stands whether an upload gets its name, or is canceled; whoever creates it decides."""
+    """Where it is decided what an upload comes to, before that is done; whoever creates it decides."""
     return f"uploads/{upload_id}.end"
 
 
-def told_key(upload_id: str) -> str:
-    """Where stands in storage what became of an upload."""
+def settled_key(upload_id: str) -> str:
+    """Where the end of an upload is kept, for an hour."""
     return f"settled/{upload_id}.json"
 
 
-def settled_key(upload_id: str) -> str:
-    """Redis key of what became of an upload."""
+def copy_key(upload_id: str) -> str:
+    """Redis key of a copy of that end."""
     return f"radiata:upload:{upload_id}"
 
 
-class Uploads:
-    """Stages uploads, and tells what became of them."""
+PLACES = Places("uploads", "uploads", UPLOAD, record_key, SETTLED, settled_key)
+
+
+class Uploads(Lifecycle[Upload]):
+    """Stages uploads, follows them, and ends each one exactly once."""
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
-        self._storage = storage
-        self._redis = redis
-        self.queues = Queues(redis, settings)
-        self._lost = Lost(redis, self.queues, settings, "uploads")
+        super().__init__(storage, redis, settings, PLACES)
 
     def stage(self, upload: Upload, file: Path) -> None:
-        """Put an upload in storage and queue its inspection; the record is written last and makes it count."""
+        """Put an upload in storage and queue its inspection."""
         self._storage.put(bytes_key(upload.id), file)
-        self._storage.put(record_key(upload.id), upload.model_dump_json().encode())
-        self.queues.enqueue_inspection(upload.id)
+        self.begin(upload)
+        self.queue(upload)
 
     async def stage_async(self, upload: Upload, file: Path) -> None:
         """As `stage`, and hold no thread of the caller's while storage takes its time."""
         await self._storage.put_async(bytes_key(upload.id), file)
-        await self._storage.put_async(record_key(upload.id), upload.model_dump_json().encode())
-        await asyncio.to_thread(self.queues.enqueue_inspection, upload.id)
+        await self._storage.create_async(record_key(upload.id), UPLOAD.write(upload))
+        await asyncio.to_thread(self.queue, upload)
 
     def get(self, upload_id: str) -> Upload:
-        """An upload as it stands; raises Unreadable, or NotFound when it never was or settled over an hour ago."""
-        # Asked for twice: it may settle, and its record go, between the first look and the second
-        found = self._settled(upload_id) or self.waiting(upload_id) or self._settled(upload_id)
-        found = found or SETTLED.get(self._storage, told_key(upload_id))  # Redis was emptied since
-        if found is None:
-            raise NotFound("upload_unknown", "there is no such upload, or it settled more than an hour ago")
-        return found
-
-    def _settled(self, upload_id: str) -> Upload | None:
-        with suppress(Unreadable, ResponseError):
-            text = cast(bytes | None, self._redis.get(settled_key(upload_id)))
-            return UPLOAD.read(record_key(upload_id), text) if text is not None else None
-        return None
+        """An upload as it stands; raises Unreadable, or NotFound when it never was or ended over an hour ago."""
+        return self.known(upload_id)
 
     def waiting(self, upload_id: str) -> Upload | None:
-        """The record of an upload that is not settled, or None; raises Unreadable."""
-        return UPLOAD.get(self._storage, record_key(upload_id))
+        """The record of an upload that has not ended, or None; raises Unreadable."""
+        return self.records.pending(upload_id)
 
     def to_be_named(self, upload_id: str) -> bool:
         """Whether it gets its name; asked right before. From then on nobody can cancel it; asked again, it says so."""
-        return self._decided(upload_id, NAMED)
-
-    def _decided(self, upload_id: str, how: bytes) -> bool:
-        mine = self._storage.create(end_key(upload_id), how) or self._storage.get(end_key(upload_id)) == how
-        if self.waiting(upload_id) is None:  # it has settled: what was just created came too late
-            self._clear(upload_id)
-            return False
-        return mine
+        return self._decides(upload_id, NAMED)
 
     def settle(self, upload: Upload) -> Upload:
-        """Say what became of an upload and clear its place; what was said first, and is given back, stands.
-
-        Whatever was admitted is elsewhere by now, and is said in any case.
-        """
-        key, first = settled_key(upload.id), upload.status is not UploadStatus.ADMITTED
-        said = self._redis.set(key, upload.model_dump_json(), ex=KEEP_SETTLED_S, nx=first)
-        stands = upload if said else self._settled(upload.id) or upload
-        with suppress(NoRoom):  # then Redis alone says it: what is refused or canceled must make room
-            self._storage.put(told_key(upload.id), stands.model_dump_json().encode())
-        wake(self._redis, upload.id)
-        self._clear(upload.id)
-        return stands
-
-    def _clear(self, upload_id: str) -> None:
-        # What decides goes last: where it is gone, the record is too, and nothing can be decided anew
-        for key in (record_key(upload_id), bytes_key(upload_id), end_key(upload_id)):
-            self._storage.delete(key)
+        """End an upload as its status says; the end that came first stands, and is returned."""
+        return upload if self.conclude(upload) else self.latest(upload.id)
 
     def refuse(self, upload: Upload, code: str, message: str, reasons: list[dict[str, object]] | None = None) -> None:
-        """Settle an upload as refused."""
+        """End an upload as refused."""
         facts = {"status": UploadStatus.REFUSED, "code": code, "message": message, "reasons": reasons or []}
-        self.settle(upload.model_copy(update=facts))
-
-    def cancel(self, upload_id: str) -> Upload:
-        """Cancel an upload that has no name yet; raises NotFound, Unreadable, and Conflict when it comes too late."""
-        found = self.get(upload_id)
-        if found.status is UploadStatus.INSPECTING:
-            if self._canceled(upload_id):
-                found = self.canceled(found)
-                self.queues.drop(upload_id)
-            else:
-                found = self.get(upload_id)
-        if found.status is UploadStatus.INSPECTING:
-            raise Conflict("already_ended", f"this upload gets its name just now; `DELETE /v1/adapters/{found.name}`")
-        if found.status is not UploadStatus.CANCELED:
-            raise Conflict("already_ended", f"this upload was {found.status}; there is nothing to cancel")
-        return found
-
-    def _canceled(self, upload_id: str) -> bool:
-        try:
-            return self._decided(upload_id, CANCELED)
-        except NoRoom:  # nor is there any for its name, and what is canceled makes room
-            return True
-
-    def canceled(self, upload: Upload) -> Upload:
-        """Settle an upload as canceled; as it stands."""
-        return self.settle(upload.model_copy(update={"status": UploadStatus.CANCELED}))
-
-    def sweep(self) -> None:
-        """Queue again what is lost; refuse what killed its inspection on every try; clear away bytes of no upload."""
-        written = dict(self._storage.entries("uploads"))
-        waiting = [key.removeprefix("uploads/").removesuffix(".json") for key in written if key.endswith(".json")]
-        for upload_id, status in self._lost.among(waiting, look(self._redis, [INTAKE])):
-            try:
-                self.waiting(upload_id)
-            except Unreadable as error:  # nobody can judge it; whoever sent it is told so for an hour
-                tell(self._redis, error)
-                self.queues.drop(upload_id)
-                if datetime.now(UTC) - written[record_key(upload_id)] > ORPHANED_AFTER:
-                    self._clear(upload_id)
-                continue
-            if status in (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED):
-                self.refuse_dead(upload_id)
-            else:
-                self.queues.drop(upload_id)
-                self.queues.enqueue_inspection(upload_id)
-        # Their record is written right after them and goes right before: an old one without it belongs to nobody
-        owned = {bytes_key(upload_id) for upload_id in waiting}
-        orphans = [(key, when) for key, when in written.items() if not key.endswith(".json") and key not in owned]
-        for key, when in [*orphans, *self._storage.entries("settled")]:
-            if datetime.now(UTC) - when > ORPHANED_AFTER:
-                self._storage.delete(key)
+        self.conclude(upload.model_copy(update=facts))
 
     def refuse_dead(self, upload_id: str) -> None:
         """Refuse an upload whose inspection died or ran out of time or memory on every try."""
@@ -189,3 +111,122 @@ class Uploads:
                 "inspecting this file used up its time or memory, or crashed; it is not an adapter that can be used",
             )
         self.queues.drop(upload_id)
+
+    def cancel(self, upload_id: str) -> Upload:
+        """Cancel an upload that has no name yet; raises NotFound, Unreadable, and Conflict when it comes too late."""
+        return self.withdraw(upload_id)
+
+    def canceled(self, upload: Upload) -> Upload:
+        """End an upload as canceled; as it stands then."""
+        return self.settle(self.as_canceled(upload))
+
+    def _decides(self, upload_id: str, how: bytes) -> bool:
+        try:
+            mine = self._storage.create(end_key(upload_id), how) or self._storage.get(end_key(upload_id)) == how
+        except NoRoom:  # nor is there any for its name, and whatever else becomes of it makes room
+            if how == NAMED:
+                raise
+            return True
+        if self.waiting(upload_id) is None:  # it has ended: what was just created came too late
+            self._storage.delete(end_key(upload_id))
+            return False
+        return mine
+
+    # What the life cycle asks
+
+    def enqueue(self, record: Upload) -> None:
+        """Queue the inspection."""
+        self.queues.enqueue_inspection(record.id)
+
+    def clear(self, record: Upload) -> None:
+        """Delete the bytes."""
+        self._storage.delete(bytes_key(record.id))
+
+    def _close(self, record: Upload, text: bytes) -> None:
+        super()._close(record, text)
+        # The decision goes last: where it is gone, the record is too, and nothing can be decided anew
+        self._storage.delete(end_key(record.id))
+
+    def create_end(self, job_id: str, text: bytes) -> bool:
+        """Create the record of the end; where storage has no room for it, Redis alone keeps it."""
+        try:
+            return super().create_end(job_id, text)
+        except NoRoom:  # what is refused or canceled must make room
+            return True
+
+    def give_up(self, record: Upload) -> None:
+        """Refuse it; where its name was being given, that is done to the end."""
+        if self._decides(record.id, GIVEN_UP):
+            self.refuse_dead(record.id)
+            return
+        self.queues.drop(record.id)
+        if self.waiting(record.id):
+            self.queue(record)
+
+    def may_cancel(self, record: Upload) -> bool:
+        """Whether it is not being given its name, and never will be."""
+        return self._decides(record.id, CANCELED)
+
+    def as_canceled(self, record: Upload) -> Upload:
+        """The record of a canceled upload."""
+        return record.model_copy(update={"status": UploadStatus.CANCELED})
+
+    def too_late(self, record: Upload) -> str:
+        """Say what became of it, or is about to."""
+        if not record.status.ended:
+            return f"this upload gets its name just now; `DELETE /v1/adapters/{record.name}`"
+        return f"this upload was {record.status}; there is nothing to cancel"
+
+    def unknown(self) -> NotFound:
+        """No such upload."""
+        return NotFound("upload_unknown", "there is no such upload, or it settled more than an hour ago")
+
+    def within(self, live: Mapping[str, str], job_id: str) -> Upload:
+        """As the life cycle reads it; where storage had no room for its end, that may have come to Redis meanwhile."""
+        try:
+            return super().within(live, job_id)
+        except NotFound:
+            return super().within(self.live(job_id), job_id)
+
+    def read_live(self, job_id: str) -> dict[str, str]:
+        """The copy of its end, if Redis has one; raises RedisError."""
+        text = None
+        with suppress(ResponseError):
+            text = cast(bytes | None, self._redis.get(copy_key(job_id)))
+        return {} if text is None else {"final": text.decode(errors="replace")}
+
+    def remember(self, pipe: Pipeline, record: Upload) -> None:
+        """Nothing: Redis has no copy of one that waits."""
+
+    def remember_end(self, pipe: Pipeline, record: Upload, text: bytes) -> None:
+        """Write the copy of its end."""
+        pipe.set(copy_key(record.id), text, ex=KEEP_SETTLED_S)
+
+    # Nothing accepted is lost
+
+    def sweep(self) -> None:
+        """Bring back what is lost; delete bytes and decisions of no upload, and ends, when they are an hour old."""
+        written = dict(self._storage.entries("uploads"))
+        waiting = {match[1] for key in written if (match := UPLOAD.keys.fullmatch(key))}
+        self.bring_back(waiting, look(self._redis, [INTAKE]))
+        dropped = {one for one in waiting if _old(written[record_key(one)]) and self._nobody_can_read(one)}
+        # The record is written right after the bytes and goes right after them: bytes without one belong to nobody
+        owned = {key(one) for one in waiting for key in (record_key, bytes_key, end_key)}
+        orphans = [key for key, when in written.items() if key not in owned and _old(when)]
+        for key in [*orphans, *(key(one) for one in dropped for key in (record_key, bytes_key, end_key))]:
+            self._storage.delete(key)
+        for key, when in self._storage.entries("settled"):
+            if _old(when):
+                self._storage.delete(key)
+
+    def _nobody_can_read(self, upload_id: str) -> bool:
+        """Whether its record cannot be read; its sender was told so for an hour."""
+        try:
+            self.waiting(upload_id)
+        except Unreadable as error:
+            return not isinstance(error, Newer)
+        return False
+
+
+def _old(when: datetime) -> bool:
+    return datetime.now(UTC) - when > ORPHANED_AFTER

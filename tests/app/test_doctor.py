@@ -30,7 +30,7 @@ def generation_id(storage: Storage, redis: Redis, settings: Settings) -> str:
     """A service that has something in its store."""
     claim_at_start(settings, redis)
     Catalog(storage, redis).admit(version("a", b"1"), {})
-    return Ledger(storage, redis, settings).accept(request).id
+    return Ledger(storage, redis, settings).accept(request()).id
 
 
 def doctor() -> tuple[int, dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -14,13 +16,13 @@ from app import fast_acceptance
 from app.scripts import Scripts
 from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import Catalog
-from app.shared.generation_records import live_key, pending_key
-from app.shared.generations import Ledger
+from app.shared.generations import Ledger, pending_key
 from app.shared.index import INDEX, WHOLE
 from app.shared.job import wrong_with
+from app.shared.lifecycle import live_key
 from app.shared.profiles import Profiles
 from app.shared.queue import generation_queue
-from app.shared.schema import Accepted
+from app.shared.records import PENDING
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
@@ -61,15 +63,27 @@ def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
 def ways(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How many requests went the fast way, and how many were left to the careful one."""
     counted = {"fast": 0, "careful": 0}
-    accept = fast_acceptance.accept
+    quickly = fast_acceptance.quickly
 
     async def counting(*given: Any) -> Any:
-        generation = await accept(*given)
+        generation = await quickly(*given)
         counted["careful" if generation is None else "fast"] += 1
         return generation
 
-    monkeypatch.setattr("app.routes.generations.accept", counting)
+    monkeypatch.setattr(fast_acceptance, "quickly", counting)
     return counted
+
+
+@contextmanager
+def carefully() -> Iterator[None]:
+    """Have every request go the careful way."""
+
+    async def leave(*_: object) -> None:
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_acceptance, "quickly", leave)
+        yield
 
 
 def post(api: httpx.Client, body: dict[str, Any], **headers: str) -> dict[str, Any]:
@@ -96,20 +110,32 @@ def known(redis: Redis, one: str) -> dict[str, Any]:
 def test_both_ways_leave_the_same_behind(
     api: httpx.Client, storage: Storage, redis: Redis, ways: dict[str, int], body: dict[str, Any]
 ) -> None:
-    fast, careful = post(api, body), post(api, body, **{"Idempotency-Key": "key"})
+    fast = post(api, body)
+    with carefully():
+        careful = post(api, body)
     assert ways == {"fast": 1, "careful": 0}
     ids = fast["id"], careful["id"]
     same = [{**one, "id": "", "created_at": "", "queue_position": 0} for one in (fast, careful)]
     assert same[0] == same[1]
     assert (fast["queue_position"], careful["queue_position"]) == (0, 1)
     assert known(redis, ids[0]) == known(redis, ids[1])
-    records = [Accepted.model_validate_json(storage.get(pending_key(one)) or b"") for one in ids]
+    records = [PENDING.read(pending_key(one), storage.get(pending_key(one)) or b"") for one in ids]
     assert records[0].fingerprint == records[1].fingerprint
     assert redis.hget(live_key(ids[0]), "accepted") == storage.get(pending_key(ids[0]))
     queue = generation_queue(MODEL, body.get("priority", "normal"), profile().fingerprint)
     assert [one.decode() for one in redis.lrange(f"rq:queue:{queue}", 0, -1)] == list(ids)  # type: ignore[union-attr]
     assert f"rq:queue:{queue}".encode() in redis.smembers("rq:queues")  # type: ignore[operator]
     assert redis.zscore(INDEX, ids[0]) == int(ids[0][:12], 16) / 1000
+
+
+def test_one_key_is_one_generation_on_either_way(api: httpx.Client, storage: Storage, ways: dict[str, int]) -> None:
+    keys = {"Idempotency-Key": "key"}
+    with ThreadPoolExecutor(8) as pool:
+        ids = {one["id"] for one in pool.map(lambda _: post(api, BODIES[0], **keys), range(8))}
+    with carefully():
+        assert {post(api, BODIES[0], **keys)["id"]} == ids and ways["fast"] == 1
+    assert [key.removeprefix("pending/") for key in storage.keys("pending")] == [f"{one}.json" for one in ids]
+    assert api.post("/v1/generations", json=BODIES[1], headers=keys).status_code == 409
 
 
 def test_a_job_is_filled_in_as_rq_itself_would_write_it(ledger: Ledger, redis: Redis) -> None:
@@ -210,7 +236,8 @@ def test_an_adapter_that_redis_has_lost_is_found(api: httpx.Client, redis: Redis
 )
 def test_refusals_are_told_alike(api: httpx.Client, storage: Storage, body: dict[str, Any]) -> None:
     fast = api.post("/v1/generations", json=body)
-    careful = api.post("/v1/generations", json=body, headers={"Idempotency-Key": "key"})
+    with carefully():
+        careful = api.post("/v1/generations", json=body)
     assert 400 <= fast.status_code < 500
     assert (fast.status_code, fast.json()) == (careful.status_code, careful.json())
     assert not list(storage.keys("pending"))

@@ -34,13 +34,14 @@ from app.embedded import address
 from app.fast_acceptance import filled
 from app.shared.catalog import Catalog
 from app.shared.connection import redis_url
-from app.shared.generation_records import live_key
-from app.shared.generations import Ledger, begun, generation_id_for
+from app.shared.generations import Ledger, begun
 from app.shared.index import INDEX
 from app.shared.job import ID
+from app.shared.lifecycle import id_for, live_key
 from app.shared.log import configure
 from app.shared.profiles import Profiles
 from app.shared.queue import GENERATE, SERIALIZER, generation_queue
+from app.shared.records import PENDING
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import MODEL, profile, request, version
@@ -109,9 +110,9 @@ class Rating:
         for first in range(queues.waiting(MODEL, "low", base), waiting, CHUNK):
             with self._redis.pipeline(transaction=False) as pipe:
                 for _ in range(min(CHUNK, waiting - first)):
-                    one = begun(generation_id_for(None), wanted, "normal", None)
+                    one = begun(id_for(None), wanted, "normal", None)
                     name = one.generation.id
-                    pipe.hset(live_key(name), mapping={"accepted": one.model_dump_json(), "status": "queued"})
+                    pipe.hset(live_key(name), mapping={"accepted": PENDING.write(one), "status": "queued"})
                     pipe.hset(f"rq:job:{name}", mapping=filled(queues.template(queue), name, ()))  # type: ignore[arg-type]
                     pipe.rpush(f"rq:queue:{queue}", name)
                     self._ledger.index.add(pipe, name, one.generation.created_at)
@@ -129,7 +130,7 @@ class Rating:
         queue = Queue("raw", connection=self._redis, serializer=SERIALIZER)
         began, count = time.perf_counter(), 0
         while time.perf_counter() < began + self._options.seconds:
-            queue.enqueue(GENERATE, generation_id_for(None))
+            queue.enqueue(GENERATE, id_for(None))
             count += 1
         self.rates.clock.setdefault(RAW, []).append(count / (time.perf_counter() - began))
 

@@ -50,7 +50,7 @@ def measure(settings: Settings, url: str, pending: int, rounds: int) -> dict[str
     storage = Storage(settings.store_url)
     with Redis.from_url(url) as redis:
         ledger, sweep = Ledger(storage, redis, settings), Sweep(storage, redis, settings)
-        made = [ledger.accept(request).id for _ in range(pending)]
+        made = [ledger.accept(request()).id for _ in range(pending)]
         calm, busy, listing = [], [], []
         for turn in range(rounds):
             listing.append(_timed(lambda: list(storage.keys("pending"))))

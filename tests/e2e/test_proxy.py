@@ -118,7 +118,7 @@ def test_the_page_works_below_a_path_and_cancels_what_it_uploads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ledger = Ledger(storage, redis, settings)
-    done = ledger.accept(lambda: request(prompt="drawn before"))
+    done = ledger.accept(request(prompt="drawn before"))
     data = encode(Picture.new("RGB", (64, 64)), {})
     storage.put(image_key(done.id, 0), data)
     url = f"/v1/images/{done.id}/0.png"

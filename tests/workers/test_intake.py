@@ -17,7 +17,7 @@ from safetensors.torch import save
 
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import AdapterRefused, Conflict
-from app.shared.generations import now
+from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
 from app.shared.queue import INTAKE
 from app.shared.schema import Upload, UploadStatus

@@ -16,7 +16,7 @@ from app.acceptance import resolve
 from app.deps import Service
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import BadRequest, RadiataError
-from app.shared.generations import now
+from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
 from app.shared.schema import GenerationRequest, ResolvedRequest
 from app.shared.settings import Settings

@@ -16,9 +16,9 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
-from app.shared.generation_records import image_key, live_key
-from app.shared.generations import Ledger
+from app.shared.generations import Ledger, image_key
 from app.shared.job import SERIALIZER
+from app.shared.lifecycle import live_key
 from app.shared.queue import Queues
 from app.shared.schema import Status, UploadStatus
 from app.shared.settings import Settings
@@ -85,9 +85,9 @@ def test_a_store_that_fails_over_and_over_costs_no_picture(
 ) -> None:
     """It answers to one request of so many, or fails one of so many: the bytes are those of a calm day."""
     adapters = [worn(storage)]
-    calm = ledger.accept(lambda: request(adapters=adapters, count=2))
+    calm = ledger.accept(request(adapters=adapters, count=2))
     engine.run(calm.id)
-    other = ledger.accept(lambda: request(adapters=adapters, count=2))
+    other = ledger.accept(request(adapters=adapters, count=2))
     numbers = count()
     away.fails = lambda: next(numbers) % every != 0
     engine.run(other.id)
@@ -103,9 +103,9 @@ def test_a_store_that_is_away_at_any_moment_costs_no_picture(
     adapters = [worn(storage)]
     asked = count()
     away.fails = lambda: next(asked) < 0
-    engine.run(ledger.accept(lambda: request(adapters=adapters)).id)
+    engine.run(ledger.accept(request(adapters=adapters)).id)
     for moment in range(next(asked)):
-        one = ledger.accept(lambda: request(adapters=adapters, seed=8))
+        one = ledger.accept(request(adapters=adapters, seed=8))
         numbers = count(-moment)
         away.fails = lambda numbers=numbers: 0 <= next(numbers) < 20  # type: ignore[misc]
         engine.run(one.id)
@@ -126,7 +126,7 @@ def test_after_all_patience_it_fails_for_what_was_away(
         put(storage, key, data)
 
     monkeypatch.setattr(Storage, "put", full)
-    one = ledger.accept(request)
+    one = ledger.accept(request())
     engine.run(one.id)
     error = ledger.get(one.id).error
     assert error is not None and error.code == "storage_unavailable"
@@ -148,7 +148,7 @@ def test_a_generation_that_nobody_can_fail_goes_back_uncounted(
     """Storage is away for longer than any patience: the job is put back as it was, time after time."""
     engine._patience._most_s = 0.01
     monkeypatch.setattr("workers.tasks._engine", engine)
-    one = ledger.accept(request)
+    one = ledger.accept(request())
     away.fails = lambda: True
     for _ in range(settings.retries + 3):
         take_and_run(redis, settings)
@@ -164,7 +164,7 @@ def test_what_redis_refuses_of_one_job_keeps_no_other_waiting(
 ) -> None:
     """Something else stands where the live state of the first should be: it goes behind, slowly, and costs no try."""
     monkeypatch.setattr("workers.tasks._engine", engine)
-    first, second = ledger.accept(request), ledger.accept(request)
+    first, second = ledger.accept(request()), ledger.accept(request())
     redis.delete(live_key(first.id))
     redis.set(live_key(first.id), "garbage")
     began = time.monotonic()
@@ -199,7 +199,7 @@ def test_every_verb_of_storage_waits_but_for_those_that_say_so() -> None:
 
 
 def test_a_generation_that_is_canceled_while_it_waits_ends(engine: Engine, ledger: Ledger, away: Away) -> None:
-    one = ledger.accept(request)
+    one = ledger.accept(request())
     looked = count()
 
     def fails() -> bool:
@@ -274,7 +274,7 @@ def test_a_generation_out_of_time_says_so(
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "_sample", late)
-        one = ledger.accept(request)
+        one = ledger.accept(request())
         engine.run(one.id)
     error = ledger.get(one.id).error
     assert error is not None and error.code == "timed_out"

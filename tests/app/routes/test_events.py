@@ -54,7 +54,7 @@ def test_a_generation_that_is_not_there_is_a_404_and_no_stream(api: httpx.Client
 def test_what_has_ended_is_told_wherever_one_goes_on(
     api: httpx.Client, ledger: Ledger, redis: Redis, lost: bool, last: str | None
 ) -> None:
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     finish(ledger, generation)
     if lost:
         redis.delete(stream_key(generation.id))
@@ -64,7 +64,7 @@ def test_what_has_ended_is_told_wherever_one_goes_on(
 
 
 def test_an_end_whose_event_was_lost_while_listening_is_told(api: httpx.Client, ledger: Ledger, redis: Redis) -> None:
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     with api.stream("GET", url(generation.id)) as response:
         lines = response.iter_lines()
         assert any("queued" in line for line in lines)
@@ -75,7 +75,7 @@ def test_an_end_whose_event_was_lost_while_listening_is_told(api: httpx.Client, 
 
 
 def test_a_strangers_entry_and_a_strangers_key_trouble_nobody(api: httpx.Client, ledger: Ledger, redis: Redis) -> None:
-    generation, spoilt = ledger.accept(request), ledger.accept(request)
+    generation, spoilt = ledger.accept(request()), ledger.accept(request())
     redis.delete(stream_key(spoilt.id))
     redis.set(stream_key(spoilt.id), "no stream")
     redis.xadd(stream_key(generation.id), {"kind": "status", "data": "{"})
@@ -92,7 +92,7 @@ def test_a_thousand_listeners_get_every_event_and_cost_two_connections(
     api: httpx.Client, ledger: Ledger, redis: Redis, on_one: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     many = min(MANY, (allow_many_files() - 200) // 2)
-    generations = [ledger.accept(request) for _ in range(1 if on_one else many)]
+    generations = [ledger.accept(request()) for _ in range(1 if on_one else many)]
 
     async def listen() -> list[list[tuple[str, str, Any]]]:
         found = await listeners(api.base_url, [generations[number % len(generations)].id for number in range(many)])
@@ -114,7 +114,7 @@ def test_a_thousand_listeners_get_every_event_and_cost_two_connections(
 def test_a_listener_goes_on_where_it_was_however_long_the_stream(
     api: httpx.Client, ledger: Ledger, redis: Redis
 ) -> None:
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     for step in range(1500):
         ledger.step(generation.id, step, 1500)
     finish(ledger, generation)
@@ -132,7 +132,7 @@ def test_listeners_that_vanish_at_any_moment_leave_no_trace(
     api: httpx.Client, ledger: Ledger, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     chance = random.Random(7)
-    generations = [ledger.accept(request) for _ in range(10)]
+    generations = [ledger.accept(request()) for _ in range(10)]
     with redis.pipeline() as pipe:
         for generation in generations:
             for step in range(3000):

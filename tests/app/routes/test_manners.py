@@ -24,7 +24,7 @@ DATA = bytes(range(256)) * 9000  # more than one chunk of a stream
 def paths(api: httpx.Client, storage: Storage, redis: Redis, settings: Settings) -> Iterator[dict[str, str]]:
     """A picture, a file of an adapter, and a generation that goes on."""
     ledger = Ledger(storage, redis, settings)
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     storage.put(image_key(generation.id, 0), DATA)
     one, _ = Catalog(storage, redis).admit(version("a", DATA), {})
     storage.put(file_key(one.sha256), DATA)

@@ -45,7 +45,7 @@ def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
 @pytest.fixture
 def generations(ledger: Ledger) -> list[Generation]:
     """One that waits, one that has succeeded, and one that waits and is touched by nobody."""
-    waits, ended, untouched = (ledger.accept(lambda seed=seed: request(seed=seed)) for seed in range(3))
+    waits, ended, untouched = (ledger.accept(request(seed=seed)) for seed in range(3))
     ledger.finish(ended.model_copy(update={"status": Status.SUCCEEDED}))
     return [waits, ended, untouched]
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from app.shared.errors import Conflict, NotFound, RadiataError
 from app.shared.events import stream_key
 from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.index import INDEX
+from app.shared.lifecycle import id_for
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
@@ -33,7 +35,7 @@ def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
 
 
 def accept(ledger: Ledger, **fields: Any) -> Generation:
-    return ledger.accept(lambda: request(**fields))
+    return ledger.accept(request(**fields))
 
 
 def succeeded(generation: Generation) -> Generation:
@@ -265,28 +267,44 @@ def test_a_live_state_lost_in_the_middle_is_rebuilt_from_storage(ledger: Ledger,
 
 
 def test_one_key_is_one_generation_and_one_job(ledger: Ledger, storage: Storage) -> None:
-    calls = [lambda: ledger.accept(request, idempotency_key="ä\xff", fingerprint="body")] * 8
+    calls = [lambda: ledger.accept(request(), idempotency_key="ä\xff", fingerprint="body")] * 8
     assert len({generation.id for generation in all_at_once(calls)}) == 1
     assert len(list(storage.keys("pending"))) == 1
     assert len(ledger.queues.of(QUEUE).get_job_ids()) == 1
 
 
 def test_a_key_remembers_its_body_after_the_end_and_without_redis(ledger: Ledger, redis: Redis) -> None:
-    first = ledger.accept(request, idempotency_key="key", fingerprint="body")
+    first = ledger.accept(request(), idempotency_key="key", fingerprint="body")
     ledger.finish(succeeded(first))
     redis.flushall()
-    again = ledger.accept(request, idempotency_key="key", fingerprint="body")
-    assert (again.id, again.status) == (first.id, Status.SUCCEEDED)
+    again = ledger.repeat("key", "body")
+    assert again and (again.id, again.status) == (first.id, Status.SUCCEEDED)
     with pytest.raises(Conflict, match="another body"):
-        ledger.accept(request, idempotency_key="key", fingerprint="another")
+        ledger.repeat("key", "another")
+    assert ledger.repeat("new", "body") is None and ledger.repeat(None, "body") is None
+
+
+def test_what_ended_between_repeat_and_accept_is_not_drawn_again(ledger: Ledger, storage: Storage) -> None:
+    assert ledger.repeat("key", "body") is None
+    first = ledger.accept(request(), idempotency_key="key", fingerprint="body")
+    ledger.finish(succeeded(first))
+    assert ledger.accept(request(), idempotency_key="key", fingerprint="body").status is Status.SUCCEEDED
+    assert ledger.start(first.id) is None and not storage.exists(pending_key(first.id))
+
+
+def test_a_key_means_what_it_meant_in_version_0_1_and_something_else_to_each_owner() -> None:
+    old = sha256(b"radiata idempotency key\0" + "ä key".encode()).hexdigest()[:32]
+    assert id_for("ä key") == id_for("ä key", "") == old
+    ids = {id_for(key, owner) for owner in ("", "a", "ab") for key in ("key", "bkey", "b")}
+    assert len(ids) == 9 and len({id_for(None) for _ in range(9)}) == 9
 
 
 def test_a_redis_that_goes_at_acceptance_takes_nothing_back(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another request with the same key may have been told 202 already: what is in storage is accepted."""
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "queue", away)
-        first = ledger.accept(request, idempotency_key="key", fingerprint="body")
-    assert ledger.accept(request, idempotency_key="key", fingerprint="body").id == first.id
+        first = ledger.accept(request(), idempotency_key="key", fingerprint="body")
+    assert ledger.accept(request(), idempotency_key="key", fingerprint="body").id == first.id
     sweep(ledger)
     assert ledger.queues.of(QUEUE).get_job_ids() == [first.id]
 
@@ -327,7 +345,7 @@ def test_only_an_id_becomes_a_key(ledger: Ledger, name: str) -> None:
 
 def test_priority_outlives_redis_and_what_is_worn_is_known_again(ledger: Ledger, redis: Redis) -> None:
     worn = {"ref": "a", "name": "a", "version": 1, "sha256": "a" * 64, "strength": 1.0}
-    accepted = ledger.accept(lambda: request(adapters=[worn]), priority="high")
+    accepted = ledger.accept(request(adapters=[worn]), priority="high")
     assert (accepted.priority, accepted.queue_position) == ("high", 0)
     for empty in (lambda: None, redis.flushall):
         empty()
@@ -341,15 +359,15 @@ def test_priority_outlives_redis_and_what_is_worn_is_known_again(ledger: Ledger,
 def test_a_crowd_shuts_out_only_what_would_wait_behind_it(storage: Storage, redis: Redis, settings: Settings) -> None:
     ledger = Ledger(storage, redis, settings.model_copy(update={"max_queued": 2}))
     for priority in ("low", "low", "normal", "normal", "high", "high"):
-        ledger.accept(request, priority=priority)
+        ledger.accept(request(), priority=priority)
     for priority in ("low", "normal", "high"):
         with pytest.raises(RadiataError, match="wait for model"):
-            ledger.accept(request, priority=priority)
+            ledger.accept(request(), priority=priority)
 
 
 def test_no_live_state_stays_for_ever(ledger: Ledger, redis: Redis) -> None:
     """Redis was emptied just before; whatever is said of a generation then goes when its time is over."""
-    one = ledger.accept(request)
+    one = ledger.accept(request())
     for say in (lambda: ledger.put_back(one.id), lambda: ledger.step(one.id, 1, 2), lambda: ledger.start(one.id)):
         redis.flushall()
         say()

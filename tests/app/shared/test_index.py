@@ -39,14 +39,14 @@ def test_whatever_is_lost_the_list_is_the_same(ledger: Ledger, redis: Redis, see
         if chance.random() < 0.1:
             redis.flushall()
         if chance.random() < 0.5 or not made:
-            made.insert(0, ledger.accept(request).id)
+            made.insert(0, ledger.accept(request()).id)
         elif chance.random() < 0.3:
             ledger.cancel(chance.choice(made)) if len(made) > 5 else None
         assert set(pages(ledger, chance.randint(1, 7))) == set(made)
 
 
 def test_order_is_that_of_acceptance_also_when_it_is_rebuilt(ledger: Ledger, redis: Redis) -> None:
-    made = [ledger.accept(request).id for _ in range(12)]
+    made = [ledger.accept(request()).id for _ in range(12)]
     order = pages(ledger, 5)
     assert sorted(order) == sorted(made)
     for one in made[::3]:
@@ -58,7 +58,7 @@ def test_order_is_that_of_acceptance_also_when_it_is_rebuilt(ledger: Ledger, red
 def test_a_rebuild_is_done_once_and_is_not_waited_for_long(
     ledger: Ledger, redis: Redis, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {ledger.accept(request).id for _ in range(5)}
+    made = {ledger.accept(request()).id for _ in range(5)}
     redis.flushall()
     looks = 0
     entries = storage.entries
@@ -78,7 +78,7 @@ def test_a_rebuild_is_done_once_and_is_not_waited_for_long(
 def test_what_is_lost_while_it_is_rebuilt_makes_no_half_list_whole(
     ledger: Ledger, redis: Redis, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {ledger.accept(request).id for _ in range(3)}
+    made = {ledger.accept(request()).id for _ in range(3)}
     redis.flushall()
     entries = storage.entries
 
@@ -98,13 +98,13 @@ def test_what_is_lost_while_it_is_rebuilt_makes_no_half_list_whole(
 def test_what_is_accepted_while_it_is_rebuilt_is_in_it(
     ledger: Ledger, redis: Redis, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = [ledger.accept(request).id]
+    made = [ledger.accept(request()).id]
     redis.flushall()
     entries = storage.entries
 
     def busy(prefix: str):  # type: ignore[no-untyped-def]
         yield from entries(prefix)
-        made.append(ledger.accept(request).id)
+        made.append(ledger.accept(request()).id)
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "entries", busy)
@@ -113,7 +113,7 @@ def test_what_is_accepted_while_it_is_rebuilt_is_in_it(
 
 
 def test_a_cursor_of_nobody_is_refused_with_redis_and_without(ledger: Ledger, redis: Redis) -> None:
-    ledger.accept(request)
+    ledger.accept(request())
     for _ in range(2):
         with pytest.raises(NotFound):
             ledger.list(2, "f" * 32)
@@ -121,7 +121,7 @@ def test_a_cursor_of_nobody_is_refused_with_redis_and_without(ledger: Ledger, re
 
 
 def test_a_key_that_is_no_record_of_ours_is_passed_over(ledger: Ledger, redis: Redis, storage: Storage) -> None:
-    made = ledger.accept(request).id
+    made = ledger.accept(request()).id
     storage.put("pending/notes.txt", b"somebody's")
     storage.put("generations/x/manifest.json", b"{}")
     redis.flushall()

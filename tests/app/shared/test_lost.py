@@ -9,7 +9,8 @@ from rq.executions import Execution
 from rq.job import JobStatus
 
 from app.shared import sweep as sweeping
-from app.shared.generations import Ledger, now
+from app.shared.generations import Ledger
+from app.shared.lifecycle import now
 from app.shared.lost import MISSED, Lost, look, queues_of
 from app.shared.queue import Queues, generation_queue
 from app.shared.schema import Status
@@ -58,7 +59,7 @@ def test_what_runs_or_waits_is_not_lost(redis: Redis, settings: Settings) -> Non
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_was_set_keeps_nothing_lost(redis: Redis, settings: Settings, ledger: Ledger, hours: int) -> None:
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     queue = ledger.queues.of(generation_queue(MODEL))
     redis.lmove(queue.key, queue.intermediate_queue.key)
     assert lost(redis, settings, [generation.id]) == []
@@ -71,7 +72,7 @@ def test_whatever_redis_loses_everything_waits_once_again(
     ledger: Ledger, sweep: Sweep, redis: Redis, settings: Settings, seed: int
 ) -> None:
     chance = random.Random(seed)
-    made = {ledger.accept(request, priority=chance.choice(("low", "normal", "high"))).id for _ in range(20)}
+    made = {ledger.accept(request(), priority=chance.choice(("low", "normal", "high"))).id for _ in range(20)}
     for _ in range(3):
         for key in redis.keys("*"):  # type: ignore[union-attr]
             if chance.random() < 0.4:
@@ -111,8 +112,8 @@ def test_what_waits_for_a_model_that_is_gone_ends_with_a_reason(
 ) -> None:
     monkeypatch.setattr(sweeping, "GRACE_S", 0.5)
     sweep = Sweep(storage, redis, settings.model_copy(update={"lost_after_s": 1}))
-    stays = ledger.accept(request)
-    goes = ledger.accept(lambda: request(model=GONE), priority="low")
+    stays = ledger.accept(request())
+    goes = ledger.accept(request(model=GONE), priority="low")
     where(ledger, redis, goes.id)  # type: ignore[operator]
     until = time.monotonic() + 60
     while ledger.get(goes.id).status is not Status.FAILED:
@@ -129,7 +130,7 @@ def test_a_model_that_another_machine_draws_with_is_not_gone(
     ledger: Ledger, sweep: Sweep, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "GRACE_S", 0.0)
-    waits = ledger.accept(lambda: request(model=GONE))
+    waits = ledger.accept(request(model=GONE))
     worker = WorkerState(name="w", model=GONE, host="far", state="busy", active=[], resident=[], since=now())
     publish(redis, worker, 60)
     redis.sadd("rq:workers", "rq:worker:w")
@@ -139,7 +140,7 @@ def test_a_model_that_another_machine_draws_with_is_not_gone(
 
 
 def test_a_model_that_is_away_for_a_moment_is_not_gone(ledger: Ledger, sweep: Sweep) -> None:
-    waits = ledger.accept(lambda: request(model=GONE))
+    waits = ledger.accept(request(model=GONE))
     for _ in range(3):
         sweep.run()
     assert ledger.get(waits.id).status is Status.QUEUED

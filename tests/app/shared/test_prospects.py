@@ -60,7 +60,7 @@ def test_whoever_looks_finds_the_same(
     ledger: Ledger, storage: Storage, redis: Redis, sweeps: list[Sweep], who: int
 ) -> None:
     stores(storage, NEW)
-    of_old, of_new, of_any = (ledger.accept(lambda base=base: request(base=base)) for base in (OLD, NEW, ""))
+    of_old, of_new, of_any = (ledger.accept(request(base=base)) for base in (OLD, NEW, ""))
     lives(redis, OLD)
     lives(redis, NEW)
     sweeps[who].run()
@@ -75,7 +75,7 @@ def test_two_that_look_in_turn_see_it_wait_since_the_first_look(
 ) -> None:
     stores(storage, NEW)
     lives(redis, NEW)
-    one = ledger.accept(lambda: request(base=OLD))
+    one = ledger.accept(request(base=OLD))
     sweeps[0].run()
     since = redis.hgetall(IMPOSSIBLE)
     assert list(since) == [one.id.encode()]  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def test_no_base_has_changed_where_no_profile_can_be_read(
 ) -> None:
     if stored is not None:
         storage.put(f"models/{MODEL}.json", stored)
-    one = ledger.accept(lambda: request(base=OLD))
+    one = ledger.accept(request(base=OLD))
     sweeps[0].run()
     assert end(ledger, one) == "queued"
     lives(redis, NEW)
@@ -113,7 +113,7 @@ def test_a_healthy_generation_on_a_queue_that_is_not_its_own_is_only_taken_off_t
 ) -> None:
     stores(storage, NEW)
     lives(redis, NEW)
-    one = ledger.accept(lambda: request(base=NEW))
+    one = ledger.accept(request(base=NEW))
     key = Queues(redis, settings).of(generation_queue("") + stray).key
     redis.rpush(key, one.id, one.id)
     redis.sadd("rq:queues", key)
@@ -134,7 +134,7 @@ def test_records_decide_whatever_stands_on_queues(
     stores(storage, NEW)
     lives(redis, NEW)
     bases = [chance.choice([OLD, NEW, ""]) for _ in range(12)]
-    made = [ledger.accept(lambda base=base: request(base=base)) for base in bases]
+    made = [ledger.accept(request(base=base)) for base in bases]
     redis.hset(IMPOSSIBLE, mapping={made[0].id: "never", made[1].id: "nan", "junk": "x"})
     for _ in range(20):
         key = "rq:queue:" + chance.choice(

@@ -1,15 +1,19 @@
 """An upload is judged once and leaves nothing behind, whoever dies on the way."""
 
+import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.job import JobStatus
 
-from app.shared.errors import NotFound, Unreadable
+from app.shared.errors import NoRoom, NotFound, Unreadable
+from app.shared.events import stream_key
 from app.shared.queue import INTAKE
 from app.shared.schema import UploadStatus
 from app.shared.settings import Settings
@@ -81,6 +85,57 @@ def test_what_kills_its_inspection_on_every_try_is_refused(uploads: Uploads, sto
     uploads.sweep()
     assert (uploads.get(staged).status, uploads.get(staged).code) == (UploadStatus.REFUSED, "inspection_died")
     assert left(storage) == [] and uploads.queues.job(staged) is None
+
+
+def test_of_all_who_would_end_an_upload_one_does_and_listeners_are_told(
+    uploads: Uploads, storage: Storage, redis: Redis, staged: str
+) -> None:
+    admitted = upload().model_copy(update={"status": UploadStatus.ADMITTED, "version": 1})
+    with ThreadPoolExecutor(8) as pool:
+        ends = list(pool.map(uploads.settle, [admitted, uploads.as_canceled(upload())] * 4))
+    assert len({one.status for one in ends}) == 1 and uploads.get(staged) == ends[0]
+    events = [json.loads(fields[b"data"]) for _, fields in redis.xrange(stream_key(staged))]  # type: ignore[union-attr]
+    assert [one["status"] for one in events] == ["inspecting", ends[0].status, *[ends[0].status] * (len(events) - 2)]
+    assert left(storage) == []
+
+
+def test_an_end_that_nobody_was_told_of_is_told_by_the_next_who_looks(
+    uploads: Uploads, storage: Storage, redis: Redis, staged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ended it died right after the end was created."""
+
+    def die(*_: object) -> None:
+        raise RedisConnectionError("gone")
+
+    with monkeypatch.context() as patch, pytest.raises(RedisConnectionError):
+        patch.setattr(uploads, "_announce", die)
+        uploads.refuse(upload(), "adapter_refused", "because")
+    assert uploads.waiting(staged) is not None
+    assert uploads.to_do(staged) is None
+    assert uploads.get(staged).status is UploadStatus.REFUSED and left(storage) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_only_what_is_not_being_named_is_given_up(uploads: Uploads, storage: Storage, staged: str, named: bool) -> None:
+    """Or its sender would be told that it was refused, and find it among the adapters."""
+    if named:
+        assert uploads.to_be_named(staged)
+    uploads.give_up(upload())
+    assert uploads.get(staged).status is (UploadStatus.INSPECTING if named else UploadStatus.REFUSED)
+    assert uploads.queues.of(INTAKE).get_job_ids() == ([staged] if named else [])
+
+
+def test_without_room_redis_alone_tells_what_was_refused(
+    uploads: Uploads, storage: Storage, staged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise NoRoom("no_room", "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "create", full)
+        uploads.refuse(upload(), "adapter_refused", "because")
+    assert uploads.get(staged).status is UploadStatus.REFUSED
+    assert left(storage) == list(storage.keys("settled")) == []
 
 
 def test_bytes_that_belong_to_no_upload_are_cleared_when_they_are_old(

@@ -50,7 +50,7 @@ def prefetcher(cache: AdapterCache, ledger: Ledger, ahead: int = AHEAD) -> Prefe
 
 
 def queue(ledger: Ledger, *stacks: list[ResolvedAdapter]) -> list[str]:
-    return [ledger.accept(lambda stack=stack: request(adapters=stack)).id for stack in stacks]
+    return [ledger.accept(request(adapters=stack)).id for stack in stacks]
 
 
 def ids(*adapters: ResolvedAdapter) -> set[str]:
@@ -82,7 +82,7 @@ def test_it_looks_so_far_and_no_further(cache: AdapterCache, ledger: Ledger, wor
 def test_it_looks_at_the_more_urgent_first(cache: AdapterCache, ledger: Ledger, worn: Make) -> None:
     a, b, c = map(worn, range(3))
     for adapter_worn, priority in zip((c, b, a), get_args(Priority), strict=True):  # high, normal, low
-        ledger.accept(lambda one=adapter_worn: request(adapters=[one]), priority=priority)
+        ledger.accept(request(adapters=[adapter_worn]), priority=priority)
     prefetcher(cache, ledger, ahead=2).look()
     assert cache.resident == ids(b, c)
 

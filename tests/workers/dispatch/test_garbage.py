@@ -78,7 +78,7 @@ def test_garbage_under_any_keys_ends_nothing(
         Catalog(storage, redis),
         Uploads(storage, redis, settings),
     )
-    made = [ledger.accept(request, idempotency_key=str(number)).id for number in range(3)]
+    made = [ledger.accept(request(), idempotency_key=str(number)).id for number in range(3)]
     storage.put(file_key(SHA256), BYTES)
     catalog.admit(version("known", BYTES), {})
     file = tmp_path / "file"

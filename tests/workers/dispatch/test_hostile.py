@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 from rq.job import Job
 
-from app.shared.generation_records import live_key
 from app.shared.generations import Ledger
 from app.shared.job import GENERATE, INSPECT, REFUSED
+from app.shared.lifecycle import live_key
 from app.shared.metrics import counted
 from app.shared.queue import Queues, generation_queue
 from app.shared.settings import Settings
@@ -130,7 +130,7 @@ def test_what_redis_says_of_a_generation_is_believed_only_where_it_can_be_read(
     settings: Settings, redis: Redis, storage: Storage
 ) -> None:
     ledger = Ledger(storage, redis, settings)
-    one, other = ledger.accept(request), ledger.accept(request)
+    one, other = ledger.accept(request()), ledger.accept(request())
     final = redis.hget(live_key(other.id), "accepted")
     for bad in ({"final": "{"}, {"final": final}, {"accepted": b"\xff"}, {"status": "running", "step": "x"}):
         redis.hset(live_key(one.id), mapping=bad)  # type: ignore[arg-type]

@@ -183,7 +183,7 @@ def test_a_worker_that_is_silent_is_dead_within_seconds(
 ) -> None:
     """Its job is queued again by another's look, and no try of it is lost."""
     ledger = Ledger(storage, redis, settings)
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     taken = worker.queue_class.dequeue_any(worker.queues, None, connection=redis, serializer=SERIALIZER)
     assert taken is not None
     job, queue = taken
@@ -267,7 +267,7 @@ def test_a_worker_that_lives_loses_nothing_to_an_outage_or_a_step(
     worker: GenerationWorker, redis: Redis, settings: Settings, storage: Storage
 ) -> None:
     """All that has a time in Redis has run out at once; the next heartbeat puts it right."""
-    Ledger(storage, redis, settings).accept(request)
+    Ledger(storage, redis, settings).accept(request())
     taken = worker.queue_class.dequeue_any(worker.queues, None, connection=redis, serializer=SERIALIZER)
     assert taken is not None
     job, queue = taken
@@ -313,7 +313,7 @@ sys.exit(os.waitpid(pid, 0)[1])
 def test_an_intake_worker_that_has_swept_can_still_fork(settings: Settings, redis: Redis, storage: Storage) -> None:
     """Object storage runs threads; in a fork of a process that has them it waits for ever."""
     ledger = Ledger(storage, redis, settings)
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     redis.flushall()  # something to bring back: the sweep reads storage, not only its list
     done = worker_process(FORKS, settings)
     assert done.returncode == 0, done.stderr

@@ -52,7 +52,7 @@ def worn(storage: Storage, seed: int, strength: float = 1.0) -> dict[str, Any]:
 
 
 def drawn(engine: Engine, ledger: Ledger, **fields: Any) -> Generation:
-    generation = ledger.accept(lambda: request(**fields))
+    generation = ledger.accept(request(**fields))
     engine.run(generation.id)
     return ledger.get(generation.id)
 
@@ -140,7 +140,7 @@ def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: L
 def test_a_second_try_draws_the_same_bytes(engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base) -> None:
     """The engine of the first try was killed after one picture of two."""
     whole = drawn(engine, ledger, count=2)
-    generation = ledger.accept(lambda: request(count=2))
+    generation = ledger.accept(request(count=2))
     ledger.start(generation.id)
     storage.put(image_key(generation.id, 0), b"half a picture")
     engine.run(generation.id)
@@ -154,7 +154,7 @@ def test_a_second_try_draws_the_same_bytes(engine: Engine, ledger: Ledger, stora
 def test_a_redis_that_is_away_ends_nothing(
     engine: Engine, ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
 
     def fails(*_: object) -> None:
         raise RedisConnectionError("no queue")
@@ -258,7 +258,7 @@ def test_a_bug_fails_one_generation_and_leaves_no_picture(
 def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
     engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base
 ) -> None:
-    generation = ledger.accept(lambda: request(count=2))
+    generation = ledger.accept(request(count=2))
     taken = 0
 
     def cancel() -> None:
@@ -277,7 +277,7 @@ def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
 def test_a_cancel_does_not_wait_out_a_swap(
     engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generation = ledger.accept(lambda: request(adapters=[worn(storage, 1)]))
+    generation = ledger.accept(request(adapters=[worn(storage, 1)]))
     fit, steps = engine._applier.fit, []
 
     def canceled_meanwhile(*arguments: Any) -> Any:
@@ -297,7 +297,7 @@ def test_a_twin_that_finished_first_keeps_its_pictures(
     engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, base: toy.Base, when: int
 ) -> None:
     """A worker that was slow to answer is taken for dead and its job done elsewhere: both draw, one ends it."""
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     twin = Engine(toy.base(), storage, redis, settings)
     taken = 0
 
@@ -315,7 +315,7 @@ def test_a_twin_that_finished_first_keeps_its_pictures(
 
 
 def test_what_has_ended_is_not_drawn(engine: Engine, ledger: Ledger, storage: Storage) -> None:
-    generation = ledger.accept(request)
+    generation = ledger.accept(request())
     ledger.cancel(generation.id)
     engine.run(generation.id)
     engine.run("0" * 32)
@@ -354,7 +354,7 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
             raise failures[when]
 
     monkeypatch.setattr(base.pipeline, "before_step", fail)
-    generation = ledger.accept(lambda: request(**asked))
+    generation = ledger.accept(request(**asked))
     with pytest.raises(Exit, match=str(NOT_PRISTINE)):
         engine.idle() if when == "when idle" else engine.run(generation.id)
     assert ledger.get(generation.id).status is (Status.QUEUED if when == "when idle" else Status.RUNNING)

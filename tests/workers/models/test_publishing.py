@@ -142,7 +142,7 @@ def test_a_queue_says_its_model_and_its_base() -> None:
 def test_no_worker_takes_what_was_accepted_for_another_base(redis: Redis, storage: Storage, settings: Settings) -> None:
     """What says none, as records of version 0.1 do, is any's; places and room count what comes before it."""
     ledger = Ledger(storage, redis, settings)
-    of_old, of_new, of_any = (ledger.accept(lambda base=base: request(base=base)) for base in (OLD, NEW, ""))
+    of_old, of_new, of_any = (ledger.accept(request(base=base)) for base in (OLD, NEW, ""))
     taken = []
     queues = affinity_queues(MODEL, redis, settings, NEW)
     while found := GenerationWorker.queue_class.dequeue_any(queues, None, redis):
@@ -163,11 +163,11 @@ def test_an_engine_never_draws_for_another_base(
 ) -> None:
     """The last net: the first digits of a queue's name may be the same, or the folder may have changed since."""
     ledger = Ledger(storage, redis, settings)
-    one = ledger.accept(lambda: request(base=engine.base[:16] + "f" * 48))
+    one = ledger.accept(request(base=engine.base[:16] + "f" * 48))
     with pytest.raises(Unavailable):
         engine.run(one.id)
     assert ledger.get(one.id).status is Status.QUEUED
-    own = ledger.accept(lambda: request(base=engine.base))
+    own = ledger.accept(request(base=engine.base))
     engine.run(own.id)
     assert ledger.get(own.id).status is Status.SUCCEEDED
 
