@@ -33,7 +33,7 @@ from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
 from app.shared.generations import begun, pending_key
 from app.shared.index import INDEX, moment
-from app.shared.job import GENERATE, SERIALIZER, data_of
+from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import id_for, live_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
@@ -167,7 +167,7 @@ def filled(template: Mapping[str, Argument], generation_id: str, adapters: Itera
         "enqueued_at": when,
         "data": zlib.compress(data_of(GENERATE, generation_id)),
         "description": generation_id,
-        "meta": _dumps({"adapters": sorted(adapters)}),
+        "meta": _dumps(meta_of(adapters)),
     }
 
 

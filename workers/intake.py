@@ -14,7 +14,7 @@ from redis import Redis
 from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused, Gone, Unreadable
+from app.shared.errors import AdapterRefused, Gone, Newer, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
@@ -72,6 +72,8 @@ class Intake:
             )
         except Gone:  # canceled meanwhile; who canceled it may have died before saying so
             self._uploads.canceled(upload)
+        except Newer:  # another worker can read it
+            raise
         except (AdapterRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
         except JobTimeoutException:

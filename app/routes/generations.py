@@ -11,7 +11,7 @@ from app.deps import ServiceDep
 from app.fast_acceptance import accept
 from app.places import Prefix, placed
 from app.routing import BY_NAME, FULL, REPEATED, UNKNOWN, Router, answers
-from app.shared.errors import Unreadable
+from app.shared.errors import Newer, Unreadable
 from app.shared.schema import Generation, GenerationRequest, Limit
 
 router = Router(prefix="/v1/generations", tags=["generations"])
@@ -61,6 +61,8 @@ def cancel(generation_id: str, service: ServiceDep) -> Generation:
     """Cancel a generation, queued or between two steps; one whose record cannot be read is cleared away."""
     try:
         return service.ledger.cancel(generation_id)
+    except Newer:  # nothing is wrong with it
+        raise
     except Unreadable:
         service.ledger.remove(generation_id)
         return Response(status_code=204)  # type: ignore[return-value]

@@ -2,7 +2,7 @@
 
 | key | where | what |
 |---|---|---|
-| `store.json` | storage | `{"id": …}`, made once, by whoever comes first |
+| `store.json` | storage | `{"format": …, "id": …}`, made once, by whoever comes first |
 | `radiata:store` | Redis, string | id of the store whose service uses this Redis; claimed at start and by each sweep |
 """
 
@@ -14,7 +14,8 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from app.shared.errors import RadiataError, Unavailable, Unreadable
+from app.shared.errors import Newer, RadiataError, Unavailable, Unreadable
+from app.shared.record_format import FORMAT
 from app.shared.records import IDENTITY, StoreIdentity, tell
 from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
@@ -51,12 +52,17 @@ def _holder(redis: Redis) -> str | None:
 
 
 def claim(storage: Storage, redis: Redis) -> None:
-    """Take this Redis for this store; raises BadSettings where it is another's, in a sentence.
+    """Take this Redis for this store; raises BadSettings where it is another's, or the store is of newer code.
 
     Raises Unavailable or RedisError where one of the two is away.
     """
     try:
         ours = store_id(storage)
+    except Newer as error:
+        raise BadSettings(
+            f"RADIATA_STORAGE_URL: the store {storage.url} was made by a newer version of Radiata ({error.why}; this "
+            f"version reads formats up to {FORMAT}): upgrade Radiata on this machine, or take another store"
+        ) from error
     except Unreadable as error:  # nothing else that is accepted waits for this record to be mended
         tell(redis, error)
         return

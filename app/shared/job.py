@@ -7,15 +7,17 @@ accepted stands in storage, so the sweep queues it anew.
 """
 
 import re
+import time
 import zlib
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import Any, cast
 
 import structlog
 from redis import Redis
 from redis.exceptions import ResponseError
 from rq import Queue
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import DequeueTimeout, NoSuchJobError
 from rq.executions import Execution, ExecutionRegistry
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
@@ -23,6 +25,7 @@ from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import resolve_serializer
 
 from app.shared.metrics import count
+from app.shared.record_format import FORMAT
 
 log = structlog.get_logger()
 
@@ -34,6 +37,7 @@ ORIGINS = {  # of each task: the queues on which it may wait
     GENERATE: re.compile(r"generate\.[a-z0-9._@-]{1,300}(:high|:low)?"),
     INSPECT: re.compile(INTAKE),
 }
+PUT_BACK_S = 1.0  # before a job that could not be done is queued again: what is away is rarely back at once
 REFUSED = "jobs_refused"  # the counter of what was found on a queue and is none of ours
 
 ID = re.compile(r"[0-9a-f]{32}")
@@ -44,6 +48,7 @@ LONGEST = 65_536  # bytes of any field
 _EMPTY, _NUMBER, _BIT = rb"", rb"\d{1,9}", rb"[01]"
 _TIME = rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z)?"
 _SHA256 = rb'"[0-9a-f]{64}"'
+_FORMAT = rb'"format": (?:%s)' % b"|".join(b"%d" % number for number in range(1, FORMAT + 1))
 # Fields of the hash `rq:job:<id>`, and what each may say; the last two are written by `workers/dispatch/affinity.py`
 FIELDS = {
     "data": rb"(?s:.{1,%d})" % LONGEST_DATA,
@@ -54,7 +59,7 @@ FIELDS = {
     "result_ttl": _NUMBER,
     "failure_ttl": _NUMBER,
     # Version 0.1 said "wears"; what it queued is drawn, in its turn
-    "meta": rb'\{("(?:adapters|wears)": \[(%s(, %s)*)?\])?\}' % (_SHA256, _SHA256),
+    "meta": rb'\{(?:%s|(?:%s, )?"(?:adapters|wears)": \[(%s(, %s)*)?\])?\}' % (_FORMAT, _FORMAT, _SHA256, _SHA256),
     "number_of_retries": _NUMBER,
     "retries_left": _NUMBER,
     "retry_intervals": rb"\[0\]",
@@ -66,11 +71,34 @@ FIELDS = {
     "passed": _NUMBER,
     "passed_since": rb"\d{1,12}(\.\d{1,6})?",
 }
+_SAYS_FORMAT = re.compile(rb'\{"format": ([1-9]\d{0,8})[,}]')  # how the `meta` of a job of any format begins
 _FIELDS = {name: re.compile(pattern) for name, pattern in FIELDS.items()}
 
 
 class JobRefused(NoSuchJobError):
     """What stood under a job's id is none of ours; for RQ there is no such job."""
+
+
+class JobNewer(NoSuchJobError):
+    """A job of a later format: for RQ there is no such job here, and it stays in Redis for whoever can read it."""
+
+
+def meta_of(adapters: Iterable[str] | None = None) -> dict[str, Any]:
+    """What the `meta` of a job says: its format, and of a generation the sha256 of its adapters."""
+    return {"format": FORMAT} | ({} if adapters is None else {"adapters": sorted(adapters)})
+
+
+def _is_newer(meta: bytes | None) -> bool:
+    says = _SAYS_FORMAT.match(meta or b"")
+    return says is not None and int(says[1]) > FORMAT
+
+
+def is_newer(redis: Redis, job_id: str) -> bool:
+    """Whether RQ's job has a later format than this code reads."""
+    try:
+        return _is_newer(cast(bytes | None, redis.hget(f"{Job.redis_job_namespace_prefix}{job_id}", "meta")))
+    except ResponseError:  # no hash
+        return False
 
 
 def data_of(task: str, job_id: str) -> bytes:
@@ -124,8 +152,13 @@ class KnownJob(Job):
             raise JobRefused(f"job {self.id} is none of ours: {error}") from error
 
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
-        """Take over what Redis has; where we would not have written that, delete it there and raise JobRefused."""
+        """Take over what Redis has; where we would not have written that, delete it there and raise JobRefused.
+
+        Raises JobNewer where newer code has written it.
+        """
         fields = {name.decode(errors="replace"): value for name, value in raw_data.items()}
+        if _is_newer(fields.get("meta")):
+            raise JobNewer(f"job {self.id} has a later format than {FORMAT}")
         if "data" not in fields:  # what a heartbeat leaves of a job that was dropped in that moment
             self.connection.delete(self.key)
             raise NoSuchJobError(f"nothing of job {self.id} but {', '.join(fields)[:200]}")
@@ -170,8 +203,10 @@ class KnownQueue(Queue):
     ) -> tuple[Job, Queue] | None:
         """A job out of the first of the queues that has one, and that queue; RQ's seam.
 
-        Waits `timeout` seconds where there is none, then raises DequeueTimeout; without a timeout answers None.
+        Waits `timeout` seconds where there is none, then raises DequeueTimeout; without a timeout answers None. Puts
+        back jobs of a later format.
         """
+        newer = set[str]()
         ordered = cast(list[KnownQueue], list(queues))
         keys = [queue.key for queue in ordered]
         while True:
@@ -187,6 +222,15 @@ class KnownQueue(Queue):
                     return found
                 connection.delete(found[0].key)
                 refuse(connection, job_id, f"it lay on {found[1].name}")
+            elif is_newer(connection, job_id):
+                put_back(connection, key, entry)
+                if job_id not in newer:  # others may be behind it
+                    newer.add(job_id)
+                    continue
+                time.sleep(PUT_BACK_S)
+                if timeout is None:
+                    return None
+                raise DequeueTimeout(timeout, [key])
             connection.lrem(IntermediateQueue.get_intermediate_queue_key(key), 1, entry)  # type: ignore[arg-type]
 
     def take(self, keys: list[str], timeout: int | None, redis: Redis) -> tuple[str, bytes] | None:
@@ -226,6 +270,22 @@ class KnownQueue(Queue):
             text = entry.decode(errors="replace")
             if not ID.fullmatch(text) or not self.job_class.exists(text, self.connection):
                 self.connection.lrem(self.intermediate_queue_key, 1, entry)  # type: ignore[arg-type]
+
+
+def put_back(redis: Redis, queue: str, entry: bytes) -> None:
+    """Put a job of a later format, which is on its way to a worker, back on its queue; say so once in a process."""
+    with redis.pipeline() as pipe:
+        pipe.lrem(IntermediateQueue.get_intermediate_queue_key(queue), 1, entry)  # type: ignore[arg-type]
+        pipe.rpush(queue, entry)
+        pipe.execute()
+    _tell_of_newer()
+
+
+@cache
+def _tell_of_newer() -> None:
+    log.warning(
+        "job_newer", message=f"newer code queued a job, which is put back; this one reads formats up to {FORMAT}"
+    )
 
 
 def refuse(redis: Redis, job_id: str, wrong: str) -> None:

@@ -22,6 +22,7 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 
+from app.shared.job import is_newer
 from app.shared.queue import INTAKE, Queues, generation_queue, generation_queues
 from app.shared.settings import Settings
 
@@ -93,6 +94,8 @@ class Lost:
         try:
             for job_id in missed:
                 job = self._queues.job(job_id)
+                if job is None and is_newer(self._redis, job_id):
+                    continue  # a worker that can read it sees to it
                 status = job.get_status(refresh=False) if job else None
                 first = since.setdefault(job_id, time.time())
                 # However the clock was set meanwhile: one step back must not keep it so for an hour

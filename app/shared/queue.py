@@ -16,7 +16,7 @@ from rq import Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 
-from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, KnownJob, KnownQueue
+from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, KnownJob, KnownQueue, meta_of
 from app.shared.schema import Priority
 from app.shared.settings import Settings
 
@@ -97,7 +97,7 @@ class Queues:
 
     def enqueue_inspection(self, upload_id: str) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
-        self._enqueue(INTAKE, _job(INSPECT, upload_id, self._settings.inspect_timeout_s, INSPECTION_RETRIES, {}))
+        self._enqueue(INTAKE, _job(INSPECT, upload_id, self._settings.inspect_timeout_s, INSPECTION_RETRIES, meta_of()))
 
     def _enqueue(self, queue: str, job: dict[str, Any]) -> None:
         with suppress(DuplicateJobError):
@@ -105,9 +105,7 @@ class Queues:
 
     def _drawing(self, generation_id: str, adapters: Iterable[str]) -> dict[str, Any]:
         settings = self._settings
-        return _job(
-            GENERATE, generation_id, settings.generation_timeout_s, settings.retries, {"adapters": sorted(adapters)}
-        )
+        return _job(GENERATE, generation_id, settings.generation_timeout_s, settings.retries, meta_of(adapters))
 
     def _template(self, queue: str) -> dict[str, str | bytes | int]:
         """The hash that RQ writes for a generation that waits on a queue; `app/fast_acceptance.py` fills it in."""

@@ -12,14 +12,12 @@ from rq.executions import Execution
 from rq.job import Job
 
 from app.shared.connection import AWAY, LONGEST_PAUSE_S
-from app.shared.errors import Unavailable
-from app.shared.job import SERIALIZER, KnownJob, KnownQueue
+from app.shared.errors import Newer, Unavailable
+from app.shared.job import PUT_BACK_S, SERIALIZER, KnownJob, KnownQueue
 from app.shared.kinds import OF_JOB, mend
 from app.shared.settings import Settings
 
 log = structlog.get_logger()
-
-PUT_BACK_S = 1.0  # before a job that could not be done is queued again: what is away is rarely back at once
 
 
 class KnownWorker(Worker):
@@ -57,9 +55,9 @@ class KnownWorker(Worker):
                 pipeline.delete(job.key)  # a heartbeat since then has made an empty one
                 pipeline.execute()
             return
-        if isinstance(exc_info[1], (Unavailable, RedisError)):
+        if isinstance(exc_info[1], (Unavailable, Newer, RedisError)):
             job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
-            # What Redis answers, and refuses, may be this job's alone: others must not wait behind it for ever
+            # What Redis refuses may be this job's alone, and so is a record of newer code: no other waits behind it
             job.enqueue_at_front_on_retry = isinstance(exc_info[1], (Unavailable, *AWAY))
             if isinstance(exc_info[1], ResponseError):
                 mend(self.connection, OF_JOB, job.id)

@@ -20,6 +20,7 @@ from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.index import INDEX
 from app.shared.lifecycle import id_for
 from app.shared.queue import generation_queue, generation_queues
+from app.shared.record_format import FORMAT
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -353,7 +354,7 @@ def test_priority_outlives_redis_and_what_is_worn_is_known_again(ledger: Ledger,
         waiting = [ledger.queues.of(name).get_job_ids() for name in generation_queues(MODEL)]
         assert waiting == [[accepted.id], [], []]
         job = ledger.queues.job(accepted.id)
-        assert job and job.get_meta() == {"adapters": ["a" * 64]}
+        assert job and job.get_meta() == {"format": FORMAT, "adapters": ["a" * 64]}
 
 
 def test_a_crowd_shuts_out_only_what_would_wait_behind_it(storage: Storage, redis: Redis, settings: Settings) -> None:

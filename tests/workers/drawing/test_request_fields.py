@@ -83,7 +83,7 @@ def drawn(adapters: list[dict[str, Any]], storage: Storage, redis: Redis, settin
 
     def draw(**fields: Any) -> tuple[bytes, dict[str, Any]]:
         usual = {"prompt": "red disc", "adapters": adapters, "apply": "merge", "guidance_scale": 5.0}
-        generation = ledger.accept(lambda: request(**usual | fields))
+        generation = ledger.accept(request(**usual | fields))
         engine.run(generation.id)
         ended = ledger.get(generation.id)
         assert ended.status is Status.SUCCEEDED, ended.error
