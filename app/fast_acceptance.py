@@ -25,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from app.acceptance import resolve
 from app.deps import Service
 from app.scripts import Argument, Script
+from app.shared.accepted import Accepted
 from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import asked, indexed
 from app.shared.catalog_index import FIND_IN
@@ -37,7 +38,7 @@ from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import id_for, live_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
-from app.shared.schema import Accepted, AdapterVersion, Generation, GenerationRequest, ModelProfile
+from app.shared.schema import AdapterVersion, Generation, GenerationRequest, ModelProfile
 
 # KEYS: the adapters' index, queues; ARGV: kind and name of each adapter, in turn. Answers how many wait, and of each
 # adapter the first holder and its record, in turn, as far as the index has them.

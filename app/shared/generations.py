@@ -14,12 +14,13 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
+from app.shared.accepted import Accepted
 from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
 from app.shared.lifecycle import OWNER, Lifecycle, id_for, live_key, now
 from app.shared.records import MANIFEST, PENDING, tell
-from app.shared.schema import Accepted, Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
+from app.shared.schema import Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 

@@ -4,16 +4,16 @@ import json
 from typing import Any
 
 NEW_NAMES = {"steps": "schedule", "wearing": "apply"}  # fields of an adapter's entry, and of a request
-MARK = '"wearing"'  # every record of 0.1 has it, and no record of a later version
+MARK = b'"wearing"'  # every record of 0.1 has it, and no record of a later version
 VALUES = {"merged": "merge"}
 
 
-def in_new_words(text: bytes | str) -> bytes | str:
+def in_new_words(text: bytes) -> bytes:
     """Return the JSON of an accepted or ended generation with today's names; text that is none, or is new, as it is."""
-    if (MARK if isinstance(text, str) else MARK.encode()) not in text:
+    if MARK not in text:
         return text
     try:
-        return json.dumps(_accepted(json.loads(text)))
+        return json.dumps(_accepted(json.loads(text))).encode()
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return text  # whoever reads it says what is wrong with it
 

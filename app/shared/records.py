@@ -19,11 +19,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.shared.accepted import Accepted
 from app.shared.errors import Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseSites, BaseTokenizers
 from app.shared.old_records import in_new_words
 from app.shared.record_format import FORMAT, stamped, unstamped
-from app.shared.schema import Accepted, AdapterVersion, ModelProfile, Upload, Wire
+from app.shared.schema import AdapterVersion, ModelProfile, Upload, Wire
 from app.shared.storage import Storage
 
 log = structlog.get_logger()
@@ -57,7 +58,7 @@ class Kind(Generic[T]):
         kind: type[T],
         remedy: str,
         whose: Callable[[T], tuple[str, ...]] | None = None,
-        renew: Callable[[bytes], bytes | str] = lambda text: text,
+        renew: Callable[[bytes], bytes] = lambda text: text,
     ) -> None:
         self.keys = re.compile(keys)
         self._type: TypeAdapter[T] = TypeAdapter(kind)

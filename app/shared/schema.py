@@ -300,23 +300,6 @@ class Generation(Wire):
     finished_at: datetime | None = None
 
 
-class Accepted(Wire):
-    """A generation as it was accepted, with what its idempotency key was used for."""
-
-    generation: Generation
-    fingerprint: str | None = None
-
-    @property
-    def id(self) -> str:
-        """Of the generation."""
-        return self.generation.id
-
-    @property
-    def status(self) -> Status:
-        """Of the generation."""
-        return self.generation.status
-
-
 class AdapterVersion(Wire):
     """One version of a name: which bytes, and what its uploader said of them. Never changes."""
 
