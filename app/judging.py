@@ -3,7 +3,7 @@
 Where they wrote nothing (adapters and models of version 0.1) nothing is said, and the engine judges, as it does anyway.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -85,18 +85,20 @@ def _ranks(one: Judged) -> Iterator[BadRequest]:
 
 def _blocks(one: Judged) -> Iterator[BadRequest]:
     for block in one.use.blocks:
-        if one.fitting and not any(_within(name, block) for part in one.fitting.places.values() for name in part):
+        if one.fitting and _path(block) not in one.fitting.paths:
             message = f"{one.use.ref!r} changes nothing in {block}; leave it out"
             yield _refusal(["adapters", one.at, "blocks", block], "block_without_change", message)
 
 
 def _bypass(one: Judged, steps: int) -> Iterator[BadRequest]:
     places = one.fitting.places if one.fitting else {}
+    factors = {_path(block): factor for block, factor in reversed(one.use.blocks.items())}  # of two names, the first
     hindered = [
         f"{component}.{name}: {why}"
         for component, part in places.items()
+        if (strongest := _strongest(one.use, component, steps))
         for name, why in part.items()
-        if why and _strength_on(one.use, component, name, steps)
+        if why and strongest * _factor(name, factors)
     ]
     if hindered:
         more = f" and {len(hindered) - NAMED} more" if len(hindered) > NAMED else ""
@@ -135,23 +137,25 @@ def _by_step(use: AdapterUse, steps: int) -> set[float]:
     return {next(strength for start, strength in reversed(use.schedule) if start <= fraction) for fraction in fractions}
 
 
-def _strength_on(use: AdapterUse, component: str, parameter: str, steps: int) -> float:
-    """Return the strength on a place that is furthest from nothing."""
-    strengths = (
-        _by_step(use, steps) if use.schedule and denoises(component) else {use.strengths.get(component, use.strength)}
-    )
-    fitting = [block for block in use.blocks if _within(parameter, block)]
-    factor = use.blocks[max(fitting, key=lambda block: len(_path(block)))] if fitting else 1.0
-    return factor * max(map(abs, strengths))
+def _strongest(use: AdapterUse, component: str, steps: int) -> float:
+    """Return the strength on a component that is furthest from nothing."""
+    if use.schedule and denoises(component):
+        return max(map(abs, _by_step(use, steps)))
+    return abs(use.strengths.get(component, use.strength))
+
+
+def _factor(parameter: str, factors: Mapping[str, float]) -> float:
+    """Return the factor of the innermost block that a parameter lies in."""
+    while parameter:
+        if parameter in factors:
+            return factors[parameter]
+        parameter = parameter.rpartition(".")[0]
+    return 1.0
 
 
 def _path(block: str) -> str:
     first, dot, rest = block.partition(".")
     return BLOCKS.get(first, first) + dot + rest
-
-
-def _within(parameter: str, block: str) -> bool:
-    return f"{parameter}.".startswith(f"{_path(block)}.")
 
 
 def _lengths(component: str, adapters: Sequence[Judged], steps: int) -> tuple[tuple[str, int], ...]:

@@ -1,5 +1,7 @@
 """What intake and workers write down of adapters and bases, so that acceptance judges without either."""
 
+from functools import cached_property
+
 from pydantic import Field
 
 from app.shared.schema import Wire
@@ -17,6 +19,17 @@ class Fitting(Wire):
 
     places: dict[str, dict[str, str]]  # component -> parameter changed -> why not beside the weight, or nothing
     words: dict[str, Word] = Field({})  # by trigger, as its file has it
+
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """Every parameter changed, and every module above one: a block without change is none of these."""
+        found: set[str] = set()
+        for part in self.places.values():
+            for path in part:
+                while path and path not in found:
+                    found.add(path)
+                    path = path.rpartition(".")[0]
+        return frozenset(found)
 
 
 class AdapterFacts(Wire):
