@@ -5,7 +5,8 @@ RQ's job. Requests in flight share round trips (`app/scripts.py`), and their rec
 the record is written, and that alone makes it accepted, here as there.
 
 Whatever is out of the ordinary is left to the careful way, before anything was written: an adapter that the index has
-not, a Redis that is away. So there is one place that says what is wrong.
+not, or has in a way that cannot be read exactly, a Redis that is away. So there is one place that says what is wrong,
+and mends it.
 """
 
 import json
@@ -28,7 +29,7 @@ from app.scripts import Argument, Script
 from app.shared.accepted import Accepted
 from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import asked, indexed
-from app.shared.catalog_index import FIND_IN
+from app.shared.catalog_index import FIND_IN, HOLDER
 from app.shared.catalog_index import INDEX as ADAPTERS
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
@@ -132,14 +133,17 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
 async def _ask(
     service: Service, profile: ModelProfile, body: GenerationRequest
 ) -> tuple[int, dict[str, AdapterVersion]]:
-    """How many wait before it, and the versions that its adapters mean; raises WouldWait for what the index lacks."""
+    """How many wait before it, and the versions that its adapters mean.
+
+    Raises WouldWait or Unreadable for what the index lacks, or has in a way that we do not write.
+    """
     refs = [use.ref for use in body.adapters[: service.settings.max_adapters]]
     queues = service.ledger.queues.keys(profile.name, body.priority, profile.fingerprint)
     words = [word for ref in refs for word in asked(ref)]
     waiting, *found = await service.scripts.run(ASK, [ADAPTERS, *queues], words)
     if not all(found):
         raise WouldWait
-    versions = map(_version, found[::2], found[1::2])
+    versions = map(_version, refs, found[::2], found[1::2])
     return waiting, dict(zip(refs, versions, strict=True))
 
 
@@ -176,5 +180,12 @@ _dumps = resolve_serializer(SERIALIZER).dumps  # type: ignore[attr-defined]
 
 
 @lru_cache(4096)
-def _version(holder: bytes, text: bytes) -> AdapterVersion:
-    return indexed(holder.decode(), text.decode())
+def _version(ref: str, holder: bytes, text: bytes) -> AdapterVersion:
+    name = holder.decode(errors="replace")
+    if not HOLDER.fullmatch(name):
+        raise WouldWait
+    version = indexed(name, text)
+    kind, which = asked(ref)
+    if kind == "bytes" and version.sha256 != which:
+        raise WouldWait
+    return version

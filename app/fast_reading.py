@@ -1,6 +1,6 @@
 """Generations as they stand, and their list, on the event loop: what Redis knows of many in one script.
 
-What it does not know, or what cannot be read there, `Ledger` looks for in a thread: storage knows.
+What it does not know, or what is not as we write it there, `Ledger` looks for in a thread, and mends: storage knows.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from app.places import placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
 from app.shared.generations import Ledger, as_it_stands, pending_key
-from app.shared.index import INDEX, PAGE_OF, WHOLE
+from app.shared.index import INDEX, PAGE_OF, WHOLE, belongs
 from app.shared.job import ID
 from app.shared.lifecycle import live_key
 from app.shared.queue import generation_queue
 from app.shared.records import PENDING
-from app.shared.schema import Generation, Priority
+from app.shared.schema import Generation, Priority, Status
 
+STATUSES = {Status.QUEUED.encode(), Status.RUNNING.encode()}  # of what has not ended
 PLACES = [generation_queue("", priority).removeprefix(generation_queue("")) for priority in get_args(Priority)]
 
 # Answers id, the fields of the live state, and its place in the queue or -1. It is looked for from the tail, for those
@@ -106,10 +107,10 @@ class FastReading:
             rows = await self._scripts.run(LIST, [INDEX], [WHOLE, before or "", limit])
         except RedisError:
             rows = None
-        if rows is None:
+        if rows is None or not all(belongs(row[0]) for row in rows):
             generations, cursor = await run_in_threadpool(self._ledger.list, limit, before)
             return [Standing(one) for one in generations], cursor
-        rows = [row for row in rows if ID.fullmatch(row[0].decode(errors="replace"))]
+        rows = [row for row in rows if row[0] != WHOLE.encode()]
         found = {row[0].decode(): _stands(*row) for row in rows[:limit]}
         if unknown := [one for one, standing in found.items() if standing is None]:
             found |= {one.id: Standing(one) for one in await run_in_threadpool(self._ledger.those, unknown)}
@@ -124,6 +125,8 @@ def _stands(generation_id: bytes, final: bytes, *rest: bytes | int) -> Standing 
         if final:
             return Standing(_read(generation_id, final))
         accepted, status, step, started_at, place = rest
+        if status not in STATUSES:
+            return None
         generation = _read(generation_id, accepted)  # type: ignore[arg-type]
     except (Unreadable, ValueError):
         return None

@@ -52,7 +52,7 @@ def asked(ref: str) -> tuple[str, str]:
     return ("bytes", number) if name == "sha256" else ("version" if number else "name", ref)
 
 
-def indexed(holder: str, text: str) -> AdapterVersion:
+def indexed(holder: str, text: bytes | str) -> AdapterVersion:
     """The version that the index has for `<name>:<version>`; raises Unreadable."""
     return VERSION.read(_version_key(*holder.split(":")), text)
 
@@ -91,15 +91,24 @@ class Catalog:
     def _with_bytes(self, sha256: str) -> AdapterVersion:
         """The first version with these bytes that can be read; another name may have the same."""
         found = self._index.find(*asked(f"sha256:{sha256}"))
-        if found is None:
-            holders = [f"{name}:{number}" for name, number, one in self._all() if one and one.sha256 == sha256]
-            found = [(holder, "") for holder in sorted(holders)]
-        for holder, text in found:
-            name, number = holder.split(":")
+        for holder, text in found or ():
+            name, number = holder.split(":")[0], int(holder.split(":")[1])
             with suppress(Unreadable):
-                return VERSION.read(_version_key(name, number), text)
-            if int(number) in self._versions(name) and (known := self._readable(name, int(number))):
+                known = indexed(holder, text)
+                if known.sha256 == sha256:
+                    return known
+            lives = number in self._versions(name)
+            known = self._readable(name, number) if lives else None
+            if known and known.sha256 == sha256:
                 return known
+            if known or not (lives or number <= self._last_number(name, [])):
+                self._index.distrust()  # it never had these bytes, or never was
+                found = None
+                break
+        if found is None:
+            holders = {f"{name}:{number}": one for name, number, one in self._all() if one and one.sha256 == sha256}
+            if holders:
+                return holders[min(holders)]
         raise self._missing(f"sha256:{sha256}", None)
 
     def _missing(self, ref: str, name: str | None) -> NotFound | Gone:

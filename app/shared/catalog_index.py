@@ -5,7 +5,7 @@
 | `radiata:adapters` | hash | `version <name>:<version>` | its record (JSON), where it can be read | rebuilt when gone |
 | | | `newest <name>` | number of its newest version | |
 | | | `bytes <sha256>` | `<name>:<version> …` with these bytes | |
-| | | `whole`, `token` | all of storage is in here; who is filling it | |
+| | | `whole`, `token` | 1: all of storage is in here; who is filling it | |
 """
 
 import re
@@ -63,7 +63,7 @@ return 1
 # index is not whole, else `<name>:<version>` and its record, or an empty text, in turn.
 FIND_IN = """
 local function find(index, kind, what)
-    if redis.call('HEXISTS', index, 'whole') == 0 then return nil end
+    if redis.call('HGET', index, 'whole') ~= '1' then return nil end
     local holders, found = {}, {}
     if kind == 'version' then
         holders[1] = what
@@ -90,7 +90,7 @@ FIND = f"{FIND_IN} return find(KEYS[1], ARGV[1], ARGV[2])"
 
 # Answers nil where the index is not whole, else every name.
 NAMES = """
-if redis.call('HEXISTS', KEYS[1], 'whole') == 0 then return nil end
+if redis.call('HGET', KEYS[1], 'whole') ~= '1' then return nil end
 local found = {}
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     if string.sub(field, 1, 7) == 'newest ' then found[#found + 1] = string.sub(field, 8) end
@@ -112,10 +112,10 @@ class CatalogIndex:
         """`<name>:<version>` and record, if any, of all that is asked for; None where only storage knows."""
         found = self._ask(FIND, kind, what)
         if found is None or (kind != "version" and not all(map(HOLDER.fullmatch, found[::2]))):
-            return None if found is None else self._distrust()
+            return None if found is None else self.distrust()
         return list(zip(found[::2], found[1::2], strict=True))
 
-    def _distrust(self) -> None:
+    def distrust(self) -> None:
         """Have the index made again: somebody else has written into it."""
         with suppress(RedisError):
             self._redis.delete(INDEX)
@@ -149,7 +149,7 @@ class CatalogIndex:
         return self._redis.register_script(script)(keys=[INDEX], args=args)
 
     def _whole(self) -> bool:
-        return bool(self._redis.hexists(INDEX, "whole"))
+        return self._redis.hget(INDEX, "whole") == b"1"
 
     def _rebuild(self, token: str) -> bool:
         self._run(BEGIN, token)

@@ -32,10 +32,11 @@ KEEP_S = 1.0  # a listing of storage, where there is no Redis
 FIRST, LAST = 1_500_000_000, 5_000_000_000  # seconds: the years 2017 to 2128 are times, all else is a hash
 
 # KEYS: the index; ARGV: whole, an id or nothing, how many. Answers one more than that, older than the id; nil where the
-# index is not whole, a number where it has no such id. The members that are no ids come last.
+# index is not whole, a number where it has no such id. `whole` comes last, and nothing else is no id, unless a stranger
+# wrote it.
 PAGE_OF = """
 local function page()
-    if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return nil end
+    if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= '-inf' then return nil end
     local first = 0
     if ARGV[2] ~= '' then
         local rank = redis.call('ZREVRANK', KEYS[1], ARGV[2])
@@ -96,15 +97,14 @@ class GenerationIndex:
             found = cast(list[bytes] | int | None, page(keys=[INDEX], args=[WHOLE, before or "", limit]))
             if isinstance(found, int):
                 raise unknown()
-            texts = [one.decode(errors="replace") for one in found or ()]
-            ids = [text for text in texts if ID.fullmatch(text)]
-            if found is None or len(ids) + sum(map(_is_ours, texts)) == len(texts):
-                return None if found is None else ids
-            garbage = [one for one, text in zip(found, texts, strict=True) if text not in ids and not _is_ours(text)]
-            self._redis.zrem(INDEX, *garbage)  # it would stand where generations should
+            if found is None:
+                return None
+            if not (strangers := [one for one in found if not belongs(one)]):
+                return [one.decode() for one in found if one != WHOLE.encode()]
+            self._redis.zrem(INDEX, *strangers)  # they would stand where generations should
 
     def _whole(self) -> bool:
-        return self._redis.zscore(INDEX, WHOLE) is not None
+        return self._redis.zscore(INDEX, WHOLE) == float(BELOW_ALL)
 
     def _rebuild(self, token: str) -> bool:
         member = f"{TOKEN}{token}"
@@ -137,8 +137,9 @@ class GenerationIndex:
         return {one: moment(one, when) for one, when in (ended | pending).items() if ID.fullmatch(one)}
 
 
-def _is_ours(member: str) -> bool:
-    return member == WHOLE or member.startswith(TOKEN)
+def belongs(member: bytes) -> bool:
+    """Whether this may stand in an index that is whole: an id, or what says so; no token, which nobody needs then."""
+    return member == WHOLE.encode() or bool(ID.fullmatch(member.decode(errors="replace")))
 
 
 def moment(generation_id: str, otherwise: datetime) -> float:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -91,6 +92,17 @@ def post(api: httpx.Client, body: dict[str, Any], **headers: str) -> dict[str, A
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/v1/generations/{answer.json()['id']}"
     return answer.json()
+
+
+def pages(api: httpx.Client, limit: int) -> list[str]:
+    """The ids of all generations, page by page."""
+    seen, cursor = [], {}
+    while True:
+        page = api.get("/v1/generations", params={"limit": limit, **cursor}).raise_for_status().json()
+        seen += [one["id"] for one in page["generations"]]
+        if page["next"] is None:
+            return seen
+        cursor = {"before": page["next"]}
 
 
 def known(redis: Redis, one: str) -> dict[str, Any]:
@@ -180,6 +192,14 @@ def ended_and_forgotten(ledger: Ledger, redis: Redis, one: str) -> None:
     redis.delete(live_key(one))
 
 
+def of_no_status(ledger: Ledger, redis: Redis, one: str) -> None:
+    redis.hset(live_key(one), "status", "some")
+
+
+def nested(ledger: Ledger, redis: Redis, one: str) -> None:
+    redis.hset(live_key(one), mapping=dict.fromkeys(("accepted", "final"), '{"wearing":' + "[" * 100000))
+
+
 def spoilt(ledger: Ledger, redis: Redis, one: str) -> None:
     redis.hset(live_key(one), mapping={"accepted": b"\xff{", "step": "many", "started_at": "never"})
 
@@ -193,7 +213,9 @@ def hostile_job(ledger: Ledger, redis: Redis, one: str) -> None:
     redis.hset(f"rq:job:{one}", "origin", "generate.'%[]:\n")
 
 
-@pytest.mark.parametrize("happened", [running, ended, forgotten, ended_and_forgotten, spoilt, no_hash, hostile_job])
+@pytest.mark.parametrize(
+    "happened", [running, ended, forgotten, ended_and_forgotten, of_no_status, nested, spoilt, no_hash, hostile_job]
+)
 def test_whatever_happened_to_one_all_are_told(
     api: httpx.Client, ledger: Ledger, redis: Redis, happened: Callable[[Ledger, Redis, str], None]
 ) -> None:
@@ -221,6 +243,43 @@ def test_an_adapter_that_redis_has_lost_is_found(api: httpx.Client, redis: Redis
     assert ways == {"fast": 0, "careful": 1}
     post(api, BODIES[2])
     assert ways == {"fast": 1, "careful": 1}
+
+
+SHA = {name: sha256(name.encode()).hexdigest() for name in ("a", "b")}
+STRANGE_FIELDS: list[dict[str, str | bytes]] = [
+    {"version a:1": b"\xff"},
+    {"version a:1": "[" * 100_000},
+    {"version a:1": "{}", "newest a": "9"},
+    {"newest a": "1:2", "version a:1:2": "{}"},
+    {"newest a": b"\xff"},
+    {f"bytes {SHA['a']}": "b:1"},
+    {f"bytes {SHA['a']}": "none:7"},
+    {f"bytes {SHA['a']}": b"\xff:1 a:1"},
+    {"whole": "x"},
+]
+
+
+@pytest.mark.parametrize("fields", STRANGE_FIELDS, ids=lambda fields: ",".join(fields))
+def test_what_a_stranger_wrote_into_the_adapters_index_changes_no_answer(
+    api: httpx.Client, redis: Redis, fields: dict[str, str | bytes]
+) -> None:
+    for ref in ("a", "a:1", f"sha256:{SHA['a']}"):
+        redis.hset("radiata:adapters", mapping=fields)  # type: ignore[arg-type]
+        (used,) = post(api, BODIES[0] | {"adapters": [{"ref": ref}]})["request"]["adapters"]
+        assert (used["name"], used["version"], used["sha256"]) == ("a", 1, SHA["a"])
+
+
+@pytest.mark.parametrize("member", [b"\xff", "text", "0" * 31, WHOLE, "token:0"], ids=repr)
+def test_what_a_stranger_wrote_into_the_list_hides_nothing_and_goes(
+    api: httpx.Client, redis: Redis, member: bytes | str
+) -> None:
+    ids = [post(api, BODIES[0])["id"] for _ in range(5)]
+    for limit in (1, 2, 9):
+        redis.zadd(INDEX, {member: redis.zscore(INDEX, ids[2]) + 0.0001})  # type: ignore[operator]
+        if member != WHOLE:
+            redis.zadd(INDEX, {member * 2: 9e9})  # type: ignore[misc]
+        assert pages(api, limit) == ids[::-1]
+    assert sorted(redis.zrange(INDEX, 0, -1)) == sorted([*(one.encode() for one in ids), WHOLE.encode()])  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
