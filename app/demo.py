@@ -60,8 +60,8 @@ def _draw(url: str, folder: Path, err: Console) -> float:
 
 
 def _picture(client: Client, prompt: str, adapter: str) -> bytes:
-    worn: list[dict[str, Any]] = [] if adapter == BASE else [{"ref": adapter}]
-    generation = client.generate({"prompt": prompt, "seed": SEED, "adapters": worn})
+    stack: list[dict[str, Any]] = [] if adapter == BASE else [{"ref": adapter}]
+    generation = client.generate({"prompt": prompt, "seed": SEED, "adapters": stack})
     if generation["status"] != "succeeded":
         raise RuntimeError(f"{prompt!r} with {adapter}: {generation['error']}")
     return client.image(generation["images"][0]["url"])

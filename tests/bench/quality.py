@@ -237,10 +237,10 @@ def _print(figures: dict) -> None:
         console.print(drawn)
         console.print("codec PSNR, dB:", figures["codec"], "seconds a picture:", figures["generation_seconds"])
     keys = ("style", "algorithm", "numbers", "bytes", "steps", "p_style", "top1", "top5", "rmse_to_base_drawing")
-    worn = Table(*keys, title="Adapters at strength 1 on held-out concepts")
+    table = Table(*keys, title="Adapters at strength 1 on held-out concepts")
     for row in figures.get("adapters", []):
-        worn.add_row(*(str(row.get(key, "")) for key in keys))
-    console.print(worn)
+        table.add_row(*(str(row.get(key, "")) for key in keys))
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def test_swaps_stand_on_one_scale_whichever_process_measured_them() -> None:
     about = Figure(part="swaps", model="m", family="LoRA")
     limit = replace(about, what="copy the touched weights once: the limit", value=10.0)
     to = "the limit"
-    ours = replace(about, what="A → B, B never worn before", value=20.0, ratio=2.0, to=to, at_most=2.0)
+    ours = replace(about, what="A → B, B never applied before", value=20.0, ratio=2.0, to=to, at_most=2.0)
     whole = replace(about, what="diffusers + PEFT: load + set + fuse", value=200.0, ratio=10.0, to="ours")
     root = drawn(limit, ours, whole)
     said = [text.text or "" for text in root.iterfind(".//s:text", NS)]

@@ -14,11 +14,11 @@ def test_the_mix_is_the_same_for_the_same_seed_and_most_ask_for_few() -> None:
     bodies = MIX.requests(2000, steps=4, seed=1)
     assert bodies == MIX.requests(2000, steps=4, seed=1)
     assert bodies != MIX.requests(2000, steps=4, seed=2)
-    asked = Counter(worn["ref"] for body in bodies for worn in body["adapters"])
+    asked = Counter(one["ref"] for body in bodies for one in body["adapters"])
     print(asked.most_common(3), len(asked))
     assert asked.most_common(1)[0][0] == "adapter-0"
     assert asked["adapter-0"] > 15 * asked["adapter-49"] > 0
-    plain = MIX.requests(2000, steps=4, seed=1, worn=False)
+    plain = MIX.requests(2000, steps=4, seed=1, adapted=False)
     assert [body | {"adapters": []} for body in bodies] == plain, "without adapters they are not the same pictures"
 
 

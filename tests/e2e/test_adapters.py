@@ -136,8 +136,8 @@ def test_a_component_can_have_a_strength_of_its_own(http: httpx.Client) -> None:
 def test_strength_zero_is_the_base_to_the_pixel(http: httpx.Client) -> None:
     upload(http, samples.file("loha"), "sample-loha")
     nothing = picture(http, draw(http, adapters=[{"ref": "sample-loha:1", "strength": 0}]))
-    bare, worn = (np.asarray(Image.open(io.BytesIO(png))) for png in (picture(http, draw(http)), nothing))
-    assert (bare == worn).all()
+    without, at_zero = (np.asarray(Image.open(io.BytesIO(png))) for png in (picture(http, draw(http)), nothing))
+    assert (without == at_zero).all()
 
 
 def test_a_deleted_name_is_gone_and_its_numbers_are_not_used_again(http: httpx.Client) -> None:

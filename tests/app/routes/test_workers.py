@@ -9,7 +9,7 @@ from redis import Redis
 from app.shared.worker_state import WorkerState, publish
 from tests.app.shared.making import MODEL
 
-WORN, RESIDENT = "a" * 64, "b" * 64
+ACTIVE, RESIDENT = "a" * 64, "b" * 64
 
 
 def said(name: str, model: str = MODEL) -> WorkerState:
@@ -18,8 +18,8 @@ def said(name: str, model: str = MODEL) -> WorkerState:
         model=model,
         host="here",
         state="busy",
-        active=[WORN],
-        resident=[WORN, RESIDENT],
+        active=[ACTIVE],
+        resident=[ACTIVE, RESIDENT],
         since=datetime.now(UTC),
     )
 
@@ -38,8 +38,8 @@ def test_workers_are_listed_by_model_while_they_are_heard(api: httpx.Client, red
         "base": "",
         "host": "here",
         "state": "busy",
-        "active": [WORN],
-        "resident": [WORN, RESIDENT],
+        "active": [ACTIVE],
+        "resident": [ACTIVE, RESIDENT],
         "since": "",
     }
 

@@ -90,10 +90,10 @@ def _pictures(
     }
     drained: dict[str, list[Drained]] = {name: [] for name in runs}
     for turn in range(options.rounds + 1):
-        for name, (running, worn) in runs.items():
+        for name, (running, adapted) in runs.items():
             tick(f"a full queue, {name}: {f'round {turn} of {options.rounds}' if turn else 'warming up'}")
             count = options.pictures if turn else 2
-            drained[name].append(drain(running, mix.requests(count, options.steps, seed=turn, worn=worn)))
+            drained[name].append(drain(running, mix.requests(count, options.steps, seed=turn, adapted=adapted)))
     about = replace(about, family="a full queue")
     samples = Samples()
     for name, rounds in drained.items():
@@ -106,9 +106,9 @@ def _pictures(
     for name in runs:
         yield from _costs(name, [timings for one in drained[name][1:] for timings in one.timings], about)
     rate = BUSY * samples.median(PLAIN)
-    for name, (running, worn) in runs.items():
+    for name, (running, adapted) in runs.items():
         tick(f"requests that arrive {rate:.2f} times a second, {name}")
-        taken = arrive(running, mix.requests(options.arrivals, options.steps, seed=99, worn=worn), rate, seed=1)
+        taken = arrive(running, mix.requests(options.arrivals, options.steps, seed=99, adapted=adapted), rate, seed=1)
         said = replace(about, family=f"{rate:.2f} arrive a second", what=f"POST to picture, {name}", note="")
         for percent in (50, 99):
             value = percentile(taken, percent)

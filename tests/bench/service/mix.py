@@ -10,7 +10,7 @@ from tests.bench.swap.families import FAMILIES, kohya, layers
 from tests.bench.swap.subjects import subject
 
 EXPONENT = 1.0  # Zipf: the n-th most popular adapter is asked for 1/n as often as the first
-SECOND = 0.25  # of the requests wear two
+SECOND = 0.25  # of the requests have two
 STRENGTHS = (0.6, 0.8, 1.0)
 PROMPTS = ("red apple", "butterfly", "castle", "blue car", "cat", "rocket")
 KINDS = ("LoRA r16, attention", "LoCon r16, everything", "LoHa r8, everything", "LoKr r8, everything")
@@ -24,8 +24,8 @@ class Mix:
     names: tuple[str, ...]
     file_bytes: int
 
-    def requests(self, count: int, steps: int, seed: int, worn: bool = True) -> list[dict[str, Any]]:
-        """Bodies to POST: the same pictures for the same seed; worn=False asks for them without any adapter."""
+    def requests(self, count: int, steps: int, seed: int, adapted: bool = True) -> list[dict[str, Any]]:
+        """Bodies to POST: the same pictures for the same seed; adapted=False asks for them without any adapter."""
         source = random.Random(seed)
         weights = [1 / (rank + 1) ** EXPONENT for rank, _ in enumerate(self.names)]
         bodies = []
@@ -34,7 +34,7 @@ class Mix:
             names = dict.fromkeys(source.choices(self.names, weights, k=many))
             adapters = [{"ref": name, "strength": source.choice(STRENGTHS)} for name in names]
             body = {"prompt": source.choice(PROMPTS), "seed": seed * 10_000 + number, "steps": steps}
-            bodies.append(body | {"adapters": adapters if worn else []})
+            bodies.append(body | {"adapters": adapters if adapted else []})
         return bodies
 
 

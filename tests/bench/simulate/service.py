@@ -15,7 +15,7 @@ from workers.dispatch.affinity_policy import Limits
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one generation: to draw it, to change what is worn, to bring one adapter into memory.
+    """Seconds of one generation: to draw it, to swap to its stack, to bring one adapter into memory.
 
     resident: adapters that a worker's memory holds, least recently used go first.
     """

@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import log
 from pathlib import Path
 
-STACKS = {0: 0.10, 1: 0.65, 2: 0.18, 3: 0.07}  # how many adapters are worn at once, and how often
+STACKS = {0: 0.10, 1: 0.65, 2: 0.18, 3: 0.07}  # how many adapters a generation has, and how often
 SURGE, SURGE_SHARE, SURGE_EVERY_S = 2.5, 0.2, 600.0  # times the rate of the rest, for this part of every ten minutes
 PAUSE_S = 5.0  # between two pictures of somebody who draws several with one stack, on average
 

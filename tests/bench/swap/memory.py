@@ -58,9 +58,9 @@ def soak(bench: Bench) -> Iterator[Figure]:
     storage = Storage((bench.folder / "store").as_uri())
     family, count = next(iter(FAMILIES)), max(bench.soak // 10, 2)
     bench.tick(f"writing {count:,} adapters")
-    worn = [stored(storage, kohya(layers(family, subject, seed)), seed) for seed in range(count)]
+    adapters = [stored(storage, kohya(layers(family, subject, seed)), seed) for seed in range(count)]
     budget = CACHE_ADAPTERS * (size := len(kohya(layers(family, subject, seed=0))))
-    soak = Soak(Patcher({"unet": subject.unet}), AdapterCache(storage, budget), worn)
+    soak = Soak(Patcher({"unet": subject.unet}), AdapterCache(storage, budget), adapters)
     resident = []
     for number in range(bench.soak):
         soak.swap()

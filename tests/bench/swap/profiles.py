@@ -15,7 +15,7 @@ ROWS = 8
 
 
 def profiled(about: Figure, first: Callable[[], None], second: Callable[[], None]) -> Iterator[Figure]:
-    """Two swaps to an adapter never worn before: one under torch's profiler, one under Python's."""
+    """Two swaps to an adapter never applied before: one under torch's profiler, one under Python's."""
     begin = time.perf_counter()
     with profile(activities=[ProfilerActivity.CPU]) as taken:
         first()

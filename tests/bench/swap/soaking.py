@@ -15,7 +15,7 @@ from workers.adapters.cache import AdapterCache
 
 
 def stored(storage: Storage, data: bytes, number: int) -> ResolvedAdapter:
-    """Put an adapter's file into storage, and return what a request that wears it says of it."""
+    """Put an adapter's file into storage, and return what a resolved request says of it."""
     sha256 = hashlib.sha256(data).hexdigest()
     storage.put(file_key(sha256), data)
     name = f"soak-{number}"
@@ -25,15 +25,17 @@ def stored(storage: Storage, data: bytes, number: int) -> ResolvedAdapter:
 class Soak:
     """Stacks of one to three adapters drawn at random, the same for the same seed."""
 
-    def __init__(self, patcher: Patcher, cache: AdapterCache, worn: Sequence[ResolvedAdapter], seed: int = 0) -> None:
+    def __init__(
+        self, patcher: Patcher, cache: AdapterCache, adapters: Sequence[ResolvedAdapter], seed: int = 0
+    ) -> None:
         self.patcher = patcher
         self._cache = cache
-        self._worn = worn
+        self._adapters = adapters
         self._source = random.Random(seed)
 
     def swap(self) -> None:
-        """Wear the next stack."""
-        drawn = self._source.sample(self._worn, self._source.randint(1, min(3, len(self._worn))))
+        """Swap to the next stack."""
+        drawn = self._source.sample(self._adapters, self._source.randint(1, min(3, len(self._adapters))))
         self.patcher.swap([StackEntry(adapter, self._source.uniform(-1, 1)) for adapter in self._cache.wear(drawn)])
 
     def resident(self) -> int:

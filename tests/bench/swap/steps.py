@@ -67,13 +67,13 @@ def steps(bench: Bench) -> Iterator[Figure]:
 
 
 def _worn(
-    samples: Samples, wearer: Patcher | Bypass, stack: Sequence[StackEntry], name: str, timed: Callable[[str], None]
+    samples: Samples, patcher: Patcher | Bypass, stack: Sequence[StackEntry], name: str, timed: Callable[[str], None]
 ) -> None:
     with samples.timed(f"on, {name}"):
-        wearer.swap(stack)
+        patcher.swap(stack)
     timed(f"a step with {name}")
     with samples.timed(f"off, {name}"):
-        wearer.swap([])
+        patcher.swap([])
 
 
 def _unmerged(unet: Any, files: Sequence[Path], timed: Callable[[str], None]) -> None:
@@ -88,7 +88,7 @@ def _unmerged(unet: Any, files: Sequence[Path], timed: Callable[[str], None]) ->
 
 
 def _even(samples: Samples, count: int) -> dict[str, Any]:
-    """From how many steps on merging, on and off again, costs less than wearing beside."""
+    """From how many steps on merging, on and off again, costs less than a bypass."""
     on_off = [
         samples.median(f"on, {_adapters(count)}, {how}") + samples.median(f"off, {_adapters(count)}, {how}")
         for how in (MERGED, BESIDE)

@@ -18,7 +18,7 @@ from tests.bench.swap.subjects import Subject
 STRENGTH, OTHER = 0.8, 0.5
 LIMIT = "copy the touched weights once: the limit"
 BEFORE, AFTER = "the limit before the round", "the limit after it"
-SWAP, BACK, TWO = "A → B, B never worn before", "B → A, worn before", "A → B + C"
+SWAP, BACK, TWO = "A → B, B never applied before", "B → A, applied before", "A → B + C"
 STRONGER, SAME, OFF, COLD = "another strength", "the same again", "→ pristine", "load from a file + swap"
 CASES = (SWAP, BACK, TWO, STRONGER, SAME, OFF, COLD)
 
