@@ -1,10 +1,12 @@
 """Nothing accepted is lost: Redis is brought back in line with storage, every few seconds, by one of the workers.
 
 Everything pending in storage is judged, whatever its queue is called. What nobody can be expected to draw
-(`app/shared/prospects.py`) ends with a reason, a minute after that was seen first: another machine may be restarting. A
+(`app/shared/prospects.py`) ends with a reason, after it was so for a minute: another machine may be restarting. A
 queue's name only makes a suspect; its own record, read when the minute is over, decides.
 
-Key `radiata:impossible`: hash, a suspect to when it was seen first, until a look, of whichever machine, finds it none.
+Key `radiata:impossible`: hash, a suspect to the seconds for which looks in a row found it one; one look, of whichever
+machine, that does not find it so takes it out, and a minute without any look forgets them all. Nothing in it is a time
+of the clock: a clock that is set, and a service that was stopped meanwhile, end nothing.
 """
 
 import time
@@ -24,6 +26,7 @@ from app.shared.storage import Storage
 
 IMPOSSIBLE = "radiata:impossible"
 GRACE_S = 60.0
+FORGOTTEN_S = 60
 ENDS: dict[Impossible, str] = {
     "base_changed": "model {!r} is another base than when this was accepted, and no worker has the old one any more: "
     "ask again, and the new one draws it",
@@ -63,14 +66,18 @@ class Sweep:
         prospects = Prospects(self._storage, self._redis, self._settings)
         suspects = self._suspects(pending, seen, prospects)
         earlier = cast(dict[bytes, bytes], self._redis.hgetall(IMPOSSIBLE))
-        known = {one.decode(errors="replace"): since for one, since in earlier.items()}
-        first_seen = {one: _seconds(known.get(one)) for one in suspects}
+        known = {one.decode(errors="replace"): seconds for one, seconds in earlier.items()}
+        # Looks come at least that far apart (`SWEEP_LOCK` of the workers): the sum is no more than what was watched
+        watched = {
+            one: _seconds(known[one]) + self._settings.sweep_every_s if one in known else 0.0 for one in suspects
+        }
         if cleared := known.keys() - suspects.keys():
             self._redis.hdel(IMPOSSIBLE, *cleared)
-        if first_seen:
-            self._redis.hset(IMPOSSIBLE, mapping={one: str(since) for one, since in first_seen.items()})
-        for one, since in first_seen.items():
-            if abs(time.time() - since) >= GRACE_S:
+        if watched:
+            self._redis.hset(IMPOSSIBLE, mapping={one: str(seconds) for one, seconds in watched.items()})
+            self._redis.expire(IMPOSSIBLE, FORGOTTEN_S)
+        for one, seconds in watched.items():
+            if seconds >= GRACE_S:
                 try:
                     self._judge(one, suspects[one], prospects)
                 except Unreadable as error:
@@ -88,9 +95,9 @@ class Sweep:
         self._queues.drop(generation_id)
 
 
-def _seconds(since: bytes | None) -> float:
-    """A time that Redis has, or now where it has none."""
-    with suppress(ValueError, TypeError):
-        if isfinite(seconds := float(since)):  # type: ignore[arg-type]
+def _seconds(watched: bytes) -> float:
+    """Seconds that Redis has, or none where it has anything else."""
+    with suppress(ValueError):
+        if isfinite(seconds := float(watched)):
             return seconds
-    return time.time()
+    return 0.0

@@ -1,6 +1,8 @@
 """What waits for ever is ended, whoever looks; what somebody may still draw is not, whatever its queue is called."""
 
+import math
 import random
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +14,7 @@ from app.shared.queue import Queues, generation_queue
 from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.sweep import IMPOSSIBLE, Sweep
+from app.shared.sweep import GRACE_S, IMPOSSIBLE, Sweep
 from app.shared.worker_state import WorkerState, publish
 from tests.app.shared.making import MODEL, profile, request
 
@@ -70,21 +72,50 @@ def test_whoever_looks_finds_the_same(
     assert [end(ledger, one) for one in (of_old, of_new, of_any)] == ["base_changed", "queued", "queued"]
 
 
-def test_two_that_look_in_turn_see_it_wait_since_the_first_look(
-    ledger: Ledger, storage: Storage, redis: Redis, sweeps: list[Sweep]
+def test_two_that_look_in_turn_watch_it_together(
+    ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, sweeps: list[Sweep]
 ) -> None:
+    stores(storage, NEW)
+    lives(redis, NEW)
+    ledger.accept(request(base=OLD))
+    for turn in range(6):
+        sweeps[turn % 2].run()
+        (seconds,) = redis.hvals(IMPOSSIBLE)  # type: ignore[misc]
+        assert float(seconds) == turn * settings.sweep_every_s
+    lives(redis, OLD)
+    sweeps[1].run()
+    assert not redis.exists(IMPOSSIBLE)
+
+
+@pytest.mark.parametrize("step_s", [-1e6, -61.0, 61.0, 1e6])
+def test_a_clock_that_is_set_and_a_service_that_was_stopped_end_nothing(
+    ledger: Ledger, storage: Storage, redis: Redis, sweeps: list[Sweep], monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """Only a minute of looks does: another machine may be about to come back."""
     stores(storage, NEW)
     lives(redis, NEW)
     one = ledger.accept(request(base=OLD))
     sweeps[0].run()
-    since = redis.hgetall(IMPOSSIBLE)
-    assert list(since) == [one.id.encode()]  # type: ignore[arg-type]
-    for sweep in sweeps[::-1] * 2:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + step_s)
+    for sweep in sweeps:
         sweep.run()
-        assert redis.hgetall(IMPOSSIBLE) == since
-    lives(redis, OLD)
-    sweeps[1].run()
-    assert not redis.exists(IMPOSSIBLE)
+    assert end(ledger, one) == "queued"
+    assert 0 < redis.ttl(IMPOSSIBLE) <= 60, "where nobody looks for a minute it begins anew"  # type: ignore[operator]
+
+
+def test_a_minute_of_looks_ends_it(
+    ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, sweeps: list[Sweep]
+) -> None:
+    stores(storage, NEW)
+    lives(redis, NEW)
+    one = ledger.accept(request(base=OLD))
+    looks = 0
+    while end(ledger, one) == "queued":
+        sweeps[looks % 2].run()
+        looks += 1
+    assert end(ledger, one) == "base_changed"
+    assert looks - 1 == math.ceil(GRACE_S / settings.sweep_every_s)
 
 
 @pytest.mark.usefixtures("_at_once")
