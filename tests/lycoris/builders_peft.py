@@ -1,4 +1,4 @@
-"""A file's tensors for a weight of some shape: what PEFT alone writes, and what its configuration says beside them."""
+"""A file's tensors for a weight of some shape: what PEFT alone writes, and the settings from its configuration."""
 
 from math import prod
 
@@ -26,7 +26,7 @@ def ia3(axis: int) -> Build:
     return build
 
 
-def ia3_told(shape: Shape, r: Random) -> Tensors:
+def ia3_feedforward(shape: Shape, r: Random) -> Tensors:
     return ia3(1)(shape, r) | {"is_feedforward": torch.tensor(1)}
 
 
@@ -42,7 +42,7 @@ def glora_columns(shape: Shape, r: Random) -> Tensors:
     return paths | {"glora_D.X": r(1), "glora_E.X": r(1)}
 
 
-def glora_beside(shape: Shape, r: Random) -> Tensors:
+def glora_with_weight(shape: Shape, r: Random) -> Tensors:
     o, i = shape[0], prod(shape[1:])
     paths = {"glora_A.X": r(o, 1), "glora_B.X": r(o, 1), "glora_C.Xd": r(i, RANK), "glora_C.Xu": r(RANK, 1)}
     return paths | {"glora_D.X": r(o), "glora_E.X": r(o)}

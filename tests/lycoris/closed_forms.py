@@ -25,7 +25,7 @@ def expected_weight(tensors: dict[str, Tensor], pristine: Tensor, strength: floa
 
 
 def expected_bias(tensors: dict[str, Tensor], pristine: Tensor, strength: float, weight: Tensor) -> Tensor:
-    """Return F(b₀; s) of a module's bias beside its pristine weight, in float64."""
+    """Return F(b₀; s) of a module's bias, given the module's pristine weight, in float64."""
     t = {name: tensor.double() for name, tensor in tensors.items()}
     added = t.get("diff_b", t.get("b_norm"))
     if "lora_B.bias" in t:

@@ -39,13 +39,13 @@ def test_laws(algorithm: str, kind: str, dtype: torch.dtype) -> None:
         assert not nothing.any(), f"strength 0 adds up to {nothing.abs().max():.2e}"
         for strength in STRENGTHS:
             if parameter == "weight":
-                worn = expected_weight(tensors, pristine, strength)
+                whole = expected_weight(tensors, pristine, strength)
             else:
-                worn = expected_bias(tensors, pristine, strength, weight)
-            wanted = worn - pristine.double()
+                whole = expected_bias(tensors, pristine, strength, weight)
+            wanted = whole - pristine.double()
             assert_close(changed(strength), wanted, f"{algorithm} {kind} {parameter} at {strength}")
-            if algorithm not in zoo.BENT:
-                assert_close(changed(strength), strength * changed(1.0), "a straight line in the strength")
+            if algorithm not in zoo.NOT_LINEAR:
+                assert_close(changed(strength), strength * changed(1.0), "linear in the strength")
         already = torch.full(pristine.shape, 2.0)
         change.add_change(already, pristine, 1.0)
         assert_close(already, changed(1.0) + 2.0, "is added to what is there")
@@ -67,8 +67,8 @@ def test_gradients_reach_every_factor(algorithm: str) -> None:
     kind = zoo.ALGORITHMS[algorithm][1][0]
     weight = zoo.layer(kind).get_parameter("weight").detach().double()
     tensors = {k: v.double() if v.is_floating_point() else v for k, v in zoo.tensors(algorithm, weight).items()}
-    of_weight = set(read_group(tensors).changes["weight"].tensors()) - zoo.NOT_LEARNED
-    learned = [name for name in tensors if name in of_weight]
+    factors_of_weight = set(read_group(tensors).changes["weight"].tensors()) - zoo.NOT_LEARNED
+    learned = [name for name in tensors if name in factors_of_weight]
 
     def changed(*factors: torch.Tensor) -> torch.Tensor:
         change = read_group(tensors | dict(zip(learned, factors, strict=True))).changes["weight"]

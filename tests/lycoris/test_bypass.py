@@ -1,4 +1,4 @@
-"""Worn beside the weights: as the merged twin within rounding, exactly what was asked for, and nothing left behind."""
+"""Bypass: equal to the merged twin within rounding, exactly the stack that was given, and no hook left behind."""
 
 import sys
 from itertools import count
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris import bypass
+from lycoris import bypass as bypass_file
 from lycoris.adapter import load
 from lycoris.bypass import Bypass
 from lycoris.errors import Code, StackRefused
@@ -20,11 +20,11 @@ from tests.lycoris.measure import assert_close, bits, bits_of
 from tests.lycoris.placement.test_views import LINEAR1, MLP, ROWS, flux
 from tests.lycoris.stopping import Stop, StopAtLine
 
-FILES = (bypass.__file__, hooks_file.__file__)
+FILES = (bypass_file.__file__, hooks_file.__file__)
 WITH_FORM = [
     *("lora", "lora-scaled", "lora-without-alpha", "lora-with-bias", "lora-peft-bias", "lora-tucker"),
     *("lokr-whole", "lokr-low", "lokr-both", "lokr-tucker", "peft-lokr"),
-    *("ia3-output", "ia3-input", "peft-ia3-output", "peft-ia3-input", "peft-ia3-told"),
+    *("ia3-output", "ia3-input", "peft-ia3-output", "peft-ia3-input", "peft-ia3-feedforward"),
 ]
 PAIRS = [(algorithm, kind) for algorithm, kind in zoo.PAIRS if algorithm in WITH_FORM and kind not in zoo.TABLES]
 CONVOLUTIONS: dict[str, nn.Module] = {
@@ -46,7 +46,7 @@ def given(layer: Any, dtype: torch.dtype = torch.float32, seed: int = 9) -> Tens
     return zoo.random(seed)(*shape).to(dtype) * 3
 
 
-def worn(algorithm: str, layer: nn.Module, strength: float = 1.0, seed: int = 1) -> StackEntry:
+def entry(algorithm: str, layer: nn.Module, strength: float = 1.0, seed: int = 1) -> StackEntry:
     tensors = zoo.tensors(algorithm, layer.get_parameter("weight"), seed)
     return StackEntry(load(zoo.file({"unet.layer": tensors})), strength)
 
@@ -60,7 +60,7 @@ def hooks(model: nn.Module) -> int:
 
 
 def both_ways(layer: Any, stack: list[StackEntry], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a layer puts out beside its weight and merged; it is as before then."""
+    """Return a layer's output for a stack by bypass and merged; the layer is left as it was."""
     model = model_of(layer)
     before = bits_of(model)
     with torch.no_grad():
@@ -84,36 +84,36 @@ def test_every_form_is_as_its_merged_twin(algorithm: str, kind: str, dtype: torc
     x = given(layer, dtype)
     plain = layer(x).detach()
     for strength in (1.0, -0.7):
-        made, merged = both_ways(layer, [worn(algorithm, layer, strength)], x)
-        assert_close(made, merged, f"{algorithm} at {strength} beside {kind}")
+        made, merged = both_ways(layer, [entry(algorithm, layer, strength)], x)
+        assert_close(made, merged, f"{algorithm} at {strength} on {kind}")
         assert bits(made) != bits(plain)
 
 
 @pytest.mark.parametrize("algorithm", ["lora", "lora-tucker", "lokr-low", "lokr-tucker", "ia3-output", "ia3-input"])
 @pytest.mark.parametrize("kind", CONVOLUTIONS)
-def test_a_convolution_keeps_its_ways(kind: str, algorithm: str) -> None:
+def test_a_convolution_keeps_its_stride_padding_and_dilation(kind: str, algorithm: str) -> None:
     layer = CONVOLUTIONS[kind].requires_grad_(False)
-    made, merged = both_ways(layer, [worn(algorithm, layer)], given(layer))
-    assert_close(made, merged, f"{algorithm} beside {kind}")
+    made, merged = both_ways(layer, [entry(algorithm, layer)], given(layer))
+    assert_close(made, merged, f"{algorithm} on {kind}")
 
 
 @pytest.mark.parametrize("kind", ["linear", "conv3x3", "grouped"])
 def test_stacks_are_sums_in_any_order(kind: str) -> None:
     layer = zoo.layer(kind)
     names = ("lora-with-bias", "lokr-low", "ia3-input", "lora-peft-bias", "peft-ia3-input")
-    stack = [worn(name, layer, 0.4 + seed / 4, seed) for seed, name in enumerate(names)]
+    stack = [entry(name, layer, 0.4 + seed / 4, seed) for seed, name in enumerate(names)]
     made, merged = both_ways(layer, stack, given(layer))
-    assert_close(made, merged, f"five beside {kind}")
+    assert_close(made, merged, f"five on {kind}")
     again, _ = both_ways(layer, stack[::-1], given(layer))
     assert bits(made) == bits(again)
-    scaled = [worn(name, layer, 0.5, seed) for seed, name in enumerate(("lora", "peft-ia3-output", "ia3-output"))]
-    assert_close(*both_ways(layer, scaled, given(layer)), f"scaled outputs beside {kind}")
+    scaled = [entry(name, layer, 0.5, seed) for seed, name in enumerate(("lora", "peft-ia3-output", "ia3-output"))]
+    assert_close(*both_ways(layer, scaled, given(layer)), f"scaled outputs on {kind}")
 
 
-def test_strengths_change_a_number_and_not_a_factor() -> None:
+def test_strengths_change_a_scalar_and_no_factor() -> None:
     model = model_of(layer := zoo.layer("linear"))
     one, x = Bypass({"unet": model}), given(layer)
-    stack = [worn("lora", layer, 0.5), worn("lokr-low", layer, 0.25, seed=2)]
+    stack = [entry("lora", layer, 0.5), entry("lokr-low", layer, 0.25, seed=2)]
     with torch.no_grad():
         one.swap(stack)
         first, factors = layer(x), {id(addend) for addend in one._addends.values()}
@@ -121,13 +121,13 @@ def test_strengths_change_a_number_and_not_a_factor() -> None:
         assert {id(addend) for addend in one._addends.values()} == factors
         assert bits(layer(x)) != bits(first)
         one.swap(stack)
-        assert bits(layer(x)) == bits(first), "what was worn before shows"
+        assert bits(layer(x)) == bits(first), "an earlier stack shows"
 
 
 def test_the_same_stack_again_costs_nothing() -> None:
     model = model_of(layer := zoo.layer("linear"))
     one, visits = Bypass({"unet": model}), []
-    stack = [worn("lora", layer), worn("lokr-low", layer, seed=2)]
+    stack = [entry("lora", layer), entry("lokr-low", layer, seed=2)]
     for order, costs in ((stack, True), (stack[::-1], False), (stack[:1], True)):
         visits.clear()
         one.swap(order, check=lambda: visits.append(1))
@@ -141,8 +141,8 @@ def test_a_layer_that_the_model_has_cut_in_pieces(algorithm: str) -> None:
     below = torch.cat([model.get_parameter(f"{path}.weight") for path in paths])
     stack = [StackEntry(load(zoo.file({LINEAR1: zoo.tensors(algorithm, below)})), 0.8)]
     x = zoo.random(3)(2, 5, 12)
-    beside_, merged = Bypass({"transformer": model}), Patcher({"transformer": (twin := flux(torch.float32))})
-    beside_.swap(stack)
+    bypass, merged = Bypass({"transformer": model}), Patcher({"transformer": (twin := flux(torch.float32))})
+    bypass.swap(stack)
     merged.swap(stack)
     for path in paths:
         with torch.no_grad():
@@ -157,13 +157,13 @@ def test_a_layer_that_the_model_has_cut_in_pieces(algorithm: str) -> None:
 )
 def test_what_has_no_exact_form_is_refused_by_name(algorithm: str, kind: str) -> None:
     model = model_of(layer := zoo.layer(kind))
-    one, stack = Bypass({"unet": model}), [worn(algorithm, layer)]
+    one, stack = Bypass({"unet": model}), [entry(algorithm, layer)]
     assert {reason.subject for reason in one.obstacles(stack)} >= {"unet.layer.weight"}
     with pytest.raises(StackRefused, match=r"unet\.layer\.weight") as caught:
         one.swap(stack)
     assert {reason.code for reason in caught.value.reasons} == {Code.NO_FORM}
     assert not hooks(model)
-    assert not one.obstacles([StackEntry(stack[0].adapter, 0.0)]), "at strength 0 nothing is worn"
+    assert not one.obstacles([StackEntry(stack[0].adapter, 0.0)]), "at strength 0 nothing is applied"
 
 
 def test_a_kronecker_product_cut_across_its_blocks_is_none() -> None:
@@ -186,39 +186,39 @@ def test_one_layer_under_two_names_is_not_changed_twice() -> None:
     model = nn.ModuleDict({"one": layer, "other": layer})
     tensors = zoo.tensors("lora", layer.weight)
     adapter = load(zoo.file({"lora_unet_one": tensors, "lora_unet_other": tensors}))
-    for wearer in (Bypass({"unet": model}), Patcher({"unet": model})):
+    for one in (Bypass({"unet": model}), Patcher({"unet": model})):
         with pytest.raises(StackRefused, match="under both names"):
-            wearer.swap([StackEntry(adapter)])
+            one.swap([StackEntry(adapter)])
     assert not hooks(model)
 
 
 def test_inputs_and_outputs_of_one_layer_are_not_scaled_together() -> None:
     layer = zoo.layer("linear")
-    stack = [worn("ia3-input", layer), worn("peft-ia3-output", layer, seed=2)]
+    stack = [entry("ia3-input", layer), entry("peft-ia3-output", layer, seed=2)]
     (reason,) = Bypass({"unet": model_of(layer)}).obstacles(stack)
     assert "along its inputs" in reason.message
 
 
-def test_weights_that_are_read_past_their_layer_are_left_to_merging() -> None:
+def test_weights_that_are_read_past_their_layer_can_only_be_merged() -> None:
     attention = nn.MultiheadAttention(8, 2)
     stack = [StackEntry(load(zoo.file({"unet.layer.out_proj": zoo.tensors("lora", attention.out_proj.weight)})))]
     (reason,) = Bypass({"unet": model_of(attention)}).obstacles(stack)
     assert "around it" in reason.message
     tied = nn.ModuleDict({"layer": zoo.layer("square"), "other": nn.Linear(8, 8)})
     tied["other"].register_parameter("weight", tied["layer"].get_parameter("weight"))
-    (reason,) = Bypass({"unet": tied}).obstacles([worn("lora", tied["layer"])])
+    (reason,) = Bypass({"unet": tied}).obstacles([entry("lora", tied["layer"])])
     assert "other layers" in reason.message
     circular = nn.Conv2d(4, 8, 3, padding=1, padding_mode="circular")
-    (reason,) = Bypass({"unet": model_of(circular)}).obstacles([worn("lora", circular)])
+    (reason,) = Bypass({"unet": model_of(circular)}).obstacles([entry("lora", circular)])
     assert "circular" in reason.message
 
 
 def test_in_sequence_several_are_only_merged() -> None:
     model = model_of(layer := zoo.layer("linear"))
     one = Bypass({"unet": model})
-    one.swap([worn("lora", layer)], mode="sequential")
+    one.swap([entry("lora", layer)], mode="sequential")
     with pytest.raises(ValueError, match="merged"):
-        one.swap([worn("lora", layer), worn("lora", layer, seed=2)], mode="sequential")
+        one.swap([entry("lora", layer), entry("lora", layer, seed=2)], mode="sequential")
     assert one.active, "nothing was changed"
 
 
@@ -236,7 +236,7 @@ def test_what_this_precision_cannot_hold_is_refused() -> None:
 
 
 class Int8Linear(nn.Module):
-    """A linear layer of whole numbers and a scale for each row, as 8-bit libraries have it."""
+    """A linear layer of integers and a scale per row, as in 8-bit libraries."""
 
     def __init__(self, plain: nn.Linear) -> None:
         super().__init__()
@@ -252,10 +252,10 @@ class Int8Linear(nn.Module):
 
 
 @pytest.mark.parametrize("algorithm", ["lora", "lokr-low", "ia3-input", "peft-ia3-output", "lora-with-bias"])
-def test_quantised_weights_can_wear(algorithm: str) -> None:
+def test_quantised_weights_can_be_bypassed(algorithm: str) -> None:
     plain = zoo.layer("linear")
     assert isinstance(plain, nn.Linear)
-    stack, x = [worn(algorithm, plain, 0.6)], given(plain)
+    stack, x = [entry(algorithm, plain, 0.6)], given(plain)
     quantised = Int8Linear(plain)
     with torch.no_grad():
         plain.weight.copy_(quantised.weight.view_as(plain.weight) * quantised.scale)
@@ -265,22 +265,22 @@ def test_quantised_weights_can_wear(algorithm: str) -> None:
     merged = Patcher({"unet": model_of(plain)})
     merged.swap(stack)
     with torch.no_grad():
-        assert_close(quantised(x), plain(x), f"{algorithm} beside whole numbers")
+        assert_close(quantised(x), plain(x), f"{algorithm} on int8 weights")
     assert bits_of(model) == pristine
 
 
 # Nothing left behind
 
 
-def test_stopped_at_any_line_no_hook_is_left_and_it_can_be_dressed() -> None:
+def test_stopped_at_any_line_no_hook_is_left_and_a_stack_can_be_applied() -> None:
     model = model_of(layer := zoo.layer("linear"))
     one, x = Bypass({"unet": model}), given(layer)
-    stack = [worn("ia3-input", layer), worn("lora-with-bias", layer, seed=2)]
+    stack = [entry("ia3-input", layer), entry("lora-with-bias", layer, seed=2)]
     with torch.no_grad():
         plain = layer(x)
         one.swap(stack)
-        dressed = layer(x)
-        one.swap(earlier := [worn("lora", layer, seed=3)])
+        applied = layer(x)
+        one.swap(earlier := [entry("lora", layer, seed=3)])
         other = layer(x)
         before = sys.gettrace()
         for line in count():
@@ -291,13 +291,13 @@ def test_stopped_at_any_line_no_hook_is_left_and_it_can_be_dressed() -> None:
                 break  # it has no more lines
             except Stop:
                 sys.settrace(before)
-                wearing = one.active != ()  # before anything is done it wears what it wore
-                assert hooks(model) == wearing, f"stopped at line {line} of those that run"
-                assert bits(layer(x)) == bits(other if wearing else plain)
+                active = one.active != ()  # stopped before anything was done, the earlier stack stays
+                assert hooks(model) == active, f"stopped at line {line} of those that run"
+                assert bits(layer(x)) == bits(other if active else plain)
             finally:
                 sys.settrace(before)
             one.swap(stack)
-            assert bits(layer(x)) == bits(dressed)
+            assert bits(layer(x)) == bits(applied)
             one.restore()
             assert not hooks(model)
     assert line > 50
@@ -308,8 +308,8 @@ def test_hooks_of_others_stay() -> None:
     called = []
     layer.register_forward_hook(lambda *_: called.append(1))
     one, other = Bypass({"unet": model}), Bypass({"unet": model})
-    one.swap([worn("lora", layer)])
-    other.swap([worn("lora", layer, seed=2)])
+    one.swap([entry("lora", layer)])
+    other.swap([entry("lora", layer, seed=2)])
     one.restore()
     assert hooks(model) == 2
     layer(given(layer))
@@ -318,7 +318,7 @@ def test_hooks_of_others_stay() -> None:
 
 def test_a_layer_that_fails_keeps_nothing_of_that_call() -> None:
     model = model_of(layer := zoo.layer("linear"))
-    Bypass({"unet": model}).swap([worn("ia3-input", layer), worn("lora", layer, seed=2)])
+    Bypass({"unet": model}).swap([entry("ia3-input", layer), entry("lora", layer, seed=2)])
     x = given(layer)
     with torch.no_grad():
         wanted = layer(x)
@@ -331,7 +331,7 @@ def test_every_form_is_tried_here() -> None:
     tried = {
         type(change)
         for algorithm, kind in PAIRS
-        for each in worn(algorithm, zoo.layer(kind)).adapter.layers
+        for each in entry(algorithm, zoo.layer(kind)).adapter.layers
         for change in each.changes.values()
     }
     assert {*ADDENDS, *SCALES} <= tried

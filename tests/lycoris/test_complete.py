@@ -1,4 +1,4 @@
-"""What an algorithm needs beside its own file: what was forgotten is named here, and nobody has to know the list."""
+"""What an algorithm needs besides its own file: this test names what is missing, so nobody has to know the list."""
 
 import inspect
 import re

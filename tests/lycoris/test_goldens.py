@@ -60,7 +60,7 @@ def _error(name: str, facts: dict) -> float:
     before = bits_of(model)
     patcher = Patcher({"unet": model})
     patcher.swap([StackEntry(load(golden_adapter(name)), facts["strength"])])
-    assert bits_of(model) != before, f"{name}: nothing was worn"
+    assert bits_of(model) != before, f"{name}: nothing was applied"
     with torch.no_grad():
         error = assert_close(layer(parts["x"]), parts["y"], name)
     patcher.restore()

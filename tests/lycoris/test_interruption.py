@@ -10,17 +10,13 @@ from torch import nn
 
 from lycoris import patcher
 from lycoris.adapter import Adapter, load
-from lycoris.merged import integrity as watch
-from lycoris.merged import merge as outfits
-from lycoris.merged import prepared_cache as prepared
-from lycoris.merged import pristine
-from lycoris.merged import write as dressing
+from lycoris.merged import integrity, merge, prepared_cache, pristine, write
 from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 from tests.lycoris.stopping import Stop, StopAtLine
 
-FILES = frozenset(module.__file__ for module in (dressing, outfits, patcher, prepared, pristine, watch))
+FILES = frozenset(module.__file__ for module in (write, merge, patcher, prepared_cache, pristine, integrity))
 COUNT = 6
 
 
@@ -86,13 +82,13 @@ def two_layers() -> nn.ModuleDict:
     return nn.ModuleDict({name: zoo.layer("square") for name in ("one", "other")})
 
 
-def test_stopped_at_any_line_the_model_is_pristine_and_can_be_dressed() -> None:
+def test_stopped_at_any_line_the_model_is_pristine_and_can_be_patched() -> None:
     model = two_layers()
     pristine = bits_of(model)
     groups = {f"lora_unet_{name}": zoo.tensors("lora", layer.get_parameter("weight")) for name, layer in model.items()}
     stack = [StackEntry(load(zoo.file(groups)))]
     Patcher({"unet": model}).swap(stack)
-    dressed = bits_of(model)
+    patched = bits_of(model)
     before = sys.gettrace()
     for line in count():
         patching = Patcher({"unet": (model := two_layers())})
@@ -105,7 +101,7 @@ def test_stopped_at_any_line_the_model_is_pristine_and_can_be_dressed() -> None:
         finally:
             sys.settrace(before)
         patching.swap(stack)
-        assert bits_of(model) == dressed
+        assert bits_of(model) == patched
         patching.restore()
         assert bits_of(model) == pristine, f"restored after a stop at line {line} of those that run"
     assert line > 200

@@ -28,7 +28,7 @@ WHOLE: dict[str, tuple[str, Callable[[zoo.Tensors], zoo.Tensors], Code]] = {
     "a path in two ways": ("peft-glora", lambda t: t | {"glora_A.X": ones(1)}, Code.BAD_SHAPE),
     "nothing that is something": ("peft-glora", lambda t: t | {"glora_C.zeros": ones(12, 1)}, Code.BAD_SHAPE),
     "a bias made of two columns": (
-        "peft-glora-beside",
+        "peft-glora-with-weight",
         lambda t: t | {"glora_C.Xu": ones(len(t["glora_C.Xu"]), 2)},
         Code.BAD_SHAPE,
     ),
@@ -57,7 +57,7 @@ WHOLE: dict[str, tuple[str, Callable[[zoo.Tensors], zoo.Tensors], Code]] = {
     "indices that ran over": ("lora-sparse", lambda t: t | {"bias_indices": -t["bias_indices"] - 1}, Code.BAD_SHAPE),
     "a weight of another shape asked for": ("lora", lambda t: t | {"reshape_weight": ones(2)}, Code.UNKNOWN_TENSOR),
     "rounded indices": ("lora-sparse", lambda t: t | {"bias_indices": t["bias_indices"].half()}, Code.BAD_SHAPE),
-    "two is_feedforward": ("peft-ia3-told", lambda t: t | {"is_feedforward": ones(2)}, Code.BAD_SHAPE),
+    "two is_feedforward": ("peft-ia3-feedforward", lambda t: t | {"is_feedforward": ones(2)}, Code.BAD_SHAPE),
     "two apply_GS": ("peft-hra", lambda t: t | {"apply_GS": ones(2)}, Code.BAD_SHAPE),
     "two seeds": ("peft-fourierft", lambda t: t | {"random_loc_seed": ones(2)}, Code.BAD_SHAPE),
     "rows of no block": ("peft-oft", lambda t: t | {"oft_R.weight": ones(3, 5)}, Code.BAD_SHAPE),
@@ -193,7 +193,7 @@ def test_a_layer_without_a_bias_wears_what_would_scale_one() -> None:
 
 
 def test_a_bias_made_of_the_weight_needs_that_weight_and_a_bias() -> None:
-    data = zoo.file({"lora_unet_x": of_linear("peft-glora-beside")})
+    data = zoo.file({"lora_unet_x": of_linear("peft-glora-with-weight")})
     for layer in (torch.nn.Linear(12, 8, bias=False), torch.nn.Linear(16, 8)):
         with pytest.raises(NoPlace) as caught:
             Patcher({"unet": torch.nn.ModuleDict({"x": layer})}).swap([StackEntry(load(data))])

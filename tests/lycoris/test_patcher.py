@@ -1,4 +1,4 @@
-"""The laws of wearing: exactly this stack, in any order, after any other, and back to the pristine bits."""
+"""The laws of a swap: exactly this stack, in any order, after any other, and back to the pristine bits."""
 
 import random
 from collections import Counter
@@ -35,9 +35,9 @@ def stacks(adapters: list[Adapter], seed: int) -> list[list[StackEntry]]:
     ]
 
 
-def test_the_zoo_wears_every_algorithm_on_every_kind_of_layer(adapters: list[Adapter]) -> None:
-    worn = {type(change) for adapter in adapters for layer in adapter.layers for change in layer.changes.values()}
-    assert {*OF_WEIGHTS, *OF_BIASES, OVER_OTHERS} <= worn
+def test_the_zoo_has_every_algorithm_on_every_kind_of_layer(adapters: list[Adapter]) -> None:
+    held = {type(change) for adapter in adapters for layer in adapter.layers for change in layer.changes.values()}
+    assert {*OF_WEIGHTS, *OF_BIASES, OVER_OTHERS} <= held
 
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
@@ -52,7 +52,7 @@ def test_any_swaps_then_restore_gives_back_the_bits(adapters: list[Adapter], dty
         changed += bits_of(model) != pristine
         fresh = zoo.Model(dtype)
         Patcher({"unet": fresh}).swap(stack)
-        assert bits_of(model) == bits_of(fresh), "what was worn before shows"
+        assert bits_of(model) == bits_of(fresh), "an earlier stack shows"
     assert changed > 5
     patcher.restore()
     assert bits_of(model) == pristine
@@ -74,22 +74,22 @@ def test_the_order_of_the_list_does_not_matter_to_the_last_bit(adapters: list[Ad
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
 def test_a_stack_is_summed_in_float32_and_rounded_once(adapters: list[Adapter], dtype: torch.dtype) -> None:
-    model, dressed = zoo.Model(dtype), zoo.Model(dtype)
+    model, patched = zoo.Model(dtype), zoo.Model(dtype)
     stack = [StackEntry(adapter, 0.25) for adapter in adapters]
-    Patcher({"unet": dressed}).swap(stack)
+    Patcher({"unet": patched}).swap(stack)
     sums = {name: torch.zeros(weight.shape) for name, weight in model.named_parameters()}
     changes = Counter[str]()
-    for worn in sorted(stack, key=lambda worn: worn.adapter.sha256):
-        for _, name, change in resolve(worn.adapter, {"unet": model}).changes:
+    for entry in sorted(stack, key=lambda entry: entry.adapter.sha256):
+        for _, name, change in resolve(entry.adapter, {"unet": model}).changes:
             change = change.with_weight(model.get_parameter(name.replace("bias", "weight")).detach())
-            change.add_change(sums[name], model.get_parameter(name).detach(), worn.strength)
+            change.add_change(sums[name], model.get_parameter(name).detach(), entry.strength)
             changes[name] += 1
     for name, weight in model.named_parameters():
-        worn_weight, wanted = dressed.get_parameter(name).detach(), (weight.detach().float() + sums[name]).to(dtype)
-        if changes[name] == 1:  # alone it goes straight into the weight, with a rounding less than by way of a sum
-            assert_close(worn_weight, wanted.double(), name, dtype)
+        found, wanted = patched.get_parameter(name).detach(), (weight.detach().float() + sums[name]).to(dtype)
+        if changes[name] == 1:  # an only change is added to the weight directly, with one rounding less than by a sum
+            assert_close(found, wanted.double(), name, dtype)
         else:
-            assert bits(worn_weight) == bits(wanted), name
+            assert bits(found) == bits(wanted), name
     assert any(count > 1 for count in changes.values())
 
 
@@ -101,7 +101,7 @@ def test_the_same_stack_again_costs_nothing(adapters: list[Adapter]) -> None:
     visits.clear()
     patcher.swap([StackEntry(adapters[1]), StackEntry(adapters[0], 0.5)], check=lambda: visits.append(1))
     assert not visits
-    assert [worn.adapter for worn in patcher.active] == [adapters[0], adapters[1]]
+    assert [entry.adapter for entry in patcher.active] == [adapters[0], adapters[1]]
 
 
 def test_the_same_file_with_other_tensors_left_out_is_another_stack() -> None:
@@ -134,7 +134,7 @@ def test_only_weights_of_the_two_stacks_are_visited() -> None:
     patcher.swap([StackEntry(one)])
     assert written() == {"layers.linear.weight"}
     patcher.swap([StackEntry(one), StackEntry(other)])
-    assert written() == {"layers.square.weight"}, "a weight that wears the same in both was visited"
+    assert written() == {"layers.square.weight"}, "a weight with the same patches in both was visited"
     patcher.swap([StackEntry(other)])
     assert bits(model.get_parameter("layers.linear.weight")) == bits(zoo.Model().get_parameter("layers.linear.weight"))
     assert patcher.touched_bytes == sum(model.get_parameter(f"layers.{k}.weight").nbytes for k in ("linear", "square"))
@@ -151,7 +151,7 @@ def test_at_strength_0_nothing_is_touched(adapters: list[Adapter]) -> None:
     assert patcher.touched_bytes == 0
 
 
-def test_a_result_that_overflows_is_refused_and_taken_off(adapters: list[Adapter]) -> None:
+def test_a_result_that_overflows_is_refused_and_undone(adapters: list[Adapter]) -> None:
     model = zoo.Model(torch.float16)
     pristine = bits_of(model)
     patcher = Patcher({"unet": model})
@@ -202,7 +202,7 @@ def test_the_same_adapter_twice_is_refused_with_every_other_reason(adapters: lis
     assert {reason.code for reason in caught.value.reasons} == {Code.REPEATED_ADAPTER, Code.BAD_STRENGTH}
 
 
-def test_an_adapter_for_another_model_is_refused_and_everything_is_taken_off(adapters: list[Adapter]) -> None:
+def test_an_adapter_for_another_model_is_refused_and_the_model_is_pristine(adapters: list[Adapter]) -> None:
     model = nn.ModuleDict({"layers": nn.ModuleDict({"linear": zoo.layer("linear")})})
     weight = model.get_parameter("layers.linear.weight")
     pristine = bits_of(model)
@@ -215,13 +215,13 @@ def test_an_adapter_for_another_model_is_refused_and_everything_is_taken_off(ada
     assert bits_of(model) == pristine
 
 
-def test_a_model_that_was_moved_while_worn_is_noticed(adapters: list[Adapter]) -> None:
+def test_a_model_that_was_moved_while_patched_is_noticed(adapters: list[Adapter]) -> None:
     model = zoo.Model()
     patcher = Patcher({"unet": model})
     patcher.swap([StackEntry(adapters[0])])
     patcher.restore()
     model.to(torch.bfloat16)
-    patcher.swap([StackEntry(adapters[0])])  # moved while it wore nothing: no harm
+    patcher.swap([StackEntry(adapters[0])])  # moved while unpatched: no harm
     fresh = zoo.Model(torch.bfloat16)
     Patcher({"unet": fresh}).swap([StackEntry(adapters[0])])
     assert bits_of(model) == bits_of(fresh)
@@ -306,20 +306,20 @@ def test_one_adapter_in_sequence_is_the_same_to_the_last_bit(adapters: list[Adap
         assert bits_of(model) == bits_of(twin)
 
 
-def test_weights_that_share_some_of_their_numbers_are_not_both_changed() -> None:
+def test_weights_that_share_some_of_their_elements_are_not_both_changed() -> None:
     model = nn.ModuleDict({"whole": nn.Linear(12, 8, bias=False), "upper": nn.Linear(12, 4, bias=False)})
     whole = model["whole"].get_parameter("weight")
     model["upper"].weight = nn.Parameter(whole.detach()[:4])
     before = bits_of(model)
     patcher = Patcher({"unet": model})
-    worn = [
+    stack = [
         StackEntry(load(zoo.file({f"lora_unet_{name}": zoo.tensors("lora", model[name].get_parameter("weight"))})))
         for name in model
     ]
     with pytest.raises(StackRefused, match="shares some of its elements"):
-        patcher.swap(worn)
+        patcher.swap(stack)
     assert bits_of(model) == before
-    patcher.swap(worn[:1])
+    patcher.swap(stack[:1])
     patcher.restore()
     assert bits_of(model) == before
 
@@ -332,7 +332,7 @@ def test_one_module_as_two_components_is_not_changed_twice() -> None:
         Patcher({"text_encoder": part, "text_encoder_2": part}).swap([StackEntry(load(data))])
 
 
-def test_what_was_not_moved_is_taken_off_though_something_was() -> None:
+def test_weights_that_were_not_moved_are_restored_though_another_was() -> None:
     model = zoo.Model()
     kinds = ("linear", "square")
     pristine = {kind: bits(model.get_parameter(f"layers.{kind}.weight")) for kind in kinds}
@@ -357,7 +357,7 @@ def test_a_norm_that_float32_cannot_hold_is_noticed(axis: str, size: float) -> N
         Patcher({"unet": zoo.Model()}).swap([StackEntry(load(zoo.file({"lora_unet_layers_linear": tensors})))])
 
 
-def test_weights_may_lie_in_memory_as_they_like(adapters: list[Adapter]) -> None:
+def test_weights_may_have_any_memory_layout(adapters: list[Adapter]) -> None:
     model, plain = zoo.Model(), zoo.Model()
     for weight in model.parameters():
         weight.data = weight.data.movedim(0, -1).contiguous().movedim(-1, 0)
@@ -372,10 +372,10 @@ def test_weights_may_lie_in_memory_as_they_like(adapters: list[Adapter]) -> None
 
 
 def test_copies_may_be_kept_on_the_host(adapters: list[Adapter]) -> None:
-    model, beside = zoo.Model(), zoo.Model()
+    model, other = zoo.Model(), zoo.Model()
     patcher = Patcher({"unet": model}, pristine="host")
     patcher.swap([StackEntry(adapters[4])])
-    Patcher({"unet": beside}).swap([StackEntry(adapters[4])])
-    assert bits_of(model) == bits_of(beside)
+    Patcher({"unet": other}).swap([StackEntry(adapters[4])])
+    assert bits_of(model) == bits_of(other)
     patcher.restore()
     assert bits_of(model) == bits_of(zoo.Model())

@@ -1,4 +1,4 @@
-"""The other way of stacking, by explicit choice: each adapter on what the ones before it left, as ComfyUI does."""
+"""The sequential mode, only on request: each adapter on the result of the ones before it, as in ComfyUI."""
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ from tests.lycoris.measure import assert_close, bits_of
 LAYER = "layers.linear.weight"
 
 
-def worn(algorithm: str, seed: int, strength: float = 1.0) -> tuple[StackEntry, zoo.Tensors]:
+def entry(algorithm: str, seed: int, strength: float = 1.0) -> tuple[StackEntry, zoo.Tensors]:
     tensors = zoo.tensors(algorithm, zoo.Model().get_parameter(LAYER), seed)
     return StackEntry(load(zoo.file({"unet.layers.linear": tensors})), strength), tensors
 
 
-def test_each_is_worn_on_what_the_ones_before_it_left() -> None:
+def test_each_is_applied_to_the_result_of_the_ones_before_it() -> None:
     for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
-        made = [worn("dora-lora-output", 1, 0.5), worn("loha", 2, 0.8), worn("dora-lokr-input", 3)]
+        made = [entry("dora-lora-output", 1, 0.5), entry("loha", 2, 0.8), entry("dora-lokr-input", 3)]
         model = zoo.Model(torch.float64)
         wanted = model.get_parameter(LAYER).detach().clone()
         for k in order:
@@ -30,7 +30,7 @@ def test_each_is_worn_on_what_the_ones_before_it_left() -> None:
 
 
 def test_the_order_counts_in_sequence_and_only_there() -> None:
-    stack = [worn("dora-lora-output", 1)[0], worn("dora-lora-output", 2)[0]]
+    stack = [entry("dora-lora-output", 1)[0], entry("dora-lora-output", 2)[0]]
     seen = {mode: set() for mode in ("sum", "sequential")}
     patcher = Patcher({"unet": (model := zoo.Model())})
     pristine = bits_of(model)
@@ -46,8 +46,8 @@ def test_the_order_counts_in_sequence_and_only_there() -> None:
 
 
 @pytest.mark.parametrize("algorithms", [["dora-lokr-output"], ["lora", "loha", "full"]])
-def test_one_adapter_and_additive_ones_are_worn_alike_in_both(algorithms: list[str]) -> None:
-    stack = [worn(algorithm, seed, 0.6)[0] for seed, algorithm in enumerate(algorithms)]
+def test_one_adapter_and_additive_ones_are_the_same_in_both(algorithms: list[str]) -> None:
+    stack = [entry(algorithm, seed, 0.6)[0] for seed, algorithm in enumerate(algorithms)]
     summed, sequential = zoo.Model(), zoo.Model()
     Patcher({"unet": summed}).swap(stack)
     Patcher({"unet": sequential}).swap(stack, mode="sequential")
@@ -55,7 +55,7 @@ def test_one_adapter_and_additive_ones_are_worn_alike_in_both(algorithms: list[s
 
 
 def test_the_same_stack_in_the_same_order_again_costs_nothing() -> None:
-    stack = [worn("dora-lora-output", 1)[0], worn("loha", 2)[0]]
+    stack = [entry("dora-lora-output", 1)[0], entry("loha", 2)[0]]
     patcher, visits = Patcher({"unet": zoo.Model()}), []
     for order, cost in ((stack, 1), (stack, 0), (stack[::-1], 1), (stack[:1], 1)):
         visits.clear()
@@ -68,7 +68,7 @@ def test_the_same_stack_in_the_same_order_again_costs_nothing() -> None:
 
 def test_a_mode_that_is_none_changes_nothing() -> None:
     patcher = Patcher({"unet": (model := zoo.Model())})
-    patcher.swap([worn("lora", 1)[0]])
+    patcher.swap([entry("lora", 1)[0]])
     before = bits_of(model)
     with pytest.raises(ValueError, match="sequential"):
         patcher.swap([], mode="backwards")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Every kind of layer and, for each algorithm, a file's tensors for it: what the laws are tried on.
+"""Every kind of layer and, for each algorithm, a file's tensors for it: the subjects of all laws.
 
 A new algorithm is one entry in ALGORITHMS and one closed form in `closed_forms.py`.
 """
@@ -101,10 +101,10 @@ ALGORITHMS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "peft-adalora": (peft.adalora, MATRICES),
     "peft-ia3-output": (peft.ia3(0), MATRICES),
     "peft-ia3-input": (peft.ia3(1), MATRICES),
-    "peft-ia3-told": (peft.ia3_told, MATRICES),
+    "peft-ia3-feedforward": (peft.ia3_feedforward, MATRICES),
     "peft-glora": (peft.glora, MATRICES),
     "peft-glora-columns": (peft.glora_columns, MATRICES),
-    "peft-glora-beside": (peft.glora_beside, MATRICES),
+    "peft-glora-with-weight": (peft.glora_with_weight, MATRICES),
     "peft-oft": (peft.oft(0), POINTS),
     "peft-oft-neumann": (peft.oft(5), POINTS),
     "peft-oft-shared": (peft.oft_shared, POINTS),
@@ -116,8 +116,8 @@ ALGORITHMS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "peft-fourierft": (peft.fourierft, POINTS),
     "peft-c3a": (peft.c3a, POINTS),
 }
-BENT = ("oft-rescaled", "boft", "boft-rescaled")  # no straight line in the strength
-NOT_LEARNED = SCALARS | SETTINGS | {"on_input", "bias_indices", "bias_size"}  # numbers that no training moves
+NOT_LINEAR = ("oft-rescaled", "boft", "boft-rescaled")  # in the strength
+NOT_LEARNED = SCALARS | SETTINGS | {"on_input", "bias_indices", "bias_size"}  # not changed by training
 PAIRS = [(algorithm, kind) for algorithm, (_, kinds) in ALGORITHMS.items() for kind in kinds]
 
 

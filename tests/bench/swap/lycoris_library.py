@@ -35,7 +35,7 @@ def lycoris_library(bench: Bench) -> Iterator[Figure]:
         bench.tick(f"writing {family}")
         files[family] = bench.folder / f"theirs-{number}.safetensors"
         files[family].write_bytes(kohya(layers(family, subject, seed=1)))
-    del subject  # the other process needs the room
+    del subject  # the other process needs the memory
     for family, file in files.items():
         bench.tick(f"{family}, in a process of its own")
         found = _measured(bench, folder, file)

@@ -1,4 +1,4 @@
-"""Resident memory: of one swap beside the copies it keeps, in a process of its own; and over very many adapters."""
+"""Resident memory: of one swap beyond its backups, in a process of its own; and over very many adapters."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ CACHE_ADAPTERS = 50  # as many as the budget holds
 
 
 def memory(bench: Bench) -> Iterator[Figure]:
-    """What a first swap and the ones after it add beside the copies of the touched weights, and at their peak."""
+    """Memory of a first swap and the ones after it, and at their peak, beyond the backups of patched weights."""
     if not Path("/proc/self/clear_refs").exists():
         raise Missing("peaks of resident memory are read from Linux's /proc")
     title = bench.subject(twin=False).title
@@ -44,8 +44,8 @@ def memory(bench: Bench) -> Iterator[Figure]:
             yield replace(about, note=f"could not be measured: {why}")
             continue
         found = json.loads(done.stdout.strip().splitlines()[-1])
-        kept, model, largest = (found[name] / MIB for name in ("kept", "base", "largest"))
-        yield replace(about, what="pristine copies", value=kept, note=f"of {model:,.0f} MiB held before")
+        backups, model, largest = (found[name] / MIB for name in ("backups", "base", "largest"))
+        yield replace(about, what="pristine copies", value=backups, note=f"of {model:,.0f} MiB held before")
         note = f"the largest weight in float32 is {largest:.0f} MiB"
         for what in ("after the first swap", "after four more", "at the peak of all five"):
             if found[what] is not None:

@@ -16,7 +16,7 @@ from tests.bench.swap.families import kohya, layers, touched
 from tests.bench.swap.subjects import subject
 
 KIB = 1024
-HELD = "RssAnon"  # what no file backs: pages of a mapped file are there as long as nobody needs the room
+HELD = "RssAnon"  # what no file backs: pages of a mapped file are there as long as nobody needs the memory
 
 
 def main(model: str, family: str, dtype: str, threads: str, folder: str = "") -> None:
@@ -30,22 +30,22 @@ def main(model: str, family: str, dtype: str, threads: str, folder: str = "") ->
         (Path(folder) / "unet").mkdir(exist_ok=True)
         save_file(dict(one.unet.state_dict()), Path(folder) / "unet" / "model.safetensors")
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else what making the adapters left free would be taken for room of the swap's
+    ctypes.CDLL(None).malloc_trim(0)  # else what making the adapters left free would be taken for memory of the swap
     base, resident = _resident(HELD), _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     patcher = Patcher({"unet": one.unet}, "file" if folder else "host", MappedFolder(folder) if folder else None)
     patcher.swap([StackEntry(adapters[0], 0.8)])
-    kept = sum(count for place, count in patcher.pristine_bytes.items() if place != "file")
-    first = _resident(HELD) - base - kept
+    backups = sum(size for location, size in patcher.pristine_bytes.items() if location != "file")
+    first = _resident(HELD) - base - backups
     for turn in range(4):
         patcher.swap([StackEntry(adapters[(turn + 1) % 2], 0.5)])
     found = {
         "base": base,
-        "kept": kept,
+        "backups": backups,
         "largest": largest,
         "after the first swap": first,
-        "after four more": _resident(HELD) - base - kept,
-        "at the peak of all five": None if folder else _resident("VmHWM") - resident - kept,
+        "after four more": _resident(HELD) - base - backups,
+        "at the peak of all five": None if folder else _resident("VmHWM") - resident - backups,
     }
     print(json.dumps(found))
 

@@ -1,4 +1,4 @@
-"""What a denoising step costs with adapters on: ours are in the weights, PEFT's and a bypass run beside them."""
+"""What a denoising step costs with adapters: ours merged, ours by bypass, and PEFT's unmerged."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,13 @@ from tests.bench.swap.families import kohya, layers, peft
 FAMILY = "LoRA r16, attention"
 COUNTS = (1, 3)
 PLAIN = "a step of the plain model"
-MERGED, BESIDE = "ours, in the weights", "ours, beside the weights"
+MERGED, BYPASSED = "ours, merged", "ours, by bypass"
 AT_MOST = 1.02  # the same code on the same storage: 1.00, and what two samples of one thing differ by
 LEAST_MS = 500
 
 
 def steps(bench: Bench) -> Iterator[Figure]:
-    """A plain step, and one with one and with three adapters, merged and beside."""
+    """A plain step, and one with one and with three adapters, merged and by bypass."""
     subject = bench.subject(twin=False)
     adapters = [layers(FAMILY, subject, seed) for seed in range(1, max(COUNTS) + 1)]
     stack = [StackEntry(load(kohya(group)), 0.8) for group in adapters]
@@ -48,9 +48,9 @@ def steps(bench: Bench) -> Iterator[Figure]:
     for turn in range(bench.step_rounds + 1):
         timed(PLAIN)
         for count in COUNTS:
-            _worn(samples, patcher, stack[:count], f"{_adapters(count)}, {MERGED}", timed)
+            _applied(samples, patcher, stack[:count], f"{_adapters(count)}, {MERGED}", timed)
         for count in COUNTS:
-            _worn(samples, bypass, stack[:count], f"{_adapters(count)}, {BESIDE}", timed)
+            _applied(samples, bypass, stack[:count], f"{_adapters(count)}, {BYPASSED}", timed)
         if fuse.there():
             _unmerged(subject.unet, files, timed)
         if turn == 0:
@@ -66,14 +66,14 @@ def steps(bench: Bench) -> Iterator[Figure]:
         yield replace(about, what="PEFT unmerged", note=fuse.ABSENT)
 
 
-def _worn(
-    samples: Samples, patcher: Patcher | Bypass, stack: Sequence[StackEntry], name: str, timed: Callable[[str], None]
+def _applied(
+    samples: Samples, swapper: Patcher | Bypass, stack: Sequence[StackEntry], name: str, timed: Callable[[str], None]
 ) -> None:
     with samples.timed(f"on, {name}"):
-        patcher.swap(stack)
+        swapper.swap(stack)
     timed(f"a step with {name}")
     with samples.timed(f"off, {name}"):
-        patcher.swap([])
+        swapper.swap([])
 
 
 def _unmerged(unet: Any, files: Sequence[Path], timed: Callable[[str], None]) -> None:
@@ -91,13 +91,13 @@ def _even(samples: Samples, count: int) -> dict[str, Any]:
     """From how many steps on merging, on and off again, costs less than a bypass."""
     on_off = [
         samples.median(f"on, {_adapters(count)}, {how}") + samples.median(f"off, {_adapters(count)}, {how}")
-        for how in (MERGED, BESIDE)
+        for how in (MERGED, BYPASSED)
     ]
-    step = [samples.median(f"a step with {_adapters(count)}, {how}") for how in (MERGED, BESIDE)]
-    said = f"on and off {on_off[0]:.3g} ms merged, {on_off[1]:.3g} ms beside"
+    step = [samples.median(f"a step with {_adapters(count)}, {how}") for how in (MERGED, BYPASSED)]
+    note = f"on and off {on_off[0]:.3g} ms merged, {on_off[1]:.3g} ms by bypass"
     if step[1] <= step[0]:
-        return {"note": f"never, by these samples: {said}"}
-    return {"value": max(0.0, (on_off[0] - on_off[1]) / (step[1] - step[0])), "unit": "steps and more", "note": said}
+        return {"note": f"never, by these samples: {note}"}
+    return {"value": max(0.0, (on_off[0] - on_off[1]) / (step[1] - step[0])), "unit": "steps and more", "note": note}
 
 
 def _adapters(count: int) -> str:

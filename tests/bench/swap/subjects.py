@@ -55,10 +55,11 @@ class Subject:
         return sum(
             int(
                 (
-                    self.unet.get_parameter(name).detach().view(-1).view(_bits(kept)) != kept.view(-1).view(_bits(kept))
+                    self.unet.get_parameter(name).detach().view(-1).view(_bits(pristine))
+                    != pristine.view(-1).view(_bits(pristine))
                 ).sum()
             )
-            for name, kept in self.twin.items()
+            for name, pristine in self.twin.items()
         )
 
     def step(self, size: int = 0) -> None:
@@ -81,8 +82,8 @@ def subject(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32, 
     else:
         unet = _random({"sd15": SD15, "tiny": TINY}[name], device, dtype)
     unet = unet.eval().requires_grad_(False)
-    kept = {f"{path}.weight": module.weight for path, module in matrices(unet)}
-    return Subject(name, unet, {name: weight.detach().clone() for name, weight in kept.items()} if twin else {})
+    weights = {f"{path}.weight": module.weight for path, module in matrices(unet)}
+    return Subject(name, unet, {name: weight.detach().clone() for name, weight in weights.items()} if twin else {})
 
 
 def matrices(unet: nn.Module) -> list[tuple[str, nn.Linear | nn.Conv2d]]:

@@ -27,7 +27,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "peft-adalora": {"peft_type": "ADALORA", "lora_alpha": zoo.ALPHA, "init_r": 12},
     "loha": {"peft_type": "LOHA", "r": 3, "alpha": zoo.ALPHA},
     "lokr-whole": {"peft_type": "LOKR", "r": 4, "alpha": 2},
-    "peft-ia3-told": {"peft_type": "IA3", "feedforward_modules": ["b"]},
+    "peft-ia3-feedforward": {"peft_type": "IA3", "feedforward_modules": ["b"]},
     "peft-oft": {"peft_type": "OFT", "use_cayley_neumann": False},
     "peft-oft-neumann": {"peft_type": "OFT", "use_cayley_neumann": True, "num_cayley_neumann_terms": 5},
     "peft-boft": {"peft_type": "BOFT", "boft_n_butterfly_factor": 1},

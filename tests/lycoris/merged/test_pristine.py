@@ -1,4 +1,4 @@
-"""Where pristine weights are kept, and that it is noticed when they are not what they were."""
+"""Where backups of pristine weights are kept, and that a change of them is noticed."""
 
 from pathlib import Path
 from typing import get_args
@@ -31,7 +31,7 @@ def folder(path: Path, model: nn.Module, dtype: torch.dtype | None = None, varia
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
 @pytest.mark.parametrize("choice", get_args(PristineChoice))
-def test_the_place_decides_no_bit(
+def test_the_location_decides_no_bit(
     adapters: list[Adapter], choice: PristineChoice, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     model, plain = zoo.Model(dtype), zoo.Model(dtype)
@@ -50,8 +50,8 @@ def test_the_place_decides_no_bit(
         assert patcher.verify() == []
     patcher.restore()
     assert bits_of(model) == pristine
-    places = {place for place, size in patcher.pristine_bytes.items() if size}
-    assert places == {"file" if choice in ("auto", "file") else choice}
+    locations = {location for location, size in patcher.pristine_bytes.items() if size}
+    assert locations == {"file" if choice in ("auto", "file") else choice}
 
 
 @pytest.mark.parametrize("algorithm", [name for name, (_, kinds) in zoo.ALGORITHMS.items() if "square" in kinds])
@@ -105,7 +105,9 @@ def test_a_file_in_another_dtype_is_taken_as_loading_takes_it(adapters: list[Ada
     assert bits_of(model) == pristine
 
 
-def test_a_weight_that_is_not_its_files_to_the_bit_is_kept_in_memory(adapters: list[Adapter], tmp_path: Path) -> None:
+def test_a_weight_that_differs_from_its_file_in_a_bit_is_copied_to_memory(
+    adapters: list[Adapter], tmp_path: Path
+) -> None:
     model = zoo.Model()
     find = MappedFolder(folder(tmp_path, model))
     odd = model.get_parameter("layers.linear.weight")
@@ -120,12 +122,12 @@ def test_a_weight_that_is_not_its_files_to_the_bit_is_kept_in_memory(adapters: l
     assert bits_of(model) == pristine
 
 
-def test_a_place_that_is_none_is_refused() -> None:
+def test_an_unknown_location_is_refused() -> None:
     with pytest.raises(ValueError, match="device, host, file"):
         Patcher({"unet": zoo.Model()}, pristine="cloud")  # type: ignore[arg-type]
 
 
-def test_any_other_number_is_another_checksum() -> None:
+def test_any_changed_element_changes_the_checksum() -> None:
     for shape, dtype in (((3, 5), torch.float16), ((70, 90), torch.float32), ((5000,), torch.bfloat16)):
         rows = torch.randn(shape).to(dtype)
         before = checksum(rows)
@@ -140,16 +142,16 @@ def test_any_other_number_is_another_checksum() -> None:
     assert checksum(rows) != checksum(rows.flip(0)), "exchanged rows"
 
 
-def test_it_is_noticed_when_a_pristine_copy_is_not_what_it_was(adapters: list[Adapter]) -> None:
+def test_a_changed_backup_is_noticed(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": zoo.Model()})
     patcher.swap([StackEntry(adapters[0])])
     assert patcher.verify() == []
-    kept = next(kept for kept in patcher._backups.values() if kept.parameter == "layers.conv3x3.weight")
-    kept.pristine.view(-1)[3] += 1e-6
+    backup = next(one for one in patcher._backups.values() if one.parameter == "layers.conv3x3.weight")
+    backup.pristine.view(-1)[3] += 1e-6
     assert patcher.verify() == ["unet.layers.conv3x3.weight"]
 
 
-def test_it_is_noticed_when_a_weight_that_wears_nothing_is_not_pristine(adapters: list[Adapter]) -> None:
+def test_an_unpatched_weight_that_is_not_pristine_is_noticed(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": (model := zoo.Model())})
     patcher.swap([StackEntry(adapters[0])])
     patcher.restore()
@@ -162,8 +164,8 @@ def test_it_is_noticed_when_a_weight_that_wears_nothing_is_not_pristine(adapters
 def test_a_sample_at_a_time_comes_round_to_every_weight(adapters: list[Adapter]) -> None:
     patcher = Patcher({"unet": zoo.Model()})
     patcher.swap([StackEntry(adapters[0])])
-    for kept in patcher._backups.values():
-        kept.pristine.view(-1)[0] += 1
+    for backup in patcher._backups.values():
+        backup.pristine.view(-1)[0] += 1
     found: set[str] = set()
     for _ in patcher._backups:
         found |= set(patcher.verify(seconds=0))

@@ -1,4 +1,4 @@
-"""One pass in blocks: the same weights however they are cut, whatever was kept, and no memory that grows."""
+"""One pass in blocks: the same weights however they are cut, whatever is cached, and no memory that grows."""
 
 import gc
 import random
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lycoris.adapter import Adapter, load
-from lycoris.kernels import row_blocks as cutting
+from lycoris.kernels import row_blocks
 from lycoris.kernels.row_blocks import blocks
 from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import resolve
@@ -38,27 +38,27 @@ def test_however_it_is_cut_it_is_the_same_change(
         whole, cut = zoo.Model(), zoo.Model()
         Patcher({"unet": whole}).swap(stack)
         with monkeypatch.context() as patch:
-            patch.setattr(cutting, "BLOCK", size)
+            patch.setattr(row_blocks, "BLOCK", size)
             Patcher({"unet": cut}).swap(stack)
         for (name, weight), other in zip(whole.named_parameters(), cut.parameters(), strict=True):
             assert_close(other.detach(), weight.detach(), f"{name} in blocks of {size}", weight.dtype)
 
 
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
-def test_one_adapter_alone_is_what_the_verb_says(adapters: list[Adapter], dtype: torch.dtype) -> None:
-    """Worn alone a change goes straight into the weight: the fast path's slow twin is the verb of the algorithm."""
+def test_one_adapter_alone_is_what_add_change_says(adapters: list[Adapter], dtype: torch.dtype) -> None:
+    """An only change is added to the weight directly: the fast path's slow twin is `add_change`."""
     for adapter in adapters:
         model, pristine = zoo.Model(dtype), zoo.Model(dtype)
         Patcher({"unet": model}).swap([StackEntry(adapter, 0.6)])
         for _, name, change in resolve(adapter, {"unet": pristine}).changes:
             weight = pristine.get_parameter(name).detach()
             added = torch.zeros(weight.shape)
-            beside = pristine.get_parameter(name.replace("bias", "weight")).detach()
-            change.with_weight(beside).add_change(added, weight, 0.6)
+            of_bias = pristine.get_parameter(name.replace("bias", "weight")).detach()
+            change.with_weight(of_bias).add_change(added, weight, 0.6)
             assert_close(model.get_parameter(name).detach(), weight.double() + added, f"{change!r}", dtype)
 
 
-def test_what_is_kept_decides_no_bit(adapters: list[Adapter]) -> None:
+def test_the_cache_decides_no_bit(adapters: list[Adapter]) -> None:
     keeping, forgetting = zoo.Model(), zoo.Model()
     patcher, twin = Patcher({"unet": keeping}), Patcher({"unet": forgetting}, ready_bytes=0)
     for strength in (0.5, -1.0, 0.25):
@@ -71,8 +71,8 @@ def test_what_is_kept_decides_no_bit(adapters: list[Adapter]) -> None:
     assert twin.ready_bytes == 0 < patcher.ready_bytes
 
 
-def test_another_strength_or_another_mode_is_another_attire(adapters: list[Adapter]) -> None:
-    """What a weight wears the same is not visited: what is not the same to the last bit must be."""
+def test_another_strength_or_mode_is_another_patch_state(adapters: list[Adapter]) -> None:
+    """A weight of the same patch state is not visited: states that differ in a bit must differ."""
     patcher = Patcher({"unet": (model := zoo.Model())})
     for strengths in ((1.0, 0.5), (0.5, 0.5), (0.5, 0.25), (-0.5, 0.25)):
         for mode in ("sum", "sequential"):
@@ -82,7 +82,7 @@ def test_another_strength_or_another_mode_is_another_attire(adapters: list[Adapt
             assert bits_of(model) == bits_of(fresh), f"{strengths}, {mode}"
 
 
-def test_what_is_kept_stays_within_its_budget(adapters: list[Adapter]) -> None:
+def test_the_cache_stays_within_its_budget(adapters: list[Adapter]) -> None:
     unbound = Patcher({"unet": zoo.Model()})
     for adapter in adapters:
         unbound.swap([StackEntry(adapter)])
@@ -93,8 +93,8 @@ def test_what_is_kept_stays_within_its_budget(adapters: list[Adapter]) -> None:
         assert patcher.ready_bytes <= budget
 
 
-def test_a_model_that_was_moved_is_made_ready_for_again(adapters: list[Adapter]) -> None:
-    """The norms of a DoRA are of the weight that they were found on."""
+def test_changes_are_prepared_again_for_a_model_that_was_moved(adapters: list[Adapter]) -> None:
+    """The norms of a DoRA belong to the weight from which they were computed."""
     model = zoo.Model()
     patcher = Patcher({"unet": model})
     patcher.swap([StackEntry(adapter, 0.1) for adapter in adapters])
