@@ -6,6 +6,7 @@ known without a model is judged here; the engine judges once more, as the last n
 
 import secrets
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from app.deps import Service
 from app.faults import Allowed, fault, meant, pointer
@@ -156,8 +157,16 @@ def _foreseen(
 
 def _named(block: str, known: list[str]) -> bool:
     """Tell whether a block is one of a model's or lies in the last of them; an old profile lists none, and all pass."""
-    parents = {one.rpartition(".")[0] for one in known}
-    return not known or block in known or any(block.startswith(f"{one}.") for one in known if one not in parents)
+    if not known or block in known:
+        return True
+    last = _last(tuple(known))
+    return any(block[:at] in last for at, char in enumerate(block) if char == ".")
+
+
+@lru_cache(16)
+def _last(known: tuple[str, ...]) -> frozenset[str]:
+    """Return the blocks that no other lies in."""
+    return frozenset(known) - {one.rpartition(".")[0] for one in known}
 
 
 def _wrong(kind: type[RadiataError], at: str, code: str, message: str, allowed: Allowed = None) -> RadiataError:

@@ -11,13 +11,16 @@ from itertools import chain
 from tokenizers import Tokenizer
 
 from app.faults import Allowed, fault, pointer
+from app.shared.at_once import about_to_wait
 from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
 from app.shared.schema import AdapterUse, GenerationRequest, ModelProfile, denoises
 from app.shared.words import teach
 
 BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # as lycoris.stack has them
+PIPELINE = ("normalizer", "pre_tokenizer", "post_processor", "decoder")  # of a tokenizer, beside its model
 NAMED = 5  # layers that a refusal spells out
+PARSED = 64  # tokenizers kept as they are written down: to parse one of CLIP's size takes a second
 TAUGHT = 16  # tokenizers kept, with the words of a stack
 
 
@@ -169,9 +172,29 @@ def _lengths(component: str, adapters: Sequence[Judged], steps: int) -> tuple[tu
 
 @lru_cache(TAUGHT)
 def _counter(file: TokenizerFile, lengths: tuple[tuple[str, int], ...]) -> Tokenizer:
+    tokenizer = _parsed(file)  # pyright: ignore[reportArgumentType]
+    if not lengths:
+        return tokenizer
+    taught = _copy(tokenizer)
+    teach(taught, dict(lengths))
+    return taught
+
+
+@lru_cache(PARSED)
+def _parsed(file: TokenizerFile) -> Tokenizer:
+    about_to_wait()  # for about as long as storage may take, so never on the event loop
     tokenizer = Tokenizer.from_str(file.text)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if lengths:
-        teach(tokenizer, dict(lengths))
     return tokenizer
+
+
+def _copy(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a tokenizer that can be taught alone; it shares the vocabulary, so it costs less than a millisecond."""
+    copy = Tokenizer(tokenizer.model)
+    for part in PIPELINE:
+        if (value := getattr(tokenizer, part)) is not None:
+            setattr(copy, part, value)
+    added = tokenizer.get_added_tokens_decoder()
+    copy.add_tokens([added[number] for number in sorted(added)])
+    return copy
