@@ -1,17 +1,20 @@
 """Acceptance: what becomes of a request before it is a generation, or everything for which it cannot be honoured.
 
-Every way in (the routes of today, faces to come) asks here, so that all of them take and refuse the same. What can be
-known without a model is judged here; the engine judges once more, as the last net.
+Every face asks here and none judges by itself, so all of them take and refuse the same. This file knows no HTTP. It
+judges all that can be known without a model; the engine judges once more, as the last net.
 """
 
 import secrets
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Protocol
 
-from app.deps import Service
 from app.faults import Allowed, fault, meant, pointer
 from app.judging import Judged, disobeyed, misused, too_long
+from app.liveness import Liveness
+from app.shared.catalog import Catalog
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
+from app.shared.profiles import Profiles
 from app.shared.schema import (
     MAX_SEED,
     AdapterUse,
@@ -30,8 +33,21 @@ FROM_PROFILE = GenerationRequest.model_fields.keys() & ModelProfile.model_fields
 COMPARED = 1000  # names of adapters that a misspelt one is compared with
 
 
+class Parts(Protocol):
+    """What acceptance asks: the running service, or anything that has these."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def profiles(self) -> Profiles: ...
+    @property
+    def liveness(self) -> Liveness: ...
+
+
 def resolve(
-    service: Service, body: GenerationRequest, find: Callable[[str], AdapterVersion] | None = None
+    parts: Parts, body: GenerationRequest, find: Callable[[str], AdapterVersion] | None = None
 ) -> ResolvedRequest:
     """Fill in what was left open, and fix every adapter to its bytes.
 
@@ -39,17 +55,17 @@ def resolve(
     Raises BadRequest, AdapterMisfit, NotFound or Gone, by what is wrong first, with everything that is wrong; or
     Unavailable.
     """
-    profile = _profile(service, body)
+    profile = _profile(parts, body)
     filled = _filled(body, profile)
-    wrong = [*_over_limits(service.settings, profile, filled), *disobeyed(filled, profile)]
-    worn, misworn = _worn(service, profile, filled, find or service.catalog.resolve)
-    wrong += misworn
-    if not wrong:  # what the engine would say to it; it says nothing to what is none
-        wrong += _foreseen(service, profile, filled, worn)
+    wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
+    adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
+    wrong += unusable
+    if not wrong:  # what the engine would refuse; of adapters that are none it could say nothing
+        wrong += _foreseen(parts, profile, filled, adapters)
     if wrong:
         raise _together(wrong)
-    service.liveness.require(profile)
-    pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": worn}
+    parts.liveness.require(profile)
+    pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
     return ResolvedRequest.model_validate(filled.model_dump(exclude={*UNRESOLVED, *pinned}) | pinned)
 
 
@@ -60,12 +76,12 @@ def _filled(body: GenerationRequest, profile: ModelProfile) -> GenerationRequest
     return body.model_copy(update=own | seed)
 
 
-def _profile(service: Service, body: GenerationRequest) -> ModelProfile:
-    name = body.model or service.settings.model
+def _profile(parts: Parts, body: GenerationRequest) -> ModelProfile:
+    name = body.model or parts.settings.model
     try:
-        return service.profiles.get(name)
+        return parts.profiles.get(name)
     except NotFound as error:
-        known = list(service.settings.models)
+        known = list(parts.settings.models)
         raise _wrong(NotFound, "/model", error.code, error.message + meant(name, known), known) from error
 
 
@@ -94,32 +110,32 @@ def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationReq
         yield _wrong(BadRequest, "/sampler", "sampler_unknown", message, profile.samplers)
 
 
-def _worn(
-    service: Service, profile: ModelProfile, asked: GenerationRequest, find: Callable[[str], AdapterVersion]
+def _resolved(
+    parts: Parts, profile: ModelProfile, asked: GenerationRequest, find: Callable[[str], AdapterVersion]
 ) -> tuple[list[ResolvedAdapter], list[RadiataError]]:
-    """Return the adapters that a request means, and everything for which they cannot be worn."""
-    worn: list[ResolvedAdapter] = []
+    """Return the adapters that a request means, and everything for which they cannot be applied."""
+    adapters: list[ResolvedAdapter] = []
     wrong: list[RadiataError] = []
     names: list[str] | None = None  # asked for once, where one is needed
-    for index, use in enumerate(asked.adapters[: service.settings.max_adapters]):
+    for index, use in enumerate(asked.adapters[: parts.settings.max_adapters]):
         at = f"/adapters/{index}"
         try:
             version = find(use.ref)
         except NotFound as error:
-            names = service.catalog.names(COMPARED) if names is None else names
+            names = parts.catalog.names(COMPARED) if names is None else names
             near = meant(use.ref, names)
             wrong.append(_wrong(NotFound, f"{at}/ref", error.code, error.message + near))
             continue
         except Gone as error:
             wrong.append(_wrong(Gone, f"{at}/ref", error.code, error.message))
             continue
-        if twin := next((other for other in worn if other.sha256 == version.sha256), None):
+        if twin := next((other for other in adapters if other.sha256 == version.sha256), None):
             message = f"{twin.ref!r} and {use.ref!r} are the same file; name it once"
             wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
         wrong += _misused(at, use, version, profile)
         pinned = {name: getattr(version, name) for name in ("name", "version", "sha256", "ignore")}
-        worn.append(ResolvedAdapter.model_validate(use.model_dump() | pinned))
-    return worn, wrong
+        adapters.append(ResolvedAdapter.model_validate(use.model_dump() | pinned))
+    return adapters, wrong
 
 
 def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelProfile) -> Iterator[RadiataError]:
@@ -143,16 +159,16 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
 
 
 def _foreseen(
-    service: Service, profile: ModelProfile, asked: GenerationRequest, worn: list[ResolvedAdapter]
+    parts: Parts, profile: ModelProfile, asked: GenerationRequest, resolved: list[ResolvedAdapter]
 ) -> Iterator[RadiataError]:
     adapters = []
-    for index, (use, one) in enumerate(zip(asked.adapters, worn, strict=True)):
-        facts = service.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
+    for index, (use, one) in enumerate(zip(asked.adapters, resolved, strict=True)):
+        facts = parts.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
         ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
         adapters.append(Judged(index, use, one.name, ranked, fitting))
     steps = asked.steps or profile.steps
     yield from misused(asked, adapters, steps)
-    yield from too_long(asked, adapters, steps, service.profiles.tokenizers(profile))
+    yield from too_long(asked, adapters, steps, parts.profiles.tokenizers(profile))
 
 
 def _named(block: str, known: list[str]) -> bool:

@@ -18,8 +18,9 @@ from rich.table import Table
 from app import adapter_syntax as uses
 from app.address import listen, read_url, url_of
 from app.client import Client, Refused, Stranger
+from app.request_options import with_options
 from app.shared.log import configure, speak_any_encoding
-from app.shared.schema import Apply, Priority, StackMode
+from app.shared.schema import GenerationRequest
 from app.shared.settings import BadSettings, read_settings, serving_settings
 
 cli = typer.Typer(
@@ -172,47 +173,18 @@ def worker(
 
 
 @cli.command()
+@with_options(GenerationRequest, "prompt", "adapters", names={"negative_prompt": "negative"})
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     adapter: Annotated[list[str] | None, typer.Option("--adapter", "-a", help=uses.HELP)] = None,
-    stack_mode: Annotated[
-        StackMode, typer.Option(help="Adapters summed, in any order, or each worn on what the ones before it left.")
-    ] = "sum",
-    apply: Annotated[
-        Apply, typer.Option(help="Merge adapters into the weights, or add them to what layers put out.")
-    ] = "auto",
-    priority: Annotated[Priority, typer.Option(help="Before everything else that waits, or after it.")] = "normal",
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; more pictures get -1, -2, …")] = Path(
         "out.png"
     ),
-    negative: Annotated[str, typer.Option(help="What to keep away from.")] = "",
-    model: Annotated[str | None, typer.Option(help="Base model.")] = None,
-    width: Annotated[int | None, typer.Option(help="Pixels, a multiple of 8.")] = None,
-    height: Annotated[int | None, typer.Option(help="Pixels, a multiple of 8.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="Sampler; unset, the model's own.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed; unset, a random one.")] = None,
-    count: Annotated[int, typer.Option(help="Pictures.")] = 1,
     url: Url = None,
+    **fields: Any,
 ) -> None:
     """Draw a prompt and save the picture."""
-    body = {
-        "prompt": prompt,
-        "negative_prompt": negative,
-        "model": model,
-        "adapters": [_use(text) for text in adapter or []],
-        "stack_mode": stack_mode,
-        "apply": apply,
-        "priority": priority,
-        "width": width,
-        "height": height,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "sampler": sampler,
-        "seed": seed,
-        "count": count,
-    }
+    body = {"prompt": prompt, "adapters": [_use(text) for text in adapter or []], **fields}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with _client(url) as client, Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
         task = bar.add_task("waiting", total=None)
@@ -226,10 +198,20 @@ def generate(
             err.print(f"[red]{generation['status']}:[/red] {_plain(error['message'])}")
             raise typer.Exit(1)
         for image in generation["images"]:
-            path = output if count == 1 else output.with_stem(f"{output.stem}-{image['index'] + 1}")
+            path = output if len(generation["images"]) == 1 else output.with_stem(f"{output.stem}-{image['index'] + 1}")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(client.image(image["url"]))
             out.print(f"{path}  seed {image['seed']}")
+
+
+@cli.command()
+def cancel(
+    generation_id: Annotated[str, typer.Argument(help="As `radiata generate` prints it.")], url: Url = None
+) -> None:
+    """Cancel a generation that waits or is drawn."""
+    with _client(url) as client:
+        generation = client.cancel(generation_id)
+    out.print(f"{_plain(generation['id'])} {_plain(generation['status'])}")
 
 
 def _use(text: str) -> dict[str, Any]:

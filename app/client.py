@@ -126,6 +126,10 @@ class Client:
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    def cancel(self, generation_id: str) -> dict[str, Any]:
+        """Cancel a generation; as it was canceled. Raises Refused where it has ended in another way."""
+        return self._json("POST", f"/v1/generations/{quote(generation_id, safe='')}/cancel", "id", "status")
+
     def image(self, url: str) -> bytes:
         """The bytes of a picture."""
         return self._again(lambda: _checked(self._http.get(self._below(url)))).content

@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
+from app.shared.schema import Generation
+
 REFERENCES = "#/components/schemas/{model}"
 
 
@@ -34,6 +36,7 @@ class Problem(BaseModel):
     code: str
     detail: str
     errors: list[Fault] = Field([], description="every place that is wrong; never empty where the status is 4xx")
+    generation: Generation | None = Field(None, description="of `already_ended` alone: the generation as it ended")
 
 
 def documented(app: FastAPI) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app.faults import detail, dotted, fault, of_validation, pointer
+from app.faults import detail, dotted, fault, pointer
+from app.invalid import of_validation
 from app.shared.errors import NoRoom, RadiataError, Unavailable
 from app.shared.storage import FULL
 
@@ -41,10 +42,12 @@ def problem(
     detail: str,
     errors: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     """A problem response (RFC 9457); a 503 says when to come back, a 4xx always what in the request it is about."""
     faults = [_complete(one) for one in errors] or [fault("", code, detail)] * (400 <= status < 500)
     body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, "errors": faults}
+    body |= members or {}
     own = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     return JSONResponse(body, status, {**own, **(headers or {})}, media_type="application/problem+json")
 
@@ -61,7 +64,7 @@ async def _radiata(request: Request, error: Exception) -> JSONResponse:
     reasons = error.reasons
     if not reasons and error.status in (404, 410) and request.path_params:
         reasons = (fault(pointer(["path", next(iter(request.path_params))]), error.code, error.message),)
-    return problem(error.status, error.code, error.title, error.message, reasons)
+    return problem(error.status, error.code, error.title, error.message, reasons, members=error.members)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -1,8 +1,7 @@
 """What is wrong with a request, place by place: where, a code, a sentence, and what may stand there instead.
 
 A place is a pointer (RFC 6901) into the body, a form's fields being those of an object; outside of the body it begins
-with `/query/`, `/header/` or `/path/`, which no field of a body is called. What is allowed is read off the API's own
-documentation of the route, so the two cannot differ.
+with `/query/`, `/header/` or `/path/`, which no field of a body is called.
 """
 
 from collections import Counter
@@ -10,21 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from fastapi import Request
-from fastapi.exceptions import RequestValidationError
-
 from app.shared.errors import BadRequest
-from app.shared.old_records import NEW_NAMES
 
-OUTSIDE = ("query", "header", "path", "cookie")  # of the body
-MOST = 64  # faults of one request that are told
 NAMED = 5  # of them in the sentence
 LONGEST = 80  # characters of a word from outside that a sentence repeats
 LONGEST_POINTER = 512
-LIMITS = (
-    *("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-    *("minLength", "maxLength", "pattern", "minItems", "maxItems", "maxProperties"),
-)
 Allowed = Sequence[Any] | Mapping[str, Any] | None
 
 
@@ -80,67 +69,3 @@ def dotted(place: str) -> str:
 def refused(faults: Sequence[Mapping[str, Any]], code: str = "invalid_request") -> BadRequest:
     """Return the refusal of a request for all of these."""
     return BadRequest(code, detail(faults), reasons=[dict(one) for one in faults])
-
-
-def of_validation(request: Request, error: RequestValidationError) -> list[dict[str, Any]]:
-    """Return the faults that pydantic found in a request of a route."""
-    found = []
-    operation = _operation(request)
-    for one in error.errors()[:MOST]:
-        part, *path = one["loc"]
-        path = [step for step in path if step != "[key]"]
-        message, code = str(one["msg"]).removeprefix("Value error, "), one["type"]
-        schema = _documented(request.app.openapi(), operation, part, path)
-        allowed = _allowed(schema)
-        if code == "extra_forbidden":
-            parent = _documented(request.app.openapi(), operation, part, path[:-1])
-            allowed = sorted(parent.get("properties", {}))
-            name = str(path[-1])
-            message = f"there is no field {said(name)}{_renamed(name, allowed) or meant(name, allowed)}"
-        place = [part, *path] if part in OUTSIDE else path
-        found.append(fault(pointer(place), code, message, allowed))
-    return found
-
-
-def _renamed(name: str, known: Sequence[str]) -> str:
-    """Return the end of a sentence about a name of version 0.1: what it is called now; nothing for other names."""
-    return f"; since version 0.2 it is called {NEW_NAMES[name]!r}" if NEW_NAMES.get(name) in known else ""
-
-
-def _operation(request: Request) -> Mapping[str, Any]:
-    """Return what the documentation says of the route of a request."""
-    path = getattr(request.scope.get("route"), "path_format", "")
-    of_path = request.app.openapi()["paths"].get(path, {})
-    return of_path.get(request.method.lower(), {})
-
-
-def _documented(document: Mapping[str, Any], operation: Mapping[str, Any], part: str, path: Sequence[Any]) -> Any:
-    """Return the schema of a place in a request, or an empty one."""
-    if part in OUTSIDE:
-        of_name = (one["schema"] for one in operation.get("parameters", ()) if path and one["name"] == path[0])
-        return _plain(document, next(of_name, {}))
-    contents = list(operation.get("requestBody", {}).get("content", {}).values())
-    schema = _plain(document, contents[0].get("schema", {})) if contents else {}
-    for step in path:
-        if isinstance(step, int):
-            fixed = schema.get("prefixItems", [])
-            schema = fixed[step] if step < len(fixed) else schema.get("items", {})
-        else:
-            more = schema.get("additionalProperties")
-            schema = schema.get("properties", {}).get(step, more if isinstance(more, dict) else {})
-        schema = _plain(document, schema)
-    return schema
-
-
-def _plain(document: Mapping[str, Any], schema: Any) -> Any:
-    """Return a schema without references, and of one that may be null the other half."""
-    while "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    others = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
-    return _plain(document, others[0]) if len(others) == 1 else schema
-
-
-def _allowed(schema: Mapping[str, Any]) -> Allowed:
-    if "enum" in schema:
-        return schema["enum"]
-    return {word: schema[word] for word in LIMITS if word in schema} or None

@@ -38,6 +38,7 @@ CHANGING = {403: "Another site's page asked for it"}
 BY_NAME = {404: "There is no such thing", 410: "It was there and has been deleted"}
 UNKNOWN = {404: "It names something that is not there"}
 FULL = {507: "There is no room for it"}
+ENDED = {409: "It has ended already"}
 REPEATED = {409: "The Idempotency-Key was used for another body"}
 WITH_BODY = {400: "The body cannot be read", 415: "The body is of another content type"}
 

@@ -223,6 +223,7 @@ def test_no_file_is_too_long_to_read() -> None:
     ("module", "never"),
     [
         ("app.main", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
+        ("app.acceptance", {"fastapi", "starlette", "uvicorn", "typer", "httpx", "torch", "workers", "lycoris"}),
         ("app.cli", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
         ("lycoris", {"torch", "safetensors", "numpy", "app", "workers"}),
         ("lycoris.patcher", {"pydantic", "fastapi", "redis", "rq", "diffusers", "transformers", "app", "workers"}),

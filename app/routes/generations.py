@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import Header, Query, Response
 from pydantic import BaseModel
 
-from app.deps import ServiceDep
+from app.deps import Service, ServiceDep
 from app.fast_acceptance import accept
 from app.places import Prefix, placed
-from app.routing import BY_NAME, FULL, REPEATED, UNKNOWN, Router, answers
-from app.shared.errors import Newer, Unreadable
+from app.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
+from app.shared.errors import Conflict, Newer, Unreadable
 from app.shared.schema import Generation, GenerationRequest, Limit
 
 router = Router(prefix="/v1/generations", tags=["generations"])
@@ -56,16 +56,33 @@ async def look(generation_id: str, service: ServiceDep, prefix: Prefix) -> Respo
     return _json((await service.reading.get(generation_id)).placed(prefix))
 
 
-@router.delete("/{generation_id}", responses={204: {"description": "its record could not be read: it is gone"}})
-def cancel(generation_id: str, service: ServiceDep) -> Generation:
-    """Cancel a generation, queued or between two steps; one whose record cannot be read is cleared away."""
+@router.post("/{generation_id}/cancel", responses=answers(ENDED))
+def cancel(generation_id: str, service: ServiceDep, prefix: Prefix) -> Generation:
+    """Cancel a generation, queued or between two steps; nothing is ever deleted."""
+    return _canceled(generation_id, service, prefix)
+
+
+@router.delete(
+    "/{generation_id}", responses=answers(ENDED) | {204: {"description": "its record could not be read: it is gone"}}
+)
+def remove(generation_id: str, service: ServiceDep, prefix: Prefix) -> Generation:
+    """Cancel a generation, as `/cancel` does; one whose record cannot be read is cleared away."""
     try:
-        return service.ledger.cancel(generation_id)
+        return _canceled(generation_id, service, prefix)
     except Newer:  # nothing is wrong with it
         raise
     except Unreadable:
         service.ledger.remove(generation_id)
         return Response(status_code=204)  # type: ignore[return-value]
+
+
+def _canceled(generation_id: str, service: Service, prefix: str) -> Generation:
+    try:
+        return placed(service.ledger.cancel(generation_id), prefix)
+    except Conflict as error:
+        ended = placed(service.ledger.get(generation_id), prefix)
+        members = {"generation": ended.model_dump(mode="json")}
+        raise Conflict(error.code, error.message, members=members) from error
 
 
 def _json(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

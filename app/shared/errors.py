@@ -15,21 +15,32 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
     └── NoRoom (507)              storage, or the folder for temporary files, is full
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
 class RadiataError(Exception):
-    """Something a caller can be told about: `code` for programs, the message for people."""
+    """Something a caller can be told about: `code` for programs, the message for people.
+
+    members: further members of the problem that is answered (RFC 9457, 3.2).
+    """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
 
-    def __init__(self, code: str, message: str, *, reasons: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        reasons: Sequence[dict[str, Any]] = (),
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.reasons = tuple(reasons)
+        self.members = members or {}
 
 
 class BadRequest(RadiataError):

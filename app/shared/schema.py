@@ -194,7 +194,9 @@ class GenerationRequest(Picture):
     guidance_scale: Number | None = Field(
         None, ge=0, le=100, allow_inf_nan=False, description="how closely to follow the prompt; null is the model's own"
     )
-    seed: Whole | None = Field(None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null picks one")
+    seed: Whole | None = Field(
+        None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null is a random one"
+    )
     priority: Priority = Field(
         "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
     )

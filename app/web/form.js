@@ -1,14 +1,24 @@
 // The prompt and the settings under "More": a model's defaults and limits in, a request out.
 
+import { call } from "./api.js";
 import { byId, el } from "./dom.js";
 
 const SUGGESTIONS_AT_ONCE = 6;
 const SMALL = 128; // pixels; larger pictures get larger tiles
 const NUMBERS = { width: "width", height: "height", steps: "steps", guidance_scale: "guidance", count: "count" };
 const FIELDS = new Set(["prompt", "negative_prompt", "model", "adapters", "sampler", "seed", ...Object.keys(NUMBERS)]);
-const FOUND = new Set(["base"]); // of a resolved request, what no request can ask for
-const USUAL = { stack_mode: "sum", apply: "auto", priority: "normal" };
 const SHORT = { width: "wide", height: "high", steps: "steps", guidance_scale: "guidance", count: "pictures" };
+
+let asked = null;
+
+/** The fields of a request, by name, as the API's documentation has them; asked for once. */
+async function requestFields() {
+  asked ??= call("GET", "openapi.json").then(({ components }) => components.schemas.GenerationRequest.properties);
+  return asked.catch((error) => {
+    asked = null;
+    throw error;
+  });
+}
 
 /**
  * The form without its adapters.
@@ -22,6 +32,7 @@ export function createForm(changed) {
   const summary = more.querySelector("summary");
   let models = [];
   let kept = {}; // of the request that was reused, what has no field here: the form edits the rest of it
+  let known = {}; // fields of a request
 
   const profile = () => models.find(({ name }) => name === byId("model").value) ?? models[0] ?? null;
   const defaults = () => ({ ...profile(), count: 1 });
@@ -37,7 +48,7 @@ export function createForm(changed) {
     if (byId("seed").value) parts.push(`seed ${byId("seed").value}`);
     if (byId("negative").value.trim()) parts.push("negative prompt");
     for (const [field, value] of Object.entries(kept)) {
-      if (value !== USUAL[field]) parts.push(typeof value === "object" ? field : `${field.replace("_", " ")} ${value}`);
+      if (value !== known[field].default) parts.push(typeof value === "object" ? field : `${field.replace("_", " ")} ${value}`);
     }
     summary.textContent = parts.length ? `More: ${parts.join(", ")}` : "More";
   }
@@ -144,7 +155,8 @@ export function createForm(changed) {
     },
 
     /** Puts a resolved request back, fields that are not shown too; `seed` and `count` say which of its pictures. */
-    reuse(request, seed, count) {
+    async reuse(request, seed, count) {
+      known = await requestFields();
       if (models.some(({ name }) => name === request.model) && byId("model").value !== request.model) {
         byId("model").value = request.model;
         useModel();
@@ -155,7 +167,7 @@ export function createForm(changed) {
       byId("negative").value = request.negative_prompt;
       prompt.value = request.prompt;
       chooseSampler(request.sampler);
-      kept = Object.fromEntries(Object.entries(request).filter(([field]) => !FIELDS.has(field) && !FOUND.has(field)));
+      kept = Object.fromEntries(Object.entries(request).filter(([field]) => !FIELDS.has(field) && field in known));
       summarise();
       prompt.focus();
     },

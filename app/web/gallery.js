@@ -18,7 +18,7 @@ export function createGallery(open) {
 
   async function cancel(id) {
     try {
-      await call("DELETE", pathOf(id));
+      await call("POST", `${pathOf(id)}/cancel`);
     } catch (error) {
       // It ended in the meantime: the picture is on its way, which needs no notice.
       if (!(error instanceof Problem) || error.status !== 409) notify(error);

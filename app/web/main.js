@@ -26,10 +26,10 @@ const adapters = createAdapters({
   },
 });
 const form = createForm((model) => adapters.setModel(model));
-const gallery = createGallery((generation, index) => showPicture(generation, index, reuse));
+const gallery = createGallery((generation, index) => showPicture(generation, index, (...settings) => reuse(...settings).catch(notify)));
 
-function reuse(request, seed) {
-  form.reuse(request, seed, 1);
+async function reuse(request, seed) {
+  await form.reuse(request, seed, 1);
   adapters.wear(request.adapters);
 }
 

@@ -34,6 +34,9 @@ class _Service:
         error = {"code": "x", "message": "[red]why[/red]"} if self.status == "failed" else None
         return {"status": self.status, "images": images, "error": error}
 
+    def cancel(self, generation_id: str) -> dict[str, Any]:
+        return {"id": generation_id, "status": "canceled"}
+
     def image(self, url: str) -> bytes:
         return url.encode()
 
@@ -205,3 +208,7 @@ def test_a_refusal_names_every_reason(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(cli, "Client", _Refusing)
     code, text = run("adapters", "list")
     assert code == 1 and "lora_a" in text and "a shape" in text
+
+
+def test_a_generation_can_be_canceled(service: _Service) -> None:
+    assert run("cancel", "0123abcd") == (0, "0123abcd canceled\n")

@@ -118,16 +118,17 @@ def test_cancel_while_queued_and_between_steps(http: httpx.Client) -> None:
     wait(http, running["id"], "running")
     assert http.get(f"/v1/generations/{queued['id']}").json()["queue_position"] == 0
     for generation in (queued, running):
-        answer = http.delete(f"/v1/generations/{generation['id']}")
+        answer = http.post(f"/v1/generations/{generation['id']}/cancel")
         assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
     after = draw(http)  # the worker is free again
     assert after["timings_ms"]["queued"] < 30_000
     for generation in (queued, running):
         assert wait(http, generation["id"])["images"] == []
-        again = http.delete(f"/v1/generations/{generation['id']}")
+        again = http.post(f"/v1/generations/{generation['id']}/cancel")
         assert again.json()["status"] == "canceled"
-    late = http.delete(f"/v1/generations/{after['id']}")
+    late = http.post(f"/v1/generations/{after['id']}/cancel")
     assert (late.status_code, late.json()["code"]) == (409, "already_ended")
+    assert late.json()["generation"] == after
 
 
 def test_the_list_is_newest_first_and_pages(http: httpx.Client) -> None:

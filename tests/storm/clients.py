@@ -126,7 +126,7 @@ class Client(threading.Thread):
     def _cancel(self) -> None:
         if one := self._one():
             self._memory.canceled.add(one)
-            self._ask("cancel", "DELETE", f"/v1/generations/{one}", (200, 409))
+            self._ask("cancel", "POST", f"/v1/generations/{one}/cancel", (200, 409))
 
     def _upload(self) -> None:
         self._uploaded += 1

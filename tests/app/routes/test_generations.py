@@ -10,6 +10,8 @@ import pytest
 from redis import Redis
 
 from app.shared.catalog import Catalog
+from app.shared.generation_records import live_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import version
@@ -161,3 +163,32 @@ def test_names_are_compared_with_once_a_request(api: httpx.Client, monkeypatch: 
     answer = api.post("/v1/generations", json={"prompt": "x", "adapters": [{"ref": f"fluen{n}"} for n in range(9)]})
     assert (answer.status_code, len(answer.json()["errors"])) == (404, 9), answer.text
     assert len(asked) == 1 and all("fluent" in one["message"] for one in answer.json()["errors"])
+
+
+def test_cancel_stops_what_waits_and_deletes_nothing(api: httpx.Client, storage: Storage) -> None:
+    path = f"/v1/generations/{api.post('/v1/generations', json=BODY).json()['id']}"
+    for _ in range(2):
+        answer = api.post(f"{path}/cancel")
+        assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
+    assert api.get(path).json() == answer.json()
+    assert api.post(f"/v1/generations/{'0' * 32}/cancel").status_code == 404
+
+
+@pytest.mark.parametrize(("method", "tail"), [("POST", "/cancel"), ("DELETE", "")])
+def test_of_one_that_has_ended_a_cancel_says_how(
+    api: httpx.Client, storage: Storage, redis: Redis, settings: Settings, method: str, tail: str
+) -> None:
+    path = f"/v1/generations/{api.post('/v1/generations', json=BODY).json()['id']}"
+    ledger = Ledger(storage, redis, settings)
+    ledger.fail(ledger.get(path.rpartition("/")[2]), "engine_error", "a bug")
+    answer = api.request(method, path + tail)
+    assert (answer.status_code, answer.json()["code"]) == (409, "already_ended")
+    assert answer.json()["generation"] == api.get(path).json()
+
+
+def test_a_record_that_cannot_be_read_is_not_canceled_away(api: httpx.Client, storage: Storage, redis: Redis) -> None:
+    generation_id = api.post("/v1/generations", json=BODY).json()["id"]
+    storage.put(pending_key(generation_id), b"{")
+    redis.delete(live_key(generation_id))
+    assert api.post(f"/v1/generations/{generation_id}/cancel").status_code == 502
+    assert storage.exists(pending_key(generation_id))
