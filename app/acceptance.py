@@ -34,7 +34,7 @@ COMPARED = 1000  # names of adapters that a misspelt one is compared with
 
 
 class Parts(Protocol):
-    """What acceptance asks: the running service, or anything that has these."""
+    """The parts of a service that acceptance asks: the running service, or anything that has these."""
 
     @property
     def settings(self) -> Settings: ...

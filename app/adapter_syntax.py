@@ -1,4 +1,4 @@
-"""An adapter and how it is worn, as people type it: `NAME=0.8 down=0.5 up.1=0 0:0.2 0.6:1.0`."""
+"""An adapter and how it is applied, as people type it: `NAME=0.8 down=0.5 up.1=0 0:0.2 0.6:1.0`."""
 
 import math
 from typing import Any
@@ -15,13 +15,13 @@ def use_of(text: str) -> dict[str, Any]:
     named, *words = text.split() or [""]
     ref, given, number = named.partition("=")
     use: dict[str, Any] = {"ref": ref, "strength": _number(number, text) if given else 1.0}
-    said: set[str] = set()
+    named: set[str] = set()
     for word in words:
         block, is_factor, factor = word.partition("=")
         fraction, is_step, strength = word.partition(":")
-        if is_factor and block in said:
+        if is_factor and block in named:
             raise ValueError(f"{text!r}: {block} is given twice")
-        said.add(block)
+        named.add(block)
         if is_factor and block == "rank":
             use["rank"] = _whole(factor, text)
         elif is_factor and block:

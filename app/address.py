@@ -42,7 +42,7 @@ def read_url(text: str) -> str:
 
 
 def is_here(url: str) -> bool:
-    """Whether a URL is one of this machine's loopback, which no proxy reaches."""
+    """Tell whether a URL is one of this machine's loopback, which no proxy reaches."""
     host = urlsplit(url).hostname or ""
     address = _address(host)
     if address:

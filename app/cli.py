@@ -39,7 +39,7 @@ SPINNER = "line"  # of ASCII alone
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Whatever ends a command for a reason that people can mend ends it with a sentence."""
+    """End a command with a sentence for every error that its user can mend."""
     try:
         yield
     except BadSettings as error:
@@ -266,7 +266,7 @@ def adapters_rm(name: str, url: Url = None) -> None:
 
 # Of files on this machine, without a service: the library's own commands, in a process that may load torch
 FILE_TOOLS = {
-    "inspect": "What a file holds, and whether a model's folder can wear it.",
+    "inspect": "What a file holds, and whether it fits a model's folder.",
     "merge": "Write a model's folder with adapters merged into its weights.",
     "convert": "Write a file under kohya's or diffusers' names, or as a LoRA, with the error it costs.",
     "resize": "Write a LoRA with a lower rank.",

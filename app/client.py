@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 class Stranger(Exception):
-    """Whoever answers there does not answer as Radiata does."""
+    """The server at this address does not answer as Radiata does."""
 
 
 class _Event(NamedTuple):
@@ -193,8 +193,8 @@ def _checked(response: httpx.Response) -> httpx.Response:
     if problem is not None and "code" in problem:
         raise Refused(problem, response.status_code)
     if response.is_server_error:  # of whatever stands before the service
-        said = {"detail": response.reason_phrase, "code": f"http_{response.status_code}"}
-        raise Refused(said, response.status_code)
+        problem = {"detail": response.reason_phrase, "code": f"http_{response.status_code}"}
+        raise Refused(problem, response.status_code)
     raise _stranger(response)
 
 

@@ -13,9 +13,9 @@ class OutOfRange(Exception):
 
 
 def not_modified(request: Request, tag: str) -> bool:
-    """Whether the client has it already: one of its tags, or `*`, is this one."""
-    said = ",".join(request.headers.getlist("if-none-match")).strip()
-    return said == "*" or tag.strip('"') in TAG.findall(said)
+    """Tell whether the client has it already: one of its tags, or `*`, is this one."""
+    tags = ",".join(request.headers.getlist("if-none-match")).strip()
+    return tags == "*" or tag.strip('"') in TAG.findall(tags)
 
 
 def part_of(request: Request, tag: str, size: int) -> tuple[int, int] | None:
@@ -24,12 +24,12 @@ def part_of(request: Request, tag: str, size: int) -> tuple[int, int] | None:
     Several ranges at once, ranges of something else than bytes and such as make no sense are passed over, as the RFC
     allows: then all of it is sent. Raises OutOfRange.
     """
-    said = request.headers.getlist("range")
-    match = RANGE.fullmatch(said[0].strip()) if len(said) == 1 else None
+    ranges = request.headers.getlist("range")
+    match = RANGE.fullmatch(ranges[0].strip()) if len(ranges) == 1 else None
     if match is None or not (match[1] or match[2]):
         return None
     if request.headers.get("if-range", tag) != tag:
-        return None  # it changed since, or is told by a date: nothing here is known by its date
+        return None  # it changed since, or is named by a date: nothing here is known by its date
     if not match[1]:
         start, end = max(size - int(match[2]), 0), size
         if match[2].strip("0") == "":

@@ -1,4 +1,4 @@
-"""What a route may ask for."""
+"""The parts that a route may ask for."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -31,7 +31,7 @@ COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found."""
+    """The result of one check."""
 
     check: str
     status: Literal["ok", "note", "wrong"]

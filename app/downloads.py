@@ -15,7 +15,7 @@ KEPT = "private, max-age=31536000, immutable"
 
 
 def documented(kind: str) -> dict[int | str, dict[str, Any]]:
-    """What such a route may answer, as FastAPI's `responses` has it."""
+    """The answers of such a route, as FastAPI's `responses` has it."""
     content = {kind: {"schema": {"type": "string", "format": "binary"}}}
     return {
         200: {"content": content},
@@ -37,9 +37,9 @@ def download(
 
     read: gives them from a start up to an end.
     """
-    told = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": KEPT, **(headers or {})}
+    known = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": KEPT, **(headers or {})}
     if not_modified(request, tag):
-        return Response(status_code=304, headers=told)
+        return Response(status_code=304, headers=known)
     try:
         part = part_of(request, tag, size)
     except OutOfRange:
@@ -48,10 +48,10 @@ def download(
             416, "out_of_range", "Range not satisfiable", detail, headers={"Content-Range": f"bytes */{size}"}
         )
     start, end = part or (0, size)
-    told["Content-Length"] = str(end - start)
+    known["Content-Length"] = str(end - start)
     if part:
-        told["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        known["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     status = 206 if part else 200
     if request.scope.get(BODILESS):
-        return Response(None, status, told, kind)
-    return StreamingResponse(read(start, end), status, told, kind)
+        return Response(None, status, known, kind)
+    return StreamingResponse(read(start, end), status, known, kind)

@@ -54,15 +54,15 @@ def address(folder: Path) -> str:
 
 
 def serve(folder: Path) -> None:
-    """Run the server of `folder` until this process is told to stop; its own death ends this process too."""
-    told = threading.Event()
+    """Run the server of `folder` until this process is stopped; its own death ends this process too."""
+    stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+        signal.signal(number, lambda *_: stopped.set())
     watch_parent()
     os.chdir(folder)  # paths in the configuration are relative: no name of a folder can spoil it
     server, begin = _start()
     # It is asked for nothing: a server that is busy, or stopped for a while, is not one that has died
-    while not told.wait(LOOK_S):
+    while not stopped.wait(LOOK_S):
         if server.poll() is None:
             continue
         if not (server.returncode == REFUSED and AOF.search(Path(LOG).read_bytes()[begin:]) and _set_aside()):
@@ -74,7 +74,7 @@ def serve(folder: Path) -> None:
             server.wait(STOP_S)
         except subprocess.TimeoutExpired:
             server.kill()
-    sys.exit(0 if told.is_set() else f"valkey ended by itself; {folder / LOG} may say why")
+    sys.exit(0 if stopped.is_set() else f"valkey ended by itself; {folder / LOG} may say why")
 
 
 def _start() -> tuple[subprocess.Popen[bytes], int]:
@@ -128,7 +128,7 @@ def _configuration(url: str) -> str:
 
 
 def _can_be(path: Path) -> bool:
-    """Whether a socket can be at this path: it is short enough, and its file system has such things."""
+    """Tell whether a socket can be at this path: it is short enough, and its file system has such things."""
     if len(os.fsencode(path)) > MOST_SOCKET_BYTES:
         return False
     if path.is_socket():

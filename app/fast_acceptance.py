@@ -1,8 +1,8 @@
 """Accepting a request: what every way in calls, on the event loop and at a fraction of `Ledger.accept`'s cost.
 
-One script asks Redis what it takes to judge a request, and one tells it of what was accepted: live state, index, event,
-RQ's job. Requests in flight share round trips (`app/scripts.py`), and their records' flushes. Between the two scripts
-the record is written, and that alone makes it accepted, here as there.
+One script reads from Redis what a request is judged by, and one writes what was accepted: live state, index, event,
+RQ's job. Requests in flight share round trips (`app/scripts.py`), and their records' flushes. The record is written
+between the two scripts, and that alone makes it accepted, here as there.
 
 Whatever is out of the ordinary is left to the careful way, before anything was written: an adapter that the index has
 not, or has in a way that cannot be read exactly, a Redis that is away. So there is one place that says what is wrong,
@@ -124,7 +124,7 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
     if not await service.storage.create_async(pending_key(generation.id), text):
         return None
     try:
-        place = await service.scripts.run(QUEUE, *_told(service, accepted, text))
+        place = await service.scripts.run(QUEUE, *_queueing(service, accepted, text))
     except RedisError:
         place = None  # the sweep queues it
     return generation.model_copy(update={"queue_position": place})
@@ -147,7 +147,7 @@ async def _ask(
     return waiting, dict(zip(refs, versions, strict=True))
 
 
-def _told(service: Service, accepted: Accepted, text: bytes) -> tuple[list[str], list[Argument]]:
+def _queueing(service: Service, accepted: Accepted, text: bytes) -> tuple[list[str], list[Argument]]:
     """Keys and arguments of `QUEUE`."""
     generation, request, queues = accepted.generation, accepted.generation.request, service.ledger.queues
     name = generation_queue(request.model, generation.priority, request.base)

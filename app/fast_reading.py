@@ -130,8 +130,8 @@ def _stands(generation_id: bytes, final: bytes, *rest: bytes | int) -> Standing 
         generation = _read(generation_id, accepted)  # type: ignore[arg-type]
     except (Unreadable, ValueError):
         return None
-    told = {"status": status, "step": step, "started_at": started_at}
-    live = {name: value.decode(errors="replace") for name, value in told.items() if value}  # type: ignore[union-attr]
+    fields = {"status": status, "step": step, "started_at": started_at}
+    live = {name: value.decode(errors="replace") for name, value in fields.items() if value}  # type: ignore[union-attr]
     return Standing(as_it_stands(generation, live, lambda _: int(place) if int(place) >= 0 else None))
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a request, place by place: where, a code, a sentence, and what may stand there instead.
+"""Faults of a request, place by place: where, a code, a sentence, and what may stand there instead.
 
 A place is a pointer (RFC 6901) into the body, a form's fields being those of an object; outside of the body it begins
 with `/query/`, `/header/` or `/path/`, which no field of a body is called.

@@ -83,7 +83,7 @@ class _Parser(MultiPartParser):
 
 
 class _Closing:
-    """What the parser closes when it fails."""
+    """The files that the parser closes when it fails."""
 
     def __init__(self, file: Spooled) -> None:
         self.close = file.discard

@@ -41,7 +41,7 @@ class Tail:
     """The newest events of one generation, shared by its listeners."""
 
     generation_id: str
-    end: Event | None = None  # told by storage, where the stream does not say it
+    end: Event | None = None  # found in storage, where the stream does not have it
     start: Position = START  # `events` holds everything from here to `last`
     last: Position = START
     events: deque[Event] = field(default_factory=deque[Event])
@@ -97,7 +97,7 @@ class Hub:
 
         It stops early when the hub does: a client then asks again, with the position of the last event it has.
 
-        end: how the generation ended, where that is known already; told after what the stream still has.
+        end: how the generation ended, where that is known already; it follows what the stream still has.
         """
         with self._followed(generation_id) as tail:
             tail.end = tail.end or end
@@ -122,14 +122,14 @@ class Hub:
 
     @contextmanager
     def watching(self, what: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something is told of a generation or an upload, or may have been."""
-        told = asyncio.Event()
-        self._watched.setdefault(what, set()).add(told)
+        """An event that is set whenever something of a generation or an upload was published, or may have been."""
+        published = asyncio.Event()
+        self._watched.setdefault(what, set()).add(published)
         self._run()
         try:
-            yield told
+            yield published
         finally:
-            self._watched[what].discard(told)
+            self._watched[what].discard(published)
             if not self._watched[what]:
                 del self._watched[what]
 
@@ -142,7 +142,7 @@ class Hub:
 
     @property
     def stopping(self) -> bool:
-        """Whether nobody is to wait any more."""
+        """Tell whether nobody is to wait any more."""
         return self._stopping
 
     async def aclose(self) -> None:
@@ -167,7 +167,7 @@ class Hub:
                 del self._tails[generation_id]
 
     async def _page(self, tail: Tail, after: Position) -> tuple[list[Event], Position]:
-        """What lies before the kept events, for a listener that lags behind."""
+        """Events before the kept ones, for a listener that lags behind."""
         with suppress(RedisError):
             found = await self._redis.xrange(stream_key(tail.generation_id), f"({said(after)}", count=PAGE)
             entries = cast(Entries, found)
@@ -213,19 +213,19 @@ class Hub:
                 if message is None:
                     continue
                 what = message["data"].decode(errors="replace")
-                for told in self._watched.get(what, ()):
-                    told.set()
+                for published in self._watched.get(what, ()):
+                    published.set()
                 if what in self._tails:
                     self._read_soon([what])
 
     def _read_all(self) -> None:
-        """Look everywhere: something may have been told while nobody heard."""
+        """Look everywhere: something may have been published while nobody listened."""
         self._read_soon(self._tails)
         self._wake_watchers()
 
     def _wake_watchers(self) -> None:
-        for told in [told for waiters in self._watched.values() for told in waiters]:
-            told.set()
+        for published in [one for waiters in self._watched.values() for one in waiters]:
+            published.set()
 
     async def _read(self) -> None:
         """Read what is new, of many streams at once."""
@@ -251,7 +251,7 @@ class Hub:
             await asyncio.sleep(TOGETHER_S)
 
     async def _look(self) -> None:
-        """Read every stream, and find ends that no event told."""
+        """Read every stream, and find ends that came with no event."""
         quiet = [tail for tail in self._tails.values() if tail.quiet and not tail.end]
         for tail in self._tails.values():
             tail.quiet = True
@@ -284,10 +284,10 @@ class Hub:
         if not self._away:
             self._away = True
             trace = None if isinstance(error, RedisError) else error
-            said = f"{type(error).__name__}: {error}"
-            log.warning("events_interrupted", error=said, listeners=len(self._tails), exc_info=trace)
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("events_interrupted", error=reason, listeners=len(self._tails), exc_info=trace)
         self._wake_watchers()
-        with suppress(Exception):  # told at the next look, if it is not just what was told
+        with suppress(Exception):  # logged after the next look, unless it is what was just logged
             await self._ask_storage([tail for tail in self._tails.values() if not tail.end])
         for tail in self._tails.values():
             tail.caught_up = True
@@ -309,7 +309,7 @@ def end_of(generation: Generation) -> Event | None:
 
 
 async def within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether an event came in time."""
+    """Tell whether an event came in time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             return await event.wait()
@@ -317,7 +317,7 @@ async def within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def _canceled() -> bool:
-    """Whether this task was canceled; one that comes in mid-call may end within redis-py."""
+    """Tell whether this task was canceled; one that comes in mid-call may end within redis-py."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -1,6 +1,6 @@
-"""What the engine would refuse of a request, judged before it is accepted: by what intake and workers wrote down.
+"""Refusals that the engine would make, made before a request is accepted: by what intake and workers wrote down.
 
-Where they wrote nothing (adapters and models of version 0.1) nothing is said, and the engine judges, as it does anyway.
+Where they wrote nothing (adapters and models of version 0.1) nothing is refused here; the engine judges in any case.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

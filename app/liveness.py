@@ -31,7 +31,7 @@ ANOTHER_BASE = "the workers of it that live have another base than the one that 
 
 
 class Readiness(BaseModel):
-    """What works; `ready` is whether a generation would be drawn now."""
+    """The parts that work; `ready`: a generation would be drawn now."""
 
     ready: bool
     queue: bool

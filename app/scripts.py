@@ -31,7 +31,7 @@ class Script:
 
     @cached_property
     def sha1(self) -> str:
-        """What Redis knows it by, once it has seen it."""
+        """The hash by which Redis knows it, once it has seen it."""
         return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -52,7 +52,7 @@ class Scripts:
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Argument] = ()) -> Any:
-        """What a script answers; raises RedisError."""
+        """The answer of a script; raises RedisError."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls.append(_Call(script, keys, args, answer))
         if self._task is None:
@@ -94,7 +94,7 @@ class Scripts:
                 _tell(call, answer)
 
     async def _answers(self, calls: Sequence[_Call], by_name: bool = True) -> Sequence[Any]:
-        """What Redis says to each of them, an error being an answer."""
+        """The answers of Redis, one for each; an error is an answer."""
         commands = []
         for call in calls:
             name, what = ("EVALSHA", call.script.sha1) if by_name else ("EVAL", call.script.text)

@@ -1,4 +1,4 @@
-"""What an endpoint takes, read off a request in a few steps, where few are needed.
+"""The arguments of an endpoint, read off a request in few steps where few are enough.
 
 FastAPI keeps two stacks of things to close for each request, asks of each dependency anew what kind of function it is,
 and makes an answer to be filled in. An endpoint that is async, answers with a `Response` of its own, and whose
@@ -28,7 +28,7 @@ OTHER = (
 
 
 def is_plain(dependant: Dependant) -> bool:
-    """Whether an endpoint needs none of what is left out here."""
+    """Tell whether an endpoint needs none of what is left out here."""
     call = dependant.call
     own = inspect.iscoroutinefunction(call) and _is_response(get_type_hints(call).get("return"))
     forms = any(isinstance(one.field_info, Form) for one in dependant.body_params)
@@ -41,7 +41,7 @@ def _parameters(call: Callable[..., Any] | None) -> list[inspect.Parameter]:
 
 
 def _is_a_field(parameter: inspect.Parameter) -> bool:
-    """Whether FastAPI's description of a parameter stands where its default should."""
+    """Tell whether FastAPI's description of a parameter stands where its default should."""
     return isinstance(parameter.default, FieldInfo)
 
 
@@ -55,7 +55,7 @@ def _is_of_request_alone(dependency: Dependant) -> bool:
 
 
 async def answered(request: Request, dependant: Dependant, body: Any = None) -> Response:
-    """What a plain endpoint answers; body: what its JSON says. Raises RequestValidationError."""
+    """The answer of a plain endpoint; body: the JSON value of the request. Raises RequestValidationError."""
     assert dependant.call is not None
     values: dict[str, Any] = {}
     errors: list[Any] = []
@@ -81,7 +81,7 @@ async def answered(request: Request, dependant: Dependant, body: Any = None) -> 
 
 
 def as_app(answer: Answer) -> ASGIApp:
-    """An ASGI application that answers so; what is raised goes to whoever tells of errors."""
+    """An ASGI application that answers so; what is raised goes to the error handlers."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         response = await answer(Request(scope, receive, send))

@@ -137,14 +137,14 @@ class Service:
 
     def watch(self) -> None:
         """Look after the processes until SIGINT or SIGTERM."""
-        told = False
+        stopping = False
 
         def stop(_number: int, _frame: FrameType | None) -> None:
-            nonlocal told
-            told = True
+            nonlocal stopping
+            stopping = True
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        while not told:
+        while not stopping:
             self.look()
             time.sleep(LOOK_S)
         for number, handler in before.items():
@@ -190,7 +190,7 @@ class Service:
         self._children.append(child)
 
     def _wait_redis(self) -> None:
-        # One of our own that lives reads what it wrote, however long that takes
+        # One of our own that runs reads what it wrote, however long that takes
         until = time.monotonic() + (READY_S if self._children else REDIS_S)
         with self._redis() as redis:
             while time.monotonic() < until:

@@ -1,1 +1,1 @@
-"""What stands before and behind every route, one idea a file; `stack` says in what order."""
+"""Code around every route, one idea a file; `stack` has the order."""

@@ -56,16 +56,16 @@ class Forwarded:
         forwarded = any(name.startswith(OURS) for name, _ in scope["headers"])
         if not forwarded and not self._root_path:
             return scope
-        told = Headers(scope=scope) if forwarded and self._is_trusted(scope.get("client")) else Headers()
-        prefix = _first(told, "x-forwarded-prefix").rstrip("/")
+        given = Headers(scope=scope) if forwarded and self._is_trusted(scope.get("client")) else Headers()
+        prefix = _first(given, "x-forwarded-prefix").rstrip("/")
         prefix = prefix if PREFIX.fullmatch(prefix) and "/.." not in prefix else self._root_path
         changed: dict[str, Any] = {}
         if prefix:
             here = {"path": scope["path"], "root_path": prefix}
             changed = {"path": prefix + path_here(here), "root_path": prefix}
-        if (scheme := _first(told, "x-forwarded-proto").lower()) in SCHEMES:
+        if (scheme := _first(given, "x-forwarded-proto").lower()) in SCHEMES:
             changed["scheme"] = scheme
-        if HOST.fullmatch(host := _first(told, "x-forwarded-host")):
+        if HOST.fullmatch(host := _first(given, "x-forwarded-host")):
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
             changed["headers"] = [(b"host", host.encode()), *others]
         return {**scope, **changed}

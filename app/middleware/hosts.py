@@ -31,7 +31,7 @@ def host_of(header: str) -> str | None:
 
 
 def is_known(host: str, names: Sequence[str]) -> bool:
-    """Whether a host is an address, or one of the names; `*.name` stands for all below a name, `*` for all."""
+    """Tell whether a host is an address, or one of the names; `*.name` stands for all below a name, `*` for all."""
     if _is_address(host):
         return True
     return any(host == name or name == "*" or (name[:2] == "*." and host.endswith(name[1:])) for name in names)
@@ -58,8 +58,8 @@ class Hosts:
         if scope["type"] != "http" or path_here(scope) in OPEN:
             await self._app(scope, receive, send)
             return
-        said = [value for name, value in scope["headers"] if name == b"host"]
-        host = host_of(said[0].decode("latin-1")) if len(said) == 1 else None
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        host = host_of(hosts[0].decode("latin-1")) if len(hosts) == 1 else None
         if host is None:
             refusal = problem(400, "bad_host", "Bad request", "the request names no host, or not just one, in Host")
         elif not is_known(host, self._names):

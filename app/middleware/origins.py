@@ -18,7 +18,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 def is_own(headers: Headers, allowed: Sequence[str]) -> bool:
-    """Whether a request that changes something comes from a page of ours, from one that is allowed, or from no page."""
+    """Tell whether a changing request comes from a page of ours, from one that is allowed, or from no page."""
     origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
     if len(origins) > 1 or len(sites) > 1:
         return False

@@ -119,15 +119,15 @@ def _text(texts: Mapping[str, str]) -> None:
 async def _settled(service: Service, upload_id: str, request: Request) -> Upload:
     """The upload once it is settled, or as it stands when the wait ends: it took too long, its client or we go."""
     until = time.monotonic() + service.settings.upload_wait_s
-    with service.hub.watching(upload_id) as told:
+    with service.hub.watching(upload_id) as published:
         while True:
-            told.clear()
+            published.clear()
             found = await run_in_threadpool(service.uploads.get, upload_id)
             left = until - time.monotonic()
             over = left <= 0 or service.hub.stopping
             if found.status is not UploadStatus.INSPECTING or over or await request.is_disconnected():
                 return found
-            await within(told, left)
+            await within(published, left)
 
 
 def _outcome(service: Service, upload: Upload) -> AdapterRecord:
@@ -144,7 +144,7 @@ def _outcome(service: Service, upload: Upload) -> AdapterRecord:
 
 @router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})
 def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
-    """What became of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
+    """The outcome of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
     if not ID.fullmatch(upload_id):
         raise NotFound("upload_unknown", "there is no such upload")
     return _outcome(service, service.uploads.get(upload_id))
@@ -193,5 +193,5 @@ def adapter_file(ref: Ref, service: ServiceDep, request: Request) -> Response:
 
 @router.delete("/{name}", status_code=204)
 def delete(name: Name, service: ServiceDep) -> None:
-    """Delete an adapter with all its versions; accepted generations still wear it."""
+    """Delete an adapter with all its versions; accepted generations still use it."""
     service.catalog.delete(name)

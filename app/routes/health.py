@@ -1,4 +1,4 @@
-"""Whether it lives, whether it can work, and its figures."""
+"""Health: the process answers, it can work, and its figures."""
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest

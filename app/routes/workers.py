@@ -17,5 +17,5 @@ class WorkerList(BaseModel):
 
 @router.get("")
 def workers(service: ServiceDep) -> WorkerList:
-    """Every generation worker: its model and machine, what it does, what it wears and has in memory."""
+    """Every generation worker: its model and machine, its job, the adapters that are active and those in memory."""
     return WorkerList(workers=worker_states(service.redis))

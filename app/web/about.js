@@ -14,7 +14,7 @@ export function adapterPath(ref) {
 function atHand(record, workers) {
   const having = (field) => workers.filter((worker) => worker[field].includes(record.sha256)).length;
   const all = workers.length === 1 ? "1 worker" : `${workers.length} workers`;
-  return el("p", { class: "quiet" }, `In the memory of ${having("resident")} of ${all}, worn by ${having("active")} now.`);
+  return el("p", { class: "quiet" }, `In the memory of ${having("resident")} of ${all}, active on ${having("active")} now.`);
 }
 
 /** Shows an adapter, a name or `name:version`; `deleted()` is called once its name is gone. */

@@ -1,4 +1,4 @@
-// The list of adapters: what there is, what fits the chosen model, and what is worn at which strength.
+// The list of adapters: what there is, what fits the chosen model, and which of it is in the stack, at which strength.
 
 import { adapterPath } from "./about.js";
 import { call } from "./api.js";
@@ -12,7 +12,7 @@ const MANY = 10;
 const DESCRIBED = 30; // rows whose verdict is asked for; the others' are a click away
 const TRIGGERS = 6;
 
-/** `name:version`: what was looked at is what is worn, even if a newer version comes in between. */
+/** `name:version`: what was looked at is what is used, even if a newer version comes in between. */
 export function refOf({ name, version }) {
   return `${name}:${version}`;
 }
@@ -23,7 +23,7 @@ function whyNot(record, model) {
   return `Not for ${model}: ${others}.`;
 }
 
-/** The list; `about(record)` shows one adapter, `changed()` is called when the stack worn changes. */
+/** The list; `about(record)` shows one adapter, `changed()` is called when the stack changes. */
 export function createAdapters({ about, changed }) {
   const list = byId("adapters-list");
   const filter = byId("adapters-filter");
@@ -34,7 +34,7 @@ export function createAdapters({ about, changed }) {
   let pinned = [];
   let model = null;
 
-  const isWorn = (record) => uses.get(refOf(record))?.on ?? false;
+  const isActive = (record) => uses.get(refOf(record))?.on ?? false;
 
   function toggle(record, on) {
     const ref = refOf(record);
@@ -58,7 +58,7 @@ export function createAdapters({ about, changed }) {
 
   function row(record) {
     const reason = whyNot(record, model);
-    const use = !reason && isWorn(record) ? uses.get(refOf(record)) : null;
+    const use = !reason && isActive(record) ? uses.get(refOf(record)) : null;
     const old = pinned.includes(record);
     const tick = el("input", { type: "checkbox", checked: Boolean(use), disabled: Boolean(reason) });
     tick.addEventListener("change", () => toggle(record, tick.checked));
@@ -67,7 +67,7 @@ export function createAdapters({ about, changed }) {
     if (!old && records.indexOf(record) < DESCRIBED) describe(record, kind, words).catch(notify);
     return el(
       "li",
-      { class: `adapter${use ? " worn" : ""}`, "data-name": record.name },
+      { class: `adapter${use ? " active" : ""}`, "data-name": record.name },
       el(
         "div",
         { class: "row" },
@@ -89,7 +89,7 @@ export function createAdapters({ about, changed }) {
   // A row is made anew only when what it shows has changed, so that a slider in use is never replaced.
   function rowFor(record) {
     const ref = refOf(record);
-    const state = JSON.stringify([record.sha256, record.fits, model, isWorn(record), pinned.includes(record)]);
+    const state = JSON.stringify([record.sha256, record.fits, model, isActive(record), pinned.includes(record)]);
     const made = rows.get(ref);
     if (made?.state === state) return made.element;
     const element = row(record);
@@ -102,11 +102,11 @@ export function createAdapters({ about, changed }) {
     const all = [...pinned, ...records];
     const sought = filter.value.trim().toLowerCase();
     const matches = ({ name, description }) => `${name} ${description}`.toLowerCase().includes(sought);
-    arrange(list, all.filter((record) => isWorn(record) || matches(record)).map(rowFor));
+    arrange(list, all.filter((record) => isActive(record) || matches(record)).map(rowFor));
     filter.hidden = all.length < MANY;
     byId("adapters-none").hidden = all.length > 0;
-    const count = api.worn().length;
-    byId("adapters-count").textContent = count ? `${count} worn` : "";
+    const count = api.stack().length;
+    byId("adapters-count").textContent = count ? `${count} in use` : "";
     changed();
   }
 
@@ -114,30 +114,30 @@ export function createAdapters({ about, changed }) {
   filter.addEventListener("keydown", (event) => {
     if (event.key === "Enter") event.preventDefault();
   });
-  byId("reset").addEventListener("click", () => api.wear([]));
+  byId("reset").addEventListener("click", () => api.setStack([]));
 
   const api = {
-    /** Reads the list again; what is worn and still there stays worn. */
+    /** Reads the list again; the stack keeps what is still there. */
     async load() {
       ({ adapters: records } = await call("GET", "v1/adapters"));
       pinned = pinned.filter((old) => !records.some((record) => refOf(record) === refOf(old)));
       render();
     },
 
-    /** Says which model has to wear the adapters. */
+    /** Sets the model that the adapters are for. */
     setModel(name) {
       model = name;
       render();
     },
 
-    /** What the chosen model wears, as the wire has it, in the order of the stack. */
-    worn() {
+    /** The stack for the chosen model, as the wire has it. */
+    stack() {
       const fitting = new Set([...pinned, ...records].filter((record) => !whyNot(record, model)).map(refOf));
       return [...uses].filter(([ref, use]) => use.on && fitting.has(ref)).map(([, { on, ...use }]) => use);
     },
 
-    /** Wears exactly these resolved adapters; versions that the list no longer has get a row of their own. */
-    wear(stack) {
+    /** Makes exactly these resolved adapters the stack; versions that the list no longer has get a row of their own. */
+    setStack(stack) {
       uses.clear();
       rows.clear();
       const known = new Set(records.map(refOf));
@@ -151,7 +151,7 @@ export function createAdapters({ about, changed }) {
       render();
     },
 
-    /** Wears one more adapter. */
+    /** Adds one more adapter to the stack. */
     add(record) {
       toggle(record, true);
     },

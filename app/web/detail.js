@@ -1,12 +1,12 @@
 // One picture in full: its whole recipe, its file, and its settings for another go.
 
 import { byId, dialogTop, el, facts, openDialog } from "./dom.js";
-import { partsTold } from "./parts.js";
+import { partsShown } from "./parts.js";
 import { strengthText } from "./strength.js";
 import { stackText } from "./tiles.js";
 
 const SHOWN_AT_LEAST = 384;
-const APPLIED = { bypass: "by bypass, not merged" }; // merging is usual, and not told
+const APPLIED = { bypass: "by bypass, not merged" }; // merging is usual, and not shown
 
 function fileName(prompt, seed) {
   const words = prompt.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);
@@ -19,7 +19,7 @@ function adapterLine({ name, version, strength, strengths, sha256, ignore, ...re
   return el(
     "li",
     {},
-    `${name} version ${version} at ${strengthText(strength)}${parts.join("")}${partsTold(rest)}${left} `,
+    `${name} version ${version} at ${strengthText(strength)}${parts.join("")}${partsShown(rest)}${left} `,
     el("code", { class: "quiet", title: sha256 }, sha256.slice(0, 12)),
   );
 }

@@ -88,7 +88,7 @@ function stream(id, hear, over) {
     }
     source.onerror = () => {
       failures += 1;
-      // The browser connects again by itself, with Last-Event-ID, unless it was told not to.
+      // The browser connects again by itself, with Last-Event-ID, unless it was closed.
       if (source.readyState === EventSource.CLOSED || failures >= (heard ? MOST_FAILURES : 1)) finish(heard);
     };
   });

@@ -18,7 +18,7 @@ const NO_MODEL_YET_MS = 2000;
 const adapters = createAdapters({
   about: (record) => showAdapter(refOf(record), reloadAdapters).catch(notify),
   changed: () => {
-    const some = adapters.worn().length > 0;
+    const some = adapters.stack().length > 0;
     byId("compare").disabled = byId("draw").disabled || !some;
     byId("compare").title = some
       ? "Draws the same prompt and seed with no adapter and with each ticked adapter alone"
@@ -30,7 +30,7 @@ const gallery = createGallery((generation, index) => showPicture(generation, ind
 
 async function reuse(request, seed) {
   await form.reuse(request, seed, 1);
-  adapters.wear(request.adapters);
+  adapters.setStack(request.adapters);
 }
 
 function reloadAdapters() {
@@ -50,14 +50,14 @@ async function post(request) {
 }
 
 async function draw() {
-  await post({ ...form.request(), adapters: adapters.worn() });
+  await post({ ...form.request(), adapters: adapters.stack() });
 }
 
-/** The same prompt and seed, bare and then with each worn adapter alone; the gallery shows them side by side. */
+/** The same prompt and seed, bare and then with each adapter of the stack alone; the gallery shows them side by side. */
 async function compare() {
   const request = { ...form.request(), count: 1 };
   request.seed ??= freshSeed();
-  for (const stack of [[], ...adapters.worn().map((use) => [use])]) await post({ ...request, adapters: stack });
+  for (const stack of [[], ...adapters.stack().map((use) => [use])]) await post({ ...request, adapters: stack });
 }
 
 /** Runs an action of the form's buttons, once at a time. */
@@ -71,7 +71,7 @@ async function act(action) {
     notify(error);
   } finally {
     byId("draw").disabled = false;
-    byId("compare").disabled = adapters.worn().length === 0;
+    byId("compare").disabled = adapters.stack().length === 0;
   }
 }
 
@@ -84,7 +84,7 @@ byId("form").addEventListener("submit", (event) => {
   act(draw);
 });
 byId("compare").addEventListener("click", () => act(compare));
-acceptFiles((file) => showUpload(file, { added: reloadAdapters, wear: adapters.add }));
+acceptFiles((file) => showUpload(file, { added: reloadAdapters, use: adapters.add }));
 document.addEventListener("visibilitychange", () => document.hidden || load());
 connection.onBack(load);
 connection.watch();

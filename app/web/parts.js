@@ -1,4 +1,4 @@
-// What of an adapter is worn where and when, as people type it: "down=0.5 up.1=0 0:0.2 0.6:1 rank=8", as in the command line.
+// How an adapter is applied, where and when, as people type it: "down=0.5 up.1=0 0:0.2 0.6:1 rank=8", as in the command line.
 
 import { el } from "./dom.js";
 import { strengthText } from "./strength.js";
@@ -6,13 +6,13 @@ import { strengthText } from "./strength.js";
 /** What a text means: factors by block, strengths from a fraction of the denoising on, and how many ranks. Throws Error. */
 export function partsOf(text) {
   const parts = { blocks: {}, schedule: [], rank: null };
-  const said = new Set();
+  const named = new Set();
   for (const word of text.split(/\s+/).filter(Boolean)) {
     const found = /^([a-z][\w.]*)=([^=:]+)$/.exec(word) ?? /^([^=:]+):([^=:]+)$/.exec(word);
     const value = Number(found?.[2]);
     if (!found || !Number.isFinite(value)) throw new Error(`“${word}” is neither a block and a factor (down=0.5) nor a step (0.6:1)`);
-    if (word.includes("=") && said.has(found[1])) throw new Error(`${found[1]} is given twice`);
-    said.add(found[1]);
+    if (word.includes("=") && named.has(found[1])) throw new Error(`${found[1]} is given twice`);
+    named.add(found[1]);
     if (word.includes(":")) parts.schedule.push([Number(found[1]), value]);
     else if (found[1] === "rank") parts.rank = value;
     else parts.blocks[found[1]] = value;
@@ -31,7 +31,7 @@ export function partsText({ blocks = {}, schedule = [], rank = null }) {
 }
 
 /** The same for people: what a picture was drawn with. */
-export function partsTold({ blocks = {}, schedule = [], rank = null }) {
+export function partsShown({ blocks = {}, schedule = [], rank = null }) {
   return [
     ...Object.entries(blocks).map(([block, factor]) => `, ${block} × ${strengthText(factor)}`),
     ...schedule.map(([fraction, strength]) => `, ${strengthText(strength)} from ${Math.round(fraction * 100)} %`),

@@ -6,7 +6,7 @@ function recipe({ request }) {
 }
 
 function stack({ request }) {
-  return JSON.stringify(request.adapters.map(({ ref, name, version, ...worn }) => JSON.stringify(worn)).sort());
+  return JSON.stringify(request.adapters.map(({ ref, name, version, ...settings }) => JSON.stringify(settings)).sort());
 }
 
 /** Generations, newest first, as sheets, newest first; within a sheet the oldest comes first. */

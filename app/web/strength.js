@@ -1,4 +1,4 @@
-// How much of an adapter is worn: a slider and the same number to type.
+// How much of an adapter is applied: a slider and the same number to type.
 
 import { el } from "./dom.js";
 
@@ -11,8 +11,8 @@ export function strengthText(strength) {
   return String(Math.round(strength * 1000) / 1000).replace("-", "−");
 }
 
-/** An adapter and how much of it is worn: "ink × 0.8", kept on one line where it fits. */
-export function wornText({ name, strength }) {
+/** An adapter and its strength: "ink × 0.8", kept on one line where it fits. */
+export function nameAndStrength({ name, strength }) {
   return `${name}\u00a0×\u00a0${strengthText(strength)}`;
 }
 

@@ -3,11 +3,11 @@
 import { el } from "./dom.js";
 import { ended } from "./follow.js";
 import { partsText } from "./parts.js";
-import { wornText } from "./strength.js";
+import { nameAndStrength } from "./strength.js";
 
 function useText(use) {
   const parts = partsText(use);
-  return parts ? `${wornText(use)} (${parts})` : wornText(use);
+  return parts ? `${nameAndStrength(use)} (${parts})` : nameAndStrength(use);
 }
 
 /** A stack as a short text: "no adapter", "fluent-3d-lokr × 0.8 + ink × 0.5 (mid=0)". */
@@ -57,7 +57,7 @@ function pending(generation, cancel) {
 
 function tile(generation, index, { open, cancel }) {
   const { adapters, count, seed } = generation.request;
-  const caption = el("figcaption", { class: adapters.length ? "worn" : "quiet" });
+  const caption = el("figcaption", { class: adapters.length ? "active" : "quiet" });
   if (count === 1 || adapters.length) caption.append(el("div", {}, stackText(adapters)));
   if (count > 1) caption.append(el("div", { class: "quiet" }, `seed ${seed + index}`));
   const { blank, update } = pending(generation, index === 0 ? cancel : null);

@@ -58,8 +58,8 @@ async function inspected(location, signal) {
   }
 }
 
-/** Opens the dialog on a file; `added()` is called once it is in, `wear(record)` if it is to be worn. */
-export function showUpload(file, { added, wear }) {
+/** Opens the dialog on a file; `added()` is called once it is in, `use(record)` if it is to join the stack. */
+export function showUpload(file, { added, use }) {
   const dialog = byId("upload");
   const name = el("input", { id: "upload-name", required: true, pattern: NAME, maxlength: "64", autocomplete: "off", "aria-describedby": "upload-name-hint" });
   const description = el("input", { id: "upload-description", autocomplete: "off" });
@@ -110,9 +110,9 @@ export function showUpload(file, { added, wear }) {
   function show(record, there) {
     announce(`${record.name} added`);
     added();
-    const worn = () => {
+    const chosen = () => {
       dialog.close();
-      wear(record);
+      use(record);
     };
     const fits = record.fits.length > 0;
     openDialog(
@@ -122,7 +122,7 @@ export function showUpload(file, { added, wear }) {
       el(
         "div",
         { class: "actions" },
-        fits ? el("button", { type: "button", class: "primary", onclick: worn }, "Wear it") : null,
+        fits ? el("button", { type: "button", class: "primary", onclick: chosen }, "Use it") : null,
         el("button", { type: "button", "data-close": "" }, "Close"),
       ),
     );

@@ -81,7 +81,7 @@ def test_a_prompt_becomes_a_picture_with_progress_and_survives_a_reload(page: Pa
     assert "seed 7" in page.newest("a red apple").text
 
 
-def test_an_uploaded_adapter_is_judged_worn_and_compared(page: Page, tmp_path: Path) -> None:
+def test_an_uploaded_adapter_is_judged_used_and_compared(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "Wörn <b>at the page.safetensors"
     save_file(
         samples.tensors("lora"),
@@ -95,7 +95,7 @@ def test_an_uploaded_adapter_is_judged_worn_and_compared(page: Page, tmp_path: P
     verdict = page.one("#upload .verdict").text
     assert "LoRA" in verdict and "unet (1)" in verdict and "text_encoder (1)" in verdict and MARKUP in verdict
 
-    page.one("#upload button.primary").click()  # wear it
+    page.one("#upload button.primary").click()  # use it
     row = page.one(f"[data-name='{name}']")
     strength = row.find_element(By.CSS_SELECTOR, "input[type=number]")
     strength.clear()
@@ -109,12 +109,12 @@ def test_an_uploaded_adapter_is_judged_worn_and_compared(page: Page, tmp_path: P
     captions = [caption.text.replace("\u00a0", " ") for caption in sheet.find_elements(By.TAG_NAME, "figcaption")]
     assert captions == ["no adapter", f"{name} × 0.5"]
     shown = [image.get_attribute("src") for image in sheet.find_elements(By.CSS_SELECTOR, ".picture img")]
-    bare, worn = (page.run("return fetch(arguments[0]).then((got) => got.text())", url) for url in shown)
-    assert bare != worn, "the adapter changed nothing"
+    bare, with_it = (page.run("return fetch(arguments[0]).then((got) => got.text())", url) for url in shown)
+    assert bare != with_it, "the adapter changed nothing"
 
     page.one(f"[aria-label='About {name}']").click()
     page.until(lambda: page.all("#adapter .verdict"), "nothing about the adapter")
-    assert "of 1 worker, worn by" in page.one("#adapter").text
+    assert "of 1 worker, active on" in page.one("#adapter").text
     assert not page.all("img[src=x]"), "a name became markup"
     page.one("#adapter .actions button").click()
     page.one("#adapter .actions button.primary").click()  # yes, delete
@@ -247,7 +247,7 @@ def test_blocks_and_steps_are_typed_checked_and_given_back(page: Page, tmp_path:
     save_file(samples.tensors("lora"), tmp_path / "in-parts.safetensors")
     page.choose_file(tmp_path / "in-parts.safetensors")
     page.until(lambda: page.all("#upload .verdict"), "no verdict")
-    page.one("#upload button.primary").click()  # wear it
+    page.one("#upload button.primary").click()  # use it
     page.one("[data-name='in-parts'] summary").click()
     field = "[aria-label='Blocks and schedule of in-parts']"
     page.type(field, "down=half")
