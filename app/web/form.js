@@ -1,6 +1,5 @@
 // The prompt and the settings under "More": a model's defaults and limits in, a request out.
 
-import { call } from "./api.js";
 import { byId, el } from "./dom.js";
 
 const SUGGESTIONS_AT_ONCE = 6;
@@ -8,17 +7,6 @@ const SMALL = 128; // pixels; larger pictures get larger tiles
 const NUMBERS = { width: "width", height: "height", steps: "steps", guidance_scale: "guidance", count: "count" };
 const FIELDS = new Set(["prompt", "negative_prompt", "model", "adapters", "sampler", "seed", ...Object.keys(NUMBERS)]);
 const SHORT = { width: "wide", height: "high", steps: "steps", guidance_scale: "guidance", count: "pictures" };
-
-let asked = null;
-
-/** The fields of a request, by name, as the API's documentation has them; asked for once. */
-async function requestFields() {
-  asked ??= call("GET", "openapi.json").then(({ components }) => components.schemas.GenerationRequest.properties);
-  return asked.catch((error) => {
-    asked = null;
-    throw error;
-  });
-}
 
 /**
  * The form without its adapters.
@@ -32,7 +20,7 @@ export function createForm(changed) {
   const summary = more.querySelector("summary");
   let models = [];
   let kept = {}; // of the request that was reused, what has no field here: the form edits the rest of it
-  let known = {}; // fields of a request
+  let known = {}; // fields of a request, by name, as JSON Schema
 
   const profile = () => models.find(({ name }) => name === byId("model").value) ?? models[0] ?? null;
   const defaults = () => ({ ...profile(), count: 1 });
@@ -121,8 +109,9 @@ export function createForm(changed) {
   if (/Mac|iPhone|iPad/.test(navigator.platform)) byId("prompt-hint").textContent = "⌘ + Enter draws";
 
   return {
-    /** Takes the service's models; what was typed stays if the chosen model is still there. */
-    setModels(profiles, defaultName) {
+    /** Takes the service's models and the fields of a request; what was typed stays if the chosen model is still there. */
+    setModels(profiles, defaultName, fields) {
+      known = fields;
       const chosen = models.length ? byId("model").value : defaultName;
       models = profiles;
       byId("model").replaceChildren(...models.map(({ name }) => el("option", { value: name }, name)));
@@ -155,8 +144,7 @@ export function createForm(changed) {
     },
 
     /** Puts a resolved request back, fields that are not shown too; `seed` and `count` say which of its pictures. */
-    async reuse(request, seed, count) {
-      known = await requestFields();
+    reuse(request, seed, count) {
       if (models.some(({ name }) => name === request.model) && byId("model").value !== request.model) {
         byId("model").value = request.model;
         useModel();

@@ -26,10 +26,10 @@ const adapters = createAdapters({
   },
 });
 const form = createForm((model) => adapters.setModel(model));
-const gallery = createGallery((generation, index) => showPicture(generation, index, (...settings) => reuse(...settings).catch(notify)));
+const gallery = createGallery((generation, index) => showPicture(generation, index, reuse));
 
-async function reuse(request, seed) {
-  await form.reuse(request, seed, 1);
+function reuse(request, seed) {
+  form.reuse(request, seed, 1);
   adapters.setStack(request.adapters);
 }
 
@@ -37,9 +37,12 @@ function reloadAdapters() {
   return adapters.load().catch(notify);
 }
 
+let fields = null; // of a request, by name, as the API's documentation has them
+
 async function loadModels() {
+  fields ??= (await call("GET", "openapi.json")).components.schemas.GenerationRequest.properties;
   const { models, default: name } = await call("GET", "v1/models");
-  form.setModels(models, name);
+  form.setModels(models, name, fields);
   if (models.length) return;
   byId("facts").textContent = "The model is being loaded…";
   setTimeout(() => loadModels().catch(notify), NO_MODEL_YET_MS);

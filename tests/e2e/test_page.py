@@ -1,6 +1,5 @@
 """The page, in a real browser against the whole service: what a visitor does, from a prompt to a refused file."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors.torch import save, save_file
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from app.shared.schema import AdapterUse, GenerationRequest, ResolvedAdapter, ResolvedRequest
+from app.shared.schema import AdapterUse, GenerationRequest, ResolvedAdapter
 from app.supervisor import Service
 from tests import samples
 from tests.e2e.browser import chromium, complaints
@@ -235,11 +234,8 @@ def newer(http: httpx.Client, than: str) -> dict[str, Any] | None:
     return newest if newest["id"] != than and newest["status"] == "succeeded" else None
 
 
-def test_what_no_request_can_ask_for_is_known_to_the_page() -> None:
-    """A field that acceptance fills in must be left out when its settings are reused."""
-    found = re.search(r"const FOUND = new Set\((.*?)\)", (WEB / "form.js").read_text())
-    assert found
-    assert set(ResolvedRequest.model_fields) - set(GenerationRequest.model_fields) <= set(json.loads(found[1]))
+def test_what_acceptance_says_of_an_adapter_is_known_to_the_page() -> None:
+    """`setStack` of adapters.js leaves these out when an adapter's settings are reused."""
     assert set(ResolvedAdapter.model_fields) - set(AdapterUse.model_fields) == {"name", "version", "sha256", "ignore"}
 
 
