@@ -1,4 +1,4 @@
-"""Files that bring embeddings, over the running service: their triggers mean something while they are worn."""
+"""Files that bring embeddings, over the running service: their triggers mean something while they are applied."""
 
 import io
 from typing import Any
@@ -24,7 +24,7 @@ def vectors(count: int = 2, width: int = WIDTH, seed: int = 0) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) * 0.3
 
 
-def worn(http: httpx.Client, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def uploaded(http: httpx.Client, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     response = upload(http, save(tensors), name)
     assert response.status_code in (200, 201), response.text
     record = response.json()
@@ -58,26 +58,26 @@ def by_plain_diffusers(embedding: Tensor, kind: str | None = None) -> np.ndarray
 
 def test_a_lora_with_its_words_draws_what_plain_diffusers_draws(http: httpx.Client) -> None:
     plain = picture(http, draw(http, **PROMPTS))
-    one = worn(http, "with-words", samples.tensors("lora") | {"bundle_emb.zorp.string_to_param.*": vectors()})
+    one = uploaded(http, "with-words", samples.tensors("lora") | {"bundle_emb.zorp.string_to_param.*": vectors()})
     ours = pixels(picture(http, draw(http, **PROMPTS, adapters=[one])))
     difference = np.abs(ours - by_plain_diffusers(vectors(), "lora")).max()
     assert difference <= 1, f"largest difference {difference} of 255"  # one rounding of a float at the edge of a step
-    without = worn(http, "without-words", samples.tensors("lora"))
+    without = uploaded(http, "without-words", samples.tensors("lora"))
     assert np.abs(ours - pixels(picture(http, draw(http, **PROMPTS, adapters=[without])))).max() > 8
     assert picture(http, draw(http, **PROMPTS)) == plain, "afterwards the trigger means nothing"
     nothing = pixels(picture(http, draw(http, **PROMPTS, adapters=[one | {"strength": 0}])))
-    assert np.array_equal(nothing, pixels(plain)), "nor where nothing of it is worn"
+    assert np.array_equal(nothing, pixels(plain)), "nor where nothing of it is applied"
 
 
 def test_embeddings_alone_are_an_adapter_too(http: httpx.Client) -> None:
-    one = worn(http, "words-alone", {"bundle_emb.zorp.clip_l": vectors(3)})
+    one = uploaded(http, "words-alone", {"bundle_emb.zorp.clip_l": vectors(3)})
     ours = pixels(picture(http, draw(http, **PROMPTS, adapters=[one | {"strength": 0.2}])))
     difference = np.abs(ours - by_plain_diffusers(vectors(3))).max()
     assert difference == 0, f"largest difference {difference} of 255: they are not scaled"
 
 
 def test_one_trigger_in_two_adapters_is_refused_with_both_named(http: httpx.Client) -> None:
-    pair = [worn(http, f"twin-{seed}", {"bundle_emb.zorp.clip_l": vectors(1, seed=seed)}) for seed in (1, 2)]
+    pair = [uploaded(http, f"twin-{seed}", {"bundle_emb.zorp.clip_l": vectors(1, seed=seed)}) for seed in (1, 2)]
     problem = refused(http, adapters=pair)
     assert problem["code"] == "trigger_twice" and problem["errors"][0]["pointer"] == "/adapters/1/ref"
     assert all(one["ref"] in problem["detail"] for one in pair)
@@ -85,7 +85,7 @@ def test_one_trigger_in_two_adapters_is_refused_with_both_named(http: httpx.Clie
 
 def test_the_vectors_of_a_word_count_as_tokens(http: httpx.Client) -> None:
     """The bundled model reads 24, two of which are the marks of beginning and end."""
-    one = worn(http, "long-word", {"bundle_emb.zorp.clip_l": vectors(11)})
+    one = uploaded(http, "long-word", {"bundle_emb.zorp.clip_l": vectors(11)})
     assert draw(http, prompt="zorp zorp", adapters=[one])["images"]
     assert refused(http, prompt="zorp zorp apple", adapters=[one])["code"] == "prompt_too_long"
 

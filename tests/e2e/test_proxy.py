@@ -43,7 +43,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        self.astray: list[str] = []
+        self.outside: list[str] = []
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -67,7 +67,7 @@ class Proxy:
             if not line.lower().startswith("connection:"):
                 lines.append(line)
         if not path.startswith(f"{PREFIX}/"):
-            self.astray.append(path)
+            self.outside.append(path)
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             writer.close()
             return
@@ -165,5 +165,5 @@ def test_the_page_works_below_a_path_and_cancels_what_it_uploads(
     eventually(lambda: staged and not list(storage.keys("uploads")))
     assert len(staged[0]) == 2
 
-    assert proxy.astray == [], "every address of the page lies below the prefix"
+    assert proxy.outside == [], "every address of the page lies below the prefix"
     assert [line for line in complaints(browser) if "favicon" not in line] == []

@@ -45,13 +45,13 @@ def test_the_disk_outlives_the_engine_and_what_is_spoilt_on_it_is_fetched_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RADIATA_DISK_CACHE_MB", "64")
-    wears = [{"ref": "striped-loha"}, {"ref": "fluent-3d-lora"}]
+    stack = [{"ref": "striped-loha"}, {"ref": "fluent-3d-lora"}]
     with running(tmp_path) as service, httpx.Client(base_url=service.url, timeout=120) as http:
-        first = draw(http, adapters=wears)
+        first = draw(http, adapters=stack)
         files = [tmp_path / "cache" / "adapters" / one["sha256"] for one in first["request"]["adapters"]]
         files[0].write_bytes(files[0].read_bytes()[:-1])
         kill_engine(service.pids()["worker"])
-        again = draw(http, adapters=wears)
+        again = draw(http, adapters=stack)
         assert picture(http, again) == picture(http, first)
         told = figures(http)
         assert told['radiata_adapter_tier_hits_total{tier="disk"}'] == 1, told
