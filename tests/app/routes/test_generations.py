@@ -10,8 +10,8 @@ import pytest
 from redis import Redis
 
 from app.shared.catalog import Catalog
-from app.shared.generation_records import live_key, pending_key
-from app.shared.generations import Ledger
+from app.shared.generations import Ledger, pending_key
+from app.shared.lifecycle import live_key
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import version
