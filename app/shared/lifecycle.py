@@ -239,7 +239,8 @@ class Lifecycle(ABC, Generic[R]):
                 self.queues.drop(job_id)
         record = self.latest(job_id)  # somebody else may have been first
         if record.status != "canceled":
-            raise Conflict("already_ended", self.too_late(record))
+            message = self.too_late(record)
+            raise Conflict("already_ended", message)
         return record
 
     # Live state, in Redis

@@ -40,13 +40,6 @@ def test_the_sources_were_read() -> None:
     assert len(raised()) > 20
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_an_error_crosses_a_pickle_with_its_code(kind: type[RadiataError]) -> None:
-    again = kind("a_code", "a message").__reduce__()
-    copy = again[0](*again[1])
-    assert (copy.code, copy.message, copy.status) == ("a_code", "a message", kind.status)
-
-
 def test_a_queue_that_fails_in_the_middle_is_a_503_and_not_a_bug(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
