@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lycoris.bypass import Bypass
     from lycoris.dialects.embeddings import EMBEDDING_PREFIX, TEXT_ENCODERS, folded_trigger, usable_trigger
     from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NoPlace, Reason, StackRefused
-    from lycoris.files.mapped_folder import MappedFolder
+    from lycoris.files.model_folder import MappedFolder
     from lycoris.hooked.layers import bypass_sites
     from lycoris.inspection import Verdict, inspect, judged
     from lycoris.merged.merge import Mode
@@ -74,7 +74,7 @@ MODULES = {
     "Mode": "lycoris.merged.merge",
     "PristineChoice": "lycoris.merged.pristine",
     "FLOATS": "lycoris.patcher",  # dtypes of weights that can be merged exactly
-    "MappedFolder": "lycoris.files.mapped_folder",  # a base's own files as the place of pristine weights
+    "MappedFolder": "lycoris.files.model_folder",  # a base's own files as the place of pristine weights
     # A model, live or by names and shapes alone
     "Index": "lycoris.placement.resolve",  # made once for a model, and taken in place of the model
     "Plan": "lycoris.placement.resolve",

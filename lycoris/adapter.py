@@ -1,4 +1,4 @@
-"""`load`: from the bytes of a file to an Adapter, or to every reason why it cannot be worn exactly."""
+"""`load`: from the bytes of a file to an Adapter, or to every reason why it cannot be applied exactly."""
 
 import os
 from collections import Counter, defaultdict
@@ -17,38 +17,38 @@ from lycoris.algorithms.tlora import TLoRA
 from lycoris.dialects import DIALECTS
 from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
-from lycoris.dialects.header_config import PLAIN, Configured, header_configs
+from lycoris.dialects.header_config import PLAIN_KEYS, Configured, header_configs
 from lycoris.dialects.kohya_metadata import PRINCIPAL, tlora_start
-from lycoris.dialects.parsed_name import Place
+from lycoris.dialects.parsed_name import ParsedName
 from lycoris.dialects.suffixes import MAGNITUDE, adapter_name, transposed
-from lycoris.dialects.unsupported import why_unread
+from lycoris.dialects.unsupported import why_unsupported
 from lycoris.errors import Code, FileRefused, Reason, shown
-from lycoris.file_settings import SHARED, VERA, Completion
+from lycoris.file_settings import FILE_WIDE, VERA_OWN, FileSettings
 from lycoris.files.peft_folder import open_bundle
 from lycoris.files.safetensors_file import DTYPES, FILE_CAP, Hashes, Header, hashes, judge, judge_names, tensors_of
 from lycoris.kernels.linalg import finite
 
 Names = Header | Mapping[str, Any]  # a judged header, its JSON as a mapping, or only tensor name -> shape
-# Of an alpha: converters leave kohya's behind, and of the plain ones what is no number may mean anything
-NOT_TAKEN = ("ss_network_alpha", *PLAIN)
+# Entries for an alpha that are not used: converters keep kohya's, and a plain entry may be no number
+IGNORED_ALPHAS = ("ss_network_alpha", *PLAIN_KEYS)
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What an adapter holds for one module: a change of its weight, of its bias, or of both."""
+    """The changes that an adapter has for one module: of its weight, of its bias, or of both."""
 
-    components: tuple[str, ...]  # the parts of a model that it may be of; none means any
+    components: tuple[str, ...]  # of the model that it may be for; empty means any
     module: str  # the module's path, or that path flattened with underscores, as the file spells it
     changes: Mapping[str, Change]  # parameter ("weight", "bias") -> its change
 
     @property
     def name(self) -> str:
-        """What messages call the layer."""
+        """The layer's name in messages."""
         return _name(self.components, self.module)
 
     @property
     def algorithm(self) -> str:
-        """The name of the algorithm that changes the weight, or the bias if that is all there is."""
+        """The name of the algorithm that changes the weight, or the bias if only that is changed."""
         return (self.changes.get("weight") or self.changes["bias"]).name
 
     @property
@@ -59,42 +59,42 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """One adapter file, read and found sound; which model it fits is not known yet."""
+    """One adapter file, read and found sound, before it is placed on a model."""
 
-    hashes: Hashes | None  # None: only names and shapes are known, and nothing can be worn
+    hashes: Hashes | None  # None: only names and shapes are known, and nothing can be applied
     layers: tuple[Layer, ...]
-    ignored: tuple[str, ...]  # tensors left out because the uploader said so
+    ignored: tuple[str, ...]  # tensors left out because they match `ignore`
     metadata: Mapping[str, str] = field(repr=False)
-    doubts: tuple[str, ...]  # unusual, though not refused
+    doubts: tuple[str, ...]  # unusual, but not refused
     file_bytes: int
     nbytes: int  # bytes of the tensors held in memory
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)  # see dialects/embeddings
 
     @property
     def sha256(self) -> str:
-        """The file's identity; empty where only names and shapes are known."""
+        """The file's sha256; empty where only names and shapes are known."""
         return self.hashes.sha256 if self.hashes else ""
 
     @property
     def algorithms(self) -> dict[str, int]:
-        """How many layers each algorithm has."""
+        """Number of layers by algorithm."""
         return dict(sorted(Counter(layer.algorithm for layer in self.layers).items()))
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """The ranks that occur, in order."""
+        """The ranks of the layers, in order."""
         return tuple(sorted({layer.rank for layer in self.layers if layer.rank is not None}))
 
     @property
     def components(self) -> dict[str, int]:
-        """How many layers each component has, as far as the names tell ("" where they do not)."""
+        """Number of layers by component; "" for layers whose names have no component."""
         return dict(sorted(Counter(layer.components[0] if layer.components else "" for layer in self.layers).items()))
 
 
 def load(source: str | os.PathLike[str] | bytes, ignore: Sequence[str] = (), cap: int = FILE_CAP) -> Adapter:
     """Return the adapter in a safetensors file, given by path or as its bytes.
 
-    ignore: shell patterns (`*`, `?`, `[…]`) over tensor names; what they match is left out and listed in `ignored`.
+    ignore: shell patterns (`*`, `?`, `[…]`) over tensor names; matching tensors are left out and listed in `ignored`.
     cap: bytes above which a file is not read. Raises FileRefused, with every tensor and layer that is wrong.
     """
     adapter, reasons = read(source, ignore, cap)
@@ -106,7 +106,7 @@ def load(source: str | os.PathLike[str] | bytes, ignore: Sequence[str] = (), cap
 def read(
     source: str | os.PathLike[str] | bytes, ignore: Sequence[str] = (), cap: int = FILE_CAP
 ) -> tuple[Adapter, list[Reason]]:
-    """Return what can be read of an adapter and what is wrong with the rest; raise FileRefused for a bad header."""
+    """Return the readable part of an adapter and a reason for every other; raise FileRefused for a bad header."""
     bundle = open_bundle(source, cap)
     data = bundle.weights
     header = judge(data)
@@ -115,10 +115,10 @@ def read(
 
 
 def read_names(names: Names, ignore: Sequence[str] = ()) -> tuple[Adapter, list[Reason]]:
-    """Return what the names, dtypes and shapes of an adapter's tensors alone tell, and what is wrong with them.
+    """Return an adapter made of names, dtypes and shapes alone, and the reasons against it.
 
-    The tensors of such an adapter hold no numbers (they are on the meta device) but for single ones, which are 1.
-    Raises FileRefused for names and shapes that no sound header has.
+    Its tensors have no values (they are on the meta device), except those of one element, which are 1. Raises
+    FileRefused for names and shapes that no sound header has.
     """
     header = names if isinstance(names, Header) else judge_names(names)
     tensors = {
@@ -142,122 +142,123 @@ def _read(
     embeddings = _embeddings(tensors, reasons)
     layers: list[Layer] = []
     of_layers = {name: tensor for name, tensor in tensors.items() if embedding_of(name) is None}
-    reasons += _several(of_layers)
+    reasons += _several_adapters(of_layers)
     groups = _by_module(of_layers, reasons)
-    shared = {suffix: tensors[name] for suffix, name in _shared(groups, reasons).items()}
-    completion = Completion(_configured(header, config, reasons), header.metadata, _claimed(groups), shared)
+    shared = {suffix: tensors[name] for suffix, name in _file_wide(groups, reasons).items()}
+    configured = _configured(header, config, reasons)
+    file_settings = FileSettings(configured, header.metadata, _named_components(groups), shared)
     for (components, module), names in groups.items():
         try:
-            parts = completion.of(_parts(names, tensors), components, module)
+            completed = file_settings.completed(_tensors_of_layer(names, tensors), components, module)
         except FileRefused as refusal:
             reasons += refusal.reasons
             continue
-        group = read_group(parts)
+        group = read_group(completed)
         title = _name(components, module)
         reasons += [Reason(code, names.get(suffix or "", title), message) for code, suffix, message in group.problems]
         if not group.problems:
             layers.append(Layer(components, module, group.changes))
-    reasons += [reason for refusal in completion.problems() for reason in refusal.reasons]
+    reasons += [reason for refusal in file_settings.problems() for reason in refusal.reasons]
     reasons += _wrong_start(header.metadata, layers)
     if not layers and not embeddings and not reasons:
-        reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to wear, and no embedding"))
+        reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to apply, and no embedding"))
     adapter = Adapter(
         hashes=hashes,
         layers=tuple(layers),
         ignored=tuple(sorted(ignored)),
         metadata=header.metadata,
-        doubts=(*_doubts(header, layers, embeddings), *completion.doubts()),
+        doubts=(*_doubts(header, layers, embeddings), *file_settings.doubts()),
         file_bytes=file_bytes,
         nbytes=sum(tensor.nbytes for tensor in tensors.values()),
         embeddings=embeddings,
     )
-    return adapter, list(dict.fromkeys(reasons))  # one of all layers is one
+    return adapter, list(dict.fromkeys(reasons))  # a reason that several layers share counts once
 
 
 def _embeddings(tensors: Mapping[str, Tensor], reasons: list[Reason]) -> dict[str, dict[str, Tensor]]:
-    """Return trigger word -> text encoder -> vectors; what cannot be any, or takes the place of others, is a reason."""
+    """Return trigger word -> text encoder -> vectors; add a reason for each invalid or duplicate embedding."""
     found: dict[str, dict[str, Tensor]] = {}
     for name in sorted(tensors):
         embedding = embedding_of(name)
         if embedding is None:
             continue
-        vectors, held = tensors[name], found.setdefault(embedding.trigger, {})
-        if embedding.encoder in held:
-            reasons.append(Reason(Code.DUPLICATE, name, "lands on the same place as another embedding"))
+        vectors, by_encoder = tensors[name], found.setdefault(embedding.trigger, {})
+        if embedding.encoder in by_encoder:
+            reasons.append(Reason(Code.DUPLICATE, name, "has the word and the text encoder of another one"))
         if vectors.ndim not in (1, 2) or not vectors.is_floating_point():
-            reasons.append(Reason(Code.BAD_SHAPE, name, "is no embedding: that is rows of vectors of real numbers"))
+            reasons.append(Reason(Code.BAD_SHAPE, name, "is no embedding: it must be one vector or rows of vectors"))
             continue
         if not finite(vectors.float()):
             reasons.append(Reason(Code.NOT_FINITE, name, "holds NaN or infinity"))
-        held[embedding.encoder] = vectors
+        by_encoder[embedding.encoder] = vectors
     return found
 
 
 def _by_module(names: Iterable[str], reasons: list[Reason]) -> dict[tuple[tuple[str, ...], str], dict[str, str]]:
-    """Return (components, module) -> suffix -> tensor name; a tensor with no place of its own is a reason."""
+    """Return (components, module) -> suffix -> tensor name; add a reason for each unknown or duplicate tensor."""
     groups: dict[tuple[tuple[str, ...], str], dict[str, str]] = defaultdict(dict)
     for name in sorted(names):
-        place, why = place_of(name), why_unread(name)
-        if place is None or why:
+        parsed, why = parsed_name(name), why_unsupported(name)
+        if parsed is None or why:
             reasons.append(Reason(Code.UNKNOWN_TENSOR, name, why or "no algorithm here reads a tensor of this name"))
             continue
-        group = groups[place.components, place.module]
-        if place.suffix in group:
-            reasons.append(Reason(Code.DUPLICATE, name, f"lands on the same place as {group[place.suffix]}"))
-        group.setdefault(place.suffix, name)
+        group = groups[parsed.components, parsed.module]
+        if parsed.suffix in group:
+            reasons.append(Reason(Code.DUPLICATE, name, f"is the same tensor of a layer as {group[parsed.suffix]}"))
+        group.setdefault(parsed.suffix, name)
     return groups
 
 
-def _shared(groups: dict[tuple[tuple[str, ...], str], dict[str, str]], reasons: list[Reason]) -> dict[str, str]:
-    """Take out of the groups what belongs to every layer, suffix -> tensor name; whom it belongs to must be there."""
-    keys = [key for key, names in groups.items() if names.keys() <= SHARED]
+def _file_wide(groups: dict[tuple[tuple[str, ...], str], dict[str, str]], reasons: list[Reason]) -> dict[str, str]:
+    """Remove file-wide tensors (VeRA's A and B) from the groups; add a reason if no VeRA layer uses them."""
+    keys = [key for key, names in groups.items() if names.keys() <= FILE_WIDE]
     shared = {suffix: name for key in keys for suffix, name in groups.pop(key).items()}
-    if len(keys) > 1 or (keys and not any(names.keys() & VERA for names in groups.values())):
+    if len(keys) > 1 or (keys and not any(names.keys() & VERA_OWN for names in groups.values())):
         found = ", ".join(shared.values())
-        reasons.append(Reason(Code.UNKNOWN_TENSOR, found, "belongs to VeRA's layers, of which there must be some"))
+        reasons.append(Reason(Code.UNKNOWN_TENSOR, found, "belongs to VeRA layers, and the file has none"))
     return shared
 
 
-def _several(names: Iterable[str]) -> Iterable[Reason]:
+def _several_adapters(names: Iterable[str]) -> Iterable[Reason]:
     found = sorted({adapter_name(name) for name in names} - {""})
-    if len(found) > 1:  # a half of one and a half of the other would pass for a whole
+    if len(found) > 1:  # tensors of two adapters would be taken for one layer
         listed = shown(", ".join(found))
         yield Reason(
             Code.DUPLICATE, "", f"the file holds {len(found)} adapters of PEFT: {listed}; send them one by one"
         )
 
 
-def place_of(name: str) -> Place | None:
-    """Return the place of a tensor in the first dialect that knows its name; None: nothing here reads it."""
-    return next((place for dialect in DIALECTS if (place := dialect(name))), None)
+def parsed_name(name: str) -> ParsedName | None:
+    """Return a tensor's name as the first dialect that knows it parses it; None if no dialect does."""
+    return next((parsed for dialect in DIALECTS if (parsed := dialect(name))), None)
 
 
-def upright(name: str, tensor: Tensor) -> Tensor:
-    """Return a file's tensor as the algorithms know it, or one of theirs as the file has it: the transpose, or it."""
+def oriented(name: str, tensor: Tensor) -> Tensor:
+    """Transpose the tensor if PEFT stores this one transposed; the function is its own inverse."""
     return tensor.transpose(0, -1).contiguous() if transposed(name) else tensor
 
 
-def _parts(names: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a layer's tensors by suffix, of the weight that the model has."""
-    parts = {suffix: upright(name, tensors[name]) for suffix, name in names.items()}
-    if MAGNITUDE in parts and "dora_scale" not in parts and any(map(transposed, names.values())):
-        # PEFT's magnitudes are of the rows of what it multiplies: of an embedding's transpose
-        parts["dora_scale"] = parts.pop(MAGNITUDE).reshape(1, -1)
-    return parts
+def _tensors_of_layer(names: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a layer's tensors by suffix, oriented as the model's weight is."""
+    by_suffix = {suffix: oriented(name, tensors[name]) for suffix, name in names.items()}
+    if MAGNITUDE in by_suffix and "dora_scale" not in by_suffix and any(map(transposed, names.values())):
+        # PEFT's magnitudes are those of the rows of the product, which is an embedding's transpose
+        by_suffix["dora_scale"] = by_suffix.pop(MAGNITUDE).reshape(1, -1)
+    return by_suffix
 
 
 def _wrong_start(metadata: Mapping[str, str], layers: Iterable[Layer]) -> Iterable[Reason]:
     start = tlora_start(metadata)
     if start == PRINCIPAL:
         return
-    message = f"is a T-LoRA that began as the {shown(start)} part of the weight, which its tensors do not tell again"
+    message = f"is a T-LoRA initialised with the {shown(start)} part of the weight, which its tensors do not hold"
     for layer in layers:
         if isinstance(layer.changes.get("weight"), TLoRA):
             yield Reason(Code.BAD_METADATA, layer.name, message)
 
 
 def _configured(header: Header, config: AdapterConfig | None, reasons: list[Reason]) -> Sequence[Configured]:
-    """Return what stands beside the tensors of their scales, in adapter_config.json and in the header."""
+    """Return the configurations outside the tensors: adapter_config.json and the header's."""
     configured = [] if config is None else [Configured((), config)]
     try:
         return [*configured, *header_configs(header.metadata, header.left_out)]
@@ -266,7 +267,7 @@ def _configured(header: Header, config: AdapterConfig | None, reasons: list[Reas
         return configured
 
 
-def _claimed(groups: Iterable[tuple[tuple[str, ...], str]]) -> frozenset[str]:
+def _named_components(groups: Iterable[tuple[tuple[str, ...], str]]) -> frozenset[str]:
     return frozenset(component for components, _ in groups for component in components)
 
 
@@ -277,9 +278,9 @@ def _doubts(header: Header, layers: Sequence[Layer], embeddings: Iterable[str]) 
         yield f"metadata too long to keep: {', '.join(header.left_out[:10])}"
     unscaled = [layer for layer in layers if "weight" in layer.changes and layer.changes["weight"].unscaled]
     if unscaled:
-        said = ", ".join(key for key in NOT_TAKEN if key in header.metadata)
-        why = f" (what the header has as {said} is not taken)" if said else ""
-        yield f"{len(unscaled)} of {len(layers)} layers have no alpha: worn as if it were their rank{why}"
+        unused = ", ".join(key for key in IGNORED_ALPHAS if key in header.metadata)
+        why = f" ({unused} of the header is not used)" if unused else ""
+        yield f"{len(unscaled)} of {len(layers)} layers have no alpha: it is taken to be their rank{why}"
 
 
 def _name(components: Sequence[str], module: str) -> str:

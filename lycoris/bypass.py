@@ -23,14 +23,14 @@ from lycoris.patcher import Mode
 from lycoris.placement.resolve import Index, Target
 from lycoris.stack import (
     AppliedChange,
-    Signature,
+    EntryKey,
     StackEntry,
     by_sha256,
+    changed_twice,
     changes_of,
     not_finite,
     plans_of,
     problems,
-    twice,
 )
 
 BIAS = ".bias"
@@ -50,7 +50,7 @@ class Bypass:
         self._index = index or Index(components)
         self._addends: Addends = {}  # of the active stack, reused when only strengths change
         self._active: tuple[StackEntry, ...] = ()
-        self._signature: tuple[Signature, ...] | None = ()
+        self._signature: tuple[EntryKey, ...] | None = ()
 
     @classmethod
     def of_sites(cls, sites: Mapping[str, Mapping[str, str]], index: Index) -> "Bypass":
@@ -82,7 +82,7 @@ class Bypass:
         """
         if mode == "sequential" and len(stack) > 1:
             raise ValueError("several adapters in sequence can only be merged")
-        signature = tuple(sorted(entry.signature for entry in stack))
+        signature = tuple(sorted(entry.key for entry in stack))
         if signature == self._signature:
             return
         try:
@@ -162,7 +162,7 @@ class Bypass:
             path, _, kind = row.parameter.rpartition(".")
             site, name = self._sites.get((target.component, path)), f"{target.component}.{row.parameter}"
             if site and (first := met.setdefault((sha256, id(site.module), kind), name)) != name:
-                yield twice(name, first)
+                yield changed_twice(name, first)
 
     def _rows(self, target: Target) -> tuple[SiteRows, str]:
         """Return which rows of which layers a target has, or why it cannot be bypassed."""

@@ -1,13 +1,13 @@
 """What can go wrong, as one tree.
 
-    AdapterError          what was asked for cannot be done exactly, and nothing was done instead
+    AdapterError          a request cannot be carried out exactly, and nothing was done instead
     ├── FileRefused       the file itself: its header, its names, its layers
     ├── NoPlace           the file is sound, but this model has no place for some of it
-    ├── StackRefused      the adapters are sound, but not to be worn together, or not at these strengths
-    ├── ModelChanged      the live model was moved, cast or rebuilt while it was wearing adapters
-    └── ToolRefused       a tool cannot write what it was asked for, or not where it was told to
+    ├── StackRefused      the adapters are sound, but cannot be applied together, or not at these strengths
+    ├── ModelChanged      the live model was moved, cast or rebuilt while adapters were applied
+    └── ToolRefused       a tool cannot write a result, or not at the given place
 
-Every error carries all of its reasons at once, so that one upload teaches everything that is wrong with a file.
+Every error carries all of its reasons at once, so that one upload shows everything that is wrong with a file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,39 +16,39 @@ from enum import StrEnum
 from typing import Any
 
 SHOWN = 20  # reasons spelled out in the text of an error; `reasons` holds every one of them
-LISTED = 200  # reasons in its data: more than an ordinary adapter has layers of one kind, less than a whole model has
+LISTED = 200  # reasons in an error's data: above the layers of one kind in most adapters, below those of a whole model
 NAME_CAP = 200  # characters of a name from outside that a reason repeats
 
 
 class Code(StrEnum):
     """Why something was refused: stable words, fit for the wire."""
 
-    UNREADABLE = "unreadable"  # no such file, or the system would not give it
+    UNREADABLE = "unreadable"  # no such file, or the system does not allow reading it
     NOT_SAFETENSORS = "not_safetensors"  # another format, or a pickle
     TOO_LARGE = "too_large"  # over a cap: file, header, number of tensors
-    TRUNCATED = "truncated"  # the bytes end before the header says
-    BAD_HEADER = "bad_header"  # not the JSON that the format promises
+    TRUNCATED = "truncated"  # the file ends before the header's last byte
+    BAD_HEADER = "bad_header"  # not the JSON of the format
     BAD_NAME = "bad_name"  # a tensor name that no trainer would write
-    DUPLICATE = "duplicate"  # two tensors of one name, or landing on one place
-    BAD_DTYPE = "bad_dtype"  # numbers of a kind that no factor is made of
+    DUPLICATE = "duplicate"  # two tensors of one name, or two layers for the same rows
+    BAD_DTYPE = "bad_dtype"  # a dtype that no factor has
     BAD_SHAPE = "bad_shape"  # an empty, absurd or inconsistent shape
     BAD_OFFSETS = "bad_offsets"  # bytes that overlap, leave holes or do not match the shape
     BAD_METADATA = "bad_metadata"  # metadata that changes the meaning of the file and cannot be read
     NOT_FINITE = "not_finite"  # NaN or infinity, in the file or after merging
     UNKNOWN_TENSOR = "unknown_tensor"  # a tensor that nothing here reads
-    INCOMPLETE = "incomplete"  # a layer of which a half is missing
+    INCOMPLETE = "incomplete"  # a layer with a tensor missing
     EMPTY = "empty"  # no layer at all
-    NO_COMPONENT = "no_component"  # the model has no such part
-    NO_MODULE = "no_module"  # the part has no such module
+    NO_COMPONENT = "no_component"  # the model has no such component
+    NO_MODULE = "no_module"  # the component has no such module
     AMBIGUOUS = "ambiguous"  # the name fits more than one module
     NO_BIAS = "no_bias"  # a change to a bias that the module does not have
     MISFIT = "misfit"  # the layer is not of the shape of the weight
     REPEATED_ADAPTER = "repeated_adapter"  # the same file twice in one stack
-    BAD_STRENGTH = "bad_strength"  # not a finite number, or for a part that the adapter does not change
+    BAD_STRENGTH = "bad_strength"  # not a finite number, or for a component that the adapter does not change
     MODEL_CHANGED = "model_changed"  # the live weights are not the ones that were patched
-    EXISTS = "exists"  # what a tool was to write is there already, or may not be replaced
-    UNWRITABLE = "unwritable"  # the system would not let a tool write
-    NO_FORM = "no_form"  # what the file holds cannot be said in the form that was asked for
+    EXISTS = "exists"  # a tool's output exists already, or may not be replaced
+    UNWRITABLE = "unwritable"  # the system does not allow a tool to write
+    NO_FORM = "no_form"  # the contents have no representation in the requested form
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Reason:
 
 
 class AdapterError(Exception):
-    """Something was refused; `reasons` names every offender."""
+    """Something was refused; `reasons` has every reason."""
 
     def __init__(self, reasons: Iterable[Reason]) -> None:
         self.reasons: tuple[Reason, ...] = tuple(reasons)
@@ -76,7 +76,7 @@ class AdapterError(Exception):
 
     @property
     def listed(self) -> list[dict[str, str]]:
-        """The reasons as JSON-ready data; of a whole model sent by mistake the first, and how many more there are."""
+        """The reasons as JSON-ready data: at most LISTED (a whole model may be sent by mistake), and how many more."""
         found = [reason.as_dict() for reason in self.reasons[:LISTED]]
         if len(self.reasons) > LISTED:
             last = self.reasons[-1]
@@ -89,7 +89,7 @@ class AdapterError(Exception):
 
 
 class FileRefused(AdapterError):
-    """The file is not an adapter that can be worn exactly."""
+    """The file is not an adapter that can be applied exactly."""
 
 
 class NoPlace(AdapterError):
@@ -97,15 +97,15 @@ class NoPlace(AdapterError):
 
 
 class StackRefused(AdapterError):
-    """The stack cannot be worn: an adapter twice, a strength that is no number, a result that is not finite."""
+    """The stack cannot be applied: an adapter twice, a strength that is no number, a result that is not finite."""
 
 
 class ModelChanged(AdapterError):
-    """The live model's weights were replaced behind the patcher's back."""
+    """The live model's weights were replaced, and not by the patcher."""
 
 
 class ToolRefused(AdapterError):
-    """A tool cannot write what it was asked for: the place is taken, or the form cannot say it."""
+    """A tool cannot write its output: the path is taken, or the format cannot hold it."""
 
 
 def shown(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What inspection found in a file: what the uploader, the page and the catalog show of it."""
+"""`inspect`: the verdict on a file, alone or for a model, as the uploader, the page and the catalog show it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from lycoris.adapter import Adapter, read, read_names
-from lycoris.architectures.detect import Base, at_hand, base_of_adapter, disagreement
+from lycoris.architectures.detect import Architecture, architecture_of_adapter, disagreements, reported_architecture
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, Reason, shown
 from lycoris.files.safetensors_file import FILE_CAP, Header
 from lycoris.placement.resolve import Index, Plan, match
@@ -19,7 +19,7 @@ from lycoris.placement.shapes import Shapes
 TEXT_CAP = 500  # characters of one value from the metadata
 TRIGGERS = 24  # trigger words shown, the most frequent first
 UNMATCHED = frozenset({Code.NO_COMPONENT, Code.NO_MODULE, Code.AMBIGUOUS})  # a layer without one place in the model
-OFTEN = 0.5  # a word that is a trigger is in at least this share of the captions, counted by the most frequent word's
+OFTEN = 0.5  # a trigger word occurs at least this often, relative to the most frequent word of the captions
 FACTS = (
     *("modelspec.title", "modelspec.author", "modelspec.description", "modelspec.license", "modelspec.usage_hint"),
     *("modelspec.trigger_phrase", "modelspec.architecture", "modelspec.prediction_type", "modelspec.date"),
@@ -30,26 +30,27 @@ FACTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a file is, what it holds, where it goes, and what speaks against it. JSON-ready through `as_dict`.
+    """The hashes, contents and placement of a file, and the reasons against it. JSON-ready through `as_dict`.
 
-    Of a file that was accepted `unresolved` and `refused` are empty; of names alone they say why it would not be.
+    `unresolved` and `refused` are empty for a file that was accepted; for names alone they hold the reasons for which a
+    file would be refused.
 
-    Everything under `metadata` and `triggers` was written by a stranger: it is cut to size and control characters are
-    written out, but it is text, to be shown as text and never as markup.
+    Everything under `metadata` and `triggers` comes from outside: it is cut to size and control characters are
+    replaced, but it is text, to be shown as text and never as markup.
     """
 
     sha256: str | None  # None, as the other hashes, where only names and shapes are known
     autov2: str | None
     autov3: str | None
     file_bytes: int
-    base: Base | None  # the architecture it was trained for, with the evidence; None: the file does not tell
+    base: Architecture | None  # that it was trained for, with the evidence; None: the file does not show it
     algorithms: Mapping[str, int]  # algorithm -> layers
     ranks: tuple[int, ...]
-    components: Mapping[str, int]  # component -> layers: the model's own if it was judged against one
+    components: Mapping[str, int]  # component -> layers: the model's own components if a model was given
     layers: int
-    resolved: int | None  # layers that found their place in the model and fit it; None: no model was given
-    unresolved: tuple[str, ...]  # layers that the model has no one place for
-    refused: tuple[Reason, ...]  # every reason, those of `unresolved` among them
+    resolved: int | None  # layers with a place in the model that they fit; None: no model was given
+    unresolved: tuple[str, ...]  # layers with no place in the model, or several
+    refused: tuple[Reason, ...]  # every reason, including those of `unresolved`
     ignored: tuple[str, ...]
     embeddings: tuple[str, ...]  # trigger words of textual inversions bundled in the file
     metadata: Mapping[str, str]
@@ -67,12 +68,12 @@ def inspect(
     ignore: Sequence[str] = (),
     cap: int = FILE_CAP,
 ) -> Verdict:
-    """Return what a file holds and, if a model is given, where it goes; only names and shapes of the model are needed.
+    """Return the verdict on a file and, if a model is given, on its place there; names and shapes of the model suffice.
 
-    source: a path or the bytes of a file; or names and shapes alone: a judged Header, its JSON as a mapping, or
+    source: a path or the bytes of a file; or names and shapes alone: a checked Header, its JSON as a mapping, or
     {tensor name: shape}. A file is accepted or refused: FileRefused (or NoPlace, if it is sound and only does not fit)
-    has every reason of either kind. Of names alone nothing can be worn, so that nothing is raised for them but
-    FileRefused for a header that no sound file has: `unresolved` and `refused` of the verdict say the same.
+    has every reason of either kind. Names alone cannot be applied, so that FileRefused is raised only for a header that
+    no sound file has; otherwise the verdict's `unresolved` and `refused` have the reasons.
     """
     alone = isinstance(source, Header | Mapping)
     adapter, reasons = read_names(source, ignore) if alone else read(source, ignore, cap)
@@ -82,7 +83,7 @@ def inspect(
 def judged(
     adapter: Adapter, reasons: Sequence[Reason], components: Index | Mapping[str, nn.Module | Shapes] | None = None
 ) -> Verdict:
-    """Return the verdict on what `read` or `read_names` gave, as `inspect` does; a file is read once for many models.
+    """Return the verdict on an adapter that `read` or `read_names` returned; so a file is read once for many models.
 
     Raises FileRefused or NoPlace as `inspect` does.
     """
@@ -92,18 +93,18 @@ def judged(
     if index is not None:
         plan, misplaced = match(adapter, index)
         reasons = [*reasons, *misplaced]
-    if reasons and adapter.hashes:  # of names alone nothing can be worn, so that nothing is refused
+    if reasons and adapter.hashes:  # names alone cannot be applied, and are not refused
         raise refusal(reasons)
-    base = base_of_adapter(adapter)
+    found = architecture_of_adapter(adapter)
     if index is not None and not reasons:
-        base = at_hand(base, index.base)
+        found = reported_architecture(found, index.architecture)
     placed = {target.layer for target in plan.targets} if plan else set()
     return Verdict(
         sha256=adapter.hashes.sha256 if adapter.hashes else None,
         autov2=adapter.hashes.autov2 if adapter.hashes else None,
         autov3=adapter.hashes.autov3 if adapter.hashes else None,
         file_bytes=adapter.file_bytes,
-        base=base,
+        base=found,
         algorithms=adapter.algorithms,
         ranks=adapter.ranks,
         components=_components(adapter, plan),
@@ -118,25 +119,25 @@ def judged(
         warnings=(
             *adapter.doubts,
             *(plan.warnings if plan else ()),
-            *disagreement(base, adapter.metadata, index.base if index else None),
+            *disagreements(found, adapter.metadata, index.architecture if index else None),
         ),
     )
 
 
 def facts(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of a file's metadata that is worth showing, cut to size."""
+    """Return the entries of a file's metadata that are shown, cut to size."""
     return {key: _clip(metadata[key]) for key in FACTS if metadata.get(key)}
 
 
 def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return the words that most captions of a folder had, from kohya's `ss_tag_frequency` {folder: {tag: count}}.
 
-    Where more words than could be triggers are about as frequent as the most frequent one, none of them stands out:
-    such a folder had a caption of its own for every picture.
+    Where too many words are about as frequent as the most frequent one, none of them is a trigger: such a folder had a
+    different caption for every picture.
     """
     try:
         found = json.loads(metadata.get("ss_tag_frequency", "{}"))
-    except (ValueError, RecursionError):  # a stranger's text: not being JSON is no reason to refuse a file
+    except (ValueError, RecursionError):  # text from outside: a file is not refused for it
         return ()
     counts: Counter[str] = Counter()
     for folder in found.values() if isinstance(found, dict) else ():

@@ -28,14 +28,14 @@ from lycoris.merged.pristine import (
     bytes_by_location,
 )
 from lycoris.placement.resolve import Index
-from lycoris.stack import Signature, StackEntry, by_sha256, changes_of, not_finite, plans_of, problems, twice
+from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, not_finite, plans_of, problems
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024
 # Identifies a weight by its memory: tied parameters share memory, and so have one key
 Key = tuple[torch.device, torch.dtype, int, torch.Size, tuple[int, ...]]
 PatchState = tuple[Hashable, ...]  # the patches of one weight; equal states mean equal bits
-UNPATCHED: tuple[Mode, tuple[Signature, ...]] = ("sum", ())
+UNPATCHED: tuple[Mode, tuple[EntryKey, ...]] = ("sum", ())
 
 
 class Patcher:
@@ -68,7 +68,7 @@ class Patcher:
         self._patched: dict[Key, PatchState | None] = {}  # weights that may differ from their backup; None: in any way
         self._active: tuple[StackEntry, ...] = ()
         # None: unknown, as after an interruption
-        self._signature: tuple[Mode, tuple[Signature, ...]] | None = UNPATCHED
+        self._signature: tuple[Mode, tuple[EntryKey, ...]] | None = UNPATCHED
 
     @property
     def active(self) -> tuple[StackEntry, ...]:
@@ -265,13 +265,13 @@ class _Live:
 def _unfit(one: _Found, first: tuple[str, str]) -> Iterator[Reason]:
     """Yield why a weight cannot be changed. first: the name under which the adapter changes this weight already."""
     if first != (one.component, one.parameter):
-        yield twice(one.parameter, ".".join(first))
+        yield changed_twice(one.parameter, ".".join(first))
     if one.live.dtype not in FLOATS:
         yield Reason(Code.BAD_DTYPE, one.parameter, f"has dtype {one.live.dtype}, which cannot be changed exactly")
 
 
-def _signature(stack: Sequence[StackEntry], mode: Mode) -> tuple[Mode, tuple[Signature, ...]]:
-    signatures = tuple(entry.signature for entry in stack)
+def _signature(stack: Sequence[StackEntry], mode: Mode) -> tuple[Mode, tuple[EntryKey, ...]]:
+    signatures = tuple(entry.key for entry in stack)
     return mode, signatures if mode == "sequential" else tuple(sorted(signatures))
 
 

@@ -1,4 +1,4 @@
-"""The first ranks of an adapter alone: a DyLoRA is trained so that each of them is an adapter of its own."""
+"""The first ranks of an adapter alone: a DyLoRA is trained so that every number of first ranks is an adapter."""
 
 from dataclasses import replace
 
@@ -8,27 +8,27 @@ from lycoris.errors import Code, Reason, StackRefused
 
 
 def first_ranks(adapter: Adapter, count: int) -> Adapter:
-    """Return the adapter whose LoRA layers have their first `count` ranks alone; other layers stay whole.
+    """Return the adapter with only the first `count` ranks of its LoRA layers; other layers stay as they are.
 
-    What is left out is said in `ignored`, by which it is another adapter than the whole. Raises StackRefused if no
-    layer has ranks in an order, or for a count below 1.
+    `ignored` names the ranks left out, so that it counts as a different adapter from the whole one. Raises StackRefused
+    if no layer has ranks in an order, or for a count below 1.
     """
     if count < 1:
-        raise StackRefused([Reason(Code.NO_FORM, adapter.sha256, f"the first {count} ranks are no adapter")])
+        raise StackRefused([Reason(Code.NO_FORM, adapter.sha256, f"there is no adapter of the first {count} ranks")])
     layers: list[Layer] = []
     found = 0
     for layer in adapter.layers:
-        cut = {parameter: _cut(change, count) for parameter, change in layer.changes.items()}
-        found += any(cut.values())
-        layers.append(replace(layer, changes={name: cut[name] or change for name, change in layer.changes.items()}))
+        first = {parameter: _first_ranks(change, count) for parameter, change in layer.changes.items()}
+        found += any(first.values())
+        layers.append(replace(layer, changes={name: first[name] or change for name, change in layer.changes.items()}))
     if not found:
-        message = f"has no layer of which the first {count} ranks could be worn alone: only LoRA and LoCon have"
+        message = f"has no layer of which the first {count} ranks can be applied alone: only LoRA and LoCon have"
         raise StackRefused([Reason(Code.NO_FORM, adapter.sha256, message)])
     return replace(adapter, layers=tuple(layers), ignored=(*adapter.ignored, f"ranks above {count}"))
 
 
-def _cut(change: Change, count: int) -> Change | None:
-    """Return the first ranks of a change, or all of them if there are not more; None where they are in no order."""
+def _first_ranks(change: Change, count: int) -> Change | None:
+    """Return a change of the first ranks, at most that many; None where the ranks have no order."""
     if change.rank is None:
         return None
     try:

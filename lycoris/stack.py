@@ -1,4 +1,4 @@
-"""How adapters are worn: a stack, what each adapter's strength on a layer is, and what makes a stack impossible."""
+"""A stack of adapters: the strength of each on a layer, and the reasons why a stack cannot be applied."""
 
 import math
 from collections import Counter
@@ -13,17 +13,17 @@ from lycoris.errors import Code, NoPlace, Reason, StackRefused
 from lycoris.placement.resolve import Index, Plan, Target, resolve
 
 Numbers = tuple[tuple[str, float], ...]
-Signature = tuple[str, tuple[str, ...], float, Numbers, Numbers]
-BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # what the field calls the parts of a UNet
+EntryKey = tuple[str, tuple[str, ...], float, Numbers, Numbers]
+BLOCK_PATHS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # short names for parts of a UNet
 
 
 @dataclass(frozen=True, eq=False)
 class StackEntry:
-    """An adapter and how much of it is worn: 0 is nothing, 1 as trained.
+    """An adapter and the strength to apply it at: 0 is nothing, 1 is as trained.
 
     strengths: by component, in place of `strength`. blocks: factors of the strength by block of the model: "down",
     "mid", "up.1", or the beginning of a module's own path ("transformer_blocks.3"); the longest that fits counts, and
-    where none fits the factor is 1. Every kind of layer in a block obeys it.
+    where none fits the factor is 1. It holds for every kind of layer in a block.
     """
 
     adapter: Adapter
@@ -32,20 +32,20 @@ class StackEntry:
     blocks: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def signature(self) -> Signature:
-        """What makes two ways of wearing an adapter the same."""
+    def key(self) -> EntryKey:
+        """Equal for two entries that change a model in the same way."""
         strengths, blocks = (tuple(sorted(numbers.items())) for numbers in (self.strengths, self.blocks))
         return (self.adapter.sha256, self.adapter.ignored, self.strength, strengths, blocks)
 
     def strength_on(self, target: Target) -> float:
-        """How much is worn of the change to one place of the model."""
+        """Return the strength for the change of one target."""
         strength = self.strengths.get(target.component, self.strength)
         fitting = [block for block in self.blocks if _within(target, block)]
         return strength * self.blocks[max(fitting, key=lambda block: len(_path(block)))] if fitting else strength
 
 
 def plans_of(stack: Sequence[StackEntry], index: Index) -> list[Plan]:
-    """Return where each adapter of a stack goes; raise NoPlace with every layer of all of them that goes nowhere."""
+    """Return the plan of every adapter of a stack; raise NoPlace with every layer of all adapters that has no place."""
     plans: list[Plan] = []
     unmatched: list[Reason] = []
     for entry in stack:
@@ -76,7 +76,7 @@ def changes_of(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[A
 
 
 def problems(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Reason]:
-    """Yield why a stack cannot be worn, whatever the weights are: an adapter twice, a strength that means nothing."""
+    """Yield why a stack cannot be applied, whatever the weights are: an adapter twice, a strength without meaning."""
     hashes = [entry.adapter.sha256 for entry in stack]
     for sha256 in sorted({sha256 for sha256 in hashes if hashes.count(sha256) > 1}):
         yield Reason(Code.REPEATED_ADAPTER, sha256, "is in the stack more than once")
@@ -99,8 +99,8 @@ def problems(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Rea
 
 
 def blocks_of(module: nn.Module) -> list[str]:
-    """Return the parts of a model as `Worn.blocks` names them: "conv_in", "down", "down.0", "mid", …"""
-    short = {path: block for block, path in BLOCKS.items()}
+    """Return the parts of a model as `StackEntry.blocks` names them: "conv_in", "down", "down.0", "mid", …"""
+    short = {path: block for block, path in BLOCK_PATHS.items()}
     blocks: list[str] = []
     for name, part in module.named_children():
         block = short.get(name, name)
@@ -110,27 +110,27 @@ def blocks_of(module: nn.Module) -> list[str]:
 
 
 def not_finite(names: Iterable[str]) -> StackRefused:
-    """Return the refusal of a stack in which these weights or layers are not finite any more."""
-    message = "is not finite any more when it wears this stack"
+    """Return the refusal of a stack that makes these weights or layers infinite or NaN."""
+    message = "is not finite any more with this stack"
     return StackRefused([Reason(Code.NOT_FINITE, name, message) for name in names])
 
 
-def twice(name: str, first: str) -> Reason:
-    """Return why an adapter cannot be worn that has met a weight under another name already, `first`."""
+def changed_twice(name: str, first: str) -> Reason:
+    """Return the reason for an adapter that changes one weight under two names, `first` and `name`."""
     message = f"is one weight with {first}, and one adapter changes it under both names"
     return Reason(Code.DUPLICATE, name, message)
 
 
 def by_sha256(stack: Sequence[StackEntry]) -> list[StackEntry]:
-    """Return a stack in the order that its changes are summed in."""
+    """Return a stack in the order in which its changes are summed."""
     return sorted(stack, key=lambda entry: entry.adapter.sha256)
 
 
 def _path(block: str) -> str:
     first, dot, rest = block.partition(".")
-    return BLOCKS.get(first, first) + dot + rest
+    return BLOCK_PATHS.get(first, first) + dot + rest
 
 
 def _within(target: Target, block: str) -> bool:
-    """Tell whether the first of the parameters that a change goes to is in a block; no layer spans two."""
+    """Tell whether the first parameter of a target is in a block; no layer spans two blocks."""
     return f"{target.view.rows[0].parameter}.".startswith(f"{_path(block)}.")

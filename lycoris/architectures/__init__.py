@@ -1,1 +1,1 @@
-"""Which architecture a model or an adapter is of, with the evidence."""
+"""The architecture of a model or an adapter, with the evidence."""

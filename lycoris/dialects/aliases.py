@@ -1,16 +1,16 @@
-"""Under which names files call the modules of a live model. Names are only ever made from the model's own paths."""
+"""The names that files have for the modules of a live model, all made from the model's own paths."""
 
 import re
 from collections.abc import Callable, Collection, Iterator
 
 from lycoris.dialects.fused import fused_names
 from lycoris.dialects.ldm import ldm_names
-from lycoris.dialects.original import Shapes, native_names
-from lycoris.dialects.row_slice import Part
+from lycoris.dialects.original import Shapes, original_names
+from lycoris.dialects.row_slice import RowSlice
 
 CLIP = "text_model."  # transformers 5.6 dropped this level from CLIPTextModel, but not from its sibling with projection
 
-# How deep a language model's layers lie depends on what is wrapped around it, and on transformers' version
+# The depth of a language model's layers depends on the model around it, and on transformers' version
 DEPTHS = ("", "model.", "language_model.", "language_model.model.", "model.language_model.")
 _LANGUAGE = re.compile(rf"(?:{'|'.join(map(re.escape, DEPTHS))})(?P<inner>layers\.\d+\..+)")
 
@@ -22,7 +22,7 @@ def own_path(component: str, path: str) -> Iterator[str]:
 
 
 def without_container(component: str, path: str) -> Iterator[str]:
-    """Yield `to_out` for `to_out.0`: early diffusers files speak of the projection, not of the list it is in."""
+    """Yield `to_out` for `to_out.0`: early diffusers files name the projection, not the list it is in."""
     del component
     if path.endswith(".to_out.0"):
         yield path.removesuffix(".0")
@@ -42,13 +42,13 @@ def text_encoder(component: str, path: str) -> Iterator[str]:
 
 
 def language_model(component: str, path: str) -> Iterator[str]:
-    """Yield a layer of a language model as if it lay at every other depth: Qwen, Gemma, Llama read prompts too."""
+    """Yield a language model's layer at every other depth: Qwen, Gemma and Llama are text encoders too."""
     found = _LANGUAGE.fullmatch(path) if component.startswith("text_encoder") else None
     if found:
         yield from (spelling for depth in DEPTHS if (spelling := depth + found["inner"]) != path)
 
 
-SPELLINGS: tuple[Callable[[str, str], Iterator[str]], ...] = (
+ALIASES: tuple[Callable[[str, str], Iterator[str]], ...] = (
     own_path,
     without_container,
     cut_short,
@@ -57,13 +57,13 @@ SPELLINGS: tuple[Callable[[str, str], Iterator[str]], ...] = (
 )
 
 
-def names(component: str, modules: Collection[str], shapes: Shapes) -> Iterator[tuple[str, tuple[Part, ...]]]:
-    """Yield every dotted name under which a file may mean something of this component, and the parts that it means."""
+def aliases(component: str, modules: Collection[str], shapes: Shapes) -> Iterator[tuple[str, tuple[RowSlice, ...]]]:
+    """Yield every dotted name that a file may have for modules of this component, with the rows that the name means."""
     for path in modules:
-        for spelling in SPELLINGS:
+        for spelling in ALIASES:
             for name in spelling(component, path):
-                yield name, (Part(path),)
+                yield name, (RowSlice(path),)
     for name, path in ldm_names(modules):
-        yield name, (Part(path),)
+        yield name, (RowSlice(path),)
     yield from fused_names(modules, shapes)
-    yield from native_names(modules, shapes)
+    yield from original_names(modules, shapes)

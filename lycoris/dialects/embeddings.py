@@ -1,6 +1,6 @@
-"""Textual inversions bundled in an adapter file: `bundle_emb.<trigger>.<whose>`, with `string_to_param.*` or `clip_g`.
+"""Textual inversions in an adapter file: `bundle_emb.<trigger>.<encoder>`, such as `string_to_param.*` or `clip_g`.
 
-The `*` is literal: A1111 keeps its one vector group under that name. SDXL has one tensor for each of its encoders.
+The `*` is literal: A1111 stores its one group of vectors under that name. SDXL has one tensor for each text encoder.
 """
 
 import re
@@ -16,14 +16,14 @@ ENCODERS = {
     "t5": "t5",  # OneTrainer
     "t5xxl": "t5",  # ComfyUI
 }
-# Characters with nothing to show: control, formatting, half a pair, private, separators of lines and paragraphs
+# Characters that show nothing: control, formatting, half a pair, private, separators of lines and paragraphs
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 JOINERS = "\u200c\u200d"  # formatting that words of Persian and Hindi, and emoji, are written with
 _NAME = re.compile(
     re.escape(EMBEDDING_PREFIX) + r"(?P<trigger>.+)\.(?P<leaf>" + "|".join(map(re.escape, ENCODERS)) + ")"
 )
 _CLIP_TABLE, _T5_TABLE = "embeddings.token_embedding.weight", "shared.weight"
-# What files call a text encoder, the component that may be it, and how the name of its table of vectors ends
+# The name of a text encoder in files, the component that it may be, and the end of its token table's name
 TEXT_ENCODERS = (
     ("clip_l", "text_encoder", _CLIP_TABLE),
     ("clip_g", "text_encoder_2", _CLIP_TABLE),
@@ -34,22 +34,22 @@ TEXT_ENCODERS = (
 
 
 class Embedding(NamedTuple):
-    """Whose vectors a bundled tensor (n, width) holds: the word that calls them, and the text encoder they are for."""
+    """The trigger word and the text encoder of a tensor (n, width) of vectors."""
 
     trigger: str
     encoder: str
 
 
 def embedding_of(name: str) -> Embedding | None:
-    """Return which embedding a tensor of this name is, or None if it is none."""
+    """Return the embedding that a tensor of this name belongs to, or None if it belongs to none."""
     found = _NAME.fullmatch(name)
     return Embedding(found["trigger"], ENCODERS[found["leaf"]]) if found else None
 
 
 def spellable(name: str) -> bool:
-    """Tell whether a tensor may have this name, if it is an embedding's: words are data, in whatever letters.
+    """Tell whether an embedding's tensor may have this name: trigger words are data, in any letters.
 
-    Not if it holds a control character, half a character or one that nobody else knows, or the steps of a path.
+    False for control characters, half a character, private characters, and the steps of a path.
     """
     path = name.removeprefix(EMBEDDING_PREFIX).replace("\\", "/")
     if path.startswith("/") or ".." in path.split("/"):
@@ -58,11 +58,11 @@ def spellable(name: str) -> bool:
 
 
 def usable_trigger(trigger: str) -> bool:
-    """Tell whether a trigger can stand in a prompt as a word that nothing else is: no bare ends, more than signs."""
+    """Tell whether a trigger can be a word of a prompt: it holds a letter or digit and has no space at either end."""
     kinds = {unicodedata.category(char) for char in trigger}
     return trigger == trigger.strip() and any(kind[0] in "LN" or kind == "So" for kind in kinds)  # So: an emoji
 
 
 def folded_trigger(trigger: str) -> str:
-    """Return what is the same for triggers that are one word to a tokenizer, or to the eye."""
+    """Return a form that is equal for triggers that a tokenizer or a reader takes for one word."""
     return " ".join(unicodedata.normalize("NFKC", trigger).casefold().split())

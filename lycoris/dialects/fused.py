@@ -1,11 +1,11 @@
-"""The layers that diffusers' `fuse_projections` makes of an attention's: some trainers fuse first, and name these.
+"""The fused layers that diffusers' `fuse_projections` makes: some trainers fuse first, and name these layers.
 
-Rows of query, key and value one below the other, as many as each has: with grouped queries k and v have fewer.
+The weights of query, key and value are concatenated along dim 0; with grouped queries k and v have fewer rows.
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
-from lycoris.dialects.row_slice import Part
+from lycoris.dialects.row_slice import RowSlice
 
 FUSED = {
     "to_qkv": ("to_q", "to_k", "to_v"),
@@ -17,8 +17,8 @@ FUSED = {
 
 def fused_names(
     modules: Collection[str], shapes: Mapping[str, tuple[int, ...]]
-) -> Iterator[tuple[str, tuple[Part, ...]]]:
-    """Yield the fused name of every attention's projections that can be one layer, and the parts that it means."""
+) -> Iterator[tuple[str, tuple[RowSlice, ...]]]:
+    """Yield the fused name of projections that can be one layer, with the rows that the name means."""
     for module in modules:
         block, dot, leaf = module.rpartition(".")
         for name, leaves in FUSED.items():
@@ -26,4 +26,4 @@ def fused_names(
             if leaf != leaves[0] or not all(path in modules for path in paths):
                 continue
             if len({shapes.get(f"{path}.weight", ())[1:] for path in paths}) == 1:
-                yield f"{block}{dot}{name}", tuple(map(Part, paths))
+                yield f"{block}{dot}{name}", tuple(map(RowSlice, paths))

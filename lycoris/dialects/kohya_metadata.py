@@ -1,4 +1,4 @@
-"""What the metadata of kohya's scripts say of the training, where it changes what the tensors mean."""
+"""Entries of kohya's metadata that change what the tensors mean."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ PRINCIPAL = "principal"
 
 
 def tlora_start(metadata: Mapping[str, str]) -> str:
-    """Return what a T-LoRA began as, its `sig_type`: "principal" where nothing is said, "random" for no data at all."""
+    """Return the `sig_type` that a T-LoRA was initialised with: "principal" by default, "random" without data."""
     try:
         found = json.loads(metadata.get("ss_network_args", "{}"))
-    except (ValueError, RecursionError):  # a stranger's text: then it says nothing
+    except (ValueError, RecursionError):  # text from outside: not an error
         return PRINCIPAL
     arguments = found if isinstance(found, dict) else {}
     if str(arguments.get("use_data_init", True)).lower() in ("false", "0"):

@@ -1,7 +1,8 @@
-"""The names that LDM and SGM gave the UNets of Stable Diffusion 1, 2, XL and its refiner, from the model's own paths.
+"""LDM's and SGM's names for the UNets of Stable Diffusion 1, 2, XL and its refiner, from the model's own paths.
 
 `input_blocks.n` and `output_blocks.n` count what diffusers keeps as block i and layer j: with L = layers_per_block + 1,
-n − 1 = i·L + j on the way down and n = i·L + j on the way up. kohya's SDXL files speak so, those for SD 1 and 2 do not.
+n − 1 = i·L + j on the way down and n = i·L + j on the way up. kohya's SDXL files use these names, his files for SD 1
+and 2 do not.
 """
 
 import re

@@ -1,22 +1,23 @@
-"""Native names of transformers (`schemes/`), made for a live model from its own paths and shapes."""
+"""Original names of transformers (`original_names/`), made for a live model from its own paths and shapes."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 
 from lycoris.dialects.original_names import SCHEMES
 from lycoris.dialects.original_names.scheme import Blocks
-from lycoris.dialects.row_slice import Part
+from lycoris.dialects.row_slice import RowSlice
 
 _PART = re.compile(r"(?P<path>[^@#]+)(?:@(?P<ratio>\d+))?(?:#(?P<index>\d+)/(?P<of>\d+))?")
 
 Shapes = Mapping[str, tuple[int, ...]]
-Named = tuple[str, tuple[Part, ...]]
+Named = tuple[str, tuple[RowSlice, ...]]
 
 
-def native_names(modules: Collection[str], shapes: Shapes) -> Iterator[Named]:
-    """Yield every native name that the model's modules have, and the parts of modules that it means.
+def original_names(modules: Collection[str], shapes: Shapes) -> Iterator[Named]:
+    """Yield every original name of the model's modules, with the rows that the name means.
 
-    A layer that the model has cut in pieces also goes by its native name and the number of the piece (OneTrainer).
+    A layer that the model splits over several modules also has its original name and the number of the module
+    (OneTrainer).
     """
     for scheme in SCHEMES:
         if all(module in modules for module in scheme.needs):
@@ -27,7 +28,7 @@ def native_names(modules: Collection[str], shapes: Shapes) -> Iterator[Named]:
 
 
 def authors_names(modules: Collection[str], shapes: Shapes) -> Iterator[Named]:
-    """Yield the one native name that the authors of the model gave to each layer that they call otherwise than it."""
+    """Yield the original name of each layer that diffusers renamed, with the rows that the name means."""
     for scheme in SCHEMES:
         if all(module in modules for module in scheme.needs):
             yield from _of(scheme.blocks, modules, shapes)
@@ -43,7 +44,7 @@ def _of(blocks: Blocks, modules: Collection[str], shapes: Shapes) -> Iterator[Na
 
 
 def _steps(block: str, modules: Collection[str]) -> list[tuple[str, ...]]:
-    """Return what stands for the stars of a block, for every such block of the model."""
+    """Return the texts in place of the stars of a block's name, for every such block of the model."""
     if "*" not in block:
         return [()]
     pattern = re.compile(r"([^.]+)".join(map(re.escape, block.split("*"))) + r"\.")
@@ -56,8 +57,8 @@ def _filled(block: str, steps: tuple[str, ...]) -> str:
     return block
 
 
-def _first(meant: str, block: str, modules: Collection[str], shapes: Shapes) -> tuple[Part, ...]:
-    """Return the first alternative of which the model has every part, or nothing."""
+def _first(meant: str, block: str, modules: Collection[str], shapes: Shapes) -> tuple[RowSlice, ...]:
+    """Return the first alternative of which the model has every module, or nothing."""
     for alternative in meant.split(" | "):
         parts = [_part(text, block, modules, shapes) for text in alternative.split()]
         if all(parts):
@@ -65,9 +66,9 @@ def _first(meant: str, block: str, modules: Collection[str], shapes: Shapes) -> 
     return ()
 
 
-def _part(text: str, block: str, modules: Collection[str], shapes: Shapes) -> Part | None:
+def _part(text: str, block: str, modules: Collection[str], shapes: Shapes) -> RowSlice | None:
     found = _PART.fullmatch(text)
-    assert found, f"the table says {text!r}"
+    assert found, f"the table has {text!r}"
     path = _join(block, found["path"])
     if path not in modules:
         return None
@@ -75,7 +76,7 @@ def _part(text: str, block: str, modules: Collection[str], shapes: Shapes) -> Pa
         rows, columns = shapes[f"{path}.weight"][:2]
         if rows != int(found["ratio"]) * columns:
             return None
-    return Part(path, int(found["index"] or 0), int(found["of"] or 1))
+    return RowSlice(path, int(found["index"] or 0), int(found["of"] or 1))
 
 
 def _join(block: str, name: str) -> str:

@@ -1,15 +1,15 @@
-"""Where a tensor of a file belongs, as far as its name alone can tell."""
+"""A tensor's name in a file, parsed: component, module and suffix."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
-    """One tensor's place: the parts of a model that it may be of, the module, and which of its tensors this is.
+class ParsedName:
+    """The components of a model that a tensor may be for, the module, and the suffix that tells its tensors apart.
 
-    components: in order of preference, the first that a model has is meant; none at all means any part that has such a
-    module. module: a dotted path or one flattened with underscores; never turned from the one into the other, but
-    looked up among the paths of the live model. suffix: as in `suffixes.py`.
+    components: in order of preference, the first that a model has is meant; empty: any component with such a module.
+    module: a dotted path or one flattened with underscores; it is looked up among the live model's paths, and never
+    turned from one form into the other. suffix: as in `suffixes.py`.
     """
 
     components: tuple[str, ...]

@@ -17,17 +17,17 @@ LITERAL = re.compile(r"\^?[\w.\-]+")
 
 @dataclass(frozen=True)
 class Pattern:
-    """Names of modules, in the order in which they are tried, and the number of each."""
+    """Names of modules, in the order in which they are tried, each with its number."""
 
     numbers: Mapping[str, float]
 
     def of(self, module: str, default: float) -> float:
-        """Return the number of a module, as the file spells it."""
+        """Return the number for a module of the file."""
         first = min(self.matches(module), key=self._order.__getitem__, default=None)
         return default if first is None else self.numbers[first]
 
     def matches(self, module: str) -> Iterator[str]:
-        """Yield every name that fits a module; of a path flattened with underscores only a whole path can tell."""
+        """Yield every name that fits a module; a path flattened with underscores must fit whole."""
         steps = module.split(".")
         for path in ("^" + module, *(".".join(steps[k:]) for k in range(len(steps)))):
             yield from self._paths.get(path, ())

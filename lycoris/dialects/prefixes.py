@@ -1,7 +1,7 @@
-"""What a name may begin with, and the part of a model that it then speaks of: data, longest first where two fit.
+"""Prefixes of tensor names, and the components that each may mean: data, longest first where two fit.
 
-Of several components the first that a model has is meant: one prefix serves UNets and transformers, and T5 is a model's
-third text encoder (SD 3), its second (FLUX.1) or its only one (Chroma).
+The first component that a model has is meant: one prefix serves UNets and transformers, and T5 is a model's third text
+encoder (SD 3), its second (FLUX.1) or its only one (Chroma).
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ CLIP_G: Components = ("text_encoder_2", "text_encoder")  # Stable Cascade has no
 LLAMA: Components = ("text_encoder_4", "text_encoder")  # HiDream's fourth, HunyuanVideo's first
 CONDITIONER: Components = ("text_conditioner",)  # Anima's, between its language model and its transformer
 
-# Names with underscores for dots: kohya and those who follow, LyCORIS, OneTrainer
-FLAT: Mapping[str, Components] = {
+# Names with underscores for dots: kohya and others after him, LyCORIS, OneTrainer
+FLAT_PREFIXES: Mapping[str, Components] = {
     "lora_unet_llm_adapter_": CONDITIONER,
     "lora_unet_": DENOISER,
     "oft_unet_": DENOISER,
@@ -25,7 +25,7 @@ FLAT: Mapping[str, Components] = {
     "lora_prior_unet_": ("prior",),
     "lora_prior_te_": FIRST,
     "lora_te1_": FIRST,
-    "lora_te2_": SECOND,  # of FLUX.1 OneTrainer means T5 by it, which is its second
+    "lora_te2_": SECOND,  # for FLUX.1 OneTrainer means T5, its second
     "lora_te3_": T5,
     "lora_te4_": LLAMA,
     "lora_te_": FIRST,
@@ -33,7 +33,7 @@ FLAT: Mapping[str, Components] = {
     "lycoris_": DENOISER,
 }
 # Dotted names: ComfyUI and ai-toolkit, OneTrainer's OMI, diffusers
-DOTTED: Mapping[str, Components] = {
+DOTTED_PREFIXES: Mapping[str, Components] = {
     "diffusion_model.llm_adapter.": CONDITIONER,
     "model.diffusion_model.llm_adapter.": CONDITIONER,
     "model.diffusion_model.": DENOISER,

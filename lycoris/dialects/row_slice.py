@@ -1,11 +1,11 @@
-"""A piece of what one name in a file means: a module of the model, or one of several equal parts of its rows."""
+"""Rows of one module of the model: what a name in a file means is one or more of these."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, order=True)
-class Part:
-    """The index-th of `of` equal parts of the rows of a module; by default all of them."""
+class RowSlice:
+    """The index-th of `of` equal parts of a module's rows; by default all of its rows."""
 
     path: str
     index: int = 0

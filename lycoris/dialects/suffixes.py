@@ -1,4 +1,4 @@
-"""The last part of a tensor's name, under every spelling, and the one name that the algorithms know it by."""
+"""The suffix of a tensor's name, in every spelling, and the one name that the algorithms have for it."""
 
 import re
 
@@ -19,7 +19,7 @@ SPELLINGS: dict[str, str] = {
     "lora_linear_layer.up.weight": LORA_UP,
     "lora_linear_layer.down.weight": LORA_DOWN,
     "lora_B.bias": "lora_B.bias",
-    # PEFT for an embedding, a weight (tokens, width): B·A is of its transpose, so that each half is the other one
+    # PEFT for an embedding (tokens, width): B·A is the change of its transpose, so A and B change places
     "lora_embedding_A": LORA_UP,
     "lora_embedding_B": LORA_DOWN,
     "hira_embedding_A": "hira_B",
@@ -31,13 +31,13 @@ SPELLINGS: dict[str, str] = {
     MAGNITUDE: MAGNITUDE,
     f"{MAGNITUDE}.weight": MAGNITUDE,
     "magnitude": MAGNITUDE,
-    # whole differences
+    # differences in full
     "diff": "diff",
     "diff_b": "diff_b",
     "w_norm": "w_norm",
     "b_norm": "b_norm",
     "set_weight": "set_weight",
-    # PEFT leaves `.weight` out of what has no module of its own; others write it
+    # PEFT leaves out `.weight` where a tensor has no module of its own; others write it
     "hira_A.weight": "hira_A",
     "hira_B.weight": "hira_B",
 } | {
@@ -69,18 +69,18 @@ _SUFFIX = re.compile(r"\.(" + "|".join(re.escape(name) for name in sorted(SPELLI
 
 
 def split_suffix(name: str) -> tuple[str, str] | None:
-    """Return (module, suffix) of a tensor's name, the suffix as the algorithms spell it; None if nothing reads it."""
+    """Return (module, suffix) of a tensor's name, the suffix as the algorithms spell it; None if none has it."""
     plain = _ADAPTER_NAME.sub(lambda found: f".{found['stem']}{found['end'] or ''}", name)
     found = _SUFFIX.search(plain)
     return (plain[: found.start()], SPELLINGS[found[1]]) if found else None
 
 
 def adapter_name(name: str) -> str:
-    """Return what PEFT called the adapter that a tensor is of; nothing where the name does not say."""
+    """Return PEFT's name of the adapter that a tensor belongs to; empty where the tensor's name has none."""
     found = _ADAPTER_NAME.search(name)
     return found["adapter"] if found else ""
 
 
 def transposed(name: str) -> bool:
-    """Tell whether the file has the transpose of what the algorithms know by this tensor's suffix."""
+    """Tell whether PEFT stores the transpose of what the algorithms expect under this tensor's suffix."""
     return _TRANSPOSED.search(name) is not None

@@ -1,8 +1,7 @@
-"""Traces of what was wrapped around a model while it was trained: torch.compile, DDP, FSDP, checkpointing, PEFT.
+"""Levels in a path that wrappers add while a model is trained: torch.compile, DDP, FSDP, checkpointing, PEFT.
 
-They are levels of a path that the model itself does not have. They are taken out of a file's names and of the live
-model's paths alike, so that a model that does have such a level is still found, and two paths that differ in nothing
-else are one name for two modules: ambiguous.
+The model itself does not have them. They are removed from a file's names and from the live model's paths alike, so that
+a module with such a level is still found; two paths that differ in nothing else are ambiguous.
 """
 
 import re
@@ -16,15 +15,15 @@ _FLAT_INNER = re.compile(rf"_(?:{'|'.join(level for level in _LEVELS if level !=
 
 
 def unwrapped(path: str) -> str:
-    """Return a dotted path, or a tensor's name, without the levels that only a wrapper has."""
+    """Return a dotted path, or a tensor's name, without the levels that wrappers add."""
     outer = _OUTER.match(path)
     return _INNER.sub("", path[outer.end() :] if outer else path)
 
 
 def flattened(path: str) -> str:
-    """Return a path as kohya's names have it, underscores for dots: however far it was converted, it is one name.
+    """Return a path in kohya's form, with underscores for dots, whether all, some or none of it was converted.
 
-    Without traces of wrappers, and without the underscores that a prefix or a suffix left at its ends.
+    Levels of wrappers are removed, and underscores that a prefix or suffix left at the ends.
     """
     flat = unwrapped(path).replace(".", "_")
     outer = _FLAT_OUTER.match(flat)

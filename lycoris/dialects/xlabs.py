@@ -2,7 +2,7 @@
 
 import re
 
-from lycoris.dialects.parsed_name import Place
+from lycoris.dialects.parsed_name import ParsedName
 from lycoris.dialects.prefixes import DENOISER
 from lycoris.dialects.suffixes import LORA_DOWN, LORA_UP
 
@@ -20,11 +20,11 @@ LAYERS = {  # 1 is the picture's stream, 2 the text's
 }
 
 
-def place(name: str) -> Place | None:
-    """Return the place of a tensor that XLabs' trainer would name so, in the names of FLUX.1's authors, else None."""
+def parse(name: str) -> ParsedName | None:
+    """Return the parsed name of a tensor in XLabs' naming, with FLUX.1's original module names, else None."""
     found = _NAME.fullmatch(name)
     if found is None:
         return None
-    return Place(
+    return ParsedName(
         DENOISER, f"{found['block']}.{LAYERS[found['layer']]}", LORA_UP if found["half"] == "up" else LORA_DOWN
     )

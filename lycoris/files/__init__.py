@@ -1,1 +1,1 @@
-"""Bytes in: what lies in adapter files and model folders, judged before it is read."""
+"""Adapter files and model folders: headers are checked before any tensor is read."""

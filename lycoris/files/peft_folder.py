@@ -1,7 +1,7 @@
-"""An adapter as it is handed over: one safetensors file, or PEFT's two files in a folder or a zip.
+"""The files of one adapter: one safetensors file, or PEFT's two files in a folder or a zip.
 
-Of a folder or zip two files are read, `adapter_model.safetensors` and `adapter_config.json`; nothing is ever unpacked
-to a disk, and no other file in it is opened.
+Only `adapter_model.safetensors` and `adapter_config.json` are read from a folder or zip; nothing is unpacked to a disk,
+and no other file in it is opened.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ CONFIG_CAP = 1 << 20  # bytes; real ones are below 10 kB
 FILES_CAP = 64  # in a zip: weights, configuration, a README, a few pictures
 ZIP = b"PK\x03\x04"
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# What zipfile raises for bytes that are not what they say, according to its source
+# Exceptions of zipfile for a broken zip, according to its source
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(NotImplementedError, RuntimeError, EOFError, OSError, ValueError, OverflowError),
@@ -34,18 +34,18 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Bundle:
-    """The bytes of the weights, and what came with them."""
+    """The bytes of the weights, with PEFT's configuration where there is one."""
 
     weights: bytes
     config: AdapterConfig | None
-    sha256: str | None  # of the zip, or of a folder's two files one after the other; None: that of the weights
+    sha256: str | None  # of the zip, or of a folder's two files concatenated; None: that of the weights
 
 
 def open_bundle(source: str | os.PathLike[str] | bytes, cap: int) -> Bundle:
     """Return an adapter's weights and configuration, from a file, a folder, a zip or the bytes of one.
 
-    cap: bytes above which the weights are not read. Raises FileRefused for what cannot be read or is over a cap, and
-    for a zip with names that lead out of it, names twice, or anything but the two files where they belong.
+    cap: bytes above which the weights are not read. Raises FileRefused for a file that cannot be read or is over a
+    cap, and for a zip with paths that lead out of it, with a name twice, or without the two files in one folder.
     """
     if not isinstance(source, bytes) and Path(source).is_dir():
         weights = read_bytes(Path(source) / WEIGHTS, cap)
@@ -66,7 +66,7 @@ def _unzipped(data: bytes, cap: int) -> Bundle:
         if CONFIG.encode() in data:
             raise _refused(Code.UNREADABLE, f"the zip cannot be read: {shown(str(error))}") from error
     if config is None:
-        return Bundle(data, None, None)  # torch's own files are zips too: judged, and refused, as such
+        return Bundle(data, None, None)  # torch's own files are zips too; they are refused as such later
     return Bundle(weights, adapter_config.adapter_config(config), _sha256(data))
 
 
@@ -77,8 +77,8 @@ def _members(archive: zipfile.ZipFile, configs: list[zipfile.ZipInfo], cap: int)
         raise FileRefused(wrong)
     if len(configs) > 1:
         raise _refused(Code.DUPLICATE, f"the zip holds {len(configs)} adapters: send them one by one")
-    beside = str(PurePosixPath(configs[0].filename).with_name(WEIGHTS))
-    weights = next((member for member in archive.infolist() if member.filename == beside), None)
+    expected = str(PurePosixPath(configs[0].filename).with_name(WEIGHTS))
+    weights = next((member for member in archive.infolist() if member.filename == expected), None)
     if weights is None:
         raise _refused(Code.UNREADABLE, f"the zip has {CONFIG} but no {WEIGHTS} beside it: only that is read")
     return _member(archive, configs[0], CONFIG_CAP), _member(archive, weights, cap)
@@ -96,17 +96,18 @@ def _problems(members: list[zipfile.ZipInfo]) -> Iterable[Reason]:
         if name in seen:
             yield Reason(Code.DUPLICATE, shown(name), "is in the zip twice")
         if member.flag_bits & 1 or member.compress_type not in METHODS:
-            yield Reason(Code.UNREADABLE, shown(name), "is encrypted, or packed in a way that is not read")
+            yield Reason(Code.UNREADABLE, shown(name), "is encrypted, or compressed by a method that is not read")
         seen.add(name)
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, cap: int) -> bytes:
-    # What the zip claims of a size is not believed: a bomb is stopped at the cap, whatever it says.
+    # The size in the zip's directory is not trusted: a zip bomb is stopped at the cap.
     with archive.open(member) as stream:
         data = stream.read(min(cap, member.file_size) + 1)
     if len(data) > cap or len(data) != member.file_size:
         raise _refused(
-            Code.TOO_LARGE, f"{shown(member.filename)} is above the cap of {cap} bytes, or not what it claims"
+            Code.TOO_LARGE,
+            f"{shown(member.filename)} is above the cap of {cap} bytes, or not of the size in the zip's directory",
         )
     return data
 

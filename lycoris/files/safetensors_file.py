@@ -1,8 +1,8 @@
-"""safetensors in: the header is judged here before any parser of tensors sees it, and nothing else is read at all.
+"""safetensors files: the header is checked here before any tensor is read, and no other format is read.
 
 The format: eight bytes, the header's length n (little endian); n bytes of JSON, name -> {dtype, shape, data_offsets}
-and `__metadata__`; the tensors' bytes. The safetensors library itself lets duplicate names, odd names, empty shapes
-and 100 MB of header pass; here they are refused, so that two parsers can never read two different files.
+and `__metadata__`; the tensors' bytes. The safetensors library itself accepts duplicate names, odd names, empty
+shapes and 100 MB of header; they are refused here, so that no two parsers can read one file differently.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ AXIS_CAP = 1 << 31
 AXES_CAP = 8
 METADATA_CAP = 1 << 20  # bytes of one value; longer ones (thumbnails) are left out
 NAME_CAP = 512  # characters
-NAME = re.compile(r"[A-Za-z0-9_.*/ :\-]+")  # of a layer's tensor; an embedding has somebody's own word in its name
-PLACES = re.compile(r"\.bias_(?:indices|size)$")  # of numbers in a matrix
+NAME = re.compile(r"[A-Za-z0-9_.*/ :\-]+")  # of a layer's tensor; an embedding has a word of its author's in its name
+PLACES = re.compile(r"\.bias_(?:indices|size)$")  # indices of elements, and the size of a matrix
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16} | {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -47,7 +47,7 @@ METADATA = "__metadata__"
 
 @dataclass(frozen=True)
 class Entry:
-    """What the header says of one tensor; begin and end are bytes after the header."""
+    """One tensor's row of the header; begin and end are bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """A header that was judged and found sound, and where the tensors' bytes begin in the file."""
+    """A header that was checked and found sound, and the offset of the tensors' bytes in the file."""
 
     entries: Mapping[str, Entry]
     metadata: Mapping[str, str]
@@ -67,7 +67,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Hashes:
-    """The names that a file goes by: sha256 is its identity, the short ones are how others search for it."""
+    """The hashes of a file: sha256 identifies it here, the short ones are those of Civitai and A1111."""
 
     sha256: str  # of the whole file, 64 hex
     autov2: str  # its first 10 hex (Civitai, A1111)
@@ -77,7 +77,7 @@ class Hashes:
 def read_bytes(source: str | os.PathLike[str] | bytes, cap: int = FILE_CAP) -> bytes:
     """Return the bytes of an adapter file; raise FileRefused if there is none or it is over the cap.
 
-    The file is read once and whole: what was hashed is what is used, even if somebody replaces it meanwhile.
+    The file is read once and in full, so that the hashed bytes are the bytes used, even if it is replaced meanwhile.
     """
     if isinstance(source, bytes):
         size = len(source)
@@ -94,14 +94,14 @@ def read_bytes(source: str | os.PathLike[str] | bytes, cap: int = FILE_CAP) -> b
 
 
 def hashes(data: bytes, header: Header, whole: str | None = None) -> Hashes:
-    """Return the hashes of a file that is in memory; whole: the sha256 of what it came in, if that was more."""
+    """Return the hashes of a file in memory; whole: the sha256 of the zip or folder that it came in."""
     whole = whole or hashlib.sha256(data).hexdigest()
     tensors = hashlib.sha256(memoryview(data)[header.data_begin :]).hexdigest()
     return Hashes(sha256=whole, autov2=whole[:10], autov3=tensors[:12])
 
 
 def judge(data: bytes) -> Header:
-    """Return the header of a file in memory; raise FileRefused with everything that is wrong with it."""
+    """Return the header of a file in memory; raise FileRefused with every reason against it."""
     return _judge(data[: 8 + HEADER_CAP], len(data))
 
 
@@ -118,8 +118,8 @@ def judge_names(names: Mapping[str, Any]) -> Header:
     """Return the header that a file with tensors of these names would have; raise FileRefused as `judge` does.
 
     names: tensor name -> shape, or anything with a `shape`, or {dtype, shape} as the JSON of a header has it,
-    `__metadata__` included. Offsets are made up, one tensor after the other; without a dtype it is float32, or int64
-    for what can only be whole numbers.
+    `__metadata__` included. Offsets are made up; a tensor without a dtype is float32, or int64 where only
+    whole numbers make sense.
     """
     fields: dict[str, Any] = {}
     end = 0
@@ -141,7 +141,7 @@ def judge_names(names: Mapping[str, Any]) -> Header:
 
 
 def tensors_of(data: bytes) -> dict[str, Tensor]:
-    """Return the tensors of a file whose header was judged, as stored; raise FileRefused if the library disagrees."""
+    """Return the tensors of a file whose header was checked, as stored; raise FileRefused if safetensors refuses it."""
     try:
         return safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
@@ -221,13 +221,13 @@ def _problems(name: str, fields: Any) -> Iterator[Reason]:
         return
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        yield Reason(Code.BAD_DTYPE, subject, f"is of dtype {shown(str(dtype))}, which no factor is made of")
+        yield Reason(Code.BAD_DTYPE, subject, f"is of dtype {shown(str(dtype))}, which no factor has")
         return
     if not _whole_numbers(shape, 1, AXIS_CAP) or len(shape) > AXES_CAP:
         yield Reason(Code.BAD_SHAPE, subject, f"has a shape that no tensor may have: {shown(str(shape))}")
         return
     if not _whole_numbers(offsets, 0, FILE_CAP << 8) or len(offsets) != 2:
-        yield Reason(Code.BAD_OFFSETS, subject, f"lies at no place in a file: {shown(str(offsets))}")
+        yield Reason(Code.BAD_OFFSETS, subject, f"has offsets that no file can have: {shown(str(offsets))}")
     elif offsets[1] - offsets[0] != prod(shape) * DTYPES[dtype].itemsize:
         yield Reason(Code.BAD_OFFSETS, subject, f"has {offsets[1] - offsets[0]} bytes for {dtype} {tuple(shape)}")
 
@@ -245,7 +245,7 @@ def _whole_numbers(found: Any, least: int, most: int) -> bool:
 
 
 def _gaps(entries: Mapping[str, Entry], size: int) -> Iterator[Reason]:
-    """Yield every place where the tensors' bytes overlap, leave a hole, or do not end where the file does."""
+    """Yield a reason wherever the tensors' bytes overlap, leave a hole, or do not end at the end of the file."""
     order = sorted(entries.items(), key=lambda item: (item[1].begin, item[1].end))
     ends = [("", Entry("", (), 0, 0)), *order]
     for (_, before), (name, entry) in pairwise(ends):

@@ -1,1 +1,1 @@
-"""Which rows of which of a model's weights each layer of an adapter changes."""
+"""The rows of a model's weights that each layer of an adapter changes."""

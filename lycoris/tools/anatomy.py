@@ -1,4 +1,4 @@
-"""`anatomy`: how much a file changes, and where: by block and by kind of layer.
+"""`anatomy`: the size of a file's change by block and by kind of layer.
 
 The size of a change is its Frobenius norm ‖Δ‖ at strength 1. Squares of sizes add up over layers, so a share is a share
 of Σ‖Δ‖², and all shares together are 1.
@@ -15,20 +15,20 @@ import torch
 from lycoris.adapter import Adapter
 from lycoris.algorithms.change import ANY
 from lycoris.errors import shown
-from lycoris.files.model_folder import Copy, shapes_of
-from lycoris.placement.resolve import module_of
+from lycoris.files.model_folder import Variant, default_shapes
+from lycoris.placement.resolve import split_parameter
 from lycoris.stack import StackEntry
-from lycoris.tools.dense import groups, leans_on_weight, refuse_infinite
+from lycoris.tools.dense import depends_on_weight, groups, refuse_infinite
 from lycoris.tools.kinds import ATTENTION, CONVOLUTION, FEED_FORWARD, KINDS, TEXT, block_of, kind_of, order_of
 from lycoris.tools.progress import Progress, silent
 
-LARGEST = 1 << 28  # numbers of a change that is formed without a model to say that a weight is of this shape
-LEANS = 2  # how many times the one must outweigh the other for a file to lean to it
+LARGEST = 1 << 28  # elements of a change that is computed without a model that has a weight of this shape
+FACTOR = 2  # by which one side must exceed the other to be named
 
 
 @dataclass(frozen=True)
-class Part:
-    """What is changed of one parameter."""
+class ParameterChange:
+    """The change of one parameter, by its size."""
 
     name: str
     block: str
@@ -39,9 +39,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Where the change of a file lies."""
+    """The change of a file, parameter by parameter."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ParameterChange, ...]
     unsized: tuple[str, ...]  # layers whose change depends on a weight that was not given
 
     @property
@@ -51,24 +51,24 @@ class Anatomy:
 
     @property
     def blocks(self) -> list[str]:
-        """The blocks that are changed, in the order of the model."""
+        """The changed blocks, in the order of the model."""
         return sorted({part.block for part in self.parts}, key=lambda block: (order_of(block), block))
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of layer that are changed, in the order of KINDS."""
+        """The changed kinds of layer, in the order of KINDS."""
         return [kind for kind in KINDS if any(part.kind == kind for part in self.parts)]
 
-    def shares(self, key: Callable[[Part], Any]) -> dict[Any, float]:
-        """Return the share of Σ‖Δ‖² by any property of the parts; 0 everywhere if nothing is changed at all."""
+    def shares(self, key: Callable[[ParameterChange], Any]) -> dict[Any, float]:
+        """Return the share of Σ‖Δ‖² by any property of the parts; all 0 if nothing is changed."""
         squares: dict[Any, list[float]] = defaultdict(list)
         for part in self.parts:
             squares[key(part)].append(part.square)
         whole = self.square or 1.0
         return {name: fsum(found) / whole for name, found in squares.items()}
 
-    def relative(self, holds: Callable[[Part], bool] = lambda _: True) -> float | None:
-        """Return ‖Δ‖/‖W₀‖ over the parts that are asked for; None where there is no model or only zeros."""
+    def relative(self, holds: Callable[[ParameterChange], bool] = lambda _: True) -> float | None:
+        """Return ‖Δ‖/‖W₀‖ over the selected parts; None without a model, or if all weights are zero."""
         parts = [part for part in self.parts if holds(part)]
         weights = [part.weight_square for part in parts if part.weight_square is not None]
         if len(weights) < len(parts) or not fsum(weights):
@@ -95,14 +95,14 @@ class Anatomy:
 
 
 def anatomy(
-    adapter: Adapter, copies: Mapping[str, tuple[Copy, ...]] | None = None, told: Progress[Any] = silent
+    adapter: Adapter, variants: Mapping[str, tuple[Variant, ...]] | None = None, progress: Progress[Any] = silent
 ) -> Anatomy:
-    """Return where the change of an adapter lies; with a model, by its own names, and relative to its weights.
+    """Return the anatomy of an adapter; with a model by the model's own names, and relative to its weights.
 
     Without one, layers whose change depends on the weight (DoRA, OFT, (IA)³, …) are left out and named.
-    Raises NoPlace if the model cannot wear the adapter, StackRefused if its change is not finite.
+    Raises NoPlace if the adapter does not fit the model, StackRefused if its change is not finite.
     """
-    return _alone(adapter, told) if copies is None else _on(adapter, copies, told)
+    return _alone(adapter, progress) if variants is None else _on(adapter, variants, progress)
 
 
 def reading(found: Anatomy) -> str:
@@ -110,7 +110,11 @@ def reading(found: Anatomy) -> str:
     shares = found.shares(lambda part: part.kind)
     image = fsum(share for kind, share in shares.items() if kind != TEXT)
     if not image:
-        return "Only the text encoder is changed: what words mean, not how pictures are made." if shares else "Nothing."
+        return (
+            "Only the text encoder is changed: the meaning of words, not the way pictures are made."
+            if shares
+            else "Nothing."
+        )
     layout = shares.get(ATTENTION, 0.0) + shares.get(FEED_FORWARD, 0.0)
     texture = shares.get(CONVOLUTION, 0.0)
     if not texture:
@@ -118,7 +122,7 @@ def reading(found: Anatomy) -> str:
             "No convolution is changed: it works through attention, on what is where (composition, subject), and on "
             "surfaces (texture) only by way of that."
         )
-    side = "composition" if layout > LEANS * texture else "texture" if texture > LEANS * layout else "neither side"
+    side = "composition" if layout > FACTOR * texture else "texture" if texture > FACTOR * layout else "neither side"
     return (
         f"Attention and feed-forward, which decide what is where (composition), have {layout / image:.0%} of the "
         f"change to the image model; convolutions, which draw surfaces (texture), {texture / image:.0%}. "
@@ -153,39 +157,41 @@ def table(found: Anatomy) -> Iterator[str]:
     if found.unsized:
         names = ", ".join(shown(name) for name in found.unsized[:3]) + (", …" if len(found.unsized) > 3 else "")
         count = len(found.unsized)
-        yield f"Left out, for without --model the size of their change is not known: {count} layers, {names}"
+        yield f"Left out, because the size of their change is not known without --model: {count} layers, {names}"
 
 
-def _on(adapter: Adapter, copies: Mapping[str, tuple[Copy, ...]], told: Progress[Any]) -> Anatomy:
-    parts: list[Part] = []
-    for group in told(groups([StackEntry(adapter)], shapes_of(copies)), "measuring"):
-        copy = copies[group.component][0]
-        pristine = {name: copy.stored[name].read() for name in group.parameters}
+def _on(adapter: Adapter, variants: Mapping[str, tuple[Variant, ...]], progress: Progress[Any]) -> Anatomy:
+    parts: list[ParameterChange] = []
+    for group in progress(groups([StackEntry(adapter)], default_shapes(variants)), "measuring"):
+        variant = variants[group.component][0]
+        pristine = {name: variant.spans[name].read() for name in group.parameters}
         for name, change in group.change(pristine).items():
-            module, _ = module_of(name)
-            weight = copy.stored.get(f"{module}.weight")
+            module, _ = split_parameter(name)
+            weight = variant.spans.get(f"{module}.weight")
             axes = len(weight.shape) if weight else change.ndim
             block, kind = block_of(group.component, module), kind_of(group.component, module, axes)
-            parts.append(Part(f"{group.component}.{name}", block, kind, _square(change), _square(pristine[name])))
+            parts.append(
+                ParameterChange(f"{group.component}.{name}", block, kind, _square(change), _square(pristine[name]))
+            )
     return Anatomy(tuple(parts), ())
 
 
-def _alone(adapter: Adapter, told: Progress[Any]) -> Anatomy:
-    parts: list[Part] = []
+def _alone(adapter: Adapter, progress: Progress[Any]) -> Anatomy:
+    parts: list[ParameterChange] = []
     unsized: list[str] = []
-    for layer in told(adapter.layers, "measuring"):
+    for layer in progress(adapter.layers, "measuring"):
         component = layer.components[0] if layer.components else ""
         axes = len(layer.changes["weight"].shape) if "weight" in layer.changes else 0
         block, kind = block_of(component, layer.module), kind_of(component, layer.module, axes)
         for parameter, change in layer.changes.items():
             shape = change.shape
-            if ANY in shape or prod(shape) > LARGEST or leans_on_weight(change, shape):
+            if ANY in shape or prod(shape) > LARGEST or depends_on_weight(change, shape):
                 unsized.append(layer.name)
                 continue
             whole = torch.zeros(shape)
             change.add_change(whole, torch.zeros(shape), 1.0)
             refuse_infinite({f"{layer.name}.{parameter}": whole})
-            parts.append(Part(f"{layer.name}.{parameter}", block, kind, _square(whole), None))
+            parts.append(ParameterChange(f"{layer.name}.{parameter}", block, kind, _square(whole), None))
     return Anatomy(tuple(parts), tuple(dict.fromkeys(unsized)))
 
 

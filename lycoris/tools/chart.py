@@ -1,7 +1,7 @@
 """An anatomy as an SVG: one bar for each block, as long as its share of the change, coloured by kind of layer.
 
-Every number in it is also text, the colours are those of Okabe and Ito (told apart by all kinds of eyes), and it
-follows the reader's light or dark scheme. Names are escaped: they come from a stranger's file.
+Every value is also text, the colours are those of Okabe and Ito (distinct with any colour vision), and it follows the
+reader's light or dark scheme. Names are escaped: they come from a file from outside.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +47,7 @@ def chart(found: Anatomy, title: str) -> str:
 
 
 def page(title: str, description: str, style: str, size: tuple[int, int], inside: Iterable[str]) -> str:
-    """Return the text of an SVG file that says to all readers what it shows; size: width and height, pixels."""
+    """Return the text of an SVG file with a title and a description; size: width and height in pixels."""
     width, height = size
     return "\n".join(
         (
@@ -88,10 +88,10 @@ def _rows(found: Anatomy) -> Iterator[str]:
             share = by_both.get((block, kind), 0.0)
             width = full_width * share / longest
             if width > GAP:
-                told = escape(f"{block}, {kind}: {share:.1%} of the change")
+                tooltip = escape(f"{block}, {kind}: {share:.1%} of the change")
                 yield (
                     f'<rect x="{x:.1f}" y="{y}" width="{width - GAP:.1f}" height="{BAR}" fill="{COLOURS[kind]}">'
-                    f"<title>{told}</title></rect>"
+                    f"<title>{tooltip}</title></rect>"
                 )
             x += width
         relative = found.relative(lambda part, block=block: part.block == block)

@@ -1,4 +1,4 @@
-"""The tools as sub-commands of `python -m lycoris`: their options, and what they print."""
+"""The tools as sub-commands of `python -m lycoris`: their options and their output."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from lycoris.adapter import load
 from lycoris.errors import shown
-from lycoris.files.model_folder import copies_of, shapes_of
+from lycoris.files.model_folder import default_shapes, variants_of
 from lycoris.merged.merge import Mode
 from lycoris.stack import StackEntry
 from lycoris.tools.anatomy import anatomy, table
@@ -19,15 +19,15 @@ from lycoris.tools.extract import extract
 from lycoris.tools.lowrank import Budget, report
 from lycoris.tools.merge import merge
 from lycoris.tools.outputs import new_file, refuse_taken
-from lycoris.tools.progress import told
+from lycoris.tools.progress import on_stderr
 from lycoris.tools.resize import resize, stored_in
 from lycoris.tools.to_lora import to_lora
-from lycoris.tools.writing import DTYPES, Draft
+from lycoris.tools.writing import FACTOR_DTYPES, Draft
 
 Lines = Iterator[str]
-# FILE, FILE=0.8, FILE=0.8,text_encoder=0.5: what follows the file is only a strength if it is a number
+# FILE, FILE=0.8, FILE=0.8,text_encoder=0.5: the text after the file's name is a strength only if it is a number
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-WORN = re.compile(rf"(?P<file>.+?)(?:=(?P<strength>{NUMBER})(?P<parts>(?:,\w+={NUMBER})*))?", re.DOTALL)
+STACK_ARGUMENT = re.compile(rf"(?P<file>.+?)(?:=(?P<strength>{NUMBER})(?P<parts>(?:,\w+={NUMBER})*))?", re.DOTALL)
 
 
 def add(known: Any) -> None:
@@ -45,23 +45,23 @@ def _add_merge(known: Any) -> None:
         "merge",
         _merge,
         "write a model's folder with adapters merged into its weights",
-        "A copy of a diffusers folder whose weights wear the adapters for good: each change is taken against the "
-        "pristine weight, they are summed in float32 and rounded once to the stored dtype. Everything else is copied "
-        "as it is. Variants (fp16) are merged too.",
+        "A copy of a diffusers folder with the adapters merged into its weights: each change is computed on the "
+        "pristine weight, they are summed in float32 and rounded once to the stored dtype. All other files are copied. "
+        "Variants (fp16) are merged too.",
     )
     command.add_argument("model", metavar="BASE_DIR", help="a diffusers folder with safetensors weights")
     command.add_argument(
         *("adapters",),
         metavar="FILE[=STRENGTH]",
         nargs="+",
-        help="an adapter, by default at strength 1; FILE=0.8,text_encoder=0.5 for a part of the model",
+        help="an adapter, by default at strength 1; FILE=0.8,text_encoder=0.5 for a component of the model",
     )
     command.add_argument(
         "--mode",
         choices=get_args(Mode),
         default="sum",
-        help="how several go together: as the sum of their changes, or each on what the ones before it made of the "
-        "weight, as ComfyUI and A1111 do, in the order given (default: sum)",
+        help="how several are combined: as the sum of their changes, or each on the result of the ones before it, in "
+        "the order given, as ComfyUI and A1111 do (default: sum)",
     )
     _out(command, "OUT_DIR", "the folder to write")
 
@@ -74,8 +74,8 @@ def _add_convert(known: Any) -> None:
         "write a file under other names, or as a LoRA",
         "--to writes the same changes under the names that kohya's scripts and ComfyUI read (lora_unet_…: LDM's for "
         "SDXL, the authors' for transformers, fused layers joined) or under diffusers' (unet.….lora_A.weight). "
-        "--to-lora makes a LoRA of any algorithm, by singular values, and says what the rank costs. Both at once: a "
-        "LoRA under those names.",
+        "--to-lora makes a LoRA of any algorithm, by singular values, and reports the loss. Both at once: a LoRA under "
+        "those names.",
     )
     command.add_argument("file", metavar="FILE", help="an adapter")
     command.add_argument("--model", metavar="DIR", required=True, help="the diffusers folder that it is for")
@@ -91,8 +91,8 @@ def _add_resize(known: Any) -> None:
         "resize",
         _resize,
         "write a LoRA or LoCon with a lower rank",
-        "The best LoRA of a lower rank, layer by layer (truncated singular values). alpha/rank stays, so strengths "
-        "mean what they meant; names stay; layers within the rank and layers of other algorithms are not touched.",
+        "The nearest LoRA of a lower rank, layer by layer (truncated singular values). alpha/rank stays, so a strength "
+        "means the same; names stay; layers within the rank and layers of other algorithms stay as they are.",
     )
     command.add_argument("file", metavar="FILE", help="an adapter with LoRA layers")
     _budget(command, required=True)
@@ -104,9 +104,9 @@ def _add_extract(known: Any) -> None:
         known,
         "extract",
         _extract,
-        "write what fine-tuning did to a base as a LoCon",
-        "The difference of two diffusers folders of one architecture, matrices and kernels as factors, biases and "
-        "norms whole.",
+        "write the difference of a fine-tuned model from its base as a LoCon",
+        "The difference of two diffusers folders of one architecture: matrices and kernels as factors, biases and "
+        "norms in full.",
     )
     command.add_argument("tuned", metavar="TUNED_DIR", help="the fine-tuned model's diffusers folder")
     command.add_argument("base", metavar="BASE_DIR", help="the folder of the model that it was made from")
@@ -120,7 +120,7 @@ def _add_anatomy(known: Any) -> None:
         known,
         "anatomy",
         _anatomy,
-        "say where a file's change lies: attention or convolution, block by block",
+        "show the size of a file's change by block and kind of layer: attention or convolution",
         "The size of the change (Frobenius) at strength 1, by block and kind of layer: composition or texture? Shares "
         "are of the square of the size, so that they add up. With --model also relative to the weights.",
     )
@@ -132,26 +132,26 @@ def _add_anatomy(known: Any) -> None:
 
 
 def _merge(options: argparse.Namespace) -> Lines:
-    stack = [_worn(text) for text in options.adapters]
-    done = merge(options.model, stack, options.out, options.force, told, options.mode)
+    stack = [_entry(text) for text in options.adapters]
+    done = merge(options.model, stack, options.out, options.force, on_stderr, options.mode)
     parts = ", ".join(done.components) or "nothing"
     yield f"{shown(options.out)}: {done.parameters} weights changed, of {parts}"
     yield from (f"  {entry.adapter.sha256[:10]} at {entry.strength:g}" for entry in stack)
-    yield from (f"  note: {shown(name)} was copied as it is and does not wear the adapters" for name in done.stale)
+    yield from (f"  note: {shown(name)} was copied as it is and does not have the adapters" for name in done.stale)
 
 
 def _convert(options: argparse.Namespace) -> Lines:
     budgeted = options.rank is not None or options.energy is not None
     if not options.to and not options.to_lora:
-        options.parser.error("say --to kohya, --to diffusers, --to-lora, or both")
+        options.parser.error("give --to kohya, --to diffusers, --to-lora, or both")
     if options.to_lora != budgeted:
-        options.parser.error("--to-lora goes with --rank or --energy, and they with it")
+        options.parser.error("--to-lora needs --rank or --energy, and they need it")
     refuse_taken(options.out, options.force)
-    copies, adapter = copies_of(options.model), load(options.file)
-    shapes = shapes_of(copies)
+    variants, adapter = variants_of(options.model), load(options.file)
+    shapes = default_shapes(variants)
     if options.to_lora:
         style, budget = options.to or "kohya", Budget(options.rank, options.energy)
-        draft, losses, notes = to_lora(adapter, copies, budget, style, DTYPES.get(options.dtype), told)
+        draft, losses, notes = to_lora(adapter, variants, budget, style, FACTOR_DTYPES.get(options.dtype), on_stderr)
         lines = report(losses)
     else:
         draft, notes = convert(adapter, shapes, options.to)
@@ -165,7 +165,7 @@ def _convert(options: argparse.Namespace) -> Lines:
 def _resize(options: argparse.Namespace) -> Lines:
     refuse_taken(options.out, options.force)
     adapter, budget = load(options.file), Budget(options.rank, options.energy)
-    draft, losses, notes = resize(adapter, stored_in(options.file), budget, DTYPES.get(options.dtype), told)
+    draft, losses, notes = resize(adapter, stored_in(options.file), budget, FACTOR_DTYPES.get(options.dtype), on_stderr)
     draft.write(options.out, options.force)
     yield from _written(options.out, draft)
     yield from (f"  {shown(line)}" for line in report(losses))
@@ -174,10 +174,10 @@ def _resize(options: argparse.Namespace) -> Lines:
 
 def _extract(options: argparse.Namespace) -> Lines:
     refuse_taken(options.out, options.force)
-    tuned, base = copies_of(options.tuned), copies_of(options.base)
+    tuned, base = variants_of(options.tuned), variants_of(options.base)
     budget = Budget(options.rank, options.energy)
-    draft, losses = extract(tuned, base, budget, options.to, DTYPES.get(options.dtype), told)
-    draft.write(options.out, options.force, shapes_of(base))
+    draft, losses = extract(tuned, base, budget, options.to, FACTOR_DTYPES.get(options.dtype), on_stderr)
+    draft.write(options.out, options.force, default_shapes(base))
     yield from _written(options.out, draft)
     yield from (f"  {shown(line)}" for line in report(losses))
 
@@ -186,7 +186,7 @@ def _anatomy(options: argparse.Namespace) -> Lines:
     if options.svg:
         refuse_taken(options.svg, options.force)
     adapter = load(options.file)
-    found = anatomy(adapter, copies_of(options.model) if options.model else None, told)
+    found = anatomy(adapter, variants_of(options.model) if options.model else None, on_stderr)
     if options.svg:
         with new_file(options.svg, options.force) as temporary:
             title = shown(adapter.metadata.get("modelspec.title") or Path(options.file).stem)
@@ -194,8 +194,8 @@ def _anatomy(options: argparse.Namespace) -> Lines:
     yield from [json.dumps(found.as_dict(), indent=2)] if options.json else table(found)
 
 
-def _worn(text: str) -> StackEntry:
-    found = WORN.fullmatch(text)
+def _entry(text: str) -> StackEntry:
+    found = STACK_ARGUMENT.fullmatch(text)
     assert found is not None, "the pattern takes any text"
     parts = (part.split("=") for part in (found["parts"] or "").split(",") if part)
     strengths = {name: float(number) for name, number in parts}
@@ -220,11 +220,15 @@ def _out(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
 
 def _budget(command: argparse.ArgumentParser, required: bool) -> None:
     kinds = command.add_mutually_exclusive_group(required=required)
-    kinds.add_argument("--rank", metavar="R", type=_rank, help="so many singular values for every layer, at most")
+    kinds.add_argument("--rank", metavar="R", type=_rank, help="that many singular values for every layer, at most")
     kinds.add_argument(
         "--energy", metavar="E", type=_share, help="as many as hold this share of the layer's ‖Δ‖², such as 0.95"
     )
-    command.add_argument("--dtype", choices=tuple(DTYPES), help="of new factors; unset, that of what they come from")
+    command.add_argument(
+        "--dtype",
+        choices=tuple(FACTOR_DTYPES),
+        help="of new factors; by default that of the tensors they are made from",
+    )
 
 
 def _rank(text: str) -> int:

@@ -21,7 +21,7 @@ from lycoris.stack import AppliedChange, StackEntry, by_sha256, changes_of, not_
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class ParameterGroup:
     """Parameters of one component that must be patched together, and all their changes, in order."""
 
     component: str
@@ -65,7 +65,7 @@ def _rows(pristine: Mapping[str, Tensor], view: View) -> Tensor:
     return torch.cat([pristine[rows.parameter][rows.start : rows.stop] for rows in view.rows])
 
 
-def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[Group]:
+def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: Mode = "sum") -> list[ParameterGroup]:
     """Return all parameters that a stack changes, in groups with their changes; strengths of 0 are left out.
 
     In a sum the changes are in order of their adapters' sha256, in sequence as the stack is.
@@ -77,7 +77,7 @@ def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: 
         raise StackRefused(wrong)
     changes = list(changes_of(stack, plans))
     return [
-        Group(keys[0][0], tuple(name for _, name in keys), tuple(changes[number] for number in numbers))
+        ParameterGroup(keys[0][0], tuple(name for _, name in keys), tuple(changes[number] for number in numbers))
         for keys, numbers in connected([tuple(change.target.keys) for change in changes])
     ]
 
@@ -89,7 +89,7 @@ def refuse_infinite(changes: Mapping[str, Tensor]) -> None:
         raise StackRefused([Reason(Code.NOT_FINITE, name, "the change is not finite") for name in unfit])
 
 
-def leans_on_weight(change: Change, shape: Sequence[int]) -> bool:
+def depends_on_weight(change: Change, shape: Sequence[int]) -> bool:
     """True if the change depends on the base weight (DoRA, OFT, (IA)³, …): not additive."""
     if change.needs_weight:
         return True

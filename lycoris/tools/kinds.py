@@ -1,4 +1,4 @@
-"""What a layer does and where it sits, by its name: the rows and columns of an anatomy. Mostly data."""
+"""The kind and the block of a layer, by its name: the columns and rows of an anatomy. Mostly data."""
 
 import re
 
@@ -6,8 +6,8 @@ ATTENTION, FEED_FORWARD, CONVOLUTION = "attention", "feed-forward", "convolution
 NORM, TEXT, OTHER = "norm", "text encoder", "other"
 KINDS = (ATTENTION, FEED_FORWARD, CONVOLUTION, NORM, TEXT, OTHER)
 
-# Searched in this order in the path with underscores for dots, of diffusers, LDM and the native transformers
-SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
+# Searched in this order in the path with underscores for dots, in diffusers', LDM's and original names
+KIND_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (OTHER, re.compile(r"time_emb|emb_layers|label_emb|time_text|_embedder|modulation|_mod_|adaln|norm\w*_linear$")),
     (NORM, re.compile(r"norm(?:\d+|_\d+|_out|_(?:added_)?[qkv])?$")),
     (FEED_FORWARD, re.compile(r"_ff_|_ff\d?$|mlp|feed_forward|ffn|linear_?[12]$|img_mlp|txt_mlp")),
@@ -24,7 +24,7 @@ BLOCK = re.compile(
     r"|transformer_blocks|single_transformer_blocks|noise_refiner|context_refiner|layers|blocks|encoder_layers"
     r"|text_model_encoder_layers|encoder_block)(?:_(?P<number>\d+))?(?:_|$)"
 )
-# From the entrance to the exit, as the numbers flow
+# From the input to the output of a model
 ORDER = (
     *("down_blocks", "input_blocks", "mid_block", "middle_block", "up_blocks", "output_blocks"),
     *("noise_refiner", "context_refiner", "double_blocks", "transformer_blocks"),
@@ -34,13 +34,13 @@ ELSEWHERE = "elsewhere"
 
 
 def kind_of(component: str, path: str, axes: int) -> str:
-    """Return what kind of layer a module is; axes: of its weight, 1 is a norm's, 4 and more a kernel's, 0 unknown."""
+    """Return the kind of a module; axes: of its weight, 1 for a norm, 4 and more for a kernel, 0 if unknown."""
     if component in ENCODERS:
         return TEXT
     if axes == 1:
         return NORM
     name = path.replace(".", "_")
-    found = next((kind for kind, sign in SIGNS if sign.search(name)), OTHER)
+    found = next((kind for kind, pattern in KIND_PATTERNS if pattern.search(name)), OTHER)
     return CONVOLUTION if found == OTHER and axes > 3 else found
 
 
@@ -57,7 +57,7 @@ def block_of(component: str, path: str) -> str:
 
 
 def order_of(block: str) -> tuple[int, int, int]:
-    """Return the key that sorts blocks: text encoders, then the way through the model, then what is elsewhere."""
+    """Return the key that sorts blocks: text encoders, then the model from input to output, then all others."""
     name, _, number = block.partition(".")
     if block in ENCODERS:
         return (0, ENCODERS.index(block), 0)

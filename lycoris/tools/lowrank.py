@@ -1,7 +1,7 @@
-"""The best change of low rank: singular values, how many of them to keep, and what is lost.
+"""The nearest change of low rank: singular values, how many of them to keep, and the loss.
 
 Eckart and Young, 1936: of all matrices of rank r the truncated singular value decomposition is the nearest, and the
-part that is lost has the size √Σ σₖ² over the values left out.
+loss is √Σ σₖ² over the values left out.
 """
 
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Budget:
-    """How many singular values to keep: at most `rank`, and no more than hold the share `energy` of Σσ²."""
+    """The number of singular values to keep: at most `rank`, and only as many as hold the share `energy` of Σσ²."""
 
     rank: int | None = None
     energy: float | None = None  # of ‖Δ‖², 0 to 1
 
     def of(self, singular: Tensor) -> int:
-        """Return the number to keep of singular values in falling order; at least one."""
+        """Return how many singular values, in falling order, to keep; at least one."""
         kept = len(singular) if self.rank is None else min(self.rank, len(singular))
         if self.energy is not None:
             squares = singular.double().square()
-            missing = squares.flip(0).cumsum(0).flip(0)  # what is lost when the values from k on are left out
+            missing = squares.flip(0).cumsum(0).flip(0)  # the loss when the values from k on are left out
             kept = min(kept, int((missing > (1 - self.energy) * missing[0]).sum()))
         return max(1, kept)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What one layer lost."""
+    """The loss of one layer."""
 
     layer: str
     rank: int
@@ -51,7 +51,7 @@ def of_matrix(matrix: Tensor, budget: Budget) -> tuple[Tensor, Tensor]:
 
 
 def of_product(up: Tensor, down: Tensor, budget: Budget) -> tuple[Tensor, Tensor]:
-    """Return the same for up (o, r) times down (r, n), without forming it: QR of both, then an r × r matrix."""
+    """Return the same for up (o, r) times down (r, n), without computing the product: QR of both, then r × r."""
     outer, left = torch.linalg.qr(up.double())
     inner, right = torch.linalg.qr(down.double().T)
     u, singular, v = torch.linalg.svd(left @ right.T, full_matrices=False)
@@ -59,25 +59,25 @@ def of_product(up: Tensor, down: Tensor, budget: Budget) -> tuple[Tensor, Tensor
 
 
 def size_of_product(up: Tensor, down: Tensor) -> float:
-    """Return ‖up·down‖ without forming it."""
+    """Return ‖up·down‖ without computing the product."""
     left, right = torch.linalg.qr(up.double()).R, torch.linalg.qr(down.double().T).R
     return float(torch.linalg.vector_norm(left @ right.T))
 
 
 def distance(up: Tensor, down: Tensor, other_up: Tensor, other_down: Tensor) -> float:
-    """Return ‖up·down − other_up·other_down‖ without forming either: the difference is one product too."""
+    """Return ‖up·down − other_up·other_down‖ without computing either: the difference is one product too."""
     ups = torch.cat([up.double(), -other_up.double()], dim=1)
     return size_of_product(ups, torch.cat([down.double(), other_down.double()]))
 
 
 def total(losses: Sequence[Loss]) -> float:
-    """Return what all layers lost together, relative to their size together; squares add, for layers do not overlap."""
+    """Return the loss of all layers, relative to their size; squares add up, for layers do not overlap."""
     size = hypot(*(loss.size for loss in losses))
     return hypot(*(loss.lost for loss in losses)) / size if size else 0.0
 
 
 def report(losses: Sequence[Loss]) -> list[str]:
-    """Return the lines that say what the new rank costs: total, mean and the worst layers."""
+    """Return lines about the loss: in total, in the mean and of the worst layers."""
     if not losses:
         return ["no layer had to be approximated"]
     worst = sorted(losses, key=lambda loss: -loss.relative)[:5]

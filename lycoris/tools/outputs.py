@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written under another name beside the place, then renamed."""
+"""Files and folders that exist complete or not at all: written under a temporary name, then renamed."""
 
 import os
 import shutil
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lycoris.errors import Code, Reason, ToolRefused, shown
 
-OF_A_MODEL = "model_index.json"  # a folder without it is never replaced, whatever was forced
+OF_A_MODEL = "model_index.json"  # a folder without it is never replaced, not even with --force
 Named = str | os.PathLike[str]
 
 
 def refuse_taken(path: Named, force: bool = False) -> None:
-    """Raise ToolRefused if there is a file at `path` that is not to be replaced, or a folder."""
+    """Raise ToolRefused if there is a file at `path` that may not be replaced, or a folder."""
     path = Path(path)
     if path.is_dir() or (path.exists() and not force):
         raise _exists(path, "is a folder" if path.is_dir() else "exists already: --force replaces it")
@@ -21,13 +21,13 @@ def refuse_taken(path: Named, force: bool = False) -> None:
 
 @contextmanager
 def new_file(path: Named, force: bool = False) -> Iterator[Path]:
-    """Give the path to write to; when all went well it becomes `path`.
+    """Yield the path to write to; without an exception it becomes `path`.
 
-    Raises ToolRefused if `path` exists and is not to be replaced, before anything is done, or if it cannot be written.
+    Raises ToolRefused if `path` exists and may not be replaced, before anything is done, or if it cannot be written.
     """
     refuse_taken(path, force)
     path = Path(path)
-    temporary = path.with_name(_beside(path))
+    temporary = path.with_name(_temporary_name(path))
     _make_room(path)
     try:
         yield temporary
@@ -40,7 +40,7 @@ def new_file(path: Named, force: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Named, source: Path, force: bool = False) -> Iterator[Path]:
-    """Give a new folder to write to; when all went well it becomes `path`.
+    """Yield a new folder to write to; without an exception it becomes `path`.
 
     source: the folder that is read, which `path` must neither be, hold nor lie in. With force a model's folder is
     replaced, and no other. Raises ToolRefused as `new_file` does.
@@ -53,7 +53,7 @@ def new_folder(path: Named, source: Path, force: bool = False) -> Iterator[Path]
         raise _exists(path, "exists already: --force replaces it")
     if path.exists() and not (path / OF_A_MODEL).is_file():
         raise _exists(path, f"holds no {OF_A_MODEL}: only a model's folder is ever replaced")
-    temporary, old = path.with_name(_beside(path)), path.with_name(_beside(path, "old"))
+    temporary, old = path.with_name(_temporary_name(path)), path.with_name(_temporary_name(path, "old"))
     _make_room(path)
     try:
         temporary.mkdir()
@@ -75,7 +75,7 @@ def _make_room(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
-def _beside(path: Path, why: str = "partial") -> str:
+def _temporary_name(path: Path, why: str = "partial") -> str:
     return f".{path.name}.{os.getpid()}.{why}"
 
 

@@ -1,4 +1,4 @@
-"""How far a long work has come, on stderr: one line written over on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: one line that is overwritten on a terminal, a line every ten seconds elsewhere."""
 
 import sys
 import time
@@ -11,13 +11,13 @@ ON_TERMINAL, ELSEWHERE = 0.1, 10.0  # seconds between two lines
 
 
 def silent(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """Return the items; the `Progress` of those who do not want to be told."""
+    """Progress reporter that reports nothing."""
     del what
     return items
 
 
-def told(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yield the items, and say on stderr how many of them are done."""
+def on_stderr(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """Yield the items, and report on stderr how many are done."""
     terminal = sys.stderr.isatty()
     every = ON_TERMINAL if terminal else ELSEWHERE
     last = time.monotonic()

@@ -1,4 +1,4 @@
-"""`resize`: a LoRA or LoCon of a smaller rank, under the names that it has."""
+"""`resize`: a LoRA or LoCon of a smaller rank, under the same names."""
 
 import os
 from collections import Counter, defaultdict
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapter import Adapter, Layer, place_of, upright
+from lycoris.adapter import Adapter, Layer, oriented, parsed_name
 from lycoris.algorithms.lora import LoRA
-from lycoris.dialects.header_config import SCALES
+from lycoris.dialects.header_config import SCALE_KEYS
 from lycoris.errors import Code, Reason, ToolRefused
 from lycoris.files.peft_folder import CONFIG, open_bundle
 from lycoris.files.safetensors_file import FILE_CAP, tensors_of
@@ -27,15 +27,15 @@ def resize(
     stored: Mapping[str, Tensor],
     budget: Budget,
     dtype: torch.dtype | None = None,
-    told: Progress[Layer] = silent,
+    progress: Progress[Layer] = silent,
 ) -> tuple[Draft, list[Loss], list[str]]:
     """Return the adapter with its LoRA layers at a lower rank, what each lost, and notes for the user.
 
-    stored: the file's own tensors by name; what is not resized stays as it is there. alpha/rank of every layer stays,
-    so that strengths mean what they meant. A Tucker core goes into lora_down. Layers within the rank are not touched,
-    nor are those of other algorithms. Raises ToolRefused if there is nothing to resize.
+    stored: the file's own tensors by name; tensors of other layers stay as they are there. alpha/rank of every layer
+    stays, so that a strength means the same as before. A Tucker core goes into lora_down. Layers within the rank and
+    layers of other algorithms stay as they are. Raises ToolRefused if there is nothing to resize.
     """
-    elsewhere = [key for key in SCALES if key in adapter.metadata]
+    elsewhere = [key for key in SCALE_KEYS if key in adapter.metadata]
     if elsewhere:
         raise _scaled_elsewhere(", ".join(elsewhere))
     names = _by_layer(stored)
@@ -44,7 +44,7 @@ def resize(
         message = f"there is no LoRA in it, only {', '.join(adapter.algorithms)}: convert it with --to-lora"
         raise ToolRefused([Reason(Code.NO_FORM, "", message)])
     tensors, losses = dict(stored), []
-    for layer in told(loras, "resizing"):
+    for layer in progress(loras, "resizing"):
         change = layer.changes["weight"]
         assert isinstance(change, LoRA)
         if budget.energy is not None or budget.rank is None or change.rank > budget.rank:
@@ -63,22 +63,22 @@ def stored_in(source: str | os.PathLike[str]) -> Mapping[str, Tensor]:
 
 
 def _scaled_elsewhere(where: str) -> ToolRefused:
-    message = "the scale of the layers is not among the tensors, but here: convert it first"
+    message = "has the scale of the layers, which is not among the tensors: convert the file first"
     return ToolRefused([Reason(Code.NO_FORM, where, message)])
 
 
 def _resize(
     name: str, change: LoRA, names: Names, budget: Budget, dtype: torch.dtype | None, tensors: dict[str, Tensor]
 ) -> Loss:
-    """Put the smaller factors of one layer in the place of its own; return what was lost."""
+    """Replace the factors of one layer by smaller ones; return the loss."""
     up, down = matrix(change.lora_up.float()), change.lora_down.float()
     if change.lora_mid is not None:
         down = tucker(change.lora_mid.float(), torch.eye(up.shape[1]), matrix(down))  # (r, i, *k)
     kept = dtype or widest([change.lora_up, change.lora_down])
     small_up, small_down = (factor.to(kept) for factor in of_product(up, matrix(down), budget))
     rank = len(small_down)
-    tensors[names[UP]] = upright(names[UP], small_up.reshape(len(up), rank, *change.lora_up.shape[2:]))
-    tensors[names[DOWN]] = upright(names[DOWN], small_down.reshape(rank, *down.shape[1:]))
+    tensors[names[UP]] = oriented(names[UP], small_up.reshape(len(up), rank, *change.lora_up.shape[2:]))
+    tensors[names[DOWN]] = oriented(names[DOWN], small_down.reshape(rank, *down.shape[1:]))
     if ALPHA in names and change.scale is None:
         tensors[names[ALPHA]] = torch.tensor(change.gamma * rank, dtype=torch.float32)
     if MID in names:
@@ -90,14 +90,14 @@ def _resize(
 def _by_layer(stored: Mapping[str, Tensor]) -> dict[tuple[tuple[str, ...], str], dict[str, str]]:
     found: dict[tuple[tuple[str, ...], str], dict[str, str]] = defaultdict(dict)
     for name in stored:
-        place = place_of(name)
-        if place is not None:
-            found[place.components, place.module][place.suffix] = name
+        parsed = parsed_name(name)
+        if parsed is not None:
+            found[parsed.components, parsed.module][parsed.suffix] = name
     return found
 
 
 def _with_dim(metadata: Mapping[str, str], loras: list[Layer], losses: list[Loss]) -> dict[str, str]:
-    """Return the metadata with kohya's dim and alpha as they are now, where it has them."""
+    """Return the metadata with kohya's dim and alpha brought up to date, where it has them."""
     highest = max((loss.rank for loss in losses), default=0)
     gammas = {change.gamma for layer in loras if isinstance(change := layer.changes["weight"], LoRA)}
     words = {"ss_network_dim": str(highest), "ss_network_alpha": str(max(gammas) * highest)}

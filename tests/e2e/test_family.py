@@ -14,8 +14,8 @@ from tests.lycoris import zoo
 from tests.lycoris.files.test_peft_folder import CONFIGS, zipped
 from tests.samples import ATTENTION, CONV
 
-FLAT = ATTENTION[0]
-DOTTED = "base_model.model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+FLAT_PREFIXES = ATTENTION[0]
+DOTTED_PREFIXES = "base_model.model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 SQUARE, KERNEL = ATTENTION[1:], (*CONV[1:], 3, 3)
 NORM = "lora_unet_mid_block_attentions_0_norm"
 IN_ONE_FILE = (
@@ -46,7 +46,9 @@ def bare() -> dict[str, bytes]:
 def tensors(algorithm: str) -> tuple[str, zoo.Tensors]:
     """A layer of the bundled model that the algorithm is for, and tensors for it, large enough to be seen."""
     kinds = zoo.ALGORITHMS[algorithm][1]
-    name, shape = (NORM, (160,)) if kinds == zoo.NORMS else (FLAT, SQUARE) if "linear" in kinds else (CONV[0], KERNEL)
+    name, shape = (
+        (NORM, (160,)) if kinds == zoo.NORMS else (FLAT_PREFIXES, SQUARE) if "linear" in kinds else (CONV[0], KERNEL)
+    )
     return name, zoo.tensors(algorithm, torch.empty(shape), seed=5)
 
 
@@ -60,7 +62,7 @@ def peft_zip(algorithm: str) -> bytes:
     _, group = tensors(algorithm)
     spelled = {"lora_up.weight": "lora_B.weight", "lora_down.weight": "lora_A.weight"}
     kept = {spelled.get(name, name): t.clone() for name, t in group.items() if name not in zoo.SCALARS | zoo.SETTINGS}
-    places = {name: "base_model" if name in ("vera_A", "vera_B") else DOTTED for name in kept}
+    places = {name: "base_model" if name in ("vera_A", "vera_B") else DOTTED_PREFIXES for name in kept}
     weights = save({f"{places[name]}.{name}": tensor for name, tensor in kept.items()})
     config = CONFIGS[algorithm] | ({"feedforward_modules": ["to_q"]} if "ia3" in algorithm else {})
     return zipped({WEIGHTS: weights, CONFIG: json.dumps(config)})

@@ -21,7 +21,7 @@ from peft.utils.save_and_load import get_peft_model_state_dict
 from torch import Tensor, nn
 
 from lycoris.adapter import Adapter, load
-from lycoris.dialects.header_config import KEY, PLAIN
+from lycoris.dialects.header_config import KEY, PLAIN_KEYS
 from lycoris.dialects.patterns import Pattern
 from lycoris.errors import AdapterError, Code, FileRefused
 from lycoris.patcher import Patcher, StackEntry
@@ -118,7 +118,7 @@ def test_a_file_of_diffusers_is_worn_as_peft_merges_it(name: str, tmp_path: Path
 
 
 PREFIXES = ("", "transformer.", "diffusion_model.", "base_model.model.", "base_model.model.transformer.", "module.")
-FLAT = ("lora_unet_", "lycoris_", "lora_transformer_")
+FLAT_PREFIXES = ("lora_unet_", "lycoris_", "lora_transformer_")
 FAMILIES = {
     "lora": {"peft_type": "LORA", "r": zoo.RANK, "lora_alpha": 6.0},
     "loha": {"peft_type": "LOHA", "r": zoo.RANK, "alpha": 6.0},
@@ -150,8 +150,10 @@ def test_whatever_is_in_front_of_the_names_and_of_the_fields(algorithm: str, typ
     wanted = change_of(load(safetensors.torch.save(tensors(algorithm, "a.b") | {"a.b.alpha": torch.tensor(6.0)})))
     unscaled = change_of(load(safetensors.torch.save(tensors(algorithm, "a.b"))))
     assert not torch.equal(wanted, unscaled)
-    for prefix, of_fields in product((*PREFIXES, *FLAT), ("", "transformer.", "diffusion_model.", "base_model.model.")):
-        module = f"{prefix}{'a_b' if prefix in FLAT else 'a.b'}"
+    for prefix, of_fields in product(
+        (*PREFIXES, *FLAT_PREFIXES), ("", "transformer.", "diffusion_model.", "base_model.model.")
+    ):
+        module = f"{prefix}{'a_b' if prefix in FLAT_PREFIXES else 'a.b'}"
         for pattern in ({}, {"^a.b": 6.0}, {"a.b": 6.0}):
             default = {name: 1.0 for name in ("alpha", "lora_alpha") if pattern and name in fields}
             said = header(fields | default | {"alpha_pattern": pattern}, of_fields)
@@ -251,7 +253,7 @@ def test_an_alpha_among_the_tensors_wins_and_what_gainsays_it_is_told() -> None:
     assert "pissa" in reasons(own, header(LORA | {"init_lora_weights": "pissa"}))
 
 
-@pytest.mark.parametrize("key", PLAIN)
+@pytest.mark.parametrize("key", PLAIN_KEYS)
 def test_a_plain_entry_is_every_layers_alpha_and_is_told(key: str) -> None:
     for text, scale in (
         ("6", 2.0),
@@ -270,7 +272,7 @@ def test_a_plain_entry_is_every_layers_alpha_and_is_told(key: str) -> None:
         assert key in reasons(lora(), {key: text})
         assert gamma(lora() | {"a.b.alpha": torch.tensor(6.0)}, {key: text}) == 2.0, "nobody asks for it"
     assert gamma(lora(), header(LORA) | {key: "99"}) == 2.0, "PEFT's own words come first"
-    others = {other: "7" for other in PLAIN if other != key}
+    others = {other: "7" for other in PLAIN_KEYS if other != key}
     assert "different things" in reasons(lora(), {key: "6"} | others)
 
 
@@ -347,7 +349,7 @@ def test_any_header_is_followed_or_refused_and_nothing_else() -> None:
     for _ in range(1500):
         prefix = source.choice(("", "transformer.", "unet.", ".", "..", "a.b.", "base_model.model.", "lora_unet_"))
         fields = LORA | {source.choice(FIELDS): source.choice(VALUES) for _ in range(source.randint(0, 3))}
-        metadata = header(fields, prefix) | {source.choice(PLAIN): source.choice(("6", "x", "nan", "1e400", ""))}
+        metadata = header(fields, prefix) | {source.choice(PLAIN_KEYS): source.choice(("6", "x", "nan", "1e400", ""))}
         try:
             load(safetensors.torch.save(lora(source.choice(("a.b", "unet.a.b", "lycoris_a_b"))), metadata))
             endings.add("followed")

@@ -98,7 +98,7 @@ def test_every_layer_of_a_published_list_finds_its_place_or_is_refused(name: str
 
 @pytest.mark.parametrize("name", [*BASES, *MORE_BASES])
 def test_a_model_is_known_by_the_same_signs(name: str) -> None:
-    base = index(name).base
+    base = index(name).architecture
     assert base is not None
     assert base.name == (BASES | MORE_BASES)[name]
     assert base.evidence

@@ -86,7 +86,7 @@ def test_other_factors_are_another_stack(adapter: Adapter) -> None:
         StackEntry(adapter, blocks={"mid": 0.5, "up": 1.0}),
         StackEntry(adapter, blocks={"up": 1.0, "mid": 0.5}),
     )
-    assert one.signature == other.signature
+    assert one.key == other.key
 
 
 @pytest.mark.parametrize(

@@ -185,4 +185,4 @@ def test_without_papers_the_engine_is_left_to_judge(base: loading.Base, service:
 
 
 def test_blocks_are_called_as_in_the_library() -> None:
-    assert judging.BLOCKS == library.BLOCKS
+    assert judging.BLOCKS == library.BLOCK_PATHS

@@ -1,8 +1,8 @@
-"""The table of native names: what a transformer's first authors call its layers, and what diffusers made of them.
+"""The table of original names: the names that a transformer's authors gave its layers, and diffusers' names for them.
 
 Data only, a file for each family. Sources: the authors' checkpoints as diffusers converts them
 (`loaders/single_file_utils.py`, `loaders/lora_conversion_utils.py`, `scripts/convert_hunyuan_image_to_diffusers.py`),
-ComfyUI's and OneTrainer's lists of names; of all of them only the names are taken.
+ComfyUI's and OneTrainer's lists of names; only the names are taken from them.
 """
 
 from lycoris.dialects.original_names.cascade import CASCADE

@@ -1,4 +1,4 @@
-"""Stable Cascade's prior and decoder: the names of Stability AI, and of those who cut its attention in three."""
+"""Stable Cascade's prior and decoder: the names of Stability AI, and of those who split its attention in three."""
 
 from lycoris.dialects.original_names.scheme import Names, Scheme
 

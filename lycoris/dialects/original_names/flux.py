@@ -20,7 +20,7 @@ ENDS: Names = {
     "final_layer.adaLN_modulation.1": swapped("norm_out.linear"),
 }
 
-# Chroma is FLUX.1 without modulation in its blocks, and with a network of its own that makes it.
+# Chroma is FLUX.1 without modulation in its blocks: a separate network makes it.
 FLUX_1 = Scheme(
     "FLUX.1",
     ("single_transformer_blocks.0.proj_mlp", "context_embedder"),

@@ -16,12 +16,12 @@ TEXT, TIME = "context_embedder.time_text_embed", "time_text_embed.{0} | time_gui
 
 
 def mlp(native: str, first: str = "fc1", last: str = "fc2") -> Names:
-    """Return the two layers of a feed-forward, under what the two are called."""
+    """Return the two layers of a feed-forward under these two names."""
     return {f"{native}.{first}": f"{MLPS[native]}.net.0.proj", f"{native}.{last}": f"{MLPS[native]}.net.2"}
 
 
 def embedder(native: str, own: str, first: str, last: str) -> Names:
-    """Return the two layers of an embedder, under what the two are called."""
+    """Return the two layers of an embedder under these two names."""
     ends = {first: "linear_1", last: "linear_2"}
     return {f"{native}.{leaf}": " | ".join(f"{path}.{end}" for path in own.split(" | ")) for leaf, end in ends.items()}
 
@@ -77,7 +77,7 @@ HUNYUAN = Scheme(
     },
     aliases={
         DOUBLE: {
-            # HunyuanImage's projections are apart; ComfyUI calls the layers as FLUX.1's; OneTrainer counts from fc0
+            # HunyuanImage's projections are separate; ComfyUI uses FLUX.1's names; OneTrainer counts from fc0
             **{
                 f"{native}_{leaf}": path
                 for native, own in QKV.items()

@@ -1,28 +1,28 @@
-"""The form of the tables of native names.
+"""The form of the tables of original names.
 
-Each row: the native name -> the model's own, several where the model has cut the layer into several (rows one below the
-other, in this order). `path#k/n` is the k-th of n equal parts of the rows of `path`; `path@r` is `path` provided that
-it has r rows for each column; ` | ` stands between alternatives, of which the first that the model has is meant. Each
-`*` of a block is one step of a path: a number, or the name of a mode.
+Each row: the original name -> the model's own, or several where the model splits the layer (concatenated along dim 0 in
+this order). `path#k/n` is the k-th of n equal parts of the rows of `path`; `path@r` is `path` provided that it has r
+rows for each column; ` | ` separates alternatives, of which the first that the model has is meant. Each `*` of a block
+is one step of a path: a number, or the name of a mode.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Names = Mapping[str, str]
-Blocks = Mapping[tuple[str, str], Names]  # (native block, own block) -> names below it
+Blocks = Mapping[tuple[str, str], Names]  # (original block, own block) -> names below it
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The native names of one family of models; meant only for a model that has every module of `needs`."""
+    """The original names of one family of models; used only for a model that has every module of `needs`."""
 
     family: str
     needs: tuple[str, ...]
-    blocks: Blocks  # as the checkpoints of its authors have them, each parameter under one name
-    aliases: Blocks = field(default_factory=dict)  # what others call the same
+    blocks: Blocks  # as in the authors' checkpoints, each parameter under one name
+    aliases: Blocks = field(default_factory=dict)  # other names for the same
 
 
 def swapped(path: str) -> str:
-    """Return the halves of a layer's rows, exchanged: (shift, scale) there, (scale, shift) in diffusers."""
+    """Return the halves of a layer's rows, exchanged: (shift, scale) in the original, (scale, shift) in diffusers."""
     return f"{path}#1/2 {path}#0/2"

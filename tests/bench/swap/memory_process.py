@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from lycoris.adapter import load
-from lycoris.files.mapped_folder import MappedFolder
+from lycoris.files.model_folder import MappedFolder
 from lycoris.patcher import Patcher, StackEntry
 from tests.bench.swap.families import kohya, layers, touched
 from tests.bench.swap.subjects import subject

@@ -5,7 +5,7 @@ from unittest.mock import ANY
 import pytest
 
 from lycoris.adapter import read_names
-from lycoris.architectures.detect import Base, base_of_adapter, disagreement
+from lycoris.architectures.detect import Architecture, architecture_of_adapter, disagreements
 from lycoris.architectures.signatures import TIERS
 from lycoris.inspection import inspect
 from tests.lycoris.keys import published
@@ -18,10 +18,10 @@ def lora(module: str, o: int, i: int, *kernel: int) -> dict[str, tuple[int, ...]
     return {f"{module}.lora_up.weight": (o, 4, *(1 for _ in kernel)), f"{module}.lora_down.weight": (4, i, *kernel)}
 
 
-def base(tensors: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> Base | None:
+def base(tensors: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> Architecture | None:
     adapter, reasons = read_names({**tensors, "__metadata__": metadata} if metadata else tensors)
     assert not reasons
-    return base_of_adapter(adapter)
+    return architecture_of_adapter(adapter)
 
 
 FILES: dict[str, tuple[dict[str, tuple[int, ...]], str | None, bool]] = {  # file -> tensors, architecture, surely
@@ -126,11 +126,11 @@ def test_each_architecture_shows_its_own_signs_and_no_others(name: str) -> None:
     adapter, _ = read_names(keys(name))
     own = BASES[model_of(name)]
     for architecture in set(BASES.values()):
-        tiers = [[sign for sign in tier if sign.base == architecture] for tier in TIERS]
+        tiers = [[signature for signature in tier if signature.architecture == architecture] for tier in TIERS]
         if architecture != own:
-            assert base_of_adapter(adapter, tiers[:1]) is None, f"shows a sign of {architecture}"
+            assert architecture_of_adapter(adapter, tiers[:1]) is None, f"shows a signature of {architecture}"
         elif name not in ALIKE:
-            assert base_of_adapter(adapter, tiers) is not None, f"shows no sign of {own}"
+            assert architecture_of_adapter(adapter, tiers) is not None, f"shows no signature of {own}"
 
 
 @pytest.mark.parametrize("name", [name for name, held in published.LISTS.items() if held.get("base")])
@@ -138,8 +138,8 @@ def test_each_published_list_shows_the_signs_of_its_architecture_and_no_others(n
     adapter, _ = read_names(published.tensors(name))
     own = published.LISTS[name]["base"]
     for architecture in {*BASES.values(), *MORE_BASES.values()} - {own}:
-        proofs = [[sign for sign in TIERS[0] if sign.base == architecture]]
-        assert base_of_adapter(adapter, proofs) is None, f"shows a sign of {architecture}"
+        proofs = [[signature for signature in TIERS[0] if signature.architecture == architecture]]
+        assert architecture_of_adapter(adapter, proofs) is None, f"shows a signature of {architecture}"
 
 
 def test_metadata_speaks_where_the_layers_are_silent_and_is_not_believed_against_them() -> None:
@@ -161,26 +161,26 @@ def test_metadata_speaks_where_the_layers_are_silent_and_is_not_believed_against
     found = base(clear, lying)
     assert found is not None
     assert found.name == "SD 1"
-    warnings = list(disagreement(found, lying, Base("FLUX.1", ())))
+    warnings = list(disagreements(found, lying, Architecture("FLUX.1", ())))
     assert [word for word in ("SDXL", "FLUX.1", "predicts v") if not any(word in text for text in warnings)] == []
-    assert not list(disagreement(Base("SD 1", (), sure=False), {}, Base("FLUX.1", ())))
+    assert not list(disagreements(Architecture("SD 1", (), sure=False), {}, Architecture("FLUX.1", ())))
     # Nothing is known of what a model of nobody's predicts, and FLUX.1 predicts but one thing.
     of_v = {"modelspec.prediction_type": "v"}
-    assert not list(disagreement(None, of_v, None))
-    assert not list(disagreement(Base("SD 1", (), sure=False), of_v, None))
-    assert not list(disagreement(Base("FLUX.1", ()), of_v, Base("FLUX.1", ())))
+    assert not list(disagreements(None, of_v, None))
+    assert not list(disagreements(Architecture("SD 1", (), sure=False), of_v, None))
+    assert not list(disagreements(Architecture("FLUX.1", ()), of_v, Architecture("FLUX.1", ())))
 
 
 def test_a_guess_that_the_model_at_hand_gives_the_lie_is_not_told() -> None:
     file = lora("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", 64, 64)
     weight = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     nobodys = {"unet": {weight: (64, 64)}}
-    assert inspect(file).base == Base("SD 1", ANY, sure=False)
+    assert inspect(file).base == Architecture("SD 1", ANY, sure=False)
     assert inspect(file, nobodys).resolved == 1
     assert inspect(file, nobodys).base is None
     of_sd = {"unet": {weight: (64, 64), "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": (64, 768)}}
-    assert inspect(file, of_sd).base == Base("SD 1", ANY, sure=False)
-    assert inspect(file, {"unet": {"conv_in.weight": (64, 4, 3, 3)}}).base == Base("SD 1", ANY, sure=False)
+    assert inspect(file, of_sd).base == Architecture("SD 1", ANY, sure=False)
+    assert inspect(file, {"unet": {"conv_in.weight": (64, 4, 3, 3)}}).base == Architecture("SD 1", ANY, sure=False)
 
 
 def test_what_chroma_has_of_flux_is_whosever_the_model_or_the_metadata_say() -> None:
@@ -189,18 +189,18 @@ def test_what_chroma_has_of_flux_is_whosever_the_model_or_the_metadata_say() -> 
     )
     for model, name in (("chroma", "Chroma"), ("flux1", "FLUX.1")):
         verdict = inspect(file, index(model))
-        assert verdict.base == Base(name, ANY)
+        assert verdict.base == Architecture(name, ANY)
         assert not [warning for warning in verdict.warnings if "trained for" in warning]
-    assert base(file) == Base("FLUX.1", ANY)
+    assert base(file) == Architecture("FLUX.1", ANY)
     claimed = base(file, {"modelspec.architecture": "chroma/lora"})
-    assert claimed == Base("Chroma", ANY)
-    assert list(disagreement(claimed, {}, Base("FLUX.1", ())))
+    assert claimed == Architecture("Chroma", ANY)
+    assert list(disagreements(claimed, {}, Architecture("FLUX.1", ())))
     assert not inspect(file | {"__metadata__": {"modelspec.architecture": "chroma"}}, index("chroma")).warnings[1:]
 
 
 def test_joint_attention_alone_is_not_held_against_flux() -> None:
     file = lora("transformer.transformer_blocks.0.attn.add_q_proj", 3072, 3072)
-    assert inspect(file, index("qwen-image")).base == Base("Qwen-Image", ANY, sure=False)
+    assert inspect(file, index("qwen-image")).base == Architecture("Qwen-Image", ANY, sure=False)
     on_flux = inspect(file, index("flux1"))
     assert (on_flux.resolved, on_flux.base) == (1, None)
     assert not [warning for warning in on_flux.warnings if "trained for" in warning]

@@ -11,8 +11,8 @@ from diffusers.loaders import single_file_utils as oracle
 from torch import Tensor
 
 from lycoris.dialects.ldm import ldm_names
-from lycoris.dialects.original import authors_names, native_names
-from lycoris.dialects.row_slice import Part
+from lycoris.dialects.original import authors_names, original_names
+from lycoris.dialects.row_slice import RowSlice
 from lycoris.placement.resolve import Index
 from lycoris.placement.views import View, view
 from tests.lycoris.keys.models import model
@@ -56,7 +56,7 @@ def native_views(shapes: dict[str, tuple[int, ...]]) -> dict[str, View]:
     modules = {path.removesuffix(".weight").removesuffix(".bias") for path in shapes}
     named = dict(authors_names(modules, shapes))
     meant = {part.path for parts in named.values() for part in parts}
-    named |= {path: (Part(path),) for path in modules - meant}
+    named |= {path: (RowSlice(path),) for path in modules - meant}
     views: dict[str, View] = {}
     for name, parts in named.items():
         for parameter in ("weight", "bias"):
@@ -120,8 +120,8 @@ def test_other_names_mean_no_rows_that_the_authors_do_not_name(name: str) -> Non
     modules = {path.removesuffix(".weight").removesuffix(".bias") for path in shapes}
     ours = {parts for _, parts in authors_names(modules, shapes)}
     named = {part for parts in ours for part in parts}
-    others = {part for native, parts in native_names(modules, shapes) for part in parts}
-    assert others <= named | {Part("x_embedder")}, "an alias of a layer that its authors do not call otherwise"
+    others = {part for native, parts in original_names(modules, shapes) for part in parts}
+    assert others <= named | {RowSlice("x_embedder")}, "an alias of a layer that its authors do not call otherwise"
 
 
 @pytest.mark.parametrize(("name", "modules"), [("sd1", 391), ("sd2", 391), ("sdxl", 1050), ("refiner", 742)])

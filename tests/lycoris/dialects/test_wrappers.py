@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lycoris.adapter import load, read_names
-from lycoris.dialects.prefixes import DOTTED, FLAT
+from lycoris.dialects.prefixes import DOTTED_PREFIXES, FLAT_PREFIXES
 from lycoris.dialects.wrappers import flattened, unwrapped
 from lycoris.errors import AdapterError, Code, NoPlace
 from lycoris.inspection import inspect
@@ -19,8 +19,8 @@ from tests.lycoris.measure import bits_of
 PATH = "layers.linear"
 OUTER = ("", "module.", "_orig_mod.", "base_model.model.", "module._orig_mod.", "_orig_mod.base_model.model.module.")
 INNER = ("", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "base_layer.", "default.")
-DENOISER = [prefix for prefix, components in DOTTED.items() if "unet" in components and "llm" not in prefix]
-FLAT_DENOISER = [prefix for prefix, components in FLAT.items() if "unet" in components]
+DENOISER = [prefix for prefix, components in DOTTED_PREFIXES.items() if "unet" in components and "llm" not in prefix]
+FLAT_DENOISER = [prefix for prefix, components in FLAT_PREFIXES.items() if "unet" in components]
 
 
 def traced() -> list[str]:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lycoris.adapter import Adapter, load
-from lycoris.files.mapped_folder import MappedFolder
+from lycoris.files.model_folder import MappedFolder
 from lycoris.kernels.checksum import checksum
 from lycoris.merged.pristine import PristineChoice
 from lycoris.patcher import Patcher, StackEntry

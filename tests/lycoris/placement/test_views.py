@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lycoris.adapter import load
 from lycoris.algorithms.detection import read_group
-from lycoris.dialects.row_slice import Part
+from lycoris.dialects.row_slice import RowSlice
 from lycoris.errors import Code, NoPlace, StackRefused
 from lycoris.patcher import Patcher, StackEntry
 from lycoris.placement.resolve import resolve
@@ -174,19 +174,26 @@ SHAPES = {"a.weight": (6, 4), "b.weight": (3, 4), "c.weight": (3, 5), "a.bias": 
 @pytest.mark.parametrize(
     ("parts", "parameter", "rows", "shape"),
     [
-        ([Part("a")], "weight", [Rows("a.weight", 0, 6)], (6, 4)),
-        ([Part("b"), Part("a")], "weight", [Rows("b.weight", 0, 3), Rows("a.weight", 0, 6)], (9, 4)),
-        ([Part("a", 1, 2), Part("a", 0, 2)], "weight", [Rows("a.weight", 3, 6), Rows("a.weight", 0, 3)], (6, 4)),
-        ([Part("a", 2, 3)], "bias", [Rows("a.bias", 4, 6)], (2,)),
-        ([Part("table")], "weight", [Rows("table", 0, 1)], (1, 6, 4)),
-        ([Part("a"), Part("c")], "weight", None, ()),  # of other widths
-        ([Part("a", 0, 4)], "weight", None, ()),  # six rows are not four parts
-        ([Part("a"), Part("b")], "bias", None, ()),
-        ([Part("d")], "weight", None, ()),
-        ([Part("table")], "bias", None, ()),
+        ([RowSlice("a")], "weight", [Rows("a.weight", 0, 6)], (6, 4)),
+        ([RowSlice("b"), RowSlice("a")], "weight", [Rows("b.weight", 0, 3), Rows("a.weight", 0, 6)], (9, 4)),
+        (
+            [RowSlice("a", 1, 2), RowSlice("a", 0, 2)],
+            "weight",
+            [Rows("a.weight", 3, 6), Rows("a.weight", 0, 3)],
+            (6, 4),
+        ),
+        ([RowSlice("a", 2, 3)], "bias", [Rows("a.bias", 4, 6)], (2,)),
+        ([RowSlice("table")], "weight", [Rows("table", 0, 1)], (1, 6, 4)),
+        ([RowSlice("a"), RowSlice("c")], "weight", None, ()),  # of other widths
+        ([RowSlice("a", 0, 4)], "weight", None, ()),  # six rows are not four parts
+        ([RowSlice("a"), RowSlice("b")], "bias", None, ()),
+        ([RowSlice("d")], "weight", None, ()),
+        ([RowSlice("table")], "bias", None, ()),
     ],
 )
-def test_what_a_view_takes(parts: list[Part], parameter: str, rows: list[Rows] | None, shape: tuple[int, ...]) -> None:
+def test_what_a_view_takes(
+    parts: list[RowSlice], parameter: str, rows: list[Rows] | None, shape: tuple[int, ...]
+) -> None:
     seen = view(parts, parameter, SHAPES)
     if rows is None:
         assert seen is None

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lycoris.adapter import load
-from lycoris.files.model_folder import copies_of
-from lycoris.tools.anatomy import Anatomy, Part, anatomy, reading, table
+from lycoris.files.model_folder import variants_of
+from lycoris.tools.anatomy import Anatomy, ParameterChange, anatomy, reading, table
 from lycoris.tools.chart import COLOURS, chart
 from lycoris.tools.kinds import KINDS, block_of, kind_of, order_of
 from tests.lycoris import zoo
@@ -65,9 +65,9 @@ def test_blocks_are_in_the_order_of_the_model() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_sizes_are_those_of_the_live_change_and_shares_add_up(seed: int, tmp_path: Path) -> None:
     components: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": Encoder()}
-    copies = copies_of(write(tmp_path / "base", components, shards=2))
+    variants = variants_of(write(tmp_path / "base", components, shards=2))
     adapter = load(list(zoo.adapters(zoo.Model(), seed + 1))[seed])
-    found = anatomy(adapter, copies)
+    found = anatomy(adapter, variants)
     expected = changes(components, adapter)
     assert {part.name for part in found.parts} <= expected.keys()
     bare = dressed(components)
@@ -86,7 +86,7 @@ def test_without_a_model_what_leans_on_it_is_left_out_and_named(tmp_path: Path) 
     layers = {f"lora_unet_layers_{kind}": zoo.tensors("lora", torch.empty(8, 8)) for kind in ("square",)}
     layers["lora_unet_layers_linear"] = zoo.tensors("dora-lora-output", torch.empty(8, 12))
     adapter = load(zoo.file(layers))
-    alone, on = anatomy(adapter), anatomy(adapter, copies_of(write(tmp_path / "base", components)))
+    alone, on = anatomy(adapter), anatomy(adapter, variants_of(write(tmp_path / "base", components)))
     assert alone.unsized == ("unet.layers_linear",)
     assert "without --model" in "\n".join(table(alone))
     squares = {part.name.replace("layers_", "layers."): part.square for part in alone.parts}
@@ -105,15 +105,17 @@ def test_a_small_file_cannot_ask_for_much_memory() -> None:
 
 
 def test_a_fused_layer_is_measured_module_by_module(tmp_path: Path) -> None:
-    copies = copies_of(write(tmp_path / "base", {"transformer": flux(torch.float32)}))
-    found = anatomy(load(zoo.file({LINEAR1: zoo.tensors("loha", torch.empty(24, 12))})), copies)
+    variants = variants_of(write(tmp_path / "base", {"transformer": flux(torch.float32)}))
+    found = anatomy(load(zoo.file({LINEAR1: zoo.tensors("loha", torch.empty(24, 12))})), variants)
     assert found.kinds == ["attention", "feed-forward"]
     assert found.blocks == ["single_transformer_blocks.0"]
 
 
 def _made(**squares: float) -> Anatomy:
     names = {kind.replace(" ", "_").replace("-", "_"): kind for kind in KINDS}
-    return Anatomy(tuple(Part(name, "mid_block", names[name], square, None) for name, square in squares.items()), ())
+    return Anatomy(
+        tuple(ParameterChange(name, "mid_block", names[name], square, None) for name, square in squares.items()), ()
+    )
 
 
 def test_readings() -> None:
@@ -126,7 +128,7 @@ def test_readings() -> None:
 
 def test_the_chart_is_sound_and_says_every_number() -> None:
     made = _made(attention=6, convolution=3, text_encoder=1)
-    hostile = Part("x", '</text><script>alert("x")</script>', "other", 2.0, None)
+    hostile = ParameterChange("x", '</text><script>alert("x")</script>', "other", 2.0, None)
     found = Anatomy((*made.parts, hostile), ())
     tree = ElementTree.fromstring(chart(found, "<b>&amp;\"'"))
     assert tree.tag == f"{SVG}svg"

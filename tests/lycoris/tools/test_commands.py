@@ -16,7 +16,7 @@ from lycoris.__main__ import main
 from lycoris.adapter import load
 from lycoris.files.safetensors_file import judge_file
 from lycoris.patcher import StackEntry
-from lycoris.tools.commands import WORN
+from lycoris.tools.commands import STACK_ARGUMENT
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
 from tests.lycoris.tools.folders import Encoder, dressed, read, write
@@ -52,7 +52,7 @@ def test_a_strength_is_only_what_is_a_number() -> None:
         "a=1,text_encoder=.5,unet=2": ("a", "1", ",text_encoder=.5,unet=2"),
     }
     for text, parts in wanted.items():
-        found = WORN.fullmatch(text)
+        found = STACK_ARGUMENT.fullmatch(text)
         assert found is not None
         assert (found["file"], found["strength"], found["parts"]) == parts
 

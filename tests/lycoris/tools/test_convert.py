@@ -14,7 +14,7 @@ from lycoris.placement.resolve import Index
 from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import view
 from lycoris.tools.convert import convert
-from lycoris.tools.names import FLAT, FLAT_ENCODERS, Namer, Style
+from lycoris.tools.names import KOHYA_ENCODER_PREFIXES, KOHYA_PREFIXES, Namer, Style
 from tests.lycoris import zoo
 from tests.lycoris.keys.models import MODELS, model
 from tests.lycoris.measure import assert_close, bits
@@ -188,16 +188,16 @@ KOHYAS = (
 
 @pytest.mark.parametrize(("name", "component", "parameter", "expected"), KOHYAS)
 def test_kohyas_names(name: str, component: str, parameter: str, expected: str) -> None:
-    assert Namer("kohya", Index(model(name)).shapes).unit(component, parameter).name == expected
+    assert Namer("kohya", Index(model(name)).shapes).layer(component, parameter).name == expected
 
 
 def test_kohyas_names_of_every_model_are_read_as_the_same_rows() -> None:
     for name in MODELS:
         index = Index(model(name))
         namer = Namer("kohya", index.shapes)
-        for component in set(index.shapes) & (FLAT | FLAT_ENCODERS).keys():
+        for component in set(index.shapes) & (KOHYA_PREFIXES | KOHYA_ENCODER_PREFIXES).keys():
             for parameter in index.shapes[component]:
-                unit = namer.unit(component, parameter)
+                unit = namer.layer(component, parameter)
                 if unit.kind == "weight":
                     place = flat.place(f"{unit.name}.diff")
                     assert place is not None

@@ -9,7 +9,7 @@ from torch import nn
 
 from lycoris.adapter import load
 from lycoris.errors import Code, NoPlace, ToolRefused
-from lycoris.files.model_folder import copies_of, shapes_of
+from lycoris.files.model_folder import default_shapes, variants_of
 from lycoris.patcher import StackEntry
 from lycoris.tools.extract import extract
 from lycoris.tools.lowrank import Budget, total
@@ -38,8 +38,8 @@ def test_a_known_locon_is_recovered(style: Style, tmp_path: Path) -> None:
     base = write(tmp_path / "base", components, shards=2)
     known = load(locon(components))
     merge(base, [StackEntry(known)], tmp_path / "tuned")
-    draft, losses = extract(copies_of(tmp_path / "tuned"), copies_of(base), Budget(rank=zoo.RANK), style)
-    draft.write(tmp_path / "found.safetensors", components=shapes_of(copies_of(base)))
+    draft, losses = extract(variants_of(tmp_path / "tuned"), variants_of(base), Budget(rank=zoo.RANK), style)
+    draft.write(tmp_path / "found.safetensors", components=default_shapes(variants_of(base)))
     found = load(tmp_path / "found.safetensors")
     assert found.ranks == (zoo.RANK,)
     assert len(losses) == len(zoo.MATRICES) + 1
@@ -56,30 +56,30 @@ def test_energy_finds_the_rank(tmp_path: Path) -> None:
     components: dict[str, nn.Module] = {"unet": zoo.Model(), "text_encoder": Encoder()}
     base = write(tmp_path / "base", components)
     merge(base, [StackEntry(load(locon(components)))], tmp_path / "tuned")
-    _, losses = extract(copies_of(tmp_path / "tuned"), copies_of(base), Budget(energy=0.999999))
+    _, losses = extract(variants_of(tmp_path / "tuned"), variants_of(base), Budget(energy=0.999999))
     assert {loss.rank for loss in losses} == {zoo.RANK}
 
 
 def test_what_does_not_differ_is_refused(tmp_path: Path) -> None:
-    copies = copies_of(write(tmp_path / "base", {"unet": zoo.Model()}))
+    variants = variants_of(write(tmp_path / "base", {"unet": zoo.Model()}))
     with pytest.raises(ToolRefused, match="do not differ"):
-        extract(copies, copies, Budget(rank=2))
+        extract(variants, variants, Budget(rank=2))
 
 
 def test_another_architecture_is_refused_with_every_reason(tmp_path: Path) -> None:
-    one = copies_of(write(tmp_path / "one", {"unet": zoo.Model(), "text_encoder": Encoder()}))
-    two = copies_of(write(tmp_path / "two", {"unet": Encoder()}))
+    one = variants_of(write(tmp_path / "one", {"unet": zoo.Model(), "text_encoder": Encoder()}))
+    two = variants_of(write(tmp_path / "two", {"unet": Encoder()}))
     with pytest.raises(NoPlace) as refusal:
         extract(one, two, Budget(rank=2))
     assert {reason.code for reason in refusal.value.reasons} == {Code.MISFIT, Code.NO_COMPONENT}
-    vae = copies_of(write(tmp_path / "vae", {"vae": Encoder()}))
+    vae = variants_of(write(tmp_path / "vae", {"vae": Encoder()}))
     with pytest.raises(NoPlace, match="neither"):
         extract(vae, vae, Budget(rank=2))
 
 
 def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
-    base, model = copies_of(write(tmp_path / "base", {"unet": zoo.Model()})), zoo.Model()
+    base, model = variants_of(write(tmp_path / "base", {"unet": zoo.Model()})), zoo.Model()
     with torch.no_grad():
         model.get_parameter("layers.square.weight")[0, 0] = float("nan")
     with pytest.raises(ToolRefused, match="not finite"):
-        extract(copies_of(write(tmp_path / "tuned", {"unet": model})), base, Budget(rank=2))
+        extract(variants_of(write(tmp_path / "tuned", {"unet": model})), base, Budget(rank=2))

@@ -9,7 +9,7 @@ import torch
 
 from lycoris.adapter import load
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, StackRefused, ToolRefused
-from lycoris.files.model_folder import copies_of
+from lycoris.files.model_folder import variants_of
 from lycoris.patcher import StackEntry
 from lycoris.tools.merge import RECORD, merge
 from tests.lycoris import zoo
@@ -151,5 +151,5 @@ def test_the_copy_without_a_variant_says_what_the_model_is(tmp_path: Path) -> No
     base = write(tmp_path / "base", {"unet": zoo.Model()})
     for name in ("a.safetensors", f"{NAME}.fp16.safetensors"):
         safetensors.torch.save_file({"odd": torch.ones(1)}, base / "unet" / name)
-    assert next(copy.name for copy in copies_of(base)["unet"]) == f"{NAME}.safetensors"
+    assert next(variant.name for variant in variants_of(base)["unet"]) == f"{NAME}.safetensors"
     _refused(tmp_path, [StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))], NoPlace, Code.NO_MODULE)

@@ -48,7 +48,7 @@ def test_progress(stream: io.StringIO, end: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(progress, "ON_TERMINAL", 0.0)
     monkeypatch.setattr(progress, "ELSEWHERE", 0.0)
-    assert list(progress.told(range(4), "counting")) == [0, 1, 2, 3]
+    assert list(progress.on_stderr(range(4), "counting")) == [0, 1, 2, 3]
     said = stream.getvalue()
     assert "counting: 3 of 4 (75 %)" in said
     assert said.endswith(end)
@@ -56,5 +56,5 @@ def test_progress(stream: io.StringIO, end: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_short_work_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(progress.told(range(4), "counting")) == [0, 1, 2, 3]
+    assert list(progress.on_stderr(range(4), "counting")) == [0, 1, 2, 3]
     assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapter import Adapter, load
-from lycoris.files.model_folder import copies_of, shapes_of
+from lycoris.files.model_folder import default_shapes, variants_of
 from lycoris.tools.lowrank import Budget, Loss, total
 from lycoris.tools.to_lora import to_lora
 from tests.lycoris import zoo
@@ -34,9 +34,9 @@ def lowered(
     adapter: Adapter, components: dict[str, nn.Module], budget: Budget, folder: Path, dtype: torch.dtype = torch.float32
 ) -> tuple[Adapter, list[Loss], list[str]]:
     """Return the adapter as a LoRA, written and read, with its losses and notes."""
-    copies = copies_of(write(folder / f"model{len(list(folder.iterdir()))}", components))
-    draft, losses, notes = to_lora(adapter, copies, budget, dtype=dtype)
-    draft.write(folder / "lora.safetensors", force=True, components=shapes_of(copies))
+    variants = variants_of(write(folder / f"model{len(list(folder.iterdir()))}", components))
+    draft, losses, notes = to_lora(adapter, variants, budget, dtype=dtype)
+    draft.write(folder / "lora.safetensors", force=True, components=default_shapes(variants))
     return load(folder / "lora.safetensors"), losses, notes
 
 
