@@ -19,10 +19,24 @@ PACKAGES = ("app", "workers", "lycoris")
 # Who may import what, besides the standard library; the longest name that covers a module decides. Where a part goes
 # beyond the design's table, the reason stands beside it.
 ARROWS: dict[str, set[str]] = {
-    "lycoris": {"lycoris", "torch", "safetensors"},
+    "lycoris": {"lycoris", "torch"},
+    # The folders of the library in the order in which data passes: none may import one below it
     "lycoris.dialects": {"lycoris.dialects", "lycoris.errors"},
+    "lycoris.files": {"lycoris.files", "lycoris.dialects", "lycoris.errors", "torch", "safetensors"},
     "lycoris.kernels": {"lycoris.kernels", "torch"},
-    "lycoris.algorithms": {"lycoris.algorithms", "lycoris.errors", "lycoris.kernels", "torch"},
+    "lycoris.algorithms": {"lycoris.algorithms", "lycoris.kernels", "lycoris.errors", "torch"},
+    "lycoris.architectures": {"lycoris.architectures", "lycoris.adapter"},
+    "lycoris.placement": {
+        *("lycoris.placement", "lycoris.architectures", "lycoris.algorithms", "lycoris.dialects"),
+        *("lycoris.adapter", "lycoris.errors", "torch"),
+    },
+    "lycoris.merged": {"lycoris.merged", "lycoris.algorithms", "lycoris.kernels", "torch"},
+    "lycoris.hooked": {"lycoris.hooked", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels", "torch"},
+    "lycoris.tools": {
+        *("lycoris.tools", "lycoris.merged", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels"),
+        *("lycoris.files", "lycoris.dialects", "torch", "safetensors"),
+        *("lycoris.adapter", "lycoris.stack", "lycoris.patcher", "lycoris.errors"),
+    },
     "app.shared": {
         *("app.shared", "pydantic", "pydantic_settings", "redis", "rq", "obstore"),
         "structlog",  # one log format on both sides
@@ -132,6 +146,18 @@ def test_the_table_has_no_arrow_that_nobody_uses() -> None:
         if not any(part_of(one.module) == part and covers(allowed, one.name) for one in ours())
     ]
     assert not idle, f"take these out of the table: {idle}"
+
+
+def test_no_arrow_of_the_library_points_upward() -> None:
+    order = [part for part in ARROWS if covers("lycoris", part) and part != "lycoris"]
+    assert {f"lycoris.{folder.parent.name}" for folder in (ROOT / "lycoris").glob("*/__init__.py")} == set(order)
+    upward = [
+        f"{part} -> {allowed}"
+        for place, part in enumerate(order)
+        for allowed in ARROWS[part]
+        if allowed in order[place + 1 :]
+    ]
+    assert not upward, upward
 
 
 def test_serving_does_not_know_training() -> None:
