@@ -1,7 +1,7 @@
-"""Adapter algebra and hot swap: what a LoRA or LyCORIS file means, and how a live model applies any stack of them.
+"""Adapter algebra and hot swap: reads LoRA and LyCORIS files, and applies any stack of them to a live model.
 
-This is the whole face of the library: `from lycoris import load, Patcher, StackEntry`. Each name is loaded when it is
-first asked for, so that `import lycoris` alone loads no torch. Everything that is not named here is private.
+These are all public names of the library: `from lycoris import load, Patcher, StackEntry`. Each is imported at its
+first use, so that `import lycoris` alone loads no torch. Everything else is private.
 """
 
 from importlib import import_module
@@ -76,7 +76,7 @@ MODULES = {
     "FLOATS": "lycoris.patcher",  # dtypes of weights that can be merged exactly
     "MappedFolder": "lycoris.files.model_folder",  # a base's own files as the place of pristine weights
     # A model, live or by names and shapes alone
-    "Index": "lycoris.placement.resolve",  # made once for a model, and taken in place of the model
+    "Index": "lycoris.placement.resolve",  # of a model, made once and accepted in place of the model
     "Plan": "lycoris.placement.resolve",
     "resolve": "lycoris.placement.resolve",
     "shapes_of": "lycoris.placement.shapes",
@@ -99,7 +99,7 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of the face when it is first asked for (PEP 562)."""
+    """Import a public name at its first use (PEP 562)."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(MODULES[name]), name)

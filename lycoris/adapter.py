@@ -184,7 +184,7 @@ def _embeddings(tensors: Mapping[str, Tensor], reasons: list[Reason]) -> dict[st
             continue
         vectors, by_encoder = tensors[name], found.setdefault(embedding.trigger, {})
         if embedding.encoder in by_encoder:
-            reasons.append(Reason(Code.DUPLICATE, name, "has the word and the text encoder of another one"))
+            reasons.append(Reason(Code.DUPLICATE, name, "has the same word and text encoder as another tensor"))
         if vectors.ndim not in (1, 2) or not vectors.is_floating_point():
             reasons.append(Reason(Code.BAD_SHAPE, name, "is no embedding: it must be one vector or rows of vectors"))
             continue
@@ -279,7 +279,7 @@ def _doubts(header: Header, layers: Sequence[Layer], embeddings: Iterable[str]) 
     unscaled = [layer for layer in layers if "weight" in layer.changes and layer.changes["weight"].unscaled]
     if unscaled:
         unused = ", ".join(key for key in IGNORED_ALPHAS if key in header.metadata)
-        why = f" ({unused} of the header is not used)" if unused else ""
+        why = f" (the header's {unused} is not used)" if unused else ""
         yield f"{len(unscaled)} of {len(layers)} layers have no alpha: it is taken to be their rank{why}"
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""The tree of exceptions, and the codes of reasons.
 
     AdapterError          a request cannot be carried out exactly, and nothing was done instead
     ├── FileRefused       the file itself: its header, its names, its layers
@@ -93,7 +93,7 @@ class FileRefused(AdapterError):
 
 
 class NoPlace(AdapterError):
-    """The model lacks a module that the adapter changes, or has it in another shape."""
+    """The model lacks a module that the adapter changes, or has it in a different shape."""
 
 
 class StackRefused(AdapterError):

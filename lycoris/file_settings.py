@@ -72,7 +72,7 @@ class FileSettings:
         for config, layers in self._used.items():
             where, modules = config.where, {module for _, module in layers}
             if where == KEY and len({components for components, _ in layers}) > 1:
-                yield refused(where, "does not name the component that it is for, and the file has several")
+                yield refused(where, "does not name which of the file's components it is for")
             unmatched = _unmatched(config, modules)
             all_dotted = len(unmatched) == len(config.alphas.numbers) and "." in "".join(unmatched)
             if unmatched and (_is_flat(modules) or all_dotted):
@@ -83,7 +83,8 @@ class FileSettings:
         for plain, layers in self._plainly_scaled.items():
             yield f"{layers} layers are scaled by the {plain.key} of the header, {plain.alpha:g}"
         if self._contradicted:
-            yield f"the configuration has other scales than the tensors, which are used: {_listed(self._contradicted)}"
+            listed = _listed(self._contradicted)
+            yield f"the configuration has other scales than the tensors, whose own are used: {listed}"
         for config, layers in self._used.items():
             unmatched = _unmatched(config, {module for _, module in layers})
             if unmatched:

@@ -132,5 +132,4 @@ def _path(block: str) -> str:
 
 
 def _within(target: Target, block: str) -> bool:
-    """Tell whether the first parameter of a target is in a block; no layer spans two blocks."""
-    return f"{target.view.rows[0].parameter}.".startswith(f"{_path(block)}.")
+    return f"{target.first_parameter}.".startswith(f"{_path(block)}.")

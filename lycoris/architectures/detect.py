@@ -1,4 +1,4 @@
-"""For which architecture an adapter was trained, with the evidence; the same signatures tell what a model is.
+"""The architecture that an adapter was trained for, with the evidence; the same signatures identify a model.
 
 Names and shapes decide, for they cannot be wrong. Metadata counts only where they do not tell, and a contradiction is
 a warning. What shapes cannot show (v-prediction, FLUX.1 dev or schnell, a finetune of SDXL) is not guessed.

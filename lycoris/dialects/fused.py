@@ -9,7 +9,7 @@ from lycoris.dialects.row_slice import RowSlice
 
 FUSED = {
     "to_qkv": ("to_q", "to_k", "to_v"),
-    "to_kv": ("to_k", "to_v"),  # where q reads another text than k and v do
+    "to_kv": ("to_k", "to_v"),  # where q does not read the text of k and v
     "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
     "to_added_kv": ("add_k_proj", "add_v_proj"),  # Wan's, for a picture
 }

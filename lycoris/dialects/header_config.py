@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,20}\.?\d{0,20}(?:e[+-]?\d{1,3})?|\.\d{1,2
 
 
 class Configured(NamedTuple):
-    """A configuration, and the components that it speaks of; none: it does not say."""
+    """A configuration, and the components that it is for; empty: not given."""
 
     components: tuple[str, ...]
     config: AdapterConfig

@@ -39,6 +39,11 @@ class Target:
         return ((self.component, rows.parameter) for each in views for rows in each.rows)
 
     @property
+    def first_parameter(self) -> str:
+        """The first of its parameters, by which the target is in a block of the model: no layer spans two blocks."""
+        return self.view.rows[0].parameter
+
+    @property
     def parameter(self) -> str:
         """The parameter's name in the component, "mid_block.attentions.0.proj_in.weight"; of several, all names."""
         return self.view.name

@@ -1,1 +1,1 @@
-"""What users of adapters do with files: merge, convert, resize, extract, anatomy. Wearing one needs nothing of it."""
+"""Files made of files: merge, convert, resize, extract, anatomy. Nothing here is needed to apply an adapter."""

@@ -63,7 +63,7 @@ def stored_in(source: str | os.PathLike[str]) -> Mapping[str, Tensor]:
 
 
 def _scaled_elsewhere(where: str) -> ToolRefused:
-    message = "has the scale of the layers, which is not among the tensors: convert the file first"
+    message = "has the scale of the layers, which is not among the tensors: convert it first"
     return ToolRefused([Reason(Code.NO_FORM, where, message)])
 
 

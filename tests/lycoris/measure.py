@@ -1,4 +1,4 @@
-"""How the tests compare tensors: the largest difference is always told, bits are compared as bits."""
+"""How the tests compare tensors: the largest difference is always printed, bits are compared as bits."""
 
 import torch
 from torch import Tensor

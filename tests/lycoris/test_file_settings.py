@@ -90,7 +90,7 @@ def merged(model: FluxTransformer2DModel) -> dict[str, Tensor]:
     return found
 
 
-def worn(source: Any, transformer: nn.Module | None = None) -> dict[str, Tensor]:
+def applied(source: Any, transformer: nn.Module | None = None) -> dict[str, Tensor]:
     model = transformer or flux()
     Patcher({"transformer": model}).swap([StackEntry(load(source))])
     return {path: model.get_submodule(path).get_parameter("weight").detach() for path in LAYERS}
@@ -101,17 +101,17 @@ def test_a_file_of_diffusers_is_worn_as_peft_merges_it(name: str, tmp_path: Path
     model = trained(CONFIGS[name])
     model.save_lora_adapter(tmp_path, weight_name="alone.safetensors")
     layers = get_peft_model_state_dict(model, adapter_name="default")
-    told = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=list))  # pyright: ignore[reportArgumentType]
+    config = json.loads(json.dumps(model.peft_config["default"].to_dict(), default=list))  # pyright: ignore[reportArgumentType]
     FluxPipeline.save_lora_weights(
         tmp_path,
         layers,  # pyright: ignore[reportArgumentType]
         weight_name="whole.safetensors",
-        transformer_lora_adapter_metadata=told,
+        transformer_lora_adapter_metadata=config,
     )
     wanted = merged(model)
     for file in ("alone.safetensors", "whole.safetensors"):
         assert safetensors.safe_open(tmp_path / file, "pt").metadata()[KEY]
-        found = worn(tmp_path / file)
+        found = applied(tmp_path / file)
         for path in LAYERS:
             assert_close(found[path], wanted[path], f"{name}, {file}, {path}")
         assert not load(tmp_path / file).doubts or "^to_q" in str(load(tmp_path / file).doubts)
@@ -156,8 +156,8 @@ def test_whatever_is_in_front_of_the_names_and_of_the_fields(algorithm: str, typ
         module = f"{prefix}{'a_b' if prefix in FLAT_PREFIXES else 'a.b'}"
         for pattern in ({}, {"^a.b": 6.0}, {"a.b": 6.0}):
             default = {name: 1.0 for name in ("alpha", "lora_alpha") if pattern and name in fields}
-            said = header(fields | default | {"alpha_pattern": pattern}, of_fields)
-            found = change_of(load(safetensors.torch.save(tensors(algorithm, module), said)))
+            metadata = header(fields | default | {"alpha_pattern": pattern}, of_fields)
+            found = change_of(load(safetensors.torch.save(tensors(algorithm, module), metadata)))
             assert_close(found, wanted, f"{module} by {of_fields}{pattern}")
 
 
@@ -238,7 +238,7 @@ def test_which_of_several_configurations_is_meant_must_be_clear() -> None:
     assert "a_b_c" in reasons(lora("lora_unet_a_b"), header(LORA | {"alpha_pattern": {"a.b": 1, "a_b_c": 2}}))
 
 
-def test_an_alpha_among_the_tensors_wins_and_what_gainsays_it_is_told() -> None:
+def test_an_alpha_among_the_tensors_takes_precedence_and_a_contradiction_is_noted() -> None:
     own = lora() | {"a.b.alpha": torch.tensor(1.5)}
     for metadata in (
         header(LORA),
@@ -248,13 +248,13 @@ def test_an_alpha_among_the_tensors_wins_and_what_gainsays_it_is_told() -> None:
     ):
         assert gamma(own, metadata) == 0.5
     doubts = load(safetensors.torch.save(own, header(LORA))).doubts
-    assert any("believed" in doubt and "a.b" in doubt for doubt in doubts)
+    assert any("whose own are used" in doubt and "a.b" in doubt for doubt in doubts)
     assert not load(safetensors.torch.save(own, header(LORA | {"lora_alpha": 1.5}))).doubts
     assert "pissa" in reasons(own, header(LORA | {"init_lora_weights": "pissa"}))
 
 
 @pytest.mark.parametrize("key", PLAIN_KEYS)
-def test_a_plain_entry_is_every_layers_alpha_and_is_told(key: str) -> None:
+def test_a_plain_entry_is_every_layers_alpha_and_is_noted(key: str) -> None:
     for text, scale in (
         ("6", 2.0),
         (" 1.5 ", 0.5),
@@ -267,16 +267,16 @@ def test_a_plain_entry_is_every_layers_alpha_and_is_told(key: str) -> None:
         data = safetensors.torch.save(lora(), {key: text})
         assert gamma(lora(), {key: text}) == scale
         (doubt,) = (doubt for doubt in load(data).doubts if "negative" not in doubt)
-        assert f"by the {key} of" in doubt if text in ("6", " 1.5 ", "3e0", "-3") else f"as {key} is not taken" in doubt
+        assert f"by the {key} of" in doubt if text in ("6", " 1.5 ", "3e0", "-3") else f"{key} is not used" in doubt
     for text in ("nan", "inf", "0", "1e9", "-0.0", "1e999"):
         assert key in reasons(lora(), {key: text})
         assert gamma(lora() | {"a.b.alpha": torch.tensor(6.0)}, {key: text}) == 2.0, "nobody asks for it"
     assert gamma(lora(), header(LORA) | {key: "99"}) == 2.0, "PEFT's own words come first"
     others = {other: "7" for other in PLAIN_KEYS if other != key}
-    assert "different things" in reasons(lora(), {key: "6"} | others)
+    assert "different scales" in reasons(lora(), {key: "6"} | others)
 
 
-def test_what_is_wrong_with_the_scale_of_all_layers_is_told_once() -> None:
+def test_a_fault_in_the_scale_of_all_layers_is_one_reason() -> None:
     layers = {name: tensor for module in "abcdef" for name, tensor in lora(f"x.{module}").items()}
     for metadata in ({"alpha": "nan"}, header(LORA | {"lora_alpha": None})):
         with pytest.raises(FileRefused) as caught:
@@ -284,10 +284,10 @@ def test_what_is_wrong_with_the_scale_of_all_layers_is_told_once() -> None:
         assert len(caught.value.reasons) == 1
 
 
-def test_kohyas_entry_is_left_behind_by_converters_and_not_taken() -> None:
+def test_kohyas_entry_is_copied_by_converters_and_not_used() -> None:
     assert gamma(lora(), {"ss_network_alpha": "16"}) == 1.0
     (doubt,) = load(safetensors.torch.save(lora(), {"ss_network_alpha": "16"})).doubts
-    assert "ss_network_alpha is not taken" in doubt
+    assert "ss_network_alpha is not used" in doubt
 
 
 HOSTILE: dict[str, str] = {
@@ -312,8 +312,8 @@ def test_a_hostile_header_is_refused_by_name(case: str) -> None:
 def test_a_pattern_for_every_layer_of_a_large_file_is_read_in_a_moment() -> None:
     names = [f"block.{k}.to_q" for k in range(3_000)]
     layers = {name: tensor for module in names for name, tensor in lora(module, 1).items()}
-    said = header({"r": 1, "lora_alpha": 1, "alpha_pattern": {f"^{name}": k + 1 for k, name in enumerate(names)}})
-    adapter = load(safetensors.torch.save(layers, said))
+    metadata = header({"r": 1, "lora_alpha": 1, "alpha_pattern": {f"^{name}": k + 1 for k, name in enumerate(names)}})
+    adapter = load(safetensors.torch.save(layers, metadata))
     found: dict[str, Any] = {layer.module: layer.changes["weight"] for layer in adapter.layers}
     assert all(found[name].gamma == k + 1 for k, name in enumerate(names))
 

@@ -144,7 +144,7 @@ def joined(header: dict, body: bytes) -> bytes:
 
 
 def judged(data: bytes) -> str:
-    """Judge a file, and wear it if it is accepted; return how that ended. Nothing but AdapterError may come out."""
+    """Judge a file, and apply it if it is accepted; return the outcome. Only AdapterError may be raised."""
     try:
         inspect(data, {"unet": MODEL})
     except AdapterError as error:
@@ -154,7 +154,7 @@ def judged(data: bytes) -> str:
     try:
         patcher.swap([StackEntry(load(data), 0.5)])
         assert all(bool(weight.isfinite().all()) for weight in MODEL.parameters())
-        ending = "worn"
+        ending = "applied"
     except AdapterError as error:
         ending = str(error.reasons[0].code)
     patcher.restore()
@@ -171,13 +171,13 @@ def test_mutated_files(seed: int, which: int) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.binary(max_size=200), st.booleans())
 def test_noise(data: bytes, framed: bool) -> None:
-    assert judged(joined({}, data) if framed else data) != "worn"
+    assert judged(joined({}, data) if framed else data) != "applied"
 
 
 def test_the_fuzzer_reaches_both_ends() -> None:
     endings = Counter(judged(mutate(SEEDS[seed % len(SEEDS)], random.Random(seed))) for seed in range(300))
     print(dict(endings))
-    assert endings["worn"] > 5
+    assert endings["applied"] > 5
     assert len(endings) > 8
 
 

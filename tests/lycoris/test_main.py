@@ -32,9 +32,9 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_sound_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(file)]) == 0
-    said = capsys.readouterr().out
-    assert f"{file}: sound" in said
-    assert str(inspect(file).sha256) in said
+    output = capsys.readouterr().out
+    assert f"{file}: sound" in output
+    assert str(inspect(file).sha256) in output
 
 
 def test_against_a_model(file: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,9 +54,9 @@ def test_refused_with_every_reason(tmp_path: Path, folder: Path, capsys: pytest.
     }
     safetensors.torch.save_file(tensors, path)
     assert main(["inspect", str(path), "--model", str(folder)]) == 1
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert all(
-        word in said for word in ("refused", "unet.layers_linear", "unet.gone", "odd", "unknown_tensor", "misfit")
+        word in output for word in ("refused", "unet.layers_linear", "unet.gone", "odd", "unknown_tensor", "misfit")
     )
     assert main(["inspect", str(path), "--model", str(folder), "--json"]) == 1
     assert len(json.loads(capsys.readouterr().out)["reasons"]) == 3

@@ -80,7 +80,8 @@ def test_a_stack_is_summed_in_float32_and_rounded_once(adapters: list[Adapter], 
     sums = {name: torch.zeros(weight.shape) for name, weight in model.named_parameters()}
     changes = Counter[str]()
     for entry in sorted(stack, key=lambda entry: entry.adapter.sha256):
-        for _, name, change in resolve(entry.adapter, {"unet": model}).changes:
+        for target in resolve(entry.adapter, {"unet": model}).targets:
+            name, change = target.parameter, target.change
             change = change.with_weight(model.get_parameter(name.replace("bias", "weight")).detach())
             change.add_change(sums[name], model.get_parameter(name).detach(), entry.strength)
             changes[name] += 1

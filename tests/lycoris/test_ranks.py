@@ -40,14 +40,14 @@ def test_from_ranks_to_ranks_and_back(kind: type[Patcher] | type[Bypass]) -> Non
     model, x = zoo.Model(), zoo.random(3)(2, 12)
     one, whole = kind({"unet": model}), adapter()
 
-    def seen(worn: Adapter) -> torch.Tensor:
-        one.swap([StackEntry(worn)])
+    def seen(adapter: Adapter) -> torch.Tensor:
+        one.swap([StackEntry(adapter)])
         return model.layers["linear"](x).detach()
 
     every = {count: seen(first_ranks(whole, count)) for count in (1, 3, RANK)}
     assert_close(every[RANK], seen(whole), "all ranks")
     for count in (3, 1, 3):
-        assert torch.equal(seen(first_ranks(whole, count)), every[count]), "what was worn before shows"
+        assert torch.equal(seen(first_ranks(whole, count)), every[count]), "the stack before leaves a trace"
     assert not torch.equal(every[1], every[3])
 
 

@@ -36,7 +36,7 @@ def adapter() -> Adapter:
     return load(zoo.file({f"unet.{block}.{kind}": group for block in BLOCKS for kind, group in tensors.items()}))
 
 
-def dressed(*stack: StackEntry) -> UNet:
+def patched(*stack: StackEntry) -> UNet:
     model = UNet()
     Patcher({"unet": model}).swap(stack)
     return model
@@ -61,8 +61,8 @@ def dressed(*stack: StackEntry) -> UNet:
 def test_every_kind_of_layer_obeys_the_longest_block_that_fits(
     adapter: Adapter, blocks: dict[str, float], expected: dict[str, float]
 ) -> None:
-    found = bits_of(dressed(StackEntry(adapter, 0.8, blocks=blocks)))
-    at = {factor: bits_of(dressed(StackEntry(adapter, 0.8 * factor))) for factor in {1.0, *expected.values()}}
+    found = bits_of(patched(StackEntry(adapter, 0.8, blocks=blocks)))
+    at = {factor: bits_of(patched(StackEntry(adapter, 0.8 * factor))) for factor in {1.0, *expected.values()}}
     for name, bits in found.items():
         fitting = [path for path in expected if name.removeprefix("0.").startswith(path)]
         factor = expected[max(fitting, key=len)] if fitting else 1.0
@@ -70,8 +70,8 @@ def test_every_kind_of_layer_obeys_the_longest_block_that_fits(
 
 
 def test_factors_and_strengths_by_component_go_together(adapter: Adapter) -> None:
-    both = dressed(StackEntry(adapter, 9.0, {"unet": 0.5}, {"mid": 0.5}))
-    plain, half = dressed(StackEntry(adapter, 0.5)), dressed(StackEntry(adapter, 0.25))
+    both = patched(StackEntry(adapter, 9.0, {"unet": 0.5}, {"mid": 0.5}))
+    plain, half = patched(StackEntry(adapter, 0.5)), patched(StackEntry(adapter, 0.25))
     assert bits_of(both.mid_block) == bits_of(half.mid_block)
     assert bits_of(both.up_blocks) == bits_of(plain.up_blocks)
 
@@ -116,4 +116,4 @@ def test_the_parts_of_a_model_by_the_names_of_the_field(adapter: Adapter) -> Non
     named = blocks_of(UNet())
     assert named[:6] == ["down", "down.0", "down.1", "mid", "up", "up.0"]
     for block in named:
-        dressed(StackEntry(adapter, blocks={block: 0.5}))
+        patched(StackEntry(adapter, blocks={block: 0.5}))

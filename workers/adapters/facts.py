@@ -23,7 +23,7 @@ def fitting(adapter: Adapter, shapes: Shapes, base: BaseSites) -> Fitting:
     for target in resolve(adapter, index).targets:
         obstacle = why.get(f"{target.component}.{target.parameter}", "")
         found = places.setdefault(target.component, {})
-        first = target.view.rows[0].parameter  # by which it is in a block or not
+        first = target.first_parameter  # by which it is in a block or not
         found[first] = found.get(first) or obstacle
     encoders = encoders_of(shapes)
     words = {}

@@ -1,4 +1,4 @@
-"""What an adapter was trained for: told by names and widths, never against them, and only as surely as they tell."""
+"""The architecture of an adapter: by names and widths, never against them, and only as surely as they show it."""
 
 from unittest.mock import ANY
 

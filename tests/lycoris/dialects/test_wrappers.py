@@ -56,13 +56,13 @@ def test_every_trace_of_a_wrapper_leads_to_the_one_module() -> None:
 def test_a_traced_name_is_worn_as_the_plain_one(algorithm: str) -> None:
     tensors = zoo.tensors(algorithm, zoo.layer("linear").get_parameter("weight"))
     names = ["lora_unet_layers_linear", *TRACED[:: len(TRACED) // 5]]
-    worn = []
+    results = []
     for name in names:
         model = zoo.Model()
         Patcher({"unet": model}).swap([StackEntry(load(zoo.file({name: tensors})), 0.5)])
-        worn.append(bits_of(model))
-    assert all(bits == worn[0] for bits in worn), names
-    assert worn[0] != bits_of(zoo.Model())
+        results.append(bits_of(model))
+    assert all(bits == results[0] for bits in results), names
+    assert results[0] != bits_of(zoo.Model())
 
 
 def test_a_trace_and_the_plain_name_are_one_place() -> None:

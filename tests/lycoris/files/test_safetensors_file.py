@@ -110,15 +110,15 @@ def test_attacks_are_refused(attack: str, tmp_path: Path) -> None:
     data, code = ATTACKS[attack]
     path = tmp_path / "attack.safetensors"
     path.write_bytes(data)
-    said = []
+    refusals = []
     for source in (data, path, str(path)):
         with pytest.raises(FileRefused) as caught:
             load(source)
         assert code in {reason.code for reason in caught.value.reasons}, caught.value.reasons
         assert str(caught.value).isprintable() or "\n" in str(caught.value)
         assert json.loads(json.dumps(caught.value.as_dict()))["reasons"]
-        said.append(caught.value.reasons)
-    assert said[0] == said[1] == said[2]
+        refusals.append(caught.value.reasons)
+    assert refusals[0] == refusals[1] == refusals[2]
 
 
 def test_every_bad_tensor_of_a_header_is_named() -> None:

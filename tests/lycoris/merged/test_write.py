@@ -50,7 +50,8 @@ def test_one_adapter_alone_is_what_add_change_says(adapters: list[Adapter], dtyp
     for adapter in adapters:
         model, pristine = zoo.Model(dtype), zoo.Model(dtype)
         Patcher({"unet": model}).swap([StackEntry(adapter, 0.6)])
-        for _, name, change in resolve(adapter, {"unet": pristine}).changes:
+        for target in resolve(adapter, {"unet": pristine}).targets:
+            name, change = target.parameter, target.change
             weight = pristine.get_parameter(name).detach()
             added = torch.zeros(weight.shape)
             of_bias = pristine.get_parameter(name.replace("bias", "weight")).detach()

@@ -137,7 +137,7 @@ def test_a_file_may_hold_embeddings_alone() -> None:
 
 
 def test_an_embedding_of_another_kind_is_refused_with_its_reason() -> None:
-    with pytest.raises(FileRefused, match="what a text encoder gives"):
+    with pytest.raises(FileRefused, match="a text encoder's output"):
         load(zoo.file({"bundle_emb.style": {"clip_l": torch.ones(1, 4), "clip_l_out": torch.ones(1, 4)}}))
 
 

@@ -1,4 +1,4 @@
-"""Small models as diffusers folders, whole or in shards, and what the tools make of them read back."""
+"""Small models as diffusers folders, in one file or in shards, and the results of the tools read back."""
 
 import json
 from collections.abc import Mapping
@@ -67,20 +67,20 @@ def read(folder: Path) -> dict[str, Tensor]:
     }
 
 
-def dressed(components: Mapping[str, nn.Module], *stack: StackEntry, mode: Mode = "sum") -> dict[str, Tensor]:
-    """Return every weight of live modules that wear a stack, and take it off again."""
+def patched(components: Mapping[str, nn.Module], *stack: StackEntry, mode: Mode = "sum") -> dict[str, Tensor]:
+    """Return every weight of live modules with a stack applied; the modules are restored."""
     patcher = Patcher(components)
     patcher.swap(stack, mode=mode)
-    worn = {
+    weights = {
         f"{component}.{name}": weight.detach().clone()
         for component, module in components.items()
         for name, weight in module.named_parameters()
     }
     patcher.restore()
-    return worn
+    return weights
 
 
 def changes(components: Mapping[str, nn.Module], adapter: Adapter) -> dict[str, Tensor]:
-    """Return what an adapter does to every weight of live float32 modules."""
-    bare = dressed(components)
-    return {name: weight - bare[name] for name, weight in dressed(components, StackEntry(adapter)).items()}
+    """Return an adapter's change of every weight of live float32 modules."""
+    pristine = patched(components)
+    return {name: weight - pristine[name] for name, weight in patched(components, StackEntry(adapter)).items()}

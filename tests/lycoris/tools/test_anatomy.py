@@ -15,7 +15,7 @@ from lycoris.tools.chart import COLOURS, chart
 from lycoris.tools.kinds import KINDS, block_of, kind_of, order_of
 from tests.lycoris import zoo
 from tests.lycoris.placement.test_views import LINEAR1, flux
-from tests.lycoris.tools.folders import Encoder, changes, dressed, write
+from tests.lycoris.tools.folders import Encoder, changes, patched, write
 from tests.tolerances import RELATIVE
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -70,7 +70,7 @@ def test_sizes_are_those_of_the_live_change_and_shares_add_up(seed: int, tmp_pat
     found = anatomy(adapter, variants)
     expected = changes(components, adapter)
     assert {part.name for part in found.parts} <= expected.keys()
-    bare = dressed(components)
+    bare = patched(components)
     for part in found.parts:
         size, weight = float(expected[part.name].double().norm()), float(bare[part.name].double().norm())
         assert math.isclose(math.sqrt(part.square), size, rel_tol=10 * RELATIVE["float32"]), part.name

@@ -19,7 +19,7 @@ from lycoris.patcher import StackEntry
 from lycoris.tools.commands import STACK_ARGUMENT
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
-from tests.lycoris.tools.folders import Encoder, dressed, read, write
+from tests.lycoris.tools.folders import Encoder, patched, read, write
 
 
 @pytest.fixture
@@ -61,12 +61,12 @@ def test_merge(base: str, style: str, tmp_path: Path, components: dict[str, nn.M
     out = str(tmp_path / "out")
     assert main(["merge", base, f"{style}=0.8,text_encoder=0.25", "-o", out]) == 0
     assert "7 weights changed" in capsys.readouterr().out
-    expected = dressed(components, StackEntry(load(style), 0.8, {"text_encoder": 0.25}))
+    expected = patched(components, StackEntry(load(style), 0.8, {"text_encoder": 0.25}))
     assert {name: bits(weight) for name, weight in read(Path(out)).items()} == {n: bits(w) for n, w in expected.items()}
     assert main(["merge", base, style, "-o", out]) == 1
-    said = capsys.readouterr().out
-    assert "exists" in said
-    assert "--force" in said
+    output = capsys.readouterr().out
+    assert "exists" in output
+    assert "--force" in output
     assert main(["merge", base, style, "-o", out, "--force", "--mode", "sequential"]) == 0
     assert main(["merge", base, str(tmp_path / "gone"), "-o", str(tmp_path / "two")]) == 1
     assert "unreadable" in capsys.readouterr().out
@@ -85,9 +85,9 @@ def test_convert_there_and_to_a_lora(base: str, style: str, tmp_path: Path, caps
     capsys.readouterr()
     lora = str(tmp_path / "lora.safetensors")
     assert main(["convert", out, "--model", base, "--to-lora", "--rank", "1", "-o", lora]) == 0
-    said = capsys.readouterr().out
-    assert "7 layers approximated, rank 1" in said
-    assert "in total" in said
+    output = capsys.readouterr().out
+    assert "7 layers approximated, rank 1" in output
+    assert "in total" in output
     assert load(lora).ranks == (1,)
     assert main(["inspect", lora, "--model", base]) == 0
 
@@ -190,13 +190,13 @@ def test_a_reader_who_has_seen_enough_is_no_error(style: str) -> None:
 
 
 def test_radiata_hands_the_words_on_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    told: list[list[str]] = []
-    monkeypatch.setattr(cli.os, "execv", lambda path, arguments: told.append(arguments[1:]))
+    executed: list[list[str]] = []
+    monkeypatch.setattr(cli.os, "execv", lambda path, arguments: executed.append(arguments[1:]))
     words = ["a.safetensors", "--rank", "4", "-o", "b.safetensors", "--help"]
     for tool in cli.FILE_TOOLS:
         result = CliRunner().invoke(cli.cli, ["adapters", tool, *words])
         assert result.exit_code == 0, result.output
-    assert told == [["-m", "lycoris", tool, *words] for tool in cli.FILE_TOOLS]
+    assert executed == [["-m", "lycoris", tool, *words] for tool in cli.FILE_TOOLS]
     for tool in cli.FILE_TOOLS:
         with pytest.raises(SystemExit) as end:
             main([tool, "--help"])

@@ -156,7 +156,7 @@ def test_layers_that_kohya_has_as_one_are_joined_or_keep_their_names(
         assert (notes != []) is (algorithm != "full")
     else:
         assert modules == {f"lora_transformer_{path.replace('.', '_')}" for path in paths}
-        assert "not to be joined" in notes[-1]
+        assert "cannot be joined" in notes[-1]
     before, after = changes(components, adapter), changes(components, again(adapter, components, "kohya", tmp_path))
     for name, change in before.items():
         assert_close(after[name], change, name, torch.float32)
@@ -197,22 +197,22 @@ def test_kohyas_names_of_every_model_are_read_as_the_same_rows() -> None:
         namer = Namer("kohya", index.shapes)
         for component in set(index.shapes) & (KOHYA_PREFIXES | KOHYA_ENCODER_PREFIXES).keys():
             for parameter in index.shapes[component]:
-                unit = namer.layer(component, parameter)
-                if unit.kind == "weight":
-                    place = flat.place(f"{unit.name}.diff")
-                    assert place is not None
+                layer = namer.layer(component, parameter)
+                if layer.kind == "weight":
+                    parsed = flat.parse(f"{layer.name}.diff")
+                    assert parsed is not None
                     meant = {
                         view(parts, "weight", index.shapes[component])
-                        for part in place.components
+                        for part in parsed.components
                         if part in index.shapes
-                        for parts in index.modules[part].get(place.module, ())
+                        for parts in index.modules[part].get(parsed.module, ())
                     }
-                    assert {seen and seen.rows for seen in meant} == {unit.rows}, f"{name}: {unit.name}"
+                    assert {seen and seen.rows for seen in meant} == {layer.rows}, f"{name}: {layer.name}"
 
 
 def test_parts_without_a_name_are_refused() -> None:
     components: dict[str, nn.Module] = {"vae": zoo.Model()}
     adapter = load(zoo.file({"layers.linear": zoo.tensors("lora", torch.empty(8, 12))}))
     for style in STYLES:
-        with pytest.raises(ToolRefused, match="no name for layers of this part"):
+        with pytest.raises(ToolRefused, match="no names for layers of this component"):
             convert(adapter, shapes(components), style)

@@ -15,7 +15,7 @@ from lycoris.tools.merge import RECORD, merge
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
 from tests.lycoris.placement.test_views import LINEAR1, flux
-from tests.lycoris.tools.folders import NAME, Encoder, dressed, read, write
+from tests.lycoris.tools.folders import NAME, Encoder, patched, read, write
 
 
 def same_bits(folder: Path, expected: dict[str, torch.Tensor]) -> int:
@@ -39,7 +39,7 @@ def test_every_algorithm_as_the_patcher_wears_it(tmp_path: Path, dtype: torch.dt
     words = zoo.file({"lora_te_text_model_encoder_layers_0_mlp_fc1": zoo.tensors("lora", torch.empty(16, 8))})
     stack.append(StackEntry(load(words), 1.0, {"text_encoder": 0.5}))
     done = merge(base, stack, tmp_path / "out")
-    expected = dressed(components, *stack)
+    expected = patched(components, *stack)
     assert same_bits(tmp_path / "out", expected) == len(expected)
     assert done.components == ("unet", "text_encoder") or done.components == ("text_encoder", "unet")
     for path in base.rglob("*"):
@@ -50,7 +50,7 @@ def test_every_algorithm_as_the_patcher_wears_it(tmp_path: Path, dtype: torch.dt
             size = int.from_bytes(path.read_bytes()[:8], "little") + 8
             assert twin.read_bytes()[:size] == path.read_bytes()[:size], "the header is another one"
     record = json.loads((tmp_path / "out" / RECORD).read_text())
-    assert [one["sha256"] for one in record["adapters"]] == [worn.adapter.sha256 for worn in stack]
+    assert [one["sha256"] for one in record["adapters"]] == [entry.adapter.sha256 for entry in stack]
 
 
 def test_in_sequence_it_is_what_the_patcher_wears_in_sequence(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_in_sequence_it_is_what_the_patcher_wears_in_sequence(tmp_path: Path) ->
     )
     stack.reverse()
     merge(base, stack, tmp_path / "out", mode="sequential")
-    expected = dressed(components, *stack, mode="sequential")
+    expected = patched(components, *stack, mode="sequential")
     assert same_bits(tmp_path / "out", expected) == len(expected)
-    assert any(bits(weight) != bits(expected[name]) for name, weight in dressed(components, *stack).items())
+    assert any(bits(weight) != bits(expected[name]) for name, weight in patched(components, *stack).items())
     assert json.loads((tmp_path / "out" / RECORD).read_text())["mode"] == "sequential"
 
 
@@ -72,9 +72,9 @@ def test_in_sequence_it_is_what_the_patcher_wears_in_sequence(tmp_path: Path) ->
 def test_a_fused_layer_over_several_files(tmp_path: Path, algorithm: str) -> None:
     model = flux(torch.bfloat16)
     base = write(tmp_path / "base", {"transformer": model}, shards=4)
-    worn = StackEntry(load(zoo.file({LINEAR1: zoo.tensors(algorithm, torch.empty(24, 12))})), 0.7)
-    assert merge(base, [worn], tmp_path / "out").parameters >= 4
-    same_bits(tmp_path / "out", dressed({"transformer": model}, worn))
+    entry = StackEntry(load(zoo.file({LINEAR1: zoo.tensors(algorithm, torch.empty(24, 12))})), 0.7)
+    assert merge(base, [entry], tmp_path / "out").parameters >= 4
+    same_bits(tmp_path / "out", patched({"transformer": model}, entry))
 
 
 def test_variants_are_merged_each_from_its_own_weights(tmp_path: Path) -> None:
@@ -83,12 +83,12 @@ def test_variants_are_merged_each_from_its_own_weights(tmp_path: Path) -> None:
     state = {name: weight.detach() for name, weight in half.named_parameters()}
     safetensors.torch.save_file(state, base / "unet" / f"{NAME}.fp16.safetensors")
     (base / "unet" / f"{NAME}.bin").write_bytes(b"pickle")
-    worn = StackEntry(load(next(zoo.adapters(zoo.Model(), 1))), 0.9)
-    done = merge(base, [worn], tmp_path / "out")
+    entry = StackEntry(load(next(zoo.adapters(zoo.Model(), 1))), 0.9)
+    done = merge(base, [entry], tmp_path / "out")
     assert done.stale == (f"unet/{NAME}.bin",)
     for model, file in ((full, f"{NAME}.safetensors"), (half, f"{NAME}.fp16.safetensors")):
         found = safetensors.torch.load_file(tmp_path / "out" / "unet" / file)
-        for name, weight in dressed({"unet": model}, worn).items():
+        for name, weight in patched({"unet": model}, entry).items():
             assert bits(found[name.removeprefix("unet.")]) == bits(weight), (file, name)
 
 
@@ -117,33 +117,33 @@ def _refused(tmp_path: Path, stack: list[StackEntry], error: type[AdapterError],
 
 def test_what_cannot_be_merged_leaves_nothing_behind(tmp_path: Path) -> None:
     base = write(tmp_path / "base", {"unet": zoo.Model(torch.float16)})
-    worn = StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))
+    entry = StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))
     stranger = StackEntry(load(zoo.file({"lora_unet_gone": zoo.tensors("full", torch.empty(2, 2))})))
     huge = StackEntry(load(zoo.file({"lora_unet_layers_square": {"diff": torch.full((8, 8), 1e30)}})))
-    _refused(tmp_path, [worn, worn], StackRefused, Code.REPEATED_ADAPTER)
-    _refused(tmp_path, [StackEntry(worn.adapter, float("nan"))], StackRefused, Code.BAD_STRENGTH)
-    _refused(tmp_path, [StackEntry(worn.adapter, 1.0, {"vae": 1.0})], StackRefused, Code.BAD_STRENGTH)
+    _refused(tmp_path, [entry, entry], StackRefused, Code.REPEATED_ADAPTER)
+    _refused(tmp_path, [StackEntry(entry.adapter, float("nan"))], StackRefused, Code.BAD_STRENGTH)
+    _refused(tmp_path, [StackEntry(entry.adapter, 1.0, {"vae": 1.0})], StackRefused, Code.BAD_STRENGTH)
     _refused(tmp_path, [huge], StackRefused, Code.NOT_FINITE)
-    _refused(tmp_path, [worn, stranger], NoPlace, Code.NO_MODULE)
-    _refused(tmp_path, [worn], ToolRefused, Code.EXISTS, out="base")
-    _refused(tmp_path, [worn], ToolRefused, Code.EXISTS, out="base/unet/new")
-    _refused(tmp_path, [worn], ToolRefused, Code.EXISTS, out="")
+    _refused(tmp_path, [entry, stranger], NoPlace, Code.NO_MODULE)
+    _refused(tmp_path, [entry], ToolRefused, Code.EXISTS, out="base")
+    _refused(tmp_path, [entry], ToolRefused, Code.EXISTS, out="base/unet/new")
+    _refused(tmp_path, [entry], ToolRefused, Code.EXISTS, out="")
     (base / "unet" / f"{NAME}-00001-of-00002.safetensors").write_bytes((base / f"unet/{NAME}.safetensors").read_bytes())
-    _refused(tmp_path, [worn], FileRefused, Code.DUPLICATE)
+    _refused(tmp_path, [entry], FileRefused, Code.DUPLICATE)
 
 
 def test_only_a_model_is_replaced_and_only_by_force(tmp_path: Path) -> None:
-    base, worn = write(tmp_path / "base", {"unet": zoo.Model()}), StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))
+    base, entry = write(tmp_path / "base", {"unet": zoo.Model()}), StackEntry(load(next(zoo.adapters(zoo.Model(), 1))))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat").write_text("meow")
     with pytest.raises(ToolRefused):
-        merge(base, [worn], tmp_path / "photos", force=True)
+        merge(base, [entry], tmp_path / "photos", force=True)
     assert (tmp_path / "photos" / "cat").read_text() == "meow"
-    merge(base, [worn], tmp_path / "out")
+    merge(base, [entry], tmp_path / "out")
     with pytest.raises(ToolRefused):
-        merge(base, [worn], tmp_path / "out")
-    merge(base, [StackEntry(worn.adapter, 0.5)], tmp_path / "out", force=True)
-    same_bits(tmp_path / "out", dressed({"unet": zoo.Model()}, StackEntry(worn.adapter, 0.5)))
+        merge(base, [entry], tmp_path / "out")
+    merge(base, [StackEntry(entry.adapter, 0.5)], tmp_path / "out", force=True)
+    same_bits(tmp_path / "out", patched({"unet": zoo.Model()}, StackEntry(entry.adapter, 0.5)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "out", "photos"]
 
 

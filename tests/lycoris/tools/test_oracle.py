@@ -1,4 +1,4 @@
-"""An oracle from outside: diffusers wears what is under diffusers' names as we wear the file that it came from."""
+"""An independent check: diffusers applies a converted file as the patcher applies the file that it was made from."""
 
 import re
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_diffusers_wears_a_converted_file(components: dict[str, nn.Module], kind
     theirs = oracle.drawn(components)
     theirs_loader.unload_lora_weights()
     assert (ours - bare).abs().max() > 0.01, "the adapter hardly shows: nothing is compared"
-    assert_close(ours, theirs, f"{kind} under diffusers' names, worn by diffusers", torch.float32)
+    assert_close(ours, theirs, f"{kind} under diffusers' names, applied by diffusers", torch.float32)
 
 
 def test_diffusers_reads_kohyas_fused_layers_of_flux_as_the_same_changes() -> None:

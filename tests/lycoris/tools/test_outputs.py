@@ -1,4 +1,4 @@
-"""Whole or not at all, whatever interrupts the writing; and progress that is told where somebody looks."""
+"""Complete or not at all, whatever interrupts the writing; and progress on a terminal and elsewhere."""
 
 import io
 import sys
@@ -49,12 +49,12 @@ def test_progress(stream: io.StringIO, end: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(progress, "ON_TERMINAL", 0.0)
     monkeypatch.setattr(progress, "ELSEWHERE", 0.0)
     assert list(progress.on_stderr(range(4), "counting")) == [0, 1, 2, 3]
-    said = stream.getvalue()
-    assert "counting: 3 of 4 (75 %)" in said
-    assert said.endswith(end)
-    assert ("\n" in said) != stream.isatty()
+    output = stream.getvalue()
+    assert "counting: 3 of 4 (75 %)" in output
+    assert output.endswith(end)
+    assert ("\n" in output) != stream.isatty()
 
 
-def test_short_work_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_short_work_is_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.on_stderr(range(4), "counting")) == [0, 1, 2, 3]
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""A lower rank under the same names: nothing is lost where nothing has to be, and what is lost is told."""
+"""A lower rank under the same names: nothing is lost within the rank, and the reported loss is the loss."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_all_of_the_energy_is_all_of_the_change() -> None:
 
 @pytest.mark.parametrize("algorithm", LORAS)
 @pytest.mark.parametrize("rank", [1, 2])
-def test_the_error_that_is_told_is_the_error(algorithm: str, rank: int) -> None:
+def test_the_reported_loss_is_the_loss(algorithm: str, rank: int) -> None:
     components: dict[str, nn.Module] = {"unet": zoo.Model()}
     data = of(algorithm, components["unet"])
     draft, losses, _ = resize(load(data), safetensors.torch.load(data), Budget(rank=rank))
@@ -84,7 +84,7 @@ def test_the_error_that_is_told_is_the_error(algorithm: str, rank: int) -> None:
     for loss in losses:
         name = f"unet.{loss.layer.removeprefix('unet.').replace('layers_', 'layers.')}.weight"
         measured = float((after[name] - before[name]).norm())
-        print(f"{name}: told {loss.lost:.6f}, measured {measured:.6f}")
+        print(f"{name}: reported {loss.lost:.6f}, measured {measured:.6f}")
         assert abs(measured - loss.lost) < 10 * RELATIVE["float32"] * loss.size
     assert {loss.rank for loss in losses} == {rank}
 

@@ -1,4 +1,4 @@
-"""Any change as a LoRA: exact at full rank, the best of its rank below, and the error that is told is the error."""
+"""Any change as a LoRA: exact at full rank, the best of its rank below, and the reported loss is the loss."""
 
 from math import hypot
 from pathlib import Path
@@ -56,12 +56,14 @@ def test_at_full_rank_nothing_is_lost(algorithm: str, tmp_path: Path) -> None:
         assert_close(after[name], change, name, torch.float32)
     assert total(losses) < RELATIVE["float32"]
     assert set(lora.algorithms) <= {"lora", "locon", "full"}
-    assert bool(notes) == (algorithm not in (*ADDITIVE, "norm")), "who leans on the weight, and only that, is told"
+    assert bool(notes) == (algorithm not in (*ADDITIVE, "norm")), (
+        "a note is for changes that depend on the weight, and only for them"
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_error_that_is_told_is_the_error(rank: int, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_the_reported_loss_is_the_loss(rank: int, dtype: torch.dtype, tmp_path: Path) -> None:
     components: dict[str, nn.Module] = {"unet": zoo.Model()}
     adapter = of("loha", components["unet"])
     lora, losses, _ = lowered(adapter, components, Budget(rank=rank), tmp_path, dtype)
@@ -70,9 +72,9 @@ def test_the_error_that_is_told_is_the_error(rank: int, dtype: torch.dtype, tmp_
     measured = {name: float((after[name] - change).norm()) for name, change in before.items()}
     sizes = {name: float(change.norm()) for name, change in before.items()}
     for loss in losses:
-        found, told = measured[loss.layer] / sizes[loss.layer], loss.relative
-        print(f"{loss.layer}: told {told:.6f}, measured {found:.6f}")
-        assert abs(found - told) < 10 * RELATIVE["float32"]
+        found, reported = measured[loss.layer] / sizes[loss.layer], loss.relative
+        print(f"{loss.layer}: reported {reported:.6f}, measured {found:.6f}")
+        assert abs(found - reported) < 10 * RELATIVE["float32"]
     assert abs(total(losses) - hypot(*measured.values()) / hypot(*sizes.values())) < 10 * RELATIVE["float32"]
 
 
