@@ -65,7 +65,7 @@ class Change(ABC):
 
     @property
     def needs_weight(self) -> bool:
-        """Whether a change of a bias is computed from the layer's weight too: then `with_weight` must come first."""
+        """True if a change of a bias is computed from the layer's weight too: then `with_weight` must come first."""
         return False
 
     def with_weight(self, weight: Tensor) -> "Change":
@@ -107,7 +107,7 @@ class Change(ABC):
 
     @property
     def unscaled(self) -> bool:
-        """Whether the file has no scale, though files of its kind usually do."""
+        """True if the file has no scale, though files of its kind usually do."""
         return False
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What full, norm and overwrite have in common: one tensor of the parameter's own shape, stored as it is."""
+"""The common base of full, norm and overwrite: one tensor of the parameter's own shape, stored as it is."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from lycoris.algorithms.change import Change
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Stored(Change):
-    """A tensor of the parameter's own shape, without rank or alpha. Subclasses say under which suffix, as data."""
+    """A tensor of the parameter's own shape, without rank or alpha. A subclass gives its suffix and name, as data."""
 
     stored: Tensor  # as the parameter
 

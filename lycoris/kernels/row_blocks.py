@@ -1,4 +1,4 @@
-"""How a weight is cut into blocks of rows, so that intermediate results of one block stay in the processor's cache."""
+"""Blocks of rows of a weight, so small that the intermediate results of one stay in the processor's cache."""
 
 from collections.abc import Iterator, Sequence
 from math import prod

@@ -1,1 +1,1 @@
-"""What a swap costs: against copying the same weights once, and against what people use today."""
+"""The cost of a swap: against copying the same weights once, and against what people use today."""

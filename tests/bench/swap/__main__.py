@@ -1,4 +1,4 @@
-"""What a swap costs: ours against the limit of copying, against diffusers + PEFT and the LyCORIS library, in one run.
+"""The cost of a swap: ours against the limit of copying, against diffusers + PEFT and the LyCORIS library, in one run.
 
 `python -m tests.bench.swap` prints a table per part, and one line of JSON last. With no options it takes about half an
 hour and 12 GB; `--models bundled` takes minutes, `--models tiny --rounds 1` seconds. What cannot be measured here (a

@@ -1,4 +1,4 @@
-"""What every part of the benchmark is given: how much to measure, on which model, and where files may lie."""
+"""The arguments of every part of the benchmark: how much to measure, on which model, and a folder for files."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

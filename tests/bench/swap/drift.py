@@ -1,4 +1,4 @@
-"""What is left behind after many swaps over sixteen adapters: by restoring, by PEFT's unfusing, by subtracting."""
+"""The residue of many swaps over sixteen adapters: by restoring, by PEFT's unfusing, by subtracting."""
 
 import random
 import warnings
@@ -23,7 +23,7 @@ Way = Callable[[Bench, Subject, list[dict[str, Tensors]], Iterator[tuple[int, fl
 
 
 def drift(bench: Bench) -> Iterator[Figure]:
-    """Numbers changed, and how far the weights have gone in sizes of one adapter's change, by way and dtype."""
+    """Elements changed, and the distance of the weights from pristine, by method and dtype."""
     for dtype in DTYPES:
         for name, way in WAYS.items():
             precision = str(dtype).removeprefix("torch.")
@@ -46,7 +46,7 @@ def drift(bench: Bench) -> Iterator[Figure]:
 
 
 def _left(subject: Subject, changes: dict[str, Tensor]) -> float:
-    """How far the weights are from pristine, in hundredths of what one adapter changes (Euclidean norms)."""
+    """The distance of the weights from pristine, in percent of the size of one adapter's change (Euclidean norms)."""
     gone = {name: subject.unet.get_parameter(name).detach().float() - subject.twin[name].float() for name in changes}
     norms = [sum(float(one.square().sum()) for one in some.values()) ** 0.5 for some in (gone, changes)]
     return 100 * norms[0] / norms[1]
@@ -99,6 +99,6 @@ WAYS: dict[str, Way] = {
 
 
 def _changes(adapter: dict[str, Tensors]) -> dict[str, Tensor]:
-    """What a LoRA adds to each weight, in float32; alpha is the rank."""
+    """A LoRA's change of each weight, in float32; alpha is the rank."""
     factors = {path: (one["lora_up.weight"].float(), one["lora_down.weight"].float()) for path, one in adapter.items()}
     return {f"{path}.weight": up @ down for path, (up, down) in factors.items()}

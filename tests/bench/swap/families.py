@@ -55,7 +55,7 @@ def _lokr(weight: Tensor, r: Random) -> Tensors:
 
 
 def _factor(size: int) -> int:
-    """What LyCORIS's factor of 8 makes of a size: the lesser half of a product, and at most 8."""
+    """Divide a size as LyCORIS does with factor 8: the smaller of two factors, and at most 8."""
     return max(factor for factor in range(1, LOKR + 1) if size % factor == 0 and factor**2 <= size)
 
 

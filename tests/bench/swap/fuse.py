@@ -1,4 +1,4 @@
-"""What diffusers with PEFT does for a swap: load and fuse, then unfuse and unload."""
+"""A swap by diffusers with PEFT: load and fuse, then unfuse and unload."""
 
 import importlib.util
 import warnings

@@ -62,7 +62,7 @@ def _installed(bench: Bench) -> Path:
 
 
 def _measured(bench: Bench, folder: Path, file: Path) -> dict | str:
-    """What the other process prints, or the last line of why it could not."""
+    """Return the figures that the other process prints, or the last line of its error."""
     arguments = [bench.model, str(file), bench.device, str(bench.dtype).removeprefix("torch."), str(bench.rounds)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.swap.lycoris_process", *arguments, str(torch.get_num_threads())],

@@ -1,4 +1,4 @@
-"""Where the time of one swap goes: in torch's operators, and in Python around them."""
+"""A profile of one swap: torch's operators, and the Python around them."""
 
 import cProfile
 import pstats

@@ -19,7 +19,7 @@ def stored(storage: Storage, data: bytes, number: int) -> ResolvedAdapter:
     sha256 = hashlib.sha256(data).hexdigest()
     storage.put(file_key(sha256), data)
     name = f"soak-{number}"
-    return ResolvedAdapter(ref=name, name=name, version=1, sha256=sha256, strength=1.0, strengths={}, ignore=[])
+    return ResolvedAdapter.model_validate({"ref": name, "name": name, "version": 1, "sha256": sha256})
 
 
 class Soak:

@@ -1,4 +1,4 @@
-"""What a denoising step costs with adapters: ours merged, ours by bypass, and PEFT's unmerged."""
+"""The cost of a denoising step with adapters: ours merged, ours by bypass, and PEFT's unmerged."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence

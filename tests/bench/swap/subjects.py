@@ -37,7 +37,7 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """How tables call it."""
+        """The model's name in tables."""
         return f"{NAMES[self.name]}, {sum(p.numel() for p in self.unet.parameters()) / 1e6:.0f} M"
 
     def copies(self, parameters: Iterable[str]) -> Callable[[], None]:
@@ -51,7 +51,7 @@ class Subject:
         return copy
 
     def changed(self) -> int:
-        """How many numbers differ from the pristine ones."""
+        """The number of elements that differ from the pristine ones."""
         return sum(
             int(
                 (

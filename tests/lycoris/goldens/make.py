@@ -208,8 +208,8 @@ def peft_case(config: str, arguments: dict[str, Any], kind: str) -> tuple[dict[s
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         saved = load_file(Path(folder) / "adapter_model.safetensors")
-        told = json.loads((Path(folder) / "adapter_config.json").read_text())
-    return {**held, **{f"adapter/{name}": value for name, value in saved.items()}, "x": x, "y": y}, told
+        peft_config = json.loads((Path(folder) / "adapter_config.json").read_text())
+    return {**held, **{f"adapter/{name}": value for name, value in saved.items()}, "x": x, "y": y}, peft_config
 
 
 def without_cuda() -> None:
@@ -247,16 +247,16 @@ def main() -> None:
             add(case, kind, 1.0, lambda c=config, a=arguments, k=kind: peft_case(c, a, k)[0])
     for case, (config, arguments, kinds) in PEFT_FOLDERS.items():
         for kind in kinds:
-            told: dict[str, Any] = {}
+            peft_config: dict[str, Any] = {}
 
             def make(
-                c: str = config, a: dict[str, Any] = arguments, k: str = kind, t: dict = told
+                c: str = config, a: dict[str, Any] = arguments, k: str = kind, t: dict = peft_config
             ) -> dict[str, Tensor]:
                 parts, found = peft_case(c, a, k)
                 t.update(found)
                 return parts
 
-            cases[add(case, kind, 1.0, make)]["config"] = told
+            cases[add(case, kind, 1.0, make)]["config"] = peft_config
     save_file(tensors, HERE / "goldens.safetensors", metadata={"cases": json.dumps(cases, sort_keys=True)})
     print(f"{len(cases)} cases, {(HERE / 'goldens.safetensors').stat().st_size:,} bytes")
 
