@@ -150,7 +150,13 @@ class Lifecycle(ABC, Generic[R]):
                 "idempotency_key_reused",
                 "this Idempotency-Key was used for another body; use a new key for a new request",
             )
-        return earlier
+        return self._flushed(earlier)
+
+    def _flushed(self, record: R) -> R:
+        """A record that was read, once a power cut cannot take it: whoever wrote it may not have come so far."""
+        key = self._places.ended_key if record.status.ended else self._places.pending_key
+        self._storage.flush(key(record.id))
+        return record
 
     def queue(self, record: R) -> None:
         """Tell listeners and RQ of a job that is in storage already."""
@@ -224,7 +230,7 @@ class Lifecycle(ABC, Generic[R]):
         # Whoever ended it may have died before anybody was told
         ended = self.records.ended(job_id)
         if ended is not None:
-            self._close(ended, self._places.ended.write(ended))
+            self._close(self._flushed(ended), self._places.ended.write(ended))
         return ended is not None
 
     def withdraw(self, job_id: str) -> R:
@@ -241,7 +247,7 @@ class Lifecycle(ABC, Generic[R]):
         if record.status != "canceled":
             message = self.too_late(record)
             raise Conflict("already_ended", message)
-        return record
+        return self._flushed(record)
 
     # Live state, in Redis
 

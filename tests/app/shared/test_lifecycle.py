@@ -1,5 +1,6 @@
 """What holds for a job of every kind, tried with one that no service has: it needs nothing but a subclass."""
 
+import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -9,7 +10,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.job import JobStatus
 
-from app.shared.errors import Conflict, NotFound
+from app.shared import local_store
+from app.shared.errors import Conflict, NotFound, Unavailable
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, id_for
 from app.shared.lost import look
@@ -189,3 +191,40 @@ def test_nothing_accepted_is_lost(
     assert bakery.known(baking.id).status is becomes
     assert bakery.queues.of(INTAKE).get_job_ids() == ([baking.id] if becomes is State.WAITING else [])
     assert list(bakery.records.waiting()) == ([baking.id] if becomes is State.WAITING else [])
+
+
+def test_nobody_answers_by_a_record_that_a_power_cut_can_take(
+    bakery: Bakery, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 4: it can be read before its folder is flushed; its writer was told of an error, and may have died."""
+    flush, broken = local_store._flush_folder, False
+
+    def flushed(folder: str) -> None:
+        if broken:
+            raise OSError(errno.EIO, "the disk is broken")
+        flush(folder)
+
+    monkeypatch.setattr(local_store, "_flush_folder", flushed)
+    before, one = Baking(id=id_for(None)), Baking(id=id_for("key"))
+    bakery.begin(before)  # makes the folders
+    bakery.withdraw(before.id)
+    repeats: list[Callable[[], object]] = [
+        lambda: bakery.begin(one),
+        lambda: bakery.earlier("key", one.body),
+        lambda: bakery.withdraw(one.id),
+        lambda: bakery.close_again(one.id),
+    ]
+    for step in (repeats[:2], repeats[2:]):
+        broken = True
+        for _ in range(2):
+            for repeat in step:
+                with pytest.raises(Unavailable):
+                    repeat()
+        broken = False
+        assert bakery.earlier("key", one.body) and storage.exists(PLACES.pending_key(one.id))
+    storage.delete(PLACES.pending_key(one.id))  # the end alone is left to answer by
+    broken = True
+    with pytest.raises(Unavailable):
+        bakery.withdraw(one.id)
+    broken = False
+    assert bakery.withdraw(one.id).status is State.CANCELED and bakery.close_again(one.id)
