@@ -241,10 +241,10 @@ class Lifecycle(ABC, Generic[R]):
         record = self.stands(job_id)
         if not record.status.ended and self.may_cancel(record):
             self.conclude(self.as_canceled(record))
-            if record.status != "running":
+            if str(record.status) != "running":
                 self.queues.drop(job_id)
         record = self.latest(job_id)  # somebody else may have been first
-        if record.status != "canceled":
+        if str(record.status) != "canceled":
             message = self.too_late(record)
             raise Conflict("already_ended", message)
         return self._flushed(record)

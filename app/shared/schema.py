@@ -174,6 +174,9 @@ class Picture(Wire):
     count: Whole = Field(1, ge=1, description="pictures")
 
 
+TEXTS: tuple[Any, ...] = (str, str | None)  # annotations of fields that a person writes
+
+
 class GenerationRequest(Picture):
     """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
 
@@ -207,7 +210,7 @@ class GenerationRequest(Picture):
             raise ValueError("several adapters in sequence can only be merged; ask for one of the two")
         return self
 
-    @field_validator(*(name for name, field in Picture.model_fields.items() if field.annotation in (str, str | None)))
+    @field_validator(*(name for name, field in Picture.model_fields.items() if field.annotation in TEXTS))
     @classmethod
     def _text_is_printable(cls, text: str | None) -> str | None:
         return text and no_control_characters(text)

@@ -62,4 +62,5 @@ def _layer(found: re.Match[str], per_block: int, attentive: Collection[str]) -> 
             return f"input_blocks.{before + per_block}.0.op"
         case "up", "upsamplers":
             return f"output_blocks.{before + per_block - 1}.{1 + (found['i'] in attentive)}.conv"
-    return None
+        case _:
+            return None
