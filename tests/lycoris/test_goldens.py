@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapter import load
-from lycoris.dialects.adapter_config import KINDS
+from lycoris.dialects.adapter_config import FAMILIES
 from lycoris.files.peft_folder import CONFIG, WEIGHTS
 from lycoris.patcher import Patcher, StackEntry
 from tests.lycoris.files.test_peft_folder import zipped
@@ -40,7 +40,7 @@ def test_every_algorithm_has_a_golden() -> None:
     assert {"adapter/lora_mid.weight", "adapter/hada_t1", "adapter/lokr_t2", "adapter/dora_scale"} <= held
     assert {"adapter/lokr_w1_a", "adapter/diff_b", "adapter/w_norm", "adapter/alpha"} <= held
     assert {"adapter/on_input", "adapter/a1.weight", "adapter/rescale", "adapter/lambda_layer"} <= held
-    assert {facts["config"]["peft_type"] for facts in CASES.values() if "config" in facts} == set(KINDS)
+    assert {facts["config"]["peft_type"] for facts in CASES.values() if "config" in facts} == set(FAMILIES)
 
 
 def golden_adapter(name: str) -> bytes:

@@ -29,7 +29,7 @@ def same_bits(folder: Path, expected: dict[str, torch.Tensor]) -> int:
 
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("dtype", zoo.DTYPES, ids=str)
-def test_every_algorithm_as_the_patcher_wears_it(tmp_path: Path, dtype: torch.dtype, shards: int) -> None:
+def test_every_algorithm_as_the_patcher_applies_it(tmp_path: Path, dtype: torch.dtype, shards: int) -> None:
     components = {"unet": zoo.Model(dtype), "text_encoder": Encoder(dtype)}
     base = write(tmp_path / "base", components, shards)
     stack = [
@@ -53,7 +53,7 @@ def test_every_algorithm_as_the_patcher_wears_it(tmp_path: Path, dtype: torch.dt
     assert [one["sha256"] for one in record["adapters"]] == [entry.adapter.sha256 for entry in stack]
 
 
-def test_in_sequence_it_is_what_the_patcher_wears_in_sequence(tmp_path: Path) -> None:
+def test_in_sequence_it_is_what_the_patcher_applies_in_sequence(tmp_path: Path) -> None:
     components = {"unet": zoo.Model(torch.float16)}
     base = write(tmp_path / "base", components)
     # By sha256 they come in another order, which would make another folder

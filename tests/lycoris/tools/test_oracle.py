@@ -23,7 +23,7 @@ components = oracle.components
 
 
 @pytest.mark.parametrize("kind", ["locon", "mixed ranks", "dora", "biases"])
-def test_diffusers_wears_a_converted_file(components: dict[str, nn.Module], kind: str, tmp_path: Path) -> None:
+def test_diffusers_applies_a_converted_file(components: dict[str, nn.Module], kind: str, tmp_path: Path) -> None:
     file = oracle.kohya_file(components)
     if kind != "locon":
         attention = [name for name in file if "attn" in name and not name.startswith("lora_te")]
