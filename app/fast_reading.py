@@ -19,7 +19,7 @@ from app.shared.generations import Ledger, as_it_stands, pending_key
 from app.shared.index import INDEX, PAGE_OF, WHOLE, belongs
 from app.shared.job import ID
 from app.shared.lifecycle import live_key
-from app.shared.queue import generation_queue
+from app.shared.queue import NEAR, generation_queue
 from app.shared.records import PENDING
 from app.shared.schema import Generation, Priority, Status
 
@@ -32,7 +32,7 @@ PLACES = [generation_queue("", priority).removeprefix(generation_queue("")) for 
 ROW = (
     f"""
 local LIVE, JOB, QUEUE = '{live_key("")}', '{Job.redis_job_namespace_prefix}', '{Queue.redis_queue_namespace_prefix}'
-local PLACES = {{{", ".join(f"'{place}'" for place in PLACES)}}}"""
+local NEAR, PLACES = {NEAR}, {{{", ".join(f"'{place}'" for place in PLACES)}}}"""
     """
 local function place(id)
     local queue, before = redis.call('HGET', JOB .. id, 'origin') or '', 0
@@ -40,7 +40,9 @@ local function place(id)
     for _, priority in ipairs(PLACES) do
         for _, name in ipairs(base == model and {model} or {base, model}) do
             if name .. priority == queue then
-                local found = redis.call('LPOS', QUEUE .. queue, id, 'RANK', -1)
+                local key = QUEUE .. queue
+                local found = redis.call('LPOS', key, id, 'RANK', -1, 'MAXLEN', NEAR)
+                    or redis.call('LPOS', key, id, 'MAXLEN', NEAR)
                 return found and before + found or -1
             end
             before = before + redis.call('LLEN', QUEUE .. name .. priority)

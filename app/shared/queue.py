@@ -24,6 +24,7 @@ INSPECTION_RETRIES = 2  # a worker killed from outside is no fault of the file; 
 KEEP_FAILED_S = 3600
 
 
+NEAR = 1000  # of each end of a queue: places further in are not looked for, which would take Redis milliseconds each
 BASE_DIGITS = 16  # of a fingerprint, in a queue's name; the engine compares all of it
 
 
@@ -128,17 +129,19 @@ class Queues:
                 job.delete()
 
     def position(self, model: str, generation_id: str, base: str = "") -> int | None:
-        """How many generations are before this one, or None when it is not waiting.
+        """How many generations are before this one, or None when it does not wait within `NEAR` of an end of its queue.
 
         A worker may take one that suits it better first (`affinity_window`): it is a place, not a promise.
         """
         before = 0
         with self._redis.pipeline(transaction=False) as pipe:
             for key in self.keys(model, base=base):
-                pipe.lpos(key, generation_id)
+                pipe.lpos(key, generation_id, rank=-1, maxlen=NEAR)  # the last first: who asks came last
+                pipe.lpos(key, generation_id, maxlen=NEAR)
                 pipe.llen(key)
             answers = pipe.execute()
-        for place, length in zip(answers[::2], answers[1::2], strict=True):
+        for from_tail, from_head, length in zip(answers[::3], answers[1::3], answers[2::3], strict=True):
+            place = from_head if from_tail is None else from_tail
             if place is not None:
                 return before + place
             before += length

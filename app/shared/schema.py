@@ -293,7 +293,11 @@ class Generation(Wire):
     id: str
     status: Status
     priority: Priority = "normal"
-    queue_position: int | None = None
+    queue_position: int | None = Field(
+        None,
+        description="how many go before it, while it waits and is among the first or the last 1,000 of its queue; "
+        "elsewhere null",
+    )
     progress: Progress
     request: ResolvedRequest
     images: list[Image] = []

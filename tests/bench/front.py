@@ -122,8 +122,12 @@ class Rating:
         newest = [one.decode() for one in self._redis.zrange(INDEX, 0, FEW, desc=True)]  # type: ignore[union-attr]
         ids = [one for one in newest if ID.fullmatch(one)]
         random.Random(7).shuffle(ids)
+        oldest = [one.decode() for one in self._redis.zrange(INDEX, 1, LIST + 1)]  # type: ignore[union-attr]
+        pages = {"": "", "the oldest ": f"&before={oldest[-1]}"} if len(oldest) > LIST else {"": ""}
         for _ in range(self._options.rounds):
-            self._ask(f"list of {LIST}, {waiting:,} waiting", "GET", lambda _: f"/v1/generations?limit={LIST}")
+            for which, cursor in pages.items():
+                path = f"/v1/generations?limit={LIST}{cursor}"
+                self._ask(f"list of {which}{LIST}, {waiting:,} waiting", "GET", lambda _, path=path: path)
             self._ask(f"GET, {waiting:,} waiting", "GET", lambda number: f"/v1/generations/{ids[number % len(ids)]}")
 
     def _raw(self) -> None:
