@@ -30,8 +30,8 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Settings that are wrong end a program with a sentence."""
+def _wrong_settings_end_it() -> Iterator[None]:
+    """End the program with a sentence where settings are wrong."""
     try:
         yield
     except BadSettings as error:
@@ -45,7 +45,7 @@ def generate(
 ) -> None:
     """Draw generations of one base model, one at a time, in an engine process that holds it."""
     watch_parent()
-    with _told():
+    with _wrong_settings_end_it():
         settings = _settings()
         name = model or settings.model
         if name not in settings.models:
@@ -57,7 +57,7 @@ def generate(
 
     queues = affinity_queues(name, connection, settings)
     worker = GenerationWorker(settings, queues, f"{name}.{uuid4().hex[:12]}", connection)
-    with _told():
+    with _wrong_settings_end_it():
         worker.claim()
     warn_of_eviction(connection)
     try:
@@ -67,7 +67,7 @@ def generate(
                 sys.exit(WRONG_SETTINGS)
             why = "its own lines above say why" if status >= 0 else f"signal {-status} ended it"
             sys.exit(f"the engine could not load model {name!r}; {why}")
-        with _told():
+        with _wrong_settings_end_it():
             worker.work(logging_level="WARNING")
         if worker.base_changed:
             print(BASE_CHANGED.format(name, settings.models[name]), file=sys.stderr)
@@ -80,7 +80,7 @@ def generate(
 def intake() -> None:
     """Inspect uploaded adapters, each in a fork of its own with a memory limit."""
     watch_parent()
-    with _told():
+    with _wrong_settings_end_it():
         settings = _settings()
         connection = connect(settings, patient=True)
 
@@ -88,7 +88,7 @@ def intake() -> None:
 
     queue = KnownQueue(INTAKE, connection=connection, serializer=SERIALIZER)
     worker = IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection)
-    with _told():
+    with _wrong_settings_end_it():
         worker.claim()
 
     from app.shared.storage import Storage
@@ -106,7 +106,7 @@ def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> Non
     """The engine process of a generation worker; started by it, never by hand."""
     from workers.dispatch.engine_main import main
 
-    with _told():
+    with _wrong_settings_end_it():
         main(model, worker_name, orders_fd, replies_fd, _settings())
 
 

@@ -146,7 +146,7 @@ class Intake:
                 fits.append(profile.name)
                 if sites := self._profiles.sites(profile):
                     on[profile.fingerprint] = fitting(adapter, shapes, sites)
-            except Unreadable as error:  # the engine judges what is not told
+            except Unreadable as error:  # without these facts the engine judges
                 log.error("record_unreadable", key=error.key, error=error.message)
             except AdapterError as refusal:
                 refusals[profile.name] = refusal

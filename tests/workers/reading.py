@@ -25,7 +25,7 @@ from lycoris.adapter import load
 from lycoris.stack import StackEntry
 from tests.app.shared.making import profile
 from workers.models import loading
-from workers.models.loading import Base
+from workers.models.loading import LoadedModel
 
 WIDE_L, WIDE_G, WIDE_T5, WIDE_BUNDLED = 32, 48, 24, 128
 BUNDLED = loading.find("bundled:emoji-64")
@@ -36,13 +36,13 @@ def vectors(count: int, width: int, seed: int = 0) -> Tensor:
     return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)) * 0.3
 
 
-def worn(tensors: dict[str, Tensor], strength: float = 1.0, strengths: dict[str, float] | None = None) -> StackEntry:
+def entry(tensors: dict[str, Tensor], strength: float = 1.0, strengths: dict[str, float] | None = None) -> StackEntry:
     return StackEntry(load(save(tensors)), strength, strengths or {})
 
 
 def single(count: int = 3, trigger: str = "zorp", seed: int = 0, strength: float = 1.0) -> StackEntry:
     """An adapter for a base with one CLIP, as A1111 writes its embeddings."""
-    return worn({f"bundle_emb.{trigger}.string_to_param.*": vectors(count, WIDE_BUNDLED, seed)}, strength)
+    return entry({f"bundle_emb.{trigger}.string_to_param.*": vectors(count, WIDE_BUNDLED, seed)}, strength)
 
 
 def clip(kind: type[CLIPTextModel | CLIPTextModelWithProjection], width: int, eos: int) -> Any:
@@ -62,12 +62,12 @@ def clip(kind: type[CLIPTextModel | CLIPTextModelWithProjection], width: int, eo
     return kind(config).eval().requires_grad_(False)
 
 
-def made(pipeline: Any) -> Base:
+def made(pipeline: Any) -> LoadedModel:
     names = [name for name in loading.COMPONENTS if isinstance(getattr(pipeline, name, None), nn.Module)]
-    return Base(pipeline, {name: getattr(pipeline, name) for name in names}, profile(), BUNDLED)
+    return LoadedModel(pipeline, {name: getattr(pipeline, name) for name in names}, profile(), BUNDLED)
 
 
-def sdxl(eos: int = 2863) -> Base:
+def sdxl(eos: int = 2863) -> LoadedModel:
     """A pipeline with two CLIPs, as far as the reading of a prompt goes."""
     tokenizers = [CLIPTokenizer.from_pretrained(BUNDLED / "tokenizer") for _ in range(2)]
     encoders = clip(CLIPTextModel, WIDE_L, eos), clip(CLIPTextModelWithProjection, WIDE_G, eos)
@@ -85,7 +85,7 @@ def sdxl(eos: int = 2863) -> Base:
     )
 
 
-def flux() -> Base:
+def flux() -> LoadedModel:
     """A pipeline with a CLIP and a T5, as far as the reading of a prompt goes."""
     pieces = ["▁", "▁a", "▁red", "▁apple", "o", "r", "p", "z", ",", "▁on"]
     vocabulary = [*((name, 0.0) for name in ("<pad>", "</s>", "<unk>")), *((piece, -1.0) for piece in pieces)]
@@ -105,5 +105,5 @@ def flux() -> Base:
     )
 
 
-def ids(base: Base, prompt: str) -> list[int]:
+def ids(base: LoadedModel, prompt: str) -> list[int]:
     return base.pipeline.tokenizer(prompt).input_ids

@@ -27,7 +27,7 @@ from lycoris.errors import AdapterError
 from tests.lycoris import zoo
 from workers.drawing.applied_stack import AdapterApplier
 from workers.drawing.engine import Engine
-from workers.drawing.textual_inversion import words
+from workers.drawing.textual_inversion import textual_inversions
 from workers.intake import Intake
 from workers.models import loading
 
@@ -41,12 +41,12 @@ REQUESTS = 400
 
 
 @pytest.fixture(scope="module")
-def base() -> loading.Base:
+def base() -> loading.LoadedModel:
     return loading.load("emoji-64", Settings())  # type: ignore[call-arg]
 
 
 @pytest.fixture
-def applier(base: loading.Base) -> Iterator[AdapterApplier]:
+def applier(base: loading.LoadedModel) -> Iterator[AdapterApplier]:
     made = AdapterApplier(base)
     yield made
     made.patcher.restore()
@@ -58,7 +58,7 @@ def kohya(path: str) -> str:
     return {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}[component] + module.replace(".", "_")
 
 
-def files(base: loading.Base) -> dict[str, bytes]:
+def files(base: loading.LoadedModel) -> dict[str, bytes]:
     """Every algorithm on layers of the bundled model, and embeddings of several lengths."""
     shapes = base.shapes()
     found: dict[str, bytes] = {}
@@ -83,8 +83,8 @@ def files(base: loading.Base) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def service(base: loading.Base, storage: Storage, redis: Redis, settings: Settings) -> Service:
-    Profiles(storage, settings).publish(base.profile, base.shapes(), base.papers())
+def service(base: loading.LoadedModel, storage: Storage, redis: Redis, settings: Settings) -> Service:
+    Profiles(storage, settings).publish(base.profile, base.shapes(), base.facts())
     intake = Intake(storage, redis, settings)
     for name, data in files(base).items():
         try:
@@ -131,15 +131,15 @@ def accepted(service: Service, request: GenerationRequest) -> ResolvedRequest | 
         return refusal
 
 
-def engine_says(base: loading.Base, applier: AdapterApplier, service: Service, request: ResolvedRequest) -> str:
+def engine_says(base: loading.LoadedModel, applier: AdapterApplier, service: Service, request: ResolvedRequest) -> str:
     """Why the engine would fail it, or nothing."""
     try:
         adapters = [load(service.storage.get(file_key(one.sha256)) or b"", one.ignore) for one in request.adapters]
-        outfit = applier.fit(request, adapters)
-        with words(base, [worn for stage in outfit.stages for worn in stage.stack]):
+        applied = applier.plan(request, adapters)
+        with textual_inversions(base, [worn for stage in applied.stages for worn in stage.stack]):
             Engine._check_length(cast(Engine, SimpleNamespace(_base=base)), request)
             for step in range(request.steps):
-                applier.dress(outfit, step)
+                applier.apply(applied, step)
     except (AdapterError, BadRequest) as refusal:
         return str(refusal) or repr(refusal)
     return ""
@@ -155,7 +155,7 @@ def plainly(service: Service, request: GenerationRequest, monkeypatch: pytest.Mo
 
 @pytest.mark.timeout(600)
 def test_acceptance_and_engine_agree(
-    base: loading.Base, applier: AdapterApplier, service: Service, monkeypatch: pytest.MonkeyPatch
+    base: loading.LoadedModel, applier: AdapterApplier, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [one.name for one in service.catalog.newest()]
     assert len(names) > 40, names
@@ -176,7 +176,7 @@ def test_acceptance_and_engine_agree(
     assert set(seen) >= every | {"prompt_too_long", "accepted"}, seen
 
 
-def test_without_papers_the_engine_is_left_to_judge(base: loading.Base, service: Service) -> None:
+def test_without_papers_the_engine_is_left_to_judge(base: loading.LoadedModel, service: Service) -> None:
     too_long = GenerationRequest.model_validate({"prompt": "a red apple " * 60})
     assert isinstance(accepted(service, too_long), BadRequest)
     service.storage.delete(f"models/{base.profile.name}.tokenizers.json")

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tests.app.shared.making import profile
-from workers.models.loading import Base
+from workers.models.loading import LoadedModel
 from workers.models.obeys import obeyed
 
 WIDTH = 8
@@ -48,10 +48,10 @@ class Pipeline:
         return type("Output", (), {"images": [image]})
 
 
-def base() -> Base:
+def base() -> LoadedModel:
     """A fresh base model."""
     pipeline = Pipeline()
-    return Base(pipeline, {"unet": pipeline.unet}, profile(components=["unet"], obeys=obeyed(pipeline)), Path())
+    return LoadedModel(pipeline, {"unet": pipeline.unet}, profile(components=["unet"], obeys=obeyed(pipeline)), Path())
 
 
 def adapter(seed: int, rank: int = 1) -> bytes:

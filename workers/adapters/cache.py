@@ -1,6 +1,6 @@
 """The adapter cache: object storage, then this machine's disk, then host memory, where adapters are kept as parsed.
 
-What the running generation wears is never dropped. Several threads may ask; a file that is missing is fetched once.
+The adapters of the running generation are never dropped. Several threads may ask; a missing file is fetched once.
 """
 
 import hashlib
@@ -53,19 +53,19 @@ class AdapterCache:
         self._lock = Lock()  # of the four above; never held while something is fetched or parsed
         self._gates: WeakValueDictionary[Key, Lock] = WeakValueDictionary()  # one thread at a time loads a file
 
-    def wear(self, stack: Sequence[ResolvedAdapter]) -> list[Adapter]:
-        """The adapters of a stack, in its order; they stay until the next stack is asked for. Raises as `get` does."""
+    def pin(self, stack: Sequence[ResolvedAdapter]) -> list[Adapter]:
+        """The adapters of a stack, in its order; they stay until the next stack is pinned. Raises as `get` does."""
         with self._lock:
             self._pinned = frozenset(map(_key, stack))
-        return [self.get(worn) for worn in stack]
+        return [self.get(use) for use in stack]
 
-    def get(self, worn: ResolvedAdapter) -> Adapter:
+    def get(self, use: ResolvedAdapter) -> Adapter:
         """The adapter with these bytes.
 
         Raises NotFound when storage has no such file, RadiataError when it cannot be fetched or is not what its name
-        says, AdapterError when it cannot be worn.
+        says, AdapterError when it is none.
         """
-        key = _key(worn)
+        key = _key(use)
         with self._lock:
             adapter = self._asked_for(key)
         self.counters.add_to_tier(MEMORY, hits=adapter is not None, misses=adapter is None)
@@ -75,28 +75,28 @@ class AdapterCache:
             with self._lock:
                 adapter = self._asked_for(key, late=True)
             if adapter is None:
-                adapter = self._load(worn, PAUSES_S)
+                adapter = self._load(use, PAUSES_S)
                 with self._lock:
                     self._keep(key, adapter, self._pinned)
         return adapter
 
-    def prefetch(self, worn: ResolvedAdapter, nearer: Collection[ResolvedAdapter]) -> None:
-        """Have an adapter ready before it is asked for, if it fits beside what is worn and what is needed `nearer`.
+    def prefetch(self, use: ResolvedAdapter, nearer: Collection[ResolvedAdapter]) -> None:
+        """Have an adapter ready before it is asked for, if it fits beside what is pinned and what is needed `nearer`.
 
         Raises as `get` does; it does not try twice.
         """
-        key = _key(worn)
+        key = _key(use)
         with self._lock:
             if key in self._held:
                 self._held.move_to_end(key)
                 return
-        size = self._size(worn.sha256)
+        size = self._size(use.sha256)
         with self._gate(key):
             with self._lock:
                 stays = self._pinned.union(map(_key, nearer))
                 if key in self._held or size is None or size > self._room(stays):
                     return
-            adapter = self._load(worn, ())
+            adapter = self._load(use, ())
             with self._lock:
                 if adapter.nbytes <= self._room(self._pinned | stays):
                     self._ahead.add(key)
@@ -148,31 +148,31 @@ class AdapterCache:
             self.counters.add_to_tier(MEMORY, evictions=1)
             self.counters.add(prefetch_wasted=wasted)
 
-    def _load(self, worn: ResolvedAdapter, pauses_s: Sequence[float]) -> Adapter:
+    def _load(self, use: ResolvedAdapter, pauses_s: Sequence[float]) -> Adapter:
         def fetch() -> bytes:
-            return self._fetch(worn, pauses_s)
+            return self._fetch(use, pauses_s)
 
-        data = self._disk.get(worn.sha256, fetch) if self._disk else fetch()
+        data = self._disk.get(use.sha256, fetch) if self._disk else fetch()
         start = time.perf_counter()
-        adapter = load(data, ignore=worn.ignore)
+        adapter = load(data, ignore=use.ignore)
         self.counters.add_to_tier(MEMORY, bytes=adapter.nbytes, seconds=time.perf_counter() - start)
         return adapter
 
-    def _fetch(self, worn: ResolvedAdapter, pauses_s: Sequence[float]) -> bytes:
+    def _fetch(self, use: ResolvedAdapter, pauses_s: Sequence[float]) -> bytes:
         """The bytes out of storage, with another try after each pause, if need be.
 
         A generation that only this file fails is over; while all storage is away, it waits.
         """
         for pause_s in (*pauses_s, None):
             try:
-                return self._fetch_once(worn)
+                return self._fetch_once(use)
             except Unavailable as error:
                 if pause_s is None and (not pauses_s or self._answers()):
-                    raise RadiataError("adapter_not_fetched", f"the file of {worn.ref!r}: {error.message}") from error
-                log.warning("adapter_not_fetched", ref=worn.ref, error=error.message)
+                    raise RadiataError("adapter_not_fetched", f"the file of {use.ref!r}: {error.message}") from error
+                log.warning("adapter_not_fetched", ref=use.ref, error=error.message)
                 time.sleep(pause_s or 0)
         self._patience.waits(self._storage.size, PROBE)
-        return self._fetch(worn, pauses_s)
+        return self._fetch(use, pauses_s)
 
     def _answers(self) -> bool:
         """Whether storage answers as a whole."""
@@ -182,17 +182,17 @@ class AdapterCache:
             return False
         return True
 
-    def _fetch_once(self, worn: ResolvedAdapter) -> bytes:
+    def _fetch_once(self, use: ResolvedAdapter) -> bytes:
         start = time.perf_counter()
         size, found = 0, False
         try:
-            data = self._storage.get(file_key(worn.sha256))
+            data = self._storage.get(file_key(use.sha256))
             if data is None:
-                raise NotFound("adapter_file_missing", f"the file of adapter {worn.ref!r} is not in storage any more")
+                raise NotFound("adapter_file_missing", f"the file of adapter {use.ref!r} is not in storage any more")
             size = len(data)
-            found = hashlib.sha256(data).hexdigest() == worn.sha256
+            found = hashlib.sha256(data).hexdigest() == use.sha256
             if not found:
-                raise RadiataError("adapter_corrupt", f"the stored file of {worn.ref!r} does not match its sha256")
+                raise RadiataError("adapter_corrupt", f"the stored file of {use.ref!r} does not match its sha256")
             return data
         finally:
             seconds = time.perf_counter() - start
@@ -211,5 +211,5 @@ def open_cache(storage: Storage, settings: Settings, patience: Patience | None =
     return AdapterCache(storage, settings.adapter_cache_mb * MIB, disk, counters, patience)
 
 
-def _key(worn: ResolvedAdapter) -> Key:
-    return worn.sha256, tuple(worn.ignore)
+def _key(use: ResolvedAdapter) -> Key:
+    return use.sha256, tuple(use.ignore)

@@ -7,7 +7,7 @@ from workers.drawing.textual_inversion import encoders_of, length_of
 
 
 def ranked(adapter: Adapter) -> bool:
-    """Tell whether the first ranks of an adapter could be worn alone; how many makes no difference to that."""
+    """Whether the first ranks of an adapter can be applied alone, for any number of them."""
     try:
         first_ranks(adapter, 1)
     except StackRefused:

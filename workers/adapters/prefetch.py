@@ -41,7 +41,7 @@ class Prefetcher:
         self._thread: Thread | None = None
 
     def begin(self) -> None:
-        """Look ahead from now on: a generation has what it wears, and is drawn."""
+        """Look ahead from now on: a generation has its adapters, and is drawn."""
         self._seen = []
         self._drawing.set()
         if self._ahead and self._thread is None:
@@ -59,17 +59,17 @@ class Prefetcher:
         self._drawing.set()  # so that it wakes to see it
 
     def look(self) -> None:
-        """Bring in what the next generations wear, the nearest first, as far as there is room."""
+        """Load the adapters of the next generations into memory, the nearest first, as far as there is room."""
         try:
             ids = self._waiting()
             if ids == self._seen:
                 return
             nearer: list[ResolvedAdapter] = []
-            for worn in self._coming(ids):
+            for use in self._coming(ids):
                 if not self._drawing.is_set() or self._closed.is_set():
                     return
-                self._bring(worn, nearer)
-                nearer.append(worn)
+                self._bring(use, nearer)
+                nearer.append(use)
         except RedisError as error:
             log.debug("prefetch_failed", error=str(error))
         else:
@@ -91,12 +91,12 @@ class Prefetcher:
             if not generation.status.ended:
                 yield from generation.request.adapters
 
-    def _bring(self, worn: ResolvedAdapter, nearer: list[ResolvedAdapter]) -> None:
+    def _bring(self, use: ResolvedAdapter, nearer: list[ResolvedAdapter]) -> None:
         try:
-            self._cache.prefetch(worn, nearer)
+            self._cache.prefetch(use, nearer)
         except (RadiataError, AdapterError) as error:
             self._cache.counters.add(prefetch_failures=1)
-            log.debug("prefetch_failed", ref=worn.ref, error=str(error))
+            log.debug("prefetch_failed", ref=use.ref, error=str(error))
 
     def _run(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""What the base wears while it draws: every generation is fitted once, and then dressed stage by stage."""
+"""The stack on a base while it draws: planned once for each generation, and then applied stage by stage."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ from lycoris import (
     resolve,
 )
 from workers.drawing.apply_mode import choose_apply_mode
-from workers.drawing.strength_schedule import Fitted, Stage, stages
-from workers.models.loading import Base
+from workers.drawing.strength_schedule import PlacedAdapter, Stage, stages
+from workers.models.loading import LoadedModel
 
 
 @dataclass(frozen=True)
-class Outfit:
-    """How a generation is dressed: what is worn from which step on, and in which way."""
+class AppliedStack:
+    """The stacks of a generation by the step from which each is on, and how they are applied."""
 
-    way: ApplyMode
-    mode: Mode
+    apply_mode: ApplyMode
+    stack_mode: Mode
     stages: tuple[Stage, ...]
 
 
 class AdapterApplier:
-    """Dresses one base model, generation by generation."""
+    """Applies adapters to one base model, generation by generation."""
 
-    def __init__(self, base: Base, pristine: PristineChoice = "auto") -> None:
+    def __init__(self, base: LoadedModel, pristine: PristineChoice = "auto") -> None:
         components = base.components
         self._index = Index(components)
         self._cuts: WeakKeyDictionary[Adapter, tuple[int, Adapter]] = WeakKeyDictionary()
@@ -47,45 +47,45 @@ class AdapterApplier:
             for parameter, weight in module.named_parameters(remove_duplicate=False)
             if weight.dtype not in FLOATS
         )
-        # One index for all: an adapter's layers are looked for once
+        # One index for both: an adapter is resolved once
         self.patcher = Patcher(components, pristine, MappedFolder(base.folder), index=self._index)
         self.bypass = Bypass(components, self._index)
 
     @property
     def active(self) -> tuple[StackEntry, ...]:
-        """The stack that the model wears now, in one way or the other."""
+        """The stack that is on the model now, merged or bypassed."""
         return self.patcher.active or self.bypass.active
 
-    def fit(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> Outfit:
-        """Return how the generation is dressed.
+    def plan(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> AppliedStack:
+        """Return what to apply at which step, and how.
 
-        Raises NoPlace for an adapter that the base has no place for, StackRefused for one without ranks that is to be
-        worn at some, BadRequest for a way that is not possible.
+        Raises NoPlace for an adapter that the base has no place for, StackRefused for one without ranks of which some
+        are asked for, BadRequest for an impossible bypass.
         """
         adapters = [self._cut(adapter, use.rank) for adapter, use in zip(adapters, request.adapters, strict=True)]
         plans = [resolve(adapter, self._index) for adapter in adapters]
-        following = stages(request, tuple(map(Fitted, request.adapters, adapters, plans)))
+        following = stages(request, tuple(map(PlacedAdapter, request.adapters, adapters, plans)))
 
         def obstacles() -> list[Reason]:
             return list(dict.fromkeys(one for stage in following for one in self.bypass.obstacles(stage.stack)))
 
         mode = choose_apply_mode(request, self._mergeable(plans), obstacles)
-        return Outfit(mode, request.stack_mode, following)
+        return AppliedStack(mode, request.stack_mode, following)
 
-    def dress(self, outfit: Outfit, step: int, check: Callable[[], None] | None = None) -> None:
-        """Put on what is worn from this step on; between two stages nothing is done.
+    def apply(self, applied: AppliedStack, step: int, check: Callable[[], None] | None = None) -> None:
+        """Apply the stack of the stage that begins at this step; nothing is done between two stages.
 
-        check: called between weights; what it raises stops the change, and the model then wears nothing.
+        check: called between weights; what it raises stops the swap, and no adapter is active then.
         """
-        stage = next((stage for stage in outfit.stages if stage.step == step), None)
+        stage = next((stage for stage in applied.stages if stage.step == step), None)
         if stage is None:
             return
-        on, off = (self.bypass, self.patcher) if outfit.way == "bypass" else (self.patcher, self.bypass)
-        off.swap(())  # costs nothing where nothing is worn, and finishes what an interruption left
-        on.swap(stage.stack, check, outfit.mode)
+        on, off = (self.bypass, self.patcher) if applied.apply_mode == "bypass" else (self.patcher, self.bypass)
+        off.swap(())  # costs nothing where it has none, and finishes what an interruption left
+        on.swap(stage.stack, check, applied.stack_mode)
 
     def _cut(self, adapter: Adapter, rank: int | None) -> Adapter:
-        """Return an adapter of the first ranks alone; the last one made is kept, for its plan is."""
+        """Return an adapter of the first ranks alone; the last one made is kept, and so is its plan."""
         if rank is None:
             return adapter
         if self._cuts.get(adapter, (0, adapter))[0] != rank:

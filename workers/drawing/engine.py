@@ -25,10 +25,10 @@ from app.shared.storage import Storage
 from lycoris import AdapterError
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
-from workers.drawing.applied_stack import AdapterApplier, Outfit
+from workers.drawing.applied_stack import AdapterApplier, AppliedStack
 from workers.drawing.png import encode, recipe
-from workers.drawing.textual_inversion import words
-from workers.models.loading import Base
+from workers.drawing.textual_inversion import textual_inversions
+from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
 from workers.models.samplers import make
 from workers.models.tokens import readers
@@ -36,11 +36,11 @@ from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
 
-ASK_EVERY_S = 0.2  # between two looks, while a large stack is put on, whether the generation was canceled
-IDLE_CHECK_S = 0.1  # of looking at a time where nothing is drawn: an order that comes meanwhile waits for it
-CHECK_SHARE = 0.005  # of a job's time, spent on looking whether the model still is what it was
+ASK_EVERY_S = 0.2  # between two looks, during the swap of a large stack, whether the generation was canceled
+IDLE_CHECK_S = 0.1  # of verifying at a time, where nothing is drawn: an order that comes meanwhile waits for it
+CHECK_SHARE = 0.005  # of a job's time, spent on verifying the model
 NOT_PRISTINE = 70  # exit code of a process whose model is not (EX_SOFTWARE)
-MOST_TOLD = 4096  # adapters in memory
+MOST_RESIDENT = 4096  # adapters of which a reply tells that they are in memory
 
 
 class Ended(Exception):
@@ -48,9 +48,9 @@ class Ended(Exception):
 
 
 class Engine:
-    """Draws accepted generations with a base model that wears what each one asks for."""
+    """Draws accepted generations with a base model, each with the adapters that it asks for."""
 
-    def __init__(self, base: Base, storage: Storage, redis: Redis, settings: Settings) -> None:
+    def __init__(self, base: LoadedModel, storage: Storage, redis: Redis, settings: Settings) -> None:
         torch.use_deterministic_algorithms(True)
         self._base = base
         self._settings = settings
@@ -71,19 +71,19 @@ class Engine:
 
     @property
     def active(self) -> list[str]:
-        """sha256 of the adapters that the model wears."""
-        return sorted({worn.adapter.sha256 for worn in self._applier.active})
+        """sha256 of the adapters that are on the model."""
+        return sorted({entry.adapter.sha256 for entry in self._applier.active})
 
     @property
     def resident(self) -> list[str]:
-        """sha256 of adapters that are in memory, of not more than a reply should carry."""
-        return sorted(self._cache.resident)[:MOST_TOLD]
+        """sha256 of adapters that are in memory, at most as many as a reply should carry."""
+        return sorted(self._cache.resident)[:MOST_RESIDENT]
 
     def run(self, generation_id: str) -> None:
         """Draw a generation and end it; a generation that has ended meanwhile is left alone.
 
-        What is away is waited for. Raises Unavailable where storage is away for so long that not even that can be said
-        there, and RedisError: that is nobody's try.
+        Waits for storage that is away. Raises Unavailable where it is away for so long that not even a failure can be
+        stored, and RedisError; neither counts as a try.
         """
         # Ended: canceled while it waited for storage, before or after it was drawn
         with suppress(Ended), self._patience.during(lambda: self._look(generation_id)):
@@ -116,7 +116,7 @@ class Engine:
                 "or steps, or have it raised",
             )
         except AdapterError as error:
-            self._verify(math.inf)  # a spoilt weight, too, makes a stack that is not finite
+            self._verify(math.inf)  # a damaged weight, too, makes a stack that is not finite
             self._fail(generation, "adapter_refused", str(error))
         except RadiataError as error:
             self._fail(generation, error.code, error.message)
@@ -134,13 +134,13 @@ class Engine:
             self._prefetcher.rest()
 
     def idle(self) -> None:
-        """Look on at what is kept as pristine, shortly; as `run` does, end the process if it is not what it was."""
+        """Verify a part of the pristine weights; end the process on a mismatch, as `run` does."""
         self._verify(IDLE_CHECK_S)
 
     def _verify(self, seconds: float) -> None:
-        """Look for so long whether pristine weights still are (law 2); if not, this process must draw nothing more.
+        """Verify pristine weights for that many seconds (law 2); on a mismatch this process must draw nothing more.
 
-        It ends before the generation does: RQ sees it die, and has the job done again by a new one with a fresh model.
+        It ends before the generation does: RQ sees it die, and the job is done again by a new one with a fresh model.
         """
         lost = self._applier.patcher.verify(seconds)
         if lost:
@@ -162,24 +162,24 @@ class Engine:
         request = generation.request
         self._check_obeyed(request)
         clock = _Clock()
-        adapters = self._cache.wear(request.adapters)
+        adapters = self._cache.pin(request.adapters)
         clock.lap("load")
-        outfit = self._applier.fit(request, adapters)
+        applied = self._applier.plan(request, adapters)
         images = []
-        with words(self._base, [worn for stage in outfit.stages for worn in stage.stack]):
+        with textual_inversions(self._base, [entry for stage in applied.stages for entry in stage.stack]):
             self._check_length(request)
             for index in range(request.count):
-                self._applier.dress(outfit, 0, self._watch(generation))
+                self._applier.apply(applied, 0, self._watch(generation))
                 clock.lap("swap")
-                picture = self._sample(generation, index, outfit)
+                picture = self._sample(generation, index, applied)
                 clock.lap("sample")
-                images.append(self._store(generation, index, picture, outfit))
+                images.append(self._store(generation, index, picture, applied))
                 clock.lap("store")
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
         count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
-        return {"images": images, "applied": outfit.way, "timings_ms": timings}
+        return {"images": images, "applied": applied.apply_mode, "timings_ms": timings}
 
     def _check_obeyed(self, request: ResolvedRequest) -> None:
         """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
@@ -204,7 +204,7 @@ class Engine:
             raise Ended
 
     def _watch(self, generation: Generation) -> Callable[[], None]:
-        """Return what a change of clothes calls all the while: it raises Ended soon after a cancel."""
+        """Return the check that a swap calls again and again: it raises Ended soon after a cancel."""
         asked = time.monotonic()
 
         def check() -> None:
@@ -215,7 +215,7 @@ class Engine:
 
         return check
 
-    def _sample(self, generation: Generation, index: int, outfit: Outfit) -> Picture:
+    def _sample(self, generation: Generation, index: int, applied: AppliedStack) -> Picture:
         request = generation.request
         pipeline = self._base.pipeline
         self._prefetcher.begin()
@@ -226,7 +226,7 @@ class Engine:
             done = min(request.steps * index + step + 1, total)
             if not self._ledger.step(generation.id, done, total):
                 raise Ended
-            self._applier.dress(outfit, step + 1, self._watch(generation))
+            self._applier.apply(applied, step + 1, self._watch(generation))
             return tensors
 
         # A CPU generator draws the same latents for every device
@@ -235,9 +235,9 @@ class Engine:
         with torch.inference_mode():
             return pipeline(**wanted, generator=generator, callback_on_step_end=after_step).images[0]
 
-    def _store(self, generation: Generation, index: int, picture: Picture, outfit: Outfit) -> Image:
+    def _store(self, generation: Generation, index: int, picture: Picture, applied: AppliedStack) -> Image:
         seed = generation.request.seed + index
-        data = encode(picture, recipe(generation.request, seed, self._base.profile, outfit.way))
+        data = encode(picture, recipe(generation.request, seed, self._base.profile, applied.apply_mode))
         self._storage.put(image_key(generation.id, index), data)
         image = Image(
             index=index,

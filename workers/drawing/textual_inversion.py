@@ -1,8 +1,8 @@
-"""Embeddings of worn adapters: textual inversions, whose triggers mean their vectors in the prompts of one generation.
+"""Textual inversions: embeddings of active adapters, whose triggers stand for their vectors in prompts.
 
-In a prompt a trigger is a whole word, in capitals or not, in whose place every text encoder reads the vectors that the
-file has for it; in Chinese, Japanese, Thai and their like, which set no spaces between words, it is one wherever it
-stands. The vectors are read as they are, whatever the adapter's strength, as A1111, ComfyUI and sdnext do.
+A trigger in a prompt is a whole word, in capitals or not; every text encoder reads the file's vectors in its place. In
+Chinese, Japanese, Thai and other scripts without spaces between words it is found anywhere. The vectors are used as
+they are, whatever the adapter's strength, as A1111, ComfyUI and sdnext do.
 """
 
 from collections import defaultdict
@@ -28,12 +28,12 @@ from lycoris import (
     folded_trigger,
     usable_trigger,
 )
-from workers.models.loading import Base
+from workers.models.loading import LoadedModel
 
 Vectors = Mapping[str, Tensor]  # what files call a text encoder -> (n, width), or (width,) for one vector
 Embeddings = Mapping[str, Vectors]  # trigger -> its vectors
 POSITIONS = "position_embedding"
-ENDS = 2  # of the positions of a CLIP, those of the marks for beginning and end
+ENDS = 2  # of the positions of a CLIP, those of the tokens for beginning and end
 T5_READS = 512  # tokens that pipelines have a T5 read at most
 NO_EOS = 2  # in old CLIPs' configurations: the end of a text is then looked for at the highest token id
 
@@ -84,20 +84,20 @@ def misfits(embeddings: Embeddings, shapes: Shapes) -> Iterator[Reason]:
                 found, most = f"{count} × {width} for {role}", f"{encoder.reads} × {encoder.width}"
                 message = f"has vectors of {found}; this model's {encoder.component} reads at most {most}"
                 yield Reason(Code.MISFIT, name, message)
-        # The numbers of a pipeline's CLIPs go on side by side, so that half a word would be read as two
+        # A pipeline's CLIPs read the same prompt in parallel: with vectors for one alone it would be two prompts
         if clips & vectors.keys() and (missing := clips - vectors.keys()):
             yield Reason(Code.INCOMPLETE, name, f"has no vectors for {', '.join(sorted(missing))}, which reads along")
 
 
 @contextmanager
-def words(base: Base, stack: Iterable[StackEntry]) -> Iterator[None]:
-    """Let the prompts that the base's pipeline reads call the embeddings of those adapters that are worn at all.
+def textual_inversions(base: LoadedModel, stack: Iterable[StackEntry]) -> Iterator[None]:
+    """Make the textual-inversion triggers of the active adapters usable in prompts (context manager).
 
-    Afterwards tokenizers and text encoders are what they were. The tables of token vectors are asked, not copied, and
-    stay where they are: a swap meanwhile finds them. Raises StackRefused for one trigger in two adapters, and NoPlace
-    for an embedding that the base has no place for.
+    Afterwards tokenizers and text encoders are what they were. The tables of token vectors are not copied or moved, so
+    that a swap meanwhile still finds them. Raises StackRefused for one trigger in two adapters, and NoPlace for an
+    embedding that the base has no place for.
     """
-    embeddings = _together(stack)
+    embeddings = _embeddings_of(stack)
     if not embeddings:
         yield
         return
@@ -108,13 +108,15 @@ def words(base: Base, stack: Iterable[StackEntry]) -> Iterator[None]:
         for role, encoder in encoders_of(shapes).items():
             of_role = {trigger: _rows(held[role]) for trigger, held in embeddings.items() if role in held}
             if of_role:
-                _teach(base.pipeline, encoder, of_role, undo)
+                _add_tokens(base.pipeline, encoder, of_role, undo)
         yield
 
 
-def _together(stack: Iterable[StackEntry]) -> dict[str, Vectors]:
-    """Return the embeddings of all adapters that are worn, by trigger."""
-    adapters = {worn.adapter.sha256: worn.adapter for worn in stack if worn.strength or any(worn.strengths.values())}
+def _embeddings_of(stack: Iterable[StackEntry]) -> dict[str, Vectors]:
+    """Return the embeddings of all adapters with a strength other than 0, by trigger."""
+    adapters = {
+        entry.adapter.sha256: entry.adapter for entry in stack if entry.strength or any(entry.strengths.values())
+    }
     owners: dict[str, list[str]] = defaultdict(list)
     found: dict[str, Vectors] = {}
     for sha256, adapter in sorted(adapters.items()):
@@ -128,31 +130,31 @@ def _together(stack: Iterable[StackEntry]) -> dict[str, Vectors]:
     return found
 
 
-def _teach(pipeline: Any, encoder: Encoder, embeddings: Mapping[str, Tensor], undo: ExitStack) -> None:
-    """Have a text encoder read embeddings (trigger -> (n, width)) in place of their triggers, until undone."""
+def _add_tokens(pipeline: Any, encoder: Encoder, embeddings: Mapping[str, Tensor], undo: ExitStack) -> None:
+    """Give a text encoder new tokens for triggers, until undone; embeddings: trigger -> vectors (n, width)."""
     name = encoder.component.replace("text_encoder", "tokenizer")
     module: nn.Module = getattr(pipeline, encoder.component)
-    tokenizer, first = _reading(getattr(pipeline, name), {word: len(rows) for word, rows in embeddings.items()})
+    tokenizer, first = _tokenizer_with(getattr(pipeline, name), {word: len(rows) for word, rows in embeddings.items()})
     weight = module.get_parameter(encoder.table)
     vectors = torch.cat(list(embeddings.values())).to(weight)
     for part in module.modules():
         if isinstance(part, nn.Embedding) and part.weight is weight:  # a T5 has its table in two places
-            _set(part, "forward", _going_on(part.forward, first, vectors), undo)
+            _set(part, "forward", _extended_embedding(part.forward, first, vectors), undo)
         if getattr(part, "eos_token_id", None) == NO_EOS:
             _set(part, "eos_token_id", tokenizer.eos_token_id, undo)
     undo.callback(setattr, pipeline, name, getattr(pipeline, name))
     setattr(pipeline, name, tokenizer)
 
 
-def _reading(tokenizer: Any, lengths: Mapping[str, int]) -> tuple[Any, int]:
-    """Return a copy of a tokenizer that reads n new tokens for each word, numbered on and on, and the first number."""
+def _tokenizer_with(tokenizer: Any, lengths: Mapping[str, int]) -> tuple[Any, int]:
+    """Return a copy of a tokenizer with n consecutive new tokens for each word, and the id of the first."""
     taught = deepcopy(tokenizer)
     first = teach(taught.backend_tokenizer, lengths)
     return taught, first
 
 
-def _going_on(table: Callable[[Tensor], Tensor], first: int, vectors: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return a table of token vectors that goes on with more of them at the token `first`; vectors: (n, width)."""
+def _extended_embedding(table: Callable[[Tensor], Tensor], first: int, vectors: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the lookup of token vectors, extended by `vectors` (n, width) from the token id `first` on."""
 
     def forward(tokens: Tensor) -> Tensor:
         ours = tokens >= first
@@ -173,7 +175,7 @@ def _rows(vectors: Tensor) -> Tensor:
 
 
 def _set(part: nn.Module, name: str, value: Any, undo: ExitStack) -> None:
-    """Set an attribute of a module itself; undone, it has it no more, or has its old one."""
+    """Set an attribute of a module itself; undone, it is removed, or has its old value."""
     if name in vars(part):
         undo.callback(setattr, part, name, vars(part)[name])
     else:

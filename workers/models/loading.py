@@ -34,8 +34,8 @@ HASH_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Base:
-    """A loaded base model: the pipeline, the components that can wear adapters, and what it takes."""
+class LoadedModel:
+    """A loaded base model: the pipeline, the components that can take adapters, and its profile."""
 
     pipeline: Any
     components: dict[str, nn.Module]
@@ -49,7 +49,7 @@ class Base:
             for component, module in self.components.items()
         }
 
-    def papers(self) -> list[BaseTokenizers | BaseSites]:
+    def facts(self) -> list[BaseTokenizers | BaseSites]:
         """What acceptance and intake judge by, without the model."""
         fingerprint = self.profile.fingerprint
         return [
@@ -72,7 +72,7 @@ def find(source: str) -> Path:
     return Path(DiffusionPipeline.download(source, use_safetensors=True))
 
 
-def load(name: str, settings: Settings) -> Base:
+def load(name: str, settings: Settings) -> LoadedModel:
     """Load the model called `name` in the settings onto its device.
 
     Sets the number of CPU threads first: it is part of what a picture is made with. Raises KeyError for a name that is
@@ -95,7 +95,7 @@ def load(name: str, settings: Settings) -> Base:
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
-    return Base(pipeline, components, _profile(name, folder, pipeline, components, device, dtype), folder)
+    return LoadedModel(pipeline, components, _profile(name, folder, pipeline, components, device, dtype), folder)
 
 
 def _device(asked: str) -> str:

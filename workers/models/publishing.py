@@ -17,7 +17,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.worker_state import worker_states
 from workers.intake import Intake
-from workers.models.loading import Base
+from workers.models.loading import LoadedModel
 from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
@@ -26,13 +26,13 @@ log = structlog.get_logger()
 class Publisher:
     """Puts one base into storage, as soon as it may."""
 
-    def __init__(self, base: Base, storage: Storage, redis: Redis, settings: Settings) -> None:
+    def __init__(self, base: LoadedModel, storage: Storage, redis: Redis, settings: Settings) -> None:
         self._base = base
         self._storage = storage
         self._redis = redis
         self._settings = settings
         self._written = False  # all that it publishes, by this process
-        self._told = ""  # the base that is published instead, if its log says so
+        self._reported = ""  # the base that is published instead, if that was logged
 
     def offer(self) -> None:
         """Publish the base, unless a living worker has the one that is published; raises Unavailable after patience."""
@@ -51,14 +51,14 @@ class Publisher:
         if stored == own and self._written:
             return
         if stored and stored != own and self._lives(stored):
-            if stored != self._told:
+            if stored != self._reported:
                 log.warning("other_base", model=self._base.profile.name, served=stored, own=own)
-            self._told = stored
+            self._reported = stored
             return
-        new = profiles.publish(self._base.profile, self._base.shapes(), self._base.papers())
+        new = profiles.publish(self._base.profile, self._base.shapes(), self._base.facts())
         intake = Intake(self._storage, self._redis, self._settings)
         intake.publish_bundled(self._base.folder / "adapters", None if new else self._base.profile.name)
-        self._written, self._told = True, ""
+        self._written, self._reported = True, ""
 
     def _stored(self, profiles: Profiles) -> str:
         """Fingerprint of the base that is published; empty where that cannot be read: nobody is served by it."""

@@ -36,7 +36,7 @@ class Soak:
     def swap(self) -> None:
         """Swap to the next stack."""
         drawn = self._source.sample(self._adapters, self._source.randint(1, min(3, len(self._adapters))))
-        self.patcher.swap([StackEntry(adapter, self._source.uniform(-1, 1)) for adapter in self._cache.wear(drawn)])
+        self.patcher.swap([StackEntry(adapter, self._source.uniform(-1, 1)) for adapter in self._cache.pin(drawn)])
 
     def resident(self) -> int:
         """Resident bytes of this process, after a collection."""

@@ -1,4 +1,4 @@
-"""The cache is bounded in bytes, forgets what was used longest ago but what is worn, and lets in what its hash says."""
+"""The cache is bounded in bytes, forgets the longest unused but not the pinned, and takes only what its hash says."""
 
 import hashlib
 import json
@@ -37,8 +37,8 @@ def test_the_one_used_longest_ago_goes_first(storage: Storage) -> None:
     one = load(adapter(0)).nbytes
     cache = AdapterCache(storage, budget_bytes=2 * one)
     a, b, c = (stored(storage, adapter(seed)) for seed in range(3))
-    for worn in (a, b, a, c):  # c drives out b: a was used since
-        cache.get(worn)
+    for use in (a, b, a, c):  # c drives out b: a was used since
+        cache.get(use)
         assert cache.nbytes <= 2 * one
     assert cache.resident == {a.sha256, c.sha256}
     cache.get(a)
@@ -54,12 +54,12 @@ def test_what_is_worn_is_not_dropped_until_something_else_is(storage: Storage) -
     one = load(adapter(0)).nbytes
     cache = AdapterCache(storage, budget_bytes=2 * one)
     a, b, c, d = (stored(storage, adapter(seed)) for seed in range(4))
-    worn = cache.wear([a, b])
+    use = cache.pin([a, b])
     for other in (c, d):
         cache.get(other)
         assert cache.resident == {a.sha256, b.sha256, other.sha256}, "over the budget, but by one at most"
-    assert cache.wear([b, a]) == worn[::-1]
-    cache.wear([c])
+    assert cache.pin([b, a]) == use[::-1]
+    cache.pin([c])
     cache.get(d)
     assert cache.resident == {c.sha256, d.sha256}
 
@@ -68,8 +68,8 @@ def test_what_a_stack_has_already_is_not_dropped_for_the_rest_of_it(storage: Sto
     """c, used longest ago, is asked for last."""
     cache = AdapterCache(storage, budget_bytes=2 * load(adapter(0)).nbytes)
     a, b, c = (stored(storage, adapter(seed)) for seed in range(3))
-    cache.wear([c, a])
-    cache.wear([b, a, c])
+    cache.pin([c, a])
+    cache.pin([b, a, c])
     assert cache.resident == {a.sha256, b.sha256, c.sha256}
     assert cache.counters.take()["adapter_tier_misses:memory"] == 3
 
@@ -139,10 +139,10 @@ def test_what_memory_dropped_is_read_from_disk(storage: Storage, tmp_path: Path)
     counters = Counters()
     cache = AdapterCache(storage, 1, DiskTier(tmp_path / "cache", 1 << 20, counters), counters)
     a, b = (stored(storage, adapter(seed)) for seed in range(2))
-    for worn in (a, b, a, b):
-        assert cache.get(worn).sha256 == worn.sha256
-    told = counters.take()
-    assert (told["adapter_tier_hits:storage"], told["adapter_tier_hits:disk"]) == (2, 2)
+    for use in (a, b, a, b):
+        assert cache.get(use).sha256 == use.sha256
+    figures = counters.take()
+    assert (figures["adapter_tier_hits:storage"], figures["adapter_tier_hits:disk"]) == (2, 2)
     storage.delete(file_key(a.sha256))
     assert cache.get(a).sha256 == a.sha256
 
@@ -150,11 +150,11 @@ def test_what_memory_dropped_is_read_from_disk(storage: Storage, tmp_path: Path)
 def test_what_is_wrong_in_storage_does_not_reach_the_disk(storage: Storage, tmp_path: Path) -> None:
     counters = Counters()
     cache = AdapterCache(storage, 1, DiskTier(tmp_path / "cache", 1 << 20, counters), counters)
-    worn = stored(storage, adapter(0))
-    storage.put(file_key(worn.sha256), adapter(0)[:-1])
+    use = stored(storage, adapter(0))
+    storage.put(file_key(use.sha256), adapter(0)[:-1])
     with pytest.raises(RadiataError, match="does not match"):
-        cache.get(worn)
-    assert [path for path in (tmp_path / "cache").iterdir() if worn.sha256 in path.name] == []
+        cache.get(use)
+    assert [path for path in (tmp_path / "cache").iterdir() if use.sha256 in path.name] == []
 
 
 @pytest.mark.parametrize(
@@ -171,16 +171,16 @@ def test_a_disk_tier_is_there_unless_storage_is_a_disk_itself(
 ) -> None:
     settings = Settings(data_dir=tmp_path, **fields)  # type: ignore[arg-type]
     assert settings.disk_cache_bytes == mib * MIB
-    worn = stored(storage, adapter(0))
-    open_cache(storage, settings).get(worn)
-    assert (tmp_path / "cache" / "adapters" / worn.sha256).exists() == (mib > 0)
+    use = stored(storage, adapter(0))
+    open_cache(storage, settings).get(use)
+    assert (tmp_path / "cache" / "adapters" / use.sha256).exists() == (mib > 0)
 
 
 def test_a_folder_that_cannot_be_made_leaves_the_tier_out(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "cache").write_bytes(b"a file where a folder should be")
-    worn = stored(storage, adapter(0))
+    use = stored(storage, adapter(0))
     settings = Settings(data_dir=tmp_path, disk_cache_mb=1)  # type: ignore[call-arg]
-    assert open_cache(storage, settings).get(worn).sha256 == worn.sha256
+    assert open_cache(storage, settings).get(use).sha256 == use.sha256
 
 
 # Files
@@ -195,21 +195,21 @@ def test_one_larger_than_the_budget_is_worn_all_the_same(storage: Storage) -> No
 
 
 def test_bytes_that_are_not_what_their_name_says_are_refused(storage: Storage) -> None:
-    worn = stored(storage, adapter(0))
-    storage.put(file_key(worn.sha256), adapter(1))
+    use = stored(storage, adapter(0))
+    storage.put(file_key(use.sha256), adapter(1))
     cache = AdapterCache(storage, budget_bytes=1 << 20)
     with pytest.raises(RadiataError) as refusal:
-        cache.get(worn)
+        cache.get(use)
     assert refusal.value.code == "adapter_corrupt"
-    storage.put(file_key(worn.sha256), adapter(0))
-    assert cache.get(worn).sha256 == worn.sha256
+    storage.put(file_key(use.sha256), adapter(0))
+    assert cache.get(use).sha256 == use.sha256
 
 
 def test_a_file_that_is_gone_is_said_to_be(storage: Storage) -> None:
-    worn = stored(storage, adapter(0))
-    storage.delete(file_key(worn.sha256))
+    use = stored(storage, adapter(0))
+    storage.delete(file_key(use.sha256))
     with pytest.raises(NotFound, match="not in storage"):
-        AdapterCache(storage, 1 << 20).get(worn)
+        AdapterCache(storage, 1 << 20).get(use)
 
 
 def test_the_same_bytes_with_other_tensors_left_out_are_another_adapter(storage: Storage) -> None:
@@ -237,7 +237,7 @@ def test_a_zip_goes_by_its_own_hash_and_counts_by_its_tensors(storage: Storage) 
     layer = "base_model.model.unet.block.to_q.lora_"
     tensors = {f"{layer}A.weight": torch.ones(1, WIDTH), f"{layer}B.weight": torch.ones(WIDTH, 1)}
     config = json.dumps({"peft_type": "LORA", "lora_alpha": 2})
-    worn = stored(storage, zipped({WEIGHTS: save(tensors), CONFIG: config}))
+    use = stored(storage, zipped({WEIGHTS: save(tensors), CONFIG: config}))
     cache = AdapterCache(storage, 1 << 20)
-    assert cache.get(worn).sha256 == worn.sha256
+    assert cache.get(use).sha256 == use.sha256
     assert cache.nbytes == sum(tensor.nbytes for tensor in tensors.values())

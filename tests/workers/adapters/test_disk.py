@@ -173,8 +173,8 @@ def test_threads_that_want_the_same_file_fetch_it_once(folder: Path, source: Sou
         found = list(pool.map(lambda n: source.read(disks[n % 4], sha256, 0.1), range(8)))
     assert found == [b"x" * 100] * 8 and source.fetched == [sha256]
     assert held(folder) == {sha256}
-    told = counters.take()
-    assert (told["adapter_tier_misses:disk"], told["adapter_tier_hits:disk"]) == (1, 7)
+    figures = counters.take()
+    assert (figures["adapter_tier_misses:disk"], figures["adapter_tier_hits:disk"]) == (1, 7)
 
 
 def test_when_one_of_several_fails_to_fetch_the_next_tries(folder: Path, source: Source, counters: Counters) -> None:

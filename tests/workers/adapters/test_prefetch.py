@@ -38,7 +38,7 @@ def cache(storage: Storage) -> AdapterCache:
 
 
 @pytest.fixture
-def worn(storage: Storage) -> Callable[[int], ResolvedAdapter]:
+def new_use(storage: Storage) -> Callable[[int], ResolvedAdapter]:
     return lambda seed: stored(storage, adapter(seed, RANK))
 
 
@@ -60,64 +60,64 @@ def ids(*adapters: ResolvedAdapter) -> set[str]:
 Make = Callable[[int], ResolvedAdapter]
 
 
-def test_what_waits_is_in_memory_before_it_is_asked_for(cache: AdapterCache, ledger: Ledger, worn: Make) -> None:
-    a, b, c = map(worn, range(3))
+def test_what_waits_is_in_memory_before_it_is_asked_for(cache: AdapterCache, ledger: Ledger, new_use: Make) -> None:
+    a, b, c = map(new_use, range(3))
     queue(ledger, [a, b], [], [c, a])
     prefetcher(cache, ledger).look()
     assert cache.resident == ids(a, b, c)
-    cache.wear([a, b])
-    cache.wear([c, a])
+    cache.pin([a, b])
+    cache.pin([c, a])
     figures = cache.counters.take()
     assert figures["prefetch_loads"] == figures["prefetch_hits"] == 3
     assert (figures["adapter_tier_hits:memory"], figures["adapter_tier_misses:memory"]) == (4, 0)
 
 
-def test_it_looks_so_far_and_no_further(cache: AdapterCache, ledger: Ledger, worn: Make) -> None:
-    a, b, c = map(worn, range(3))
+def test_it_looks_so_far_and_no_further(cache: AdapterCache, ledger: Ledger, new_use: Make) -> None:
+    a, b, c = map(new_use, range(3))
     queue(ledger, [a], [b], [c])
     prefetcher(cache, ledger, ahead=2).look()
     assert cache.resident == ids(a, b)
 
 
-def test_it_looks_at_the_more_urgent_first(cache: AdapterCache, ledger: Ledger, worn: Make) -> None:
-    a, b, c = map(worn, range(3))
+def test_it_looks_at_the_more_urgent_first(cache: AdapterCache, ledger: Ledger, new_use: Make) -> None:
+    a, b, c = map(new_use, range(3))
     for adapter_worn, priority in zip((c, b, a), get_args(Priority), strict=True):  # high, normal, low
         ledger.accept(request(adapters=[adapter_worn]), priority=priority)
     prefetcher(cache, ledger, ahead=2).look()
     assert cache.resident == ids(b, c)
 
 
-def test_what_is_worn_and_what_is_nearer_stay(storage: Storage, ledger: Ledger, worn: Make) -> None:
+def test_what_is_pinned_and_what_is_nearer_stay(storage: Storage, ledger: Ledger, new_use: Make) -> None:
     cache = AdapterCache(storage, 3 * ONE)
-    old, worn_now, a, b, c, d = map(worn, range(6))
+    old, pinned, a, b, c, d = map(new_use, range(6))
     cache.get(old)
-    cache.wear([worn_now])
+    cache.pin([pinned])
     queue(ledger, [a], [b, c], [d])
     prefetcher(cache, ledger).look()
-    assert cache.resident == ids(worn_now, a, b), "room for two beside what is worn"
+    assert cache.resident == ids(pinned, a, b), "room for two beside what is pinned"
     assert cache.nbytes <= 3 * ONE
     assert cache.counters.take()["prefetch_loads"] == 2, "what does not fit is not fetched"
 
 
 def test_the_nearest_are_fetched_first(
-    cache: AdapterCache, ledger: Ledger, worn: Make, monkeypatch: pytest.MonkeyPatch
+    cache: AdapterCache, ledger: Ledger, new_use: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
     really = AdapterCache._fetch
     monkeypatch.setattr(
         AdapterCache, "_fetch", lambda self, one, pauses: fetched.append(one.sha256) or really(self, one, pauses)
     )
-    a, b, c = map(worn, range(3))
+    a, b, c = map(new_use, range(3))
     queue(ledger, [c, a], [b, c])
     prefetcher(cache, ledger).look()
     assert fetched == [c.sha256, a.sha256, b.sha256]
 
 
 def test_one_too_large_for_what_room_there_is_does_not_stop_the_rest(
-    storage: Storage, ledger: Ledger, worn: Make
+    storage: Storage, ledger: Ledger, new_use: Make
 ) -> None:
     cache = AdapterCache(storage, 2 * ONE)
-    large, a = stored(storage, adapter(9, 3 * RANK)), worn(0)
+    large, a = stored(storage, adapter(9, 3 * RANK)), new_use(0)
     queue(ledger, [large], [a])
     prefetcher(cache, ledger).look()
     assert cache.resident == ids(a)
@@ -125,9 +125,9 @@ def test_one_too_large_for_what_room_there_is_does_not_stop_the_rest(
 
 
 def test_what_failed_is_left_to_the_generation_and_stops_nothing(
-    cache: AdapterCache, ledger: Ledger, worn: Make, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    cache: AdapterCache, ledger: Ledger, new_use: Make, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, spoilt, away, a = map(worn, range(4))
+    gone, spoilt, away, a = map(new_use, range(4))
     storage.delete(file_key(gone.sha256))
     storage.put(file_key(spoilt.sha256), adapter(4, RANK))
     really, tries = Storage.get, []
@@ -150,9 +150,9 @@ def test_what_failed_is_left_to_the_generation_and_stops_nothing(
 
 
 def test_a_queue_that_does_not_answer_is_no_matter(
-    cache: AdapterCache, ledger: Ledger, worn: Make, monkeypatch: pytest.MonkeyPatch
+    cache: AdapterCache, ledger: Ledger, new_use: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue(ledger, [worn(0)])
+    queue(ledger, [new_use(0)])
     one = prefetcher(cache, ledger)
 
     def fails(*_: object) -> None:
@@ -167,9 +167,9 @@ def test_a_queue_that_does_not_answer_is_no_matter(
 
 
 def test_a_generation_that_came_meanwhile_is_seen_and_one_that_ended_is_not(
-    cache: AdapterCache, ledger: Ledger, worn: Make
+    cache: AdapterCache, ledger: Ledger, new_use: Make
 ) -> None:
-    a, b = map(worn, range(2))
+    a, b = map(new_use, range(2))
     one = prefetcher(cache, ledger)
     one.look()
     (canceled,) = queue(ledger, [a])
@@ -180,16 +180,16 @@ def test_a_generation_that_came_meanwhile_is_seen_and_one_that_ended_is_not(
 
 
 def test_what_was_brought_in_and_dropped_again_is_counted_as_wasted(
-    storage: Storage, ledger: Ledger, worn: Make
+    storage: Storage, ledger: Ledger, new_use: Make
 ) -> None:
     cache = AdapterCache(storage, ONE)
-    a, b = map(worn, range(2))
+    a, b = map(new_use, range(2))
     queue(ledger, [a])
     prefetcher(cache, ledger).look()
     cache.get(b)
     cache.get(a)
-    told = cache.counters.take()
-    assert told["prefetch_wasted"] == 1 and "prefetch_hits" not in told
+    figures = cache.counters.take()
+    assert figures["prefetch_wasted"] == 1 and "prefetch_hits" not in figures
 
 
 # The thread
@@ -213,12 +213,12 @@ def until(what: Callable[[], Any]) -> None:
 
 
 def test_it_works_while_something_is_drawn_and_rests_otherwise(
-    cache: AdapterCache, ledger: Ledger, worn: Make, running: Prefetcher, monkeypatch: pytest.MonkeyPatch
+    cache: AdapterCache, ledger: Ledger, new_use: Make, running: Prefetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[float] = []
     really = Prefetcher.look
     monkeypatch.setattr(Prefetcher, "look", lambda self: looked.append(time.monotonic()) or really(self))
-    a, b = map(worn, range(2))
+    a, b = map(new_use, range(2))
     queue(ledger, [a])
     time.sleep(0.1)
     assert looked == [] and cache.resident == frozenset()
@@ -229,7 +229,7 @@ def test_it_works_while_something_is_drawn_and_rests_otherwise(
 
 
 def test_a_generation_joins_the_fetch_that_is_under_way(
-    cache: AdapterCache, ledger: Ledger, worn: Make, running: Prefetcher, monkeypatch: pytest.MonkeyPatch
+    cache: AdapterCache, ledger: Ledger, new_use: Make, running: Prefetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, go_on, fetched = threading.Event(), threading.Event(), []
     really = AdapterCache._fetch
@@ -241,19 +241,19 @@ def test_a_generation_joins_the_fetch_that_is_under_way(
         return really(self, one, pauses)
 
     monkeypatch.setattr(AdapterCache, "_fetch", fetch)
-    a = worn(0)
+    a = new_use(0)
     queue(ledger, [a])
     running.begin()
     assert entered.wait(PATIENCE_S)
     threading.Timer(0.1, go_on.set).start()
     running.rest()
-    assert cache.wear([a])[0].sha256 == a.sha256
+    assert cache.pin([a])[0].sha256 == a.sha256
     assert fetched == [a.sha256]
     assert cache.counters.take()["prefetch_late"] == 1
 
 
 def test_it_begins_no_file_once_it_rests(
-    cache: AdapterCache, ledger: Ledger, worn: Make, running: Prefetcher, monkeypatch: pytest.MonkeyPatch
+    cache: AdapterCache, ledger: Ledger, new_use: Make, running: Prefetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really = AdapterCache._fetch
 
@@ -262,7 +262,7 @@ def test_it_begins_no_file_once_it_rests(
         return really(self, one, pauses)
 
     monkeypatch.setattr(AdapterCache, "_fetch", fetch)
-    a, b = map(worn, range(2))
+    a, b = map(new_use, range(2))
     queue(ledger, [a], [b])
     running.begin()
     until(lambda: cache.resident)

@@ -129,8 +129,8 @@ def test_what_breaks_a_look_is_told_once_and_the_worker_goes_on(
     monkeypatch.setattr(GenerationWorker, "_maintain", broken)
     for _ in range(3):
         worker.run_maintenance_tasks()
-    said = "".join(capfd.readouterr())
-    assert len(looked) == 3 and said.count("ZeroDivisionError: a bug") <= 1 and len(worker._reported) == 1
+    printed = "".join(capfd.readouterr())
+    assert len(looked) == 3 and printed.count("ZeroDivisionError: a bug") <= 1 and len(worker._reported) == 1
 
 
 def test_a_stop_that_comes_in_a_look_is_a_stop(

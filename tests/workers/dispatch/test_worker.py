@@ -133,11 +133,11 @@ def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorke
             engine.answer(active=active, resident=resident)
             assert engine.handle.wait() and worker._receive_state()
             worker.set_state(WorkerStatus.IDLE)
-            (said,) = worker_states(redis)
-            assert (said.name, said.model, said.state) == ("worker", MODEL, "idle")
-            assert (said.active, said.resident) == (active, resident)
+            (state,) = worker_states(redis)
+            assert (state.name, state.model, state.state) == ("worker", MODEL, "idle")
+            assert (state.active, state.resident) == (active, resident)
             assert worker.queues[0].engine_state.active == frozenset(active)  # type: ignore[attr-defined]
-        since = said.since
+        since = state.since
         worker.heartbeat()
         assert [one.since for one in worker_states(redis)] == [since]
         assert 0 < redis.ttl("radiata:worker:worker") <= 60  # type: ignore[operator]
@@ -235,8 +235,8 @@ def test_an_engine_that_died_holds_nothing(worker: GenerationWorker, redis: Redi
         assert worker_states(redis)[0].resident == ["a", "b"]
         engine.ended = NOT_PRISTINE
         worker.heartbeat()
-        (said,) = worker_states(redis)
-        assert (said.active, said.resident) == ([], [])
+        (state,) = worker_states(redis)
+        assert (state.active, state.resident) == ([], [])
         assert worker.queues[0].engine_state.active == frozenset()  # type: ignore[attr-defined]
         os.close(engine.answers)
 

@@ -1,4 +1,4 @@
-"""The bundled base, dressed in either way: the same to rounding, stage by stage, and bare to the bit afterwards."""
+"""The bundled base with adapters merged and bypassed: the same to rounding, and pristine to the bit afterwards."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,12 +25,12 @@ ADAPTERS = Path(loading.__file__).parent / "emoji-64" / "adapters"
 
 
 @pytest.fixture(scope="module")
-def base() -> loading.Base:
+def base() -> loading.LoadedModel:
     return loading.load("emoji-64", Settings())  # type: ignore[call-arg]
 
 
 @pytest.fixture
-def applier(base: loading.Base) -> Iterator[AdapterApplier]:
+def applier(base: loading.LoadedModel) -> Iterator[AdapterApplier]:
     made = AdapterApplier(base)
     before = bits_of(*base.components.values())
     yield made
@@ -49,7 +49,7 @@ def asked(*names: str, **fields: Any) -> tuple[ResolvedRequest, list[Adapter]]:
     return request(adapters=[use.model_dump() | own for use in uses], **fields), adapters
 
 
-def unet(base: loading.Base) -> Tensor:
+def unet(base: loading.LoadedModel) -> Tensor:
     """One step of the denoiser on something that is always the same."""
     torch.manual_seed(5)
     config: Any = base.pipeline.unet.config
@@ -59,14 +59,16 @@ def unet(base: loading.Base) -> Tensor:
         return base.pipeline.unet(latents, 500, prompt).sample
 
 
-def seen(base: loading.Base, applier: AdapterApplier, way: ApplyMode, *names: str, **fields: Any) -> list[Tensor]:
+def seen(
+    base: loading.LoadedModel, applier: AdapterApplier, mode: ApplyMode, *names: str, **fields: Any
+) -> list[Tensor]:
     """What the denoiser makes of the same thing at every step."""
-    wanted, adapters = asked(*names, apply=way, **fields)
-    outfit = applier.fit(wanted, adapters)
-    assert outfit.way == way
+    wanted, adapters = asked(*names, apply=mode, **fields)
+    applied = applier.plan(wanted, adapters)
+    assert applied.apply_mode == mode
     made = []
     for step in range(wanted.steps):
-        applier.dress(outfit, step)
+        applier.apply(applied, step)
         made.append(unet(base))
     return made
 
@@ -77,7 +79,7 @@ def seen(base: loading.Base, applier: AdapterApplier, way: ApplyMode, *names: st
     ids=str,
 )
 def test_the_bundled_adapters_beside_the_weights_are_as_merged(
-    base: loading.Base, applier: AdapterApplier, names: list[str]
+    base: loading.LoadedModel, applier: AdapterApplier, names: list[str]
 ) -> None:
     plain = unet(base)
     by_step: dict[str, Any] = {"schedule": [[0.0, 0.3], [0.5, 1.0]], "blocks": {"down": 0.5, "up.1": 1.5}}
@@ -90,31 +92,33 @@ def test_the_bundled_adapters_beside_the_weights_are_as_merged(
     assert bits(merged[0]) != bits(merged[2]), "the strength of the second half is another"
 
 
-@pytest.mark.parametrize("way", ["merge", "bypass"])
-def test_whatever_was_worn_before_the_same_is_seen(base: loading.Base, applier: AdapterApplier, way: ApplyMode) -> None:
+@pytest.mark.parametrize("mode", ["merge", "bypass"])
+def test_the_result_does_not_depend_on_the_stack_before(
+    base: loading.LoadedModel, applier: AdapterApplier, mode: ApplyMode
+) -> None:
     own: dict[str, Any] = {"schedule": [[0.0, 0.3], [0.5, 1.0]]}
-    first = seen(base, applier, way, "fluent-3d-lokr", own=own)
+    first = seen(base, applier, mode, "fluent-3d-lokr", own=own)
     for other in ("merge", "bypass"):
         seen(base, applier, other, "fluent-3d-locon", steps=1)
-        again = seen(base, applier, way, "fluent-3d-lokr", own=own)
+        again = seen(base, applier, mode, "fluent-3d-lokr", own=own)
         assert [bits(one) for one in first] == [bits(one) for one in again]
 
 
 def test_by_itself_the_bundled_base_is_merged(applier: AdapterApplier) -> None:
     for name in ("fluent-3d-lora", "fluent-3d-locon", "fluent-3d-lokr"):
         wanted, adapters = asked(name, steps=20)
-        assert applier.fit(wanted, adapters).way == "merge"
+        assert applier.plan(wanted, adapters).mode == "merge"
 
 
 def test_a_way_that_is_not_possible_is_refused_with_the_layers_named(applier: AdapterApplier) -> None:
     wanted, adapters = asked("fluent-3d-loha", apply="bypass")
     with pytest.raises(BadRequest, match=r"unet\.\S+\.weight"):
-        applier.fit(wanted, adapters)
+        applier.plan(wanted, adapters)
 
 
-@pytest.mark.parametrize("way", ["merge", "bypass"])
+@pytest.mark.parametrize("mode", ["merge", "bypass"])
 def test_where_an_adapter_goes_is_looked_for_once(
-    base: loading.Base, applier: AdapterApplier, way: ApplyMode, monkeypatch: pytest.MonkeyPatch
+    base: loading.LoadedModel, applier: AdapterApplier, mode: ApplyMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Adapter] = []
     plan = targets.match
@@ -124,37 +128,37 @@ def test_where_an_adapter_goes_is_looked_for_once(
         return plan(adapter, index)
 
     monkeypatch.setattr(targets, "match", counted)
-    wanted, adapters = asked("fluent-3d-locon", "fluent-3d-lokr", apply=way)
+    wanted, adapters = asked("fluent-3d-locon", "fluent-3d-lokr", apply=mode)
     for _ in range(2):
-        applier.dress(applier.fit(wanted, adapters), 0)
+        applier.apply(applier.plan(wanted, adapters), 0)
     assert looked == adapters
 
 
-@pytest.mark.parametrize("way", ["merge", "bypass"])
-def test_stopped_between_two_stages_it_wears_nothing(
-    base: loading.Base, applier: AdapterApplier, way: ApplyMode
+@pytest.mark.parametrize("mode", ["merge", "bypass"])
+def test_stopped_between_two_stages_no_adapter_is_active(
+    base: loading.LoadedModel, applier: AdapterApplier, mode: ApplyMode
 ) -> None:
     plain = bits(unet(base))
-    wanted, adapters = asked("fluent-3d-lora", apply=way, own={"schedule": [[0.0, 0.3], [0.5, 1.0]]}, steps=2)
-    outfit = applier.fit(wanted, adapters)
+    wanted, adapters = asked("fluent-3d-lora", apply=mode, own={"schedule": [[0.0, 0.3], [0.5, 1.0]]}, steps=2)
+    applied = applier.plan(wanted, adapters)
 
     def stop() -> None:
         raise Stop
 
-    applier.dress(outfit, 0)
+    applier.apply(applied, 0)
     assert applier.active and bits(unet(base)) != plain
     with pytest.raises(Stop):
-        applier.dress(outfit, 1, stop)
+        applier.apply(applied, 1, stop)
     assert not applier.active
     assert bits(unet(base)) == plain
 
 
-def test_what_an_interruption_left_in_the_weights_is_taken_off_before_anything_is_worn_beside_them(
-    base: loading.Base, applier: AdapterApplier, monkeypatch: pytest.MonkeyPatch
+def test_what_an_interruption_left_in_the_weights_is_taken_off_before_a_bypass(
+    base: loading.LoadedModel, applier: AdapterApplier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = bits_of(*base.components.values())
     merged, adapters = asked("fluent-3d-lora", apply="merge")
-    applier.dress(applier.fit(merged, adapters), 0)
+    applier.apply(applier.plan(merged, adapters), 0)
 
     def stop(_: object) -> None:
         raise Stop
@@ -164,5 +168,5 @@ def test_what_an_interruption_left_in_the_weights_is_taken_off_before_anything_i
         applier.patcher.restore()
     assert bits_of(*base.components.values()) != before and not applier.active
     beside, adapters = asked("fluent-3d-lokr", apply="bypass")
-    applier.dress(applier.fit(beside, adapters), 0)
+    applier.apply(applier.plan(beside, adapters), 0)
     assert bits_of(*base.components.values()) == before and applier.active

@@ -6,14 +6,14 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from tokenizers import normalizers
 
 from lycoris.errors import Code, FileRefused, StackRefused
-from tests.workers.reading import BUNDLED, SETTINGS, WIDE_BUNDLED, WIDE_L, WIDE_T5, flux, ids, single, vectors, worn
-from workers.drawing.textual_inversion import misfits, words
+from tests.workers.reading import BUNDLED, SETTINGS, WIDE_BUNDLED, WIDE_L, WIDE_T5, entry, flux, ids, single, vectors
+from workers.drawing.textual_inversion import misfits, textual_inversions
 from workers.models import loading
-from workers.models.loading import Base
+from workers.models.loading import LoadedModel
 
 
 @pytest.fixture(scope="module")
-def base() -> Base:
+def base() -> LoadedModel:
     return loading.load("emoji-64", SETTINGS)
 
 
@@ -25,15 +25,15 @@ WORDS = (
 )
 
 
-def test_every_word_is_read_as_plain_diffusers_reads_that_token(base: Base) -> None:
+def test_every_word_is_read_as_plain_diffusers_reads_that_token(base: LoadedModel) -> None:
     held = {word: vectors(1, WIDE_BUNDLED, seed) for seed, word in enumerate(WORDS)}
-    one = worn({f"bundle_emb.{word}.clip_l": rows for word, rows in held.items()})
+    one = entry({f"bundle_emb.{word}.clip_l": rows for word, rows in held.items()})
     assert not list(misfits(one.adapter.embeddings, base.shapes()))
     plain = StableDiffusionPipeline.from_pretrained(BUNDLED, dtype=torch.float32, safety_checker=None)
     for word, rows in held.items():
         plain.load_textual_inversion({word: rows})
     readings = set()
-    with words(base, [one]), torch.inference_mode():
+    with textual_inversions(base, [one]), torch.inference_mode():
         for word in WORDS:
             prompts = f"a red {word}, on {word}", word, f"({word})"
             ours, theirs = (
@@ -56,8 +56,8 @@ def test_every_word_is_read_as_plain_diffusers_reads_that_token(base: Base) -> N
         ("(x)", ["(X)", "a(x)b"], ["x", "( x )"]),
     ],
 )
-def test_a_word_is_read_however_it_is_typed(base: Base, word: str, heard: list[str], silent: list[str]) -> None:
-    with words(base, [single(1, word)]):
+def test_a_word_is_read_however_it_is_typed(base: LoadedModel, word: str, heard: list[str], silent: list[str]) -> None:
+    with textual_inversions(base, [single(1, word)]):
         for prompt in heard:
             assert 2864 in ids(base, prompt), prompt
         for prompt in silent:
@@ -71,7 +71,7 @@ def test_a_t5_reads_a_word_as_its_own_normalizer_leaves_it(word: str) -> None:
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" ", "\u2581")])
     tensors = {f"bundle_emb.{word}.clip_l": vectors(1, WIDE_L), f"bundle_emb.{word}.t5": vectors(1, WIDE_T5)}
     first = len(base.pipeline.tokenizer_2)
-    with words(base, [worn(tensors)]):
+    with textual_inversions(base, [entry(tensors)]):
         found = base.pipeline.tokenizer_2(f"a {word} apple").input_ids
     assert found.count(first) == 1
 
@@ -88,17 +88,17 @@ def test_what_is_no_character_of_a_word_or_is_a_path_is_refused(word: str) -> No
 @pytest.mark.parametrize(
     ("first", "second"), [("Stra\u00dfe", "STRASSE"), ("\u00e9", "e\u0301"), ("\uff08x\uff09", "(X)")]
 )
-def test_two_spellings_of_one_word_are_one_trigger_twice(base: Base, first: str, second: str) -> None:
+def test_two_spellings_of_one_word_are_one_trigger_twice(base: LoadedModel, first: str, second: str) -> None:
     both_words = {word: {"clip_l": vectors(1, WIDE_BUNDLED)} for word in (first, second)}
     assert [reason.code for reason in misfits(both_words, base.shapes())] == [Code.DUPLICATE]
-    with pytest.raises(StackRefused), words(base, [single(1, first), single(1, second, 1)]):
+    with pytest.raises(StackRefused), textual_inversions(base, [single(1, first), single(1, second, 1)]):
         pass
 
 
-def test_a_trigger_is_a_whole_word_in_capitals_or_not(base: Base) -> None:
+def test_a_trigger_is_a_whole_word_in_capitals_or_not(base: LoadedModel) -> None:
     count = len(ids(base, ""))
     begin = 2864
-    with words(base, [single(2)]):
+    with textual_inversions(base, [single(2)]):
         for prompt in ("zorp", "ZORP", " Zorp ", "zorp\n"):
             assert ids(base, prompt)[1:-1] == [begin, begin + 1], prompt
         assert sorted(ids(base, "(zorp), zorp-zorp"))[-6:] == [*[begin] * 3, *[begin + 1] * 3]
@@ -107,8 +107,8 @@ def test_a_trigger_is_a_whole_word_in_capitals_or_not(base: Base) -> None:
         assert len(ids(base, "")) == count
 
 
-def test_of_two_triggers_the_longer_is_meant(base: Base) -> None:
-    with words(base, [single(1, "zorp"), single(2, "my zorp-2.1", 1)]):
+def test_of_two_triggers_the_longer_is_meant(base: LoadedModel) -> None:
+    with textual_inversions(base, [single(1, "zorp"), single(2, "my zorp-2.1", 1)]):
         longer = ids(base, "my  zorp-2.1")[1:-1]
         shorter = ids(base, "my2 zorp")[-2:-1]
     assert len(longer) == 2 and len(shorter) == 1 and not set(longer) & set(shorter)

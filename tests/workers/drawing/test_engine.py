@@ -28,12 +28,12 @@ from workers.drawing.engine import NOT_PRISTINE, Engine
 
 
 @pytest.fixture
-def base() -> toy.Base:
+def base() -> toy.LoadedModel:
     return toy.base()
 
 
 @pytest.fixture
-def engine(base: toy.Base, storage: Storage, redis: Redis, settings: Settings) -> Iterator[Engine]:
+def engine(base: toy.LoadedModel, storage: Storage, redis: Redis, settings: Settings) -> Iterator[Engine]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     yield Engine(base, storage, redis, settings)
     torch.use_deterministic_algorithms(deterministic)
@@ -44,7 +44,7 @@ def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
     return Ledger(storage, redis, settings)
 
 
-def worn(storage: Storage, seed: int, strength: float = 1.0) -> dict[str, Any]:
+def use(storage: Storage, seed: int, strength: float = 1.0) -> dict[str, Any]:
     data = toy.adapter(seed)
     sha256 = hashlib.sha256(data).hexdigest()
     storage.put(file_key(sha256), data)
@@ -84,7 +84,7 @@ def test_the_wire_and_the_patcher_know_the_same_ways_to_stack() -> None:
 
 
 def test_no_history_and_no_order_changes_a_byte(engine: Engine, ledger: Ledger, storage: Storage) -> None:
-    a, b = worn(storage, 1, 0.7), worn(storage, 2, -0.3)
+    a, b = use(storage, 1, 0.7), use(storage, 2, -0.3)
     plain = png(storage, drawn(engine, ledger))
     both = png(storage, drawn(engine, ledger, adapters=[a, b]))
     assert both != plain
@@ -97,7 +97,7 @@ def test_no_history_and_no_order_changes_a_byte(engine: Engine, ledger: Ledger, 
 def test_no_history_changes_a_byte_where_strength_goes_by_steps(
     engine: Engine, ledger: Ledger, storage: Storage
 ) -> None:
-    a, b = worn(storage, 1) | {"schedule": [[0.0, 0.2], [0.5, 1.5]]}, worn(storage, 2, -0.3)
+    a, b = use(storage, 1) | {"schedule": [[0.0, 0.2], [0.5, 1.5]]}, use(storage, 2, -0.3)
     for way in ("merge", "bypass"):
         asked = {"adapters": [a, b], "apply": way, "steps": 4}
         first = drawn(engine, ledger, **asked, count=2)
@@ -116,16 +116,16 @@ def test_a_stack_that_comes_on_between_two_steps_leaves_an_engine_that_works(
     engine: Engine, ledger: Ledger, storage: Storage
 ) -> None:
     """Steps are drawn in inference mode, and tensors made there are of no use outside."""
-    late = [worn(storage, seed) | {"schedule": [[0.0, 0.0], [0.5, 1.0]]} for seed in (1, 2)]
-    stacks = [late, [worn(storage, 1), worn(storage, 2, 0.5)], [worn(storage, 3), worn(storage, 4)]]
+    late = [use(storage, seed) | {"schedule": [[0.0, 0.0], [0.5, 1.0]]} for seed in (1, 2)]
+    stacks = [late, [use(storage, 1), use(storage, 2, 0.5)], [use(storage, 3), use(storage, 4)]]
     for stack in stacks:
         generation = drawn(engine, ledger, adapters=stack, steps=4, apply="merge")
         assert generation.status is Status.SUCCEEDED, generation.error
 
 
-def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: Ledger, storage: Storage) -> None:
+def test_strength_by_step_and_by_block_is_what_is_applied(engine: Engine, ledger: Ledger, storage: Storage) -> None:
     def pixels(**fields: Any) -> bytes:
-        made = drawn(engine, ledger, adapters=[worn(storage, 1) | fields], steps=4)
+        made = drawn(engine, ledger, adapters=[use(storage, 1) | fields], steps=4)
         with Image.open(io.BytesIO(png(storage, made))) as picture:
             return picture.tobytes()
 
@@ -137,7 +137,9 @@ def test_strength_by_step_and_by_block_is_what_is_worn(engine: Engine, ledger: L
     assert len({half, whole, pixels(schedule=[[0.0, 0.5], [0.5, 1.0]]), pixels(schedule=[[0.0, 1.0], [0.5, 0.5]])}) == 4
 
 
-def test_a_second_try_draws_the_same_bytes(engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base) -> None:
+def test_a_second_try_draws_the_same_bytes(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel
+) -> None:
     """The engine of the first try was killed after one picture of two."""
     whole = drawn(engine, ledger, count=2)
     generation = ledger.accept(request(count=2))
@@ -174,11 +176,11 @@ def test_a_redis_that_is_away_ends_nothing(
         (lambda storage, a: storage.put(file_key(a["sha256"]), toy.adapter(99)), "adapter_corrupt"),
     ],
 )
-def test_an_adapter_that_cannot_be_worn_fails_its_generation_alone(
+def test_an_adapter_that_cannot_be_applied_fails_its_generation_alone(
     engine: Engine, ledger: Ledger, storage: Storage, spoil: Callable[[Storage, Any], None], code: str
 ) -> None:
     plain = png(storage, drawn(engine, ledger))
-    a, b = worn(storage, 1), worn(storage, 2)
+    a, b = use(storage, 1), use(storage, 2)
     spoil(storage, b)
     failed = drawn(engine, ledger, adapters=[a, b])
     assert failed.error is not None and failed.error.code == code
@@ -189,7 +191,7 @@ def test_an_adapter_that_cannot_be_worn_fails_its_generation_alone(
 def test_a_file_that_storage_does_not_give_fails_its_generation_alone_after_retries(
     engine: Engine, ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a, b = worn(storage, 1), worn(storage, 2)
+    a, b = use(storage, 1), use(storage, 2)
     really, asked = Storage.get, []
 
     def get(self: Storage, key: str) -> bytes | None:
@@ -225,7 +227,7 @@ def test_what_the_pipeline_would_drop_is_refused(
 
 
 def test_a_size_that_the_pipeline_would_round_is_refused(
-    engine: Engine, ledger: Ledger, base: toy.Base, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, ledger: Ledger, base: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = base.profile.model_copy(update={"obeys": {}, "size_multiple": 16})
     monkeypatch.setattr(engine, "_base", replace(base, profile=facts))
@@ -234,7 +236,7 @@ def test_a_size_that_the_pipeline_would_round_is_refused(
 
 
 def test_a_bug_fails_one_generation_and_leaves_no_picture(
-    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel
 ) -> None:
     plain = png(storage, drawn(engine, ledger))
     steps = iter([False] * 4 + [True])
@@ -244,7 +246,7 @@ def test_a_bug_fails_one_generation_and_leaves_no_picture(
             raise ZeroDivisionError("in the middle of the second picture")
 
     base.pipeline.before_step = explode
-    failed = drawn(engine, ledger, count=2, adapters=[worn(storage, 1)])
+    failed = drawn(engine, ledger, count=2, adapters=[use(storage, 1)])
     assert failed.error is not None and failed.error.code == "engine_error"
     assert "second picture" in failed.error.message
     assert pictures(storage, failed) == []
@@ -256,7 +258,7 @@ def test_a_bug_fails_one_generation_and_leaves_no_picture(
 
 
 def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
-    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel
 ) -> None:
     generation = ledger.accept(request(count=2))
     taken = 0
@@ -275,16 +277,16 @@ def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
 
 
 def test_a_cancel_does_not_wait_out_a_swap(
-    engine: Engine, ledger: Ledger, storage: Storage, base: toy.Base, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generation = ledger.accept(request(adapters=[worn(storage, 1)]))
-    fit, steps = engine._applier.fit, []
+    generation = ledger.accept(request(adapters=[use(storage, 1)]))
+    plan, steps = engine._applier.plan, []
 
     def canceled_meanwhile(*arguments: Any) -> Any:
         ledger.cancel(generation.id)
-        return fit(*arguments)
+        return plan(*arguments)
 
-    monkeypatch.setattr(engine._applier, "fit", canceled_meanwhile)
+    monkeypatch.setattr(engine._applier, "plan", canceled_meanwhile)
     monkeypatch.setattr("workers.drawing.engine.ASK_EVERY_S", -1.0)
     base.pipeline.before_step = lambda: steps.append(1)
     engine.run(generation.id)
@@ -294,7 +296,7 @@ def test_a_cancel_does_not_wait_out_a_swap(
 
 @pytest.mark.parametrize("when", [1, 2, 3])
 def test_a_twin_that_finished_first_keeps_its_pictures(
-    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, base: toy.Base, when: int
+    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, base: toy.LoadedModel, when: int
 ) -> None:
     """A worker that was slow to answer is taken for dead and its job done elsewhere: both draw, one ends it."""
     generation = ledger.accept(request())
@@ -329,12 +331,12 @@ def test_a_model_that_is_not_pristine_any_more_draws_nothing_more(
     storage: Storage,
     redis: Redis,
     settings: Settings,
-    base: toy.Base,
+    base: toy.LoadedModel,
     when: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The process ends and the generation does not: RQ sees an engine die, and a new one does the job again."""
-    asked = {"adapters": [worn(storage, 1)], "apply": "merge"}
+    asked = {"adapters": [use(storage, 1)], "apply": "merge"}
     assert drawn(engine, ledger, **asked).status is Status.SUCCEEDED
     engine.idle()
     (kept,) = engine._applier.patcher._backups.values()

@@ -13,7 +13,7 @@ from tests.app.shared.making import profile, request
 from workers.drawing.png import encode, recipe
 
 
-def worn(number: int, **fields: object) -> ResolvedAdapter:
+def use(number: int, **fields: object) -> ResolvedAdapter:
     plain = {"ref": f"a{number}", "name": f"a{number}", "version": 1, "sha256": str(number) * 64, "strength": 0.5}
     return ResolvedAdapter.model_validate(plain | fields)
 
@@ -28,27 +28,27 @@ def png(*adapters: ResolvedAdapter, image: Image.Image | None = None, **fields: 
 
 
 def test_no_order_of_the_list_changes_a_byte() -> None:
-    adapters = [worn(1), worn(2, strengths={"unet": 1.0, "text_encoder": 0.2}), worn(3)]
+    adapters = [use(1), use(2, strengths={"unet": 1.0, "text_encoder": 0.2}), use(3)]
     assert len({png(*order) for order in itertools.permutations(adapters)}) == 1
 
 
 def test_in_sequence_the_order_is_part_of_the_recipe() -> None:
-    assert png(worn(1), worn(2), stack_mode="sequential") != png(worn(2), worn(1), stack_mode="sequential")
-    assert png(worn(1), worn(2), stack_mode="sequential") != png(worn(1), worn(2))
+    assert png(use(1), use(2), stack_mode="sequential") != png(use(2), use(1), stack_mode="sequential")
+    assert png(use(1), use(2), stack_mode="sequential") != png(use(1), use(2))
 
 
 def test_no_name_no_version_and_no_order_of_components_changes_a_byte() -> None:
-    plain = png(worn(1, strengths={"unet": 1.0, "text_encoder": 0.2}))
-    assert plain == png(worn(1, ref="sha256:" + "1" * 64, strengths={"text_encoder": 0.2, "unet": 1.0}))
-    assert plain == png(worn(1, name="other", version=9, strengths={"unet": 1, "text_encoder": 0.2}))
+    plain = png(use(1, strengths={"unet": 1.0, "text_encoder": 0.2}))
+    assert plain == png(use(1, ref="sha256:" + "1" * 64, strengths={"text_encoder": 0.2, "unet": 1.0}))
+    assert plain == png(use(1, name="other", version=9, strengths={"unet": 1, "text_encoder": 0.2}))
 
 
 @pytest.mark.parametrize(
     "how", [{"blocks": {"mid": 0.5}}, {"schedule": [[0.0, 0.5], [0.5, 1.0]]}, {"rank": 4}, {"ignore": ["x.*"]}], ids=str
 )
 def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:
-    assert png(worn(1, **how)) != png(worn(1))
-    assert png(worn(1, blocks={"mid": 0.5, "up": 1.0})) == png(worn(1, blocks={"up": 1.0, "mid": 0.5}))
+    assert png(use(1, **how)) != png(use(1))
+    assert png(use(1, blocks={"mid": 0.5, "up": 1.0})) == png(use(1, blocks={"up": 1.0, "mid": 0.5}))
 
 
 def test_the_way_of_wearing_is_in_the_recipe_and_what_was_asked_for_is_not() -> None:

@@ -24,7 +24,7 @@ from tests.app.shared.making import profile, request
 from tests.lycoris import zoo
 from tests.workers.training import toys
 from workers.drawing.engine import Engine
-from workers.models.loading import Base
+from workers.models.loading import LoadedModel
 from workers.models.obeys import obeyed
 from workers.models.samplers import available
 
@@ -78,7 +78,7 @@ def drawn(adapters: list[dict[str, Any]], storage: Storage, redis: Redis, settin
     pipe = toys.pipeline()
     pipe.set_progress_bar_config(disable=True)
     facts = profile(obeys=obeyed(pipe), samplers=available(pipe.scheduler))
-    base = Base(pipe, {"unet": pipe.unet, "text_encoder": pipe.text_encoder}, facts, Path())
+    base = LoadedModel(pipe, {"unet": pipe.unet, "text_encoder": pipe.text_encoder}, facts, Path())
     engine, ledger = Engine(base, storage, redis, settings), Ledger(storage, redis, settings)
 
     def draw(**fields: Any) -> tuple[bytes, dict[str, Any]]:

@@ -22,9 +22,9 @@ def test_hundreds_of_swaps_leave_nothing_behind(storage: Storage) -> None:
     pristine = {name: weight.clone() for name, weight in base.pipeline.unet.state_dict().items()}
     files = [toy.adapter(seed) for seed in range(ADAPTERS)]
     budget = HELD * load(files[0]).nbytes
-    worn = [stored(storage, data, seed) for seed, data in enumerate(files)]
+    uses = [stored(storage, data, seed) for seed, data in enumerate(files)]
     cache, patcher = AdapterCache(storage, budget), Patcher(base.components)
-    soak = Soak(patcher, cache, worn)
+    soak = Soak(patcher, cache, uses)
     seen: list[tuple[int, int]] = []
     for number in range(SWAPS):
         soak.swap()

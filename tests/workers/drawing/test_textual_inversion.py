@@ -22,20 +22,20 @@ from tests.workers.reading import (
     WIDE_G,
     WIDE_L,
     WIDE_T5,
+    entry,
     flux,
     ids,
     sdxl,
     single,
     vectors,
-    worn,
 )
-from workers.drawing.textual_inversion import misfits, words
+from workers.drawing.textual_inversion import misfits, textual_inversions
 from workers.models import loading
-from workers.models.loading import Base
+from workers.models.loading import LoadedModel
 
 
 @pytest.fixture(scope="module")
-def base() -> Base:
+def base() -> LoadedModel:
     return loading.load("emoji-64", SETTINGS)
 
 
@@ -70,19 +70,19 @@ def state(pipeline: Any) -> Any:
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize(("prompt", "negative"), [("a red zorp, on zorp", ""), ("a red apple", "zorp blue")])
-def test_a_picture_is_that_of_plain_diffusers(base: Base, count: int, prompt: str, negative: str) -> None:
+def test_a_picture_is_that_of_plain_diffusers(base: LoadedModel, count: int, prompt: str, negative: str) -> None:
     one = single(count)
     plain = StableDiffusionPipeline.from_pretrained(BUNDLED, dtype=torch.float32, safety_checker=None)
     plain.set_progress_bar_config(disable=True)
     plain.load_textual_inversion({"zorp": one.adapter.embeddings["zorp"]["clip_l"]})
-    with words(base, [one]):
+    with textual_inversions(base, [one]):
         ours = drawn(base.pipeline, prompt, negative)
     assert torch.equal(ours, drawn(plain, prompt, negative)), (ours - drawn(plain, prompt, negative)).abs().max()
     assert not torch.equal(ours, drawn(base.pipeline, prompt, negative)), "the vectors are seen in the picture"
 
 
 def both(count_l: int = 2, count_g: int = 2) -> StackEntry:
-    return worn(
+    return entry(
         {
             "bundle_emb.<zorp>.clip_l": vectors(count_l, WIDE_L),
             "bundle_emb.<zorp>.clip_g": vectors(count_g, WIDE_G, 1),
@@ -102,7 +102,7 @@ def test_two_encoders_read_what_plain_diffusers_has_them_read() -> None:
     for role, number in (("clip_l", ""), ("clip_g", "_2")):
         reading = {name: getattr(plain, f"{name}{number}") for name in ("tokenizer", "text_encoder")}
         plain.load_textual_inversion(held[role], token="<zorp>", **reading)
-    with words(ours, [one]):
+    with textual_inversions(ours, [one]):
         found = read(ours.pipeline, prompt)
     for name, part, expected in zip(("positive", "negative", "pooled"), found, read(plain, prompt), strict=False):
         assert torch.equal(part, expected), f"{name}: largest difference {(part - expected).abs().max()}"
@@ -113,7 +113,7 @@ def test_the_end_of_a_text_is_found_where_a_trigger_stands_in_it() -> None:
     prompt, one, plain = "a red <zorp> apple", both(), sdxl(eos=2).pipeline
     pooled = []
     for base in (sdxl(), sdxl(eos=2)):
-        with words(base, [one]):
+        with textual_inversions(base, [one]):
             pooled.append(read(base.pipeline, prompt)[2])
     assert torch.equal(*pooled)
     held = one.adapter.embeddings["<zorp>"]["clip_g"]
@@ -133,7 +133,7 @@ def test_a_t5_reads_a_word_of_n_vectors_in_place_of_its_pieces(word: str, spaces
     table = encoder.shared.weight
     row = {piece: table[tokens.convert_tokens_to_ids(piece)] for piece in ("▁a", "▁apple", "</s>", "<pad>")}
     by_hand = torch.stack([row["▁a"], *tensors["bundle_emb.zorp.t5"], row["▁apple"], row["</s>"], *[row["<pad>"]] * 9])
-    with words(base, [worn(tensors)]), torch.inference_mode():
+    with textual_inversions(base, [entry(tensors)]), torch.inference_mode():
         found = base.pipeline.encode_prompt(f"a {word} apple", prompt_2=None, max_sequence_length=15)[0]
     assert_close(found, encoder(inputs_embeds=by_hand.unsqueeze(0))[0], "T5")
     assert found.shape[1] == len(by_hand) == 15
@@ -146,23 +146,23 @@ def test_a_t5_reads_a_word_of_n_vectors_in_place_of_its_pieces(word: str, spaces
     ("strength", "strengths", "heard"), [(0.5, {}, True), (-1, {}, True), (0, {"unet": 0.3}, True), (0, {}, False)]
 )
 def test_what_is_worn_at_all_is_heard_as_it_is(
-    base: Base, strength: float, strengths: dict[str, float], heard: bool
+    base: LoadedModel, strength: float, strengths: dict[str, float], heard: bool
 ) -> None:
     silent = drawn(base.pipeline)
-    with words(base, [single()]):
+    with textual_inversions(base, [single()]):
         whole = drawn(base.pipeline)
-    with words(base, [worn({"bundle_emb.zorp.clip_l": vectors(3, WIDE_BUNDLED)}, strength, strengths)]):
+    with textual_inversions(base, [entry({"bundle_emb.zorp.clip_l": vectors(3, WIDE_BUNDLED)}, strength, strengths)]):
         assert torch.equal(drawn(base.pipeline), whole if heard else silent)
 
 
-def test_one_trigger_of_two_adapters_is_an_error(base: Base) -> None:
+def test_one_trigger_of_two_adapters_is_an_error(base: LoadedModel) -> None:
     stack = [single(), single(1, "Zorp", 1)]
     before = state(base.pipeline)
-    with pytest.raises(StackRefused, match="zorp: is the trigger") as caught, words(base, stack):
+    with pytest.raises(StackRefused, match="zorp: is the trigger") as caught, textual_inversions(base, stack):
         pass
     assert all(one.adapter.sha256 in str(caught.value) for one in stack)
     assert state(base.pipeline) == before
-    with words(base, [stack[0], stack[0], single(1, "Zorp", 1, strength=0)]):  # of several stages; not worn
+    with textual_inversions(base, [stack[0], stack[0], single(1, "Zorp", 1, strength=0)]):  # of several stages; at 0
         assert len(ids(base, "zorp")) == 5
 
 
@@ -182,12 +182,12 @@ def test_afterwards_everything_is_what_it_was(make: Any) -> None:
         if component in base.components
     }
     before = state(base.pipeline)
-    with words(base, [worn(tensors)]):
+    with textual_inversions(base, [entry(tensors)]):
         assert state(base.pipeline) != before
         assert max(ids(base, "zorp")) == 2865
     assert state(base.pipeline) == before
     for error in (RuntimeError, KeyboardInterrupt):
-        with pytest.raises(error), words(base, [worn(tensors)]):
+        with pytest.raises(error), textual_inversions(base, [entry(tensors)]):
             raise error
         assert state(base.pipeline) == before
     assert max(ids(base, "zorp")) < 2864
@@ -201,19 +201,19 @@ def test_taught_half_way_is_untaught(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(base.pipeline.tokenizer_2, "__deepcopy__", break_off, raising=False)
     before = state(base.pipeline)
-    with pytest.raises(MemoryError), words(base, [both()]):
+    with pytest.raises(MemoryError), textual_inversions(base, [both()]):
         pass
     assert state(base.pipeline) == before
 
 
-def test_the_next_generation_draws_as_ever(base: Base) -> None:
+def test_the_next_generation_draws_as_ever(base: LoadedModel) -> None:
     plain = drawn(base.pipeline)
-    with words(base, [single()]):
+    with textual_inversions(base, [single()]):
         assert not torch.equal(drawn(base.pipeline), plain)
     assert torch.equal(drawn(base.pipeline), plain)
 
 
-def test_swaps_go_on_meanwhile_and_the_table_that_is_read_is_the_worn_one(base: Base) -> None:
+def test_swaps_go_on_meanwhile_and_the_table_that_is_read_is_the_worn_one(base: LoadedModel) -> None:
     module = base.pipeline.text_encoder
     pristine = bits_of(module)
     table = module.get_input_embeddings().weight
@@ -222,19 +222,19 @@ def test_swaps_go_on_meanwhile_and_the_table_that_is_read_is_the_worn_one(base: 
     named = {"lora_te_text_model_embeddings_token_embedding.diff": changed} | {
         "bundle_emb.zorp.clip_l": vectors(1, WIDE_BUNDLED)
     }
-    stack = [worn(named)]
+    stack = [entry(named)]
     patcher = Patcher(base.components)
     patcher.swap(stack)
-    with words(base, stack):
-        dressed = drawn(base.pipeline)
+    with textual_inversions(base, stack):
+        with_adapter = drawn(base.pipeline)
         patcher.swap([])
         bare = drawn(base.pipeline)
         patcher.swap(stack)
-        assert torch.equal(drawn(base.pipeline), dressed)
+        assert torch.equal(drawn(base.pipeline), with_adapter)
     patcher.restore()
     assert bits_of(module) == pristine
-    assert not torch.equal(bare, dressed)
-    with words(base, stack):
+    assert not torch.equal(bare, with_adapter)
+    with textual_inversions(base, stack):
         assert torch.equal(drawn(base.pipeline), bare)
 
 
@@ -257,7 +257,7 @@ def embeddings(shapes: dict[str, tuple[int, ...]]) -> Any:
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_what_a_base_has_no_place_for_is_refused(base: Base, why: str) -> None:
+def test_what_a_base_has_no_place_for_is_refused(base: LoadedModel, why: str) -> None:
     shapes, code = REFUSED[why]
     reasons = list(misfits(embeddings(shapes), base.shapes()))
     assert [reason.code for reason in reasons] == [code]
@@ -284,6 +284,6 @@ def test_a_clip_and_a_t5_are_read_alone_or_together() -> None:
         assert list(misfits(embeddings(held), shapes)) == []
 
 
-def test_what_no_longer_fits_is_an_error_before_anything_is_drawn(base: Base) -> None:
-    with pytest.raises(NoPlace), words(base, [both()]):
+def test_what_no_longer_fits_is_an_error_before_anything_is_drawn(base: LoadedModel) -> None:
+    with pytest.raises(NoPlace), textual_inversions(base, [both()]):
         pytest.fail("drew without the words")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.app.shared.making import profile
-from workers.models.loading import Base, _device, _dtype, find, fingerprint
+from workers.models.loading import LoadedModel, _device, _dtype, find, fingerprint
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_tied_weight_is_told_under_each_of_its_names() -> None:
     """As a T5's `shared` and its `embed_tokens`: what intake judges files against, and the patcher finds."""
     tied = torch.nn.ModuleDict({"one": torch.nn.Linear(2, 3), "other": torch.nn.Linear(2, 3)})
     tied["other"].register_parameter("weight", tied["one"].get_parameter("weight"))
-    shapes = Base(None, {"text_encoder": tied}, profile(), Path()).shapes()
+    shapes = LoadedModel(None, {"text_encoder": tied}, profile(), Path()).shapes()
     assert shapes["text_encoder"]["one.weight"] == shapes["text_encoder"]["other.weight"] == [3, 2]
 
 

@@ -38,10 +38,10 @@ def publisher(base: str, storage: Storage, redis: Redis, settings: Settings) -> 
 
 def lives(redis: Redis, name: str, base: str) -> None:
     redis.sadd("rq:workers", f"rq:worker:{name}")
-    said = WorkerState(
+    state = WorkerState(
         name=name, model=MODEL, base=base, host="", state="idle", active=[], resident=[], since=datetime.now(UTC)
     )
-    publish(redis, said, 60)
+    publish(redis, state, 60)
 
 
 def offered(storage: Storage, settings: Settings) -> str:
