@@ -96,7 +96,7 @@ def intake() -> None:
     from workers.intake import Intake  # torch, for seconds: a Redis of another store is told before
 
     tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
-    with _told():
+    with _wrong_settings_end_it():
         warn_of_eviction(connection)
         worker.work(logging_level="WARNING")
 
