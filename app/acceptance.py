@@ -15,17 +15,10 @@ from app.liveness import Liveness
 from app.shared.catalog import Catalog
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
 from app.shared.profiles import Profiles
-from app.shared.schema import (
-    MAX_SEED,
-    AdapterUse,
-    AdapterVersion,
-    GenerationRequest,
-    ModelProfile,
-    ResolvedAdapter,
-    ResolvedRequest,
-    denoises,
-)
 from app.shared.settings import Settings
+from app.shared.wire.adapter import AdapterUse, AdapterVersion, ResolvedAdapter, denoises
+from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
+from app.shared.wire.model import ModelProfile
 
 SEED_BITS = 32  # what people can read aloud, and what other tools take
 UNRESOLVED = ("priority",)  # of a request, what is not in the resolved one: it decides nothing of the pictures

@@ -20,8 +20,8 @@ from app.address import listen, read_url, url_of
 from app.client import Client, Refused, Stranger
 from app.request_options import with_options
 from app.shared.log import configure, speak_any_encoding
-from app.shared.schema import GenerationRequest
 from app.shared.settings import BadSettings, read_settings, serving_settings
+from app.shared.wire.generation import GenerationRequest
 
 cli = typer.Typer(
     add_completion=False,

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
-from app.shared.schema import Generation
+from app.shared.wire.generation import Generation
 
 REFERENCES = "#/components/schemas/{model}"
 

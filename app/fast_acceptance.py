@@ -39,7 +39,9 @@ from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import id_for, live_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
-from app.shared.schema import AdapterVersion, Generation, GenerationRequest, ModelProfile
+from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.generation import Generation, GenerationRequest
+from app.shared.wire.model import ModelProfile
 
 # KEYS: the adapters' index, queues; ARGV: kind and name of each adapter, in turn. Answers how many wait, and of each
 # adapter the first holder and its record, in turn, as far as the index has them.

@@ -21,7 +21,7 @@ from app.shared.job import ID
 from app.shared.lifecycle import live_key
 from app.shared.queue import NEAR, generation_queue
 from app.shared.records import PENDING
-from app.shared.schema import Generation, Priority, Status
+from app.shared.wire.generation import Generation, Priority, Status
 
 STATUSES = {Status.QUEUED.encode(), Status.RUNNING.encode()}  # of what has not ended
 PLACES = [generation_queue("", priority).removeprefix(generation_queue("")) for priority in get_args(Priority)]

@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from app.shared.errors import RadiataError
 from app.shared.events import CHANGED, START, Event, Position, event_of, position, said, stream_key
 from app.shared.lifecycle import live_key
-from app.shared.schema import Generation, Status
+from app.shared.wire.generation import Generation, Status
 
 log = structlog.get_logger()
 

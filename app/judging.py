@@ -14,7 +14,9 @@ from app.faults import Allowed, fault, pointer
 from app.shared.at_once import about_to_wait
 from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
-from app.shared.schema import AdapterUse, GenerationRequest, ModelProfile, denoises
+from app.shared.wire.adapter import AdapterUse, denoises
+from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.model import ModelProfile
 from app.shared.words import teach
 
 BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # as lycoris.stack has them

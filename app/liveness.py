@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 from app.shared.at_once import Errands, about_to_wait
 from app.shared.errors import RadiataError, Unavailable
 from app.shared.profiles import Profiles
-from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
+from app.shared.wire.model import ModelProfile
 from app.shared.worker_state import WorkerState, lately_alive, other_bases, worker_states
 
 Held = tuple[str, str]  # a model, and the fingerprint of its base; empty where a worker does not say it

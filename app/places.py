@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.shared.schema import Generation
+from app.shared.wire.generation import Generation
 
 
 async def _prefix(request: Request) -> str:

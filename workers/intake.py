@@ -19,10 +19,11 @@ from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
 from app.shared.records import Shapes
-from app.shared.schema import AdapterVersion, UploadStatus
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
+from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.upload import UploadStatus
 from lycoris import Adapter, AdapterError, NoPlace, Reason, judged, read
 from workers.adapters.facts import fitting, ranked
 from workers.drawing.textual_inversion import misfits

@@ -19,17 +19,11 @@ from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, Gone, NotFound, TooLarge, Unavailable
 from app.shared.job import ID
 from app.shared.lifecycle import now
-from app.shared.schema import (
-    AdapterName,
-    AdapterRecord,
-    AdapterVersion,
-    Name,
-    Ref,
-    Upload,
-    UploadStatus,
-)
 from app.shared.settings import MIB
 from app.shared.text import blank, no_control_characters
+from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
+from app.shared.wire.upload import Upload, UploadStatus
+from app.shared.wire.values import Name, Ref
 from app.spool import Spooled
 
 router = Router(prefix="/v1/adapters", tags=["adapters"])

@@ -14,7 +14,7 @@ from app.hub import end_of
 from app.places import Prefix
 from app.routing import Router
 from app.shared.events import START, Event, position
-from app.shared.schema import Generation
+from app.shared.wire.generation import Generation
 
 router = Router(prefix="/v1/generations", tags=["generations"])
 

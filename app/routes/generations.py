@@ -12,7 +12,8 @@ from app.fast_acceptance import accept
 from app.places import Prefix, placed
 from app.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Conflict, Newer, Unreadable
-from app.shared.schema import Generation, GenerationRequest, Limit
+from app.shared.wire.generation import Generation, GenerationRequest
+from app.shared.wire.values import Limit
 
 router = Router(prefix="/v1/generations", tags=["generations"])
 

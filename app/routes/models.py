@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from app.deps import ServiceDep
 from app.routing import Router
-from app.shared.schema import ModelProfile
+from app.shared.wire.model import ModelProfile
 
 router = Router(prefix="/v1/models", tags=["models"])
 

@@ -1,6 +1,7 @@
 """What is stored of a generation, from its acceptance on and from its end on; never on the wire."""
 
-from app.shared.schema import Generation, Status, Wire
+from app.shared.wire.generation import Generation, Status
+from app.shared.wire.values import Wire
 
 
 class Accepted(Wire):

@@ -23,8 +23,9 @@ from app.shared.errors import Gone, Newer, NotFound, Unreadable
 from app.shared.facts import AdapterFacts
 from app.shared.record_format import stamped
 from app.shared.records import FACTS, TOMBSTONE, VERDICT, VERSION, Tombstone, tell
-from app.shared.schema import NAME_PATTERN, AdapterRecord, AdapterVersion
 from app.shared.storage import Storage
+from app.shared.wire.adapter import AdapterRecord, AdapterVersion
+from app.shared.wire.values import NAME_PATTERN
 
 FACTS_KEPT = 64  # adapters
 FACTS_KEEP_S = 2.0  # that an adapter has none: intake may write them

@@ -18,7 +18,8 @@ from redis.exceptions import RedisError
 
 from app.shared import rebuild
 from app.shared.records import VERSION
-from app.shared.schema import NAME_PATTERN, AdapterVersion
+from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.values import NAME_PATTERN
 
 INDEX = "radiata:adapters"
 HOLDER = re.compile(rf"(?:{NAME_PATTERN}):[0-9]{{1,15}}".replace("^", "").replace("$", ""))

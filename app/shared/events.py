@@ -18,7 +18,8 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from app.shared.schema import Status, UploadStatus
+from app.shared.wire.generation import Status
+from app.shared.wire.upload import UploadStatus
 
 MAX_ENTRIES = 4096
 CHANGED = "radiata:changed"

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from pydantic import Field
 
-from app.shared.schema import Wire
+from app.shared.wire.values import Wire
 
 
 class Word(Wire):

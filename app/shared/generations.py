@@ -20,9 +20,9 @@ from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
 from app.shared.lifecycle import OWNER, Lifecycle, id_for, live_key, now
 from app.shared.records import MANIFEST, PENDING, tell
-from app.shared.schema import Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
 
 
 def pending_key(generation_id: str) -> str:

@@ -12,9 +12,9 @@ from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.facts import BaseSites, BaseTokenizers, TokenizerFile
 from app.shared.record_format import stamped
 from app.shared.records import PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
-from app.shared.schema import ModelProfile
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.model import ModelProfile
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from redis import Redis
 from app.shared.errors import Unreadable
 from app.shared.profiles import Profiles
 from app.shared.queue import BASE_DIGITS
-from app.shared.schema import NAME_PATTERN
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.values import NAME_PATTERN
 from app.shared.worker_state import worker_states
 
 Impossible = Literal["base_changed", "model_removed"]

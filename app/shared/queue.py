@@ -17,8 +17,8 @@ from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 
 from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, KnownJob, KnownQueue, meta_of
-from app.shared.schema import Priority
 from app.shared.settings import Settings
+from app.shared.wire.generation import Priority
 
 INSPECTION_RETRIES = 2  # a worker killed from outside is no fault of the file; a file that kills three times is refused
 KEEP_FAILED_S = 3600

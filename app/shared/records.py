@@ -24,8 +24,11 @@ from app.shared.errors import Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseSites, BaseTokenizers
 from app.shared.old_records import in_new_words
 from app.shared.record_format import FORMAT, stamped, unstamped
-from app.shared.schema import AdapterVersion, ModelProfile, Upload, Wire
 from app.shared.storage import Storage
+from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.model import ModelProfile
+from app.shared.wire.upload import Upload
+from app.shared.wire.values import Wire
 
 log = structlog.get_logger()
 

@@ -20,8 +20,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.shared.environment import PREFIX, mistakes, variable
-from app.shared.schema import NAME_PATTERN
 from app.shared.web_names import Hosts, Networks, Origins, RootPath
+from app.shared.wire.values import NAME_PATTERN
 
 SAID = "Value error, "  # how pydantic begins what a validator of ours says
 WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting

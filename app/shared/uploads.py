@@ -26,9 +26,9 @@ from app.shared.lifecycle import Lifecycle
 from app.shared.lost import look
 from app.shared.queue import INTAKE
 from app.shared.records import SETTLED, UPLOAD
-from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.upload import Upload, UploadStatus
 
 KEEP_SETTLED_S = 3600
 ORPHANED_AFTER = timedelta(hours=1)

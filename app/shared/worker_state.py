@@ -18,7 +18,7 @@ from redis import Redis
 from redis.client import Pipeline
 from rq import Worker
 
-from app.shared.schema import Wire
+from app.shared.wire.values import Wire
 
 ALIVE = "radiata:alive:"
 _RQ_PREFIX = Worker.redis_worker_namespace_prefix

@@ -13,9 +13,10 @@ from redis import Redis
 from app.shared.catalog import Catalog
 from app.shared.old_records import NEW_NAMES
 from app.shared.profiles import Profiles
-from app.shared.schema import MAX_SEED, AdapterUse, GenerationRequest
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.adapter import AdapterUse
+from app.shared.wire.generation import MAX_SEED, GenerationRequest
 from tests.app.shared.making import profile, version
 
 JSON = {"content-type": "application/json"}

@@ -13,7 +13,7 @@ from redis.asyncio import Redis as AsyncRedis
 from app import hub as module
 from app.hub import Hub, within
 from app.shared.events import Event, publish, wake
-from app.shared.schema import Generation, Progress, Status
+from app.shared.wire.generation import Generation, Progress, Status
 from tests.app.shared.making import request
 
 PATIENCE_S = 60

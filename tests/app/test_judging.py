@@ -9,7 +9,8 @@ import pytest
 from app import judging
 from app.judging import Judged, misused
 from app.shared.facts import Fitting
-from app.shared.schema import AdapterUse, GenerationRequest
+from app.shared.wire.adapter import AdapterUse
+from app.shared.wire.generation import GenerationRequest
 
 PARTS = ("down_blocks", "mid_block", "up_blocks", "attentions", "resnets", "0", "1", "10", "to_q")
 MANY = [f"down_blocks.0.attentions.{number}.block.attn.to_q" for number in range(720)]

@@ -9,7 +9,8 @@ from app import judging
 from app.judging import Judged, too_long
 from app.shared.at_once import WouldWait, at_once
 from app.shared.facts import Fitting, TokenizerFile, Word
-from app.shared.schema import AdapterUse, GenerationRequest
+from app.shared.wire.adapter import AdapterUse
+from app.shared.wire.generation import GenerationRequest
 from app.shared.words import teach
 
 SAMPLES = ("", "a red apple", "zorp", "A ZORP, my zorp apple", "</s> <|start|> <extra_1>", "猫 é ½", "zorpzorp zorp\n")

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from app import errors, main
 from app.routing import Router, StrictRoute
-from app.shared.schema import GenerationRequest, Limit
+from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.values import Limit
 from app.solving import is_plain
 
 

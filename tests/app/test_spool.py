@@ -16,10 +16,10 @@ from redis import Redis
 
 from app.shared.generations import Ledger
 from app.shared.queue import INTAKE, Queues
-from app.shared.schema import UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from app.shared.wire.upload import UploadStatus
 from tests.app.conftest import serving
 
 PATIENCE_S = 60

@@ -12,7 +12,8 @@ from safetensors.torch import save, save_file
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from app.shared.schema import AdapterUse, GenerationRequest, ResolvedAdapter
+from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
+from app.shared.wire.generation import GenerationRequest
 from app.supervisor import Service
 from tests import samples
 from tests.e2e.browser import chromium, complaints

@@ -16,10 +16,10 @@ from selenium.webdriver.common.by import By
 
 from app.shared.generations import Ledger, image_key
 from app.shared.profiles import Profiles
-from app.shared.schema import Image, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from app.shared.wire.generation import Image, Status
 from tests.app.conftest import serving
 from tests.app.shared.making import profile, request
 from tests.e2e.browser import chromium, complaints

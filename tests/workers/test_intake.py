@@ -20,10 +20,10 @@ from app.shared.errors import AdapterRefused, Conflict
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
 from app.shared.queue import INTAKE
-from app.shared.schema import Upload, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import CANCELED, Uploads, end_key
+from app.shared.wire.upload import Upload, UploadStatus
 from lycoris.adapter import read
 from tests.app.shared.making import profile, upload
 from tests.workers import toy

@@ -18,9 +18,9 @@ from app.shared.catalog import Catalog, file_key
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
-from app.shared.schema import GenerationRequest, ResolvedRequest
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import GenerationRequest, ResolvedRequest
 from lycoris import stack as library
 from lycoris.adapter import load
 from lycoris.errors import AdapterError

@@ -20,10 +20,11 @@ from app.shared.generations import Ledger, image_key
 from app.shared.job import SERIALIZER
 from app.shared.lifecycle import live_key
 from app.shared.queue import Queues
-from app.shared.schema import Status, UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from app.shared.wire.generation import Status
+from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import MODEL, request, upload
 from tests.workers import toy
 from workers import intake, patience

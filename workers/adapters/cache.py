@@ -14,9 +14,9 @@ import structlog
 
 from app.shared.catalog import file_key
 from app.shared.errors import NotFound, RadiataError, Unavailable
-from app.shared.schema import ResolvedAdapter
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
+from app.shared.wire.adapter import ResolvedAdapter
 from lycoris import Adapter, load
 from workers.adapters.counters import Counters
 from workers.adapters.disk import DiskTier

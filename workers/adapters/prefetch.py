@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from app.shared.errors import RadiataError
 from app.shared.generations import Ledger
 from app.shared.queue import generation_queues
-from app.shared.schema import ResolvedAdapter
+from app.shared.wire.adapter import ResolvedAdapter
 from lycoris import AdapterError
 from workers.adapters.cache import AdapterCache
 

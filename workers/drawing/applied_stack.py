@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from app.shared.schema import ApplyMode, ResolvedRequest
+from app.shared.wire.generation import ApplyMode, ResolvedRequest
 from lycoris import (
     FLOATS,
     Adapter,

@@ -7,7 +7,7 @@ the base alone: by nothing that may differ the next time, as load, clocks, or wh
 from collections.abc import Callable, Sequence
 
 from app.shared.errors import BadRequest
-from app.shared.schema import ApplyMode, ResolvedRequest
+from app.shared.wire.generation import ApplyMode, ResolvedRequest
 from lycoris import Reason
 
 NAMED = 5  # layers that a refusal names

@@ -19,9 +19,9 @@ from rq.timeouts import JobTimeoutException
 from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
-from app.shared.schema import Generation, Image, ResolvedRequest, Status, Timings
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import Generation, Image, ResolvedRequest, Status, Timings
 from lycoris import AdapterError
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher

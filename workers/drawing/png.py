@@ -11,7 +11,8 @@ from typing import Any
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.shared.schema import ApplyMode, ModelProfile, ResolvedRequest
+from app.shared.wire.generation import ApplyMode, ResolvedRequest
+from app.shared.wire.model import ModelProfile
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
 # Names, how many, and the way of applying that was asked for: the one that was taken decides

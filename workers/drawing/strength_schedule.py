@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.shared.schema import ResolvedAdapter, ResolvedRequest, denoises
+from app.shared.wire.adapter import ResolvedAdapter, denoises
+from app.shared.wire.generation import ResolvedRequest
 from lycoris import Adapter, Plan, StackEntry
 
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from app.shared.facts import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
-from app.shared.schema import ModelProfile
 from app.shared.settings import BadSettings, Settings
+from app.shared.wire.model import ModelProfile
 from lycoris import blocks_of, bypass_sites, shapes_of
 from workers.models.obeys import obeyed, size_multiple
 from workers.models.samplers import available

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from app.shared.schema import SIDE, Picture
+from app.shared.wire.generation import SIDE, Picture
 
 # Field of a request -> argument of a pipeline's call
 ARGUMENTS = {

@@ -13,9 +13,9 @@ from redis import Redis
 
 from app.shared.events import publish, stream_key
 from app.shared.generations import Ledger
-from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import Generation, Status
 from tests.app.listening import Listener, allow_many_files, listeners
 from tests.app.shared.making import request
 

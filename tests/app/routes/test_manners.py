@@ -12,9 +12,9 @@ from redis import Redis
 from app.routes.page import FOLDER, site
 from app.shared.catalog import Catalog, file_key
 from app.shared.generations import Ledger, image_key
-from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import Status
 from tests.app.shared.making import request, version
 
 DATA = bytes(range(256)) * 9000  # more than one chunk of a stream

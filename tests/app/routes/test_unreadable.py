@@ -13,11 +13,12 @@ from redis import Redis
 from app.shared.catalog import Catalog, file_key
 from app.shared.generations import Ledger, image_key, manifest_key, pending_key
 from app.shared.profiles import Profiles
-from app.shared.schema import AdapterVersion, Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
 from app.shared.uploads import Uploads, record_key
+from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.generation import Generation, Status
 from tests.app.shared.making import MODEL, profile, request, upload, version
 
 OTHER = "another"  # a second base model

@@ -4,7 +4,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from app.shared.schema import AdapterVersion, ModelProfile, ResolvedRequest, Upload, UploadStatus
+from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.generation import ResolvedRequest
+from app.shared.wire.model import ModelProfile
+from app.shared.wire.upload import Upload, UploadStatus
 
 MODEL = "emoji-64"
 

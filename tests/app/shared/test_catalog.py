@@ -14,8 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.shared.catalog import Catalog
 from app.shared.catalog_index import INDEX, Living
 from app.shared.errors import Gone, NotFound, RadiataError
-from app.shared.schema import AdapterVersion
 from app.shared.storage import Storage
+from app.shared.wire.adapter import AdapterVersion
 from tests.app.shared.making import version
 
 

@@ -21,10 +21,10 @@ from app.shared.index import INDEX
 from app.shared.lifecycle import id_for
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.record_format import FORMAT
-from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
+from app.shared.wire.generation import Generation, Status
 from tests.app.shared.making import MODEL, request
 
 QUEUE = generation_queue(MODEL)

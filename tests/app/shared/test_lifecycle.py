@@ -17,9 +17,9 @@ from app.shared.lifecycle import Lifecycle, id_for
 from app.shared.lost import look
 from app.shared.queue import INTAKE
 from app.shared.records import Kind
-from app.shared.schema import Wire
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.values import Wire
 
 
 class State(StrEnum):

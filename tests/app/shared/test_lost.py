@@ -13,10 +13,10 @@ from app.shared.generations import Ledger
 from app.shared.lifecycle import now
 from app.shared.lost import MISSED, Lost, look, queues_of
 from app.shared.queue import Queues, generation_queue
-from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
+from app.shared.wire.generation import Status
 from app.shared.worker_state import WorkerState, publish
 from tests.app.shared.making import MODEL, request
 

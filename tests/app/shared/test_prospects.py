@@ -11,10 +11,10 @@ from redis import Redis
 from app.shared import sweep as sweeping
 from app.shared.generations import Ledger
 from app.shared.queue import Queues, generation_queue
-from app.shared.schema import Generation, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import GRACE_S, IMPOSSIBLE, Sweep
+from app.shared.wire.generation import Generation, Status
 from app.shared.worker_state import WorkerState, publish
 from tests.app.shared.making import MODEL, profile, request
 

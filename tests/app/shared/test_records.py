@@ -11,7 +11,7 @@ from redis import Redis
 from app.shared.accepted import Accepted
 from app.shared.errors import Unreadable
 from app.shared.records import KINDS, PENDING, PROFILE, VERSION, Kind, tell
-from app.shared.schema import Generation, Progress, Status
+from app.shared.wire.generation import Generation, Progress, Status
 from tests.app.shared.making import profile, request, upload, version
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,9 @@ import json
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.shared.schema import AdapterUse, GenerationRequest, Name, Ref, Status
+from app.shared.wire.adapter import AdapterUse
+from app.shared.wire.generation import GenerationRequest, Status
+from app.shared.wire.values import Name, Ref
 
 
 def asked(text: str) -> GenerationRequest:

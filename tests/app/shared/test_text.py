@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.shared.schema import GenerationRequest
 from app.shared.text import blank, no_control_characters
+from app.shared.wire.generation import GenerationRequest
 
 INVISIBLE = [
     "\u200b",

@@ -15,10 +15,10 @@ from rq.job import JobStatus
 from app.shared.errors import NoRoom, NotFound, Unreadable
 from app.shared.events import stream_key
 from app.shared.queue import INTAKE
-from app.shared.schema import UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import ORPHANED_AFTER, Uploads, bytes_key, record_key
+from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import upload
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import psutil
 
 from app.shared.catalog import file_key
-from app.shared.schema import ResolvedAdapter
 from app.shared.storage import Storage
+from app.shared.wire.adapter import ResolvedAdapter
 from lycoris.patcher import Patcher, StackEntry
 from workers.adapters.cache import AdapterCache
 

@@ -12,9 +12,9 @@ from safetensors.torch import save
 
 from app.shared.catalog import file_key
 from app.shared.errors import NotFound, RadiataError, Unavailable
-from app.shared.schema import ResolvedAdapter
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
+from app.shared.wire.adapter import ResolvedAdapter
 from lycoris.adapter import load
 from lycoris.errors import AdapterError
 from lycoris.files.peft_folder import CONFIG, WEIGHTS

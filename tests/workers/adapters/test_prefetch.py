@@ -12,9 +12,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.shared.catalog import file_key
 from app.shared.errors import RadiataError, Unavailable
 from app.shared.generations import Ledger
-from app.shared.schema import Priority, ResolvedAdapter
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.adapter import ResolvedAdapter
+from app.shared.wire.generation import Priority
 from tests.app.shared.making import MODEL, request
 from tests.workers.adapters.test_cache import stored
 from tests.workers.toy import adapter

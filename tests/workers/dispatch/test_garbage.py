@@ -19,10 +19,10 @@ from app.shared.identity import CLAIM
 from app.shared.kinds import ALWAYS, HELD, OF_JOB, OF_QUEUE, mend
 from app.shared.metrics import count, counted
 from app.shared.queue import INTAKE, generation_queues
-from app.shared.schema import UploadStatus
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
+from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import MODEL, request, upload, version
 from tests.workers.dispatch.processes import worker_process
 from workers.dispatch.affinity import affinity_queues

@@ -9,10 +9,10 @@ from rq import Queue
 from app.shared.generations import Ledger, pending_key
 from app.shared.job import INTAKE, SERIALIZER
 from app.shared.queue import Queues
-from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, record_key
+from app.shared.wire.generation import Status
 from tests.app.shared.making import MODEL, request, upload
 from tests.app.shared.test_record_format import newer
 from workers.dispatch.affinity import affinity_queues

@@ -18,10 +18,10 @@ from rq.worker import WorkerStatus
 from app.shared.generations import Ledger
 from app.shared.job import INTAKE, SERIALIZER
 from app.shared.queue import Queues, generation_queue
-from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
+from app.shared.wire.generation import Status
 from app.shared.worker_state import worker_states
 from tests.app.shared.making import MODEL, request
 from tests.workers.dispatch.processes import worker_process

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from app.shared.errors import BadRequest
-from app.shared.schema import ApplyMode, ResolvedAdapter, ResolvedRequest
 from app.shared.settings import Settings
+from app.shared.wire.adapter import ResolvedAdapter
+from app.shared.wire.generation import ApplyMode, ResolvedRequest
 from lycoris.adapter import Adapter
 from lycoris.adapter import load as load_adapter
 from lycoris.placement import resolve as targets

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.shared.errors import BadRequest
-from app.shared.schema import ApplyMode
+from app.shared.wire.generation import ApplyMode
 from lycoris import Code, Reason
 from tests.app.shared.making import request
 from workers.drawing.apply_mode import choose_apply_mode

@@ -16,9 +16,9 @@ from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
 from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.metrics import counted
-from app.shared.schema import Generation, StackMode, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import Generation, StackMode, Status
 from lycoris.errors import StackRefused
 from lycoris.patcher import Mode
 from tests.app.shared.making import request

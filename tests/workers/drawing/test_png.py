@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.shared.schema import ResolvedAdapter
+from app.shared.wire.adapter import ResolvedAdapter
 from tests.app.shared.making import profile, request
 from workers.drawing.png import encode, recipe
 

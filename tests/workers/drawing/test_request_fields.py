@@ -17,9 +17,10 @@ from redis import Redis
 
 from app.shared.catalog import file_key
 from app.shared.generations import Ledger, image_key
-from app.shared.schema import AdapterSettings, AdapterUse, GenerationRequest, ResolvedRequest, Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.adapter import AdapterSettings, AdapterUse
+from app.shared.wire.generation import GenerationRequest, ResolvedRequest, Status
 from tests.app.shared.making import profile, request
 from tests.lycoris import zoo
 from tests.workers.training import toys

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.shared.schema import ResolvedAdapter
+from app.shared.wire.adapter import ResolvedAdapter
 from lycoris.adapter import load
 from lycoris.placement.resolve import resolve
 from tests.app.shared.making import request

@@ -10,7 +10,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 
-from app.shared.schema import GenerationRequest
+from app.shared.wire.generation import GenerationRequest
 from tests.app.shared.making import profile, request
 from tests.workers import toy
 from tests.workers.training import toys

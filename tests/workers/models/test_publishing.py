@@ -15,9 +15,9 @@ from app.shared.errors import Unavailable
 from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.queue import Queues, base_of, generation_queue, generation_queues, model_of
-from app.shared.schema import Status
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import Status
 from app.shared.worker_state import WorkerState, other_bases, publish, withdraw, worker_states
 from tests.app.shared.making import MODEL, request
 from tests.workers import toy

@@ -1,0 +1,1 @@
+"""What crosses HTTP, the queue and storage, by noun."""

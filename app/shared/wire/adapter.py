@@ -1,0 +1,127 @@
+"""Adapters on the wire: as a request names them, as they are resolved, and as the catalog has them."""
+
+from datetime import datetime
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from app.shared.wire.values import Name, Number, Ref, Sha256, Whole, Wire
+
+MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
+MAX_RANK = 4096
+NO_ADAPTERS = ("sha256", "uploads")  # words that mean something else where an adapter's name may stand
+Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Strength = Annotated[Number, Field(ge=-20, le=20, allow_inf_nan=False)]
+Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
+Fraction = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+def no_word_of_ours(name: str) -> str:
+    """`name` unchanged; raises ValueError where nobody could ask for an adapter of that name."""
+    if name in NO_ADAPTERS:
+        raise ValueError(f"{name!r} means something else in an address; choose another name")
+    return name
+
+
+def denoises(component: str) -> bool:
+    """Tell whether a component is run at every step; the text encoders read the prompt once, before the first."""
+    return not component.startswith("text_encoder")
+
+
+AdapterName = Annotated[Name, AfterValidator(no_word_of_ours)]
+
+
+class AdapterSettings(Wire):
+    """How much of an adapter is applied, where and when: what is asked for is what is resolved."""
+
+    ref: Ref = Field(description="`name`, `name:version` or `sha256:<64 hex>`", examples=["fluent-3d-locon"])
+    strength: Strength = Field(1.0, description="0 is nothing, 1 is as trained")
+    strengths: dict[Component, Strength] = Field(
+        {}, description="strength by component, over `strength`", examples=[{"unet": 0.8}]
+    )
+    blocks: dict[Block, Strength] = Field(
+        {},
+        max_length=MAX_PARTS,
+        description="factors of the strength by block of the model (`down`, `mid`, `up.1`: `blocks` of `GET "
+        "/v1/models`) or of a part of one (`up.1.attentions`); the longest that fits counts, elsewhere it is 1",
+        examples=[{"down": 0.5, "mid": 1.0, "up.1": 0.3}],
+    )
+    schedule: list[tuple[Fraction, Strength]] = Field(
+        [],
+        max_length=MAX_PARTS,
+        description="strength on the denoiser step by step, in place of `strength`: pairs of the fraction of the "
+        "denoising from which on it holds, rising from 0, and the strength",
+        examples=[[[0.0, 0.2], [0.6, 1.0]]],
+    )
+    rank: Whole | None = Field(
+        None,
+        ge=1,
+        le=MAX_RANK,
+        description="apply only the first ranks of its LoRA layers, that many, as a DyLoRA is trained to be used; "
+        "layers with at most that many, and layers of other algorithms, are applied whole",
+    )
+
+
+class AdapterUse(AdapterSettings):
+    """An adapter as a request names it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "ref": "fluent-3d-locon",
+                    "strength": 0.8,
+                    "blocks": {"down": 0.5, "mid": 1.0, "up.1": 0.3},
+                    "schedule": [[0.0, 0.2], [0.6, 1.0]],
+                },
+                {"ref": "fluent-3d-loha", "strengths": {"unet": 0.8}},
+            ]
+        }
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _rises_from_0(cls, schedule: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        fractions = [fraction for fraction, _ in schedule]
+        if fractions and fractions[0] != 0:
+            raise ValueError("the first fraction must be 0: begin with [0.0, strength]")
+        if any(after <= before for before, after in pairwise(fractions)):
+            raise ValueError("the fractions must rise; put them in order and name each once")
+        return schedule
+
+    @model_validator(mode="after")
+    def _one_strength_for_the_denoiser(self) -> Self:
+        if self.schedule and (twice := sorted(filter(denoises, self.strengths))):
+            raise ValueError(f"schedule and strengths both give the strength on {', '.join(twice)}; leave one out")
+        return self
+
+
+class ResolvedAdapter(AdapterSettings):
+    """An adapter as it was resolved: the bytes are fixed, whatever is uploaded later."""
+
+    name: str
+    version: int
+    sha256: Sha256
+    ignore: list[str] = []
+
+
+class AdapterVersion(Wire):
+    """One version of a name: which bytes, and what its uploader said of them. Never changes."""
+
+    name: Name
+    version: int
+    sha256: Sha256
+    description: str = ""
+    ignore: list[str] = []
+    size_bytes: int
+    components: list[str] = Field(description="parts of the model that it changes")
+    fits: list[str] = Field(description="models on whose weights every layer of it has a place")
+    created_at: datetime
+
+
+class AdapterRecord(AdapterVersion):
+    """A version with the verdict of its inspection."""
+
+    versions: list[int] = []
+    verdict: dict[str, Any] = {}

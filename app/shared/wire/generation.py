@@ -1,0 +1,180 @@
+"""Generations on the wire, version 1.
+
+What a caller gives (`GenerationRequest`) and what was made of it when it was accepted (`ResolvedRequest`) are two
+types: no `None` that means "the default" survives acceptance.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from app.shared.text import blank, no_control_characters
+from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
+from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
+
+MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+SIDE = 8  # pixels of which every width and height is a multiple, whatever the model
+StackMode = Literal["sum", "sequential"]
+ApplyMode = Literal["merge", "bypass"]  # into the weights, or added to what a layer puts out
+Apply = Literal["auto", "merge", "bypass"]
+Priority = Literal["high", "normal", "low"]  # the first goes first
+Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=SIDE)]
+
+
+class Picture(Wire):
+    """What is asked for and obeyed as it stands; a field that acceptance has nothing to fill in for belongs here.
+
+    Stored requests are read with it: what only a new request must meet is checked by `GenerationRequest`.
+    """
+
+    prompt: str = Field(min_length=1, examples=["a red apple"])
+    negative_prompt: str = ""
+    stack_mode: StackMode = Field(
+        "sum",
+        description="`sum`: every adapter's change is taken against the pristine weight, in any order; `sequential`: "
+        "each on what the ones before it in the list have left, as ComfyUI and A1111 do",
+    )
+    apply: Apply = Field(
+        "auto",
+        description="`merge` into the weights; `bypass`: added to what each layer puts out, for LoRA, LoCon, LoKr and "
+        "(IA)³; `auto`: merge, but bypass for quantised weights. The two differ in rounding alone",
+    )
+    sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
+    count: Whole = Field(1, ge=1, description="pictures")
+
+
+TEXTS: tuple[Any, ...] = (str, str | None)  # annotations of fields that a person writes
+
+
+class GenerationRequest(Picture):
+    """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prompt": "a red apple", "seed": 7, "adapters": [{"ref": "fluent-3d-locon", "strength": 0.8}]},
+                {"prompt": "purple butterfly", "negative_prompt": "blurred", "count": 2, "priority": "low"},
+            ]
+        }
+    )
+
+    model: Name | None = Field(None, description="a model of `GET /v1/models`; null is the first of them")
+    adapters: list[AdapterUse] = []
+    width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
+    height: Edge | None = Field(None, description="pixels, as `width`")
+    steps: Whole | None = Field(None, ge=1, description="denoising steps; null is the model's own number")
+    guidance_scale: Number | None = Field(
+        None, ge=0, le=100, allow_inf_nan=False, description="how closely to follow the prompt; null is the model's own"
+    )
+    seed: Whole | None = Field(
+        None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null is a random one"
+    )
+    priority: Priority = Field(
+        "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
+    )
+
+    @model_validator(mode="after")
+    def _sequences_are_merged(self) -> Self:
+        if self.apply == "bypass" and self.stack_mode == "sequential" and len(self.adapters) > 1:
+            raise ValueError("several adapters in sequence can only be merged; ask for one of the two")
+        return self
+
+    @field_validator(*(name for name, field in Picture.model_fields.items() if field.annotation in TEXTS))
+    @classmethod
+    def _text_is_printable(cls, text: str | None) -> str | None:
+        return text and no_control_characters(text)
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, prompt: str) -> str:
+        if blank(prompt):
+            raise ValueError("the prompt has nothing that can be seen; say what to draw")
+        return prompt
+
+
+class ResolvedRequest(Picture):
+    """A request with everything filled in: it describes the same pictures for ever."""
+
+    base: str = Field("", description="fingerprint of the base that draws it; empty in old records: any of that name")
+    model: str
+    adapters: list[ResolvedAdapter]
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    seed: int
+
+
+class Status(StrEnum):
+    """Where a generation is in its life; the last three are its ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
+
+
+class Progress(Wire):
+    """Denoising steps done, over all pictures of the generation."""
+
+    step: int = 0
+    steps: int
+
+
+class Image(Wire):
+    """One picture: where it is, what made it, and the hash of its PNG file."""
+
+    index: int
+    url: str
+    seed: int
+    width: int
+    height: int
+    sha256: Sha256
+
+
+class Timings(Wire):
+    """Milliseconds spent waiting, loading adapters, swapping, sampling and storing."""
+
+    queued: float = 0
+    load: float = 0
+    swap: float = 0
+    sample: float = 0
+    store: float = 0
+    total: float = 0
+
+
+class Failure(Wire):
+    """Why a generation failed: `code` for programs, `message` for people."""
+
+    code: str
+    message: str
+
+
+class Generation(Wire):
+    """One accepted request and its life."""
+
+    id: str
+    status: Status
+    priority: Priority = "normal"
+    queue_position: int | None = Field(
+        None,
+        description="how many go before it, while it waits and is among the first or the last 1,000 of its queue; "
+        "elsewhere null",
+    )
+    progress: Progress
+    request: ResolvedRequest
+    images: list[Image] = []
+    applied: ApplyMode | None = Field(default=None, description="how the adapters were applied, once it has succeeded")
+    timings_ms: Timings | None = None
+    error: Failure | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None

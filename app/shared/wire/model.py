@@ -1,0 +1,45 @@
+"""Models on the wire: what a base is and what it takes, as the engine that loaded it says."""
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from app.shared.wire.generation import SIDE, Picture
+from app.shared.wire.values import Wire
+
+
+class ModelProfile(Wire):
+    """What a base model is and what it takes, as the engine that loaded it says."""
+
+    name: str
+    fingerprint: str = Field(description="sha256 over the base's files")
+    pipeline: str
+    components: list[str]
+    dtype: str
+    device: str
+    threads: int | None = Field(None, description="on a CPU, where their number can decide the last bit")
+    width: int
+    height: int
+    max_edge: int
+    steps: int
+    guidance_scale: float
+    samplers: list[str]
+    suggestions: list[str] = []
+    obeys: dict[str, bool] = Field(
+        {}, description="fields of a request -> whether it obeys them; one that it does not may only be left as it is"
+    )
+    size_multiple: int = Field(SIDE, description="of which width and height are multiples, in pixels")
+    blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
+    versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if max(self.width, self.height) > self.max_edge:
+            raise ValueError("the model's own size is over its limit")
+        return self
+
+    def disobeyed(self, request: Picture) -> dict[str, Any]:
+        """Return what a request sets and this model would drop: each field, and the one value that it may have."""
+        ignored = [field for field, obeyed in self.obeys.items() if not obeyed]
+        own = {field: getattr(self, field, type(request).model_fields[field].default) for field in ignored}
+        return {field: value for field, value in own.items() if getattr(request, field) != value}

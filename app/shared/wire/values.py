@@ -1,0 +1,30 @@
+"""Kinds of values on the wire, and the base of all its objects: frozen JSON without unknown fields."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+REF_PATTERN = r"^(sha256:[0-9a-f]{64}|[a-z0-9][a-z0-9._-]{0,63}(:[1-9][0-9]{0,8})?)$"
+
+
+def _digits(value: Any) -> Any:
+    # Of an address, where everything is text: 10, and not " 1_0 "
+    return int(value) if isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,17}", value) else value
+
+
+# Numbers of the wire are strict: never true, never "1"
+Limit = Annotated[int, Strict(), Field(ge=1, le=200), BeforeValidator(_digits)]  # of a list, in a query
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+Ref = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
+
+
+class Wire(BaseModel):
+    """Frozen, and strict about fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
