@@ -18,8 +18,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from lycoris.adapter import load
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Patcher, load
+from lycoris.patcher import StackEntry
 from tests.bench.provenance import provenance
 from tests.bench.style_classifier import StyleClassifier
 from workers.training.emoji import architecture, captions, drawings, items, latents, samples, styles

@@ -8,9 +8,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lycoris.adapter import load
-from lycoris.errors import AdapterError, Code, FileRefused
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import AdapterError, Code, FileRefused, Patcher, load
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close
 

@@ -8,13 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lycoris import Bypass, Code, Patcher, StackRefused, load
 from lycoris import bypass as bypass_file
-from lycoris.adapter import load
-from lycoris.bypass import Bypass
-from lycoris.errors import Code, StackRefused
 from lycoris.hooked import hooks as hooks_file
 from lycoris.hooked.forward import ADDENDS, SCALES
-from lycoris.patcher import Patcher, StackEntry
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
 from tests.lycoris.placement.test_views import LINEAR1, MLP, ROWS, flux

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lycoris
-from lycoris.adapter import load
+from lycoris import load
 from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.dora import DoRA

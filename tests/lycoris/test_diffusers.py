@@ -4,8 +4,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from lycoris.adapter import load
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Patcher, load
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
 

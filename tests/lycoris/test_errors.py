@@ -2,7 +2,8 @@
 
 import json
 
-from lycoris.errors import LISTED, Code, FileRefused, Reason
+from lycoris import Code, FileRefused, Reason
+from lycoris.errors import LISTED
 
 
 def refused(count: int) -> FileRefused:

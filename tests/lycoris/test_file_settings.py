@@ -20,11 +20,10 @@ from peft.utils.other import get_pattern_key
 from peft.utils.save_and_load import get_peft_model_state_dict
 from torch import Tensor, nn
 
-from lycoris.adapter import Adapter, load
+from lycoris import Adapter, AdapterError, Code, FileRefused, Patcher, load
 from lycoris.dialects.header_config import KEY, PLAIN_KEYS
 from lycoris.dialects.patterns import Pattern
-from lycoris.errors import AdapterError, Code, FileRefused
-from lycoris.patcher import Patcher, StackEntry
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close
 

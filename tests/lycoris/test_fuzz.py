@@ -13,10 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lycoris.adapter import load
-from lycoris.errors import AdapterError
-from lycoris.inspection import inspect
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import AdapterError, Patcher, inspect, load
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

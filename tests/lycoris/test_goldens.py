@@ -10,10 +10,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import load
+from lycoris import Patcher, load
 from lycoris.dialects.adapter_config import FAMILIES
 from lycoris.files.peft_folder import CONFIG, WEIGHTS
-from lycoris.patcher import Patcher, StackEntry
+from lycoris.patcher import StackEntry
 from tests.lycoris.files.test_peft_folder import zipped
 from tests.lycoris.measure import assert_close, bits_of
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from lycoris import patcher
-from lycoris.adapter import Adapter, load
+from lycoris import Adapter, Patcher, load, patcher
 from lycoris.merged import integrity, merge, prepared_cache, pristine, write
-from lycoris.patcher import Patcher, StackEntry
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 from tests.lycoris.stopping import Stop, StopAtLine

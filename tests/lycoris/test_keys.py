@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lycoris import Index, inspect, resolve
 from lycoris.adapter import read_names
-from lycoris.inspection import inspect
-from lycoris.placement.resolve import Index, resolve
 from tests.lycoris.keys import published
 from tests.lycoris.keys.models import model
 

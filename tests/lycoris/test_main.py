@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from lycoris import inspect
 from lycoris.__main__ import main
-from lycoris.inspection import inspect
 from tests.lycoris import zoo
 
 

@@ -6,11 +6,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from lycoris.adapter import load, read_names
+from lycoris import AdapterError, Code, FileRefused, NoPlace, Patcher, load
+from lycoris.adapter import read_names
 from lycoris.algorithms.detection import read_group
-from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
 from lycoris.kernels.linalg import BLOCK_CAP, cayley
-from lycoris.patcher import Patcher, StackEntry
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

@@ -10,9 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import load
-from lycoris.errors import FileRefused, NoPlace
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import FileRefused, NoPlace, Patcher, load
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, relative_error
 from tests.lycoris.test_diffusers import Oracle, components, drawn

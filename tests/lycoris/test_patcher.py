@@ -8,11 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from lycoris.adapter import Adapter, load
+from lycoris import Adapter, AdapterError, Code, ModelChanged, NoPlace, Patcher, StackRefused, load, resolve
 from lycoris.algorithms import OF_BIASES, OF_WEIGHTS, OVER_OTHERS
-from lycoris.errors import AdapterError, Code, ModelChanged, NoPlace, StackRefused
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import resolve
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits, bits_of
 

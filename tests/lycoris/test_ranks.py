@@ -3,11 +3,8 @@
 import pytest
 import torch
 
-from lycoris.adapter import Adapter, load
-from lycoris.bypass import Bypass
-from lycoris.errors import Code, StackRefused
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.ranks import first_ranks
+from lycoris import Adapter, Bypass, Code, Patcher, StackRefused, first_ranks, load
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
 

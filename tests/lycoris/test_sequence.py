@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lycoris.adapter import load
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Patcher, load
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.closed_forms import expected_weight
 from tests.lycoris.measure import assert_close, bits_of

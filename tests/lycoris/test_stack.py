@@ -3,10 +3,8 @@
 import pytest
 from torch import nn
 
-from lycoris.adapter import Adapter, load
-from lycoris.errors import Code, StackRefused
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.stack import blocks_of
+from lycoris import Adapter, Code, Patcher, StackRefused, blocks_of, load
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

@@ -21,8 +21,7 @@ from transformers import (
 )
 
 from app.shared.settings import Settings
-from lycoris.adapter import load
-from lycoris.stack import StackEntry
+from lycoris import StackEntry, load
 from tests.app.shared.making import profile
 from workers.models import loading
 from workers.models.loading import LoadedModel

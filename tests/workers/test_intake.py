@@ -24,7 +24,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import CANCELED, Uploads, end_key
 from app.shared.wire.upload import Upload, UploadStatus
-from lycoris.adapter import read
+from lycoris import read
 from tests.app.shared.making import profile, upload
 from tests.workers import toy
 from workers import intake as module

@@ -21,9 +21,8 @@ from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import GenerationRequest, ResolvedRequest
+from lycoris import AdapterError, load
 from lycoris import stack as library
-from lycoris.adapter import load
-from lycoris.errors import AdapterError
 from tests.lycoris import zoo
 from workers.drawing.applied_stack import AdapterApplier
 from workers.drawing.engine import Engine

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lycoris.adapter import load
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Patcher, load
+from lycoris.patcher import StackEntry
 from tests.bench.figures import Figure
 from tests.bench.swap import fuse
 from tests.bench.swap.bench import Bench

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from app.shared.storage import Storage
-from lycoris.patcher import Patcher
+from lycoris import Patcher
 from tests.bench.figures import Figure
 from tests.bench.swap.bench import Bench, Missing
 from tests.bench.swap.families import FAMILIES, kohya, layers

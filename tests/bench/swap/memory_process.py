@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from lycoris.adapter import load
-from lycoris.files.model_folder import MappedFolder
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import MappedFolder, Patcher, load
+from lycoris.patcher import StackEntry
 from tests.bench.swap.families import kohya, layers, touched
 from tests.bench.swap.subjects import subject
 

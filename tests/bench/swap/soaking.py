@@ -10,7 +10,8 @@ import psutil
 from app.shared.catalog import file_key
 from app.shared.storage import Storage
 from app.shared.wire.adapter import ResolvedAdapter
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Patcher
+from lycoris.patcher import StackEntry
 from workers.adapters.cache import AdapterCache
 
 

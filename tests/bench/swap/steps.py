@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lycoris.adapter import load
-from lycoris.bypass import Bypass
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Bypass, Patcher, load
+from lycoris.patcher import StackEntry
 from tests.bench.figures import Figure, Samples
 from tests.bench.swap import fuse
 from tests.bench.swap.bench import Bench

@@ -6,8 +6,8 @@ One process, the same weights, everything once a round; ratios are medians over 
 import gc
 from collections.abc import Iterator
 
-from lycoris.adapter import Adapter, load
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Adapter, Patcher, load
+from lycoris.patcher import StackEntry
 from tests.bench.figures import Figure, Samples
 from tests.bench.swap import fuse
 from tests.bench.swap.bench import Bench

@@ -4,10 +4,10 @@ from unittest.mock import ANY
 
 import pytest
 
+from lycoris import inspect
 from lycoris.adapter import read_names
 from lycoris.architectures.detect import Architecture, architecture_of_adapter, disagreements
 from lycoris.architectures.signatures import TIERS
-from lycoris.inspection import inspect
 from tests.lycoris.keys import published
 from tests.lycoris.test_keys import ALIKE, BASES, LISTS, MORE_BASES, index, keys, model_of
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import load
+from lycoris import Index, Patcher, load
 from lycoris.dialects.fused import FUSED
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import Index
+from lycoris.patcher import StackEntry
 from lycoris.placement.views import view
 from tests.lycoris import zoo
 from tests.lycoris.keys.models import MODELS, build

@@ -10,10 +10,10 @@ from diffusers.loaders import lora_conversion_utils as adapters
 from diffusers.loaders import single_file_utils as oracle
 from torch import Tensor
 
+from lycoris import Index
 from lycoris.dialects.ldm import ldm_names
 from lycoris.dialects.original import authors_names, original_names
 from lycoris.dialects.row_slice import RowSlice
-from lycoris.placement.resolve import Index
 from lycoris.placement.views import View, view
 from tests.lycoris.keys.models import model
 

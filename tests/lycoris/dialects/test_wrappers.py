@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from lycoris.adapter import load, read_names
+from lycoris import AdapterError, Code, Index, NoPlace, Patcher, inspect, load, resolve
+from lycoris.adapter import read_names
 from lycoris.dialects.prefixes import DOTTED_PREFIXES, FLAT_PREFIXES
 from lycoris.dialects.wrappers import flattened, unwrapped
-from lycoris.errors import AdapterError, Code, NoPlace
-from lycoris.inspection import inspect
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import Index, resolve
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

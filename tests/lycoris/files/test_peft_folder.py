@@ -12,10 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from lycoris.adapter import load
-from lycoris.errors import AdapterError, Code, FileRefused
+from lycoris import AdapterError, Code, FileRefused, inspect, load
 from lycoris.files.peft_folder import CONFIG, CONFIG_CAP, FILES_CAP, WEIGHTS
-from lycoris.inspection import inspect
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close
 

@@ -9,8 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from lycoris.adapter import load
-from lycoris.errors import AdapterError, Code, FileRefused
+from lycoris import AdapterError, Code, FileRefused, load
 from lycoris.files import safetensors_file as files
 from lycoris.files.safetensors_file import judge, judge_file
 from tests.lycoris import zoo

@@ -8,11 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lycoris.adapter import Adapter, load
-from lycoris.files.model_folder import MappedFolder
+from lycoris import Adapter, MappedFolder, Patcher, PristineChoice, load
 from lycoris.kernels.checksum import checksum
-from lycoris.merged.pristine import PristineChoice
-from lycoris.patcher import Patcher, StackEntry
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
 

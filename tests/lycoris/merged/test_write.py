@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lycoris.adapter import Adapter, load
+from lycoris import Adapter, Patcher, load, resolve
 from lycoris.kernels import row_blocks
 from lycoris.kernels.row_blocks import blocks
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import resolve
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
 

@@ -10,13 +10,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lycoris.adapter import load, read
-from lycoris.errors import AdapterError, Code, FileRefused, NoPlace
+from lycoris import AdapterError, Code, FileRefused, NoPlace, Patcher, inspect, judged, load, read, resolve
 from lycoris.files.safetensors_file import judge
-from lycoris.inspection import inspect, judged, triggers
+from lycoris.inspection import triggers
 from lycoris.kernels.linalg import fits
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import resolve
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
 

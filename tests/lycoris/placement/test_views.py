@@ -6,12 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import load
+from lycoris import Code, NoPlace, Patcher, StackRefused, load, resolve
 from lycoris.algorithms.detection import read_group
 from lycoris.dialects.row_slice import RowSlice
-from lycoris.errors import Code, NoPlace, StackRefused
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import resolve
+from lycoris.patcher import StackEntry
 from lycoris.placement.views import Rows, view
 from tests.lycoris import zoo
 from tests.lycoris.closed_forms import expected_bias, expected_weight

@@ -8,9 +8,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import Adapter
-from lycoris.merged.merge import Mode
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Adapter, Mode, Patcher
+from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 
 NAME = "diffusion_pytorch_model"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lycoris.adapter import load
+from lycoris import load
 from lycoris.files.model_folder import variants_of
 from lycoris.tools.anatomy import Anatomy, ParameterChange, anatomy, reading, table
 from lycoris.tools.chart import COLOURS, chart

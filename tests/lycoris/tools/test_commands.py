@@ -12,8 +12,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from app import cli
+from lycoris import load
 from lycoris.__main__ import main
-from lycoris.adapter import load
 from lycoris.files.safetensors_file import judge_file
 from lycoris.patcher import StackEntry
 from lycoris.tools.commands import STACK_ARGUMENT

@@ -7,10 +7,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from lycoris.adapter import Adapter, load
+from lycoris import Adapter, Code, Index, load
 from lycoris.dialects import flat
-from lycoris.errors import Code, ToolRefused
-from lycoris.placement.resolve import Index
+from lycoris.errors import ToolRefused
 from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import view
 from lycoris.tools.convert import convert

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from lycoris.adapter import load
-from lycoris.errors import Code, NoPlace, ToolRefused
+from lycoris import Code, NoPlace, load
+from lycoris.errors import ToolRefused
 from lycoris.files.model_folder import default_shapes, variants_of
 from lycoris.patcher import StackEntry
 from lycoris.tools.extract import extract

@@ -7,8 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from lycoris.adapter import load
-from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, StackRefused, ToolRefused
+from lycoris import AdapterError, Code, FileRefused, NoPlace, StackRefused, load
+from lycoris.errors import ToolRefused
 from lycoris.files.model_folder import variants_of
 from lycoris.patcher import StackEntry
 from lycoris.tools.merge import RECORD, merge

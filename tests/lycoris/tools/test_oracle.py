@@ -9,9 +9,8 @@ import torch
 from diffusers.loaders import lora_conversion_utils as converters
 from torch import nn
 
-from lycoris.adapter import load
-from lycoris.patcher import Patcher, StackEntry
-from lycoris.placement.resolve import Index, resolve
+from lycoris import Index, Patcher, load, resolve
+from lycoris.patcher import StackEntry
 from lycoris.tools.convert import convert
 from tests.lycoris import test_diffusers as oracle
 from tests.lycoris import zoo

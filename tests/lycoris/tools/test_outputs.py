@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lycoris.errors import Code, ToolRefused
+from lycoris import Code
+from lycoris.errors import ToolRefused
 from lycoris.tools import progress
 from lycoris.tools.outputs import OF_A_MODEL, new_file, new_folder
 

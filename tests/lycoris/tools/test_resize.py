@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import Adapter, load
-from lycoris.errors import Code, ToolRefused
+from lycoris import Adapter, Code, load
+from lycoris.errors import ToolRefused
 from lycoris.tools.lowrank import Budget
 from lycoris.tools.resize import resize
 from tests.lycoris import zoo

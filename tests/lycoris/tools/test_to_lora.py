@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapter import Adapter, load
+from lycoris import Adapter, load
 from lycoris.files.model_folder import default_shapes, variants_of
 from lycoris.tools.lowrank import Budget, Loss, total
 from lycoris.tools.to_lora import to_lora

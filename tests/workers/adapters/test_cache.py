@@ -15,8 +15,7 @@ from app.shared.errors import NotFound, RadiataError, Unavailable
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.wire.adapter import ResolvedAdapter
-from lycoris.adapter import load
-from lycoris.errors import AdapterError
+from lycoris import AdapterError, load
 from lycoris.files.peft_folder import CONFIG, WEIGHTS
 from tests.lycoris.files.test_peft_folder import zipped
 from tests.workers.toy import WIDTH, adapter

@@ -12,8 +12,8 @@ from app.shared.errors import BadRequest
 from app.shared.settings import Settings
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ApplyMode, ResolvedRequest
-from lycoris.adapter import Adapter
-from lycoris.adapter import load as load_adapter
+from lycoris import Adapter
+from lycoris import load as load_adapter
 from lycoris.placement import resolve as targets
 from tests.app.shared.making import request
 from tests.lycoris.measure import bits, bits_of, relative_error

@@ -5,7 +5,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from tokenizers import normalizers
 
-from lycoris.errors import Code, FileRefused, StackRefused
+from lycoris import Code, FileRefused, StackRefused
 from tests.workers.reading import BUNDLED, SETTINGS, WIDE_BUNDLED, WIDE_L, WIDE_T5, entry, flux, ids, single, vectors
 from workers.drawing.textual_inversion import misfits, textual_inversions
 from workers.models import loading

@@ -19,8 +19,7 @@ from app.shared.metrics import counted
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, StackMode, Status
-from lycoris.errors import StackRefused
-from lycoris.patcher import Mode
+from lycoris import Mode, StackRefused
 from tests.app.shared.making import request
 from tests.workers import toy
 from workers.adapters import cache as adapters

@@ -8,8 +8,7 @@ import gc
 from torch import Tensor
 
 from app.shared.storage import Storage
-from lycoris.adapter import load
-from lycoris.patcher import Patcher
+from lycoris import Patcher, load
 from tests.bench.swap.soaking import Soak, stored
 from tests.workers import toy
 from workers.adapters.cache import AdapterCache

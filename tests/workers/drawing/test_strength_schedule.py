@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from app.shared.wire.adapter import ResolvedAdapter
-from lycoris.adapter import load
-from lycoris.placement.resolve import resolve
+from lycoris import load, resolve
 from tests.app.shared.making import request
 from tests.lycoris import zoo
 from workers.drawing.strength_schedule import PlacedAdapter, stages

@@ -10,10 +10,7 @@ from safetensors.torch import save
 from tokenizers.pre_tokenizers import Metaspace
 from torch import Tensor, nn
 
-from lycoris.adapter import load
-from lycoris.errors import Code, NoPlace, StackRefused
-from lycoris.patcher import Patcher
-from lycoris.stack import StackEntry
+from lycoris import Code, NoPlace, Patcher, StackEntry, StackRefused, load
 from tests.lycoris.measure import assert_close, bits_of
 from tests.workers.reading import (
     BUNDLED,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lycoris.adapter import load
-from lycoris.patcher import Patcher, StackEntry
+from lycoris import Patcher, load
+from lycoris.patcher import StackEntry
 from tests.tolerances import RELATIVE
 from tests.workers.training import toys
 from workers.training import adapters, folder

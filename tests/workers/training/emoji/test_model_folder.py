@@ -7,7 +7,7 @@ import pytest
 from transformers import CLIPTokenizer
 
 import workers.models
-from lycoris.adapter import load
+from lycoris import load
 from workers.training.emoji import items
 from workers.training.factors import RECIPES
 
