@@ -136,11 +136,12 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
         places = ", ".join(version.fits) or "no model here"
         message = f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
         yield _wrong(AdapterMisfit, f"{at}/ref", "adapter_for_another_base", message)
-    known = ", ".join(version.components)
-    for missing in sorted(set(use.strengths) - set(version.components)):
+    components = version.components_of.get(profile.name, version.components)
+    known = ", ".join(components)
+    for missing in sorted(set(use.strengths) - set(components)):
         message = f"{use.ref!r} does not change {missing}, only {known}"
-        yield _wrong(BadRequest, f"{at}/strengths/{missing}", "component_unknown", message, version.components)
-    if use.schedule and not any(map(denoises, version.components)):
+        yield _wrong(BadRequest, f"{at}/strengths/{missing}", "component_unknown", message, components)
+    if use.schedule and not any(map(denoises, components)):
         message = f"{use.ref!r} changes only {known}; give a strength, not a schedule"
         yield _wrong(BadRequest, f"{at}/schedule", "schedule_without_denoiser", message)
     for block in use.blocks:

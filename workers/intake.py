@@ -106,7 +106,7 @@ class Intake:
         wanted: asked once they are judged; last_word: once they are kept, right before the name is given. Raises
         AdapterRefused, Unreadable, and Gone when nobody wants them any more.
         """
-        verdict, fits, facts = self._judge(data, ignore)
+        verdicts, facts = self._judge(data, ignore)
         if not wanted():
             raise Gone("upload_canceled", CANCELED)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -118,21 +118,22 @@ class Intake:
             description=description,
             ignore=list(ignore),
             size_bytes=len(data),
-            components=sorted(verdict["components"]),
-            fits=fits,
+            components=sorted({component for one in verdicts.values() for component in one["components"]}),
+            components_of={model: sorted(one["components"]) for model, one in verdicts.items()},
+            fits=list(verdicts),
             created_at=created_at,
         )
         if not last_word():
             raise Gone("upload_canceled", CANCELED)
-        return self._catalog.admit(version, verdict, facts)
+        return self._catalog.admit(version, verdicts, facts)
 
-    def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, Any], list[str], AdapterFacts]:
+    def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, dict[str, Any]], AdapterFacts]:
+        """Return the verdict on each model that the file fits, and the facts; raise AdapterRefused if it fits none."""
         try:
             adapter, wrong = read(data, ignore)
         except AdapterError as refusal:
             raise _refused(refusal) from refusal
-        verdict: dict[str, Any] | None = None
-        fits: list[str] = []
+        verdicts: dict[str, dict[str, Any]] = {}
         on: dict[str, Fitting] = {}
         refusals: dict[str, AdapterError] = {}
         unread: Unreadable | None = None
@@ -143,21 +144,20 @@ class Intake:
                 unread = error
                 continue
             try:
-                verdict = _verdict(adapter, wrong, shapes)
-                fits.append(profile.name)
+                verdicts[profile.name] = _verdict(adapter, wrong, shapes)
                 if sites := self._profiles.sites(profile):
                     on[profile.fingerprint] = fitting(adapter, shapes, sites)
             except Unreadable as error:  # without these facts the engine judges
                 log.error("record_unreadable", key=error.key, error=error.message)
             except AdapterError as refusal:
                 refusals[profile.name] = refusal
-        if verdict is None and unread:
+        if not verdicts and unread:
             raise unread  # it may fit that one
-        if verdict is None:
+        if not verdicts:
             # Of several models, the one it misses by least says what is wrong with it
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
             raise _refused(nearest, f" for {model!r}")
-        return verdict, fits, AdapterFacts(ranked=ranked(adapter), on=on)
+        return verdicts, AdapterFacts(ranked=ranked(adapter), on=on)
 
     def publish_bundled(self, folder: Path, judged_for: str | None = None) -> None:
         """Give the adapters that came with a base model their names; a name that was deleted stays deleted.

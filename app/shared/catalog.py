@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -146,8 +146,12 @@ class Catalog:
     def record(self, ref: str) -> AdapterRecord:
         """A version with its verdict and the numbers of its sisters; raises NotFound, Gone or Unreadable."""
         version = self.resolve(ref)
-        verdict = VERDICT.get(self._storage, verdict_key(version.sha256, version.ignore)) or {}
-        return AdapterRecord(**version.model_dump(), versions=self._versions(version.name), verdict=verdict)
+        stored = VERDICT.get(self._storage, verdict_key(version.sha256, version.ignore))
+        by_model = stored.models if stored else {}
+        first = next(iter(by_model.values()), {})
+        several = {model: verdict for model, verdict in by_model.items() if model} if len(by_model) > 1 else {}
+        versions = self._versions(version.name)
+        return AdapterRecord(**version.model_dump(), versions=versions, verdict=first, verdicts=several)
 
     def _versions(self, name: str) -> list[int]:
         # Asked of storage: one folder holds one name, and names are rarely shown
@@ -178,16 +182,21 @@ class Catalog:
     # Taking and deleting
 
     def admit(
-        self, version: AdapterVersion, verdict: dict[str, Any], facts: AdapterFacts | None = None
+        self,
+        version: AdapterVersion,
+        verdicts: Mapping[str, dict[str, Any]],
+        facts: AdapterFacts | None = None,
     ) -> tuple[AdapterVersion, bool]:
         """Give inspected bytes a name and the next free number; say whether that was new.
 
         The file must be in storage already. The same bytes under the same name with the same `ignore` are the version
         they were before.
+
+        verdicts: by model. What was found on other models before, which may be away now, stays.
         """
         if facts:
-            self._storage.put(facts_key(version.sha256, version.ignore), FACTS.write(facts))
-        self._storage.put(verdict_key(version.sha256, version.ignore), stamped(json.dumps(verdict)))
+            self._put_facts(facts_key(version.sha256, version.ignore), facts)
+        self._put_verdicts(verdict_key(version.sha256, version.ignore), verdicts)
         while True:
             numbers = self._versions(version.name)
             if known := self._same(version.name, numbers, version.sha256, version.ignore):
@@ -197,6 +206,19 @@ class Catalog:
             if self._storage.create(_version_key(version.name, number), VERSION.write(numbered)):
                 self._index.add(numbered)
                 return numbered, True
+
+    def _put_facts(self, key: str, facts: AdapterFacts) -> None:
+        with suppress(Unreadable):
+            if known := FACTS.get(self._storage, key):
+                facts = facts.model_copy(update={"on": {**known.on, **facts.on}})
+        self._storage.put(key, FACTS.write(facts))
+
+    def _put_verdicts(self, key: str, verdicts: Mapping[str, dict[str, Any]]) -> None:
+        known: dict[str, dict[str, Any]] = {}
+        with suppress(Unreadable):
+            if stored := VERDICT.get(self._storage, key):
+                known = {model: verdict for model, verdict in stored.models.items() if model or not verdicts}
+        self._storage.put(key, stamped(json.dumps({"models": {**known, **verdicts}})))
 
     def has(self, name: str, sha256: str, model: str) -> bool:
         """Whether a version of the name is these bytes, whole, found to fit the model, with file and verdict."""
@@ -219,9 +241,15 @@ class Catalog:
 
     def _refitted(self, known: AdapterVersion, seen_again: AdapterVersion) -> AdapterVersion:
         # A model that came later: the bytes were judged against it now, and where they fit can only grow
-        fits = sorted({*known.fits, *seen_again.fits})
-        if fits != known.fits:
-            known = known.model_copy(update={"fits": fits})
+        grown = known.model_copy(
+            update={
+                "fits": sorted({*known.fits, *seen_again.fits}),
+                "components": sorted({*known.components, *seen_again.components}),
+                "components_of": {**known.components_of, **seen_again.components_of},
+            }
+        )
+        if grown != known:
+            known = grown
             self._storage.put(_version_key(known.name, known.version), VERSION.write(known))
         self._index.add(known)
         return known

@@ -1,8 +1,9 @@
 """What intake and workers write down of adapters and bases, so that acceptance judges without either."""
 
 from functools import cached_property
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.shared.wire.values import Wire
 
@@ -37,6 +38,18 @@ class AdapterFacts(Wire):
 
     ranked: bool  # whether the first of its ranks could be worn alone
     on: dict[str, Fitting] = Field({})  # by fingerprint of the base
+
+
+class Verdicts(Wire):
+    """The verdicts on an adapter, by the model on whose weights each was found; "" is a model that was not noted."""
+
+    models: dict[str, dict[str, Any]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_0_1(cls, record: Any) -> Any:
+        # There the record was one verdict, that of the last model on which the adapter fitted
+        return {"models": {"": record}} if isinstance(record, dict) and "models" not in record else record
 
 
 class TokenizerFile(Wire):

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from app.shared.accepted import Accepted
 from app.shared.errors import Newer, Unreadable
-from app.shared.facts import AdapterFacts, BaseSites, BaseTokenizers
+from app.shared.facts import AdapterFacts, BaseSites, BaseTokenizers, Verdicts
 from app.shared.old_records import in_new_words
 from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
@@ -132,7 +132,7 @@ VERSION = Kind(
 TOMBSTONE = Kind(r"names/([^/]+)/deleted\.json", Tombstone, "`DELETE /v1/adapters/{0}` writes it anew")
 VERDICT = Kind(
     r"adapters/([0-9a-f]{64})(?:\.[0-9a-f]{16})?\.json",
-    dict[str, Any],
+    Verdicts,
     "upload the file again: its verdict is written anew",
 )
 UPLOAD = Kind(r"uploads/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))

@@ -3,7 +3,7 @@
 | key | what | written by |
 |---|---|---|
 | `adapters/<sha256>.safetensors` | the bytes of an adapter | intake |
-| `adapters/<sha256>[.<hash of ignore>].json` | its verdict | intake |
+| `adapters/<sha256>[.<hash of ignore>].json` | its verdicts, by model | intake |
 | `adapters/<sha256>[.<hash of ignore>].facts.json` | what acceptance has to know of it | intake |
 | `names/<name>/<version>.json` | one version of a name: which bytes, described how | intake |
 | `names/<name>/deleted.json` | the name was deleted after this version | api |

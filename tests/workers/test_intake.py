@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,14 +16,17 @@ from redis import Redis
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save
 
+from app.acceptance import resolve
+from app.deps import Service
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused, Conflict
+from app.shared.errors import AdapterRefused, BadRequest, Conflict
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
 from app.shared.queue import INTAKE
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import CANCELED, Uploads, end_key
+from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import read
 from tests.app.shared.making import profile, upload
@@ -199,6 +203,37 @@ def test_a_file_is_read_once_for_all_models(
     data = save(safetensors_load(toy.adapter(0)) | {"bundle_emb.word.clip_l": torch.ones(1, toy.WIDTH)})
     version, _ = Intake(storage, redis, many).admit(data, "with-words", "", [], now())
     assert (version.fits, times) == ([f"model-{toy.WIDTH}"], 1)
+
+
+@pytest.mark.parametrize("names", [("of-unet", "of-transformer"), ("of-transformer", "of-unet")])
+def test_a_verdict_belongs_to_a_file_and_a_model(
+    storage: Storage, settings: Settings, redis: Redis, names: tuple[str, str]
+) -> None:
+    """A request for the one is not judged by the other, whichever was judged last, or is away when both are known."""
+    many = settings.model_copy(update={"models": dict.fromkeys(names, "bundled:emoji-64")})
+    profiles = {name: profile(name=name, components=[name.removeprefix("of-")]) for name in names}
+    layer = {"block.to_q.weight": [toy.WIDTH, toy.WIDTH]}
+    for one in profiles.values():
+        Profiles(storage, many).publish(one, {one.components[0]: layer})
+    components = {name: profiles[name].components for name in names}
+    catalog = Catalog(storage, redis)
+    for known in (many, many.model_copy(update={"models": {names[1]: "bundled:emoji-64"}})):
+        Intake(storage, redis, known).admit(toy.adapter(0), "both", "", [], now())
+        version, record = catalog.resolve("both"), catalog.record("both")
+        assert version.components_of == components and version.components == ["transformer", "unet"]
+        assert {name: list(one["components"]) for name, one in record.verdicts.items()} == components
+        assert record.verdict == record.verdicts[names[0]]
+    parts = {"settings": many, "profiles": Profiles(storage, many), "catalog": catalog}
+    service = cast(Service, SimpleNamespace(**parts, liveness=SimpleNamespace(require=lambda _: None)))
+    for name in names:
+        for component in ("unet", "transformer"):
+            use = {"ref": "both", "strengths": {component: 0.5}}
+            body = GenerationRequest.model_validate({"prompt": "a", "model": name, "adapters": [use]})
+            if name == f"of-{component}":
+                assert resolve(service, body).adapters[0].strengths == {component: 0.5}
+            else:
+                with pytest.raises(BadRequest, match=f"does not change {component}, only {name[3:]}"):
+                    resolve(service, body)
 
 
 def test_an_inspection_that_is_done_again_admits_once(

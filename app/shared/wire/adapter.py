@@ -115,7 +115,8 @@ class AdapterVersion(Wire):
     description: str = ""
     ignore: list[str] = []
     size_bytes: int
-    components: list[str] = Field(description="parts of the model that it changes")
+    components: list[str] = Field(description="parts of the models that it changes")
+    components_of: dict[str, list[str]] = Field({}, description="the same by model of `fits`, as far as it was noted")
     fits: list[str] = Field(description="models on whose weights every layer of it has a place")
     created_at: datetime
 
@@ -124,4 +125,5 @@ class AdapterRecord(AdapterVersion):
     """A version with the verdict of its inspection."""
 
     versions: list[int] = []
-    verdict: dict[str, Any] = {}
+    verdict: dict[str, Any] = Field({}, description="on the first of the models that it fits")
+    verdicts: dict[str, dict[str, Any]] = Field({}, description="by model, where it fits several")

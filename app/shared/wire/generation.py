@@ -165,7 +165,7 @@ class Generation(Wire):
     status: Status
     priority: Priority = "normal"
     queue_position: int | None = Field(
-        None,
+        default=None,
         description="how many go before it, while it waits and is among the first or the last 1,000 of its queue; "
         "elsewhere null",
     )

@@ -58,7 +58,7 @@ def catalog(storage: Storage, redis: Redis) -> Catalog:
     for name, content in (("a", b"1"), ("a", b"2"), ("b", b"3"), ("gone", b"4")):
         one = version(name, content)
         storage.put(file_key(one.sha256), content)
-        catalog.admit(one, {"components": {}})
+        catalog.admit(one, {MODEL: {"components": {}}})
     catalog.delete("gone")
     return catalog
 

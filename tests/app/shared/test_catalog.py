@@ -11,9 +11,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from app.shared.catalog import Catalog
+from app.shared.catalog import Catalog, verdict_key
 from app.shared.catalog_index import INDEX, Living
 from app.shared.errors import Gone, NotFound, RadiataError
+from app.shared.facts import AdapterFacts, Fitting
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
 from tests.app.shared.making import version
@@ -25,7 +26,7 @@ def catalog(storage: Storage, redis: Redis) -> Catalog:
 
 
 def admit(catalog: Catalog, name: str, content: bytes = b"", **fields: object) -> AdapterVersion:
-    return catalog.admit(version(name, content, **fields), {"algorithms": ["lora"]})[0]
+    return catalog.admit(version(name, content, **fields), {"emoji-64": {"algorithms": ["lora"]}})[0]
 
 
 def at_once(call: Callable[[int], tuple[AdapterVersion, bool]], many: int = 8) -> list[tuple[AdapterVersion, bool]]:
@@ -156,6 +157,25 @@ def test_a_later_model_only_adds_to_what_a_version_fits(catalog: Catalog) -> Non
     assert catalog.resolve("a").fits == ["one", "two"]
 
 
+def test_what_was_found_on_a_model_that_is_away_stays(catalog: Catalog) -> None:
+    for model in ("one", "two"):
+        facts = AdapterFacts(ranked=True, on={model: Fitting(places={"unet": {}}, words={})})
+        components = {"components": ["unet"], "components_of": {model: ["unet"]}}
+        catalog.admit(version("a", fits=[model], **components), {model: {"layers": len(model)}}, facts)
+    record = catalog.record("a")
+    assert list(record.verdicts) == list(record.components_of) == record.fits == ["one", "two"]
+    assert record.verdict == record.verdicts["one"]
+    found = catalog.facts(record.sha256, [], "one")
+    assert found and list(found.on) == ["one", "two"]
+
+
+def test_a_verdict_of_version_0_1_is_that_of_every_model(catalog: Catalog, storage: Storage) -> None:
+    one = admit(catalog, "a")
+    storage.put(verdict_key(one.sha256, []), b'{"components": {"unet": 3}, "layers": 3}')
+    record = catalog.record("a")
+    assert record.verdict == {"components": {"unet": 3}, "layers": 3} and record.verdicts == {}
+
+
 # Deleting
 
 
@@ -228,7 +248,7 @@ def test_what_is_uploaded_while_its_name_is_deleted_can_be_found(
 
 
 def test_the_same_bytes_with_tensors_left_out_have_a_verdict_of_their_own(catalog: Catalog) -> None:
-    catalog.admit(version("whole", b"bytes"), {"layers": 2})
-    catalog.admit(version("part", b"bytes", ignore=["unused*"]), {"layers": 1})
+    catalog.admit(version("whole", b"bytes"), {"emoji-64": {"layers": 2}})
+    catalog.admit(version("part", b"bytes", ignore=["unused*"]), {"emoji-64": {"layers": 1}})
     assert catalog.record("whole").verdict == {"layers": 2}
     assert catalog.record("part").verdict == {"layers": 1}

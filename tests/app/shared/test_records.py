@@ -25,7 +25,7 @@ WHOLE = {  # one of every kind
     f"generations/{ID}/manifest.json": ACCEPTED,
     "names/a/deleted.json": '{"last_version": 3}',
     "names/a/1.json": version("a").model_dump_json(),
-    f"adapters/{SHA}.json": '{"components": {}}',
+    f"adapters/{SHA}.json": '{"models": {"a": {"components": {}}}}',
     f"adapters/{SHA}.facts.json": '{"ranked": true, "on": {}}',
     f"uploads/{ID}.json": upload().model_dump_json(),
     f"settled/{ID}.json": upload().model_dump_json(),
