@@ -185,11 +185,7 @@ class Patcher:
                 found.setdefault(key, one)
         if reasons:
             raise StackRefused(reasons)
-
-        def key_of(component: str, parameter: str) -> Key:
-            return keys[component, parameter]
-
-        return patch_groups([weight_patch(*change, key_of) for change in changes_of(stack, plans)]), found
+        return patch_groups([weight_patch(*change, keys) for change in changes_of(stack, plans)]), found
 
     def _forget_moved(self, live: "_Live") -> None:
         """Drop the backups of weights that were moved while unpatched; raise ModelChanged if any was patched."""

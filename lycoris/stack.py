@@ -66,13 +66,14 @@ class AppliedChange(NamedTuple):
     origin: tuple[str, tuple[str, ...], int]  # sha256, ignored tensors, number of the target in its plan
 
 
-def changes_of(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[AppliedChange]:
-    """Yield every change of a stack in order, except those of strength 0."""
-    for entry, plan in zip(stack, plans, strict=True):
-        for number, target in enumerate(plan.targets):
-            strength = entry.strength_on(target)
-            if strength != 0:
-                yield AppliedChange(target, strength, (entry.adapter.sha256, entry.adapter.ignored, number))
+def changes_of(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> list[AppliedChange]:
+    """Return every change of a stack in order, except those of strength 0."""
+    return [
+        AppliedChange(target, strength, (entry.adapter.sha256, entry.adapter.ignored, number))
+        for entry, plan in zip(stack, plans, strict=True)
+        for number, target in enumerate(plan.targets)
+        if (strength := entry.strength_on(target)) != 0
+    ]
 
 
 def problems(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Reason]:

@@ -35,10 +35,12 @@ class WeightPatch(Generic[Key]):
         return dict.fromkeys(key for key, _ in (*self.rows, *self.weight_rows))
 
 
-def weight_patch(target: Target, strength: float, origin: Hashable, key: Callable[[str, str], Key]) -> WeightPatch[Key]:
-    """Return the patch of a target's change. key: of a parameter, given as (component, name)."""
+def weight_patch(
+    target: Target, strength: float, origin: Hashable, keys: Mapping[tuple[str, str], Key]
+) -> WeightPatch[Key]:
+    """Return the patch of a target's change. keys: (component, name) of a parameter -> its key."""
     rows, weight_rows = (
-        tuple((key(target.component, each.parameter), slice(each.start, each.stop)) for each in view.rows)
+        tuple((keys[target.component, each.parameter], slice(each.start, each.stop)) for each in view.rows)
         if view
         else ()
         for view in (target.view, target.weight_view)

@@ -54,7 +54,8 @@ class ParameterGroup:
         """
         weights = {name: Weight.of(weight) for name, weight in pristine.items()}
         with torch.no_grad():
-            patches = [weight_patch(*change, lambda _, name: name) for change in self.changes]
+            keys = {(self.component, name): name for name in self.parameters}
+            patches = [weight_patch(*change, keys) for change in self.changes]
             unfit = patch_weights(weights, patches, Scratch(), mode)
         if unfit:
             raise not_finite(f"{self.component}.{name}" for name in unfit)
@@ -75,7 +76,7 @@ def groups(stack: Sequence[StackEntry], components: Mapping[str, Shapes], mode: 
     plans = plans_of(stack, Index(components))
     if wrong := list(problems(stack, plans)):
         raise StackRefused(wrong)
-    changes = list(changes_of(stack, plans))
+    changes = changes_of(stack, plans)
     return [
         ParameterGroup(keys[0][0], tuple(name for _, name in keys), tuple(changes[number] for number in numbers))
         for keys, numbers in connected([tuple(change.target.keys) for change in changes])
