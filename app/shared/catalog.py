@@ -1,4 +1,4 @@
-"""The adapters that can be worn: names and versions in storage, an index of them in Redis.
+"""The adapters that a request can name: names and versions in storage, an index of them in Redis.
 
 A version of a name never changes and its number is never used again, also after the name was deleted. Creating
 `names/<name>/<version>.json` decides who gets a number. The bytes of a deleted adapter stay (generations that were

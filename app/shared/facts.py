@@ -36,7 +36,7 @@ class Fitting(Wire):
 class AdapterFacts(Wire):
     """What acceptance has to know of an adapter to judge a request; found when it was uploaded, never changed."""
 
-    ranked: bool  # whether the first of its ranks could be worn alone
+    ranked: bool  # whether its first ranks could be applied alone
     on: dict[str, Fitting] = Field({})  # by fingerprint of the base
 
 

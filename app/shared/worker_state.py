@@ -25,7 +25,7 @@ _RQ_PREFIX = Worker.redis_worker_namespace_prefix
 
 
 class WorkerState(Wire):
-    """A worker, and what its engine wears and holds; what a newer worker says besides is left out."""
+    """A worker, and what is active and resident in its engine; fields of a newer worker are left out."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -34,7 +34,7 @@ class WorkerState(Wire):
     base: str = ""  # fingerprint of the base that its engine has loaded
     host: str
     state: Literal["starting", "started", "idle", "busy", "suspended"]  # RQ's words
-    active: list[str]  # sha256 of the adapters that the model wears
+    active: list[str]  # sha256 of the adapters that are on the model
     resident: list[str]  # sha256 of adapters in its memory, most of them if they are very many
     since: datetime  # when `.active` last changed
 
