@@ -135,7 +135,7 @@ def engine_says(base: loading.LoadedModel, applier: AdapterApplier, service: Ser
     try:
         adapters = [load(service.storage.get(file_key(one.sha256)) or b"", one.ignore) for one in request.adapters]
         applied = applier.plan(request, adapters)
-        with textual_inversions(base, [worn for stage in applied.stages for worn in stage.stack]):
+        with textual_inversions(base, [entry for stage in applied.stages for entry in stage.stack]):
             Engine._check_length(cast(Engine, SimpleNamespace(_base=base)), request)
             for step in range(request.steps):
                 applier.apply(applied, step)

@@ -73,7 +73,7 @@ def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
     return Ledger(storage, redis, settings)
 
 
-def worn(storage: Storage) -> dict[str, Any]:
+def use(storage: Storage) -> dict[str, Any]:
     data = toy.adapter(1)
     sha256 = hashlib.sha256(data).hexdigest()
     storage.put(file_key(sha256), data)
@@ -85,7 +85,7 @@ def test_a_store_that_fails_over_and_over_costs_no_picture(
     engine: Engine, ledger: Ledger, storage: Storage, away: Away, every: int
 ) -> None:
     """It answers to one request of so many, or fails one of so many: the bytes are those of a calm day."""
-    adapters = [worn(storage)]
+    adapters = [use(storage)]
     calm = ledger.accept(request(adapters=adapters, count=2))
     engine.run(calm.id)
     other = ledger.accept(request(adapters=adapters, count=2))
@@ -101,7 +101,7 @@ def test_a_store_that_fails_over_and_over_costs_no_picture(
 def test_a_store_that_is_away_at_any_moment_costs_no_picture(
     engine: Engine, ledger: Ledger, storage: Storage, away: Away
 ) -> None:
-    adapters = [worn(storage)]
+    adapters = [use(storage)]
     asked = count()
     away.fails = lambda: next(asked) < 0
     engine.run(ledger.accept(request(adapters=adapters)).id)

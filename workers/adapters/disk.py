@@ -33,7 +33,7 @@ class DiskTier:
         """Use `folder`, made if need be; raises OSError when that cannot be."""
         self._folder = folder
         self._budget = budget_bytes
-        self._tally = counters
+        self._counters = counters
         folder.mkdir(parents=True, exist_ok=True)
         for part in folder.glob(f"*{PART}"):
             _clear_if_dead(part)
@@ -69,7 +69,7 @@ class DiskTier:
 
     def _without(self, error: OSError, fetch: Callable[[], bytes]) -> bytes:
         log.warning("disk_cache_failed", folder=str(self._folder), error=str(error))
-        self._tally.add_to_tier(TIER, misses=1)
+        self._counters.add_to_tier(TIER, misses=1)
         return fetch()
 
     def _read(self, sha256: str) -> bytes | None:
@@ -86,12 +86,12 @@ class DiskTier:
             return None
         with suppress(OSError):  # gone meanwhile
             os.utime(path)
-        self._tally.add_to_tier(TIER, hits=1, bytes=len(data), seconds=time.perf_counter() - start)
+        self._counters.add_to_tier(TIER, hits=1, bytes=len(data), seconds=time.perf_counter() - start)
         return data
 
     def _make(self, sha256: str, part: BinaryIO, fetch: Callable[[], bytes]) -> bytes:
         """Fetch the bytes and leave them whole in the folder; `part` is locked."""
-        self._tally.add_to_tier(TIER, misses=1)
+        self._counters.add_to_tier(TIER, misses=1)
         written = False
         try:
             data = fetch()
@@ -133,7 +133,7 @@ class DiskTier:
                 break
             path.unlink(missing_ok=True)  # whoever reads it goes on reading
             total -= freed
-            self._tally.add_to_tier(TIER, evictions=1)
+            self._counters.add_to_tier(TIER, evictions=1)
         return total <= self._budget
 
     @contextmanager

@@ -218,9 +218,9 @@ PROCESS = """
 import sys, time
 from pathlib import Path
 from workers.adapters.disk import DiskTier
-from workers.adapters.counters import Tally
+from workers.adapters.counters import Counters
 folder, log, budget, pause_s, *files = sys.argv[1:]
-disk = DiskTier(Path(folder), int(budget), Tally())
+disk = DiskTier(Path(folder), int(budget), Counters())
 for file in files:
     path = Path(file)
     def fetch():
@@ -277,14 +277,14 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from workers.adapters.cache import disk
-from workers.adapters.counters import Tally
+from workers.adapters.counters import Counters
 folder, sha256, where = sys.argv[1:]
 def die(*_): os.kill(os.getpid(), 9)
 if where == "fetching": fetch = die
 else: fetch = lambda: b"x" * 100
 if where == "before writing": disk.DiskTier._write = die
 if where == "before renaming": Path.rename = die
-disk.DiskTier(Path(folder), 150, Tally()).get(sha256, fetch)
+disk.DiskTier(Path(folder), 150, Counters()).get(sha256, fetch)
 """
 
 

@@ -51,7 +51,7 @@ def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:
     assert png(use(1, blocks={"mid": 0.5, "up": 1.0})) == png(use(1, blocks={"up": 1.0, "mid": 0.5}))
 
 
-def test_the_way_of_wearing_is_in_the_recipe_and_what_was_asked_for_is_not() -> None:
+def test_how_adapters_were_applied_is_in_the_recipe_and_what_was_asked_for_is_not() -> None:
     assert recipe(request(), 7, profile(), "merge") != recipe(request(), 7, profile(), "bypass")
     assert recipe(request(apply="auto"), 7, profile(), "bypass") == recipe(
         request(apply="bypass"), 7, profile(), "bypass"

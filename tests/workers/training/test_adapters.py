@@ -1,4 +1,4 @@
-"""What the trainer saves is what the patcher wears: one verb, no second implementation."""
+"""What the trainer saves is what the patcher applies: one verb, no second implementation."""
 
 from pathlib import Path
 
@@ -31,10 +31,10 @@ def test_saved_adapter_wears_exactly_as_trained(algorithm: str) -> None:
     adapter = load(adapters.to_bytes(trainer.changes, {"ss_network_module": "test"}, dtype=torch.float32))
     patcher = Patcher({"unet": trainer.unet})
     patcher.swap([StackEntry(adapter, 1.0)])
-    worn = dict(trainer.unet.named_parameters())
+    live = dict(trainer.unet.named_parameters())
     changed = 0
     for name, weight in trained.items():
-        difference = (worn[name] - weight).abs().max().item()
+        difference = (live[name] - weight).abs().max().item()
         largest = weight.abs().max().item()
         assert difference <= RELATIVE["float32"] * largest, f"{name}: largest difference {difference}"
         changed += not torch.equal(weight, pristine[name])
