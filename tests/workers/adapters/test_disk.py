@@ -276,7 +276,7 @@ def size(entry: os.DirEntry[str]) -> int:
 KILLED = """
 import os, sys
 from pathlib import Path
-from workers.adapters.cache import disk
+from workers.adapters import disk
 from workers.adapters.counters import Counters
 folder, sha256, where = sys.argv[1:]
 def die(*_): os.kill(os.getpid(), 9)
