@@ -45,7 +45,8 @@ class Event:
     @cached_property
     def is_end(self) -> bool:
         """Whether nothing can follow."""
-        return self.kind == "status" and self.data.get("status") in ENDS
+        status = self.data.get("status")  # of any kind: what stands in Redis is data
+        return self.kind == "status" and isinstance(status, str) and status in ENDS
 
     @cached_property
     def frame(self) -> bytes:
