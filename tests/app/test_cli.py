@@ -74,7 +74,7 @@ def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Pa
     assert run("generate", "a fox", "--stack-mode", "backwards", "-o", str(out))[0] == 2
 
 
-def test_more_of_how_an_adapter_is_worn_follows_its_name(service: _Service, tmp_path: Path) -> None:
+def test_more_of_how_an_adapter_is_applied_follows_its_name(service: _Service, tmp_path: Path) -> None:
     out = str(tmp_path / "a.png")
     text = "one:2=0.8 down=0.5 up.1=-0.25 0:0.2 0.6:1 rank=8"
     assert run("generate", "a fox", "-a", text, "--apply", "bypass", "-o", out)[0] == 0

@@ -48,7 +48,7 @@ def test_the_same_bytes_again_are_the_same_version(http: httpx.Client, adapter: 
     assert first["sha256"] == adapter["sha256"]
 
 
-def test_a_picture_wears_exactly_what_the_algebra_says(http: httpx.Client, adapter: dict[str, Any], kind: str) -> None:
+def test_a_picture_holds_exactly_what_the_algebra_says(http: httpx.Client, adapter: dict[str, Any], kind: str) -> None:
     """Merged here by the plain formulas in float64, drawn by plain diffusers."""
     generation = draw(http, adapters=[{"ref": f"sha256:{adapter['sha256']}", "strength": 0.7}])
     pipeline = StableDiffusionPipeline.from_pretrained(
@@ -113,7 +113,7 @@ def test_no_order_and_no_history_changes_a_byte(http: httpx.Client) -> None:
     assert picture(http, draw(http)) == plain
 
 
-def test_adapters_can_be_worn_one_on_another(http: httpx.Client) -> None:
+def test_adapters_can_be_applied_one_on_another(http: httpx.Client) -> None:
     for kind in ("locon", "loha"):
         assert upload(http, samples.file(kind), f"sample-{kind}").is_success
     uses = [{"ref": f"sample-{kind}:1", "strength": 0.4} for kind in ("locon", "loha")]

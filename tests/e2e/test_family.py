@@ -73,7 +73,7 @@ def peft_zip(algorithm: str) -> bytes:
     [*((name, lone_file) for name in IN_ONE_FILE), *((name, peft_zip) for name in ZIPPED)],
     ids=[*IN_ONE_FILE, *(f"{name}-zip" for name in ZIPPED)],
 )
-def test_the_service_wears_it(
+def test_the_service_applies_it(
     http: httpx.Client, bare: dict[str, bytes], algorithm: str, make: Callable[[str], bytes]
 ) -> None:
     data = make(algorithm)

@@ -96,7 +96,7 @@ def applied(source: Any, transformer: nn.Module | None = None) -> dict[str, Tens
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_file_of_diffusers_is_worn_as_peft_merges_it(name: str, tmp_path: Path) -> None:
+def test_a_file_of_diffusers_is_applied_as_peft_merges_it(name: str, tmp_path: Path) -> None:
     model = trained(CONFIGS[name])
     model.save_lora_adapter(tmp_path, weight_name="alone.safetensors")
     layers = get_peft_model_state_dict(model, adapter_name="default")

@@ -181,7 +181,7 @@ def test_a_scale_along_the_inputs_leaves_the_bias_alone() -> None:
     assert after["0.x.weight"] != before["0.x.weight"]
 
 
-def test_a_layer_without_a_bias_wears_what_would_scale_one() -> None:
+def test_a_layer_without_a_bias_takes_what_would_scale_one() -> None:
     model = torch.nn.ModuleDict({"x": torch.nn.Linear(12, 8, bias=False)})
     before = bits_of(model)
     for algorithm in ("peft-ia3-output", "peft-glora"):

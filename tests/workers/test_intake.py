@@ -161,7 +161,7 @@ def test_an_inspection_that_died_on_its_last_word_is_done_again(
     assert uploads.get(one.id).status is UploadStatus.ADMITTED and list(storage.keys("uploads")) == []
 
 
-def test_a_file_that_brings_embeddings_is_worn_whole_or_not_at_all(intake: Intake, uploads: Uploads) -> None:
+def test_a_file_that_brings_embeddings_is_applied_whole_or_not_at_all(intake: Intake, uploads: Uploads) -> None:
     """The toy has no text encoder that could read them."""
     data = save(safetensors_load(toy.adapter(0)) | {"bundle_emb.word.string_to_param.*": torch.ones(1, toy.WIDTH)})
     with pytest.raises(AdapterRefused) as caught:

@@ -73,7 +73,7 @@ def sweep(ledger: Ledger) -> None:
 
 
 def sweeps(ledger: Ledger, settings: Settings) -> None:
-    """Three looks, the second late enough to tell what is adrift from what is on its way."""
+    """Three looks, the second late enough to tell what has no job from what is on its way."""
     for pause in (settings.sweep_every_s / 2, 0, 0):
         sweep(ledger)
         time.sleep(pause)
@@ -344,9 +344,9 @@ def test_only_an_id_becomes_a_key(ledger: Ledger, name: str) -> None:
         ledger.get(name)
 
 
-def test_priority_outlives_redis_and_what_is_worn_is_known_again(ledger: Ledger, redis: Redis) -> None:
-    worn = {"ref": "a", "name": "a", "version": 1, "sha256": "a" * 64, "strength": 1.0}
-    accepted = ledger.accept(request(adapters=[worn]), priority="high")
+def test_priority_outlives_redis_and_what_is_applied_is_known_again(ledger: Ledger, redis: Redis) -> None:
+    entry = {"ref": "a", "name": "a", "version": 1, "sha256": "a" * 64, "strength": 1.0}
+    accepted = ledger.accept(request(adapters=[entry]), priority="high")
     assert (accepted.priority, accepted.queue_position) == ("high", 0)
     for empty in (lambda: None, redis.flushall):
         empty()

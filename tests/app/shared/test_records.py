@@ -111,7 +111,7 @@ def test_who_expects_that_a_text_is_no_json_expects_that_it_is_nested_too_deep()
 def test_stored_json_is_parsed_nowhere_else() -> None:
     """`json.loads(storage.get(…))` would answer 500 to everybody for one empty file."""
     kinds = {"Accepted", "AdapterVersion", "Upload", "ModelProfile"}
-    astray = []
+    by_hand_at = []
     for path in [*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -119,5 +119,5 @@ def test_stored_json_is_parsed_nowhere_else() -> None:
             call = ast.unparse(node)
             by_hand = node.func.attr in ("model_validate_json", "validate_json") and call.split(".")[0] in kinds
             if by_hand or (node.func.attr == "loads" and "storage" in call):
-                astray.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert not astray
+                by_hand_at.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not by_hand_at

@@ -51,7 +51,7 @@ def test_every_trace_of_a_wrapper_leads_to_the_one_module() -> None:
 
 
 @pytest.mark.parametrize("algorithm", [name for name, (_, kinds) in zoo.ALGORITHMS.items() if "linear" in kinds])
-def test_a_traced_name_is_worn_as_the_plain_one(algorithm: str) -> None:
+def test_a_traced_name_is_applied_as_the_plain_one(algorithm: str) -> None:
     tensors = zoo.tensors(algorithm, zoo.layer("linear").get_parameter("weight"))
     names = ["lora_unet_layers_linear", *TRACED[:: len(TRACED) // 5]]
     results = []

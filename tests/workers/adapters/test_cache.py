@@ -49,7 +49,7 @@ def test_the_one_used_longest_ago_goes_first(storage: Storage) -> None:
     assert figures["adapter_tier_hits:storage"] == 4 and figures["adapter_tier_bytes:storage"] == 4 * len(adapter(0))
 
 
-def test_what_is_worn_is_not_dropped_until_something_else_is(storage: Storage) -> None:
+def test_what_is_applied_is_not_dropped_until_something_else_is(storage: Storage) -> None:
     one = load(adapter(0)).nbytes
     cache = AdapterCache(storage, budget_bytes=2 * one)
     a, b, c, d = (stored(storage, adapter(seed)) for seed in range(4))
@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_made_leaves_the_tier_out(storage: Storage, tmp_
 # Files
 
 
-def test_one_larger_than_the_budget_is_worn_all_the_same(storage: Storage) -> None:
+def test_one_larger_than_the_budget_is_applied_all_the_same(storage: Storage) -> None:
     cache = AdapterCache(storage, budget_bytes=1)
     a, b = (stored(storage, adapter(seed)) for seed in range(2))
     assert cache.get(a) is cache.get(a)

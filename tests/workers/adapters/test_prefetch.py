@@ -82,8 +82,8 @@ def test_it_looks_so_far_and_no_further(cache: AdapterCache, ledger: Ledger, new
 
 def test_it_looks_at_the_more_urgent_first(cache: AdapterCache, ledger: Ledger, new_use: Make) -> None:
     a, b, c = map(new_use, range(3))
-    for adapter_worn, priority in zip((c, b, a), get_args(Priority), strict=True):  # high, normal, low
-        ledger.accept(request(adapters=[adapter_worn]), priority=priority)
+    for entry, priority in zip((c, b, a), get_args(Priority), strict=True):  # high, normal, low
+        ledger.accept(request(adapters=[entry]), priority=priority)
     prefetcher(cache, ledger, ahead=2).look()
     assert cache.resident == ids(b, c)
 

@@ -46,7 +46,7 @@ def test_no_name_no_version_and_no_order_of_components_changes_a_byte() -> None:
 @pytest.mark.parametrize(
     "how", [{"blocks": {"mid": 0.5}}, {"schedule": [[0.0, 0.5], [0.5, 1.0]]}, {"rank": 4}, {"ignore": ["x.*"]}], ids=str
 )
-def test_how_an_adapter_is_worn_is_in_the_recipe(how: dict[str, Any]) -> None:
+def test_how_an_adapter_is_applied_is_in_the_recipe(how: dict[str, Any]) -> None:
     assert png(use(1, **how)) != png(use(1))
     assert png(use(1, blocks={"mid": 0.5, "up": 1.0})) == png(use(1, blocks={"up": 1.0, "mid": 0.5}))
 

@@ -142,7 +142,7 @@ def test_a_t5_reads_a_word_of_n_vectors_in_place_of_its_pieces(word: str, spaces
 @pytest.mark.parametrize(
     ("strength", "strengths", "heard"), [(0.5, {}, True), (-1, {}, True), (0, {"unet": 0.3}, True), (0, {}, False)]
 )
-def test_what_is_worn_at_all_is_heard_as_it_is(
+def test_what_is_applied_at_all_is_heard_as_it_is(
     base: LoadedModel, strength: float, strengths: dict[str, float], heard: bool
 ) -> None:
     silent = drawn(base.pipeline)
@@ -210,7 +210,7 @@ def test_the_next_generation_draws_as_ever(base: LoadedModel) -> None:
     assert torch.equal(drawn(base.pipeline), plain)
 
 
-def test_swaps_go_on_meanwhile_and_the_table_that_is_read_is_the_worn_one(base: LoadedModel) -> None:
+def test_swaps_go_on_meanwhile_and_the_table_that_is_read_is_the_active_one(base: LoadedModel) -> None:
     module = base.pipeline.text_encoder
     pristine = bits_of(module)
     table = module.get_input_embeddings().weight

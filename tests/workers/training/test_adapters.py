@@ -23,7 +23,7 @@ def _train(algorithm: str, steps: int) -> AdapterTrainer:
 
 
 @pytest.mark.parametrize("algorithm", RECIPES)
-def test_saved_adapter_wears_exactly_as_trained(algorithm: str) -> None:
+def test_saved_adapter_applies_exactly_as_trained(algorithm: str) -> None:
     trainer = _train(algorithm, steps=4)
     with torch.no_grad():
         trained = trainer.merged()
