@@ -12,8 +12,8 @@ HELP = (
 
 def use_of(text: str) -> dict[str, Any]:
     """Return the entry of a request's `adapters` that a text means; raises ValueError with a sentence about it."""
-    named, *words = text.split() or [""]
-    ref, given, number = named.partition("=")
+    first, *words = text.split() or [""]
+    ref, given, number = first.partition("=")
     use: dict[str, Any] = {"ref": ref, "strength": _number(number, text) if given else 1.0}
     named: set[str] = set()
     for word in words:

@@ -36,26 +36,26 @@ class AdapterSettings(Wire):
     """How much of an adapter is applied, where and when: what is asked for is what is resolved."""
 
     ref: Ref = Field(description="`name`, `name:version` or `sha256:<64 hex>`", examples=["fluent-3d-locon"])
-    strength: Strength = Field(1.0, description="0 is nothing, 1 is as trained")
+    strength: Strength = Field(default=1.0, description="0 is nothing, 1 is as trained")
     strengths: dict[Component, Strength] = Field(
-        {}, description="strength by component, over `strength`", examples=[{"unet": 0.8}]
+        default={}, description="strength by component, over `strength`", examples=[{"unet": 0.8}]
     )
     blocks: dict[Block, Strength] = Field(
-        {},
+        default={},
         max_length=MAX_PARTS,
         description="factors of the strength by block of the model (`down`, `mid`, `up.1`: `blocks` of `GET "
         "/v1/models`) or of a part of one (`up.1.attentions`); the longest that fits counts, elsewhere it is 1",
         examples=[{"down": 0.5, "mid": 1.0, "up.1": 0.3}],
     )
     schedule: list[tuple[Fraction, Strength]] = Field(
-        [],
+        default=[],
         max_length=MAX_PARTS,
         description="strength on the denoiser step by step, in place of `strength`: pairs of the fraction of the "
         "denoising from which on it holds, rising from 0, and the strength",
         examples=[[[0.0, 0.2], [0.6, 1.0]]],
     )
     rank: Whole | None = Field(
-        None,
+        default=None,
         ge=1,
         le=MAX_RANK,
         description="apply only the first ranks of its LoRA layers, that many, as a DyLoRA is trained to be used; "

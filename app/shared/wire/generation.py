@@ -60,7 +60,7 @@ class GenerationRequest(Picture):
         }
     )
 
-    model: Name | None = Field(None, description="a model of `GET /v1/models`; null is the first of them")
+    model: Name | None = Field(None, description="a model of `GET /v1/models`; null is its `default`")
     adapters: list[AdapterUse] = []
     width: Edge | None = Field(None, description="pixels, a multiple of 8; null is the model's own size")
     height: Edge | None = Field(None, description="pixels, as `width`")
