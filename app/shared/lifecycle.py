@@ -239,15 +239,16 @@ class Lifecycle(ABC, Generic[R]):
         Raises NotFound, Conflict when it has ended otherwise or can not be canceled any more, and Unreadable.
         """
         record = self.stands(job_id)
+        ours = False
         if not record.status.ended and self.may_cancel(record):
-            self.conclude(self.as_canceled(record))
+            ours = self.conclude(self.as_canceled(record))
             if str(record.status) != "running":
                 self.queues.drop(job_id)
         record = self.latest(job_id)  # somebody else may have been first
         if str(record.status) != "canceled":
             message = self.too_late(record)
             raise Conflict("already_ended", message)
-        return self._flushed(record)
+        return record if ours else self._flushed(record)
 
     # Live state, in Redis
 
