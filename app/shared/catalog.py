@@ -208,16 +208,24 @@ class Catalog:
                 return numbered, True
 
     def _put_facts(self, key: str, facts: AdapterFacts) -> None:
-        with suppress(Unreadable):
+        try:
             if known := FACTS.get(self._storage, key):
                 facts = facts.model_copy(update={"on": {**known.on, **facts.on}})
+        except Newer:
+            return  # newer code has more to say
+        except Unreadable:
+            pass  # written anew
         self._storage.put(key, FACTS.write(facts))
 
     def _put_verdicts(self, key: str, verdicts: Mapping[str, dict[str, Any]]) -> None:
         known: dict[str, dict[str, Any]] = {}
-        with suppress(Unreadable):
+        try:
             if stored := VERDICT.get(self._storage, key):
                 known = {model: verdict for model, verdict in stored.models.items() if model or not verdicts}
+        except Newer:
+            return  # newer code has more to say
+        except Unreadable:
+            pass  # written anew
         self._storage.put(key, stamped(json.dumps({"models": {**known, **verdicts}})))
 
     def has(self, name: str, sha256: str, model: str) -> bool:

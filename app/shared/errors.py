@@ -106,7 +106,7 @@ class Unreadable(RadiataError):
 
 
 class Newer(Unreadable):
-    """A record that newer code has written: it is left as it is, for a machine with that code reads it."""
+    """A record that newer code has written: it is left as it is: a machine with that code can read it."""
 
     status = 503
     title = "A newer version wrote this record"

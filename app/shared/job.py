@@ -37,6 +37,7 @@ ORIGINS = {  # of each task: the queues on which it may wait
     GENERATE: re.compile(r"generate\.[a-z0-9._@-]{1,300}(:high|:low)?"),
     INSPECT: re.compile(INTAKE),
 }
+MOST_NEWER = 50  # jobs of a later format that are put back before the worker looks elsewhere
 PUT_BACK_S = 1.0  # before a job that could not be done is queued again: what is away is rarely back at once
 REFUSED = "jobs_refused"  # the counter of what was found on a queue and is none of ours
 
@@ -210,7 +211,12 @@ class KnownQueue(Queue):
         ordered = cast(list[KnownQueue], list(queues))
         keys = [queue.key for queue in ordered]
         while True:
-            taken = ordered[0].take(keys, timeout, connection)
+            left_out = len(keys) < len(ordered)
+            taken = ordered[0].take(keys, None if left_out else timeout, connection) if keys else None
+            if taken is None and left_out:
+                time.sleep(PUT_BACK_S)
+                if timeout is not None:
+                    raise DequeueTimeout(timeout, [queue.key for queue in ordered])
             if taken is None:
                 return None
             key, entry = taken
@@ -224,13 +230,10 @@ class KnownQueue(Queue):
                 refuse(connection, job_id, f"it lay on {found[1].name}")
             elif is_newer(connection, job_id):
                 put_back(connection, key, entry)
-                if job_id not in newer:  # others may be behind it
-                    newer.add(job_id)
-                    continue
-                time.sleep(PUT_BACK_S)
-                if timeout is None:
-                    return None
-                raise DequeueTimeout(timeout, [key])
+                if job_id in newer or len(newer) >= MOST_NEWER:
+                    keys.remove(key)  # enough of this queue was looked at: others may be behind it, or in the next one
+                newer.add(job_id)
+                continue
             connection.lrem(IntermediateQueue.get_intermediate_queue_key(key), 1, entry)  # type: ignore[arg-type]
 
     def take(self, keys: list[str], timeout: int | None, redis: Redis) -> tuple[str, bytes] | None:

@@ -75,17 +75,15 @@ class Kind(Generic[T]):
         assert match is not None, f"no key of this kind: {key}"
         number, text = unstamped(data)
         if number > FORMAT:
-            raise Newer(
-                "record_newer",
-                f"the record {key!r} in storage has format {number}, and this version of Radiata reads formats up to "
-                f"{FORMAT}: upgrade Radiata on this machine",
-                key=key,
-                why=f"format {number}",
-            )
+            raise _newer(key, f"format {number}")
         try:
             record = self._type.validate_json(self._renew(text) if number < FORMAT else text)
         except ValidationError as error:
-            raise self._unreadable(key, _why(data, error)) from error
+            why = _why(data, error)
+            # A field more does not count the format up: whoever knows it can read all the rest
+            if all(one["type"] == "extra_forbidden" for one in error.errors(include_input=False, include_url=False)):
+                raise _newer(key, why) from error
+            raise self._unreadable(key, why) from error
         if self._whose and self._whose(record) != match.groups():
             raise self._unreadable(key, f"it says that it is {'/'.join(self._whose(record))!r}")
         return record
@@ -108,6 +106,16 @@ class Kind(Generic[T]):
         """The record under `key`, or None when nothing is there; raises Unreadable."""
         data = storage.get(key)
         return None if data is None else self.read(key, data)
+
+
+def _newer(key: str, why: str) -> Newer:
+    return Newer(
+        "record_newer",
+        f"the record {key!r} in storage was written by a newer version of Radiata ({why}; this one reads formats up to "
+        f"{FORMAT}): upgrade Radiata on this machine",
+        key=key,
+        why=why,
+    )
 
 
 def _why(data: bytes | str, error: ValidationError) -> str:

@@ -5,8 +5,8 @@ Everything pending in storage is judged, whatever its queue is called. What nobo
 queue's name only makes a suspect; its own record, read when the minute is over, decides.
 
 Key `radiata:impossible`: hash, a suspect to the seconds for which looks in a row found it one; one look, of whichever
-machine, that does not find it so takes it out, and a minute without any look forgets them all. Nothing in it is a time
-of the clock: a clock that is set, and a service that was stopped meanwhile, end nothing.
+machine, that does not find it so takes it out, and a minute without any look, or the time of three, forgets them all.
+Nothing in it is a time of the clock: a clock that is set, and a service that was stopped meanwhile, end nothing.
 """
 
 import time
@@ -75,7 +75,7 @@ class Sweep:
             self._redis.hdel(IMPOSSIBLE, *cleared)
         if watched:
             self._redis.hset(IMPOSSIBLE, mapping={one: str(seconds) for one, seconds in watched.items()})
-            self._redis.expire(IMPOSSIBLE, FORGOTTEN_S)
+            self._redis.expire(IMPOSSIBLE, max(FORGOTTEN_S, 3 * int(self._settings.sweep_every_s)))
         for one, seconds in watched.items():
             if seconds >= GRACE_S:
                 try:

@@ -155,11 +155,14 @@ class Uploads(Lifecycle[Upload]):
             return True
 
     def give_up(self, record: Upload) -> None:
-        """Refuse it; where its name was being given, that is done to the end."""
+        """Refuse it; what was decided otherwise before (its name, its cancel) is done to the end."""
         if self._decides(record.id, GIVEN_UP):
             self.refuse_dead(record.id)
             return
         self.queues.drop(record.id)
+        if self._storage.get(end_key(record.id)) == CANCELED:  # who canceled it died before saying so
+            self.canceled(record)
+            return
         if self.waiting(record.id):
             self.queue(record)
 

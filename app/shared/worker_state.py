@@ -39,11 +39,11 @@ class WorkerState(Wire):
     since: datetime  # when `.active` last changed
 
 
-def publish(redis: Redis | Pipeline, worker_states: WorkerState, keep_s: int, remember_s: float = 0) -> None:
+def publish(redis: Redis | Pipeline, state: WorkerState, keep_s: int, remember_s: float = 0) -> None:
     """Say what a worker holds, believed for `keep_s` seconds, and that it lived, remembered for `remember_s`."""
-    redis.set(_key(worker_states.name), worker_states.model_dump_json(), ex=keep_s)
+    redis.set(_key(state.name), state.model_dump_json(), ex=keep_s)
     if remember_s > 0:
-        redis.set(_alive_key(worker_states.model, worker_states.base), 1, px=int(remember_s * 1000))
+        redis.set(_alive_key(state.model, state.base), 1, px=int(remember_s * 1000))
 
 
 def lately_alive(redis: Redis, model: str, base: str) -> bool:

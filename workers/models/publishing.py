@@ -6,13 +6,12 @@ whenever it has nothing to do, and so does one that is published: another may ha
 forgotten it. Until then it draws what was accepted for its own base alone.
 """
 
-from contextlib import suppress
-
 import structlog
 from redis import Redis
 
-from app.shared.errors import Unreadable
+from app.shared.errors import Newer, Unreadable
 from app.shared.profiles import Profiles
+from app.shared.records import tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.worker_state import worker_states
@@ -46,7 +45,11 @@ class Publisher:
 
     def _offer(self, storage: Storage) -> None:
         profiles = Profiles(storage, self._settings)
-        stored = self._stored(profiles)
+        try:
+            stored = self._stored(profiles)
+        except Newer as error:  # newer code serves the model
+            tell(self._redis, error)
+            return
         own = self._base.profile.fingerprint
         if stored == own and self._written:
             return
@@ -61,11 +64,17 @@ class Publisher:
         self._written, self._reported = True, ""
 
     def _stored(self, profiles: Profiles) -> str:
-        """Fingerprint of the base that is published; empty where that cannot be read: nobody is served by it."""
-        with suppress(Unreadable):
-            if stored := profiles.stored(self._base.profile.name):
-                return stored.fingerprint
-        return ""
+        """Fingerprint of the base that is published; empty where that cannot be read: nobody is served by it.
+
+        Raises Newer.
+        """
+        try:
+            stored = profiles.stored(self._base.profile.name)
+        except Newer:
+            raise
+        except Unreadable:
+            return ""
+        return stored.fingerprint if stored else ""
 
     def _lives(self, base: str) -> bool:
         model = self._base.profile.name

@@ -40,6 +40,7 @@ class ModelProfile(Wire):
 
     def disobeyed(self, request: Picture) -> dict[str, Any]:
         """Return what a request sets and this model would drop: each field, and the one value that it may have."""
-        ignored = [field for field, obeyed in self.obeys.items() if not obeyed]
-        own = {field: getattr(self, field, type(request).model_fields[field].default) for field in ignored}
+        fields = type(request).model_fields  # a newer worker's profile may name one that nobody can ask for here
+        ignored = [field for field, obeyed in self.obeys.items() if not obeyed and field in fields]
+        own = {field: getattr(self, field, fields[field].default) for field in ignored}
         return {field: value for field, value in own.items() if getattr(request, field) != value}

@@ -104,6 +104,17 @@ def test_a_clock_that_is_set_and_a_service_that_was_stopped_end_nothing(
     assert 0 < redis.ttl(IMPOSSIBLE) <= 60, "where nobody looks for a minute it begins anew"  # type: ignore[operator]
 
 
+def test_looks_that_are_far_apart_are_counted_too(
+    ledger: Ledger, storage: Storage, redis: Redis, settings: Settings
+) -> None:
+    stores(storage, NEW)
+    lives(redis, NEW)
+    ledger.accept(request(base=OLD))
+    rare = settings.model_copy(update={"sweep_every_s": 100})
+    Sweep(storage, redis, rare).run()
+    assert redis.ttl(IMPOSSIBLE) > 2 * rare.sweep_every_s  # type: ignore[operator]
+
+
 def test_a_minute_of_looks_ends_it(
     ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, sweeps: list[Sweep]
 ) -> None:

@@ -12,9 +12,10 @@ from rq.exceptions import DequeueTimeout
 
 from app.shared.catalog import Catalog
 from app.shared.errors import Newer
+from app.shared.facts import AdapterFacts
 from app.shared.generations import Ledger, pending_key
 from app.shared.identity import KEY, claim
-from app.shared.job import REFUSED, KnownQueue
+from app.shared.job import MOST_NEWER, REFUSED, KnownQueue
 from app.shared.metrics import counted
 from app.shared.queue import INTAKE, Queues, generation_queue
 from app.shared.record_format import FORMAT, stamped, unstamped
@@ -125,6 +126,46 @@ def test_a_newer_job_is_put_back_and_those_behind_it_are_taken(
     Sweep(storage, redis, settings).run()
     assert redis.hgetall(f"rq:job:{one.id}") == fields and REFUSED not in counted(redis)
     assert Queues(redis, settings).job(one.id) is None
+
+
+def test_newer_jobs_of_an_urgent_queue_keep_no_other_waiting(
+    storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.shared.job.PUT_BACK_S", 0.01)
+    ledger = Ledger(storage, redis, settings)
+    urgent = [ledger.accept(request(), priority="high").id for _ in range(2 * MOST_NEWER)]
+    for one in urgent:
+        later(redis, one)
+    other = ledger.accept(request())
+    queues = [ledger.queues.of(generation_queue(MODEL, priority)) for priority in ("high", "normal")]
+    taken = KnownQueue.dequeue_any(queues, None, redis)
+    assert taken is not None and taken[0].id == other.id
+    assert sorted(queues[0].get_job_ids()) == sorted(urgent)
+
+
+def test_a_record_with_a_field_more_is_one_of_newer_code(storage: Storage, redis: Redis, settings: Settings) -> None:
+    """Such a field does not count the format up."""
+    ledger = Ledger(storage, redis, settings)
+    one = ledger.accept(request())
+    record = json.loads(storage.get(pending_key(one.id)) or b"")
+    record["generation"]["request"]["eta"] = 0.5
+    storage.put_json(pending_key(one.id), record)
+    redis.flushall()
+    with pytest.raises(Newer, match="eta"):
+        ledger.start(one.id)
+    Sweep(storage, redis, settings).run()
+    assert storage.exists(pending_key(one.id))
+
+
+def test_what_newer_code_found_of_a_file_is_not_written_over(storage: Storage, redis: Redis) -> None:
+    catalog = Catalog(storage, redis)
+    facts = AdapterFacts(ranked=True)
+    catalog.admit(version("a"), {MODEL: {"layers": 1}}, facts)
+    keys = [key for key in storage.keys("adapters") if key.endswith(".json")]
+    assert len(keys) == 2
+    data = [newer(storage, key) for key in keys]
+    catalog.admit(version("a"), {MODEL: {"layers": 2}}, facts)
+    assert [storage.get(key) for key in keys] == data
 
 
 def test_a_store_of_newer_code_is_refused_in_a_sentence(storage: Storage, redis: Redis) -> None:

@@ -17,7 +17,7 @@ from app.shared.events import stream_key
 from app.shared.queue import INTAKE
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.uploads import ORPHANED_AFTER, Uploads, bytes_key, record_key
+from app.shared.uploads import CANCELED, ORPHANED_AFTER, Uploads, bytes_key, end_key, record_key
 from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import upload
 
@@ -123,6 +123,16 @@ def test_only_what_is_not_being_named_is_given_up(uploads: Uploads, storage: Sto
     uploads.give_up(upload())
     assert uploads.get(staged).status is (UploadStatus.INSPECTING if named else UploadStatus.REFUSED)
     assert uploads.queues.of(INTAKE).get_job_ids() == ([staged] if named else [])
+
+
+def test_a_cancel_that_was_decided_and_not_told_is_done_to_the_end(
+    uploads: Uploads, storage: Storage, staged: str
+) -> None:
+    """Who canceled it died in between, and the file kills every inspection."""
+    storage.create(end_key(staged), CANCELED)
+    uploads.give_up(upload())
+    assert uploads.get(staged).status is UploadStatus.CANCELED
+    assert uploads.queues.of(INTAKE).get_job_ids() == [] and left(storage) == []
 
 
 def test_without_room_redis_alone_tells_what_was_refused(

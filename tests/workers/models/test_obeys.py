@@ -102,4 +102,5 @@ def test_what_would_be_dropped_is_known_and_may_only_be_as_it_is() -> None:
         )
         == {}
     )
+    assert profile(obeys={"unheard": False}).disobeyed(asked) == {}, "nobody can ask for it here"
     assert profile().disobeyed(asked) == {}, "a profile of version 0.1 says nothing of it; the engine will"
