@@ -159,7 +159,7 @@ def test_a_record_with_a_field_more_is_one_of_newer_code(storage: Storage, redis
 
 def test_what_newer_code_found_of_a_file_is_not_written_over(storage: Storage, redis: Redis) -> None:
     catalog = Catalog(storage, redis)
-    facts = AdapterFacts(ranked=True)
+    facts = AdapterFacts(ranked=True, on={})
     catalog.admit(version("a"), {MODEL: {"layers": 1}}, facts)
     keys = [key for key in storage.keys("adapters") if key.endswith(".json")]
     assert len(keys) == 2
