@@ -208,25 +208,17 @@ class Catalog:
                 return numbered, True
 
     def _put_facts(self, key: str, facts: AdapterFacts) -> None:
-        try:
-            if known := FACTS.get(self._storage, key):
+        with suppress(Newer):
+            if known := FACTS.replaced(self._storage, key):
                 facts = facts.model_copy(update={"on": {**known.on, **facts.on}})
-        except Newer:
-            return  # newer code has more to say
-        except Unreadable:
-            pass  # written anew
-        self._storage.put(key, FACTS.write(facts))
+            self._storage.put(key, FACTS.write(facts))
 
     def _put_verdicts(self, key: str, verdicts: Mapping[str, dict[str, Any]]) -> None:
-        known: dict[str, dict[str, Any]] = {}
-        try:
-            if stored := VERDICT.get(self._storage, key):
-                known = {model: verdict for model, verdict in stored.models.items() if model or not verdicts}
-        except Newer:
-            return  # newer code has more to say
-        except Unreadable:
-            pass  # written anew
-        self._storage.put(key, stamped(json.dumps({"models": {**known, **verdicts}})))
+        with suppress(Newer):
+            stored = VERDICT.replaced(self._storage, key)
+            earlier = stored.models if stored else {}
+            known = {model: verdict for model, verdict in earlier.items() if model or not verdicts}
+            self._storage.put(key, stamped(json.dumps({"models": {**known, **verdicts}})))
 
     def has(self, name: str, sha256: str, model: str) -> bool:
         """Whether a version of the name is these bytes, whole, found to fit the model, with file and verdict."""

@@ -93,6 +93,10 @@ class Profiles:
         """The profile of a model as storage has it now; raises Unreadable."""
         return PROFILE.get(self._storage, f"models/{name}.json")
 
+    def replaced(self, name: str) -> ModelProfile | None:
+        """The same where a worker is about to publish another: None for one that cannot be read; raises Newer."""
+        return PROFILE.replaced(self._storage, f"models/{name}.json")
+
     def tokenizers(self, profile: ModelProfile) -> list[TokenizerFile]:
         """The tokenizers of a model; none where its worker wrote none that fit and can be read."""
         if profile.fingerprint in self._tokenizers:

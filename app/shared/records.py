@@ -107,6 +107,18 @@ class Kind(Generic[T]):
         data = storage.get(key)
         return None if data is None else self.read(key, data)
 
+    def replaced(self, storage: Storage, key: str) -> T | None:
+        """The record that is about to be written over; None where nothing is there, or nothing that can be read.
+
+        Raises Newer: that is left to newer code.
+        """
+        try:
+            return self.get(storage, key)
+        except Newer:
+            raise
+        except Unreadable:
+            return None
+
 
 def _newer(key: str, why: str) -> Newer:
     return Newer(

@@ -9,7 +9,7 @@ forgotten it. Until then it draws what was accepted for its own base alone.
 import structlog
 from redis import Redis
 
-from app.shared.errors import Newer, Unreadable
+from app.shared.errors import Newer
 from app.shared.profiles import Profiles
 from app.shared.records import tell
 from app.shared.settings import Settings
@@ -46,11 +46,11 @@ class Publisher:
     def _offer(self, storage: Storage) -> None:
         profiles = Profiles(storage, self._settings)
         try:
-            stored = self._stored(profiles)
+            replaced = profiles.replaced(self._base.profile.name)  # None where nobody is served by it
         except Newer as error:  # newer code serves the model
             tell(self._redis, error)
             return
-        own = self._base.profile.fingerprint
+        stored, own = replaced.fingerprint if replaced else "", self._base.profile.fingerprint
         if stored == own and self._written:
             return
         if stored and stored != own and self._lives(stored):
@@ -62,19 +62,6 @@ class Publisher:
         intake = Intake(self._storage, self._redis, self._settings)
         intake.publish_bundled(self._base.folder / "adapters", None if new else self._base.profile.name)
         self._written, self._reported = True, ""
-
-    def _stored(self, profiles: Profiles) -> str:
-        """Fingerprint of the base that is published; empty where that cannot be read: nobody is served by it.
-
-        Raises Newer.
-        """
-        try:
-            stored = profiles.stored(self._base.profile.name)
-        except Newer:
-            raise
-        except Unreadable:
-            return ""
-        return stored.fingerprint if stored else ""
 
     def _lives(self, base: str) -> bool:
         model = self._base.profile.name
