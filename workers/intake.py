@@ -24,7 +24,7 @@ from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.upload import UploadStatus
-from lycoris import Adapter, AdapterError, NoPlace, Reason, judged, read
+from lycoris import Adapter, AdapterError, Index, NoPlace, Reason, judged, read
 from workers.adapters.facts import fitting, ranked
 from workers.drawing.textual_inversion import misfits
 from workers.patience import Patience, PatientStorage
@@ -144,9 +144,10 @@ class Intake:
                 unread = error
                 continue
             try:
-                verdicts[profile.name] = _verdict(adapter, wrong, shapes)
+                index = Index(shapes)
+                verdicts[profile.name] = _verdict(adapter, wrong, shapes, index)
                 if sites := self._profiles.sites(profile):
-                    on[profile.fingerprint] = fitting(adapter, shapes, sites)
+                    on[profile.fingerprint] = fitting(adapter, shapes, index, sites)
             except Unreadable as error:  # without these facts the engine judges
                 log.error("record_unreadable", key=error.key, error=error.message)
             except AdapterError as refusal:
@@ -181,11 +182,14 @@ class Intake:
                     log.error("record_unreadable", key=error.key, error=error.message)
 
 
-def _verdict(adapter: Adapter, wrong: Sequence[Reason], shapes: Shapes) -> dict[str, Any]:
-    """Return the verdict on an adapter for a model of these shapes; raise with what is wrong with layers or words."""
+def _verdict(adapter: Adapter, wrong: Sequence[Reason], shapes: Shapes, index: Index) -> dict[str, Any]:
+    """Return the verdict on an adapter for a model of these shapes; raise with what is wrong with layers or words.
+
+    index: of the same shapes.
+    """
     unheard = list(misfits(adapter.embeddings, shapes))
     try:
-        verdict = judged(adapter, wrong, shapes)
+        verdict = judged(adapter, wrong, index)
     except AdapterError as refusal:
         raise type(refusal)([*refusal.reasons, *unheard]) from refusal
     if unheard:

@@ -1,6 +1,6 @@
 """BOFT: a rotation of a weight's outputs in stages, each mixing blocks twice as far apart as the one before."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,10 +27,6 @@ class BOFT(OutputRotation):
 
     SUFFIXES: ClassVar = {"oft_blocks": "oft_blocks", "rescale": "rescale", "alpha": "alpha"}
     SIGNS: ClassVar = frozenset({"oft_blocks"})
-
-    @classmethod
-    def claims(cls, tensors: Mapping[str, Tensor]) -> bool:
-        return "oft_blocks" in tensors
 
     def add_change(self, change: Tensor, pristine: Tensor, strength: float) -> None:
         stages, blocks, size, _ = self.oft_blocks.shape

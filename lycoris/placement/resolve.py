@@ -61,7 +61,7 @@ class Plan:
         """Every parameter that is changed or read, as (component, name), each once."""
         return tuple(dict.fromkeys(key for target in self.targets for key in target.keys))
 
-    @property
+    @cached_property
     def components(self) -> dict[str, int]:
         """Number of changed parameters by component of the model."""
         changed = {(target.component, name) for target in self.targets for name in target.view.parameters}
@@ -76,7 +76,7 @@ class Index:
             component: shapes_of(part) for component, part in components.items()
         }
         self.modules = {component: _names_in_files(component, shapes) for component, shapes in self.shapes.items()}
-        self.plans: WeakKeyDictionary[Adapter, Plan] = WeakKeyDictionary()  # written and read by `resolve`
+        self.plans: WeakKeyDictionary[Adapter, Plan] = WeakKeyDictionary()  # written and read by `match`
 
     @cached_property
     def architecture(self) -> Architecture | None:
@@ -111,18 +111,17 @@ def resolve(adapter: Adapter, components: Index | Mapping[str, nn.Module | Shape
     Raises NoPlace, with every layer that has no module in the model, or one of a different shape.
     """
     index = components if isinstance(components, Index) else Index(components)
-    known = index.plans.get(adapter)
-    if known is not None:
-        return known
     plan, reasons = match(adapter, index)
     if reasons:
         raise NoPlace(reasons)
-    index.plans[adapter] = plan
     return plan
 
 
 def match(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
     """Return where the layers of an adapter go, and a reason for every layer that goes nowhere."""
+    known = index.plans.get(adapter)
+    if known is not None:
+        return known, []
     targets: list[Target] = []
     reasons: list[Reason] = []
     doubts: list[tuple[str, str]] = []
@@ -146,7 +145,10 @@ def match(adapter: Adapter, index: Index) -> tuple[Plan, list[Reason]]:
             targets.append(Target(component, weight, layer, change, weight_view))
             if adapter.hashes:  # else there are no values to doubt
                 doubts += [(doubt, layer.name) for doubt in change.doubts(weight.shape)]
-    return Plan(tuple(targets), tuple(_grouped_doubts(doubts))), reasons
+    plan = Plan(tuple(targets), tuple(_grouped_doubts(doubts)))
+    if not reasons:
+        index.plans[adapter] = plan
+    return plan, reasons
 
 
 def _locate(layer: Layer, index: Index) -> tuple[str, tuple[RowSlice, ...]] | Reason:

@@ -15,9 +15,8 @@ def ranked(adapter: Adapter) -> bool:
     return True
 
 
-def fitting(adapter: Adapter, shapes: Shapes, base: BaseSites) -> Fitting:
-    """Return how an adapter lies on a base of these shapes, on which it has a place."""
-    index = Index(shapes)
+def fitting(adapter: Adapter, shapes: Shapes, index: Index, base: BaseSites) -> Fitting:
+    """Return how an adapter lies on a base of these shapes, on which it has a place; index: of the same shapes."""
     why = {one.subject: one.message for one in Bypass.of_sites(base.sites, index).obstacles([StackEntry(adapter)])}
     places: dict[str, dict[str, str]] = {}
     for target in resolve(adapter, index).targets:

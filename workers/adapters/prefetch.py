@@ -78,8 +78,8 @@ class Prefetcher:
     def _waiting(self) -> list[str]:
         ids: list[str] = []
         for queue in self._queues:
-            if scratch := self._ahead - len(ids):
-                ids += queue.get_job_ids(0, scratch)
+            if room := self._ahead - len(ids):
+                ids += queue.get_job_ids(0, room)
         return ids
 
     def _coming(self, ids: list[str]) -> Iterator[ResolvedAdapter]:

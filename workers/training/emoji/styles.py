@@ -9,9 +9,6 @@ from PIL import Image
 from workers.training.emoji import captions, drawings
 from workers.training.emoji.items import FACTS, Item
 
-Drawn = dict[str, np.ndarray]
-"""Item name -> drawing [64, 64, 4] or picture [64, 64, 3]."""
-
 PERIOD = 8
 """Rows from one stripe to the next: the codec's patch, for its latents keep little that is finer."""
 
