@@ -17,7 +17,6 @@ from app.hub import within
 from app.routing import Router, answers
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, Gone, NotFound, TooLarge, Unavailable
-from app.shared.job import ID
 from app.shared.lifecycle import now
 from app.shared.settings import MIB
 from app.shared.text import blank, no_control_characters
@@ -139,16 +138,12 @@ def _outcome(service: Service, upload: Upload) -> AdapterRecord:
 @router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})
 def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
     """The outcome of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
-    if not ID.fullmatch(upload_id):
-        raise NotFound("upload_unknown", "there is no such upload")
     return _outcome(service, service.uploads.get(upload_id))
 
 
 @router.delete("/uploads/{upload_id}", responses=answers({409: "It has been judged already"}))
 def cancel_upload(upload_id: str, service: ServiceDep) -> Upload:
     """Cancel an upload that waits for its inspection, or is inspected."""
-    if not ID.fullmatch(upload_id):
-        raise NotFound("upload_unknown", "there is no such upload")
     return service.uploads.cancel(upload_id)
 
 

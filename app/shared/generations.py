@@ -221,18 +221,18 @@ class Ledger(Lifecycle[Accepted]):
         if accepted is None:
             return None
         started = now()
-        with self._redis.pipeline() as pipe:
-            fields = {"status": Status.RUNNING.value, "step": "0", "started_at": started.isoformat()}
-            self.set_live(pipe, generation_id, {**fields, "accepted": PENDING.write(accepted)})
-            self.publish(pipe, generation_id, "status", {"status": Status.RUNNING})
-            pipe.execute()
+        fields = {"step": "0", "started_at": started.isoformat(), "accepted": PENDING.write(accepted)}
+        self._mark(generation_id, Status.RUNNING, fields)
         return accepted.generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
 
     def put_back(self, generation_id: str) -> None:
         """Mark a generation that was started as waiting again."""
+        self._mark(generation_id, Status.QUEUED, {})
+
+    def _mark(self, generation_id: str, status: Status, fields: Mapping[str, str | bytes]) -> None:
         with self._redis.pipeline() as pipe:
-            self.set_live(pipe, generation_id, {"status": Status.QUEUED.value})
-            self.publish(pipe, generation_id, "status", {"status": Status.QUEUED})
+            self.set_live(pipe, generation_id, {"status": status.value, **fields})
+            self.publish(pipe, generation_id, "status", {"status": status})
             pipe.execute()
 
     def step(self, generation_id: str, step: int, steps: int) -> bool:

@@ -27,9 +27,10 @@ CLAIM = "radiata:store"
 
 def store_id(storage: Storage) -> str:
     """The id of this store, made where there is none; raises Unavailable or Unreadable."""
-    if IDENTITY.get(storage, KEY) is None:
-        storage.create(KEY, IDENTITY.write(StoreIdentity(id=token_hex(16))))
     found = IDENTITY.get(storage, KEY)
+    if found is None:
+        storage.create(KEY, IDENTITY.write(StoreIdentity(id=token_hex(16))))
+        found = IDENTITY.get(storage, KEY)  # another process may have been first
     if found is None:
         raise Unavailable("storage_unavailable", f"storage forgot {KEY!r} as soon as it was written")
     return found.id

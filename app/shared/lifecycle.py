@@ -239,16 +239,17 @@ class Lifecycle(ABC, Generic[R]):
         Raises NotFound, Conflict when it has ended otherwise or can not be canceled any more, and Unreadable.
         """
         record = self.stands(job_id)
-        ours = False
         if not record.status.ended and self.may_cancel(record):
-            ours = self.conclude(self.as_canceled(record))
+            canceled = self.as_canceled(record)
+            ours = self.conclude(canceled)
             if str(record.status) != "running":
                 self.queues.drop(job_id)
-        record = self.latest(job_id)  # somebody else may have been first
+            if ours:
+                return canceled
+        record = self.latest(job_id)  # somebody else was first
         if str(record.status) != "canceled":
-            message = self.too_late(record)
-            raise Conflict("already_ended", message)
-        return record if ours else self._flushed(record)
+            raise Conflict("already_ended", self.too_late(record))
+        return self._flushed(record)
 
     # Live state, in Redis
 
