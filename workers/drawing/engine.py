@@ -27,10 +27,9 @@ from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
 from workers.drawing.png import encode, recipe
+from workers.drawing.sampling import Sampling
 from workers.drawing.textual_inversion import textual_inversions
 from workers.models.loading import LoadedModel
-from workers.models.obeys import call_arguments
-from workers.models.samplers import make
 from workers.models.tokens import readers
 from workers.patience import Patience, PatientStorage
 
@@ -62,7 +61,7 @@ class Engine:
         self._cache = open_cache(storage, settings, self._patience)
         profile = base.profile
         self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
-        self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
+        self._sampling = Sampling(base)
 
     @property
     def base(self) -> str:
@@ -217,23 +216,16 @@ class Engine:
 
     def _sample(self, generation: Generation, index: int, applied: AppliedStack) -> Picture:
         request = generation.request
-        pipeline = self._base.pipeline
         self._prefetcher.begin()
-        pipeline.scheduler = make(request.sampler, self._scheduler)
         total = request.steps * request.count
 
-        def after_step(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            done = min(request.steps * index + step + 1, total)
+        def after_step(steps: int) -> None:
+            done = min(request.steps * index + steps, total)
             if not self._ledger.step(generation.id, done, total):
                 raise Ended
-            self._applier.apply(applied, step + 1, self._watch(generation))
-            return tensors
+            self._applier.apply(applied, steps, self._watch(generation))
 
-        # A CPU generator draws the same latents for every device
-        generator = torch.Generator("cpu").manual_seed(request.seed + index)
-        wanted = call_arguments(request, self._base.profile.obeys)
-        with torch.inference_mode():
-            return pipeline(**wanted, generator=generator, callback_on_step_end=after_step).images[0]
+        return self._sampling.picture(request, request.seed + index, after_step)
 
     def _store(self, generation: Generation, index: int, picture: Picture, applied: AppliedStack) -> Image:
         seed = generation.request.seed + index
