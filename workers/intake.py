@@ -14,7 +14,7 @@ from redis import Redis
 from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused, Gone, Newer, Unreadable
+from app.shared.errors import AdapterRefused, Gone, Newer, Unavailable, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
@@ -137,9 +137,12 @@ class Intake:
         on: dict[str, Fitting] = {}
         refusals: dict[str, AdapterError] = {}
         unread: Unreadable | None = None
-        for profile in self._profiles.ready():
+        for name in self._settings.models:
             try:
-                shapes = self._profiles.shapes(profile.name)
+                profile = self._profiles.found(name)
+                if profile is None:  # no engine has loaded it yet
+                    continue
+                shapes = self._profiles.shapes(name)
             except Unreadable as error:  # the other models can be judged
                 unread = error
                 continue
@@ -154,6 +157,8 @@ class Intake:
                 refusals[profile.name] = refusal
         if not verdicts and unread:
             raise unread  # it may fit that one
+        if not verdicts and not refusals:
+            raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged")
         if not verdicts:
             # Of several models, the one it misses by least says what is wrong with it
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))

@@ -19,7 +19,7 @@ from redis import Redis
 from app.shared import rebuild
 from app.shared.at_once import Errands
 from app.shared.catalog_index import CatalogIndex, Living
-from app.shared.errors import Gone, Newer, NotFound, Unreadable
+from app.shared.errors import AdapterRefused, Gone, Newer, NotFound, Unreadable
 from app.shared.facts import AdapterFacts
 from app.shared.record_format import stamped
 from app.shared.records import FACTS, TOMBSTONE, VERDICT, VERSION, Tombstone, tell
@@ -28,6 +28,10 @@ from app.shared.wire.adapter import AdapterRecord, AdapterVersion
 from app.shared.wire.values import NAME_PATTERN
 
 FACTS_KEPT = 64  # adapters
+_DESCRIBED = (
+    "these bytes are {0.name}:{0.version} already, described as {0.description!r}; leave the description out, upload "
+    "them under another name, or delete {0.name!r} first"
+)
 FACTS_KEEP_S = 2.0  # that an adapter has none: intake may write them
 
 
@@ -190,9 +194,10 @@ class Catalog:
         """Give inspected bytes a name and the next free number; say whether that was new.
 
         The file must be in storage already. The same bytes under the same name with the same `ignore` are the version
-        they were before.
+        they were before, so another description is refused (law 1): a version never changes. No description asks for
+        none in particular.
 
-        verdicts: by model. What was found on other models before, which may be away now, stays.
+        verdicts: by model. What was found on other models before, which may be away now, stays. Raises AdapterRefused.
         """
         if facts:
             self._put_facts(facts_key(version.sha256, version.ignore), facts)
@@ -200,7 +205,10 @@ class Catalog:
         while True:
             numbers = self._versions(version.name)
             if known := self._same(version.name, numbers, version.sha256, version.ignore):
-                return self._refitted(known, version), False
+                known = self._refitted(known, version)
+                if version.description not in ("", known.description):
+                    raise AdapterRefused("description_differs", _DESCRIBED.format(known))
+                return known, False
             number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})
             if self._storage.create(_version_key(version.name, number), VERSION.write(numbered)):

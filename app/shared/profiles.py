@@ -64,9 +64,17 @@ class Profiles:
         if name not in self._settings.models:
             known = ", ".join(self._settings.models)
             raise NotFound("model_unknown", f"there is no model {name!r} here; known: {known}")
-        profile = self._find(name)
+        profile = self.found(name)
         if profile is None:
             raise Unavailable("model_not_ready", f"no worker has loaded model {name!r} yet; start one, or wait for it")
+        return profile
+
+    def found(self, name: str) -> ModelProfile | None:
+        """The profile of a configured model; None where no engine has loaded it yet. Raises Unreadable."""
+        until, profile = self._kept.get(name, (0.0, None))
+        if time.monotonic() >= until and not (profile and self._errands.under_way(name)):
+            profile = self.stored(name)
+            self._kept[name] = (time.monotonic() + KEEP_S if profile else 0.0, profile)
         return profile
 
     def ready(self) -> list[ModelProfile]:
@@ -74,7 +82,7 @@ class Profiles:
         found = []
         for name in self._settings.models:
             try:
-                found.append(self._find(name))
+                found.append(self.found(name))
                 self._told.discard(name)
             except Unreadable as error:
                 if name not in self._told:
@@ -115,10 +123,3 @@ class Profiles:
         """The layers of a model that take adapters beside them; None where its worker wrote none. Raises Unreadable."""
         found = SITES.get(self._storage, f"models/{profile.name}.sites.json")
         return found if found and found.fingerprint == profile.fingerprint else None
-
-    def _find(self, name: str) -> ModelProfile | None:
-        until, profile = self._kept.get(name, (0.0, None))
-        if time.monotonic() >= until and not (profile and self._errands.under_way(name)):
-            profile = self.stored(name)
-            self._kept[name] = (time.monotonic() + KEEP_S if profile else 0.0, profile)
-        return profile

@@ -1,5 +1,6 @@
 """A file is judged once, in a process that may die: the worker lives on and says what happened."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -19,7 +20,7 @@ from safetensors.torch import save
 from app.acceptance import resolve
 from app.deps import Service
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused, BadRequest, Conflict
+from app.shared.errors import AdapterRefused, BadRequest, Conflict, Newer, Unavailable
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
 from app.shared.queue import INTAKE
@@ -88,6 +89,26 @@ def test_an_upload_that_is_canceled_while_it_is_judged_gets_no_name(
     intake.run(one.id)
     assert uploads.get(one.id).status is UploadStatus.CANCELED
     assert [*storage.keys("names"), *storage.keys("uploads"), *storage.keys("adapters")] == []
+
+
+@pytest.mark.parametrize(
+    ("record", "ends"),
+    [(b'{"format": 99}', Newer), (b"spoilt", None), (None, Unavailable)],
+    ids=["newer", "spoilt", "gone"],
+)
+def test_where_no_model_can_be_read_a_file_is_not_judged(
+    intake: Intake, uploads: Uploads, storage: Storage, tmp_path: Path, record: bytes | None, ends: type | None
+) -> None:
+    """It waits for a machine that can read one; what nobody can read is said."""
+    one = stage(uploads, tmp_path, toy.adapter(0))
+    storage.delete("models/emoji-64.json")
+    if record is not None:
+        storage.put("models/emoji-64.json", record)
+    with pytest.raises(ends) if ends else contextlib.nullcontext():
+        intake.run(one.id)
+    found = uploads.get(one.id)
+    expected = (UploadStatus.INSPECTING, None) if ends else (UploadStatus.REFUSED, "record_unreadable")
+    assert (found.status, found.code) == expected
 
 
 class Interrupted(Storage):

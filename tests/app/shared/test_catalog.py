@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.shared.catalog import Catalog, verdict_key
 from app.shared.catalog_index import INDEX, Living
-from app.shared.errors import Gone, NotFound, RadiataError
+from app.shared.errors import AdapterRefused, Gone, NotFound, RadiataError
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
@@ -53,6 +53,17 @@ def test_the_same_file_eight_times_at_once_is_one_version(catalog: Catalog) -> N
     taken = at_once(lambda _: catalog.admit(version("same", b"bytes"), {}))
     assert {one.version for one, _ in taken} == {1}
     assert sum(new for _, new in taken) == 1
+
+
+def test_a_description_is_taken_or_refused(catalog: Catalog) -> None:
+    described = admit(catalog, "one", b"bytes", description="a cat")
+    assert catalog.resolve("one").description == "a cat"
+    for said in ("a cat", ""):
+        assert admit(catalog, "one", b"bytes", description=said) == described
+    with pytest.raises(AdapterRefused, match="one:1 already, described as 'a cat'"):
+        admit(catalog, "one", b"bytes", description="a dog", fits=["later"])
+    assert catalog.resolve("one") == described.model_copy(update={"fits": ["emoji-64", "later"]}), "judged all the same"
+    assert admit(catalog, "one", b"others", description="a dog").version == 2
 
 
 def test_a_rebuilt_index_holds_what_was_there(catalog: Catalog, redis: Redis) -> None:
