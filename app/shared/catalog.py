@@ -28,10 +28,6 @@ from app.shared.wire.adapter import AdapterRecord, AdapterVersion
 from app.shared.wire.values import NAME_PATTERN
 
 FACTS_KEPT = 64  # adapters
-_DESCRIBED = (
-    "these bytes are {0.name}:{0.version} already, described as {0.description!r}; leave the description out, upload "
-    "them under another name, or delete {0.name!r} first"
-)
 FACTS_KEEP_S = 2.0  # that an adapter has none: intake may write them
 
 
@@ -207,7 +203,12 @@ class Catalog:
             if known := self._same(version.name, numbers, version.sha256, version.ignore):
                 known = self._refitted(known, version)
                 if version.description not in ("", known.description):
-                    raise AdapterRefused("description_differs", _DESCRIBED.format(known))
+                    held = f"{known.name}:{known.version}"
+                    raise AdapterRefused(
+                        "description_differs",
+                        f"these bytes are {held} already, described as {known.description!r}; leave the description "
+                        f"out, upload them under another name, or delete {known.name!r} first",
+                    )
                 return known, False
             number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})

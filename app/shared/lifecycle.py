@@ -248,7 +248,8 @@ class Lifecycle(ABC, Generic[R]):
                 return canceled
         record = self.latest(job_id)  # somebody else was first
         if str(record.status) != "canceled":
-            raise Conflict("already_ended", self.too_late(record))
+            why = self.too_late(record)
+            raise Conflict("already_ended", why)
         return self._flushed(record)
 
     # Live state, in Redis

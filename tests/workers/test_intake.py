@@ -38,21 +38,6 @@ from workers.intake import Intake
 PATIENCE_S = 240  # torch is loaded by a process of its own, on a machine that may be busy
 
 
-@pytest.fixture
-def uploads(storage: Storage, redis: Redis, settings: Settings) -> Uploads:
-    shapes = {"unet": {"block.to_q.weight": [toy.WIDTH, toy.WIDTH]}}
-    Profiles(storage, settings).publish(profile(components=["unet"]), shapes)
-    return Uploads(storage, redis, settings)
-
-
-@pytest.fixture
-def intake(
-    uploads: Uploads, storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> Intake:
-    monkeypatch.setattr(module, "limit_memory", lambda _: None)  # it is for forks
-    return Intake(storage, redis, settings)
-
-
 def stage(uploads: Uploads, folder: Path, data: bytes, upload_id: str = "0" * 32) -> Upload:
     file = folder / "file"
     file.write_bytes(data)
@@ -301,66 +286,6 @@ def test_bytes_that_are_gone_are_asked_for_again(
 
 
 # What came with a model
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    (folder / "a.safetensors").write_bytes(toy.adapter(0))
-    return folder
-
-
-def judgements(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every file that is judged from now on."""
-    really, judged = Intake.admit, []
-
-    def admit(self: Intake, data: bytes, *rest: Any) -> Any:
-        judged.append(data)
-        return really(self, data, *rest)
-
-    monkeypatch.setattr(Intake, "admit", admit)
-    return judged
-
-
-def test_what_came_with_a_model_is_judged_once(
-    intake: Intake, bundle: Path, storage: Storage, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged = judgements(monkeypatch)
-    intake.publish_bundled(bundle, "emoji-64")
-    redis.flushall()
-    intake.publish_bundled(bundle, "emoji-64")
-    assert len(judged) == 1
-    assert Catalog(storage, redis).record("a").verdict, "it is found, though whoever admitted it told nobody"
-    (bundle / "a.safetensors").write_bytes(toy.adapter(1))
-    intake.publish_bundled(bundle, "emoji-64")
-    assert judged == [toy.adapter(0), toy.adapter(1)]
-    assert Catalog(storage, redis).record("a").versions == [1, 2]
-    Catalog(storage, redis).delete("a")
-    intake.publish_bundled(bundle, "emoji-64")
-    assert len(judged) == 2
-
-
-@pytest.mark.parametrize("gone", ["safetensors", "json"])
-def test_what_came_with_a_model_is_judged_again_when_something_of_it_is_missing(
-    intake: Intake, bundle: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, gone: str
-) -> None:
-    judged = judgements(monkeypatch)
-    intake.publish_bundled(bundle, "emoji-64")
-    storage.delete(f"adapters/{hashlib.sha256(toy.adapter(0)).hexdigest()}.{gone}")
-    intake.publish_bundled(bundle, "emoji-64")
-    assert len(judged) == 2
-    for model in ("another", None):
-        intake.publish_bundled(bundle, model)
-    assert len(judged) == 4
-
-
-def test_a_model_that_is_what_it_was_is_no_news(storage: Storage, settings: Settings) -> None:
-    profiles = Profiles(storage, settings)
-    shapes = {"unet": {"w": [1]}}
-    assert profiles.publish(profile(), shapes)
-    assert not profiles.publish(profile(), shapes)
-    assert profiles.publish(profile(versions={"radiata": "2"}), shapes)
 
 
 # The real worker, on files that are too much for it
