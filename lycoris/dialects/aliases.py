@@ -37,13 +37,13 @@ def cut_short(component: str, path: str) -> Iterator[str]:
 
 def text_encoder(component: str, path: str) -> Iterator[str]:
     """Yield the other spelling of a CLIP module: with `text_model.` if the model has none, and without it if it has."""
-    if component.startswith("text_encoder"):
+    if "text_encoder" in component:
         yield path.removeprefix(CLIP) if path.startswith(CLIP) else CLIP + path
 
 
 def language_model(component: str, path: str) -> Iterator[str]:
     """Yield a language model's layer at every other depth: Qwen, Gemma and Llama are text encoders too."""
-    found = _LANGUAGE.fullmatch(path) if component.startswith("text_encoder") else None
+    found = _LANGUAGE.fullmatch(path) if "text_encoder" in component else None
     if found:
         yield from (spelling for depth in DEPTHS if (spelling := depth + found["inner"]) != path)
 

@@ -15,15 +15,24 @@ T5: Components = ("text_encoder_3", "text_encoder_2", "text_encoder")
 CLIP_G: Components = ("text_encoder_2", "text_encoder")  # Stable Cascade has no other
 LLAMA: Components = ("text_encoder_4", "text_encoder")  # HiDream's fourth, HunyuanVideo's first
 CONDITIONER: Components = ("text_conditioner",)  # Anima's, between its language model and its transformer
+PRIOR: Components = ("prior", "prior_prior")  # Kandinsky 2.2's alone, or combined with its decoder
+PRIOR_ENCODER: Components = ("prior_text_encoder", "text_encoder")
+# A component's own name is a prefix as well, of it alone
+OWN = (
+    *("transformer", "transformer_2", "unconditional_transformer", "decoder", "prior_prior"),
+    *("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4"),
+    *("prior_text_encoder", "text_conditioner"),
+)
 
 # Names with underscores for dots: kohya and others after him, LyCORIS, OneTrainer
 FLAT_PREFIXES: Mapping[str, Components] = {
     "lora_unet_llm_adapter_": CONDITIONER,
     "lora_unet_": DENOISER,
     "oft_unet_": DENOISER,
+    "lora_transformer_2_": ("transformer_2",),
     "lora_transformer_": ("transformer",),
-    "lora_prior_unet_": ("prior",),
-    "lora_prior_te_": FIRST,
+    "lora_prior_unet_": PRIOR,
+    "lora_prior_te_": PRIOR_ENCODER,
     "lora_te1_": FIRST,
     "lora_te2_": SECOND,  # for FLUX.1 OneTrainer means T5, its second
     "lora_te3_": T5,
@@ -54,7 +63,5 @@ DOTTED_PREFIXES: Mapping[str, Components] = {
     "t5.": T5,
     "llama.": LLAMA,
     "unet.": ("unet", "prior"),  # OneTrainer's OMI calls Stable Cascade's prior so
-} | {
-    f"{component}.": (component,)
-    for component in ("transformer", "prior", "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
-}
+    "prior.": PRIOR,
+} | {f"{component}.": (component,) for component in OWN}

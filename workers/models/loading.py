@@ -19,15 +19,16 @@ from app.shared.profiles import Shapes
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
 from lycoris import blocks_of, bypass_sites, shapes_of
-from workers.models.obeys import obeyed, size_multiple
+from workers.models.components import components_of
+from workers.models.obeys import native_size, obeyed, size_multiple
+from workers.models.processors import with_prompt_processors
 from workers.models.samplers import available
 from workers.models.tokens import written
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-COMPONENTS = ("unet", "transformer", "transformer_2", "prior", "text_encoder", "text_encoder_2", "text_encoder_3")
-LIBRARIES = ("diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
-DEFAULTS = "radiata.json"  # in a model folder: {"steps": …, "guidance_scale": …, "suggestions": […]}
+LIBRARIES = ("accelerate", "diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
+DEFAULTS = "radiata.json"  # in a model folder: {"steps", "guidance_scale", "width", "height", "suggestions"}
 STEPS, GUIDANCE_SCALE, UNGUIDED = 25, 7.0, 1.0
 EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
 HASH_CHUNK = 1 << 20
@@ -88,10 +89,12 @@ def load(name: str, settings: Settings) -> LoadedModel:
     folder = find(settings.models[name])
     device = _usable(_device(settings.device))
     dtype = _dtype(settings.dtype, device)
-    pipeline = DiffusionPipeline.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, local_files_only=True, safety_checker=None
-    ).to(device)
-    components = {name: module for name in COMPONENTS if isinstance(module := getattr(pipeline, name, None), nn.Module)}
+    with with_prompt_processors(folder) as source:
+        pipeline = DiffusionPipeline.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, local_files_only=True, safety_checker=None
+        )
+    pipeline = pipeline.to(device)
+    components = components_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
@@ -132,7 +135,8 @@ def _profile(
 ) -> ModelProfile:
     path = folder / DEFAULTS
     defaults = json.loads(path.read_text()) if path.is_file() else {}
-    native = _native_size(pipeline)
+    width, height = native_size(pipeline)
+    width, height = defaults.get("width", width), defaults.get("height", height)
     obeys = _obeyed(name, pipeline)
     guided = obeys["guidance_scale"]
     return ModelProfile(
@@ -143,9 +147,9 @@ def _profile(
         dtype=str(dtype).removeprefix("torch."),
         device=device.type,
         threads=torch.get_num_threads() if device.type == "cpu" else None,
-        width=native,
-        height=native,
-        max_edge=native * EDGE_OVER_NATIVE,
+        width=width,
+        height=height,
+        max_edge=max(width, height) * EDGE_OVER_NATIVE,
         steps=defaults.get("steps", STEPS),
         guidance_scale=defaults.get("guidance_scale", GUIDANCE_SCALE) if guided else UNGUIDED,
         samplers=available(pipeline.scheduler),
@@ -162,13 +166,6 @@ def _obeyed(name: str, pipeline: Any) -> dict[str, bool]:
         return obeyed(pipeline)
     except ValueError as error:
         raise BadSettings(f"RADIATA_MODELS: {name}: {error}") from error
-
-
-def _native_size(pipeline: Any) -> int:
-    """Edge in pixels of the pictures that the pipeline draws when not told otherwise."""
-    if size := getattr(pipeline, "default_sample_size", None):
-        return size * pipeline.vae_scale_factor
-    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
 
 def fingerprint(folder: Path) -> str:

@@ -16,17 +16,14 @@ ARGUMENTS = {
     "steps": "num_inference_steps",
     "guidance_scale": "guidance_scale",
 }
-NEEDED = (
-    "prompt",
-    "generator",
-    "callback_on_step_end",
-)  # a seed is obeyed with the second, progress and cancel with the third
+NEEDED = ("prompt", "generator")  # a seed is obeyed with the second
+NATIVE = 1024  # pixels of an edge, where a pipeline says nothing of it: what bases of 2026 are trained at
 
 
 def obeyed(pipeline: Any) -> dict[str, bool]:
     """Return of each field in `ARGUMENTS` whether the pipeline obeys it.
 
-    Raises ValueError for a pipeline that takes no prompt, generator or callback.
+    Raises ValueError for a pipeline that takes no prompt or generator.
     """
     takes = inspect.signature(type(pipeline).__call__).parameters
     if missing := [name for name in NEEDED if name not in takes]:
@@ -42,9 +39,23 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     return found
 
 
+def native_size(pipeline: Any) -> tuple[int, int]:
+    """Return width and height in pixels of the pictures that a pipeline draws when not told otherwise."""
+    size = getattr(pipeline, "default_sample_size", None) or next(
+        (found for part in ("unet", "transformer") if (found := _setting(pipeline, part, "sample_size"))), None
+    )
+    latent = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "vae_scale_factor_spatial", None)
+    if size and latent:
+        rows, columns = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+        return columns * latent, rows * latent
+    takes = inspect.signature(type(pipeline).__call__).parameters
+    width, height = (takes[side].default if side in takes else None for side in ("width", "height"))
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (NATIVE, NATIVE)
+
+
 def size_multiple(pipeline: Any) -> int:
     """Return the pixels of which width and height must be multiples: of a latent, or of a patch of latents."""
-    latent = getattr(pipeline, "vae_scale_factor", 1)
+    latent = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "vae_scale_factor_spatial", 1)
     patch = _setting(pipeline, "transformer", "patch_size") or 1
     patch = patch if isinstance(patch, int) else patch[-1]  # of frames, rows, columns
     # Pipelines that pack latents themselves say so here

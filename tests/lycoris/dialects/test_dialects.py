@@ -60,8 +60,8 @@ NAMES: dict[str, ParsedName | None] = {
     f"text_encoder.{CLIP}.q_proj.lora_linear_layer.up.weight": ParsedName(TE, f"{CLIP}.q_proj", "lora_up.weight"),
     "lora_unet__layers_0_attention_qkv.alpha": ParsedName(UNET, "layers_0_attention_qkv", "alpha"),
     "oft_unet_conv_in.alpha": ParsedName(UNET, "conv_in", "alpha"),
-    "lora_prior_unet_x.diff": ParsedName(("prior",), "x", "diff"),
-    "lora_prior_te_x.diff": ParsedName(TE, "x", "diff"),
+    "lora_prior_unet_x.diff": ParsedName(("prior", "prior_prior"), "x", "diff"),
+    "lora_prior_te_x.diff": ParsedName(("prior_text_encoder", "text_encoder"), "x", "diff"),
     "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight": ParsedName(
         UNET, "double_blocks.0.img_attn.qkv", "lora_down.weight"
     ),
@@ -73,7 +73,7 @@ NAMES: dict[str, ParsedName | None] = {
     ),
     "diffusion_model.base_model.model.x.lora_A.weight": ParsedName(UNET, "x", "lora_down.weight"),
     "transformer.x.lora_A.weight": ParsedName(("transformer",), "x", "lora_down.weight"),
-    "prior.x.lora_A.weight": ParsedName(("prior",), "x", "lora_down.weight"),
+    "prior.x.lora_A.weight": ParsedName(("prior", "prior_prior"), "x", "lora_down.weight"),
     f"text_encoders.clip_l.transformer.{CLIP}.q_proj.lora_up.weight": ParsedName(
         TE, f"{CLIP}.q_proj", "lora_up.weight"
     ),

@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import KandinskyV22CombinedPipeline
 from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPipeline
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+from diffusers.pipelines.wan.pipeline_wan import WanPipeline
+from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
 
 from app.shared.wire.generation import GenerationRequest
 from tests.app.shared.making import profile, request
 from tests.workers import toy
 from tests.workers.training import toys
-from workers.models.obeys import ARGUMENTS, call_arguments, obeyed, size_multiple
+from workers.models.obeys import ARGUMENTS, call_arguments, native_size, obeyed, size_multiple
 
 USUAL = ("prompt", "negative_prompt", "width", "height", "steps", "guidance_scale")
 
@@ -48,10 +51,27 @@ def test_what_a_pipeline_obeys_is_read_off_it(pipeline: Any, not_obeyed: set[str
 
 def test_a_pipeline_that_nothing_can_be_drawn_with_to_order_is_refused() -> None:
     class Pipeline:
-        def __call__(self, prompt: str, generator: object) -> None: ...
+        def __call__(self, prompt: str) -> None: ...
 
-    with pytest.raises(ValueError, match="takes no callback_on_step_end"):
+    with pytest.raises(ValueError, match="takes no generator"):
         obeyed(Pipeline())
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "size"),
+    [
+        (like(FluxPipeline, default_sample_size=128, vae_scale_factor=8), (1024, 1024)),
+        (like(StableDiffusionPipeline, unet={"sample_size": 64}, vae_scale_factor=8), (512, 512)),
+        (like(StableDiffusionPipeline, unet={"sample_size": (48, 64)}, vae_scale_factor=8), (512, 384)),
+        (like(PixArtSigmaPipeline, transformer={"sample_size": 64}, vae_scale_factor=8), (512, 512)),
+        (like(WanPipeline, transformer={"patch_size": (1, 2, 2)}, vae_scale_factor_spatial=8), (832, 480)),
+        (like(KandinskyV22CombinedPipeline, unet={"sample_size": 64}), (512, 512)),
+        (like(ZImagePipeline, transformer={}, vae_scale_factor=8), (1024, 1024)),
+    ],
+    ids=["flux", "sd", "sd-oblong", "pixart", "wan", "kandinsky", "z-image"],
+)
+def test_a_native_size_is_read_off_the_pipeline(pipeline: Any, size: tuple[int, int]) -> None:
+    assert native_size(pipeline) == size
 
 
 @pytest.mark.parametrize(

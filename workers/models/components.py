@@ -1,0 +1,20 @@
+"""Components of a pipeline that can take adapters: what denoises, and what reads the prompt."""
+
+import re
+from typing import Any
+
+from torch import nn
+
+from app.shared.wire.adapter import denoises
+
+# As diffusers names them in every pipeline: autoencoders, encoders of pictures and checkers have other names
+ADAPTABLE = re.compile(
+    r"(prior_)?(text_encoder|text_conditioner)(_\d)?|(prior_|unconditional_)?(unet|transformer|prior|decoder)(_\d)?"
+)
+
+
+def components_of(pipeline: Any) -> dict[str, nn.Module]:
+    """Return the components that can take adapters, by name, those that denoise first."""
+    parts = getattr(pipeline, "components", None) or vars(pipeline)
+    found = {name: part for name, part in parts.items() if isinstance(part, nn.Module) and ADAPTABLE.fullmatch(name)}
+    return {name: found[name] for name in sorted(found, key=lambda name: (not denoises(name), name))}
