@@ -34,6 +34,14 @@ def pixels(family: Family, pipeline: Any, **changed: Any) -> np.ndarray:
     return np.asarray(drawn).astype(float)
 
 
+def moved(family: Family, pipeline: Any, plain: np.ndarray, change: dict[str, Any]) -> str:
+    """Return how far a change moves the picture, or what diffusers says instead."""
+    try:
+        return f"{abs(pixels(family, pipeline, **change) - plain).mean():.1f}"
+    except ValueError as error:
+        return f"({error})"
+
+
 def look(family: Family) -> str:
     """Build, draw, and say what moves the picture."""
     with tempfile.TemporaryDirectory() as name:
@@ -52,8 +60,7 @@ def look(family: Family) -> str:
         if family.negative:
             changes["negative"] = {"negative_prompt": "blurred"}
         changes["steps"] = {"num_inference_steps": family.steps + 1}
-        moved = {name: abs(pixels(family, pipeline, **one) - plain).mean() for name, one in changes.items()}
-        told = " ".join(f"{name} {amount:.1f}" for name, amount in moved.items())
+        told = " ".join(f"{name} {moved(family, pipeline, plain, one)}" for name, one in changes.items())
         shape = "×".join(map(str, plain.shape[1::-1]))
         return f"{family}: {size:.1f} MiB, {built:.1f}+{drawn:.2f} s, {shape} spread {plain.std():.0f}; {told}"
 

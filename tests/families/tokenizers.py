@@ -6,6 +6,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    BertTokenizer,
     CLIPTokenizer,
     GemmaTokenizer,
     LlamaTokenizer,
@@ -55,6 +56,14 @@ def t5(tokens: int = 512, kind: type[Any] = T5Tokenizer) -> Any:
     words = [(f"{MARK}{word}", -2.0) for word in WORDS if len(word) > 1]
     characters = [(one, -8.0) for one in (MARK, *ASCII)]
     return kind(vocab=[*specials, *words, *characters], extra_ids=0, model_max_length=tokens)
+
+
+def bert(tokens: int = 77) -> BertTokenizer:
+    """As BERT has it: words in parts, between a mark of the beginning and one of the end."""
+    letters = [one for one in ASCII if not one.isupper()]
+    pieces = [*("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), *letters, *(f"##{one}" for one in letters)]
+    pieces += [word for word in WORDS if word not in pieces]
+    return BertTokenizer(vocab={piece: at for at, piece in enumerate(pieces)}, model_max_length=tokens)
 
 
 def qwen(tokens: int = 131072, template: str = CHATML, words: Iterable[str] = ()) -> Qwen2Tokenizer:
