@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from app.faults import Allowed, fault, pointer
 from app.shared.at_once import about_to_wait
+from app.shared.disobedience import disobeyed as what_is_disobeyed
 from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
 from app.shared.wire.adapter import AdapterUse, denoises
@@ -39,17 +40,8 @@ class Judged:
 
 def disobeyed(asked: GenerationRequest, profile: ModelProfile) -> Iterator[BadRequest]:
     """Yield the fields of a request, filled in, that the model would drop or round."""
-    for field, only in profile.disobeyed(asked).items():
-        message = f"{profile.name!r} ({profile.pipeline}) obeys no {field}; leave it out"
-        yield _refusal([field], "not_obeyed", message, [only])
-    for field in ("width", "height"):
-        size, multiple = getattr(asked, field), profile.size_multiple
-        if size % multiple:
-            near = [one for one in (size - size % multiple, size - size % multiple + multiple) if one]
-            message = (
-                f"{field} is {size}; {profile.name!r} draws multiples of {multiple}: {' or '.join(map(str, near))}"
-            )
-            yield _refusal([field], "size_not_multiple", message, {"multipleOf": multiple})
+    for one in what_is_disobeyed(profile, asked):
+        yield _refusal([one.field], one.code, one.message, one.allowed)
 
 
 def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:

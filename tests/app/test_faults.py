@@ -103,7 +103,7 @@ def test_the_nearest_sizes_are_told(api: httpx.Client, settings: Settings) -> No
     Profiles(Storage(settings.store_url), settings).publish(profile(size_multiple=16), {"unet": {}})
     answer = api.post("/v1/generations", json={"prompt": "a", "width": 72, "height": 8})
     wide, high = (one["message"] for one in errors(answer))
-    assert wide.endswith("multiples of 16: 64 or 80") and high.endswith("multiples of 16: 16")
+    assert wide.endswith("nearest 64 or 80") and high.endswith("nearest 16")
 
 
 def test_what_may_have_been_meant_is_told(api: httpx.Client, storage: Storage, redis: Redis) -> None:

@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
+from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
@@ -182,12 +183,8 @@ class Engine:
 
     def _check_obeyed(self, request: ResolvedRequest) -> None:
         """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
-        profile = self._base.profile
-        if wrong := [*profile.disobeyed(request)]:
-            raise BadRequest("not_obeyed", f"{profile.name!r} ({profile.pipeline}) obeys no {', '.join(wrong)}")
-        if request.width % profile.size_multiple or request.height % profile.size_multiple:
-            message = f"{request.width}×{request.height}: {profile.name!r} draws multiples of {profile.size_multiple}"
-            raise BadRequest("size_not_multiple", message)
+        for wrong in disobeyed(self._base.profile, request):
+            raise BadRequest(wrong.code, wrong.message)
 
     def _check_length(self, request: ResolvedRequest) -> None:
         """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""

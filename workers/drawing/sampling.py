@@ -33,6 +33,6 @@ class Sampling:
 
         # A CPU generator draws the same latents for every device
         generator = torch.Generator("cpu").manual_seed(seed)
-        wanted = call_arguments(request, self._base.profile.obeys)
+        wanted = call_arguments(request, pipeline, self._base.profile.obeys)
         with torch.inference_mode():
             return pipeline(**wanted, generator=generator, callback_on_step_end=step_ended).images[0]

@@ -20,7 +20,16 @@ from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
 from lycoris import blocks_of, bypass_sites, shapes_of
 from workers.models.components import components_of
-from workers.models.obeys import native_size, obeyed, size_multiple
+from workers.models.obeys import (
+    fixed_sizes,
+    most_steps,
+    native_size,
+    negative_over,
+    obeyed,
+    own_guidance,
+    own_steps,
+    size_multiple,
+)
 from workers.models.processors import with_prompt_processors
 from workers.models.samplers import available
 from workers.models.tokens import written
@@ -29,7 +38,6 @@ BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 LIBRARIES = ("accelerate", "diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
 DEFAULTS = "radiata.json"  # in a model folder: {"steps", "guidance_scale", "width", "height", "suggestions"}
-STEPS, GUIDANCE_SCALE, UNGUIDED = 25, 7.0, 1.0
 EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
 HASH_CHUNK = 1 << 20
 
@@ -138,7 +146,7 @@ def _profile(
     width, height = native_size(pipeline)
     width, height = defaults.get("width", width), defaults.get("height", height)
     obeys = _obeyed(name, pipeline)
-    guided = obeys["guidance_scale"]
+    guidance = own_guidance(pipeline)
     return ModelProfile(
         name=name,
         fingerprint=fingerprint(folder),
@@ -150,12 +158,15 @@ def _profile(
         width=width,
         height=height,
         max_edge=max(width, height) * EDGE_OVER_NATIVE,
-        steps=defaults.get("steps", STEPS),
-        guidance_scale=defaults.get("guidance_scale", GUIDANCE_SCALE) if guided else UNGUIDED,
+        steps=defaults.get("steps", own_steps(pipeline)),
+        guidance_scale=defaults.get("guidance_scale", guidance) if obeys["guidance_scale"] else guidance,
         samplers=available(pipeline.scheduler),
         suggestions=defaults.get("suggestions", []),
         obeys=obeys,
         size_multiple=size_multiple(pipeline),
+        sizes=fixed_sizes(pipeline),
+        max_steps=most_steps(pipeline),
+        negative_over=negative_over(pipeline),
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         versions={library: version(library) for library in LIBRARIES},
     )

@@ -3,11 +3,13 @@
 import inspect
 import math
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from app.shared.wire.generation import SIDE, Picture
+from workers.models.families import UNREAD, family_of, further_arguments, setting
 
-# Field of a request -> argument of a pipeline's call
+# Field of a request -> argument of a pipeline's call; what carries the guidance differs by family
 ARGUMENTS = {
     "prompt": "prompt",
     "negative_prompt": "negative_prompt",
@@ -18,6 +20,7 @@ ARGUMENTS = {
 }
 NEEDED = ("prompt", "generator")  # a seed is obeyed with the second
 NATIVE = 1024  # pixels of an edge, where a pipeline says nothing of it: what bases of 2026 are trained at
+STEPS, GUIDANCE_SCALE, UNGUIDED = 25, 7.0, 1.0  # where a pipeline says nothing of its own
 
 
 def obeyed(pipeline: Any) -> dict[str, bool]:
@@ -25,48 +28,110 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
 
     Raises ValueError for a pipeline that takes no prompt or generator.
     """
-    takes = inspect.signature(type(pipeline).__call__).parameters
+    takes = _takes(pipeline)
     if missing := [name for name in NEEDED if name not in takes]:
         raise ValueError(f"{type(pipeline).__name__} cannot be used here: its call takes no {', '.join(missing)}")
     found = {field: argument in takes for field, argument in ARGUMENTS.items()}
-    if _setting(pipeline, "transformer", "guidance_embeds") is False:  # FLUX.1 [schnell]: taken, and not read
-        found["guidance_scale"] = False
-    own_guidance = takes.get("true_cfg_scale")  # FLUX.1: the negative prompt is read if this, which we leave, is over 1
-    if own_guidance is not None and not own_guidance.default > 1:
+    found["guidance_scale"] = bool(_carriers(pipeline))
+    if family_of(pipeline).negative_over == UNREAD:
         found["negative_prompt"] = False
-    if _setting(pipeline, "unet", "time_cond_proj_dim") is not None:  # LCM: guided by an embedding of the scale alone
+    if setting(pipeline, "unet", "time_cond_proj_dim") is not None:  # LCM: guided by an embedding of the scale alone
         found["negative_prompt"] = False
     return found
 
 
+def negative_over(pipeline: Any) -> float | None:
+    """Return the guidance over which a negative prompt is read; None where none is, or the guidance is fixed."""
+    obeys, over = obeyed(pipeline), family_of(pipeline).negative_over
+    return over if obeys["negative_prompt"] and obeys["guidance_scale"] else None
+
+
+def own_steps(pipeline: Any) -> int:
+    """Return the number of steps that is the model's own."""
+    own = family_of(pipeline).steps or _default(pipeline, "num_inference_steps", int)
+    return min(own or STEPS, most_steps(pipeline) or math.inf)
+
+
+def own_guidance(pipeline: Any) -> float:
+    """Return the guidance that is the model's own; what stands for none, where it obeys none."""
+    own, carriers = family_of(pipeline).guidance_scale, _carriers(pipeline)
+    if own is not None:
+        return own
+    if not carriers:
+        return UNGUIDED
+    first = carriers[0]
+    found = attrgetter(first)(pipeline) if "." in first else _default(pipeline, first, int | float)
+    return GUIDANCE_SCALE if found is None else float(found)
+
+
+def most_steps(pipeline: Any) -> int | None:
+    """Return how many steps it can take at most: an LCM as many as it was distilled from; None without a limit."""
+    scheduler = getattr(pipeline, "scheduler", None)
+    return getattr(getattr(scheduler, "config", None), "original_inference_steps", None)
+
+
 def native_size(pipeline: Any) -> tuple[int, int]:
     """Return width and height in pixels of the pictures that a pipeline draws when not told otherwise."""
+    if own := family_of(pipeline).size:
+        return own
     size = getattr(pipeline, "default_sample_size", None) or next(
-        (found for part in ("unet", "transformer") if (found := _setting(pipeline, part, "sample_size"))), None
+        (found for part in ("unet", "transformer") if (found := setting(pipeline, part, "sample_size"))), None
     )
     latent = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "vae_scale_factor_spatial", None)
     if size and latent:
         rows, columns = (size, size) if isinstance(size, int) else tuple(size)[-2:]
         return columns * latent, rows * latent
-    takes = inspect.signature(type(pipeline).__call__).parameters
-    width, height = (takes[side].default if side in takes else None for side in ("width", "height"))
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else (NATIVE, NATIVE)
+    width, height = (_default(pipeline, side, int) for side in ("width", "height"))
+    return (width, height) if width and height else (NATIVE, NATIVE)
 
 
 def size_multiple(pipeline: Any) -> int:
     """Return the pixels of which width and height must be multiples: of a latent, or of a patch of latents."""
     latent = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "vae_scale_factor_spatial", 1)
-    patch = _setting(pipeline, "transformer", "patch_size") or 1
+    patch = setting(pipeline, "transformer", "patch_size") or 1
     patch = patch if isinstance(patch, int) else patch[-1]  # of frames, rows, columns
     # Pipelines that pack latents themselves say so here
-    packed = _setting(pipeline, "image_processor", "vae_scale_factor") or 1
-    return math.lcm(SIDE, latent * patch, packed)
+    packed = setting(pipeline, "image_processor", "vae_scale_factor") or 1
+    return math.lcm(SIDE, latent * patch, packed, family_of(pipeline).multiple)
 
 
-def call_arguments(request: Picture, obeys: Mapping[str, bool]) -> dict[str, Any]:
-    """Return what a pipeline is called with for a request that it obeys."""
-    return {argument: getattr(request, field) for field, argument in ARGUMENTS.items() if obeys[field]}
+def fixed_sizes(pipeline: Any) -> list[tuple[int, int]]:
+    """Return all (width, height) that it draws; none where it draws any."""
+    sizes = family_of(pipeline).sizes
+    return [(int(width), int(height)) for width, height in sizes(pipeline)] if sizes else []
 
 
-def _setting(pipeline: Any, component: str, name: str) -> Any:
-    return getattr(getattr(getattr(pipeline, component, None), "config", None), name, None)
+def call_arguments(request: Picture, pipeline: Any, obeys: Mapping[str, bool]) -> dict[str, Any]:
+    """Return what a pipeline is called with for a request that it obeys.
+
+    A guidance that no argument carries is set on the part of the pipeline that does.
+    """
+    wanted = {argument: getattr(request, field) for field, argument in ARGUMENTS.items() if obeys[field]}
+    guidance = wanted.pop("guidance_scale", None)
+    for carrier in _carriers(pipeline) if obeys["guidance_scale"] else ():
+        part, _, attribute = carrier.rpartition(".")
+        if part:
+            setattr(getattr(pipeline, part), attribute, guidance)
+        else:
+            wanted[carrier] = guidance
+    return wanted | further_arguments(family_of(pipeline), request)
+
+
+def _carriers(pipeline: Any) -> list[str]:
+    """Return what carries the guidance, of what the family has, as far as this pipeline has it."""
+    takes = _takes(pipeline)
+    return [
+        one
+        for one in family_of(pipeline).guidance
+        if (getattr(pipeline, one.split(".")[0], None) if "." in one else takes.get(one)) is not None
+    ]
+
+
+def _takes(pipeline: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(type(pipeline).__call__).parameters
+
+
+def _default(pipeline: Any, argument: str, kind: Any) -> Any:
+    """Return the default of an argument, if it has one of that kind."""
+    default = takes[argument].default if argument in (takes := _takes(pipeline)) else None
+    return default if isinstance(default, kind) else None

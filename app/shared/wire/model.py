@@ -29,6 +29,11 @@ class ModelProfile(Wire):
         {}, description="fields of a request -> whether it obeys them; one that it does not may only be left as it is"
     )
     size_multiple: int = Field(SIDE, description="of which width and height are multiples, in pixels")
+    sizes: list[tuple[int, int]] = Field([], description="all (width, height) that it draws; empty: any within limits")
+    max_steps: int | None = Field(None, description="the most `steps` that it can take; null: as many as the service")
+    negative_over: float | None = Field(
+        None, description="the `guidance_scale` over which it reads a negative prompt; null: it does not depend on that"
+    )
     blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
     versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")
 

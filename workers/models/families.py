@@ -1,0 +1,237 @@
+"""What cannot be read off a pipeline: families of base models as data, by the class of their pipeline.
+
+A family that is not here is served by what its pipeline's signature and configurations say. Everything is from the code
+of diffusers 0.42 or from the model's card. `obeys.py` and `tokens.py` read the table.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+from app.shared.wire.generation import Picture
+
+CHI = "complex_human_instruction"  # Sana's instruction to its text encoder, in front of every prompt
+UNREAD = math.inf  # a guidance that no request reaches
+
+
+@dataclass(frozen=True)
+class Reads:
+    """How much a text encoder reads, where its tokenizer and the pipeline's `max_sequence_length` do not say it.
+
+    most: tokens of the whole text, template included, or how many from the pipeline and the default of its
+    `max_sequence_length`. around: what the pipeline writes around a prompt, with `{}` for the prompt.
+    """
+
+    most: int | Callable[[Any, int], int] | None = None
+    around: str | Callable[[Any], str] = "{}"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What holds for all pipelines of one class, or for those of them whose configuration has the values of `where`.
+
+    where: setting, as `transformer.guidance_embeds`, -> value. guidance: what carries the guidance, arguments of the
+    call or, with a dot in it, attributes of a part; all get the request's. negative_over: the guidance above which a
+    negative prompt is read. size: width and height, in pixels. multiple: of which both are multiples, besides what can
+    be read off. sizes: from a pipeline, all (width, height) that it draws. steps, guidance_scale: the model's own.
+    extra: further arguments of the call, some by the request. reads: by slot of the tokenizer, `""`, `"_2"`, …; None
+    for one that does not read the prompt.
+    """
+
+    pipeline: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+    guidance: tuple[str, ...] = ("guidance_scale",)
+    negative_over: float = 1.0
+    size: tuple[int, int] | None = None
+    multiple: int = 1
+    sizes: Callable[[Any], Iterable[tuple[int, int]]] | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    reads: Mapping[str, Reads | None] = field(default_factory=dict)
+
+
+def _fixed_points(pipeline: Any) -> list[tuple[int, int]]:
+    """Return the sizes that HiDream draws as asked: it scales every other one to about the area of its own size."""
+    step, edge = pipeline.vae_scale_factor * 2, pipeline.default_sample_size * pipeline.vae_scale_factor
+
+    def drawn(width: int, height: int) -> tuple[int, int]:
+        scale = math.sqrt(edge**2 / (width * height))
+        return int(width * scale // step * step), int(height * scale // step * step)
+
+    near = [
+        (width, edge**2 // width // step * step + more) for width in range(step, 4 * edge, step) for more in (0, step)
+    ]
+    return sorted({size for size in near if size[1] and drawn(*size) == size})
+
+
+def _chat(pipeline: Any, **options: Any) -> str:
+    """Return what a tokenizer's chat template writes around a user's words."""
+    said = [{"role": "user", "content": "{}"}]
+    return pipeline.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True, **options)
+
+
+def _instructed(pipeline: Any) -> str:
+    """Return FLUX.2 [dev]'s system message and template around a prompt."""
+    said = [
+        {"role": role, "content": [{"type": "text", "text": text}]}
+        for role, text in (("system", pipeline.system_message), ("user", "{}"))
+    ]
+    return pipeline.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=False)
+
+
+def _instruction(pipeline: Any) -> str:
+    """Return Sana's instruction, as its call has it by default."""
+    return "\n".join(inspect.signature(type(pipeline).__call__).parameters[CHI].default)
+
+
+def _dropped(pipeline: Any, longest: int) -> int:
+    """Return how many tokens Qwen's pipelines read, the beginning of the template, which they drop, among them."""
+    return longest + pipeline.prompt_template_encode_start_idx
+
+
+_QWEN = Reads(_dropped, attrgetter("prompt_template_encode"))
+_SANA = Reads(
+    lambda pipeline, longest: len(pipeline.tokenizer.encode(_instruction(pipeline))) + longest - 2,
+    lambda pipeline: f"{_instruction(pipeline)}{{}}",
+)
+_KREA = Reads(
+    lambda pipeline, longest: _dropped(pipeline, longest) - pipeline.prompt_template_encode_num_suffix_tokens,
+    lambda pipeline: f"{pipeline.prompt_template_encode_prefix}{{}}",
+)
+_HUNYUAN = Reads(lambda pipeline, _: _dropped(pipeline, 1000), _QWEN.around)
+_KLEIN = Reads(around=lambda pipeline: _chat(pipeline, enable_thinking=False))
+_TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+_EXACT_SIZE = {"use_resolution_binning": False}  # else the nearest of a list is drawn, and resized
+_AS_WRITTEN = {"clean_caption": False}  # else it depends on libraries that happen to be installed
+
+FAMILIES: tuple[Family, ...] = (
+    # FLUX.1's own guidance is embedded; its true CFG, the only reader of a negative prompt, is left off
+    Family(  # [schnell]
+        "FluxPipeline",
+        where={"transformer.guidance_embeds": False},
+        guidance=(),
+        negative_over=UNREAD,
+        steps=4,
+        guidance_scale=0.0,
+    ),
+    Family("FluxPipeline", negative_over=UNREAD),
+    Family("Flux2Pipeline", reads={"": Reads(around=_instructed)}),
+    Family(
+        "Flux2KleinPipeline",
+        where={"is_distilled": True},
+        guidance=(),
+        steps=4,
+        guidance_scale=1.0,
+        reads={"": _KLEIN},
+    ),
+    Family("Flux2KleinPipeline", reads={"": _KLEIN}),
+    Family("QwenImagePipeline", guidance=("true_cfg_scale",), reads={"": _QWEN}),
+    Family("QwenImage21Pipeline", guidance=("true_cfg_scale",), multiple=32),
+    Family(
+        "ZImagePipeline",
+        negative_over=0.0,
+        reads={"": Reads(around=lambda pipeline: _chat(pipeline, enable_thinking=True))},
+    ),
+    Family("ZImageOmniPipeline", negative_over=0.0, reads={"": Reads(around=_TURN)}),
+    Family("HiDreamImagePipeline", sizes=_fixed_points),
+    Family(
+        "Lumina2Pipeline", reads={"": Reads(around=lambda pipeline: f"{pipeline.system_prompt} <Prompt Start> {{}}")}
+    ),
+    Family("LuminaPipeline", extra=_AS_WRITTEN),
+    Family("LatentConsistencyModelPipeline", negative_over=UNREAD),
+    Family("SanaPipeline", extra=_EXACT_SIZE, reads={"": _SANA}),
+    Family(
+        "SanaSprintPipeline",
+        # The step between is for two steps alone
+        extra=_EXACT_SIZE | {"intermediate_timesteps": lambda asked: 1.3 if asked.steps == 2 else None},
+        reads={"": _SANA},
+    ),
+    Family("PixArtAlphaPipeline", extra=_EXACT_SIZE | _AS_WRITTEN),
+    Family("PixArtSigmaPipeline", extra=_EXACT_SIZE | _AS_WRITTEN),
+    Family("AuraFlowPipeline", size=(1024, 1024)),
+    Family(
+        "HunyuanDiTPipeline",
+        extra=_EXACT_SIZE,
+        reads={"": Reads(77), "_2": Reads(256)},
+    ),
+    Family(  # the distilled one
+        "HunyuanImagePipeline",
+        where={"transformer.guidance_embeds": True},
+        guidance=("distilled_guidance_scale",),
+        negative_over=UNREAD,
+        steps=8,
+        reads={"": _HUNYUAN, "_2": None},
+    ),
+    Family(
+        "HunyuanImagePipeline",
+        guidance=("guider.guidance_scale", "ocr_guider.guidance_scale"),
+        # The second tokenizer is of what stands in quotation marks
+        reads={"": _HUNYUAN, "_2": None},
+    ),
+    Family("KandinskyV22CombinedPipeline", guidance=("guidance_scale", "prior_guidance_scale"), multiple=64),
+    Family("Kandinsky3Pipeline", multiple=64, reads={"": Reads(128)}),
+    Family(
+        "Kandinsky5T2IPipeline",
+        sizes=attrgetter("resolutions"),
+        reads={
+            "": Reads(_dropped, attrgetter("prompt_template")),
+            "_2": Reads(77),
+        },
+    ),
+    Family("WanPipeline", extra={"num_frames": 1, "output_type": "pil"}),
+    Family(
+        "Krea2Pipeline",
+        where={"is_distilled": True},
+        negative_over=0.0,
+        steps=8,
+        guidance_scale=0.0,
+        reads={"": _KREA},
+    ),
+    Family(
+        "Krea2Pipeline",
+        negative_over=0.0,
+        reads={"": _KREA},
+    ),
+    # A constant guidance; its own schedule of guidance is for 48 steps alone
+    Family("Ideogram4Pipeline", guidance_scale=7.0, extra={"guidance_schedule": None}, reads={"": Reads(around=_chat)}),
+    Family("ErnieImagePipeline", extra={"use_pe": False}),  # else a language model writes another prompt
+    Family(
+        "LongCatImagePipeline",
+        extra={"enable_prompt_rewrite": False},
+        reads={"": Reads(lambda pipeline, _: pipeline.tokenizer_max_length)},
+    ),
+    Family(
+        "DreamLitePipeline",
+        reads={
+            "": Reads(
+                lambda pipeline, longest: longest + pipeline.prompt_template_encode_generate_start_idx,
+                attrgetter("prompt_template_encode_generate"),
+            )
+        },
+    ),
+)
+_OTHERS = Family("")  # as every pipeline is that is not in the table
+
+
+def family_of(pipeline: Any) -> Family:
+    """Return what the table says of a pipeline: the first row that fits it."""
+    name = type(pipeline).__name__
+    rows = (row for row in FAMILIES if row.pipeline == name)
+    fits = (row for row in rows if all(setting(pipeline, *place.split(".")) == v for place, v in row.where.items()))
+    return next(fits, _OTHERS)
+
+
+def setting(pipeline: Any, *place: str) -> Any:
+    """Return a value of a configuration, the pipeline's own or, with two names, that of a part; None without one."""
+    *part, name = place
+    owner = getattr(pipeline, part[0], None) if part else pipeline
+    return getattr(getattr(owner, "config", None), name, None)
+
+
+def further_arguments(family: Family, asked: Picture) -> dict[str, Any]:
+    """Return the arguments of a call that a request has no field for."""
+    return {name: value(asked) if callable(value) else value for name, value in family.extra.items()}
