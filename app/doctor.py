@@ -35,7 +35,7 @@ class Finding:
 
     check: str
     status: Literal["ok", "note", "wrong"]
-    said: str
+    result: str
 
 
 def examine() -> Iterator[Finding]:
@@ -64,10 +64,10 @@ def _room(check: str, folder: Path, wanted_mb: int) -> Finding:
     while not folder.exists():
         folder = folder.parent
     free_mb = shutil.disk_usage(folder).free // MIB
-    said = f"{folder} has {free_mb:,} MiB free"
+    result = f"{folder} has {free_mb:,} MiB free"
     if free_mb < wanted_mb:
-        return Finding(check, "wrong", f"{said}, fewer than {wanted_mb:,}: free some, or choose another folder")
-    return Finding(check, "ok", said)
+        return Finding(check, "wrong", f"{result}, fewer than {wanted_mb:,}: free some, or choose another folder")
+    return Finding(check, "ok", result)
 
 
 def _storage(storage: Storage) -> Finding:
@@ -148,6 +148,6 @@ def report(findings: Iterator[Finding], out: Console, as_json: bool) -> bool:
     table = Table("check", "", "what was found", box=None)
     for one in found:
         colour = COLOURS[one.status]
-        table.add_row(one.check, f"[{colour}]{one.status}[/{colour}]", escape(one.said))
+        table.add_row(one.check, f"[{colour}]{one.status}[/{colour}]", escape(one.result))
     out.print(table)
     return sound

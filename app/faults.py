@@ -28,7 +28,7 @@ def pointer(path: Iterable[str | int]) -> str:
     return "".join(steps).encode("utf-8", "backslashreplace").decode()[:LONGEST_POINTER]
 
 
-def said(word: str) -> str:
+def quoted(word: str) -> str:
     """Return a word from outside as a sentence may repeat it."""
     return repr(word if len(word) <= LONGEST else word[:LONGEST] + "…")
 
@@ -50,7 +50,8 @@ def named(
     for name, times in Counter(names).items():
         place = pointer([at, name] if at else [name])
         if name not in allowed:
-            yield fault(place, "extra_forbidden", f"there is no field {said(name)} here{meant(name, allowed)}", allowed)
+            message = f"there is no field {quoted(name)} here{meant(name, allowed)}"
+            yield fault(place, "extra_forbidden", message, allowed)
         elif times > 1 and name not in lists:
             yield fault(place, "said_twice", f"{name!r} is said {times} times; say it once")
 

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from app.shared.errors import RadiataError
-from app.shared.events import CHANGED, START, Event, Position, event_of, position, said, stream_key
+from app.shared.events import CHANGED, START, Event, Position, event_of, position, stream_id, stream_key
 from app.shared.lifecycle import live_key
 from app.shared.wire.generation import Generation, Status
 
@@ -169,7 +169,7 @@ class Hub:
     async def _page(self, tail: Tail, after: Position) -> tuple[list[Event], Position]:
         """Events before the kept ones, for a listener that lags behind."""
         with suppress(RedisError):
-            found = await self._redis.xrange(stream_key(tail.generation_id), f"({said(after)}", count=PAGE)
+            found = await self._redis.xrange(stream_key(tail.generation_id), f"({stream_id(after)}", count=PAGE)
             entries = cast(Entries, found)
             events, reached = _events(entries, after)
             return events, reached if len(entries) == PAGE else max(reached, tail.start)
@@ -236,7 +236,7 @@ class Hub:
             tails = [tail for one in some if (tail := self._tails.get(one))]
             async with self._redis.pipeline(transaction=False) as pipe:
                 for tail in tails:
-                    pipe.xrange(stream_key(tail.generation_id), f"({said(tail.last)}", count=PAGE)
+                    pipe.xrange(stream_key(tail.generation_id), f"({stream_id(tail.last)}", count=PAGE)
                 answers = await pipe.execute(raise_on_error=False)  # a key that is no stream is nobody else's trouble
             for tail, answer in zip(tails, answers, strict=True):
                 entries = answer if isinstance(answer, list) else []

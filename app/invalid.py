@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from app.faults import Allowed, fault, meant, pointer, said
+from app.faults import Allowed, fault, meant, pointer, quoted
 from app.shared.old_records import NEW_NAMES
 
 OUTSIDE = ("query", "header", "path", "cookie")  # of the body
@@ -34,7 +34,7 @@ def of_validation(request: Request, error: RequestValidationError) -> list[dict[
             parent = _documented(request.app.openapi(), operation, part, path[:-1])
             allowed = sorted(parent.get("properties", {}))
             name = str(path[-1])
-            message = f"there is no field {said(name)}{_renamed(name, allowed) or meant(name, allowed)}"
+            message = f"there is no field {quoted(name)}{_renamed(name, allowed) or meant(name, allowed)}"
         place = [part, *path] if part in OUTSIDE else path
         found.append(fault(pointer(place), code, message, allowed))
     return found

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from app.faults import fault, pointer, refused, said
+from app.faults import fault, pointer, quoted, refused
 from app.shared.errors import BadRequest
 
 BOM = b"\xef\xbb\xbf"
@@ -65,7 +65,7 @@ def _number(text: str) -> int | float:
 def _wrong(path: Path, found: Any, twice: list[tuple[dict[str, Any], str]]) -> Iterator[dict[str, Any]]:
     if isinstance(found, dict):
         for key in dict.fromkeys(key for holder, key in twice if holder is found):
-            yield fault(pointer([*path, key]), "said_twice", f"{said(key)} is said twice; say it once")
+            yield fault(pointer([*path, key]), "said_twice", f"{quoted(key)} is said twice; say it once")
     elif isinstance(found, str) and any("\ud800" <= character <= "\udfff" for character in found):
         yield fault(pointer(path), "no_character", "half a surrogate pair is no character; remove it")
     elif isinstance(found, float) and not math.isfinite(found):

@@ -1,6 +1,6 @@
 """The adapters' index: a copy in Redis of the records of all names, one key that says itself whether it is whole.
 
-| Redis key | type | field | what | lives |
+| Redis key | type | field | what | kept for |
 |---|---|---|---|---|
 | `radiata:adapters` | hash | `version <name>:<version>` | its record (JSON), where it can be read | rebuilt when gone |
 | | | `newest <name>` | number of its newest version | |

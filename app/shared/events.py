@@ -1,6 +1,6 @@
 """What happens to a generation, as a Redis stream that any number of listeners follow and resume.
 
-| Redis key | type | what | lives |
+| Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:events:<generation id>` | stream | entries `{kind, data (JSON)}`; API and engine write it, `app/hub.py` reads it | capped; `keep_live_s` |
 | `radiata:changed` | channel | the id of a generation with a new event, or of an upload that settled | not at all |
@@ -51,7 +51,7 @@ class Event:
     @cached_property
     def frame(self) -> bytes:
         """The event as server-sent bytes, made once however many listen."""
-        place = f"id: {said(self.position)}\n" if self.position else ""
+        place = f"id: {stream_id(self.position)}\n" if self.position else ""
         return f"event: {self.kind}\n{place}data: {json.dumps(self.data)}\n\n".encode()
 
 
@@ -80,7 +80,7 @@ def position(text: str) -> Position | None:
     return place if place and max(place) < 2**64 else None
 
 
-def said(place: Position) -> str:
+def stream_id(place: Position) -> str:
     """A place in a stream as Redis and `Last-Event-ID` write it."""
     return f"{place[0]}-{place[1]}"
 

@@ -1,6 +1,6 @@
 """The list of all generations, newest first: a copy in Redis of what storage holds.
 
-| Redis key | type | what | lives |
+| Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:generations` | sorted set | id by time; below all `whole`, or a token while it is rebuilt | rebuilt |
 

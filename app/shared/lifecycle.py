@@ -8,7 +8,7 @@ A kind of job is a subclass: it says where its records are (`Places`), how it is
 what happens when its worker died on every try. Generations are one (`app/shared/generations.py`), uploads another
 (`app/shared/uploads.py`).
 
-| Redis key | type | what | lives |
+| Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:live:<id>` | hash | `accepted` (JSON), `status`, `step`, `started_at`, `final` (JSON) | `keep_live_s` |
 """

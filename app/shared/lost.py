@@ -3,7 +3,7 @@
 RQ's lists are read whole, in a few commands however much waits, and compared here: a job is looked at by itself only
 where it is in none of them, one by one and for as long as there is time. After Redis was emptied that is every one.
 
-| Redis key | type | what | lives |
+| Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:missed:<kind>` | hash | a job in no queue and on no worker to when that was seen first | each look anew |
 """

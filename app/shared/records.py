@@ -4,7 +4,7 @@ A record can be empty or cut off (a power cut, a full disk), overwritten, or ano
 for that one; lists, sweeps and every other record go on without it, and it is logged once. A record of a later format
 (`app/shared/record_format.py`) raises `Newer`, which is one kind of `Unreadable`.
 
-| Redis key | type | what | lives |
+| Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:unreadable:<storage key>` | string | why; it has been logged by one of the processes | a day |
 """

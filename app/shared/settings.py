@@ -150,8 +150,8 @@ class Settings(BaseSettings):
         from redis.connection import parse_url  # a quarter of a second, which the command line has no need of
 
         if url:
-            said = urlsplit(url.get_secret_value())
-            if not (said.path if said.scheme == "unix" else said.netloc):
+            parts = urlsplit(url.get_secret_value())
+            if not (parts.path if parts.scheme == "unix" else parts.netloc):
                 raise ValueError("it is of the form redis://host:6379/0, rediss://… or unix:///path")
             parse_url(url.get_secret_value())
         return url
@@ -220,8 +220,8 @@ def read_settings(**given: Any) -> Settings:
 
     Raises BadSettings with a sentence for every variable that is wrong.
     """
-    if said := list(mistakes(os.environ, Settings.model_fields)):
-        raise BadSettings("; ".join(said))
+    if wrong := list(mistakes(os.environ, Settings.model_fields)):
+        raise BadSettings("; ".join(wrong))
     try:
         return Settings(**given)
     except ValidationError as error:

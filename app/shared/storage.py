@@ -170,10 +170,10 @@ def _told(key: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        said = f"{type(error).__name__}: {error}".partition("\n")[0]  # obstore adds a page of what it holds
-        if getattr(error, "errno", None) in FULL or any(words in said for words in FULL_SAYS):
-            raise NoRoom("no_room", f"storage has no room for {key!r} ({said}): free some, or add some") from error
-        raise Unavailable("storage_unavailable", f"object storage did not take {key!r}: {said}") from error
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]  # obstore adds a page of what it holds
+        if getattr(error, "errno", None) in FULL or any(words in why for words in FULL_SAYS):
+            raise NoRoom("no_room", f"storage has no room for {key!r} ({why}): free some, or add some") from error
+        raise Unavailable("storage_unavailable", f"object storage did not take {key!r}: {why}") from error
 
 
 def _told_all(key: str, pieces: Iterator[T]) -> Iterator[T]:

@@ -4,7 +4,7 @@ They live as every job does (`app/shared/lifecycle.py`). An upload that waits is
 after its bytes and makes it count. Its end, `settled/<id>.json`, is kept for an hour. Creating `uploads/<id>.end`
 decides between its name, its cancel and its being given up, when two of them are about to be.
 
-| Redis key | type | what | lives |
+| Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:upload:<id>` | string | how the upload ended, as JSON; written by intake and API | an hour |
 """

@@ -1,6 +1,6 @@
 """What each generation worker holds: said by the worker with every heartbeat, read by whoever asks.
 
-| Redis key | type | what | lives |
+| Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:worker:<name>` | string | a `WorkerState` as JSON; written by that worker, read by the API | seconds |
 | `radiata:alive:<model>[@<base>]` | string | one of that base lived; read by an API that was started since | longer |

@@ -39,7 +39,7 @@ def doctor() -> tuple[int, dict[str, Any]]:
 
 
 def wrong(found: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(one["check"], one["said"]) for one in found["checks"] if one["status"] == "wrong"]
+    return [(one["check"], one["result"]) for one in found["checks"] if one["status"] == "wrong"]
 
 
 def test_a_sound_service_is_found_sound_and_left_as_it_was(generation_id: str, storage: Storage) -> None:
@@ -71,7 +71,7 @@ def test_wrong_settings_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("RADIATA_PORT", "many")
     code, found = doctor()
     assert code == 1 and [check for check, _ in wrong(found)] == ["settings"]
-    assert "RADIATA_PORT" in found["checks"][0]["said"]
+    assert "RADIATA_PORT" in found["checks"][0]["result"]
 
 
 def test_a_redis_that_was_named_and_is_away_is_wrong_and_one_of_ours_is_a_note(
@@ -103,7 +103,7 @@ def test_a_store_that_takes_nothing_and_a_full_folder_are_wrong(
     found = {one.check: one for one in examine()}
     assert found["storage"].status == "wrong" and "records" not in found
     for check in ("data folder", "temporary files"):
-        assert found[check].status == "wrong" and "5 MiB free" in found[check].said
+        assert found[check].status == "wrong" and "5 MiB free" in found[check].result
 
 
 def test_a_data_folder_that_does_not_exist_yet_is_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 from redis import Redis
 
-from app.shared.events import CHANGED, Event, event_of, position, publish, said, stream_key
+from app.shared.events import CHANGED, Event, event_of, position, publish, stream_id, stream_key
 
 ID = "0" * 32
 
@@ -62,4 +62,4 @@ def test_a_frame_is_one_event_whatever_its_data_holds() -> None:
 @pytest.mark.parametrize(("text", "place"), [("5-1", (5, 1)), ("5", (5, 0)), ("-1", None), ("x", None), ("", None)])
 def test_a_place_is_read_as_it_is_written(text: str, place: tuple[int, int] | None) -> None:
     assert position(text) == place
-    assert place is None or position(said(place)) == place
+    assert place is None or position(stream_id(place)) == place
