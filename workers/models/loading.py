@@ -32,7 +32,7 @@ from workers.models.obeys import (
 )
 from workers.models.processors import with_prompt_processors
 from workers.models.samplers import available
-from workers.models.tokens import written
+from workers.models.tokens import limits, written
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -167,6 +167,7 @@ def _profile(
         sizes=fixed_sizes(pipeline),
         max_steps=most_steps(pipeline),
         negative_over=negative_over(pipeline),
+        tokens=limits(pipeline),
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         versions={library: version(library) for library in LIBRARIES},
     )

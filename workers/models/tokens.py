@@ -1,13 +1,18 @@
 """How many tokens a prompt is, for each tokenizer of a pipeline, and how many its text encoder reads."""
 
+import inspect
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 
 from app.shared.facts import TokenizerFile
+from workers.models.families import Reads, family_of
 
-SLOTS = ("", "_2", "_3")  # a pipeline's tokenizers, and the text encoders that they are for
+# A pipeline's tokenizers; a processor beside one is of pictures, or writes other prompts
+TOKENIZER = re.compile(r"(?P<part>prior_)?(tokenizer|processor)(?P<slot>_\d)?")
+UNLIMITED = 2**31  # tokens: of an encoder that is given every prompt whole
 # What a tokenizer that was written down has to count as the pipeline's own does
 SAMPLES = (
     *(
@@ -25,7 +30,7 @@ SAMPLES = (
 
 
 class Reader(NamedTuple):
-    """One tokenizer of a pipeline."""
+    """One tokenizer of a pipeline, and the most tokens of a prompt that its text encoder reads."""
 
     component: str
     tokenizer: Any
@@ -33,15 +38,48 @@ class Reader(NamedTuple):
 
     def count(self, prompt: str) -> int:
         """Return how many tokens a prompt is, those of beginning and end among them."""
-        return len(self.tokenizer(prompt, truncation=False, verbose=False).input_ids)
+        return _count(self.tokenizer, prompt)
 
 
 def readers(pipeline: Any) -> Iterator[Reader]:
-    """Yield the tokenizers that a pipeline has."""
-    for slot in SLOTS:
-        tokenizer = getattr(pipeline, f"tokenizer{slot}", None)
-        if tokenizer is not None:
-            yield Reader(f"text_encoder{slot}", tokenizer, tokenizer.model_max_length)
+    """Yield the tokenizers of a pipeline that its prompt goes to."""
+    parts = getattr(pipeline, "components", None) or vars(pipeline)
+    family = family_of(pipeline)
+    for name, part in parts.items():
+        named = TOKENIZER.fullmatch(name)
+        if named is None or part is None or (named[2] == "processor" and parts.get("tokenizer") is not None):
+            continue
+        slot = named["slot"] or ""
+        reads = family.reads.get(slot, Reads())
+        if reads is not None:
+            tokenizer = getattr(part, "tokenizer", part)
+            most = _most(pipeline, tokenizer, reads)
+            yield Reader(f"{named['part'] or ''}text_encoder{slot}", tokenizer, most)
+
+
+def limits(pipeline: Any) -> dict[str, int]:
+    """Return how many tokens of a prompt each text encoder reads, without those that read all."""
+    return {reader.component: reader.most for reader in readers(pipeline) if reader.most < UNLIMITED}
+
+
+def _most(pipeline: Any, tokenizer: Any, reads: Reads) -> int:
+    """Return how many tokens of a prompt are read: of what the pipeline has it read, less the template around it."""
+    takes = inspect.signature(type(pipeline).__call__).parameters
+    longest = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
+    longest = longest if isinstance(longest, int) else UNLIMITED
+    if callable(reads.most):
+        most = reads.most(pipeline, longest)
+    elif reads.most is not None:
+        most = reads.most
+    else:
+        most = min(tokenizer.model_max_length, longest)
+    around = reads.around if isinstance(reads.around, str) else reads.around(pipeline)
+    template = _count(tokenizer, around.replace("{}", "")) - _count(tokenizer, "")
+    return min(most - template, UNLIMITED)
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    return len(tokenizer(text, truncation=False, verbose=False).input_ids)
 
 
 def written(pipeline: Any) -> list[TokenizerFile] | None:
@@ -57,5 +95,5 @@ def written(pipeline: Any) -> list[TokenizerFile] | None:
         again.no_padding()
         if any(len(again.encode(sample).ids) != reader.count(sample) for sample in SAMPLES):
             return None
-        files.append(TokenizerFile(component=reader.component, text=text, most=min(reader.most, 2**31)))
+        files.append(TokenizerFile(component=reader.component, text=text, most=reader.most))
     return files

@@ -34,6 +34,11 @@ class ModelProfile(Wire):
     negative_over: float | None = Field(
         None, description="the `guidance_scale` over which it reads a negative prompt; null: it does not depend on that"
     )
+    tokens: dict[str, int] = Field(
+        {},
+        description="text encoder -> tokens of a prompt that it reads, those of beginning and end among them, the "
+        "model's own template not; a prompt that is longer for all of them is refused",
+    )
     blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
     versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")
 
