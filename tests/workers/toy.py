@@ -14,6 +14,7 @@ from workers.models.loading import LoadedModel
 from workers.models.obeys import obeyed
 
 WIDTH = 8
+SIDE = 64  # pixels of its pictures
 LAYER = "lora_unet_block_to_q"
 
 
@@ -36,16 +37,15 @@ class Pipeline:
         self.scheduler = DDIMScheduler(num_train_timesteps=10)
         self.before_step: Any = lambda: None
 
-    def __call__(
-        self, prompt: str, num_inference_steps: int, generator: torch.Generator, callback_on_step_end: Any
-    ) -> Any:
+    def __call__(self, prompt: str, num_inference_steps: int, generator: torch.Generator) -> Any:
+        self.scheduler.set_timesteps(num_inference_steps)
         pixels = torch.rand(WIDTH, WIDTH, generator=generator)
-        for step in range(num_inference_steps):
+        for timestep in self.scheduler.timesteps:
             self.before_step()
             pixels = self.unet(pixels).clamp(0, 1)
-            callback_on_step_end(self, step, 0, {})
+            self.scheduler.step(torch.zeros_like(pixels), int(timestep), pixels)
         image = Image.fromarray((pixels * 255).round().to(torch.uint8).numpy(), "L").convert("RGB")
-        return type("Output", (), {"images": [image]})
+        return type("Output", (), {"images": [image.resize((SIDE, SIDE), Image.Resampling.NEAREST)]})
 
 
 def base() -> LoadedModel:

@@ -28,7 +28,7 @@ from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
 from workers.drawing.png import encode, recipe
-from workers.drawing.sampling import Sampling
+from workers.drawing.sampling import Sampling, Spoilt
 from workers.drawing.textual_inversion import textual_inversions
 from workers.models.loading import LoadedModel
 from workers.models.tokens import readers
@@ -118,6 +118,9 @@ class Engine:
         except AdapterError as error:
             self._verify(math.inf)  # a damaged weight, too, makes a stack that is not finite
             self._fail(generation, "adapter_refused", str(error))
+        except Spoilt as error:
+            self._verify(math.inf)  # and a picture that is not
+            self._fail(generation, error.code, error.message)
         except RadiataError as error:
             self._fail(generation, error.code, error.message)
         except Exception as error:  # the engine outlives any one generation; trying again would end the same
@@ -214,13 +217,16 @@ class Engine:
     def _sample(self, generation: Generation, index: int, applied: AppliedStack) -> Picture:
         request = generation.request
         self._prefetcher.begin()
-        total = request.steps * request.count
+        before, total, told = request.steps * index, request.steps * request.count, 0
 
-        def after_step(steps: int) -> None:
-            done = min(request.steps * index + steps, total)
-            if not self._ledger.step(generation.id, done, total):
+        def after_step(taken: int) -> None:
+            nonlocal told
+            if taken == told:  # the scheduler takes more than one step for it
+                return self._look(generation.id)
+            told = taken
+            if not self._ledger.step(generation.id, before + taken, total):
                 raise Ended
-            self._applier.apply(applied, steps, self._watch(generation))
+            self._applier.apply(applied, taken, self._watch(generation))
 
         return self._sampling.picture(request, request.seed + index, after_step)
 

@@ -1,15 +1,31 @@
-"""One picture: a pipeline's call for a request, with a scheduler and a generator of its own."""
+"""One picture: a pipeline's call for a request, with schedulers and a generator of its own."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from PIL.Image import Image as Picture
+from torch import Tensor, nn
 
+from app.shared.errors import RadiataError
 from app.shared.wire.generation import ResolvedRequest
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
 from workers.models.samplers import make
+
+MAIN = "scheduler"  # whose steps are those of a request; a prior's are not
+ARRIVE = frozenset({"SCMScheduler"})  # schedulers whose last timestep is where the picture arrives, and no step to it
+OUTPUTS = ("images", "image", "frames")  # what pipelines call their pictures
+
+AfterStep = Callable[[int], None]
+
+
+class Spoilt(RadiataError):
+    """A picture was drawn that must not be stored: it is not finite, or of another size than the one asked for."""
 
 
 class Sampling:
@@ -17,22 +33,106 @@ class Sampling:
 
     def __init__(self, base: LoadedModel) -> None:
         self._base = base
-        self._scheduler = base.pipeline.scheduler  # the folder's own, pristine
+        parts = vars(base.pipeline)
+        # The folder's own schedulers, pristine
+        self._own = {name: part for name, part in parts.items() if isinstance(part, SchedulerMixin)}
+        self._decoders = [part.decoder for part in parts.values() if _decodes(part)]
 
-    def picture(self, request: ResolvedRequest, seed: int, after_step: Callable[[int], None]) -> Picture:
-        """Return the picture of a request from this seed.
+    def picture(self, request: ResolvedRequest, seed: int, after_step: AfterStep) -> Picture:
+        """Return the picture of a request from this seed; the same whatever was drawn before.
 
-        after_step: called with the number of steps taken; what it raises stops the drawing.
+        after_step: called whenever a scheduler has made a step, with the number of the request's steps that are taken
+        by then: each from 1 on in turn, some of them several times. What it raises stops the drawing. Raises Spoilt.
         """
         pipeline = self._base.pipeline
-        pipeline.scheduler = make(request.sampler, self._scheduler)
-
-        def step_ended(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            after_step(step + 1)
-            return tensors
-
+        steps = {name: self._scheduled(request, name, after_step) for name in self._own}
+        # Some pipelines and schedulers draw from torch's own generator, whatever they are given
+        torch.manual_seed(seed)
         # A CPU generator draws the same latents for every device
         generator = torch.Generator("cpu").manual_seed(seed)
         wanted = call_arguments(request, pipeline, self._base.profile.obeys)
-        with torch.inference_mode():
-            return pipeline(**wanted, generator=generator, callback_on_step_end=step_ended).images[0]
+        with torch.inference_mode(), self._watched():
+            picture = _first(pipeline(**wanted, generator=generator))
+            self._check_finite(steps[MAIN].sample)  # of pipelines that draw pixels, and have nothing to decode
+        after_step(request.steps)
+        if picture.size != (request.width, request.height):
+            drawn, asked = (f"{width}×{height}" for width, height in (picture.size, (request.width, request.height)))
+            message = f"{self._base.profile.name!r} has drawn {drawn} where {asked} was asked for; ask for {drawn}"
+            raise Spoilt("size_not_obeyed", message)
+        return picture
+
+    def _scheduled(self, request: ResolvedRequest, name: str, after_step: AfterStep) -> "_Steps":
+        """Give the pipeline a fresh scheduler under this name, and return what counts its steps."""
+        scheduler = make(request.sampler if name == MAIN else None, self._own[name])
+        steps = _Steps(scheduler, request.steps if name == MAIN else 0, after_step)
+        scheduler.step = functools.wraps(scheduler.step)(steps)  # pipelines read its signature
+        _install(self._base.pipeline, name, scheduler)
+        return steps
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Check latents before they are decoded, and pixels as soon as they are: as a PIL image they would be black."""
+
+        def check(_decoder: nn.Module, latents: tuple[Any, ...], pixels: Any) -> None:
+            self._check_finite(*latents, pixels)
+
+        with ExitStack() as undo:
+            for decoder in self._decoders:
+                undo.callback(decoder.register_forward_hook(check).remove)
+            yield
+
+    def _check_finite(self, *values: Any) -> None:
+        if all(bool(torch.isfinite(value).all()) for value in values if isinstance(value, Tensor)):
+            return
+        dtype = self._base.profile.dtype
+        narrow = "set RADIATA_DTYPE=bfloat16 (or float32)" if dtype == "float16" else "lower guidance_scale"
+        message = f"the picture has left the range of {dtype}: {narrow}, or lower the strengths of the adapters"
+        raise Spoilt("picture_not_finite", message)
+
+
+class _Steps:
+    """A scheduler's `step` that counts.
+
+    A scheduler may run the model more often than it has steps (PNDM once, Heun nearly twice as often): the steps of the
+    request are spread evenly over its own.
+    """
+
+    def __init__(self, scheduler: Any, steps: int, after_step: AfterStep) -> None:
+        self._scheduler = scheduler
+        self._step = scheduler.step
+        self._steps = steps
+        self._after_step = after_step
+        self._made = 0
+        self._taken = 0
+        self.sample: Any = None  # of the last step
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        made = self._step(*arguments, **named)
+        self._made, self.sample = self._made + 1, made[0]
+        timesteps = len(self._scheduler.timesteps) - (type(self._scheduler).__name__ in ARRIVE)
+        reached = min(self._steps * self._made // timesteps, self._steps)
+        for taken in range(min(self._taken + 1, reached), reached + 1):
+            self._after_step(taken)
+        self._taken = reached
+        return made
+
+
+def _install(pipeline: Any, name: str, scheduler: Any) -> None:
+    """Put a scheduler in the place of the one of this name, in pipelines inside the pipeline too."""
+    before = getattr(pipeline, name)
+    inner = [part for part in vars(pipeline).values() if isinstance(part, DiffusionPipeline)]
+    for holder in (pipeline, *inner):
+        for place in [place for place, part in vars(holder).items() if part is before]:
+            setattr(holder, place, scheduler)
+
+
+def _decodes(part: Any) -> bool:
+    return hasattr(part, "decode") and isinstance(getattr(part, "decoder", None), nn.Module)
+
+
+def _first(output: Any) -> Picture:
+    """Return the first picture of what a pipeline returns: of a batch, and there of the frames."""
+    found = next(getattr(output, name) for name in OUTPUTS if hasattr(output, name))
+    while not isinstance(found, Picture):
+        found = found[0]
+    return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
+from app.shared.events import stream_key
 from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.metrics import counted
 from app.shared.settings import Settings
@@ -251,6 +253,29 @@ def test_a_bug_fails_one_generation_and_leaves_no_picture(
     assert pictures(storage, failed) == []
     base.pipeline.before_step = lambda: None
     assert png(storage, drawn(engine, ledger)) == plain
+
+
+@pytest.mark.parametrize("code", ["picture_not_finite", "size_not_obeyed"])
+def test_a_spoilt_picture_fails_its_generation_and_is_not_stored(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = png(storage, drawn(engine, ledger))
+    with monkeypatch.context() as patch:
+        if code == "size_not_obeyed":
+            patch.setattr(toy, "SIDE", 72)
+        else:
+            patch.setattr(base.pipeline.unet, "forward", lambda pixels: pixels * float("nan"))
+        failed = drawn(engine, ledger, count=2)
+    assert failed.error is not None and failed.error.code == code
+    assert pictures(storage, failed) == []
+    assert png(storage, drawn(engine, ledger)) == plain
+
+
+def test_one_progress_event_a_step(engine: Engine, ledger: Ledger, redis: Redis) -> None:
+    generation = drawn(engine, ledger, count=2, steps=4)
+    entries = [entry for _, entry in redis.xrange(stream_key(generation.id))]
+    told = [json.loads(entry[b"data"]) for entry in entries if entry[b"kind"] == b"progress"]
+    assert told == [{"step": step, "steps": 8} for step in range(1, 9)]
 
 
 # Others at the same generation
