@@ -34,6 +34,10 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
     if profile.max_steps is not None and steps is not None and steps > profile.max_steps:
         message = f"steps is {steps}; {name} takes at most {profile.max_steps}"
         yield Disobeyed("steps", "steps_over_limit", message, {"maximum": profile.max_steps})
+    most = profile.sampler_steps.get(asked.sampler or "")
+    if most is not None and steps is not None and steps > most:
+        message = f"steps is {steps}; the sampler {asked.sampler!r} takes at most {most} with {name}"
+        yield Disobeyed("steps", "steps_over_limit", message, {"maximum": most})
     yield from _sizes(profile, asked)
 
 

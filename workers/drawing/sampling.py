@@ -45,11 +45,11 @@ class Sampling:
         by then: each from 1 on in turn, some of them several times. What it raises stops the drawing. Raises Spoilt.
         """
         pipeline = self._base.pipeline
-        steps = {name: self._scheduled(request, name, after_step) for name in self._own}
-        # Some pipelines and schedulers draw from torch's own generator, whatever they are given
+        # Some pipelines draw from torch's own generator, whatever they are given
         torch.manual_seed(seed)
         # A CPU generator draws the same latents for every device
         generator = torch.Generator("cpu").manual_seed(seed)
+        steps = {name: self._scheduled(request, name, generator, after_step) for name in self._own}
         wanted = call_arguments(request, pipeline, self._base.profile.obeys)
         with torch.inference_mode(), self._watched():
             picture = _first(pipeline(**wanted, generator=generator))
@@ -61,9 +61,11 @@ class Sampling:
             raise Spoilt("size_not_obeyed", message)
         return picture
 
-    def _scheduled(self, request: ResolvedRequest, name: str, after_step: AfterStep) -> "_Steps":
+    def _scheduled(
+        self, request: ResolvedRequest, name: str, generator: torch.Generator, after_step: AfterStep
+    ) -> "_Steps":
         """Give the pipeline a fresh scheduler under this name, and return what counts its steps."""
-        scheduler = make(request.sampler if name == MAIN else None, self._own[name])
+        scheduler = make(request.sampler if name == MAIN else None, self._own[name], generator=generator)
         steps = _Steps(scheduler, request.steps if name == MAIN else 0, after_step)
         scheduler.step = functools.wraps(scheduler.step)(steps)  # pipelines read its signature
         _install(self._base.pipeline, name, scheduler)

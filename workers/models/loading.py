@@ -31,7 +31,7 @@ from workers.models.obeys import (
     size_multiple,
 )
 from workers.models.processors import with_prompt_processors
-from workers.models.samplers import available
+from workers.models.sampler_trial import offer
 from workers.models.tokens import limits, written
 
 BUNDLED = "bundled:"
@@ -147,6 +147,7 @@ def _profile(
     width, height = defaults.get("width", width), defaults.get("height", height)
     obeys = _obeyed(name, pipeline)
     guidance = own_guidance(pipeline)
+    offered = offer(getattr(pipeline, "scheduler", None))
     return ModelProfile(
         name=name,
         fingerprint=fingerprint(folder),
@@ -160,7 +161,9 @@ def _profile(
         max_edge=max(width, height) * EDGE_OVER_NATIVE,
         steps=defaults.get("steps", own_steps(pipeline)),
         guidance_scale=defaults.get("guidance_scale", guidance) if obeys["guidance_scale"] else guidance,
-        samplers=available(pipeline.scheduler),
+        samplers=offered.samplers,
+        sigmas=offered.sigmas,
+        sampler_steps=offered.steps,
         suggestions=defaults.get("suggestions", []),
         obeys=obeys,
         size_multiple=size_multiple(pipeline),

@@ -23,7 +23,11 @@ class ModelProfile(Wire):
     max_edge: int
     steps: int
     guidance_scale: float
-    samplers: list[str]
+    samplers: list[str] = Field(description="samplers that were tried on it when it was loaded, beside its own")
+    sigmas: dict[str, list[str]] = Field(
+        {}, description="ways of spacing noise levels (`sigmas` of a request) of each sampler; `own` is the model's own"
+    )
+    sampler_steps: dict[str, int] = Field({}, description="the most `steps` of a sampler that has a limit of its own")
     suggestions: list[str] = []
     obeys: dict[str, bool] = Field(
         {}, description="fields of a request -> whether it obeys them; one that it does not may only be left as it is"

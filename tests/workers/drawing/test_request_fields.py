@@ -27,7 +27,7 @@ from tests.workers.training import toys
 from workers.drawing.engine import Engine
 from workers.models.loading import LoadedModel
 from workers.models.obeys import obeyed
-from workers.models.samplers import available
+from workers.models.sampler_trial import offer
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
 PINNED = {"base"}  # another one is not this engine's to draw
@@ -78,7 +78,7 @@ def drawn(adapters: list[dict[str, Any]], storage: Storage, redis: Redis, settin
     deterministic = torch.are_deterministic_algorithms_enabled()
     pipe = toys.pipeline()
     pipe.set_progress_bar_config(disable=True)
-    facts = profile(obeys=obeyed(pipe), samplers=available(pipe.scheduler))
+    facts = profile(obeys=obeyed(pipe), samplers=offer(pipe.scheduler).samplers)
     base = LoadedModel(pipe, {"unet": pipe.unet, "text_encoder": pipe.text_encoder}, facts, Path())
     engine, ledger = Engine(base, storage, redis, settings), Ledger(storage, redis, settings)
 
