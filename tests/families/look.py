@@ -21,8 +21,8 @@ from tests.families.registry import FAMILIES
 def asked(family: Family, **changed: Any) -> dict[str, Any]:
     """Return the arguments of diffusers' own call."""
     width, height = family.size
-    plain: dict[str, Any] = {"prompt": "a red apple", "width": width, "height": height, "seed": 7}
-    plain |= {"num_inference_steps": family.steps} | family.extra | ({family.guidance: 3.0} if family.guidance else {})
+    plain: dict[str, Any] = {"prompt": "a red apple on a tree " * 8, "width": width, "height": height, "seed": 7}
+    plain |= {"num_inference_steps": family.steps, **family.extra} | ({family.guidance: 3.0} if family.guidance else {})
     call = plain | changed
     return call | {"generator": torch.Generator("cpu").manual_seed(call.pop("seed"))}
 
@@ -54,7 +54,10 @@ def look(family: Family) -> str:
         begun = time.perf_counter()
         plain = pixels(family, pipeline)
         drawn = time.perf_counter() - begun
-        changes: dict[str, dict[str, Any]] = {"prompt": {"prompt": "a blue square"}, "seed": {"seed": 8}}
+        changes: dict[str, dict[str, Any]] = {
+            "prompt": {"prompt": "a blue square and the sea " * 8},
+            "seed": {"seed": 8},
+        }
         if family.guidance:
             changes["guidance"] = {family.guidance: 5.0}
         if family.negative:

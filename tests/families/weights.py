@@ -5,7 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
-SCALES = ("norm", "ln_", "layer_norm", "layernorm")  # in names of vectors that multiply what was normalised
+# What is normalised before attention; at 1 each place looks at all others alike, and a few words among much padding
+# move nothing
+QUERIES_AND_KEYS = tuple(f"norm_{one}.weight" for one in ("q", "k", "added_q", "added_k"))
+SHARP = 2.0
 
 
 def fill(pipeline: Any, seed: int = 0, gain: float = 1.0) -> Any:
@@ -27,7 +30,7 @@ def fill(pipeline: Any, seed: int = 0, gain: float = 1.0) -> Any:
 def _draw(name: str, parameter: torch.Tensor, generator: torch.Generator, gain: float) -> None:
     noise = torch.randn(parameter.shape, generator=generator)
     if parameter.ndim < 2 and name.endswith("weight"):
-        parameter.copy_(1 + 0.1 * noise)
+        parameter.copy_((SHARP if name.endswith(QUERIES_AND_KEYS) else 1) + 0.1 * noise)
     elif parameter.ndim < 2:
         parameter.copy_(0.1 * noise)
     elif "embed" in name and name.endswith(("token_embedding.weight", "embed_tokens.weight", "shared.weight")):

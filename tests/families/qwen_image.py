@@ -1,0 +1,71 @@
+"""Qwen-Image: a transformer that reads Qwen2.5-VL behind a template of 34 tokens."""
+
+from pathlib import Path
+
+from diffusers import (
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+)
+
+from tests.families import tokenizers
+from tests.families.family import Family
+from tests.families.language_models import qwen25_vl
+from tests.families.parts import WIDTH
+from tests.families.weights import fill
+
+# Words of the pipeline's template that are one token each in the true vocabulary
+TEMPLATE = (
+    *("Describe", "image", "by", "detailing", "color", "shape", "size", "texture", "quantity", "spatial"),
+    *("relationships", "objects", "background"),
+)
+CHANNELS = 4  # of latents
+
+
+def codec() -> AutoencoderKLQwenImage:
+    """The codec that Qwen-Image has: of films, used with a single frame."""
+    return AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=CHANNELS,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.0] * CHANNELS,
+        latents_std=[1.0] * CHANNELS,
+    )
+
+
+def qwen_image(folder: Path) -> None:
+    """Save a Qwen-Image."""
+    tokenizer = tokenizers.qwen(words=TEMPLATE)
+    transformer = QwenImageTransformer2DModel(
+        patch_size=2,
+        in_channels=4 * CHANNELS,
+        out_channels=CHANNELS,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(8, 4, 4),
+    )
+    pipeline = QwenImagePipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=codec(),
+        text_encoder=qwen25_vl(tokenizer, layers=2),
+        tokenizer=tokenizer,
+    )
+    fill(pipeline).save_pretrained(folder)
+
+
+FAMILIES = (
+    Family(
+        "qwen-image",
+        qwen_image,
+        ("transformer", "text_encoder"),
+        guidance="true_cfg_scale",
+        multiple=16,
+        extra={"negative_prompt": ""},  # without one it is not guided
+    ),
+)
