@@ -252,6 +252,7 @@ def test_no_file_is_too_long_to_read() -> None:
     assert lengths[longest] <= LONGEST, f"{longest} has {lengths[longest]} lines, {LONGEST} are the most"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "never"),
     [

@@ -165,6 +165,7 @@ def test_a_stranger_at_the_door_is_a_sentence(content: bytes) -> None:
     assert code == 2 and where in text and len(text.splitlines()) == 1, text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
 def test_a_terminal_of_ascii_alone_shows_everything(encoding: dict[str, str], tmp_path: Path) -> None:
     description = "Ein schöner Stil — 花"

@@ -18,6 +18,8 @@ from redis.exceptions import AuthenticationError, RedisError
 from app.embedded import AOF_FOLDER, PID_FILE, address
 from app.shared.connection import URL_FILE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

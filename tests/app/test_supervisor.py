@@ -93,6 +93,7 @@ def test_a_pause_is_short_again_after_a_long_life(child: _Child) -> None:
     assert child.pause_s == 0.1
 
 
+@pytest.mark.slow
 def test_a_redis_that_dies_before_it_is_ready_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(Settings(data_dir=tmp_path, port=0))  # type: ignore[call-arg]
     monkeypatch.setattr(service, "_wait_redis", lambda: None)

@@ -14,6 +14,8 @@ from app.shared.environment import SOCKETS
 from app.supervisor import Service
 from workers.__main__ import cli as workers
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {
     "up": (cli, ["up"]),
     "api": (cli, ["api"]),

@@ -270,6 +270,7 @@ def test_quantised_weights_can_be_bypassed(algorithm: str) -> None:
 # Nothing left behind
 
 
+@pytest.mark.slow
 def test_stopped_at_any_line_no_hook_is_left_and_a_stack_can_be_applied() -> None:
     model = model_of(layer := zoo.layer("linear"))
     one, x = Bypass({"unet": model}), given(layer)

@@ -23,6 +23,7 @@ README = (Path(lycoris.__path__[0]) / "README.md").read_text(encoding="utf-8")
 WITHOUT_GOLDEN = frozenset({"OldOFT", "SplitOFT", "Overwrite"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", FAMILY, ids=lambda algorithm: algorithm.__name__)
 def test_an_algorithm_has_all_that_it_needs(algorithm: type[Change]) -> None:
     name, file = algorithm.__name__, Path(inspect.getfile(algorithm)).name

@@ -9,6 +9,8 @@ from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import assert_close, bits_of
 
+pytestmark = pytest.mark.slow
+
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")

@@ -308,6 +308,7 @@ def test_a_hostile_header_is_refused_by_name(case: str) -> None:
     assert KEY in reasons(lora(), {KEY: HOSTILE[case]})
 
 
+@pytest.mark.slow
 def test_a_pattern_for_every_layer_of_a_large_file_is_read_in_a_moment() -> None:
     names = [f"block.{k}.to_q" for k in range(3_000)]
     layers = {name: tensor for module in names for name, tensor in lora(module, 1).items()}
@@ -321,6 +322,7 @@ STEPS = st.lists(st.sampled_from(["a", "b", "to_q", "0"]), min_size=1, max_size=
 NAMES = st.tuples(st.sampled_from(["", "^"]), STEPS).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.lists(NAMES, unique=True, max_size=6), STEPS)
 def test_a_pattern_is_read_as_peft_reads_it(names: list[str], module: str) -> None:
@@ -343,6 +345,7 @@ FIELDS = (
 )
 
 
+@pytest.mark.slow
 def test_any_header_is_followed_or_refused_and_nothing_else() -> None:
     source, endings = random.Random(0), set()
     for _ in range(1500):

@@ -9,6 +9,7 @@ import struct
 import sys
 from collections import Counter
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,8 @@ from lycoris import AdapterError, Patcher, inspect, load
 from lycoris.patcher import StackEntry
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits_of
+
+pytestmark = pytest.mark.slow
 
 MODEL = zoo.Model()
 PRISTINE = bits_of(MODEL)

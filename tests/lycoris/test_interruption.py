@@ -81,6 +81,7 @@ def two_layers() -> nn.ModuleDict:
     return nn.ModuleDict({name: zoo.layer("square") for name in ("one", "other")})
 
 
+@pytest.mark.slow
 def test_stopped_at_any_line_the_model_is_pristine_and_can_be_patched() -> None:
     model = two_layers()
     pristine = bits_of(model)

@@ -13,6 +13,8 @@ from lycoris import inspect
 from lycoris.__main__ import main
 from tests.lycoris import zoo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:

@@ -110,6 +110,7 @@ def test_a_factor_that_means_nothing_is_refused(adapter: Adapter, blocks: dict[s
     assert bits_of(model) == pristine
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_model_by_the_names_of_the_field(adapter: Adapter) -> None:
     named = blocks_of(UNet())
     assert named[:6] == ["down", "down.0", "down.1", "mid", "up", "up.0"]

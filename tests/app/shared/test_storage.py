@@ -247,6 +247,7 @@ def mute(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
         yield Storage("s3://radiata")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["get", "size", "stream", "put", "create", "delete", "entries"])
 def test_a_store_that_says_nothing_is_given_up_within_seconds(mute: Storage, verb: str) -> None:
     """By itself obstore waits three minutes; whoever has the patience asks again."""

@@ -50,6 +50,7 @@ def test_control_characters_of_both_kinds_are_refused(code: int) -> None:
         no_control_characters(text)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_a_text_is_taken_as_it_is_or_refused(text: str) -> None:
     steering = any(unicodedata.category(one) in ("Cc", "Cs") and one not in "\n\t" for one in text)

@@ -183,6 +183,7 @@ def test_a_guess_that_the_model_at_hand_gives_the_lie_is_not_told() -> None:
     assert inspect(file, {"unet": {"conv_in.weight": (64, 4, 3, 3)}}).base == Architecture("SD 1", ANY, sure=False)
 
 
+@pytest.mark.slow
 def test_what_chroma_has_of_flux_is_whosever_the_model_or_the_metadata_say() -> None:
     file = lora("lora_unet_double_blocks_0_img_attn_qkv", 9216, 3072) | lora(
         "lora_unet_single_blocks_0_linear2", 3072, 15360
@@ -198,6 +199,7 @@ def test_what_chroma_has_of_flux_is_whosever_the_model_or_the_metadata_say() -> 
     assert not inspect(file | {"__metadata__": {"modelspec.architecture": "chroma"}}, index("chroma")).warnings[1:]
 
 
+@pytest.mark.slow
 def test_joint_attention_alone_is_not_held_against_flux() -> None:
     file = lora("transformer.transformer_blocks.0.attn.add_q_proj", 3072, 3072)
     assert inspect(file, index("qwen-image")).base == Architecture("Qwen-Image", ANY, sure=False)

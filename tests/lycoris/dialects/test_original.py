@@ -92,6 +92,7 @@ LORA_CONVERTERS: dict[str, Callable[[Checkpoint], Checkpoint]] = {
 ONLY = {"flux3": ("content_mode_blocks", "txt_mode_blocks", "single_blocks")}  # what diffusers' converter renames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LORA_CONVERTERS)
 def test_diffusers_puts_every_row_of_a_lora_where_the_view_takes_it(name: str) -> None:
     shapes, rows = Index(model(name)).shapes["transformer"], count(0, 1_000_000)
@@ -138,6 +139,7 @@ def test_diffusers_knows_every_ldm_name(name: str, modules: int) -> None:
     assert all(converted[f"{path}.weight"] == path for path in paths)
 
 
+@pytest.mark.slow
 def test_no_name_means_two_things() -> None:
     for name in (
         "sd1",

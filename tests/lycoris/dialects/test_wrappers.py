@@ -63,6 +63,7 @@ def test_a_traced_name_is_applied_as_the_plain_one(algorithm: str) -> None:
     assert results[0] != bits_of(zoo.Model())
 
 
+@pytest.mark.slow
 def test_a_trace_and_the_plain_name_are_one_place() -> None:
     group = {"diff": torch.zeros(8, 12)}
     for name in TRACED:

@@ -108,6 +108,7 @@ def test_changes_are_prepared_again_for_a_model_that_was_moved(adapters: list[Ad
     assert bits_of(model) == bits_of(other)
 
 
+@pytest.mark.slow
 def test_hundreds_of_swaps_hold_nothing_and_leave_nothing() -> None:
     """The soak, shortened: 300 swaps over 30 adapters of every algorithm, each loaded again when it is wanted."""
     files = list(zoo.adapters(zoo.Model(), 30))

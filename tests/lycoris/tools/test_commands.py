@@ -21,6 +21,8 @@ from tests.lycoris import zoo
 from tests.lycoris.measure import bits
 from tests.lycoris.tools.folders import Encoder, patched, read, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def components() -> dict[str, nn.Module]:

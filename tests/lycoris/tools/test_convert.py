@@ -190,6 +190,7 @@ def test_kohyas_names(name: str, component: str, parameter: str, expected: str) 
     assert Namer("kohya", Index(model(name)).shapes).layer(component, parameter).name == expected
 
 
+@pytest.mark.slow
 def test_kohyas_names_of_every_model_are_read_as_the_same_rows() -> None:
     for name in MODELS:
         index = Index(model(name))

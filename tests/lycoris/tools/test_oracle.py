@@ -18,6 +18,8 @@ from tests.lycoris.keys.models import model
 from tests.lycoris.measure import assert_close
 from tests.lycoris.tools.test_convert import shapes
 
+pytestmark = pytest.mark.slow
+
 components = oracle.components
 
 

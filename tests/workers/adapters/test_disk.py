@@ -245,6 +245,7 @@ def files(folder: Path, count: int, size: int) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_processes_that_want_the_same_files_fetch_each_once(folder: Path, tmp_path: Path) -> None:
     paths, log = files(tmp_path, 3, 1000), tmp_path / "log"
     workers = [process(folder, log, 10_000, 0.2, *paths) for _ in range(3)]
@@ -252,6 +253,7 @@ def test_processes_that_want_the_same_files_fetch_each_once(folder: Path, tmp_pa
     assert sorted(log.read_text().split()) == sorted(path.name for path in paths)
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_stay_within_the_budget_together(folder: Path, tmp_path: Path) -> None:
     paths, budget = files(tmp_path, 40, 100_000), 500_000
     workers = [process(folder, tmp_path / "log", budget, 0, *paths[start:], *paths[:start]) for start in (0, 13, 27)]

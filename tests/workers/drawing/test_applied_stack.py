@@ -23,6 +23,8 @@ from tests.tolerances import THROUGH_A_MODEL
 from workers.drawing.applied_stack import AdapterApplier
 from workers.models import loading
 
+pytestmark = pytest.mark.slow
+
 ADAPTERS = Path(loading.__file__).parent / "emoji-64" / "adapters"
 
 

@@ -11,6 +11,8 @@ from workers.drawing.textual_inversion import misfits, textual_inversions
 from workers.models import loading
 from workers.models.loading import LoadedModel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base() -> LoadedModel:

@@ -14,6 +14,8 @@ from workers.training import adapters, folder
 from workers.training.adapters import AdapterPlan, AdapterTrainer
 from workers.training.factors import RECIPES
 
+pytestmark = pytest.mark.slow
+
 
 def _train(algorithm: str, steps: int) -> AdapterTrainer:
     plan = AdapterPlan(algorithm=algorithm, steps=steps, batch=4, learning_rate=1e-2, warm_up=2)

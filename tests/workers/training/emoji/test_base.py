@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.workers.training import toys
 from workers.training.emoji.base import Plan, Trainer
 from workers.training.emoji.decoder import DecoderPlan, DecoderTrainer
+
+pytestmark = pytest.mark.slow
 
 PLAN = Plan(steps=4, batch=2, warm_up=2, save_every=100, grid_every=10**9)
 
