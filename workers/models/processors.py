@@ -23,6 +23,10 @@ class PromptProcessor(ProcessorMixin):
     def __init__(self, tokenizer: Any = None, chat_template: str | None = None) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
 
+    def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **options: Any) -> Any:
+        """Return the tokens of each of the texts; one text alone is a batch of one, as with those of pictures."""
+        return super().__call__(images, [text] if isinstance(text, str) else text, videos, **options)
+
 
 @contextmanager
 def with_prompt_processors(folder: Path) -> Iterator[Path]:

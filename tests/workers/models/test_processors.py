@@ -56,3 +56,4 @@ def test_a_prompt_processor_is_called_as_a_processor_and_reads_as_its_tokenizer(
     for reader in (ours, tokenizer):
         read = reader.apply_chat_template(conversation, **options)
         assert read["input_ids"] == [[2, 3, 4, 1], [4, 1, 1, 1]]
+    assert ours(text="apple")["input_ids"] == [[4]]  # a batch of one, where a tokenizer alone gives none
