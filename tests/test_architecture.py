@@ -60,6 +60,8 @@ ARROWS: dict[str, set[str]] = {
         *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),
         "transformers",  # text encoders, and the errors of their folders
         "tokenizers",  # of which transformers' own are made: written down for acceptance
+        "safetensors",  # headers of a base's weights
+        "pydantic",  # what a base's folder says of itself
         "PIL",  # PNG
         "structlog",
         "typer",  # `python -m workers`

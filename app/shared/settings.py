@@ -64,7 +64,9 @@ class Settings(BaseSettings):
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="Weights' dtype; `auto` is float32 on a CPU and float16 elsewhere."
+        "auto",
+        description="Weights' dtype; `auto` is what the folder's weights are stored in, or float32 where the device "
+        "does not compute in that.",
     )
     threads: int = Field(
         0, ge=0, description="CPU threads of one engine; 0 leaves it to torch. The same number draws the same bytes."

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,16 @@ from app.shared.facts import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
-from lycoris import blocks_of, bypass_sites, shapes_of
+from lycoris import bypass_sites, shapes_of
 from workers.models.components import components_of
-from workers.models.obeys import (
-    fixed_sizes,
-    most_steps,
-    native_size,
-    negative_over,
-    obeyed,
-    own_guidance,
-    own_steps,
-    size_multiple,
-)
-from workers.models.processors import with_prompt_processors
-from workers.models.sampler_trial import offer
-from workers.models.tokens import limits, written
+from workers.models.describing import profile_of
+from workers.models.folder import ModelFolder
+from workers.models.opening import opened
+from workers.models.servable import judge_channels, judge_pipeline
+from workers.models.tokens import written
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-LIBRARIES = ("accelerate", "diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
-DEFAULTS = "radiata.json"  # in a model folder: {"steps", "guidance_scale", "width", "height", "suggestions"}
-EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
 HASH_CHUNK = 1 << 20
 
 
@@ -81,12 +69,30 @@ def find(source: str) -> Path:
     return Path(DiffusionPipeline.download(source, use_safetensors=True))
 
 
+def computes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether a device computes in a dtype.
+
+    A CPU does in bfloat16 as in float32, and in float16 only where it is new enough: elsewhere that is slower than
+    float32, which holds every value of it. So what is stored in float16 is drawn with in float32 there, as it always
+    was.
+    """
+    if device.type == "cpu":
+        return dtype is not torch.float16
+    if device.type == "cuda" and dtype is torch.bfloat16:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        one = torch.ones(8, 8, dtype=dtype, device=device)
+        return bool((one @ one).isfinite().all())
+    except (RuntimeError, TypeError):
+        return False
+
+
 def load(name: str, settings: Settings) -> LoadedModel:
     """Load the model called `name` in the settings onto its device.
 
     Sets the number of CPU threads first: it is part of what a picture is made with. Raises KeyError for a name that is
-    not in the settings, OSError when there is no such model, BadSettings when there is no such device, or its pipeline
-    cannot be used.
+    not in the settings, OSError when there is no such model, Unservable when it cannot be drawn with, BadSettings when
+    there is no such device.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -96,17 +102,20 @@ def load(name: str, settings: Settings) -> LoadedModel:
     transformers.logging.disable_progress_bar()
     folder = find(settings.models[name])
     device = _usable(_device(settings.device))
-    dtype = _dtype(settings.dtype, device)
-    with with_prompt_processors(folder) as source:
-        pipeline = DiffusionPipeline.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, local_files_only=True, safety_checker=None
-        )
-    pipeline = pipeline.to(device)
+    whole = ModelFolder(folder)
+    judge_pipeline(whole.index["_class_name"])
+    judge_channels(whole)
+    whole.judge()
+    dtype = whole.stored_dtype() if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    if settings.dtype == "auto" and not computes(device, dtype):
+        dtype = torch.float32
+    pipeline = opened(whole, dtype).to(device)
     components = components_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
-    return LoadedModel(pipeline, components, _profile(name, folder, pipeline, components, device, dtype), folder)
+    profile = profile_of(name, folder, fingerprint(folder), pipeline, components, device, dtype, settings)
+    return LoadedModel(pipeline, components, profile, folder)
 
 
 def _device(asked: str) -> str:
@@ -125,62 +134,6 @@ def _usable(name: str) -> torch.device:
         why = str(error).splitlines()[0]
         raise BadSettings(f"RADIATA_DEVICE: {name} cannot be used on this machine ({why})") from error
     return torch.device(name)
-
-
-def _dtype(asked: str, device: torch.device) -> torch.dtype:
-    if asked == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    return getattr(torch, asked)
-
-
-def _profile(
-    name: str,
-    folder: Path,
-    pipeline: Any,
-    components: dict[str, nn.Module],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> ModelProfile:
-    path = folder / DEFAULTS
-    defaults = json.loads(path.read_text()) if path.is_file() else {}
-    width, height = native_size(pipeline)
-    width, height = defaults.get("width", width), defaults.get("height", height)
-    obeys = _obeyed(name, pipeline)
-    guidance = own_guidance(pipeline)
-    offered = offer(getattr(pipeline, "scheduler", None))
-    return ModelProfile(
-        name=name,
-        fingerprint=fingerprint(folder),
-        pipeline=type(pipeline).__name__,
-        components=list(components),
-        dtype=str(dtype).removeprefix("torch."),
-        device=device.type,
-        threads=torch.get_num_threads() if device.type == "cpu" else None,
-        width=width,
-        height=height,
-        max_edge=max(width, height) * EDGE_OVER_NATIVE,
-        steps=defaults.get("steps", own_steps(pipeline)),
-        guidance_scale=defaults.get("guidance_scale", guidance) if obeys["guidance_scale"] else guidance,
-        samplers=offered.samplers,
-        sigmas=offered.sigmas,
-        sampler_steps=offered.steps,
-        suggestions=defaults.get("suggestions", []),
-        obeys=obeys,
-        size_multiple=size_multiple(pipeline),
-        sizes=fixed_sizes(pipeline),
-        max_steps=most_steps(pipeline),
-        negative_over=negative_over(pipeline),
-        tokens=limits(pipeline),
-        blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
-        versions={library: version(library) for library in LIBRARIES},
-    )
-
-
-def _obeyed(name: str, pipeline: Any) -> dict[str, bool]:
-    try:
-        return obeyed(pipeline)
-    except ValueError as error:
-        raise BadSettings(f"RADIATA_MODELS: {name}: {error}") from error
 
 
 def fingerprint(folder: Path) -> str:

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from app.shared.wire.generation import SIDE, Picture
+from app.shared.wire.generation import SIDE, Apply, Picture
 from app.shared.wire.values import Wire
 
 
@@ -42,6 +42,10 @@ class ModelProfile(Wire):
         {},
         description="text encoder -> tokens of a prompt that it reads, those of beginning and end among them, the "
         "model's own template not; a prompt that is longer for all of them is refused",
+    )
+    apply: list[Apply] = Field(["auto", "merge", "bypass"], description="ways of applying adapters that it has")
+    adapter_kinds: list[str] = Field(
+        ["weights"], description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger"
     )
     blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
     versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.app.shared.making import profile
-from workers.models.loading import LoadedModel, _device, _dtype, find, fingerprint
+from workers.models.loading import LoadedModel, _device, computes, find, fingerprint
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def test_a_folder_is_itself(folder: Path) -> None:
     assert find(str(folder)) == folder
 
 
-def test_half_precision_is_for_devices_that_are_fast_at_it() -> None:
-    assert _dtype("auto", torch.device("cpu")) is torch.float32
-    assert _dtype("auto", torch.device("cuda")) is torch.float16
-    assert _dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+def test_a_device_is_drawn_on_in_what_it_computes_in() -> None:
+    cpu = torch.device("cpu")
+    assert [computes(cpu, dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)] == [True, True, False]
+    assert computes(torch.device("meta"), torch.float16) is False
     assert _device("cuda:1") == "cuda:1"
 
 

@@ -1,0 +1,137 @@
+"""A loaded pipeline's profile: what everybody else knows of a base, put together once, when it is loaded."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import ConfigDict, Field, ValidationError
+from torch import nn
+
+from app.shared.disobedience import disobeyed
+from app.shared.settings import Settings
+from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.model import ModelProfile
+from app.shared.wire.values import Wire
+from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
+from workers.models.folder import Unservable
+from workers.models.obeys import (
+    fixed_sizes,
+    most_steps,
+    native_size,
+    negative_over,
+    obeyed,
+    own_guidance,
+    own_steps,
+    size_multiple,
+)
+from workers.models.sampler_trial import offer
+from workers.models.tokens import limits
+
+LIBRARIES = ("accelerate", "diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
+OWN = "radiata.json"  # in a model folder: an `Own`
+EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
+
+Edge = Annotated[int, Field(ge=8, le=16384)]
+
+
+class Own(Wire):
+    """What a model folder says in place of what is read off its pipeline."""
+
+    model_config = ConfigDict(strict=True)
+
+    steps: int | None = Field(None, ge=1)
+    guidance_scale: float | None = Field(None, ge=0, le=100)
+    width: Edge | None = None
+    height: Edge | None = None
+    suggestions: tuple[str, ...] = ()
+
+
+def profile_of(
+    name: str,
+    folder: Path,
+    fingerprint: str,
+    pipeline: Any,
+    components: dict[str, nn.Module],
+    device: torch.device,
+    dtype: torch.dtype,
+    settings: Settings,
+) -> ModelProfile:
+    """Return what a pipeline is and obeys, called `name`; raises Unservable for a `radiata.json` that cannot hold."""
+    own, obeys, guidance = _own(folder), obeyed(pipeline), own_guidance(pipeline)
+    width, height = native_size(pipeline)
+    width, height = own.width or width, own.height or height
+    if obeys["guidance_scale"] and own.guidance_scale is not None:
+        guidance = own.guidance_scale
+    offered = offer(getattr(pipeline, "scheduler", None))
+    profile = ModelProfile(
+        name=name,
+        fingerprint=fingerprint,
+        pipeline=type(pipeline).__name__,
+        components=list(components),
+        dtype=str(dtype).removeprefix("torch."),
+        device=device.type,
+        threads=torch.get_num_threads() if device.type == "cpu" else None,
+        width=width,
+        height=height,
+        max_edge=max(width, height) * EDGE_OVER_NATIVE,
+        steps=own.steps or min(own_steps(pipeline), settings.max_steps),
+        guidance_scale=guidance,
+        samplers=offered.samplers,
+        sigmas=offered.sigmas,
+        sampler_steps=offered.steps,
+        suggestions=list(own.suggestions),
+        obeys=obeys,
+        size_multiple=size_multiple(pipeline),
+        sizes=fixed_sizes(pipeline),
+        max_steps=most_steps(pipeline),
+        negative_over=negative_over(pipeline),
+        tokens=limits(pipeline),
+        apply=["auto", "merge", "bypass"] if all(map(_is_mergeable, components.values())) else ["auto", "bypass"],
+        adapter_kinds=["weights", *(["embedding"] if _takes_embeddings(components) else [])],
+        blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
+        versions={library: version(library) for library in LIBRARIES},
+    )
+    _judge_own(folder, own, profile, settings)
+    return profile
+
+
+def _own(folder: Path) -> Own:
+    path = folder / OWN
+    if not path.is_file():
+        return Own()
+    try:
+        return Own.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors(include_url=False)
+        )
+        raise Unservable(f"{path} cannot be used: {wrong}") from error
+
+
+def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings) -> None:
+    """Refuse values of the folder that every request would be refused for which leaves them open."""
+    if profile.steps > settings.max_steps:
+        message = f"steps is {profile.steps}, and RADIATA_MAX_STEPS allows {settings.max_steps}"
+        raise Unservable(f"{folder / OWN} cannot be used: {message}")
+    if own.width or own.height or own.steps:
+        asked = GenerationRequest.model_construct(
+            prompt="a", width=profile.width, height=profile.height, steps=profile.steps
+        )
+        for wrong in disobeyed(profile, asked):
+            raise Unservable(f"{folder / OWN} cannot be used: {wrong.message}")
+
+
+def _is_mergeable(module: nn.Module) -> bool:
+    """Tell whether a change can be merged into a component's weights: quantised ones are whole numbers, or opaque."""
+    return all(weight.dtype.is_floating_point and weight.dtype.itemsize > 1 for weight in module.parameters())
+
+
+def _takes_embeddings(components: dict[str, nn.Module]) -> bool:
+    """Tell whether a component has a table of tokens that a file's textual inversion may be for."""
+    return any(
+        name.endswith(ending)
+        for _, component, ending in TEXT_ENCODERS
+        if component in components
+        for name in shapes_of(components[component])
+    )

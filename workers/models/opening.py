@@ -1,0 +1,97 @@
+"""A model folder into memory, through diffusers: whole, or a sentence that says why not.
+
+diffusers and transformers go on where a weight is missing, with what a random generator gives, and tell it in a log
+that we keep silent: here that is an error.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
+
+from workers.models.folder import ModelFolder, Unservable
+from workers.models.processors import with_prompt_processors
+
+REPORTS = "transformers.modeling_utils"  # logs what a checkpoint lacks, model by model, as a table
+REPORTED = re.compile(r"^(?P<weight>\S+)\s*\|\s*(?P<what>MISSING|MISMATCH)\b", re.MULTILINE)
+TITLE = re.compile(r"([A-Z]\w+)\S* LOAD REPORT")  # there may be colours around it
+VOCABULARY = "tokenizer.json"
+LONGEST = 300  # characters of another library's message that are passed on
+NAMED = 3  # weights that a sentence names
+
+
+def opened(folder: ModelFolder, dtype: torch.dtype) -> Any:
+    """Return the pipeline in a folder, on the CPU; raises Unservable where it, or one of its parts, is not whole."""
+    with with_prompt_processors(folder.path) as source, _reports() as reports:
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, local_files_only=True, safety_checker=None
+            )
+        except Exception as error:  # whatever it meets: a sentence is clearer than its traceback
+            _judge_reports(folder, reports)
+            why = f"{type(error).__name__}: {_shortened(str(error))}"
+            raise Unservable(f"diffusers {version('diffusers')} cannot open {folder.path}: {why}") from error
+    _judge_reports(folder, reports)
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module):
+            _judge_loaded(folder, name, part)
+        else:
+            _judge_vocabulary(folder, name, getattr(part, "tokenizer", part))
+    return pipeline
+
+
+@contextmanager
+def _reports() -> Iterator[list[str]]:
+    """Collect what transformers reports of the models that are loaded meanwhile."""
+    found: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())
+    logger = logging.getLogger(REPORTS)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    try:
+        yield found
+    finally:
+        logger.level, logger.propagate = before
+        logger.removeHandler(handler)
+
+
+def _judge_reports(folder: ModelFolder, reports: list[str]) -> None:
+    for report in reports:
+        if found := [(one["weight"], one["what"]) for one in REPORTED.finditer(report)]:
+            title = TITLE.search(report)
+            _refuse(folder, title[1] if title else "a text encoder", [weight for weight, _ in found], found[0][1])
+
+
+def _judge_loaded(folder: ModelFolder, name: str, part: nn.Module) -> None:
+    if missing := [weight for weight, tensor in part.state_dict().items() if tensor.is_meta]:
+        _refuse(folder, name, missing, "MISSING")
+
+
+def _refuse(folder: ModelFolder, part: str, weights: list[str], what: str) -> None:
+    more = f" and {len(weights) - NAMED} more" if len(weights) > NAMED else ""
+    found = "lack" if what == "MISSING" else "have in another shape"
+    named = ", ".join(sorted(weights)[:NAMED])
+    raise Unservable(f"the weights of {part} in {folder.path} {found} what its config.json says: {named}{more}")
+
+
+def _judge_vocabulary(folder: ModelFolder, name: str, tokenizer: Any) -> None:
+    """Refuse a tokenizer without its files: transformers makes one that knows no word."""
+    files = getattr(tokenizer, "vocab_files_names", None) or {}
+    wanted = {VOCABULARY, *(file for file in files.values() if isinstance(file, str))}
+    if files and not any((folder.path / name / file).is_file() for file in wanted):
+        raise Unservable(f"{folder.path / name} has no vocabulary ({', '.join(sorted(wanted))}): download it whole")
+
+
+def _shortened(message: str) -> str:
+    """Return the beginning of a message, in one line."""
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
