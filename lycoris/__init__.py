@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lycoris.adapter import Adapter, load, read
     from lycoris.bypass import Bypass
     from lycoris.dialects.embeddings import EMBEDDING_PREFIX, TEXT_ENCODERS, folded_trigger, usable_trigger
-    from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NoPlace, Reason, StackRefused
+    from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NeverCalled, NoPlace, Reason, StackRefused
     from lycoris.files.model_folder import MappedFolder
     from lycoris.hooked.layers import bypass_sites
     from lycoris.inspection import Verdict, inspect, judged
@@ -36,6 +36,7 @@ __all__ = [
     "MappedFolder",
     "Mode",
     "ModelChanged",
+    "NeverCalled",
     "NoPlace",
     "Patcher",
     "Plan",
@@ -92,6 +93,7 @@ MODULES = {
     "FileRefused": "lycoris.errors",
     "NoPlace": "lycoris.errors",
     "StackRefused": "lycoris.errors",
+    "NeverCalled": "lycoris.errors",
     "ModelChanged": "lycoris.errors",
     "Reason": "lycoris.errors",
     "Code": "lycoris.errors",

@@ -17,7 +17,7 @@ from lycoris.algorithms.change import Change
 from lycoris.algorithms.lokr import LoKr
 from lycoris.errors import Code, Reason, StackRefused
 from lycoris.hooked.forward import ADDENDS, SCALES, Addend, RowMap, has_form, scales_inputs, scattered
-from lycoris.hooked.hooks import LayerHooks
+from lycoris.hooked.hooks import ComponentHook, LayerHooks, remove
 from lycoris.hooked.layers import Site, sites_of
 from lycoris.patcher import Mode
 from lycoris.placement.resolve import Index, Target
@@ -42,11 +42,14 @@ class Bypass:
     """Applies stacks of adapters to live modules with forward hooks, and removes them again: `Patcher` without writes.
 
     components: component -> module. index: of the same modules, if there already is one. Changes without a
-    forward form are refused by name (`obstacles`).
+    forward form are refused by name (`obstacles`). A component that runs without calling a layer of the active stack
+    raises NeverCalled at the end of its forward.
     """
 
     def __init__(self, components: Mapping[str, nn.Module], index: Index | None = None) -> None:
+        self._components = components
         self._sites = sites_of(components)
+        self._judges: dict[str, ComponentHook] = {}
         self._index = index or Index(components)
         self._addends: Addends = {}  # of the active stack, reused when only strengths change
         self._active: tuple[StackEntry, ...] = ()
@@ -93,6 +96,7 @@ class Bypass:
             self._remove_hooks()
             for layer in layers:
                 layer.register()
+            self._judges = self._judge(layers)
             self._active, self._signature = tuple(stack), signature
         except BaseException:  # KeyboardInterrupt too: no stack may be left half applied
             self.restore()
@@ -104,13 +108,34 @@ class Bypass:
         self._remove_hooks()
         self._addends, self._signature = {}, ()
 
+    def check_called(self) -> None:
+        """Raise NeverCalled for a layer that was not called since the swap, though others of its component were.
+
+        A component that did not run at all passes: its weights decide nothing then.
+        """
+        for component, judge in self._judges.items():
+            judge.check(self._components[component])
+
     def obstacles(self, stack: Sequence[StackEntry]) -> list[Reason]:
         """Return every layer on which this stack has no bypass, and why; raise NoPlace as `swap` does."""
         return [reason for reason in self._changes(stack)[1] if reason.code is Code.NO_FORM]
 
     def _remove_hooks(self) -> None:
-        for site in self._sites.values():
-            LayerHooks.remove(site.module, self)
+        self._judges = {}
+        for module in (*self._components.values(), *(site.module for site in self._sites.values())):
+            remove(module, self)
+
+    def _judge(self, layers: Sequence[LayerHooks]) -> dict[str, ComponentHook]:
+        """Register on every component that has some of these layers the hook that tells whether it calls them."""
+        by_site = {layer.site: layer for layer in layers}
+        within: dict[str, dict[Site, LayerHooks]] = defaultdict(dict)
+        for (component, _), site in self._sites.items():
+            if site in by_site:
+                within[component][site] = by_site[site]
+        judges = {component: ComponentHook(found.values(), self) for component, found in within.items()}
+        for component, judge in judges.items():
+            judge.register(self._components[component])
+        return judges
 
     def _layers(self, stack: Sequence[StackEntry], check: Callable[[], None]) -> tuple[list[LayerHooks], Addends]:
         """Return the hooks of every layer of a stack, and all addends in them; raise with every reason against it."""

@@ -4,6 +4,7 @@
     ├── FileRefused       the file itself: its header, its names, its layers
     ├── NoPlace           the file is sound, but this model has no place for some of it
     ├── StackRefused      the adapters are sound, but cannot be applied together, or not at these strengths
+    ├── NeverCalled       a bypass did not reach a layer: the model computes with its weight without calling it
     ├── ModelChanged      the live model was moved, cast or rebuilt while adapters were applied
     └── ToolRefused       a tool cannot write a result, or not at the given place
 
@@ -48,6 +49,7 @@ class Code(StrEnum):
     MODEL_CHANGED = "model_changed"  # the live weights are not the ones that were patched
     EXISTS = "exists"  # a tool's output exists already, or may not be replaced
     UNWRITABLE = "unwritable"  # the system does not allow a tool to write
+    NOT_CALLED = "not_called"  # a bypassed layer that its model did not call
     NO_FORM = "no_form"  # the contents have no representation in the requested form
 
 
@@ -98,6 +100,10 @@ class NoPlace(AdapterError):
 
 class StackRefused(AdapterError):
     """The stack cannot be applied: an adapter twice, a strength that is no number, a result that is not finite."""
+
+
+class NeverCalled(AdapterError):
+    """A model ran without calling a layer that has a bypass: whether it read the weight in another way is not known."""
 
 
 class ModelChanged(AdapterError):

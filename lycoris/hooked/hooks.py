@@ -1,14 +1,17 @@
-"""The forward hooks of one layer, which add a stack's changes to the layer's output."""
+"""The forward hooks of a layer, which add a stack's changes to its output, and of the model that should call it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
+from lycoris.errors import Code, NeverCalled, Reason
 from lycoris.hooked.forward import Addend
 from lycoris.hooked.layers import Site
 from lycoris.kernels.linalg import finite
 
 LINEAR_AXES = 2  # of a linear layer's weight
+NOT_CALLED = "was not called when its model ran, so that a bypass does not reach what else may read its weight"
 
 
 class LayerHooks:
@@ -21,6 +24,7 @@ class LayerHooks:
         self.inputs: Tensor | None = None  # (i), Σ s·w
         self.outputs: Tensor | None = None  # (o), Σ s·w
         self.bias: Tensor | None = None  # (o), Σ s·Δb
+        self.called = False
         self._input: Tensor | None = None
 
     def fits(self) -> bool:
@@ -37,21 +41,6 @@ class LayerHooks:
             self.site.module.register_forward_pre_hook(self.before_forward)
         self.site.module.register_forward_hook(self.after_forward)
 
-    @staticmethod
-    def remove(module: nn.Module, owner: object) -> None:
-        """Remove every hook of this owner from a layer.
-
-        The hooks are searched for rather than remembered by handle: an interruption between registering one and storing
-        its handle would lose it.
-        """
-        before = module._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
-        after = module._forward_hooks  # pyright: ignore[reportPrivateUsage]
-        for hooks in (before, after):
-            for key, hook in tuple(hooks.items()):
-                layer = getattr(hook, "__self__", None)
-                if isinstance(layer, LayerHooks) and layer.owner is owner:
-                    del hooks[key]
-
     def before_forward(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Scale the layer's input, and keep the unscaled one for the addends."""
         assert self.inputs is not None
@@ -60,6 +49,7 @@ class LayerHooks:
 
     def after_forward(self, _module: nn.Module, args: tuple[Any, ...], y: Tensor) -> Tensor:
         """Return the layer's output with all changes added."""
+        self.called = True
         x, self._input = (args[0] if self._input is None else self._input), None
         x = x.to(y.dtype)
         if self.outputs is not None:
@@ -75,3 +65,42 @@ class LayerHooks:
         row = row.to(like.device, like.dtype)
         beyond = len(self.site.shape) - LINEAR_AXES
         return row.view(-1, *(1,) * beyond)
+
+
+class ComponentHook:
+    """Refuses what a component computed without calling one of its layers, as attention that reads a weight itself."""
+
+    def __init__(self, layers: Iterable[LayerHooks], owner: object) -> None:
+        self.owner = owner
+        self._layers = tuple(layers)
+
+    def register(self, component: nn.Module) -> None:
+        """Register the hook on the component, after those of its layers."""
+        component.register_forward_hook(self.after_forward)
+
+    def after_forward(self, _component: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
+        """Raise NeverCalled where a whole forward did not call a layer; nothing more after the first that did."""
+        missed = [layer.site.name for layer in self._layers if not layer.called]
+        if missed:
+            raise NeverCalled(Reason(Code.NOT_CALLED, name, NOT_CALLED) for name in missed)
+        self._layers = ()
+
+    def check(self, component: nn.Module) -> None:
+        """Raise NeverCalled as after a whole forward, where only parts of the component were called."""
+        if any(layer.called for layer in self._layers):
+            self.after_forward(component, (), None)
+
+
+def remove(module: nn.Module, owner: object) -> None:
+    """Remove every hook of this owner from a module.
+
+    The hooks are searched for rather than remembered by handle: an interruption between registering one and storing
+    its handle would lose it.
+    """
+    before = module._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
+    after = module._forward_hooks  # pyright: ignore[reportPrivateUsage]
+    for hooks in (before, after):
+        for key, hook in tuple(hooks.items()):
+            holder = getattr(hook, "__self__", None)
+            if isinstance(holder, LayerHooks | ComponentHook) and holder.owner is owner:
+                del hooks[key]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lycoris import Bypass, Code, Patcher, StackRefused, load
+from lycoris import Bypass, Code, NeverCalled, Patcher, StackRefused, load
 from lycoris import bypass as bypass_file
 from lycoris.hooked import hooks as hooks_file
 from lycoris.hooked.forward import ADDENDS, SCALES
@@ -211,6 +211,62 @@ def test_weights_that_are_read_past_their_layer_can_only_be_merged() -> None:
     assert "circular" in reason.message
 
 
+class Reader(nn.Module):
+    """A model that calls one layer, and computes with the weight of another without calling it, as some attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.read = (nn.Linear(8, 8).requires_grad_(False) for _ in range(2))
+        self.calls = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.layer(x) if self.calls else x, self.read.weight)
+
+
+def stack_on(model: nn.Module, *layers: str) -> list[StackEntry]:
+    tensors = {f"unet.{name}": zoo.tensors("lora", model.get_parameter(f"{name}.weight")) for name in layers}
+    return [StackEntry(load(zoo.file(tensors)))]
+
+
+def test_a_weight_that_is_read_past_its_layer_is_found_when_the_model_runs() -> None:
+    model, x = Reader(), zoo.random(9)(2, 8)
+    bypass = Bypass({"unet": model})
+    plain = model(x)
+    bypass.swap(stack_on(model, "layer", "read"))
+    for _ in range(2):
+        with pytest.raises(NeverCalled) as caught:
+            model(x)
+        assert [(reason.code, reason.subject) for reason in caught.value.reasons] == [(Code.NOT_CALLED, "unet.read")]
+    bypass.swap(stack_on(model, "layer"))
+    assert bits(model(x)) != bits(plain)
+    bypass.restore()
+    assert bits(model(x)) == bits(plain) and not hooks(model)
+
+
+def test_a_layer_need_only_be_called_in_the_first_whole_forward_after_a_swap() -> None:
+    model, x = Reader(), zoo.random(9)(2, 8)
+    bypass = Bypass({"unet": model})
+    bypass.swap(stack_on(model, "layer"))
+    model(x)
+    model.calls = False
+    model(x)
+    bypass.swap([StackEntry(bypass.active[0].adapter, 0.5)])
+    with pytest.raises(NeverCalled, match=r"unet\.layer"):
+        model(x)
+
+
+def test_a_component_of_which_only_parts_are_called_is_judged_when_that_is_asked() -> None:
+    model, x = Reader(), zoo.random(9)(2, 8)
+    bypass = Bypass({"unet": model})
+    bypass.swap(stack_on(model, "layer", "read"))
+    bypass.check_called()  # nothing of it ran: whatever its weights are, they decide nothing
+    model.layer(x)
+    with pytest.raises(NeverCalled, match=r"unet\.read"):
+        bypass.check_called()
+    model.read(x)
+    bypass.check_called()
+
+
 def test_in_sequence_several_are_only_merged() -> None:
     model = model_of(layer := zoo.layer("linear"))
     one = Bypass({"unet": model})
@@ -291,7 +347,7 @@ def test_stopped_at_any_line_no_hook_is_left_and_a_stack_can_be_applied() -> Non
             except Stop:
                 sys.settrace(before)
                 active = one.active != ()  # stopped before anything was done, the earlier stack stays
-                assert hooks(model) == active, f"stopped at line {line} of those that run"
+                assert bool(hooks(model)) == active, f"stopped at line {line} of those that run"
                 assert bits(layer(x)) == bits(other if active else plain)
             finally:
                 sys.settrace(before)
@@ -310,7 +366,7 @@ def test_hooks_of_others_stay() -> None:
     one.swap([entry("lora", layer)])
     other.swap([entry("lora", layer, seed=2)])
     one.restore()
-    assert hooks(model) == 2
+    assert hooks(model) == 3, "the other's are two: of the layer, and of the model that should call it"
     layer(given(layer))
     assert called
 

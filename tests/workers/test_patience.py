@@ -274,7 +274,7 @@ def test_a_generation_out_of_time_says_so(
         raise JobTimeoutException("Task exceeded maximum timeout value")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_sample", late)
+        patch.setattr(engine, "_picture", late)
         one = ledger.accept(request())
         engine.run(one.id)
     error = ledger.get(one.id).error

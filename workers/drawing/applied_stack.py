@@ -1,7 +1,7 @@
 """The stack on a base while it draws: planned once for each generation, and then applied stage by stage."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from app.shared.wire.generation import ApplyMode, ResolvedRequest
@@ -12,6 +12,7 @@ from lycoris import (
     Index,
     MappedFolder,
     Mode,
+    NeverCalled,
     Patcher,
     Plan,
     PristineChoice,
@@ -20,7 +21,7 @@ from lycoris import (
     first_ranks,
     resolve,
 )
-from workers.drawing.apply_mode import choose_apply_mode
+from workers.drawing.apply_mode import choose_apply_mode, instead_of_bypass
 from workers.drawing.strength_schedule import PlacedAdapter, Stage, stages
 from workers.models.loading import LoadedModel
 
@@ -32,6 +33,11 @@ class AppliedStack:
     apply_mode: ApplyMode
     stack_mode: Mode
     stages: tuple[Stage, ...]
+    mergeable: bool = True  # whether every weight that they change can be merged into
+
+    def merged_instead(self, error: NeverCalled) -> "AppliedStack":
+        """Return the same stacks merged, where a bypass did not reach a layer; raise BadRequest if they cannot be."""
+        return replace(self, apply_mode=instead_of_bypass(error.reasons, self.mergeable))
 
 
 class AdapterApplier:
@@ -69,8 +75,9 @@ class AdapterApplier:
         def obstacles() -> list[Reason]:
             return list(dict.fromkeys(one for stage in following for one in self.bypass.obstacles(stage.stack)))
 
-        mode = choose_apply_mode(request, self._mergeable(plans), obstacles)
-        return AppliedStack(mode, request.stack_mode, following)
+        mergeable = self._mergeable(plans)
+        mode = choose_apply_mode(request, mergeable, obstacles)
+        return AppliedStack(mode, request.stack_mode, following, mergeable)
 
     def apply(self, applied: AppliedStack, step: int, check: Callable[[], None] | None = None) -> None:
         """Apply the stack of the stage that begins at this step; nothing is done between two stages.
@@ -80,9 +87,15 @@ class AdapterApplier:
         stage = next((stage for stage in applied.stages if stage.step == step), None)
         if stage is None:
             return
+        if step:
+            self.check_called()
         on, off = (self.bypass, self.patcher) if applied.apply_mode == "bypass" else (self.patcher, self.bypass)
         off.swap(())  # costs nothing where it has none, and finishes what an interruption left
         on.swap(stage.stack, check, applied.stack_mode)
+
+    def check_called(self) -> None:
+        """Raise NeverCalled where the active stack has a bypass that its model went past since it was applied."""
+        self.bypass.check_called()
 
     def _cut(self, adapter: Adapter, rank: int | None) -> Adapter:
         """Return an adapter of the first ranks alone; the last one made is kept, and so is its plan."""

@@ -27,7 +27,23 @@ def choose_apply_mode(
     if request.apply == "auto":
         return "merge" if mergeable or obstacles() else "bypass"
     if reasons := obstacles():
-        more = f" and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
-        named = "; ".join(map(str, reasons[:NAMED]))
-        raise BadRequest("bypass_impossible", f'merge it, or leave "apply" out: {named}{more}')
+        raise BadRequest("bypass_impossible", f'merge it, or leave "apply" out: {_named(reasons)}')
     return "bypass"
+
+
+def instead_of_bypass(reasons: Sequence[Reason], mergeable: bool) -> ApplyMode:
+    """Return the way to draw a picture anew after its model has computed without calling a bypassed layer.
+
+    Found in the first forward, so that little is drawn twice; and found anew for each generation, because the prompt
+    may decide which layers are called: what was drawn before must decide no byte. Raises BadRequest where merging is
+    impossible too.
+    """
+    if not mergeable:
+        message = "quantised weights cannot be merged into, and a bypass does not reach all layers of these adapters"
+        raise BadRequest("bypass_impossible", f"{message}: {_named(reasons)}")
+    return "merge"
+
+
+def _named(reasons: Sequence[Reason]) -> str:
+    more = f" and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+    return "; ".join(map(str, reasons[:NAMED])) + more

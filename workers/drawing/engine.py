@@ -5,7 +5,6 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,11 +22,12 @@ from app.shared.metrics import count
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Image, ResolvedRequest, Status, Timings
-from lycoris import AdapterError
+from lycoris import AdapterError, NeverCalled
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
 from workers.drawing.png import encode, recipe
+from workers.drawing.progress import Ended, Progress
 from workers.drawing.sampling import Sampling, Spoilt
 from workers.drawing.textual_inversion import textual_inversions
 from workers.models.loading import LoadedModel
@@ -36,15 +36,10 @@ from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
 
-ASK_EVERY_S = 0.2  # between two looks, during the swap of a large stack, whether the generation was canceled
 IDLE_CHECK_S = 0.1  # of verifying at a time, where nothing is drawn: an order that comes meanwhile waits for it
 CHECK_SHARE = 0.005  # of a job's time, spent on verifying the model
 NOT_PRISTINE = 70  # exit code of a process whose model is not (EX_SOFTWARE)
 MOST_RESIDENT = 4096  # adapters of which a reply tells that they are in memory
-
-
-class Ended(Exception):
-    """The generation ended while it was drawn: somebody canceled it."""
 
 
 class Engine:
@@ -88,6 +83,10 @@ class Engine:
         # Ended: canceled while it waited for storage, before or after it was drawn
         with suppress(Ended), self._patience.during(lambda: self._look(generation_id)):
             self._run(generation_id)
+
+    def _look(self, generation_id: str) -> None:
+        if self._ledger.ended(generation_id):
+            raise Ended
 
     def _run(self, generation_id: str) -> None:
         generation = self._ledger.start(generation_id)
@@ -164,7 +163,7 @@ class Engine:
         """Return the fields of the generation that say what was drawn, and how."""
         request = generation.request
         self._check_obeyed(request)
-        clock = _Clock()
+        clock, progress = _Clock(), Progress(self._ledger, generation)
         adapters = self._cache.pin(request.adapters)
         clock.lap("load")
         applied = self._applier.plan(request, adapters)
@@ -172,10 +171,11 @@ class Engine:
         with textual_inversions(self._base, [entry for stage in applied.stages for entry in stage.stack]):
             self._check_length(request)
             for index in range(request.count):
-                self._applier.apply(applied, 0, self._watch(generation))
-                clock.lap("swap")
-                picture = self._sample(generation, index, applied)
-                clock.lap("sample")
+                try:
+                    picture = self._picture(generation, index, applied, progress, clock)
+                except NeverCalled as error:
+                    applied = applied.merged_instead(error)
+                    picture = self._picture(generation, index, applied, progress, clock)
                 images.append(self._store(generation, index, picture, applied))
                 clock.lap("store")
         assert generation.started_at is not None
@@ -198,37 +198,23 @@ class Engine:
                 length, most = max(over, key=lambda pair: pair[1])
                 raise BadRequest("prompt_too_long", f"the prompt is {length} tokens long; this model reads {most}")
 
-    def _look(self, generation_id: str) -> None:
-        if self._ledger.ended(generation_id):
-            raise Ended
-
-    def _watch(self, generation: Generation) -> Callable[[], None]:
-        """Return the check that a swap calls again and again: it raises Ended soon after a cancel."""
-        asked = time.monotonic()
-
-        def check() -> None:
-            nonlocal asked
-            if time.monotonic() - asked > ASK_EVERY_S:
-                asked = time.monotonic()
-                self._look(generation.id)
-
-        return check
-
-    def _sample(self, generation: Generation, index: int, applied: AppliedStack) -> Picture:
+    def _picture(
+        self, generation: Generation, index: int, applied: AppliedStack, progress: Progress, clock: "_Clock"
+    ) -> Picture:
+        """Draw one picture; raise NeverCalled where a bypass does not reach all that it should change."""
         request = generation.request
+        self._applier.apply(applied, 0, progress.glance)
+        clock.lap("swap")
         self._prefetcher.begin()
-        before, total, told = request.steps * index, request.steps * request.count, 0
 
         def after_step(taken: int) -> None:
-            nonlocal told
-            if taken == told:  # the scheduler takes more than one step for it
-                return self._look(generation.id)
-            told = taken
-            if not self._ledger.step(generation.id, before + taken, total):
-                raise Ended
-            self._applier.apply(applied, taken, self._watch(generation))
+            progress.taken(request.steps * index + taken)
+            self._applier.apply(applied, taken, progress.glance)
 
-        return self._sampling.picture(request, request.seed + index, after_step)
+        picture = self._sampling.picture(request, request.seed + index, after_step)
+        self._applier.check_called()
+        clock.lap("sample")
+        return picture
 
     def _store(self, generation: Generation, index: int, picture: Picture, applied: AppliedStack) -> Image:
         seed = generation.request.seed + index

@@ -8,7 +8,7 @@ from app.shared.errors import BadRequest
 from app.shared.wire.generation import ApplyMode
 from lycoris import Code, Reason
 from tests.app.shared.making import request
-from workers.drawing.apply_mode import choose_apply_mode
+from workers.drawing.apply_mode import choose_apply_mode, instead_of_bypass
 
 ADAPTER = {"ref": "a", "name": "a", "version": 1, "sha256": "0" * 64, "strength": 1.0}
 NO_FORM = [Reason(Code.NO_FORM, "unet.mid_block.resnets.0.conv1.weight", "has a loha, which has no exact bypass")]
@@ -28,6 +28,14 @@ def test_by_itself_it_merges_wherever_it_can() -> None:
 def test_quantised_weights_are_bypassed_or_left_to_the_patcher_to_refuse() -> None:
     assert chosen(mergeable=False) == "bypass"
     assert chosen(*NO_FORM, mergeable=False) == "merge"
+
+
+def test_what_a_bypass_does_not_reach_is_merged_or_refused_by_name() -> None:
+    missed = [Reason(Code.NOT_CALLED, "transformer.pooler.q_proj", "was not called")]
+    assert instead_of_bypass(missed, mergeable=True) == "merge"
+    with pytest.raises(BadRequest, match=r"transformer\.pooler\.q_proj") as caught:
+        instead_of_bypass(missed, mergeable=False)
+    assert caught.value.code == "bypass_impossible"
 
 
 def test_what_is_asked_for_is_done_or_refused_by_name() -> None:

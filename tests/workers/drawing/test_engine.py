@@ -271,11 +271,53 @@ def test_a_spoilt_picture_fails_its_generation_and_is_not_stored(
     assert png(storage, drawn(engine, ledger)) == plain
 
 
-def test_one_progress_event_a_step(engine: Engine, ledger: Ledger, redis: Redis) -> None:
-    generation = drawn(engine, ledger, count=2, steps=4)
+def steps_told(redis: Redis, generation: Generation) -> list[dict[str, int]]:
     entries = [entry for _, entry in redis.xrange(stream_key(generation.id))]
-    told = [json.loads(entry[b"data"]) for entry in entries if entry[b"kind"] == b"progress"]
+    return [json.loads(entry[b"data"]) for entry in entries if entry[b"kind"] == b"progress"]
+
+
+def test_one_progress_event_a_step(engine: Engine, ledger: Ledger, redis: Redis) -> None:
+    told = steps_told(redis, drawn(engine, ledger, count=2, steps=4))
     assert told == [{"step": step, "steps": 8} for step in range(1, 9)]
+
+
+# A bypass that the model goes past
+
+
+@pytest.fixture
+def past(base: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch) -> toy.LoadedModel:
+    """A base whose model reads the weight of its layer without calling it, as HunyuanDiT's pooler does."""
+    layer = base.pipeline.unet.block["to_q"]
+    monkeypatch.setattr(base.pipeline.unet, "forward", lambda x: torch.nn.functional.linear(x, layer.weight))
+    return base
+
+
+@pytest.mark.parametrize("schedule", [None, [[0.0, 0.0], [0.5, 1.0]]], ids=["whole", "scheduled"])
+def test_what_a_bypass_does_not_reach_is_drawn_anew_merged(
+    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, past: toy.LoadedModel, schedule: Any
+) -> None:
+    asked = {"adapters": [use(storage, 1) | {"schedule": schedule or []}], "steps": 4}
+    merged = drawn(engine, ledger, **asked, count=2)
+    forwards: list[int] = []
+    past.pipeline.before_step = lambda: forwards.append(1)
+    anew = drawn(engine, ledger, **asked, count=2, apply="bypass")
+    assert anew.applied == merged.applied == "merge"
+    for index in range(2):
+        assert png(storage, anew, index) == png(storage, merged, index), "pixels, and the recipe that says how"
+    assert png(storage, drawn(engine, ledger, steps=4)) != png(storage, merged)
+    assert len(forwards) - 4 == 8 + (1 if schedule is None else 3), "found in its first forward, and for all pictures"
+    assert steps_told(redis, anew) == [{"step": step, "steps": 8} for step in range(1, 9)]
+
+
+@pytest.mark.parametrize("way", ["auto", "bypass"])
+def test_where_merging_is_impossible_too_it_fails_by_name(
+    engine: Engine, ledger: Ledger, storage: Storage, past: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(engine._applier, "_quantised", frozenset({("unet", "block.to_q.weight")}))
+    failed = drawn(engine, ledger, adapters=[use(storage, 1)], apply=way)
+    assert failed.error is not None and failed.error.code == "bypass_impossible"
+    assert "unet.block.to_q" in failed.error.message
+    assert pictures(storage, failed) == []
 
 
 # Others at the same generation
@@ -311,7 +353,7 @@ def test_a_cancel_does_not_wait_out_a_swap(
         return plan(*arguments)
 
     monkeypatch.setattr(engine._applier, "plan", canceled_meanwhile)
-    monkeypatch.setattr("workers.drawing.engine.ASK_EVERY_S", -1.0)
+    monkeypatch.setattr("workers.drawing.progress.ASK_EVERY_S", -1.0)
     base.pipeline.before_step = lambda: steps.append(1)
     engine.run(generation.id)
     assert not steps and not engine.active

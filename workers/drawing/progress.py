@@ -1,0 +1,43 @@
+"""How far a generation is, told step by step, and whether somebody has canceled it meanwhile."""
+
+import time
+
+from app.shared.generations import Ledger
+from app.shared.wire.generation import Generation
+
+ASK_EVERY_S = 0.2  # between two looks, during the swap of a large stack, whether the generation was canceled
+
+
+class Ended(Exception):
+    """The generation ended while it was drawn: somebody canceled it."""
+
+
+class Progress:
+    """The steps of one generation while it is drawn. Every method raises Ended soon after a cancel."""
+
+    def __init__(self, ledger: Ledger, generation: Generation) -> None:
+        self._ledger = ledger
+        self._id = generation.id
+        self._total = generation.request.steps * generation.request.count
+        self._told = 0
+        self._looked = time.monotonic()
+
+    def taken(self, steps: int) -> None:
+        """Tell that so many steps have been taken; each number is told once, and never a lower one after it."""
+        if steps <= self._told:  # a scheduler may take more steps than were asked for, and a picture be drawn anew
+            self.look()
+        else:
+            self._told = steps
+            if not self._ledger.step(self._id, steps, self._total):
+                raise Ended
+
+    def look(self) -> None:
+        """Ask whether it was canceled."""
+        if self._ledger.ended(self._id):
+            raise Ended
+
+    def glance(self) -> None:
+        """Ask it now and then, for whoever calls again and again."""
+        if time.monotonic() - self._looked > ASK_EVERY_S:
+            self._looked = time.monotonic()
+            self.look()
