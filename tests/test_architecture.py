@@ -31,7 +31,9 @@ ARROWS: dict[str, set[str]] = {
         *("lycoris.adapter", "lycoris.errors", "torch"),
     },
     "lycoris.merged": {"lycoris.merged", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels", "torch"},
-    "lycoris.hooked": {"lycoris.hooked", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels", "torch"},
+    "lycoris.hooked": {
+        *("lycoris.hooked", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels", "lycoris.errors", "torch"),
+    },
     "lycoris.tools": {
         *("lycoris.tools", "lycoris.merged", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels"),
         *("lycoris.files", "lycoris.dialects", "torch", "safetensors"),
