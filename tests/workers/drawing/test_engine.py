@@ -2,70 +2,28 @@
 
 import hashlib
 import io
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-import torch
 from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
-from app.shared.events import stream_key
 from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.metrics import counted
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.wire.generation import Generation, StackMode, Status
+from app.shared.wire.generation import StackMode, Status
 from lycoris import Mode, StackRefused
 from tests.app.shared.making import request
 from tests.workers import toy
+from tests.workers.drawing.asking import drawn, pictures, png, use
 from workers.adapters import cache as adapters
 from workers.drawing.engine import NOT_PRISTINE, Engine
-
-
-@pytest.fixture
-def base() -> toy.LoadedModel:
-    return toy.base()
-
-
-@pytest.fixture
-def engine(base: toy.LoadedModel, storage: Storage, redis: Redis, settings: Settings) -> Iterator[Engine]:
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    yield Engine(base, storage, redis, settings)
-    torch.use_deterministic_algorithms(deterministic)
-
-
-@pytest.fixture
-def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
-    return Ledger(storage, redis, settings)
-
-
-def use(storage: Storage, seed: int, strength: float = 1.0) -> dict[str, Any]:
-    data = toy.adapter(seed)
-    sha256 = hashlib.sha256(data).hexdigest()
-    storage.put(file_key(sha256), data)
-    return {"ref": f"a{seed}", "name": f"a{seed}", "version": 1, "sha256": sha256, "strength": strength}
-
-
-def drawn(engine: Engine, ledger: Ledger, **fields: Any) -> Generation:
-    generation = ledger.accept(request(**fields))
-    engine.run(generation.id)
-    return ledger.get(generation.id)
-
-
-def png(storage: Storage, generation: Generation, index: int = 0) -> bytes:
-    data = storage.get(image_key(generation.id, index))
-    assert data is not None, generation
-    return data
-
-
-def pictures(storage: Storage, generation: Generation) -> list[str]:
-    return [key for key in storage.keys(f"generations/{generation.id}") if key.endswith(".png")]
 
 
 def test_what_is_drawn_is_told_and_stored(
@@ -253,71 +211,6 @@ def test_a_bug_fails_one_generation_and_leaves_no_picture(
     assert pictures(storage, failed) == []
     base.pipeline.before_step = lambda: None
     assert png(storage, drawn(engine, ledger)) == plain
-
-
-@pytest.mark.parametrize("code", ["picture_not_finite", "size_not_obeyed"])
-def test_a_spoilt_picture_fails_its_generation_and_is_not_stored(
-    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel, code: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = png(storage, drawn(engine, ledger))
-    with monkeypatch.context() as patch:
-        if code == "size_not_obeyed":
-            patch.setattr(toy, "SIDE", 72)
-        else:
-            patch.setattr(base.pipeline.unet, "forward", lambda pixels: pixels * float("nan"))
-        failed = drawn(engine, ledger, count=2)
-    assert failed.error is not None and failed.error.code == code
-    assert pictures(storage, failed) == []
-    assert png(storage, drawn(engine, ledger)) == plain
-
-
-def steps_told(redis: Redis, generation: Generation) -> list[dict[str, int]]:
-    entries = [entry for _, entry in redis.xrange(stream_key(generation.id))]
-    return [json.loads(entry[b"data"]) for entry in entries if entry[b"kind"] == b"progress"]
-
-
-def test_one_progress_event_a_step(engine: Engine, ledger: Ledger, redis: Redis) -> None:
-    told = steps_told(redis, drawn(engine, ledger, count=2, steps=4))
-    assert told == [{"step": step, "steps": 8} for step in range(1, 9)]
-
-
-# A bypass that the model goes past
-
-
-@pytest.fixture
-def past(base: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch) -> toy.LoadedModel:
-    """A base whose model reads the weight of its layer without calling it, as HunyuanDiT's pooler does."""
-    layer = base.pipeline.unet.block["to_q"]
-    monkeypatch.setattr(base.pipeline.unet, "forward", lambda x: torch.nn.functional.linear(x, layer.weight))
-    return base
-
-
-@pytest.mark.parametrize("schedule", [None, [[0.0, 0.0], [0.5, 1.0]]], ids=["whole", "scheduled"])
-def test_what_a_bypass_does_not_reach_is_drawn_anew_merged(
-    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, past: toy.LoadedModel, schedule: Any
-) -> None:
-    asked = {"adapters": [use(storage, 1) | {"schedule": schedule or []}], "steps": 4}
-    merged = drawn(engine, ledger, **asked, count=2)
-    forwards: list[int] = []
-    past.pipeline.before_step = lambda: forwards.append(1)
-    anew = drawn(engine, ledger, **asked, count=2, apply="bypass")
-    assert anew.applied == merged.applied == "merge"
-    for index in range(2):
-        assert png(storage, anew, index) == png(storage, merged, index), "pixels, and the recipe that says how"
-    assert png(storage, drawn(engine, ledger, steps=4)) != png(storage, merged)
-    assert len(forwards) - 4 == 8 + (1 if schedule is None else 3), "found in its first forward, and for all pictures"
-    assert steps_told(redis, anew) == [{"step": step, "steps": 8} for step in range(1, 9)]
-
-
-@pytest.mark.parametrize("way", ["auto", "bypass"])
-def test_where_merging_is_impossible_too_it_fails_by_name(
-    engine: Engine, ledger: Ledger, storage: Storage, past: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    monkeypatch.setattr(engine._applier, "_quantised", frozenset({("unet", "block.to_q.weight")}))
-    failed = drawn(engine, ledger, adapters=[use(storage, 1)], apply=way)
-    assert failed.error is not None and failed.error.code == "bypass_impossible"
-    assert "unet.block.to_q" in failed.error.message
-    assert pictures(storage, failed) == []
 
 
 # Others at the same generation
