@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option by which `make check` is quick."""
     text = "of each test that is run over many cases, run at most N of them, evenly spread"
     parser.addoption("--sample", type=int, metavar="N", help=text)
+    parser.addoption("--every", action="store_true", help="run tests/families over every family, not over a few")
 
 
 @pytest.hookimpl(wrapper=True)

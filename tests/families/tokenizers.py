@@ -1,4 +1,4 @@
-# pyright: reportAttributeAccessIssue=false, reportCallIssue=false  (it takes `tokenizers` for this file)
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
 """Tokenizers with a vocabulary of a few dozen words, of the very classes that the pipelines are saved with."""
 
 from collections.abc import Iterable

@@ -1,0 +1,167 @@
+"""A family as the service serves it, in this process: loaded, published, judged by acceptance, drawn by the engine."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from redis import Redis
+from safetensors.torch import save
+from torch import nn
+
+from app.acceptance import resolve
+from app.liveness import Liveness
+from app.shared.catalog import Catalog
+from app.shared.errors import RadiataError
+from app.shared.events import stream_key
+from app.shared.generations import Ledger, image_key
+from app.shared.lifecycle import now
+from app.shared.profiles import Profiles
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.wire.generation import Generation, GenerationRequest, ResolvedRequest, Status
+from tests.families.family import Family
+from workers.drawing.engine import Engine
+from workers.intake import Intake
+from workers.models.loading import LoadedModel, load
+from workers.models.publishing import Publisher
+
+# Long enough that it weighs something beside a padding of hundreds of tokens
+PROMPT, OTHER_PROMPT = "a red apple on a tree " * 8, "a blue square and the sea " * 8
+SEED, GUIDANCE, RANK = 7, 3.0, 2
+LOUD = 0.3  # of an adapter's change, as a part of the weight that it changes
+Layers = dict[str, tuple[torch.Tensor, torch.Tensor]]  # name of a layer -> what is multiplied, up and down
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What acceptance asks."""
+
+    settings: Settings
+    catalog: Catalog
+    profiles: Profiles
+    liveness: Liveness
+
+
+class Served:
+    """One family, loaded and published."""
+
+    def __init__(self, family: Family, folder: Path, settings: Settings, redis: Redis) -> None:
+        self.family, self.folder, self.redis = family, folder, redis
+        self.storage = Storage(settings.store_url)
+        self.base: LoadedModel = load(family.name, settings)
+        Publisher(self.base, self.storage, redis, settings).offer()
+        self.engine = Engine(self.base, self.storage, redis, settings)
+        self.ledger = Ledger(self.storage, redis, settings)
+        self._intake = Intake(self.storage, redis, settings)
+        catalog, profiles = Catalog(self.storage, redis), Profiles(self.storage, settings)
+        self._parts = Parts(settings, catalog, profiles, Liveness(redis, settings))
+
+    def accepted(self, **changed: Any) -> ResolvedRequest:
+        """What a request becomes when it is posted; raises what the service answers a refusal with."""
+        width, height = self.family.size
+        plain: dict[str, Any] = {"prompt": PROMPT, "width": width, "height": height, "seed": SEED}
+        plain["steps"] = self.family.steps
+        if self.family.guidance:
+            plain["guidance_scale"] = GUIDANCE
+        return resolve(self._parts, GenerationRequest.model_validate(plain | changed))
+
+    def ended(self, **changed: Any) -> Generation:
+        """A generation, accepted and drawn."""
+        generation = self.ledger.accept(self.accepted(**changed))
+        self.engine.run(generation.id)
+        return self.ledger.get(generation.id)
+
+    def drawn(self, **changed: Any) -> np.ndarray:
+        """The picture of a request: [rows, columns, colours], of 255."""
+        return self.pixels(self.ended(**changed))
+
+    def pixels(self, generation: Generation) -> np.ndarray:
+        """The first picture of a generation that succeeded."""
+        assert generation.status is Status.SUCCEEDED, generation.error
+        with Image.open(io.BytesIO(self.storage.get(image_key(generation.id, 0)) or b"")) as picture:
+            return np.asarray(picture).astype(int)
+
+    def refusal(self, **changed: Any) -> RadiataError | None:
+        """Why a request is refused when it is posted; None where it is not."""
+        try:
+            self.accepted(**changed)
+        except RadiataError as error:
+            return error
+        return None
+
+    def events(self, generation: Generation, kind: str) -> int:
+        """How many events of a kind a generation had."""
+        entries: Any = self.redis.xrange(stream_key(generation.id))
+        return sum(fields[b"kind"] == kind.encode() for _, fields in entries)
+
+    def upload(self, name: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """An adapter of these tensors, judged and named; an entry of a request's `adapters`."""
+        data = save({key: tensor.contiguous() for key, tensor in tensors.items()})
+        self._intake.admit(data, name, "", [], now())
+        return {"ref": f"sha256:{hashlib.sha256(data).hexdigest()}"}
+
+    def lora(self, component: str) -> tuple[dict[str, Any], Layers]:
+        """A LoRA on every linear layer of a component, under diffusers' names: as a request has it, and its layers."""
+        layers = loras(getattr(self.base.pipeline, component))
+        tensors = {f"{component}.{name}.lora_B.weight": up for name, (up, _) in layers.items()}
+        tensors |= {f"{component}.{name}.lora_A.weight": down for name, (_, down) in layers.items()}
+        return self.upload(f"lora-{component.replace('_', '-')}", tensors), layers
+
+
+class Diffusers:
+    """The same folder, opened and called as diffusers does."""
+
+    def __init__(self, family: Family, folder: Path) -> None:
+        self.family = family
+        self.pipeline = family.open(folder)
+        self.pipeline.set_progress_bar_config(disable=True)
+
+    def drawn(self) -> np.ndarray:
+        """The suite's usual picture."""
+        width, height = self.family.size
+        call: dict[str, Any] = {"prompt": PROMPT, "width": width, "height": height, **self.family.extra}
+        if self.family.guidance:
+            call[self.family.guidance] = GUIDANCE
+        generator = torch.Generator("cpu").manual_seed(SEED)
+        with torch.inference_mode():
+            output = self.pipeline(**call, num_inference_steps=self.family.steps, generator=generator)
+        return np.asarray(self.family.picture(output)).astype(int)
+
+    @contextmanager
+    def merged(self, component: str, layers: Layers) -> Iterator[None]:
+        """The pipeline with a LoRA merged into its weights by hand."""
+        modules = dict(getattr(self.pipeline, component).named_modules())
+        pristine = {name: modules[name].weight.detach().clone() for name in layers}
+        with torch.no_grad():
+            for name, (up, down) in layers.items():
+                modules[name].weight += up @ down
+            yield
+            for name, weight in pristine.items():
+                modules[name].weight.copy_(weight)
+
+
+def loras(module: nn.Module, seed: int = 3) -> Layers:
+    """Layers of a LoRA for every linear layer of a module."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    return {
+        name: (LOUD * noise(layer.out_features, RANK), noise(RANK, layer.in_features) / layer.in_features**0.5)
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear)
+    }
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> int:
+    """The largest difference of two pictures, of 255."""
+    assert one.shape == other.shape, f"{one.shape} and {other.shape}"
+    return int(abs(one - other).max())

@@ -1,0 +1,161 @@
+"""Laws that every family of base models holds, served by the real engine and judged by the real acceptance.
+
+The gate runs a few families; `pytest tests/families --every` runs all of them.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.shared.wire.adapter import AdapterSettings, AdapterUse
+from app.shared.wire.generation import GenerationRequest, Status
+from tests.families.serving import OTHER_PROMPT, Diffusers, Served, apart
+from tests.workers.drawing.test_request_fields import ROUNDING, UNSEEN, another
+from workers.models.components import components_of
+
+# Of libraries, about what they will do one day; here only pictures matter
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
+]
+UNSEEN_HERE = UNSEEN | {"priority", "model"}
+ELSEWHERE = {"adapters", "stack_mode", "sampler"}  # fields that other tests are about
+MANY_STEPS = 4  # with which samplers differ
+OVER_AND_OVER = " red"  # one token more for every tokenizer here
+
+
+@pytest.fixture(scope="module")
+def plain(served: Served) -> np.ndarray:
+    """The usual picture, drawn before any adapter."""
+    return served.drawn()
+
+
+def test_plain_is_diffusers_own(served: Served, diffusers: Diffusers, plain: np.ndarray) -> None:
+    assert apart(plain, diffusers.drawn()) == 0
+
+
+def test_an_adapter_on_each_component_is_its_merge(served: Served, diffusers: Diffusers, plain: np.ndarray) -> None:
+    assert set(served.base.profile.components) == set(served.family.components)
+    for component in served.family.components:
+        use, layers = served.lora(component)
+        drawn = served.drawn(adapters=[use])
+        with diffusers.merged(component, layers):
+            expected = diffusers.drawn()
+        assert apart(drawn, expected) <= served.family.apart, component
+        assert apart(drawn, plain) > served.family.apart, f"{component} is not heard"
+
+
+def fields(served: Served) -> Iterator[tuple[str, Any]]:
+    """Every field of a request with a value that is not the usual one."""
+    usual = served.accepted()
+    special: dict[str, Any] = {
+        "prompt": OTHER_PROMPT,
+        "width": usual.width + served.base.profile.size_multiple,
+        "height": usual.height + served.base.profile.size_multiple,
+        "apply": "bypass",
+        "seed": usual.seed + 1,
+        "steps": usual.steps + 1,
+        "guidance_scale": usual.guidance_scale + 2,
+    }
+    if not served.base.profile.samplers:
+        yield "sampler", "ddim"  # those that are offered have a test of their own
+    for field in GenerationRequest.model_fields.keys() - UNSEEN_HERE - ELSEWHERE:
+        yield field, special.get(field) or another(field, getattr(usual, field, None), GenerationRequest)
+
+
+def test_every_field_changes_the_picture_or_is_refused(served: Served, plain: np.ndarray) -> None:
+    for field, value in fields(served):
+        if refusal := served.refusal(**{field: value}):
+            assert any(reason["pointer"].startswith(f"/{field}") for reason in refusal.reasons), (field, refusal)
+            continue
+        drawn = served.drawn(**{field: value})
+        assert field in ROUNDING or drawn.shape != plain.shape or apart(drawn, plain), f"{field} changes nothing"
+
+
+def test_every_setting_of_an_adapter_changes_the_picture_or_is_refused(served: Served) -> None:
+    denoiser, last = served.family.components[0], served.base.profile.blocks[-1]
+    use, _ = served.lora(denoiser)
+    usual = served.drawn(adapters=[use])
+    values = {
+        "strength": 0.5,
+        "strengths": {denoiser: 0.5},
+        "blocks": {last: 0.5},
+        "schedule": [[0.0, 0.2], [0.5, 1.0]],
+        "rank": 1,
+    }
+    for field in AdapterSettings.model_fields.keys() - {"ref"}:
+        adapters = [use | {field: values.get(field) or another(field, None, AdapterUse)}]
+        if refusal := served.refusal(adapters=adapters):
+            assert any(reason["pointer"].startswith("/adapters/0") for reason in refusal.reasons), (field, refusal)
+            continue
+        assert apart(served.drawn(adapters=adapters), usual), f"{field} changes nothing"
+
+
+def test_a_size_comes_out_as_asked_or_is_refused_with_what_would_be_right(served: Served) -> None:
+    profile, (width, height) = served.base.profile, served.family.size
+    assert profile.size_multiple % served.family.multiple == 0
+    for wider, higher in ((profile.size_multiple, 0), (0, profile.size_multiple), (8, 0), (0, 8)):
+        asked = {"width": width + wider, "height": height + higher}
+        if refusal := served.refusal(**asked):
+            assert str(width) in refusal.message and any(reason["allowed"] for reason in refusal.reasons), refusal
+            continue
+        assert served.drawn(**asked).shape == (asked["height"], asked["width"], 3)
+
+
+def test_a_prompt_is_read_whole_or_refused_with_the_count(served: Served) -> None:
+    def refused(words: int) -> bool:
+        refusal = served.refusal(prompt=("red" + OVER_AND_OVER * (words - 1)))
+        assert refusal is None or refusal.code == "prompt_too_long", refusal
+        return refusal is not None
+
+    least, most = 1, 8192
+    assert refused(most) and not refused(least)
+    while most - least > 1:
+        between = (least + most) // 2
+        least, most = (least, between) if refused(between) else (between, most)
+    refusal = served.refusal(prompt="red" + OVER_AND_OVER * (most - 1))
+    (limit,) = (reason["allowed"]["maxTokens"] for reason in refusal.reasons)  # type: ignore[union-attr]
+    assert f"{limit + 1} tokens" in str(refusal)
+    longest = "red" + OVER_AND_OVER * (least - 2)
+    ends = (served.drawn(prompt=longest + last) for last in (" red", " blue"))
+    assert apart(*ends), f"the last of {least} words is not read"
+
+
+def test_each_sampler_draws_its_own_picture(served: Served) -> None:
+    drawn = {name: served.drawn(sampler=name, steps=MANY_STEPS) for name in served.base.profile.samplers}
+    for (one, first), (other, second) in combinations(drawn.items(), 2):
+        assert apart(first, second), f"{one} and {other} draw the same picture"
+
+
+def test_a_cancel_frees_the_worker_within_a_step(served: Served) -> None:
+    generation = served.ledger.accept(served.accepted(steps=10 * MANY_STEPS))
+    calls = 0
+
+    def cancel(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            served.ledger.cancel(generation.id)
+
+    denoiser = components_of(served.base.pipeline)[served.family.components[0]]
+    hook = denoiser.register_forward_pre_hook(cancel)
+    served.engine.run(generation.id)
+    hook.remove()
+    assert served.ledger.get(generation.id).status is Status.CANCELED
+    assert calls <= 2  # with guidance some call the denoiser twice a step
+
+
+def test_each_step_is_told_once(served: Served) -> None:
+    generation = served.ended(steps=MANY_STEPS)
+    assert served.events(generation, "progress") == MANY_STEPS
+
+
+def test_after_all_swaps_the_plain_picture_is_the_same_file(served: Served) -> None:
+    (before,), uses = served.ended().images, [served.lora(component)[0] for component in served.family.components]
+    for use in (*uses, *reversed(uses)):
+        served.ended(adapters=[use])
+    served.ended(adapters=uses)
+    (after,) = served.ended().images
+    assert after.sha256 == before.sha256
