@@ -21,6 +21,7 @@ from app.shared.profiles import Profiles
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
 from app.shared.worker_state import WorkerState, lately_alive, other_bases, worker_states
+from app.shared.worker_state import unservable as told_unservable
 
 Held = tuple[str, str]  # a model, and the fingerprint of its base; empty where a worker does not say it
 
@@ -100,14 +101,19 @@ class Liveness:
         loaded: the profiles that can be read; None where storage is away. A worker is heard of only after it has
         published its model and given the adapters that came with it their names.
         """
+        unservable: dict[str, str] = {}
         try:
             workers, queue = self._workers(), True
+            unservable = told_unservable(self._redis, list(self._settings.models))
         except RedisError:
             workers, queue = [], False
         published = {profile.name: profile.fingerprint for profile in loaded or ()}
         bases = {model: {one.base for one in workers if one.model == model} for model in self._settings.models}
         not_ready = {model: why for model, has in bases.items() if (why := _why_not(published.get(model), has))}
         models = [model for model in self._settings.models if model not in not_ready]
+        not_ready |= {
+            model: f"it could not be loaded: {unservable[model]}" for model in not_ready if model in unservable
+        }
         return Readiness(
             ready=bool(queue and models),
             queue=queue,

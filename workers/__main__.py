@@ -53,6 +53,7 @@ def generate(
         connection = connect(settings, patient=True)
 
     from workers.dispatch.affinity import affinity_queues
+    from workers.dispatch.engine_client import NOT_LOADED
     from workers.dispatch.generation_worker import GenerationWorker
 
     queues = affinity_queues(name, connection, settings)
@@ -63,8 +64,8 @@ def generate(
     try:
         if not worker.start_engine():
             status = worker.engine_status()
-            if status == WRONG_SETTINGS:  # which its own line names
-                sys.exit(WRONG_SETTINGS)
+            if status in (WRONG_SETTINGS, NOT_LOADED):  # of which its own last line says why
+                sys.exit(status)
             why = "its own lines above say why" if status >= 0 else f"signal {-status} ended it"
             sys.exit(f"the engine could not load model {name!r}; {why}")
         with _wrong_settings_end_it():

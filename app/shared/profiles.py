@@ -66,7 +66,8 @@ class Profiles:
             raise NotFound("model_unknown", f"there is no model {name!r} here; known: {known}")
         profile = self.found(name)
         if profile is None:
-            raise Unavailable("model_not_ready", f"no worker has loaded model {name!r} yet; start one, or wait for it")
+            message = f"no worker has loaded model {name!r} yet; start one, or wait for it: GET /readyz says why"
+            raise Unavailable("model_not_ready", message)
         return profile
 
     def found(self, name: str) -> ModelProfile | None:

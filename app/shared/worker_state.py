@@ -4,11 +4,12 @@
 |---|---|---|---|
 | `radiata:worker:<name>` | string | a `WorkerState` as JSON; written by that worker, read by the API | seconds |
 | `radiata:alive:<model>[@<base>]` | string | one of that base lived; read by an API that was started since | longer |
+| `radiata:unservable:<model>` | string | why an engine could not load it; gone when one could | a day |
 
 Choosing does not need it: a worker knows what it holds itself.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal, cast
@@ -21,6 +22,9 @@ from rq import Worker
 from app.shared.wire.values import Wire
 
 ALIVE = "radiata:alive:"
+UNSERVABLE = "radiata:unservable:"
+TOLD_S = 86400
+LONGEST = 1000  # characters of a sentence that are kept, and that are read: Redis is data too
 _RQ_PREFIX = Worker.redis_worker_namespace_prefix
 
 
@@ -54,6 +58,20 @@ def lately_alive(redis: Redis, model: str, base: str) -> bool:
 def withdraw(redis: Redis, name: str) -> None:
     """Say that a worker has ended."""
     redis.delete(_key(name))
+
+
+def tell_unservable(redis: Redis, model: str, why: str) -> None:
+    """Say why a model could not be loaded; empty: it was."""
+    if why:
+        redis.set(UNSERVABLE + model, why[:LONGEST], ex=TOLD_S)
+    else:
+        redis.delete(UNSERVABLE + model)
+
+
+def unservable(redis: Redis, models: Sequence[str]) -> dict[str, str]:
+    """Those of the models that could not be loaded the last time, and why."""
+    texts = cast(list[bytes | None], redis.mget([UNSERVABLE + model for model in models]) if models else [])
+    return {model: text.decode(errors="replace")[:LONGEST] for model, text in zip(models, texts, strict=True) if text}
 
 
 def worker_states(redis: Redis) -> list[WorkerState]:

@@ -16,7 +16,7 @@ from app.shared.profiles import Profiles
 from app.shared.queue import Queues
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.worker_state import ALIVE, WorkerState, publish, withdraw
+from app.shared.worker_state import ALIVE, UNSERVABLE, WorkerState, publish, tell_unservable, withdraw
 from tests.app.conftest import serving
 from tests.app.shared.making import MODEL, profile
 
@@ -197,3 +197,14 @@ def test_it_is_said_for_each_model_who_draws(strict: httpx.Client, redis: Redis)
     assert strict.post("/v1/generations", json=BODY).status_code == 503
     again = strict.post("/v1/generations", json=BODY, headers={"idempotency-key": "k"})
     assert again.status_code == 202 and again.json()["id"] == made.json()["id"], "what was taken stays so"
+
+
+def test_a_model_that_could_not_be_loaded_says_why_until_it_is(strict: httpx.Client, redis: Redis) -> None:
+    tell_unservable(redis, MODEL, "vae has no weights")
+    why = "it could not be loaded: vae has no weights"
+    assert strict.get("/readyz").json()["not_ready"] == {MODEL: why}
+    assert strict.get("/v1/models").json()["not_ready_why"] == {MODEL: why}
+    tell_unservable(redis, MODEL, "")
+    assert why not in strict.get("/readyz").text
+    redis.set(UNSERVABLE + MODEL, b"\xff" * 10**6)  # Redis is data too
+    assert len(strict.get("/readyz").json()["not_ready"][MODEL]) < 2000

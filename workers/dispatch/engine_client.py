@@ -20,6 +20,8 @@ from typing import Any
 from rq.executions import Execution
 from rq.job import Job
 
+NOT_LOADED = os.EX_DATAERR  # exit status of an engine that could not load its model, as its last line says
+
 
 class EngineProcess:
     """The parent's handle on its engine."""

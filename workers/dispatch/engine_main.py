@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from typing import IO, Any
 
+import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.exceptions import NoSuchJobError
@@ -22,14 +23,18 @@ from rq.intermediate_queue import IntermediateQueue
 from app.shared.connection import connect
 from app.shared.errors import Unavailable
 from app.shared.job import SERIALIZER, KnownJob
-from app.shared.settings import Settings
+from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
+from app.shared.worker_state import tell_unservable
 from workers import tasks
 from workers.dispatch.affinity import AffinityQueue
+from workers.dispatch.engine_client import NOT_LOADED
 from workers.dispatch.known_worker import JobRunner
 from workers.drawing.engine import Engine
 from workers.models.loading import load
 from workers.models.publishing import Publisher
+
+log = structlog.get_logger()
 
 IDLE_S = 3  # without an order; after that a part of the model's weights is verified
 
@@ -77,8 +82,17 @@ def _load(model: str, redis: Redis, settings: Settings) -> tuple[Engine, Publish
     storage = Storage(settings.store_url)
     try:
         base = load(model, settings)
-    except (OSError, ValueError) as error:  # no such model, or no model: a sentence is clearer than a traceback
-        sys.exit(f"model {model!r} ({settings.models[model]}) could not be loaded: {error}")
+    except BadSettings as error:
+        _tell(redis, model, str(error))
+        raise
+    except Exception as error:  # whatever its files make of the libraries: a sentence is clearer than a traceback
+        known = isinstance(error, OSError | ValueError)
+        why = _in_a_line(str(error) if known else f"{type(error).__name__}: {error}")
+        log.debug("not_loaded", model=model, exc_info=True)
+        _tell(redis, model, why)
+        print(f"model {model!r} ({settings.models[model]}) could not be loaded: {why}", file=sys.stderr)
+        raise SystemExit(NOT_LOADED) from error
+    _tell(redis, model, "")
     publisher = Publisher(base, storage, redis, settings)
     try:
         publisher.offer()
@@ -87,6 +101,15 @@ def _load(model: str, redis: Redis, settings: Settings) -> tuple[Engine, Publish
     engine = Engine(base, storage, redis, settings)
     tasks.hold_engine(engine)
     return engine, publisher
+
+
+def _tell(redis: Redis, model: str, why: str) -> None:
+    with suppress(RedisError):  # it is said again by the next engine
+        tell_unservable(redis, model, why)
+
+
+def _in_a_line(message: str) -> str:
+    return " ".join(message.split())
 
 
 def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:

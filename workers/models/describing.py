@@ -63,6 +63,7 @@ def profile_of(
     width, height = own.width or width, own.height or height
     if obeys["guidance_scale"] and own.guidance_scale is not None:
         guidance = own.guidance_scale
+    max_edge = max(width, height) * EDGE_OVER_NATIVE
     offered = offer(getattr(pipeline, "scheduler", None))
     profile = ModelProfile(
         name=name,
@@ -74,7 +75,7 @@ def profile_of(
         threads=torch.get_num_threads() if device.type == "cpu" else None,
         width=width,
         height=height,
-        max_edge=max(width, height) * EDGE_OVER_NATIVE,
+        max_edge=max_edge,
         steps=own.steps or min(own_steps(pipeline), settings.max_steps),
         guidance_scale=guidance,
         samplers=offered.samplers,
@@ -83,7 +84,7 @@ def profile_of(
         suggestions=list(own.suggestions),
         obeys=obeys,
         size_multiple=size_multiple(pipeline),
-        sizes=fixed_sizes(pipeline),
+        sizes=[size for size in fixed_sizes(pipeline) if max(size) <= max_edge],
         max_steps=most_steps(pipeline),
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),

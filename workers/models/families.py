@@ -102,6 +102,10 @@ _KREA = Reads(
     lambda pipeline, longest: _dropped(pipeline, longest) - pipeline.prompt_template_encode_num_suffix_tokens,
     lambda pipeline: f"{pipeline.prompt_template_encode_prefix}{{}}",
 )
+_DREAM = Reads(
+    lambda pipeline, longest: longest + pipeline.prompt_template_encode_generate_start_idx,
+    attrgetter("prompt_template_encode_generate"),
+)
 _HUNYUAN = Reads(lambda pipeline, _: _dropped(pipeline, 1000), _QWEN.around)
 _KLEIN = Reads(around=lambda pipeline: _chat(pipeline, enable_thinking=False))
 _TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -204,15 +208,8 @@ FAMILIES: tuple[Family, ...] = (
         extra={"enable_prompt_rewrite": False},
         reads={"": Reads(lambda pipeline, _: pipeline.tokenizer_max_length)},
     ),
-    Family(
-        "DreamLitePipeline",
-        reads={
-            "": Reads(
-                lambda pipeline, longest: longest + pipeline.prompt_template_encode_generate_start_idx,
-                attrgetter("prompt_template_encode_generate"),
-            )
-        },
-    ),
+    Family("DreamLitePipeline", reads={"": _DREAM}),
+    Family("DreamLiteMobilePipeline", guidance=(), reads={"": _DREAM}),  # distilled: its guidance is taken and not read
 )
 _OTHERS = Family("")  # as every pipeline is that is not in the table
 
