@@ -4,8 +4,11 @@ Kubernetes puts variables into every pod for each Service of its namespace; for 
 they begin as ours do. They are nobody's mistake, but for one: the Service's address in place of our port.
 """
 
+import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 
 from app.shared.exit_with_parent import VARIABLE as WITH_PARENT
@@ -38,6 +41,21 @@ def mistakes(environment: Mapping[str, str], fields: Collection[str]) -> Iterato
                     f"{name}: {value!r} is what Kubernetes says of a Service; set it in the pod, or set "
                     "enableServiceLinks: false there, or give the Service another name"
                 )
+            for key in _twice(value):
+                yield f"{name}: {key!r} is in it twice; one of them would be dropped"
         elif not OF_KUBERNETES.fullmatch(name) and not (address and name.endswith("_PORT")):
             near = get_close_matches(name.upper(), known, n=1, cutoff=0)
             yield f"{name} is no setting; did you mean {near[0]}?"
+
+
+def _twice(value: str) -> list[str]:
+    """Return the keys that an object in JSON has more than once."""
+    found: list[str] = []
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        found.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+
+    with suppress(ValueError):  # whoever reads the setting says so
+        if value.lstrip().startswith("{"):
+            json.loads(value, object_pairs_hook=note)
+    return found

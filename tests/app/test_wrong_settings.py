@@ -47,6 +47,8 @@ WRONG = {
     "a device that is none": ("RADIATA_DEVICE", "gpu"),
     "models that are no JSON": ("RADIATA_MODELS", "sd15=/models"),
     "models that are no object": ("RADIATA_MODELS", "[1]"),
+    "a model named twice": ("RADIATA_MODELS", '{"sd15": "/models/a", "sd15": "/models/b"}'),
+    "a model named with a slash": ("RADIATA_MODELS", '{"stabilityai/sd15": "/models/a"}'),
     "no models": ("RADIATA_MODELS", "{}"),
     "a default model that is none": ("RADIATA_DEFAULT_MODEL", "nobody"),
     "no number of seconds": ("RADIATA_UPLOAD_WAIT_S", "nan"),
