@@ -26,6 +26,7 @@ from lycoris import AdapterError, NeverCalled
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
+from workers.drawing.memory import give_back, ran_out, too_large
 from workers.drawing.png import encode, recipe
 from workers.drawing.progress import Ended, Progress
 from workers.drawing.sampling import Sampling, Spoilt
@@ -123,9 +124,14 @@ class Engine:
         except RadiataError as error:
             self._fail(generation, error.code, error.message)
         except Exception as error:  # the engine outlives any one generation; trying again would end the same
-            log.exception("engine_error", generation=generation_id)
+            if ran_out(error):
+                give_back(error)
+                code, message = "out_of_memory", too_large(generation.request, self._base.profile.device)
+            else:
+                code, message = "engine_error", f"{type(error).__name__}: {error}"
+            log.exception(code, generation=generation_id)
             self._verify(math.inf)
-            self._fail(generation, "engine_error", f"{type(error).__name__}: {error}")
+            self._fail(generation, code, message)
         else:
             done = {"status": Status.SUCCEEDED, "progress": _all_done(generation)}
             if self._ledger.finish(generation.model_copy(update=drawn | done)):
