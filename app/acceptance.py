@@ -7,6 +7,7 @@ judges all that can be known without a model; the engine judges once more, as th
 import secrets
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Protocol
 
 from app.faults import Allowed, fault, meant, pointer
@@ -15,6 +16,7 @@ from app.liveness import Liveness
 from app.shared.catalog import Catalog
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
 from app.shared.profiles import Profiles
+from app.shared.prompts import PROMPTS
 from app.shared.settings import Settings
 from app.shared.wire.adapter import AdapterUse, AdapterVersion, ResolvedAdapter, denoises
 from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
@@ -80,8 +82,10 @@ def _profile(parts: Parts, body: GenerationRequest) -> ModelProfile:
 
 def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationRequest) -> Iterator[RadiataError]:
     limits = [
-        ("prompt_too_long", "prompt", len(asked.prompt), settings.max_prompt_chars, "maxLength"),
-        ("prompt_too_long", "negative_prompt", len(asked.negative_prompt), settings.max_prompt_chars, "maxLength"),
+        *(
+            ("prompt_too_long", field, len(getattr(asked, field) or ""), settings.max_prompt_chars, "maxLength")
+            for field in chain(*PROMPTS.items())
+        ),
         ("size_over_limit", "width", asked.width, profile.max_edge, "maximum"),
         ("size_over_limit", "height", asked.height, profile.max_edge, "maximum"),
         ("steps_over_limit", "steps", asked.steps, settings.max_steps, "maximum"),

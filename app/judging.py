@@ -15,6 +15,7 @@ from app.shared.at_once import about_to_wait
 from app.shared.disobedience import disobeyed as what_is_disobeyed
 from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
+from app.shared.prompts import texts
 from app.shared.wire.adapter import AdapterUse, denoises
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
@@ -65,10 +66,9 @@ def too_long(
         _counter(file, _lengths(file.component, adapters, steps))  # pyright: ignore[reportArgumentType]  # frozen, so hashable
         for file in files
     ]
-    for field in ("prompt", "negative_prompt"):
-        prompt = getattr(asked, field)
-        over = [(len(counter.encode(prompt).ids), file.most) for counter, file in zip(counters, files, strict=True)]
-        if all(length > most for length, most in over):
+    for field, text, readers in texts(asked, [file.component for file in files]):
+        over = [(len(counters[at].encode(text).ids), files[at].most) for at in readers]
+        if over and all(length > most for length, most in over):
             length, most = max(over, key=lambda pair: pair[1])
             message = f"the {field} is {length} tokens long; this model reads {most}"
             yield _refusal([field], "prompt_too_long", message, {"maxTokens": most})

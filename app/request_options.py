@@ -41,6 +41,8 @@ def _plain(kind: Any) -> Any:
     """Return a type without the limits that stand on it: the service judges them."""
     if get_origin(kind) is Annotated:
         return _plain(get_args(kind)[0])
+    if get_origin(kind) is tuple:
+        return tuple[tuple(map(_plain, get_args(kind)))]  # pyright: ignore[reportInvalidTypeArguments]
     if get_origin(kind) in (Union, UnionType):
         return Union[tuple(map(_plain, get_args(kind)))]  # noqa: UP007  # of types that are known here alone
     return kind

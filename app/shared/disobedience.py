@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from app.shared.wire.generation import Picture
-from app.shared.wire.model import ModelProfile
+from app.shared.wire.model import OWN_SAMPLER, ModelProfile
 
+UNGUIDED = 1.0  # a guidance that changes nothing, so that there is nothing to rescale
 NEAREST = 3  # of fixed sizes, those that a refusal names
 
 
@@ -26,19 +27,41 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
     name = f"{profile.name!r} ({profile.pipeline})"
     for field, only in profile.disobeyed(asked).items():
         yield Disobeyed(field, "not_obeyed", f"{name} obeys no {field}; leave it out", [only])
-    over, guidance = profile.negative_over, getattr(asked, "guidance_scale", None)
-    if asked.negative_prompt and over is not None and guidance is not None and guidance <= over:
-        message = f"{name} reads a negative_prompt only where guidance_scale is over {over:g}, and it is {guidance:g}"
-        yield Disobeyed("negative_prompt", "not_obeyed", f"{message}; raise it, or leave the negative_prompt out", [""])
+    yield from _sampling(profile, asked, name)
+    if asked.clip_skip is not None and profile.max_clip_skip is not None and asked.clip_skip > profile.max_clip_skip:
+        message = f"clip_skip is {asked.clip_skip}; {name} has layers for at most {profile.max_clip_skip}"
+        yield Disobeyed("clip_skip", "not_obeyed", message, {"maximum": profile.max_clip_skip})
+    guidance = getattr(asked, "guidance_scale", None)
+    for field, over in (
+        ("negative_prompt", profile.negative_over),
+        ("negative_prompt_2", profile.negative_over),
+        ("guidance_rescale", UNGUIDED),
+    ):
+        if getattr(asked, field) and over is not None and guidance is not None and guidance <= over:
+            message = f"{name} reads a {field} only where guidance_scale is over {over:g}, and it is {guidance:g}"
+            default = type(asked).model_fields[field].default
+            yield Disobeyed(field, "not_obeyed", f"{message}; raise it, or leave the {field} out", [default])
     steps = getattr(asked, "steps", None)
     if profile.max_steps is not None and steps is not None and steps > profile.max_steps:
         message = f"steps is {steps}; {name} takes at most {profile.max_steps}"
         yield Disobeyed("steps", "steps_over_limit", message, {"maximum": profile.max_steps})
-    most = profile.sampler_steps.get(asked.sampler or "")
-    if most is not None and steps is not None and steps > most:
-        message = f"steps is {steps}; the sampler {asked.sampler!r} takes at most {most} with {name}"
-        yield Disobeyed("steps", "steps_over_limit", message, {"maximum": most})
     yield from _sizes(profile, asked)
+
+
+def _sampling(profile: ModelProfile, asked: Picture, name: str) -> Iterator[Disobeyed]:
+    sampler = asked.sampler or OWN_SAMPLER
+    with_it = f"with the sampler {asked.sampler!r}" if asked.sampler else "with its own sampler"
+    ways = profile.sampler_sigmas.get(sampler, [])
+    if asked.sigmas is not None and asked.sigmas not in ways:
+        message = f"{name} has no {asked.sigmas} sigmas {with_it}; it has {', '.join(ways) or 'none but its own'}"
+        yield Disobeyed("sigmas", "not_obeyed", message, [*ways, None])
+    if asked.eta is not None and profile.obeys.get("eta") and sampler not in profile.eta_samplers:
+        message = f"{name} reads no eta {with_it}, only with {', '.join(profile.eta_samplers)}; leave it out"
+        yield Disobeyed("eta", "not_obeyed", message, [None])
+    steps, most = getattr(asked, "steps", None), profile.sampler_steps.get(sampler)
+    if most is not None and steps is not None and steps > most:
+        message = f"steps is {steps}; {name} takes at most {most} {with_it}"
+        yield Disobeyed("steps", "steps_over_limit", message, {"maximum": most})
 
 
 def _sizes(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:

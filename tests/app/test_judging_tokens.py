@@ -102,3 +102,21 @@ def test_a_tokenizer_is_parsed_once_and_never_on_the_event_loop(
     with at_once():
         assert all(judge(f"zorp{chr(97 + number)}") == ["prompt_too_long"] for number in range(20))
     assert len(parsed) == 1
+
+
+def test_each_text_is_counted_by_those_that_read_it() -> None:
+    """The second text encoder reads a text of its own where there is one, and the others do not read that."""
+    files = [
+        TokenizerFile(component=component, text=like_clip().to_str(), most=most)
+        for component, most in (("text_encoder", 8), ("text_encoder_2", 16))
+    ]
+
+    def refused(**texts: str) -> list[str]:
+        asked = GenerationRequest.model_validate(texts)
+        return [one.reasons[0]["pointer"] for one in too_long(asked, [], 4, files)]
+
+    assert not refused(prompt="z" * 12), "the second reads it whole"
+    assert refused(prompt="z" * 20) == ["/prompt"]
+    assert refused(prompt="z" * 12, prompt_2="z") == ["/prompt"], "which only the first reads now"
+    assert refused(prompt="z", prompt_2="z" * 20) == ["/prompt_2"]
+    assert refused(prompt="z", negative_prompt="z" * 20, negative_prompt_2="z" * 4) == ["/negative_prompt"]

@@ -1,17 +1,20 @@
 """Pixels to PNG files that carry their recipe.
 
 The recipe holds all that decides the pixels and nothing else (no names, times or ids), so that the same request gives
-the same bytes. (A CPU's kind, which can turn a last bit, is not in it.)
+the same bytes. (A CPU's kind, which can turn a last bit, is not in it.) Fields that version 0.1 has stand in every
+recipe, later ones where they are set, so that a request without them gives the bytes that it gave before.
 """
 
 import io
 import json
+from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.shared.wire.generation import ApplyMode, ResolvedRequest
+from app.shared.wire.generation import FIRST_FIELDS, ApplyMode, Picture, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
@@ -20,12 +23,18 @@ NOT_OF_THE_PICTURE: dict[str, Any] = {
     **dict.fromkeys(("model", "count", "apply"), True),
     "adapters": {"__all__": dict.fromkeys(("ref", "name", "version"), True)},
 }
+# Libraries that decide the pixels of a request with this value of a field, and of no other
+LIBRARIES_OF = {("sigmas", "beta"): ("scipy",)}
 COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 
 
 def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: ApplyMode) -> dict[str, Any]:
     """Return everything that decides the pixels of one picture: the request, and what it was drawn with."""
     asked = request.model_dump(exclude=NOT_OF_THE_PICTURE)
+    for name, field in Picture.model_fields.items():
+        if name not in FIRST_FIELDS and asked[name] == field.default:
+            del asked[name]
+    further = chain(*(found for (name, value), found in LIBRARIES_OF.items() if asked.get(name) == value))
     if request.stack_mode == "sum":  # then their order decides nothing
         asked["adapters"].sort(key=lambda one: one["sha256"])
     return asked | {
@@ -35,7 +44,7 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: 
         "dtype": profile.dtype,
         "device": profile.device,
         "threads": profile.threads,
-        "versions": profile.versions,
+        "versions": profile.versions | {library: version(library) for library in further},
     }
 
 

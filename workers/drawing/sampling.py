@@ -10,6 +10,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from PIL.Image import Image as Picture
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
 from app.shared.errors import RadiataError
 from app.shared.wire.generation import ResolvedRequest
@@ -37,6 +38,10 @@ class Sampling:
         # The folder's own schedulers, pristine
         self._own = {name: part for name, part in parts.items() if isinstance(part, SchedulerMixin)}
         self._decoders = [part.decoder for part in parts.values() if _decodes(part)]
+        for part in parts.values():
+            if isinstance(part, CLIPTextModel) and not hasattr(part, "text_model"):
+                # There diffusers 0.42 looks for the last norm to skip layers; in transformers 5 it is the part itself
+                object.__setattr__(part, "text_model", part)  # no module of itself
 
     def picture(self, request: ResolvedRequest, seed: int, after_step: AfterStep) -> Picture:
         """Return the picture of a request from this seed; the same whatever was drawn before.
@@ -65,7 +70,8 @@ class Sampling:
         self, request: ResolvedRequest, name: str, generator: torch.Generator, after_step: AfterStep
     ) -> "_Steps":
         """Give the pipeline a fresh scheduler under this name, and return what counts its steps."""
-        scheduler = make(request.sampler if name == MAIN else None, self._own[name], generator=generator)
+        sampler, sigmas = (request.sampler, request.sigmas) if name == MAIN else (None, None)
+        scheduler = make(sampler, self._own[name], sigmas, generator)
         steps = _Steps(scheduler, request.steps if name == MAIN else 0, after_step)
         scheduler.step = functools.wraps(scheduler.step)(steps)  # pipelines read its signature
         _install(self._base.pipeline, name, scheduler)

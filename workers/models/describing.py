@@ -17,6 +17,7 @@ from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
 from workers.models.folder import Unservable
 from workers.models.obeys import (
     fixed_sizes,
+    max_clip_skip,
     most_steps,
     native_size,
     negative_over,
@@ -79,8 +80,10 @@ def profile_of(
         steps=own.steps or min(own_steps(pipeline), settings.max_steps),
         guidance_scale=guidance,
         samplers=offered.samplers,
-        sigmas=offered.sigmas,
+        sampler_sigmas=offered.sigmas,
         sampler_steps=offered.steps,
+        eta_samplers=offered.eta if obeys["eta"] else [],
+        max_clip_skip=max_clip_skip(pipeline),
         suggestions=list(own.suggestions),
         obeys=obeys,
         size_multiple=size_multiple(pipeline),

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.shared.wire.generation import SIDE, Picture
 from workers.models.families import UNREAD, family_of, further_arguments, setting
+from workers.models.samplers import eta_samplers
 
 # Field of a request -> argument of a pipeline's call; what carries the guidance differs by family
 ARGUMENTS = {
@@ -17,7 +18,16 @@ ARGUMENTS = {
     "height": "height",
     "steps": "num_inference_steps",
     "guidance_scale": "guidance_scale",
+    "clip_skip": "clip_skip",
+    "prompt_2": "prompt_2",
+    "negative_prompt_2": "negative_prompt_2",
+    "guidance_rescale": "guidance_rescale",
+    "eta": "eta",
+    "original_size": "original_size",
+    "target_size": "target_size",
+    "crops_coords_top_left": "crops_coords_top_left",
 }
+MICRO_CONDITIONS = ("original_size", "target_size", "crops_coords_top_left")
 NEEDED = ("prompt", "generator")  # a seed is obeyed with the second
 NATIVE = 1024  # pixels of an edge, where a pipeline says nothing of it: what bases of 2026 are trained at
 STEPS, GUIDANCE_SCALE, UNGUIDED = 25, 7.0, 1.0  # where a pipeline says nothing of its own
@@ -36,8 +46,22 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     if family_of(pipeline).negative_over == UNREAD:
         found["negative_prompt"] = False
     if setting(pipeline, "unet", "time_cond_proj_dim") is not None:  # LCM: guided by an embedding of the scale alone
-        found["negative_prompt"] = False
+        found["negative_prompt"] = found["guidance_rescale"] = False
+    found["guidance_rescale"] &= found["guidance_scale"]
+    found["negative_prompt_2"] &= found["negative_prompt"]
+    found["clip_skip"] &= bool(max_clip_skip(pipeline))
+    found["eta"] &= bool(eta_samplers(getattr(pipeline, "scheduler", None)))
+    if setting(pipeline, "transformer", "use_style_cond_and_image_meta_size") is False:  # HunyuanDiT 1.2
+        found |= dict.fromkeys(MICRO_CONDITIONS, False)
     return found
+
+
+def max_clip_skip(pipeline: Any) -> int | None:
+    """Return how many of the last layers of its CLIPs can be left out, so that one is left; None without a CLIP."""
+    encoders = (getattr(getattr(pipeline, f"text_encoder{slot}", None), "config", None) for slot in ("", "_2"))
+    layers = [one.num_hidden_layers - 1 for one in encoders if getattr(one, "model_type", None) == "clip_text_model"]
+    takes = "clip_skip" in _takes(pipeline)
+    return (min(layers) or None) if layers and takes else None
 
 
 def negative_over(pipeline: Any) -> float | None:
@@ -106,7 +130,13 @@ def call_arguments(request: Picture, pipeline: Any, obeys: Mapping[str, bool]) -
 
     A guidance that no argument carries is set on the part of the pipeline that does.
     """
-    wanted = {argument: getattr(request, field) for field, argument in ARGUMENTS.items() if obeys[field]}
+    values = {argument: getattr(request, field) for field, argument in ARGUMENTS.items() if obeys[field]}
+    # Pairs are (height, width) there, and null is the pipeline's own
+    wanted = {
+        argument: value[::-1] if isinstance(value, tuple) else value
+        for argument, value in values.items()
+        if value is not None
+    }
     guidance = wanted.pop("guidance_scale", None)
     for carrier in _carriers(pipeline) if obeys["guidance_scale"] else ():
         part, _, attribute = carrier.rpartition(".")

@@ -12,7 +12,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from workers.models.samplers import LEARNED, SIGMAS, compatible, flows, kind_of, make, most_steps, spaced, table_of
+from app.shared.wire.model import OWN_SAMPLER
+from workers.models.samplers import (
+    LEARNED,
+    SIGMAS,
+    compatible,
+    eta_samplers,
+    flows,
+    kind_of,
+    make,
+    most_steps,
+    spaced,
+    table_of,
+)
 
 SHAPE = (1, 4, 4, 4)
 STEPS = 5
@@ -24,21 +36,24 @@ RAISED = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError),
     *(LookupError, RuntimeError, TypeError, ValueError),
 )
-OWN = "own"  # in a profile, the base's own sampler
 
 
 class Offer(NamedTuple):
-    """The samplers that draw on a base, and of each the ways of spacing noise levels, and its most steps if limited."""
+    """The samplers that draw on a base, and of each the ways of spacing noise levels, and its most steps if limited.
+
+    eta: those of them, and perhaps the base's own, that read it.
+    """
 
     samplers: list[str]
     sigmas: dict[str, list[str]]
     steps: dict[str, int]
+    eta: list[str]
 
 
 def offer(own: Any | None) -> Offer:
     """Return what a base with the scheduler `own` can be asked for besides it."""
     if own is None:
-        return Offer([], {}, {})
+        return Offer([], {}, {}, [])
     found: dict[str, Tensor] = {}
     for name in table_of(own):
         drawn = _drawn(name, own) if compatible(name, own) else None
@@ -50,9 +65,10 @@ def offer(own: Any | None) -> Offer:
         kind = kind_of(name, own)
         if kind not in ways:
             ways[kind] = [one for one in SIGMAS if _drawn(name, own, one) is not None]
-        sigmas[name or OWN] = ways[kind]
+        sigmas[name or OWN_SAMPLER] = ways[kind]
     limits = {name: limit for name in found if (limit := most_steps(name, own))}
-    return Offer(list(found), sigmas, limits)
+    eta = [name for name in eta_samplers(own) if name in sigmas]
+    return Offer(list(found), sigmas, limits, eta)
 
 
 def _drawn(name: str | None, own: Any, sigmas: str | None = None) -> Tensor | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import diffusers
 
+from app.shared.wire.model import OWN_SAMPLER
 from workers.models.flow_sampler import FlowSampler
 
 
@@ -89,9 +90,15 @@ def spaced(name: str) -> bool:
     return name in SAMPLERS and KARRAS.items() <= SAMPLERS[name].options.items()
 
 
-def kind_of(name: str | None, own: Any) -> type:
+def kind_of(name: str | None, own: Any) -> Any:
     """Return the class of the scheduler that takes a sampler's steps; None is the base's own sampler."""
     return type(own) if name is None else table_of(own)[name].kind
+
+
+def eta_samplers(own: Any | None) -> list[str]:
+    """Return the samplers that read `eta`, of those that may fit a base."""
+    names = () if own is None else (None, *(name for name in table_of(own) if compatible(name, own)))
+    return [name or OWN_SAMPLER for name in names if "eta" in inspect.signature(kind_of(name, own).step).parameters]
 
 
 def most_steps(name: str, own: Any) -> int | None:

@@ -20,7 +20,11 @@ StackMode = Literal["sum", "sequential"]
 ApplyMode = Literal["merge", "bypass"]  # into the weights, or added to what a layer puts out
 Apply = Literal["auto", "merge", "bypass"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
+Sigmas = Literal["karras", "exponential", "beta", "simple"]
+PromptSyntax = Literal["plain", "weighted"]
 Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=SIDE)]
+Pixels = Annotated[Whole, Field(ge=1, le=16384)]
+Offset = Annotated[Whole, Field(ge=0, le=16384)]
 
 
 class Picture(Wire):
@@ -43,8 +47,51 @@ class Picture(Wire):
     )
     sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
     count: Whole = Field(1, ge=1, description="pictures")
+    sigmas: Sigmas | None = Field(
+        None,
+        description="how the sampler spaces noise levels, as the model's `sampler_sigmas` say; null is its own way",
+    )
+    clip_skip: Whole | None = Field(
+        None,
+        ge=1,
+        description="how many of the last layers of its CLIPs are left out for the prompt, counted as diffusers does: "
+        "1 is A1111's `Clip skip: 2` (which is for the negative prompt too); null is none",
+    )
+    prompt_2: str | None = Field(
+        None, min_length=1, description="what the second text encoder reads; null is the same as the first"
+    )
+    negative_prompt_2: str | None = Field(
+        None, min_length=1, description="a negative prompt for the second text encoder; null is the same as the first"
+    )
+    guidance_rescale: Number | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="how much of the contrast that guidance adds is taken back (arXiv 2305.08891); null is none",
+    )
+    eta: Number | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="how much noise DDIM adds in each step, with one of the model's `eta_samplers`; null is none",
+    )
+    original_size: tuple[Pixels, Pixels] | None = Field(
+        None,
+        description="[width, height] from which the picture is to look scaled (SDXL); null is its own size",
+    )
+    target_size: tuple[Pixels, Pixels] | None = Field(
+        None, description="[width, height] as which the picture is to look (SDXL); null is its own size"
+    )
+    crops_coords_top_left: tuple[Offset, Offset] | None = Field(
+        None, description="[left, top] at which the picture is to look cut out (SDXL); null is [0, 0]"
+    )
 
 
+# Of a picture, what version 0.1 has. Of every other field a profile has to say that it is obeyed, and a recipe leaves
+# it out where it is as by default: so the same request gives the same bytes, however many fields are added.
+FIRST_FIELDS = frozenset(("prompt", "negative_prompt", "stack_mode", "apply", "sampler", "count"))
 TEXTS: tuple[Any, ...] = (str, str | None)  # annotations of fields that a person writes
 
 

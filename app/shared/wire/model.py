@@ -4,8 +4,11 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from app.shared.wire.generation import SIDE, Apply, Picture
+from app.shared.wire.generation import FIRST_FIELDS, SIDE, Apply, Picture
 from app.shared.wire.values import Wire
+
+LISTED = frozenset(("sigmas",))  # fields of which a profile says by a list of its own what is obeyed
+OWN_SAMPLER = "own"  # what a profile calls the model's own
 
 
 class ModelProfile(Wire):
@@ -24,13 +27,17 @@ class ModelProfile(Wire):
     steps: int
     guidance_scale: float
     samplers: list[str] = Field(description="samplers that were tried on it when it was loaded, beside its own")
-    sigmas: dict[str, list[str]] = Field(
+    sampler_sigmas: dict[str, list[str]] = Field(
         {}, description="ways of spacing noise levels (`sigmas` of a request) of each sampler; `own` is the model's own"
     )
     sampler_steps: dict[str, int] = Field({}, description="the most `steps` of a sampler that has a limit of its own")
+    eta_samplers: list[str] = Field([], description="the samplers that read `eta`; `own` is the model's own")
+    max_clip_skip: int | None = Field(None, description="the largest `clip_skip`; null: it obeys none")
     suggestions: list[str] = []
     obeys: dict[str, bool] = Field(
-        {}, description="fields of a request -> whether it obeys them; one that it does not may only be left as it is"
+        {},
+        description="fields of a request -> whether it obeys them; one that it does not may only be left as it is, and "
+        "so may one that version 0.1 has not and of which it says nothing",
     )
     size_multiple: int = Field(SIDE, description="of which width and height are multiples, in pixels")
     sizes: list[tuple[int, int]] = Field([], description="all (width, height) that it draws; empty: any within limits")
@@ -59,6 +66,7 @@ class ModelProfile(Wire):
     def disobeyed(self, request: Picture) -> dict[str, Any]:
         """Return what a request sets and this model would drop: each field, and the one value that it may have."""
         fields = type(request).model_fields  # a newer worker's profile may name one that nobody can ask for here
-        ignored = [field for field, obeyed in self.obeys.items() if not obeyed and field in fields]
+        unsaid = [field for field in Picture.model_fields if field not in FIRST_FIELDS | LISTED | self.obeys.keys()]
+        ignored = [*(field for field, obeyed in self.obeys.items() if not obeyed and field in fields), *unsaid]
         own = {field: getattr(self, field, fields[field].default) for field in ignored}
         return {field: value for field, value in own.items() if getattr(request, field) != value}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from redis import Redis
 
@@ -20,26 +21,51 @@ from app.shared.generations import Ledger, image_key
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterSettings, AdapterUse
-from app.shared.wire.generation import GenerationRequest, ResolvedRequest, Status
+from app.shared.wire.generation import FIRST_FIELDS, GenerationRequest, Picture, ResolvedRequest, Status
 from tests.app.shared.making import profile, request
+from tests.families import stable_diffusion
 from tests.lycoris import zoo
 from tests.workers.training import toys
 from workers.drawing.engine import Engine
 from workers.models.loading import LoadedModel
-from workers.models.obeys import obeyed
+from workers.models.obeys import max_clip_skip, obeyed
 from workers.models.sampler_trial import offer
+
+# diffusers' own schedulers, with the newest numpy
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
 PINNED = {"base"}  # another one is not this engine's to draw
 UNSEEN = {"model", "count"}  # names and numbers of pictures: no pixel of the first one, and no word of its recipe
 ROUNDING = {"apply"}  # the recipe says which way was taken; the pixels may be the same
-VALUES: dict[str, Any] = {"sampler": "ddpm", "apply": "bypass", "adapters": [], "model": "another-name"}
+VALUES: dict[str, Any] = {
+    "sampler": "ddpm",
+    "apply": "bypass",
+    "adapters": [],
+    "model": "another-name",
+    "sigmas": "karras",
+    "clip_skip": 1,
+    "prompt_2": "blue square",
+    "negative_prompt_2": "blue square",
+    "guidance_rescale": 0.7,
+    "eta": 0.5,
+    "original_size": [32, 48],
+    "target_size": [48, 32],
+    "crops_coords_top_left": [0, 16],
+}
+BESIDE: dict[str, Any] = {"sigmas": {"sampler": "euler"}, "eta": {"sampler": "ddim"}}  # what a field needs beside it
+OF_SDXL = {"prompt_2", "negative_prompt_2", "original_size", "target_size", "crops_coords_top_left"}
 VALUES_OF_AN_ADAPTER: dict[str, Any] = {
     "strengths": {"unet": 0.5},
     "blocks": {"down": 0.5},
     "schedule": [[0.0, 0.2], [0.5, 1.0]],
     "rank": 1,
 }
+
+
+class Refused(Exception):
+    """A generation that failed because the base does not obey a field."""
+
 
 Drawn = Callable[..., tuple[bytes, dict[str, Any]]]
 
@@ -73,41 +99,102 @@ def adapters(storage: Storage) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def drawn(adapters: list[dict[str, Any]], storage: Storage, redis: Redis, settings: Settings) -> Iterator[Drawn]:
-    """Draws a request over a real pipeline: the pixels, and the recipe in the file."""
+def drawer(storage: Storage, redis: Redis, settings: Settings) -> Iterator[Callable[..., Drawn]]:
+    """Draws requests over a real pipeline: the pixels, and the recipe in the file."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    pipe = toys.pipeline()
-    pipe.set_progress_bar_config(disable=True)
-    facts = profile(obeys=obeyed(pipe), samplers=offer(pipe.scheduler).samplers)
-    base = LoadedModel(pipe, {"unet": pipe.unet, "text_encoder": pipe.text_encoder}, facts, Path())
-    engine, ledger = Engine(base, storage, redis, settings), Ledger(storage, redis, settings)
 
-    def draw(**fields: Any) -> tuple[bytes, dict[str, Any]]:
-        usual = {"prompt": "red disc", "adapters": adapters, "apply": "merge", "guidance_scale": 5.0}
-        generation = ledger.accept(request(**usual | fields))
-        engine.run(generation.id)
-        ended = ledger.get(generation.id)
-        assert ended.status is Status.SUCCEEDED, ended.error
-        with Image.open(io.BytesIO(storage.get(image_key(generation.id, 0)) or b"")) as picture:
-            picture.load()
-            return picture.tobytes(), json.loads(picture.text["radiata"])  # type: ignore[attr-defined]
+    def over(pipe: Any, *components: str, **usual: Any) -> Drawn:
+        pipe.set_progress_bar_config(disable=True)
+        found = offer(pipe.scheduler)
+        facts = profile(
+            obeys=obeyed(pipe),
+            samplers=found.samplers,
+            sampler_sigmas=found.sigmas,
+            eta_samplers=found.eta,
+            max_clip_skip=max_clip_skip(pipe),
+        )
+        base = LoadedModel(pipe, {name: getattr(pipe, name) for name in components}, facts, Path())
+        engine, ledger = Engine(base, storage, redis, settings), Ledger(storage, redis, settings)
 
-    yield draw
+        def draw(**fields: Any) -> tuple[bytes, dict[str, Any]]:
+            generation = ledger.accept(request(**usual | fields))
+            engine.run(generation.id)
+            ended = ledger.get(generation.id)
+            if ended.status is not Status.SUCCEEDED:
+                assert ended.error is not None and ended.error.code == "not_obeyed", ended.error
+                raise Refused(ended.error.message)
+            with Image.open(io.BytesIO(storage.get(image_key(generation.id, 0)) or b"")) as picture:
+                picture.load()
+                return picture.tobytes(), json.loads(picture.text["radiata"])  # type: ignore[attr-defined]
+
+        return draw
+
+    yield over
     torch.use_deterministic_algorithms(deterministic)
 
 
+@pytest.fixture
+def drawn(drawer: Callable[..., Drawn], adapters: list[dict[str, Any]]) -> Drawn:
+    """Over a Stable Diffusion 1, with adapters."""
+    usual = {"prompt": "red disc", "adapters": adapters, "apply": "merge", "guidance_scale": 5.0}
+    return drawer(toys.pipeline(layers=2), "unet", "text_encoder", **usual)
+
+
 def test_every_field_of_a_request_decides_the_pixels_and_is_in_the_recipe(drawn: Drawn) -> None:
-    pixels, recipe = drawn()
     usual = request(prompt="red disc", guidance_scale=5.0)
-    for field in ResolvedRequest.model_fields.keys() - PINNED:
+    plain = drawn()
+    for field in ResolvedRequest.model_fields.keys() - PINNED - OF_SDXL:
         if (value := VALUES.get(field)) is None:
             value = another(field, getattr(usual, field), GenerationRequest)
-        other_pixels, other_recipe = drawn(**{field: value})
+        beside = BESIDE.get(field, {})
+        pixels, recipe = drawn(**beside) if beside else plain
+        other_pixels, other_recipe = drawn(**beside, **{field: value})
         if field in UNSEEN:
             assert (other_pixels, other_recipe) == (pixels, recipe), field
             continue
         assert other_recipe != recipe, f"{field} is not in the recipe"
         assert field in ROUNDING or other_pixels != pixels, f"{field} changes nothing"
+
+
+def test_fields_that_a_base_has_not_are_refused(drawn: Drawn) -> None:
+    for field in OF_SDXL:
+        with pytest.raises(Refused, match=f"obeys no {field}"):
+            drawn(**{field: VALUES[field]})
+
+
+def test_fields_of_a_base_with_two_text_encoders_decide_the_pixels_too(
+    drawer: Callable[..., Drawn], tmp_path: Path
+) -> None:
+    stable_diffusion.sdxl(tmp_path)
+    pipe = StableDiffusionXLPipeline.from_pretrained(tmp_path, local_files_only=True)
+    drawn = drawer(pipe, "unet", "text_encoder", "text_encoder_2", guidance_scale=5.0)
+    plain = drawn()
+    for field in (*OF_SDXL, "clip_skip", "guidance_rescale", "eta", "sigmas"):
+        beside = BESIDE.get(field, {})
+        pixels, recipe = drawn(**beside) if beside else plain
+        other_pixels, other_recipe = drawn(**beside, **{field: VALUES[field]})
+        assert other_recipe == recipe | {field: VALUES[field]}
+        assert other_pixels != pixels, f"{field} changes nothing"
+
+
+def test_later_fields_are_in_the_recipe_where_they_are_set(drawn: Drawn) -> None:
+    _, recipe = drawn()
+    assert not recipe.keys() & (Picture.model_fields.keys() - FIRST_FIELDS)
+    assert recipe.keys() >= FIRST_FIELDS - {"count", "apply"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"sampler": "ddim", "sigmas": "karras"}, "no karras sigmas with the sampler 'ddim'; it has simple"),
+        ({"sampler": "euler", "eta": 0.5}, "reads no eta with the sampler 'euler', only with own, ddim"),
+        ({"clip_skip": 2}, "has layers for at most 1"),
+        ({"guidance_rescale": 0.5, "guidance_scale": 1.0}, "only where guidance_scale is over 1"),
+    ],
+)
+def test_a_field_without_effect_is_refused(drawn: Drawn, fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        drawn(**fields)
 
 
 def test_every_setting_of_an_adapter_decides_the_pixels_and_is_in_the_recipe(

@@ -7,7 +7,8 @@ import diffusers
 import pytest
 import torch
 
-from workers.models.sampler_trial import OWN, Offer, offer
+from app.shared.wire.model import OWN_SAMPLER
+from workers.models.sampler_trial import Offer, offer
 from workers.models.samplers import FLOW_SAMPLERS, SAMPLERS, SIGMAS, flows, make, table_of
 
 # diffusers' own schedulers, with the newest numpy
@@ -79,7 +80,7 @@ def test_each_sampler_offered_draws_finite_and_in_its_own_way(base: str) -> None
 def test_each_spacing_offered_draws_finite_and_in_its_own_way(base: str) -> None:
     own = OWNS[base]
     for name, ways in offered(base).sigmas.items():
-        asked = None if name == OWN else name
+        asked = None if name == OWN_SAMPLER else name
         drawn = {way: ended(own, asked, way) for way in ways}
         for way, one in drawn.items():
             assert one.isfinite().all() and one.std() > 0.001, (name, way)
@@ -109,7 +110,7 @@ def test_the_sampler_of_consistency_models_says_how_many_steps_it_takes() -> Non
 
 
 def test_no_scheduler_no_samplers() -> None:
-    assert offer(None) == ([], {}, {})
+    assert offer(None) == ([], {}, {}, [])
 
 
 @pytest.mark.parametrize("name", [None, *SAMPLERS])

@@ -42,7 +42,7 @@ def captioned() -> list[Captioned]:
     return [Captioned(picture=picture, captions=(name,)) for picture, name in zip(white, NAMES, strict=True)]
 
 
-def pipeline(seed: int = 1) -> StableDiffusionPipeline:
+def pipeline(seed: int = 1, layers: int = 1) -> StableDiffusionPipeline:
     """A pipeline of some hundred thousand parameters; every width is a multiple of 32, as in the bundled one."""
     torch.manual_seed(seed)
     tokenizer = architecture._tokenizer(NAMES)
@@ -50,7 +50,7 @@ def pipeline(seed: int = 1) -> StableDiffusionPipeline:
         vocab_size=architecture.VOCABULARY,
         hidden_size=32,
         intermediate_size=32,
-        num_hidden_layers=1,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         max_position_embeddings=architecture.PROMPT_TOKENS,
         projection_dim=32,

@@ -1,0 +1,75 @@
+"""What a request sets and a model does not obey, by its profile alone: each field is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from app.shared.disobedience import disobeyed
+from app.shared.wire.generation import FIRST_FIELDS, Picture, ResolvedRequest
+from app.shared.wire.model import ModelProfile
+from tests.app.shared.making import profile, request
+
+LATER = sorted(Picture.model_fields.keys() - FIRST_FIELDS)
+SET: dict[str, Any] = {
+    "sigmas": "karras",
+    "clip_skip": 1,
+    "prompt_2": "a",
+    "negative_prompt_2": "a",
+    "guidance_rescale": 0.5,
+    "eta": 0.5,
+    "original_size": [64, 32],
+    "target_size": [64, 32],
+    "crops_coords_top_left": [0, 8],
+}
+ALL = dict.fromkeys((*FIRST_FIELDS, *LATER, "width", "height", "steps", "guidance_scale"), True)
+
+
+def refused(model: ModelProfile, asked: ResolvedRequest) -> dict[str, Any]:
+    return {one.field: one.allowed for one in disobeyed(model, asked)}
+
+
+def test_a_profile_that_knows_nothing_of_a_field_does_not_obey_it() -> None:
+    """As those of versions 0.1 and 0.2 are: an engine of that time would drop what it does not know, or fail."""
+    for obeys in ({}, dict.fromkeys(FIRST_FIELDS, True)):
+        old = profile(obeys=obeys)
+        assert not refused(old, request())
+        for field in LATER:
+            assert field in refused(old, request(**{field: SET[field]})), field
+
+
+def test_a_profile_that_says_so_obeys_it() -> None:
+    model = profile(obeys=ALL, sampler_sigmas={"own": ["karras"]}, eta_samplers=["own"], max_clip_skip=1)
+    for field in LATER:
+        assert not refused(model, request(**{field: SET[field]})), field
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "allowed"),
+    [
+        ({"sigmas": "karras"}, "sigmas", ["simple", None]),
+        ({"sigmas": "simple", "sampler": "euler"}, "sigmas", ["karras", None]),
+        ({"sigmas": "simple", "sampler": "heun"}, "sigmas", [None]),
+        ({"eta": 0.0, "sampler": "euler"}, "eta", [None]),
+        ({"clip_skip": 12}, "clip_skip", {"maximum": 11}),
+        ({"steps": 51, "sampler": "lcm"}, "steps", {"maximum": 50}),
+        ({"guidance_rescale": 0.7, "guidance_scale": 1.0}, "guidance_rescale", [None]),
+        ({"negative_prompt_2": "a", "guidance_scale": 1.0}, "negative_prompt_2", [None]),
+    ],
+)
+def test_what_would_change_nothing_with_the_rest_of_a_request_is_refused(
+    fields: dict[str, Any], field: str, allowed: Any
+) -> None:
+    model = profile(
+        obeys=ALL,
+        sampler_sigmas={"own": ["simple"], "euler": ["karras"]},
+        eta_samplers=["own"],
+        max_clip_skip=11,
+        sampler_steps={"lcm": 50},
+        negative_over=1.0,
+    )
+    assert refused(model, request(**fields)) == {field: allowed}
+
+
+def test_what_is_off_may_be_said() -> None:
+    model = profile(obeys=ALL, max_clip_skip=11)
+    assert not refused(model, request(guidance_rescale=0.0, guidance_scale=1.0))
