@@ -47,6 +47,19 @@ def test_an_adapter_on_each_component_is_its_merge(served: Served, diffusers: Di
         assert apart(drawn, plain) > served.family.apart, f"{component} is not heard"
 
 
+def test_a_bypass_draws_what_a_merge_does_or_is_refused(served: Served) -> None:
+    """Where a model computes with a weight without calling its layer, the engine merges instead, and says so."""
+    for component in served.family.components:
+        use, _ = served.lora(component)
+        asked = {"adapters": [use], "apply": "bypass"}
+        if refusal := served.refusal(**asked):
+            assert refusal.code == "bypass_impossible", refusal
+            continue
+        beside, merged = served.ended(**asked), served.ended(adapters=[use])
+        most = served.family.apart if beside.applied == "bypass" else 0
+        assert apart(served.pixels(beside), served.pixels(merged)) <= most, (component, beside.applied)
+
+
 def fields(served: Served) -> Iterator[tuple[str, Any]]:
     """Every field of a request with a value that is not the usual one."""
     usual = served.accepted()
