@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from app.shared.wire.adapter import AdapterSettings, AdapterUse
 from app.shared.wire.generation import GenerationRequest, Status
@@ -163,6 +165,20 @@ def test_a_cancel_frees_the_worker_within_a_step(served: Served) -> None:
 def test_each_step_is_told_once(served: Served) -> None:
     generation = served.ended(steps=MANY_STEPS)
     assert served.events(generation, "progress") == MANY_STEPS
+
+
+def test_a_picture_that_is_not_finite_is_not_stored(served: Served) -> None:
+    (decoder,) = [part.decoder for part in vars(served.base.pipeline).values() if hasattr(part, "decode")
+                  and isinstance(getattr(part, "decoder", None), nn.Module)]  # fmt: skip
+    weight = next(decoder.parameters())
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.fill_(float("nan"))
+        failed = served.ended()
+        weight.copy_(before)
+    assert failed.error is not None and failed.error.code == "picture_not_finite", failed.status
+    assert not failed.images
+    assert served.ended().status is Status.SUCCEEDED
 
 
 def test_after_all_swaps_the_plain_picture_is_the_same_file(served: Served) -> None:

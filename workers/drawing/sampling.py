@@ -1,8 +1,8 @@
 """One picture: a pipeline's call for a request, with schedulers and a generator of its own."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -54,9 +54,12 @@ class Sampling:
         torch.manual_seed(seed)
         # A CPU generator draws the same latents for every device
         generator = torch.Generator("cpu").manual_seed(seed)
-        steps = {name: self._scheduled(request, name, generator, after_step) for name in self._own}
         wanted = call_arguments(request, pipeline, self._base.profile.obeys)
-        with torch.inference_mode(), self._watched():
+        with ExitStack() as undo:
+            steps = {name: self._scheduled(request, name, generator, after_step, undo) for name in self._own}
+            for decoder in self._decoders:
+                undo.callback(decoder.register_forward_hook(self._check_decoded).remove)
+            undo.enter_context(torch.inference_mode())
             picture = _first(pipeline(**wanted, generator=generator))
             self._check_finite(steps[MAIN].sample)  # of pipelines that draw pixels, and have nothing to decode
         after_step(request.steps)
@@ -67,27 +70,20 @@ class Sampling:
         return picture
 
     def _scheduled(
-        self, request: ResolvedRequest, name: str, generator: torch.Generator, after_step: AfterStep
+        self, request: ResolvedRequest, name: str, generator: torch.Generator, after_step: AfterStep, undo: ExitStack
     ) -> "_Steps":
-        """Give the pipeline a fresh scheduler under this name, and return what counts its steps."""
+        """Give the pipeline a fresh scheduler under this name until undone, and return what counts its steps."""
         sampler, sigmas = (request.sampler, request.sigmas) if name == MAIN else (None, None)
         scheduler = make(sampler, self._own[name], sigmas, generator)
         steps = _Steps(scheduler, request.steps if name == MAIN else 0, after_step)
         scheduler.step = functools.wraps(scheduler.step)(steps)  # pipelines read its signature
+        undo.callback(_install, self._base.pipeline, name, self._own[name])
         _install(self._base.pipeline, name, scheduler)
         return steps
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Check latents before they are decoded, and pixels as soon as they are: as a PIL image they would be black."""
-
-        def check(_decoder: nn.Module, latents: tuple[Any, ...], pixels: Any) -> None:
-            self._check_finite(*latents, pixels)
-
-        with ExitStack() as undo:
-            for decoder in self._decoders:
-                undo.callback(decoder.register_forward_hook(check).remove)
-            yield
+    def _check_decoded(self, _decoder: nn.Module, latents: tuple[Any, ...], pixels: Any) -> None:
+        """Check latents and pixels where these are decoded: as a PIL image they would be black."""
+        self._check_finite(*latents, pixels)
 
     def _check_finite(self, *values: Any) -> None:
         if all(bool(torch.isfinite(value).all()) for value in values if isinstance(value, Tensor)):

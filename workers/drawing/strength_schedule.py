@@ -26,8 +26,8 @@ class Stage(NamedTuple):
 def stages(request: ResolvedRequest, placed: Sequence[PlacedAdapter]) -> tuple[Stage, ...]:
     """Return the stacks of one picture, in order; the first is on from step 0.
 
-    Step i of n lies at the fraction i/n of the denoising. (A sampler that runs the model more often than it has steps
-    is at 1 by then, where nothing changes.)
+    Step i of n lies at the fraction i/n of the denoising. (Of a sampler that runs the model more often than it has
+    steps, several calls are one step: `Sampling` counts.)
     """
     found: list[Stage] = []
     before: list[float | None] = []

@@ -1,5 +1,6 @@
 """A pipeline's call: its steps are told one by one, whatever the scheduler, and a spoilt picture is no picture."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,6 +86,20 @@ def test_a_picture_is_diffusers_own_and_the_same_whatever_was_drawn_before(real:
     with torch.inference_mode():
         own: Any = fresh("red disc", negative_prompt="", generator=torch.Generator("cpu").manual_seed(1), **call)
     assert np.array_equal(np.asarray(own.images[0]), first)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_pipeline_has_its_own_schedulers_again_and_no_hook(real: LoadedModel, stopped: bool) -> None:
+    own, decoder = real.pipeline.scheduler, real.pipeline.vae.decoder
+
+    def stop(_taken: int) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        Sampling(real).picture(request(prompt="red disc", sampler="ddpm"), 1, stop)
+    assert real.pipeline.scheduler is own
+    assert not decoder._forward_hooks
 
 
 def test_what_is_drawn_from_torchs_own_generator_is_of_the_seed_too() -> None:
