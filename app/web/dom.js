@@ -20,6 +20,11 @@ export function byId(id) {
   return element;
 }
 
+/** Has `act` follow a field while it is typed in, and once it is chosen: of a menu not every browser tells both. */
+export function onEdit(field, act) {
+  for (const kind of ["input", "change"]) field.addEventListener(kind, act);
+}
+
 /** Makes `nodes` the children of `parent`, moving only those out of place, so that focus and loaded images stay. */
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes);

@@ -1,11 +1,13 @@
 // The prompt and the settings under "More": a model's defaults and limits in, a request out.
 
-import { byId, el } from "./dom.js";
+import { byId, el, onEdit } from "./dom.js";
+import { createFurther } from "./further.js";
 
 const SUGGESTIONS_AT_ONCE = 6;
 const SMALL = 128; // pixels; larger pictures get larger tiles
 const NUMBERS = { width: "width", height: "height", steps: "steps", guidance_scale: "guidance", count: "count" };
 const FIELDS = new Set(["prompt", "negative_prompt", "model", "adapters", "sampler", "seed", ...Object.keys(NUMBERS)]);
+const OBEYED = { ...NUMBERS, negative_prompt: "negative" }; // inputs of fields that a model may not obey
 const SHORT = { width: "wide", height: "high", steps: "steps", guidance_scale: "guidance", count: "pictures" };
 
 /**
@@ -19,8 +21,8 @@ export function createForm(changed) {
   const more = byId("more");
   const summary = more.querySelector("summary");
   let models = [];
-  let kept = {}; // of the request that was reused, what has no field here: the form edits the rest of it
-  let known = {}; // fields of a request, by name, as JSON Schema
+  const further = createFurther(byId("further"));
+  let known = {}; // fields of a request without a place of their own, by name, as JSON Schema
 
   const profile = () => models.find(({ name }) => name === byId("model").value) ?? models[0] ?? null;
   const defaults = () => ({ ...profile(), count: 1 });
@@ -34,11 +36,35 @@ export function createForm(changed) {
     }
     if (byId("sampler").value) parts.push(byId("sampler").value);
     if (byId("seed").value) parts.push(`seed ${byId("seed").value}`);
-    if (byId("negative").value.trim()) parts.push("negative prompt");
-    for (const [field, value] of Object.entries(kept)) {
-      if (value !== known[field].default) parts.push(typeof value === "object" ? field : `${field.replace("_", " ")} ${value}`);
-    }
+    if (negative()) parts.push("negative prompt");
+    parts.push(...further.parts());
     summary.textContent = parts.length ? `More: ${parts.join(", ")}` : "More";
+  }
+
+  /** The negative prompt, where the model reads one at this guidance. */
+  function negative() {
+    return byId("negative").disabled ? "" : byId("negative").value.trim() && byId("negative").value;
+  }
+
+  function limit() {
+    const { negative_over: over, sampler_steps: steps = {}, max_steps: most } = profile();
+    const unread = over !== null && over !== undefined && Number(byId("guidance").value) <= over;
+    byId("negative").disabled = unread;
+    byId("negative").placeholder = unread ? `read where the guidance scale is over ${over}` : "";
+    const limits = [most, steps[byId("sampler").value || "own"]].filter(Number.isFinite);
+    byId("steps").max = limits.length ? Math.min(...limits) : "";
+  }
+
+  /** Shows the inputs of what the model obeys, within its limits. */
+  function offer() {
+    const { obeys = {}, size_multiple: multiple = 8, sizes = [], max_edge: edge } = profile();
+    for (const [field, id] of Object.entries(OBEYED)) byId(id).closest(".field").hidden = obeys[field] === false;
+    for (const side of ["width", "height"]) {
+      Object.assign(byId(side), { min: multiple, step: multiple, max: edge });
+      if (sizes.length) byId(side).closest(".field").hidden = true;
+    }
+    byId("size").closest(".field").hidden = sizes.length === 0;
+    byId("size").replaceChildren(...sizes.map((size) => el("option", { value: size.join("×") }, size.join(" × "))));
   }
 
   function chooseSampler(sampler) {
@@ -49,16 +75,27 @@ export function createForm(changed) {
       ...names.map((name) => el("option", { value: name }, name)),
     );
     byId("sampler").value = sampler ?? "";
+    offerFurther();
+  }
+
+  function offerFurther() {
+    further.offer(known, profile(), byId("sampler").value);
+  }
+
+  /** Shows numbers by field. */
+  function fillNumbers(numbers) {
+    for (const [field, id] of Object.entries(NUMBERS)) byId(id).value = numbers[field];
+    byId("size").value = `${numbers.width}×${numbers.height}`;
   }
 
   function fillDefaults() {
     const own = defaults();
-    kept = {};
-    for (const [field, id] of Object.entries(NUMBERS)) byId(id).value = own[field];
-    byId("width").max = byId("height").max = own.max_edge;
+    offer();
+    fillNumbers(own);
     byId("negative").value = byId("seed").value = "";
     chooseSampler(null);
-    summarise();
+    further.set({});
+    changedByHand();
   }
 
   function showSuggestions(from = 0) {
@@ -90,7 +127,16 @@ export function createForm(changed) {
     changed(name);
   }
 
-  form.addEventListener("input", summarise);
+  function changedByHand() {
+    limit();
+    summarise();
+  }
+
+  onEdit(form, changedByHand);
+  onEdit(byId("sampler"), offerFurther);
+  onEdit(byId("size"), () => {
+    [byId("width").value, byId("height").value] = byId("size").value.split("×");
+  });
   // An invalid field in a closed "More" could not be pointed at.
   form.addEventListener("invalid", () => (more.open = true), true);
   form.addEventListener("keydown", (event) => {
@@ -111,17 +157,18 @@ export function createForm(changed) {
   return {
     /** Takes the service's models and the fields of a request; what was typed stays if the chosen model is still there. */
     setModels(profiles, defaultName, fields) {
-      known = fields;
+      known = Object.fromEntries(Object.entries(fields).filter(([field]) => !FIELDS.has(field)));
       const chosen = models.length ? byId("model").value : defaultName;
       models = profiles;
       byId("model").replaceChildren(...models.map(({ name }) => el("option", { value: name }, name)));
       byId("model-field").hidden = models.length < 2;
       byId("draw").disabled = models.length === 0;
       if (!models.length) return;
-      const kept = models.some(({ name }) => name === chosen);
-      byId("model").value = kept ? chosen : models[0].name;
-      if (kept && byId("width").value) changed(chosen);
-      else useModel();
+      const there = models.some(({ name }) => name === chosen);
+      byId("model").value = there ? chosen : models[0].name;
+      if (!there || !byId("width").value) return useModel();
+      offerFurther();
+      changed(chosen);
     },
 
     /** Whether every field holds what it may; the browser points at the first that does not. */
@@ -133,9 +180,9 @@ export function createForm(changed) {
     request() {
       const numbers = Object.entries(NUMBERS).map(([field, id]) => [field, Number(byId(id).value)]);
       return {
-        ...kept,
+        ...further.values(),
         prompt: prompt.value,
-        negative_prompt: byId("negative").value,
+        negative_prompt: negative(),
         model: profile().name,
         ...Object.fromEntries(numbers),
         sampler: byId("sampler").value || null,
@@ -149,14 +196,13 @@ export function createForm(changed) {
         byId("model").value = request.model;
         useModel();
       }
-      for (const [field, id] of Object.entries(NUMBERS)) byId(id).value = request[field];
-      byId("count").value = count;
+      fillNumbers({ ...request, count });
       byId("seed").value = seed;
       byId("negative").value = request.negative_prompt;
       prompt.value = request.prompt;
       chooseSampler(request.sampler);
-      kept = Object.fromEntries(Object.entries(request).filter(([field]) => !FIELDS.has(field) && field in known));
-      summarise();
+      further.set(request);
+      changedByHand();
       prompt.focus();
     },
   };

@@ -1,9 +1,12 @@
 """Posting and waiting, as every end-to-end test does."""
 
+import io
+import json
 import time
 from typing import Any
 
 import httpx
+from PIL import Image
 
 FAST = {"prompt": "a red apple", "seed": 7, "steps": 3, "guidance_scale": 3.0}
 PATIENCE_S = 120.0
@@ -47,6 +50,11 @@ def picture(http: httpx.Client, generation: dict[str, Any], index: int = 0) -> b
     response = http.get(generation["images"][index]["url"])
     assert response.status_code == 200, response.text
     return response.content
+
+
+def recipe(png: bytes) -> dict[str, Any]:
+    """What a picture was made with, as its file says."""
+    return json.loads(Image.open(io.BytesIO(png)).text["radiata"])  # type: ignore[attr-defined]
 
 
 def upload(http: httpx.Client, data: bytes, name: str, **fields: Any) -> httpx.Response:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from typing import Any
 
 import httpx
@@ -14,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from tests import samples
-from tests.e2e.drawing import FAST, draw, picture, upload
+from tests.e2e.drawing import FAST, draw, picture, recipe, upload
 from workers.models.loading import find
 
 
@@ -121,8 +120,7 @@ def test_adapters_can_be_applied_one_on_another(http: httpx.Client) -> None:
     ours, theirs = (np.asarray(Image.open(io.BytesIO(picture(http, one)))).astype(int) for one in (summed, sequential))
     difference = np.abs(ours - theirs).max()
     assert difference <= 1, f"additive adapters agree in both modes: largest difference {difference}"
-    recipe = json.loads(Image.open(io.BytesIO(picture(http, sequential))).text["radiata"])  # type: ignore[attr-defined]
-    assert recipe["stack_mode"] == "sequential"
+    assert recipe(picture(http, sequential))["stack_mode"] == "sequential"
 
 
 def test_a_component_can_have_a_strength_of_its_own(http: httpx.Client) -> None:

@@ -12,7 +12,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 
-from tests.e2e.drawing import FAST, draw, picture, post, refused, wait
+from tests.e2e.drawing import FAST, draw, picture, post, recipe, refused, wait
 from workers.models.loading import find
 
 
@@ -56,10 +56,10 @@ def test_the_generation_says_all_that_the_wire_promises(http: httpx.Client) -> N
 
 def test_a_picture_carries_its_recipe(http: httpx.Client) -> None:
     png = picture(http, draw(http))
-    recipe = json.loads(Image.open(io.BytesIO(png)).text["radiata"])  # type: ignore[attr-defined]
-    assert recipe["prompt"] == "a red apple"
-    assert recipe["seed"] == 7
-    assert recipe["versions"]["torch"] == torch.__version__
+    made = recipe(png)
+    assert made["prompt"] == "a red apple"
+    assert made["seed"] == 7
+    assert made["versions"]["torch"] == torch.__version__
 
 
 def test_the_second_picture_is_the_first_of_the_next_seed(http: httpx.Client) -> None:

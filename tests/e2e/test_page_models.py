@@ -1,0 +1,101 @@
+"""The page offers what a model obeys, within its limits: profiles of bases that nobody has to load."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.support.select import Select
+
+from app.shared.profiles import Profiles
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.conftest import serving
+from tests.app.shared.making import profile
+from tests.e2e.browser import chromium, complaints
+from tests.e2e.page import Page
+
+OBEYS = dict.fromkeys(("prompt", "negative_prompt", "width", "height", "steps", "guidance_scale"), True)
+MODELS: dict[str, dict[str, Any]] = {
+    "free": {
+        "obeys": OBEYS | {"eta": True},
+        "samplers": ["ddim", "euler"],
+        "sampler_sigmas": {"own": [], "euler": ["karras"]},
+        "eta_samplers": ["ddim"],
+        "size_multiple": 16,
+        "negative_over": 1.0,
+        "sampler_steps": {"ddim": 9},
+    },
+    "fixed": {
+        "obeys": OBEYS | {"guidance_scale": False, "negative_prompt": False},
+        "sizes": [(64, 64), (128, 64)],
+        "max_steps": 50,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: Chrome, settings: Settings, storage: Storage) -> Iterator[Page]:
+    served = settings.model_copy(update={"models": dict.fromkeys(MODELS, "nowhere")})
+    for name, facts in MODELS.items():
+        Profiles(storage, served).publish(profile(name=name, max_edge=256, steps=9, **facts), {"unet": {}})
+    with serving(served) as api:
+        opened = Page(browser, str(api.base_url))
+        opened.open()
+        opened.one("#more summary").click()
+        yield opened
+        browser.get("about:blank")
+        assert complaints(browser) == []
+
+
+def choose(page: Page, field: str, value: str) -> None:
+    """Choose as a visitor does; the browser tells the page of it a little later."""
+    page.run("window.chosen = 0; arguments[0].addEventListener('change', () => (window.chosen += 1))", page.one(field))
+    Select(page.one(field)).select_by_value(value)
+    page.until(lambda: page.run("return window.chosen"), "nothing was chosen")
+
+
+def shown(page: Page, selector: str) -> bool:
+    return page.one(selector).is_displayed()
+
+
+def test_a_model_is_asked_for_what_it_obeys_and_nothing_else(page: Page) -> None:
+    assert all(shown(page, f"#{one}") for one in ("width", "height", "guidance", "negative")) and not shown(
+        page, "#size"
+    )
+    assert page.one("#width").get_attribute("step") == "16"
+    choose(page, "#model", "fixed")
+    assert not any(shown(page, f"#{one}") for one in ("width", "height", "guidance", "negative"))
+    assert [one.text for one in Select(page.one("#size")).options] == ["64 × 64", "128 × 64"]
+    assert page.one("#steps").get_attribute("max") == "50"
+    choose(page, "#size", "128×64")
+    assert "128 wide" in page.one("#more summary").text
+    choose(page, "#model", "free")
+    assert shown(page, "#width") and "wide" not in page.one("#more summary").text
+    assert page.one("#steps").get_attribute("max") == ""
+
+
+def test_a_field_is_offered_where_the_sampler_has_it(page: Page) -> None:
+    found = {name: page.all(f"#further-{name}") for name in ("sigmas", "eta", "apply", "clip_skip")}
+    assert {name: len(some) for name, some in found.items()} == {"sigmas": 0, "eta": 0, "apply": 1, "clip_skip": 0}
+    choose(page, "#sampler", "euler")
+    choose(page, "#further-sigmas", "karras")
+    assert page.one("#more summary").text == "More: euler, sigmas karras"
+    choose(page, "#sampler", "ddim")
+    assert page.all("#further-eta") and not page.all("#further-sigmas")
+    assert page.one("#more summary").text == "More: ddim", "what is not offered is not asked for"
+    assert page.one("#steps").get_attribute("max") == "9"
+
+
+def test_a_negative_prompt_is_taken_where_it_is_read(page: Page) -> None:
+    page.type("#negative", "blue")
+    assert "negative prompt" in page.one("#more summary").text
+    page.type("#guidance", "1")
+    assert not page.one("#negative").is_enabled() and "negative prompt" not in page.one("#more summary").text
+    assert "over 1" in str(page.one("#negative").get_attribute("placeholder"))
