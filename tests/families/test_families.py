@@ -14,16 +14,17 @@ from torch import nn
 
 from app.shared.wire.adapter import AdapterSettings, AdapterUse
 from app.shared.wire.generation import GenerationRequest, Status
-from tests.families.serving import OTHER_PROMPT, Diffusers, Served, apart
-from tests.workers.drawing.test_request_fields import ROUNDING, UNSEEN, another
+from app.shared.wire.model import OWN_SAMPLER
+from tests.families.serving import OTHER_PROMPT, PROMPT, Diffusers, Served, apart
+from tests.workers.drawing.test_request_fields import ROUNDING, UNSEEN, VALUES, another
 from workers.models.components import components_of
 
 # Of libraries, about what they will do one day; here only pictures matter
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
 ]
-UNSEEN_HERE = UNSEEN | {"priority", "model"}
-ELSEWHERE = {"adapters", "stack_mode", "sampler"}  # fields that other tests are about
+# Fields that other tests are about, or that decide no pixel
+ELSEWHERE = {"adapters", "stack_mode", "sampler", "sigmas", "priority"}
 MANY_STEPS = 4  # with which samplers differ
 OVER_AND_OVER = " red"  # one token more for every tokenizer here
 
@@ -62,31 +63,38 @@ def test_a_bypass_draws_what_a_merge_does_or_is_refused(served: Served) -> None:
         assert apart(served.pixels(beside), served.pixels(merged)) <= most, (component, beside.applied)
 
 
-def fields(served: Served) -> Iterator[tuple[str, Any]]:
-    """Every field of a request with a value that is not the usual one."""
-    usual = served.accepted()
-    special: dict[str, Any] = {
+def fields(served: Served) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Every field of a request, with a value that is not the usual one, and what it needs beside it."""
+    usual, profile = served.accepted(), served.base.profile
+    special = VALUES | {
         "prompt": OTHER_PROMPT,
-        "width": usual.width + served.base.profile.size_multiple,
-        "height": usual.height + served.base.profile.size_multiple,
-        "apply": "bypass",
+        "width": usual.width + profile.size_multiple,
+        "height": usual.height + profile.size_multiple,
         "seed": usual.seed + 1,
         "steps": usual.steps + 1,
         "guidance_scale": usual.guidance_scale + 2,
+        "original_size": [usual.height, usual.width * 2],
+        "target_size": [usual.height, usual.width * 2],
     }
-    if not served.base.profile.samplers:
-        yield "sampler", "ddim"  # those that are offered have a test of their own
-    for field in GenerationRequest.model_fields.keys() - UNSEEN_HERE - ELSEWHERE:
-        yield field, special.get(field) or another(field, getattr(usual, field, None), GenerationRequest)
+    samplers = {name: {} if name == OWN_SAMPLER else {"sampler": name} for name in profile.eta_samplers}
+    beside = {"eta": next(iter(samplers.values()), {}), "prompt_syntax": {"prompt": PROMPT.replace("red", "(red:1.5)")}}
+    for field in GenerationRequest.model_fields.keys() - UNSEEN - ELSEWHERE:
+        if (value := special.get(field)) is None:
+            value = another(field, getattr(usual, field), GenerationRequest)
+        yield field, value, beside.get(field, {})
+    if not profile.samplers:
+        yield "sampler", "ddim", {}
+    if not profile.sampler_sigmas:
+        yield "sigmas", "karras", {}
 
 
 def test_every_field_changes_the_picture_or_is_refused(served: Served, plain: np.ndarray) -> None:
-    for field, value in fields(served):
-        if refusal := served.refusal(**{field: value}):
+    for field, value, beside in fields(served):
+        if refusal := served.refusal(**{field: value}, **beside):
             assert any(reason["pointer"].startswith(f"/{field}") for reason in refusal.reasons), (field, refusal)
             continue
-        drawn = served.drawn(**{field: value})
-        assert field in ROUNDING or drawn.shape != plain.shape or apart(drawn, plain), f"{field} changes nothing"
+        usual, drawn = served.drawn(**beside) if beside else plain, served.drawn(**{field: value}, **beside)
+        assert field in ROUNDING or drawn.shape != usual.shape or apart(drawn, usual), f"{field} changes nothing"
 
 
 def test_every_setting_of_an_adapter_changes_the_picture_or_is_refused(served: Served) -> None:
@@ -142,6 +150,14 @@ def test_each_sampler_draws_its_own_picture(served: Served) -> None:
     drawn = {name: served.drawn(sampler=name, steps=MANY_STEPS) for name in served.base.profile.samplers}
     for (one, first), (other, second) in combinations(drawn.items(), 2):
         assert apart(first, second), f"{one} and {other} draw the same picture"
+
+
+def test_each_way_of_spacing_noise_draws_its_own_picture(served: Served) -> None:
+    for sampler, ways in served.base.profile.sampler_sigmas.items():
+        chosen = {} if sampler == OWN_SAMPLER else {"sampler": sampler}
+        drawn = {way: served.drawn(sigmas=way, steps=MANY_STEPS, **chosen) for way in ways}
+        for (one, first), (other, second) in combinations(drawn.items(), 2):
+            assert apart(first, second), f"{one} and {other} of {sampler} draw the same picture"
 
 
 def test_a_cancel_frees_the_worker_within_a_step(served: Served) -> None:
