@@ -166,7 +166,7 @@ def _foreseen(
         adapters.append(Judged(index, use, one.name, ranked, fitting))
     steps = asked.steps or profile.steps
     yield from misused(asked, adapters, steps)
-    yield from too_long(asked, adapters, steps, parts.profiles.tokenizers(profile))
+    yield from too_long(asked, adapters, steps, parts.profiles.tokenizers(profile), profile)
 
 
 def _named(block: str, known: list[str]) -> bool:

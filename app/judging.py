@@ -15,7 +15,7 @@ from app.shared.at_once import about_to_wait
 from app.shared.disobedience import disobeyed as what_is_disobeyed
 from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
-from app.shared.prompts import texts
+from app.shared.prompts import Part, any_length, texts
 from app.shared.wire.adapter import AdapterUse, denoises
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
@@ -57,21 +57,33 @@ def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) ->
 
 
 def too_long(
-    asked: GenerationRequest, adapters: Sequence[Judged], steps: int, files: Sequence[TokenizerFile]
+    asked: GenerationRequest,
+    adapters: Sequence[Judged],
+    steps: int,
+    files: Sequence[TokenizerFile],
+    profile: ModelProfile,
 ) -> Iterator[BadRequest]:
     """Yield the prompts that no text encoder of the model reads whole: the pipeline would drop their ends."""
-    if not files or any(one.fitting is None for one in adapters):
+    if not files or any(one.fitting is None for one in adapters) or any_length(profile, asked):
         return
     counters = [
         _counter(file, _lengths(file.component, adapters, steps))  # pyright: ignore[reportArgumentType]  # frozen, so hashable
         for file in files
     ]
-    for field, text, readers in texts(asked, [file.component for file in files]):
-        over = [(len(counters[at].encode(text).ids), files[at].most) for at in readers]
+    for field, parts, readers in texts(asked, [file.component for file in files]):
+        over = [(_tokens(counters[at], parts), files[at].most) for at in readers]
         if over and all(length > most for length, most in over):
             length, most = max(over, key=lambda pair: pair[1])
             message = f"the {field} is {length} tokens long; this model reads {most}"
             yield _refusal([field], "prompt_too_long", message, {"maxTokens": most})
+
+
+def _tokens(tokenizer: Tokenizer, parts: Sequence[Part]) -> int:
+    """Return how many tokens a text is, whose parts are read one by one."""
+    if len(parts) == 1:
+        return len(tokenizer.encode(parts[0].text).ids)
+    read = (len(tokenizer.encode(part.text, add_special_tokens=False).ids) for part in parts)
+    return len(tokenizer.encode("").ids) + sum(read)
 
 
 def _ranks(one: Judged) -> Iterator[BadRequest]:

@@ -65,6 +65,7 @@ ARROWS: dict[str, set[str]] = {
         "safetensors",  # headers of a base's weights
         "pydantic",  # what a base's folder says of itself
         "PIL",  # PNG
+        "compel",  # weighted prompts
         "structlog",
         "typer",  # `python -m workers`
     },

@@ -4,8 +4,10 @@ Acceptance refuses by it, and so does the engine once more: a request may have b
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
+from app.shared.prompts import PROMPTS, parts_of
 from app.shared.wire.generation import Picture
 from app.shared.wire.model import OWN_SAMPLER, ModelProfile
 
@@ -27,6 +29,7 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
     name = f"{profile.name!r} ({profile.pipeline})"
     for field, only in profile.disobeyed(asked).items():
         yield Disobeyed(field, "not_obeyed", f"{name} obeys no {field}; leave it out", [only])
+    yield from _prompts(asked, name)
     yield from _sampling(profile, asked, name)
     if asked.clip_skip is not None and profile.max_clip_skip is not None and asked.clip_skip > profile.max_clip_skip:
         message = f"clip_skip is {asked.clip_skip}; {name} has layers for at most {profile.max_clip_skip}"
@@ -46,6 +49,17 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
         message = f"steps is {steps}; {name} takes at most {profile.max_steps}"
         yield Disobeyed("steps", "steps_over_limit", message, {"maximum": profile.max_steps})
     yield from _sizes(profile, asked)
+
+
+def _prompts(asked: Picture, name: str) -> Iterator[Disobeyed]:
+    for field in chain(*PROMPTS.items()):
+        try:
+            parts_of(asked, getattr(asked, field) or "")
+        except ValueError as error:
+            yield Disobeyed(field, "prompt_not_readable", f"the {field} cannot be read as weighted: {error}", None)
+    if asked.prompt_syntax == "weighted" and asked.clip_skip is not None:
+        message = f"{name} obeys no clip_skip with weighted prompts; leave one of the two out"
+        yield Disobeyed("clip_skip", "not_obeyed", message, [None])
 
 
 def _sampling(profile: ModelProfile, asked: Picture, name: str) -> Iterator[Disobeyed]:

@@ -12,6 +12,7 @@ from app.shared.facts import Fitting, TokenizerFile, Word
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.words import teach
+from tests.app.shared.making import profile
 
 SAMPLES = ("", "a red apple", "zorp", "A ZORP, my zorp apple", "</s> <|start|> <extra_1>", "猫 é ½", "zorpzorp zorp\n")
 
@@ -93,7 +94,7 @@ def test_a_tokenizer_is_parsed_once_and_never_on_the_event_loop(
         fitting = Fitting(places={}, words={trigger: Word(folded=trigger, vectors={"text_encoder": 9})})
         asked = GenerationRequest.model_validate({"prompt": trigger, "adapters": [{"ref": "one"}]})
         adapters = [Judged(0, AdapterUse.model_validate({"ref": "one"}), "one", None, fitting)]
-        return [one.code for one in too_long(asked, adapters, 4, [file])]
+        return [one.code for one in too_long(asked, adapters, 4, [file], profile())]
 
     with pytest.raises(WouldWait), at_once():
         judge("zorp")
@@ -111,12 +112,16 @@ def test_each_text_is_counted_by_those_that_read_it() -> None:
         for component, most in (("text_encoder", 8), ("text_encoder_2", 16))
     ]
 
-    def refused(**texts: str) -> list[str]:
+    def refused(long: bool = False, **texts: str) -> list[str]:
         asked = GenerationRequest.model_validate(texts)
-        return [one.reasons[0]["pointer"] for one in too_long(asked, [], 4, files)]
+        return [one.reasons[0]["pointer"] for one in too_long(asked, [], 4, files, profile(long_prompts=long))]
 
     assert not refused(prompt="z" * 12), "the second reads it whole"
     assert refused(prompt="z" * 20) == ["/prompt"]
     assert refused(prompt="z" * 12, prompt_2="z") == ["/prompt"], "which only the first reads now"
     assert refused(prompt="z", prompt_2="z" * 20) == ["/prompt_2"]
     assert refused(prompt="z", negative_prompt="z" * 20, negative_prompt_2="z" * 4) == ["/negative_prompt"]
+    assert refused(prompt="z" * 20, prompt_syntax="weighted") == ["/prompt"]
+    assert not refused(prompt="z" * 20, prompt_syntax="weighted", long=True)
+    assert not refused(prompt="(z:1.2)" * 5, prompt_syntax="weighted"), "weights and brackets are not read"
+    assert refused(prompt="(z:1.2)z" * 10, prompt_syntax="weighted") == ["/prompt"]

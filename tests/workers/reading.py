@@ -9,7 +9,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -24,6 +24,7 @@ from app.shared.settings import Settings
 from lycoris import StackEntry, load
 from tests.app.shared.making import profile
 from workers.models import loading
+from workers.models.components import components_of
 from workers.models.loading import LoadedModel
 
 WIDE_L, WIDE_G, WIDE_T5, WIDE_BUNDLED = 32, 48, 24, 128
@@ -62,8 +63,7 @@ def clip(kind: type[CLIPTextModel | CLIPTextModelWithProjection], width: int, eo
 
 
 def made(pipeline: Any) -> LoadedModel:
-    names = [name for name in loading.COMPONENTS if isinstance(getattr(pipeline, name, None), nn.Module)]
-    return LoadedModel(pipeline, {name: getattr(pipeline, name) for name in names}, profile(), BUNDLED)
+    return LoadedModel(pipeline, components_of(pipeline), profile(), BUNDLED)
 
 
 def sdxl(eos: int = 2863) -> LoadedModel:

@@ -19,7 +19,7 @@ from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
-from app.shared.prompts import texts
+from app.shared.prompts import any_length, texts
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Image, ResolvedRequest, Status, Timings
@@ -198,9 +198,11 @@ class Engine:
 
     def _check_length(self, request: ResolvedRequest) -> None:
         """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""
+        if any_length(self._base.profile, request):
+            return
         found = list(readers(self._base.pipeline))
-        for field, text, those in texts(request, [reader.component for reader in found]):
-            over = [(found[at].count(text), found[at].most) for at in those]
+        for field, parts, those in texts(request, [reader.component for reader in found]):
+            over = [(found[at].count(*(part.text for part in parts)), found[at].most) for at in those]
             if over and all(length > most for length, most in over):
                 length, most = max(over, key=lambda pair: pair[1])
                 raise BadRequest("prompt_too_long", f"the {field} is {length} tokens long; this model reads {most}")

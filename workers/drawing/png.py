@@ -24,7 +24,7 @@ NOT_OF_THE_PICTURE: dict[str, Any] = {
     "adapters": {"__all__": dict.fromkeys(("ref", "name", "version"), True)},
 }
 # Libraries that decide the pixels of a request with this value of a field, and of no other
-LIBRARIES_OF = {("sigmas", "beta"): ("scipy",)}
+LIBRARIES_OF = {("sigmas", "beta"): ("scipy",), ("prompt_syntax", "weighted"): ("compel",)}
 COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 
 

@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from app.shared.errors import RadiataError
+from app.shared.prompts import PROMPTS
 from app.shared.wire.generation import ResolvedRequest
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
 from workers.models.samplers import make
+from workers.models.weighted_prompts import weighted_arguments
 
 MAIN = "scheduler"  # whose steps are those of a request; a prior's are not
 ARRIVE = frozenset({"SCMScheduler"})  # schedulers whose last timestep is where the picture arrives, and no step to it
+TEXTS = frozenset((*PROMPTS, *PROMPTS.values()))  # arguments of a call
 OUTPUTS = ("images", "image", "frames")  # what pipelines call their pictures
 
 AfterStep = Callable[[int], None]
@@ -60,6 +63,8 @@ class Sampling:
             for decoder in self._decoders:
                 undo.callback(decoder.register_forward_hook(self._check_decoded).remove)
             undo.enter_context(torch.inference_mode())
+            if request.prompt_syntax == "weighted":
+                wanted |= dict.fromkeys(TEXTS & wanted.keys()) | weighted_arguments(pipeline, request)
             picture = _first(pipeline(**wanted, generator=generator))
             self._check_finite(steps[MAIN].sample)  # of pipelines that draw pixels, and have nothing to decode
         after_step(request.steps)

@@ -28,6 +28,7 @@ from workers.models.obeys import (
 )
 from workers.models.sampler_trial import offer
 from workers.models.tokens import limits
+from workers.models.weighted_prompts import reads_any_length
 
 LIBRARIES = ("accelerate", "diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
 OWN = "radiata.json"  # in a model folder: an `Own`
@@ -84,6 +85,7 @@ def profile_of(
         sampler_steps=offered.steps,
         eta_samplers=offered.eta if obeys["eta"] else [],
         max_clip_skip=max_clip_skip(pipeline),
+        long_prompts=reads_any_length(pipeline),
         suggestions=list(own.suggestions),
         obeys=obeys,
         size_multiple=size_multiple(pipeline),

@@ -9,6 +9,7 @@ from typing import Any
 from app.shared.wire.generation import SIDE, Picture
 from workers.models.families import UNREAD, family_of, further_arguments, setting
 from workers.models.samplers import eta_samplers
+from workers.models.weighted_prompts import can_weigh
 
 # Field of a request -> argument of a pipeline's call; what carries the guidance differs by family
 ARGUMENTS = {
@@ -51,6 +52,7 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     found["negative_prompt_2"] &= found["negative_prompt"]
     found["clip_skip"] &= bool(max_clip_skip(pipeline))
     found["eta"] &= bool(eta_samplers(getattr(pipeline, "scheduler", None)))
+    found["prompt_syntax"] = can_weigh(pipeline)
     if setting(pipeline, "transformer", "use_style_cond_and_image_meta_size") is False:  # HunyuanDiT 1.2
         found |= dict.fromkeys(MICRO_CONDITIONS, False)
     return found

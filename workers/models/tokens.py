@@ -36,9 +36,12 @@ class Reader(NamedTuple):
     tokenizer: Any
     most: int
 
-    def count(self, prompt: str) -> int:
-        """Return how many tokens a prompt is, those of beginning and end among them."""
-        return _count(self.tokenizer, prompt)
+    def count(self, *parts: str) -> int:
+        """Return how many tokens a prompt is, read part by part; those of beginning and end are among them."""
+        if len(parts) == 1:
+            return _count(self.tokenizer, parts[0])
+        read = (self.tokenizer(part, add_special_tokens=False, verbose=False).input_ids for part in parts)
+        return _count(self.tokenizer, "") + sum(map(len, read))
 
 
 def readers(pipeline: Any) -> Iterator[Reader]:

@@ -51,6 +51,11 @@ class Picture(Wire):
         None,
         description="how the sampler spaces noise levels, as the model's `sampler_sigmas` say; null is its own way",
     )
+    prompt_syntax: PromptSyntax = Field(
+        "plain",
+        description="`plain`: a bracket is a bracket; `weighted`: `(words:1.3)` weighs 1.3, `(words)` 1.1, `\\(` is a "
+        "bracket, and bases with `long_prompts` read a prompt of any length, piece by piece (through compel)",
+    )
     clip_skip: Whole | None = Field(
         None,
         ge=1,

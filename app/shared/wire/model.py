@@ -32,6 +32,7 @@ class ModelProfile(Wire):
     )
     sampler_steps: dict[str, int] = Field({}, description="the most `steps` of a sampler that has a limit of its own")
     eta_samplers: list[str] = Field([], description="the samplers that read `eta`; `own` is the model's own")
+    long_prompts: bool = Field(False, description="a weighted prompt may be longer than the `tokens` that it reads")
     max_clip_skip: int | None = Field(None, description="the largest `clip_skip`; null: it obeys none")
     suggestions: list[str] = []
     obeys: dict[str, bool] = Field(

@@ -12,6 +12,7 @@ from tests.app.shared.making import profile, request
 LATER = sorted(Picture.model_fields.keys() - FIRST_FIELDS)
 SET: dict[str, Any] = {
     "sigmas": "karras",
+    "prompt_syntax": "weighted",
     "clip_skip": 1,
     "prompt_2": "a",
     "negative_prompt_2": "a",
@@ -50,6 +51,8 @@ def test_a_profile_that_says_so_obeys_it() -> None:
         ({"sigmas": "simple", "sampler": "euler"}, "sigmas", ["karras", None]),
         ({"sigmas": "simple", "sampler": "heun"}, "sigmas", [None]),
         ({"eta": 0.0, "sampler": "euler"}, "eta", [None]),
+        ({"clip_skip": 1, "prompt_syntax": "weighted"}, "clip_skip", [None]),
+        ({"prompt": "a (b", "prompt_syntax": "weighted"}, "prompt", None),
         ({"clip_skip": 12}, "clip_skip", {"maximum": 11}),
         ({"steps": 51, "sampler": "lcm"}, "steps", {"maximum": 50}),
         ({"guidance_rescale": 0.7, "guidance_scale": 1.0}, "guidance_rescale", [None]),

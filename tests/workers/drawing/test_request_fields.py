@@ -53,7 +53,11 @@ VALUES: dict[str, Any] = {
     "target_size": [48, 32],
     "crops_coords_top_left": [0, 16],
 }
-BESIDE: dict[str, Any] = {"sigmas": {"sampler": "euler"}, "eta": {"sampler": "ddim"}}  # what a field needs beside it
+BESIDE: dict[str, Any] = {  # what a field needs beside it
+    "sigmas": {"sampler": "euler"},
+    "eta": {"sampler": "ddim"},
+    "prompt_syntax": {"prompt": "(red:1.5) disc"},
+}
 OF_SDXL = {"prompt_2", "negative_prompt_2", "original_size", "target_size", "crops_coords_top_left"}
 VALUES_OF_AN_ADAPTER: dict[str, Any] = {
     "strengths": {"unet": 0.5},
@@ -189,6 +193,7 @@ def test_later_fields_are_in_the_recipe_where_they_are_set(drawn: Drawn) -> None
         ({"sampler": "ddim", "sigmas": "karras"}, "no karras sigmas with the sampler 'ddim'; it has simple"),
         ({"sampler": "euler", "eta": 0.5}, "reads no eta with the sampler 'euler', only with own, ddim"),
         ({"clip_skip": 2}, "has layers for at most 1"),
+        ({"clip_skip": 1, "prompt_syntax": "weighted"}, "obeys no clip_skip with weighted prompts"),
         ({"guidance_rescale": 0.5, "guidance_scale": 1.0}, "only where guidance_scale is over 1"),
     ],
 )

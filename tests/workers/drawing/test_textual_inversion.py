@@ -11,6 +11,7 @@ from tokenizers.pre_tokenizers import Metaspace
 from torch import Tensor, nn
 
 from lycoris import Code, NoPlace, Patcher, StackEntry, StackRefused, load
+from tests.app.shared.making import request
 from tests.lycoris.measure import assert_close, bits_of
 from tests.workers.reading import (
     BUNDLED,
@@ -29,6 +30,7 @@ from tests.workers.reading import (
 from workers.drawing.textual_inversion import misfits, textual_inversions
 from workers.models import loading
 from workers.models.loading import LoadedModel
+from workers.models.weighted_prompts import weighted_arguments
 
 pytestmark = pytest.mark.slow
 
@@ -78,6 +80,22 @@ def test_a_picture_is_that_of_plain_diffusers(base: LoadedModel, count: int, pro
         ours = drawn(base.pipeline, prompt, negative)
     assert torch.equal(ours, drawn(plain, prompt, negative)), (ours - drawn(plain, prompt, negative)).abs().max()
     assert not torch.equal(ours, drawn(base.pipeline, prompt, negative)), "the vectors are seen in the picture"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_weighted_prompt_reads_the_same_vectors(base: LoadedModel, count: int) -> None:
+    def embeds(prompt: str) -> Tensor:
+        asked = request(prompt=prompt, prompt_syntax="weighted")
+        with torch.inference_mode():
+            return weighted_arguments(base.pipeline, asked)["prompt_embeds"]
+
+    prompt = "a red zorp, on zorp"
+    with textual_inversions(base, [single(count)]):
+        with torch.inference_mode():
+            plain, _ = base.pipeline.encode_prompt(prompt, torch.device("cpu"), 1, do_classifier_free_guidance=False)
+        ours, heavier = embeds("a red (zorp:1), on zorp"), embeds("a red (zorp:1.5), on zorp")
+    assert_close(ours, plain, "weight 1")
+    assert not torch.allclose(heavier, plain) and not torch.allclose(embeds(prompt), plain)
 
 
 def both(count_l: int = 2, count_g: int = 2) -> StackEntry:
