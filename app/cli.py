@@ -204,6 +204,25 @@ def generate(
             out.print(f"{path}  seed {image['seed']}")
 
 
+OF_A_MODEL = (
+    *("name", "pipeline", "components", "width", "height", "size_multiple", "sizes", "steps", "max_steps"),
+    *("guidance_scale", "samplers", "tokens", "dtype", "device"),
+)
+
+
+@cli.command()
+def models(url: Url = None) -> None:
+    """Every base model: its own values and limits, and the fields of a request that it refuses."""
+    with _client(url) as client:
+        found = client.models()
+    for one in found["models"]:
+        refused = [field for field, obeyed in one.get("obeys", {}).items() if not obeyed]
+        _show({field: one.get(field) for field in OF_A_MODEL} | {"refuses": refused})
+        out.print()
+    for name, why in found["not_ready_why"].items():
+        out.print(f"[yellow]{_plain(name)}[/yellow] is not ready: {_plain(why)}")
+
+
 @cli.command()
 def cancel(
     generation_id: Annotated[str, typer.Argument(help="As `radiata generate` prints it.")], url: Url = None

@@ -134,6 +134,10 @@ class Client:
         """The bytes of a picture."""
         return self._again(lambda: _checked(self._http.get(self._below(url)))).content
 
+    def models(self) -> dict[str, Any]:
+        """Every base model with what it takes, and those that nobody draws with now, and why."""
+        return self._json("GET", "/v1/models", "models", "not_ready_why")
+
     def adapters(self) -> list[dict[str, Any]]:
         """Every adapter, newest version each."""
         return self._json("GET", "/v1/adapters", "adapters")["adapters"]

@@ -38,6 +38,10 @@ class _Service:
     def cancel(self, generation_id: str) -> dict[str, Any]:
         return {"id": generation_id, "status": "canceled"}
 
+    def models(self) -> dict[str, Any]:
+        facts = {"name": "small", "width": 64, "obeys": {"width": True, "eta": False}, "sizes": [[64, 64], [128, 64]]}
+        return {"models": [facts], "not_ready_why": {"other": "[red]no worker[/red]"}}
+
     def image(self, url: str) -> bytes:
         return url.encode()
 
@@ -57,6 +61,13 @@ def service(monkeypatch: pytest.MonkeyPatch) -> _Service:
 def run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(cli.cli, list(arguments))
     return result.exit_code, result.output
+
+
+def test_a_model_is_shown_with_what_it_refuses(service: _Service) -> None:
+    code, text = run("models")
+    rows = [line.split(maxsplit=1) for line in text.splitlines() if line]
+    assert code == 0 and ["refuses", "eta"] in [[name, rest.strip()] for name, rest in rows]
+    assert "other is not ready: [red]no worker[/red]" in text
 
 
 def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Path) -> None:
