@@ -66,4 +66,12 @@ def cosmos2(folder: Path) -> None:
     fill(pipeline).save_pretrained(folder)
 
 
-FAMILIES = (Family("cosmos-2", cosmos2, ("transformer", "text_encoder"), multiple=16),)
+FAMILIES = (
+    Family(
+        "cosmos-2",
+        cosmos2,
+        ("transformer", "text_encoder"),
+        multiple=16,
+        extra={"negative_prompt": ""},  # without one diffusers has a long one of its own
+    ),
+)

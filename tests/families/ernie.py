@@ -32,7 +32,7 @@ SIGHT: dict[str, Any] = {
 
 def ernie(folder: Path) -> None:
     """Save an Ernie-Image with its writer of prompts."""
-    tokenizer = tokenizers.mistral()
+    tokenizer = tokenizers.mistral(1024)
     text = decoder_sizes(tokenizer, layers=3) | {"model_type": "ministral3", "head_dim": 16}
     transformer = ErnieImageTransformer2DModel(
         hidden_size=32,

@@ -36,6 +36,7 @@ class Family:
     extra: Mapping[str, Any] = field(default_factory=dict)  # further arguments of diffusers' own call
     picture: Callable[[Any], Any] = first_image
     steps: int = 2
+    prompt: str | None = None  # where the usual one is not read by every text encoder
     apart: int = 1  # largest difference of an adapter's picture from a merge by hand, of 255; see the family's file
 
     def __str__(self) -> str:

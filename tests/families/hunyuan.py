@@ -22,6 +22,14 @@ from tests.families.weights import fill
 
 HEADS, HEAD = 2, 8
 LATENTS = 4
+NOISE = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.018,
+    "clip_sample": False,
+    "steps_offset": 1,
+    "prediction_type": "v_prediction",
+}
 TEMPLATE = (  # words of HunyuanImage's template, each one token in the true vocabulary
     *("Describe", "image", "by", "detailing", "color", "shape", "size", "texture", "quantity", "spatial"),
     *("relationships", "objects", "background"),
@@ -58,7 +66,7 @@ def hunyuan_dit(folder: Path) -> None:
         text_encoder_2=t5_encoder(tokenizer_2),
         tokenizer_2=tokenizer_2,
         transformer=transformer,
-        scheduler=DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.018, clip_sample=False),
+        scheduler=DDPMScheduler(**NOISE),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -111,13 +119,19 @@ def hunyuan_image(folder: Path) -> None:
 
 
 FAMILIES = (
-    Family("hunyuan-dit", hunyuan_dit, ("transformer", "text_encoder", "text_encoder_2"), size=(768, 1024)),
+    Family(
+        "hunyuan-dit",
+        hunyuan_dit,
+        ("transformer", "text_encoder", "text_encoder_2"),
+        multiple=16,
+        extra={"use_resolution_binning": False},  # else the nearest of ten sizes is drawn
+    ),
     Family(
         "hunyuan-image-2.1",
         hunyuan_image,
         ("transformer", "text_encoder", "text_encoder_2"),
         guidance=None,
         multiple=32,
-        extra={"prompt": 'a red apple, "No"'},
+        prompt="a red apple on a tree " * 8 + '"no square, the sea"',  # the second text encoder reads what is quoted
     ),
 )

@@ -115,6 +115,12 @@ def kandinsky3(folder: Path) -> None:
 
 
 FAMILIES = (
-    Family("kandinsky-2.2", kandinsky22, ("unet", "prior_prior", "prior_text_encoder"), multiple=64),
+    Family(
+        "kandinsky-2.2",
+        kandinsky22,
+        ("unet", "prior_prior", "prior_text_encoder"),
+        multiple=64,
+        extra={"prior_guidance_scale": 3.0},  # a request's guidance is that of both
+    ),
     Family("kandinsky-3", kandinsky3, ("unet", "text_encoder"), multiple=64),
 )

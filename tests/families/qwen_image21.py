@@ -22,7 +22,7 @@ CHANNELS = 8  # of latents
 
 def qwen_image21(folder: Path) -> None:
     """Save a Qwen-Image 2.1."""
-    tokenizer = tokenizers.qwen()
+    tokenizer = tokenizers.qwen(1024)
     transformer = QwenImage21Transformer2DModel(
         in_channels=CHANNELS,
         out_channels=CHANNELS,

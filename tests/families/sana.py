@@ -21,6 +21,7 @@ from tests.families.weights import fill
 LATENTS = 4
 CHANNELS = (4, 4, 8, 8, 8, 8)  # six levels: a latent is 2^5 = 32 pixels wide
 HEADS, HEAD = 2, 8
+AS_ASKED = {"use_resolution_binning": False}  # else the nearest of a table is drawn, and resized
 
 
 def codec() -> AutoencoderDC:
@@ -83,6 +84,6 @@ def sprint(folder: Path) -> None:
 
 
 FAMILIES = (
-    Family("sana", sana, ("transformer", "text_encoder"), multiple=32),
-    Family("sana-sprint", sprint, ("transformer", "text_encoder"), negative=False, multiple=32),
+    Family("sana", sana, ("transformer", "text_encoder"), multiple=32, extra=AS_ASKED),
+    Family("sana-sprint", sprint, ("transformer", "text_encoder"), negative=False, multiple=32, extra=AS_ASKED),
 )

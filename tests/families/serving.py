@@ -66,8 +66,8 @@ class Served:
     def accepted(self, **changed: Any) -> ResolvedRequest:
         """What a request becomes when it is posted; raises what the service answers a refusal with."""
         width, height = self.family.size
-        plain: dict[str, Any] = {"prompt": PROMPT, "width": width, "height": height, "seed": SEED}
-        plain["steps"] = self.family.steps
+        plain: dict[str, Any] = {"prompt": self.family.prompt or PROMPT, "width": width, "height": height}
+        plain |= {"seed": SEED, "steps": self.family.steps}
         if self.family.guidance:
             plain["guidance_scale"] = GUIDANCE
         return resolve(self._parts, GenerationRequest.model_validate(plain | changed))
@@ -126,7 +126,8 @@ class Diffusers:
     def drawn(self) -> np.ndarray:
         """The suite's usual picture."""
         width, height = self.family.size
-        call: dict[str, Any] = {"prompt": PROMPT, "width": width, "height": height, **self.family.extra}
+        call: dict[str, Any] = {"prompt": self.family.prompt or PROMPT, "width": width, "height": height}
+        call |= self.family.extra
         if self.family.guidance:
             call[self.family.guidance] = GUIDANCE
         generator = torch.Generator("cpu").manual_seed(SEED)

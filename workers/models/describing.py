@@ -14,6 +14,7 @@ from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.values import Wire
 from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
+from workers.models.families import family_of
 from workers.models.folder import Unservable
 from workers.models.obeys import (
     fixed_sizes,
@@ -66,7 +67,7 @@ def profile_of(
     if obeys["guidance_scale"] and own.guidance_scale is not None:
         guidance = own.guidance_scale
     max_edge = max(width, height) * EDGE_OVER_NATIVE
-    offered = offer(getattr(pipeline, "scheduler", None))
+    offered = offer(getattr(pipeline, "scheduler", None), family_of(pipeline).without)
     profile = ModelProfile(
         name=name,
         fingerprint=fingerprint,

@@ -37,8 +37,8 @@ class Family:
     call or, with a dot in it, attributes of a part; all get the request's. negative_over: the guidance above which a
     negative prompt is read. size: width and height, in pixels. multiple: of which both are multiples, besides what can
     be read off. sizes: from a pipeline, all (width, height) that it draws. steps, guidance_scale: the model's own.
-    extra: further arguments of the call, some by the request. reads: by slot of the tokenizer, `""`, `"_2"`, …; None
-    for one that does not read the prompt.
+    extra: further arguments of the call, some by the request. without: samplers that its loop cannot run. reads: by
+    slot of the tokenizer, `""`, `"_2"`, …; None for one that does not read the prompt.
     """
 
     pipeline: str
@@ -51,6 +51,7 @@ class Family:
     steps: int | None = None
     guidance_scale: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
     reads: Mapping[str, Reads | None] = field(default_factory=dict)
 
 
@@ -104,13 +105,15 @@ _KREA = Reads(
 )
 _DREAM = Reads(
     lambda pipeline, longest: longest + pipeline.prompt_template_encode_generate_start_idx,
-    attrgetter("prompt_template_encode_generate"),
+    lambda pipeline: pipeline.prompt_template_encode_generate.format("[Generate]: {}"),
 )
 _HUNYUAN = Reads(lambda pipeline, _: _dropped(pipeline, 1000), _QWEN.around)
 _KLEIN = Reads(around=lambda pipeline: _chat(pipeline, enable_thinking=False))
 _TURN = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 _EXACT_SIZE = {"use_resolution_binning": False}  # else the nearest of a list is drawn, and resized
 _AS_WRITTEN = {"clean_caption": False}  # else it depends on libraries that happen to be installed
+# What stands against the prompt where there is no negative one: zeros, which they were trained with, not an empty text
+_AGAINST_ZEROS = {"negative_prompt": lambda asked: asked.negative_prompt or None}
 
 FAMILIES: tuple[Family, ...] = (
     # FLUX.1's own guidance is embedded; its true CFG, the only reader of a negative prompt, is left off
@@ -176,8 +179,14 @@ FAMILIES: tuple[Family, ...] = (
         # The second tokenizer is of what stands in quotation marks
         reads={"": _HUNYUAN, "_2": None},
     ),
-    Family("KandinskyV22CombinedPipeline", guidance=("guidance_scale", "prior_guidance_scale"), multiple=64),
-    Family("Kandinsky3Pipeline", multiple=64, reads={"": Reads(128)}),
+    Family("CogView3PlusPipeline", extra=_AGAINST_ZEROS),
+    Family(
+        "KandinskyV22CombinedPipeline",
+        guidance=("guidance_scale", "prior_guidance_scale"),
+        multiple=64,
+        extra=_AGAINST_ZEROS,
+    ),
+    Family("Kandinsky3Pipeline", multiple=64, extra=_AGAINST_ZEROS, reads={"": Reads(128)}),
     Family(
         "Kandinsky5T2IPipeline",
         sizes=attrgetter("resolutions"),
@@ -200,8 +209,13 @@ FAMILIES: tuple[Family, ...] = (
         negative_over=0.0,
         reads={"": _KREA},
     ),
-    # A constant guidance; its own schedule of guidance is for 48 steps alone
-    Family("Ideogram4Pipeline", guidance_scale=7.0, extra={"guidance_schedule": None}, reads={"": Reads(around=_chat)}),
+    Family(
+        "Ideogram4Pipeline",
+        guidance_scale=7.0,
+        extra={"guidance_schedule": None},  # a constant guidance; its own schedule is for 48 steps alone
+        without=("heun",),  # it has one guidance for each step that is asked for; Heun takes more
+        reads={"": Reads(around=_chat)},
+    ),
     Family("ErnieImagePipeline", extra={"use_pe": False}),  # else a language model writes another prompt
     Family(
         "LongCatImagePipeline",

@@ -6,6 +6,7 @@ means. What a sampler ends with that raises, overflows or takes the noise levels
 
 import math
 import warnings
+from collections.abc import Collection
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -50,13 +51,13 @@ class Offer(NamedTuple):
     eta: list[str]
 
 
-def offer(own: Any | None) -> Offer:
-    """Return what a base with the scheduler `own` can be asked for besides it."""
+def offer(own: Any | None, without: Collection[str] = ()) -> Offer:
+    """Return what a base with the scheduler `own` can be asked for besides it; `without` are not tried."""
     if own is None:
         return Offer([], {}, {}, [])
     found: dict[str, Tensor] = {}
     for name in table_of(own):
-        drawn = _drawn(name, own) if compatible(name, own) else None
+        drawn = _drawn(name, own) if name not in without and compatible(name, own) else None
         if drawn is not None and not any(torch.equal(drawn, other) for other in found.values()):
             found[name] = drawn
     ways: dict[type, list[str]] = {}  # a class spaces its levels in one way, whatever else is set on it

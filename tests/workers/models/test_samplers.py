@@ -66,6 +66,11 @@ def ended(own: Any, name: str | None, sigmas: str | None = None, steps: int = 6)
     return sample
 
 
+def test_a_sampler_that_a_family_cannot_run_is_not_offered() -> None:
+    assert offer(OWNS["SD 3"], without=("heun",)).samplers == [one for one in offered("SD 3").samplers if one != "heun"]
+    assert "heun" in offered("SD 3").samplers
+
+
 @pytest.mark.parametrize("base", OWNS)
 def test_each_sampler_offered_draws_finite_and_in_its_own_way(base: str) -> None:
     own = OWNS[base]
