@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from app.shared.connection import connect
-from app.shared.settings import Settings
 from tests.families.registry import FAMILIES
-from tests.families.serving import Diffusers, Served
+from tests.families.serving import Diffusers, Served, serving
 
-# Of each way to draw one, for the gate; the whole table by `--every`
-IN_THE_GATE = ("sd-1.5", "flux.1-dev")
+# A UNet, embedded guidance, true CFG, no callback after a step, two denoisers and films; all by `--every`
+IN_THE_GATE = ("sd-1.5", "flux.1-dev", "qwen-image", "pixart-sigma", "wan-2.2")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -41,20 +38,8 @@ def served(
     family: str, folder: Path, _valkey_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """It, as the service serves it."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("store"),
-        redis_url=_valkey_server,
-        models={family: str(folder)},
-        model=family,
-        threads=1,
-        accept_without_worker_s=-1,
-        max_prompt_chars=100_000,
-    )
-    with connect(settings) as redis:
-        redis.flushall()
-        yield Served(FAMILIES[family], folder, settings, redis)
-    torch.use_deterministic_algorithms(deterministic)
+    with serving(FAMILIES[family], folder, tmp_path_factory.mktemp("store"), _valkey_server) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from torch import nn
 from app.acceptance import resolve
 from app.liveness import Liveness
 from app.shared.catalog import Catalog
+from app.shared.connection import connect
 from app.shared.errors import RadiataError
 from app.shared.events import stream_key
 from app.shared.generations import Ledger, image_key
@@ -146,6 +147,25 @@ class Diffusers:
             yield
             for name, weight in pristine.items():
                 modules[name].weight.copy_(weight)
+
+
+@contextmanager
+def serving(family: Family, folder: Path, data_dir: Path, redis_url: str) -> Iterator[Served]:
+    """A family over an empty store and an empty Redis."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    settings = Settings(
+        data_dir=data_dir,
+        redis_url=redis_url,
+        models={family.name: str(folder)},
+        model=family.name,
+        threads=1,
+        accept_without_worker_s=-1,
+        max_prompt_chars=100_000,
+    )
+    with connect(settings) as redis:
+        redis.flushall()
+        yield Served(family, folder, settings, redis)
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def loras(module: nn.Module, seed: int = 3) -> Layers:
