@@ -15,7 +15,7 @@ from torch import nn
 from app.shared.wire.adapter import AdapterSettings, AdapterUse
 from app.shared.wire.generation import GenerationRequest, Status
 from app.shared.wire.model import OWN_SAMPLER
-from tests.families.serving import OTHER_PROMPT, PROMPT, Diffusers, Served, apart
+from tests.families.serving import OTHER_PROMPT, Diffusers, Served, apart
 from tests.workers.drawing.test_request_fields import ROUNDING, UNSEEN, VALUES, another
 from workers.models.components import components_of
 
@@ -78,7 +78,7 @@ def fields(served: Served) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         "target_size": [usual.height, usual.width * 2],
     }
     samplers = {name: {} if name == OWN_SAMPLER else {"sampler": name} for name in profile.eta_samplers}
-    beside = {"eta": next(iter(samplers.values()), {}), "prompt_syntax": {"prompt": PROMPT.replace("red", "(red:1.5)")}}
+    beside = {"eta": next(iter(samplers.values()), {}), "prompt_syntax": {"prompt": "a (red:1.5) apple"}}
     for field in GenerationRequest.model_fields.keys() - UNSEEN - ELSEWHERE:
         if (value := special.get(field)) is None:
             value = another(field, getattr(usual, field), GenerationRequest)
