@@ -67,8 +67,9 @@ def build(folder: Path) -> Path:
     unet = UNet2DConditionModel(
         sample_size=64, block_out_channels=(128, 256, 512, 512), cross_attention_dim=width, layers_per_block=2
     )
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    vae = AutoencoderKL(block_out_channels=(32, 64, 128, 128), latent_channels=4, norm_num_groups=32, **blocks)
+    parts = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    config = {"block_out_channels": (32, 64, 128, 128), "latent_channels": 4, "norm_num_groups": 32} | parts
+    vae = AutoencoderKL.from_config(config)
     pipeline.register_modules(unet=unet, text_encoder=CLIPTextModel(text), vae=vae)
     pipeline.save_pretrained(folder)
     return folder

@@ -94,7 +94,7 @@ def profile_of(
         max_steps=most_steps(pipeline),
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),
-        apply=["auto", "merge", "bypass"] if all(map(_is_mergeable, components.values())) else ["auto", "bypass"],
+        apply_modes=["auto", "merge", "bypass"] if all(map(_is_mergeable, components.values())) else ["auto", "bypass"],
         adapter_kinds=["weights", *(["embedding"] if _takes_embeddings(components) else [])],
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         versions={library: version(library) for library in LIBRARIES},
@@ -106,7 +106,7 @@ def profile_of(
 def _own(folder: Path) -> Own:
     path = folder / OWN
     if not path.is_file():
-        return Own()
+        return Own.model_validate({})
     try:
         return Own.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -51,7 +51,7 @@ class ModelProfile(Wire):
         description="text encoder -> tokens of a prompt that it reads, those of beginning and end among them, the "
         "model's own template not; a prompt that is longer for all of them is refused",
     )
-    apply: list[Apply] = Field(["auto", "merge", "bypass"], description="ways of applying adapters that it has")
+    apply_modes: list[Apply] = Field(["auto", "merge", "bypass"], description="what a request's `apply` may say")
     adapter_kinds: list[str] = Field(
         ["weights"], description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger"
     )

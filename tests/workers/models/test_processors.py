@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -50,10 +51,10 @@ def test_a_prompt_processor_is_called_as_a_processor_and_reads_as_its_tokenizer(
     ours = PromptProcessor.from_pretrained(folder / "tokenizer")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
     texts = ["a red apple", "apple"]
-    assert ours(text=texts, images=None, videos=None, padding=True)["input_ids"] == [[2, 3, 4], [4, 1, 1]]
+    assert dict(ours(text=texts, images=None, videos=None, padding=True))["input_ids"] == [[2, 3, 4], [4, 1, 1]]
     conversation = [[{"role": "user", "content": [{"type": "text", "text": text}]}] for text in texts]
     options = {"tokenize": True, "return_dict": True, "padding": "max_length", "truncation": True, "max_length": 4}
     for reader in (ours, tokenizer):
-        read = reader.apply_chat_template(conversation, **options)
+        read: Any = reader.apply_chat_template(conversation, **options)
         assert read["input_ids"] == [[2, 3, 4, 1], [4, 1, 1, 1]]
     assert ours(text="apple")["input_ids"] == [[4]]  # a batch of one, where a tokenizer alone gives none
