@@ -82,6 +82,12 @@ def _sizes(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
     width, height = (getattr(asked, side, None) for side in ("width", "height"))
     if width is None or height is None:
         return
+    most = profile.max_pixels
+    if most is not None and width * height > most:
+        wide = width >= height
+        fits = most // min(width, height) // profile.size_multiple * profile.size_multiple
+        message = f"{profile.name!r} has not the memory for {width}×{height} on {profile.device}: at most {most} pixels"
+        yield Disobeyed("width" if wide else "height", "size_over_memory", message, {"maximum": fits})
     if profile.sizes and (width, height) not in profile.sizes:
         near = sorted(profile.sizes, key=lambda size: abs(size[0] - width) + abs(size[1] - height))[:NEAREST]
         shown = " or ".join(f"{one}×{other}" for one, other in near)

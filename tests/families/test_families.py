@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from app.shared.wire.adapter import AdapterSettings, AdapterUse
 from app.shared.wire.generation import GenerationRequest, Status
@@ -18,6 +17,7 @@ from app.shared.wire.model import OWN_SAMPLER
 from tests.families.serving import OTHER_PROMPT, Diffusers, Served, apart
 from tests.workers.drawing.test_request_fields import ROUNDING, UNSEEN, VALUES, another
 from workers.models.components import components_of
+from workers.models.device_memory import decodes
 
 # Of libraries, about what they will do one day; here only pictures matter
 pytestmark = [
@@ -186,8 +186,7 @@ def test_each_step_is_told_once(served: Served) -> None:
 
 
 def test_a_picture_that_is_not_finite_is_not_stored(served: Served) -> None:
-    (decoder,) = [part.decoder for part in vars(served.base.pipeline).values() if hasattr(part, "decode")
-                  and isinstance(getattr(part, "decoder", None), nn.Module)]  # fmt: skip
+    (decoder,) = [part.decoder for part in vars(served.base.pipeline).values() if decodes(part)]
     weight = next(decoder.parameters())
     before = weight.detach().clone()
     with torch.no_grad():

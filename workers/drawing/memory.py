@@ -2,15 +2,14 @@
 
 import gc
 import traceback
-from pathlib import Path
 
 import torch
 
 from app.shared.wire.generation import ResolvedRequest
+from workers.models.device_memory import free_bytes
 
 # In the RuntimeErrors of torch's allocators that have no class of their own: CPU, MPS, and the libraries of CUDA
 WORDS = ("can't allocate memory", "not enough memory: you tried to allocate", "out of memory", "_ALLOC_FAILED")
-MEMORY = Path("/proc/meminfo")
 GIB = 1 << 30
 
 
@@ -32,16 +31,6 @@ def give_back(error: BaseException) -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-
-
-def free_bytes(device: str) -> int | None:
-    """Return how much memory of a device nobody uses; None where the system does not tell."""
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    if device == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    lines = MEMORY.read_text().splitlines() if MEMORY.is_file() else []
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def too_large(request: ResolvedRequest, device: str) -> str:

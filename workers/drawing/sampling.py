@@ -15,6 +15,7 @@ from transformers import CLIPTextModel
 from app.shared.errors import RadiataError
 from app.shared.prompts import PROMPTS
 from app.shared.wire.generation import ResolvedRequest
+from workers.models.device_memory import decodes
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
 from workers.models.samplers import make
@@ -40,7 +41,7 @@ class Sampling:
         parts = vars(base.pipeline)
         # The folder's own schedulers, pristine
         self._own = {name: part for name, part in parts.items() if isinstance(part, SchedulerMixin)}
-        self._decoders = [part.decoder for part in parts.values() if _decodes(part)]
+        self._decoders = [part.decoder for part in parts.values() if decodes(part)]
         for part in parts.values():
             if isinstance(part, CLIPTextModel) and not hasattr(part, "text_model"):
                 # There diffusers 0.42 looks for the last norm to skip layers; in transformers 5 it is the part itself
@@ -133,10 +134,6 @@ def _install(pipeline: Any, name: str, scheduler: Any) -> None:
     for holder in (pipeline, *inner):
         for place in [place for place, part in vars(holder).items() if part is before]:
             setattr(holder, place, scheduler)
-
-
-def _decodes(part: Any) -> bool:
-    return hasattr(part, "decode") and isinstance(getattr(part, "decoder", None), nn.Module)
 
 
 def _first(output: Any) -> Picture:

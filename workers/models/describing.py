@@ -14,6 +14,7 @@ from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.values import Wire
 from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
+from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
 from workers.models.folder import Unservable
 from workers.models.obeys import (
@@ -91,6 +92,7 @@ def profile_of(
         obeys=obeys,
         size_multiple=size_multiple(pipeline),
         sizes=[size for size in fixed_sizes(pipeline) if max(size) <= max_edge],
+        max_pixels=most_pixels(pipeline, device.type),
         max_steps=most_steps(pipeline),
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),

@@ -42,6 +42,9 @@ class ModelProfile(Wire):
     )
     size_multiple: int = Field(SIDE, description="of which width and height are multiples, in pixels")
     sizes: list[tuple[int, int]] = Field([], description="all (width, height) that it draws; empty: any within limits")
+    max_pixels: int | None = Field(
+        None, description="over how many (width × height) its device has no memory to decode a picture; null: not known"
+    )
     max_steps: int | None = Field(None, description="the most `steps` that it can take; null: as many as the service")
     negative_over: float | None = Field(
         None, description="the `guidance_scale` over which it reads a negative prompt; null: it does not depend on that"

@@ -76,3 +76,13 @@ def test_what_would_change_nothing_with_the_rest_of_a_request_is_refused(
 def test_what_is_off_may_be_said() -> None:
     model = profile(obeys=ALL, max_clip_skip=11)
     assert not refused(model, request(guidance_rescale=0.0, guidance_scale=1.0))
+
+
+def test_a_size_that_no_memory_is_there_for_is_refused_with_the_longest_side_that_would_do() -> None:
+    model = profile(obeys=ALL, max_pixels=64 * 100, size_multiple=16)
+    assert not refused(model, request(width=64, height=96))
+    assert refused(model, request(width=64, height=112)) == {"height": {"maximum": 96}}
+    assert refused(model, request(width=128, height=64)) == {"width": {"maximum": 96}}
+    (one,) = disobeyed(model, request(width=128, height=64))
+    assert one.code == "size_over_memory" and "128×64" in one.message and "6400 pixels" in one.message
+    assert not refused(profile(obeys=ALL), request(width=128, height=128)), "not known"
