@@ -6,7 +6,7 @@ import { el, onEdit } from "./dom.js";
 const OWN_SAMPLER = "own"; // as a profile calls it
 // Of fields of which `obeys` says nothing, and of some of which it does: their choices, or whether they may be set at all
 const LISTED = {
-  apply: (profile) => profile.apply ?? true,
+  apply: (profile) => profile.apply_modes ?? true,
   stack_mode: () => true, // the service's own, as is the next
   priority: () => true,
   sigmas: (profile, sampler) => profile.sampler_sigmas?.[sampler] ?? [],
