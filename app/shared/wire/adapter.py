@@ -25,8 +25,8 @@ def no_word_of_ours(name: str) -> str:
 
 
 def denoises(component: str) -> bool:
-    """Tell whether a component is run at every step; the text encoders read the prompt once, before the first."""
-    return "text_encoder" not in component
+    """Tell whether a component runs at every step: what reads the prompt, and a prior, have run before the first."""
+    return not component.startswith(("text_", "prior_"))
 
 
 AdapterName = Annotated[Name, AfterValidator(no_word_of_ours)]
