@@ -100,11 +100,6 @@ def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationReq
         message = f"the last of {asked.count} pictures would have the seed {last}; the largest is {MAX_SEED}"
         allowed = {"minimum": 0, "maximum": MAX_SEED - asked.count + 1}
         yield _wrong(BadRequest, "/seed", "seed_over_limit", message, allowed)
-    if asked.sampler is not None and asked.sampler not in profile.samplers:
-        known = ", ".join(profile.samplers)
-        near = meant(asked.sampler, profile.samplers)
-        message = f"model {profile.name!r} has no sampler {asked.sampler!r}; known: {known}{near}"
-        yield _wrong(BadRequest, "/sampler", "sampler_unknown", message, profile.samplers)
 
 
 def _resolved(
@@ -191,4 +186,4 @@ def _together(wrong: list[RadiataError]) -> RadiataError:
     """Return one error of all: of the kind of the first, with the reasons of each."""
     first = wrong[0]
     reasons = [reason for one in wrong for reason in one.reasons]
-    return type(first)(first.code, "; ".join(one.message for one in wrong), reasons=reasons)
+    return type(first)(first.code, "; ".join(dict.fromkeys(one.message for one in wrong)), reasons=reasons)

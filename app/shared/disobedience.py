@@ -63,6 +63,10 @@ def _prompts(asked: Picture, name: str) -> Iterator[Disobeyed]:
 
 
 def _sampling(profile: ModelProfile, asked: Picture, name: str) -> Iterator[Disobeyed]:
+    if asked.sampler is not None and asked.sampler not in profile.samplers:
+        message = f"{name} has no sampler {asked.sampler!r}; known: {', '.join(profile.samplers) or 'none but its own'}"
+        yield Disobeyed("sampler", "sampler_unknown", message, profile.samplers)
+        return
     sampler = asked.sampler or OWN_SAMPLER
     with_it = f"with the sampler {asked.sampler!r}" if asked.sampler else "with its own sampler"
     ways = profile.sampler_sigmas.get(sampler, [])

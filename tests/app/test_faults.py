@@ -106,6 +106,13 @@ def test_the_nearest_sizes_are_told(api: httpx.Client, settings: Settings) -> No
     assert wide.endswith("nearest 64 or 80") and high.endswith("nearest 16")
 
 
+def test_one_sentence_for_two_fields_is_told_once(api: httpx.Client, settings: Settings) -> None:
+    Profiles(Storage(settings.store_url), settings).publish(profile(sizes=[(64, 64), (128, 64)]), {"unet": {}})
+    answer = api.post("/v1/generations", json={"prompt": "a", "width": 72, "height": 8})
+    assert [one["pointer"] for one in errors(answer)] == ["/width", "/height"]
+    assert answer.json()["detail"].count("none of the sizes") == 1
+
+
 def test_what_may_have_been_meant_is_told(api: httpx.Client, storage: Storage, redis: Redis) -> None:
     Catalog(storage, redis).admit(version("watercolour"), {})
     answer = api.post("/v1/generations", json={"prompt": "a", "adapters": [{"ref": "watercolor"}]})

@@ -47,6 +47,7 @@ def test_a_profile_that_says_so_obeys_it() -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "allowed"),
     [
+        ({"sampler": "ddpm", "eta": 0.5}, "sampler", ["euler", "heun", "lcm"]),
         ({"sigmas": "karras"}, "sigmas", ["simple", None]),
         ({"sigmas": "simple", "sampler": "euler"}, "sigmas", ["karras", None]),
         ({"sigmas": "simple", "sampler": "heun"}, "sigmas", [None]),
@@ -64,6 +65,7 @@ def test_what_would_change_nothing_with_the_rest_of_a_request_is_refused(
 ) -> None:
     model = profile(
         obeys=ALL,
+        samplers=["euler", "heun", "lcm"],
         sampler_sigmas={"own": ["simple"], "euler": ["karras"]},
         eta_samplers=["own"],
         max_clip_skip=11,
