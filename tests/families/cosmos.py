@@ -23,6 +23,8 @@ from tests.families.parts import WIDTH, t5_encoder
 from tests.families.wan import LATENTS, codec
 from tests.families.weights import fill
 
+GUARDRAIL = pipeline_cosmos2_text2image.CosmosSafetyChecker  # as diffusers has it; raises where it is not installed
+
 
 class LetsAllPass(ModelMixin):
     """What the pipeline asks of a guardrail."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from app.shared.wire.generation import Picture
+from app.shared.wire.generation import ResolvedRequest
 
 CHI = "complex_human_instruction"  # Sana's instruction to its text encoder, in front of every prompt
 UNREAD = math.inf  # a guidance that no request reaches
@@ -137,7 +137,13 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("Flux2KleinPipeline", reads={"": _KLEIN}),
     Family("QwenImagePipeline", guidance=("true_cfg_scale",), reads={"": _QWEN}),
-    Family("QwenImage21Pipeline", guidance=("true_cfg_scale",), multiple=32),
+    Family(
+        "QwenImage21Pipeline",
+        guidance=("true_cfg_scale",),
+        multiple=32,
+        # Keys of the text are those of the first step, which is wrong where an adapter's strength changes after it
+        extra={"use_kv_cache": lambda asked: not any(one.schedule for one in asked.adapters)},
+    ),
     Family(
         "ZImagePipeline",
         negative_over=0.0,
@@ -243,6 +249,6 @@ def setting(pipeline: Any, *place: str) -> Any:
     return getattr(getattr(owner, "config", None), name, None)
 
 
-def further_arguments(family: Family, asked: Picture) -> dict[str, Any]:
+def further_arguments(family: Family, asked: ResolvedRequest) -> dict[str, Any]:
     """Return the arguments of a call that a request has no field for."""
     return {name: value(asked) if callable(value) else value for name, value in family.extra.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
-from app.shared.wire.generation import SIDE, Picture
+from app.shared.wire.generation import SIDE, ResolvedRequest
 from workers.models.families import UNREAD, family_of, further_arguments, setting
 from workers.models.samplers import eta_samplers
 from workers.models.weighted_prompts import can_weigh
@@ -127,7 +127,7 @@ def fixed_sizes(pipeline: Any) -> list[tuple[int, int]]:
     return [(int(width), int(height)) for width, height in sizes(pipeline)] if sizes else []
 
 
-def call_arguments(request: Picture, pipeline: Any, obeys: Mapping[str, bool]) -> dict[str, Any]:
+def call_arguments(request: ResolvedRequest, pipeline: Any, obeys: Mapping[str, bool]) -> dict[str, Any]:
     """Return what a pipeline is called with for a request that it obeys.
 
     A guidance that no argument carries is set on the part of the pipeline that does.

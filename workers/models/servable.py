@@ -41,6 +41,8 @@ def _why_not(name: str, takes: Any) -> str:
     needed = [one for one, has in takes.items() if has.default is has.empty and has.kind is has.POSITIONAL_OR_KEYWORD]
     if pictures := [one for one in needed if "image" in one or "video" in one]:
         return f"needs {pictures[0]} besides a prompt"
+    if name.endswith("PriorPipeline"):
+        return "draws no picture, but what a decoder reads"
     if CHANGES.search(name) or any(one in takes for one in GIVEN):
         return "changes a picture that it is given"
     if any(one in takes for one in SOUND):

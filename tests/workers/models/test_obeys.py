@@ -13,6 +13,7 @@ from diffusers.pipelines.hunyuan_image.pipeline_hunyuanimage import HunyuanImage
 from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import KandinskyV22CombinedPipeline
 from diffusers.pipelines.pixart_alpha.pipeline_pixart_sigma import PixArtSigmaPipeline
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
+from diffusers.pipelines.qwenimage21.pipeline_qwenimage21 import QwenImage21Pipeline
 from diffusers.pipelines.sana.pipeline_sana_sprint import SanaSprintPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
@@ -199,6 +200,18 @@ def test_further_arguments_are_the_familys() -> None:
         for steps in (2, 3)
     }
     assert {steps: asked["intermediate_timesteps"] for steps, asked in between.items()} == {2: 1.3, 3: None}
+    for negative, given in (("", None), ("a cat", "a cat")):
+        asked = request(negative_prompt=negative)
+        kandinsky = call_arguments(asked, like(KandinskyV22CombinedPipeline), dict.fromkeys(ARGUMENTS, True))
+        assert kandinsky["negative_prompt"] == given
+    for schedule, kept in (([], True), ([(0.0, 0.5), (0.5, 1.0)], False)):
+        asked = request(
+            adapters=[
+                {"ref": "a", "name": "a", "version": 1, "sha256": "0" * 64, "strength": 1.0, "schedule": schedule}
+            ]
+        )
+        qwen = call_arguments(asked, like(QwenImage21Pipeline), dict.fromkeys(ARGUMENTS, True))
+        assert qwen["use_kv_cache"] is kept  # the text's keys are of the first step, and so of its strengths
 
 
 def test_the_sizes_of_a_base_that_scales_are_those_that_it_leaves_as_they_are() -> None:

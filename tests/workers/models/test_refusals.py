@@ -162,7 +162,7 @@ SanaSprint Sana StableDiffusion3 StableDiffusion StableDiffusionXL Wan ZImageOmn
 OTHERS = """AudioLDM2 StableAudio3 CogVideoX HunyuanVideo HunyuanImageRefiner KandinskyV22 KandinskyV22Prior LTX2
 LTXImageToVideo Kandinsky5T2V Kandinsky5I2I QwenImageEdit QwenImageLayered FluxFill FluxControl FluxPriorRedux
 StableDiffusionUpscale StableDiffusionInstructPix2Pix StableDiffusionControlNet StableVideoDiffusion WanImageToVideo
-WanVACE ShapE DDPM LLaDA2 StableDiffusionAdapter"""
+WanVACE ShapE DDPM LLaDA2 StableDiffusionAdapter StableCascadePrior"""
 
 
 @pytest.mark.parametrize("name", STILL.split())
