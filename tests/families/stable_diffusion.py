@@ -107,11 +107,6 @@ def sdxl(folder: Path) -> None:
 FAMILIES = (
     Family("sd-1.5", sd15, ("unet", "text_encoder")),
     Family("sd-2", sd2, ("unet", "text_encoder")),
-    Family(
-        "sdxl",
-        sdxl,
-        ("unet", "text_encoder", "text_encoder_2"),
-        extra={"negative_prompt": ""},  # without one it reads zeros; a request without one has an empty one
-    ),
+    Family("sdxl", sdxl, ("unet", "text_encoder", "text_encoder_2")),
     Family("lcm", lcm, ("unet", "text_encoder"), negative=False),
 )

@@ -115,6 +115,12 @@ _AS_WRITTEN = {"clean_caption": False}  # else it depends on libraries that happ
 # What stands against the prompt where there is no negative one: zeros, which they were trained with, not an empty text
 _AGAINST_ZEROS = {"negative_prompt": lambda asked: asked.negative_prompt or None}
 
+
+def _negative_of_two(asked: Picture) -> str | None:
+    """Return the negative prompt of the first of two text encoders; None where neither has one."""
+    return asked.negative_prompt if asked.negative_prompt or asked.negative_prompt_2 else None
+
+
 FAMILIES: tuple[Family, ...] = (
     # FLUX.1's own guidance is embedded; its true CFG, the only reader of a negative prompt, is left off
     Family(  # [schnell]
@@ -156,6 +162,8 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("LuminaPipeline", extra=_AS_WRITTEN),
     Family("LatentConsistencyModelPipeline", negative_over=UNREAD),
+    # As `_AGAINST_ZEROS`, where none of its two encoders has a negative prompt
+    Family("StableDiffusionXLPipeline", extra={"negative_prompt": _negative_of_two}),
     Family("SanaPipeline", extra=_EXACT_SIZE, reads={"": _SANA}),
     Family(
         "SanaSprintPipeline",

@@ -50,12 +50,17 @@ def _stable_diffusion_xl(pipeline: Any, parts: Parts) -> dict[str, Any]:
     first, second = _encoder(pipeline, "", PENULTIMATE), _encoder(pipeline, "_2", PENULTIMATE)
     read = [(first, name) for name in PROMPTS] + [(second, name) for name in PROMPTS.values()]
     found = _equally_long(*((encoder, _embeds(encoder, parts[name])) for encoder, name in read))
-    return {
-        "prompt_embeds": torch.cat([found[0], found[2]], dim=-1),
+    negative = {
         "negative_prompt_embeds": torch.cat([found[1], found[3]], dim=-1),
+        "negative_pooled_prompt_embeds": second.get_pooled_embeddings([_text(parts["negative_prompt_2"])]),
+    }
+    none = not _text(parts["negative_prompt"]) and not _text(parts["negative_prompt_2"])
+    if none and pipeline.config.force_zeros_for_empty_prompt:
+        negative = {name: torch.zeros_like(embeds) for name, embeds in negative.items()}
+    return negative | {
+        "prompt_embeds": torch.cat([found[0], found[2]], dim=-1),
         # Of a whole text, whatever its parts weigh, as far as the encoder reads it at once
         "pooled_prompt_embeds": second.get_pooled_embeddings([_text(parts["prompt_2"])]),
-        "negative_pooled_prompt_embeds": second.get_pooled_embeddings([_text(parts["negative_prompt_2"])]),
     }
 
 
