@@ -116,7 +116,7 @@ _AS_WRITTEN = {"clean_caption": False}  # else it depends on libraries that happ
 _AGAINST_ZEROS = {"negative_prompt": lambda asked: asked.negative_prompt or None}
 
 
-def _negative_of_two(asked: Picture) -> str | None:
+def _negative_of_two(asked: ResolvedRequest) -> str | None:
     """Return the negative prompt of the first of two text encoders; None where neither has one."""
     return asked.negative_prompt if asked.negative_prompt or asked.negative_prompt_2 else None
 
