@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NeverCalled, NoPlace, Reason, StackRefused
     from lycoris.files.model_folder import MappedFolder
     from lycoris.hooked.layers import bypass_sites
+    from lycoris.hooked.owners import recompute_obstacles
     from lycoris.inspection import Verdict, inspect, judged
+    from lycoris.kernels.stored import quantised
     from lycoris.merged.merge import Mode
     from lycoris.merged.pristine import PristineChoice
-    from lycoris.patcher import FLOATS, Patcher
+    from lycoris.patcher import Patcher
     from lycoris.placement.resolve import Index, Plan, resolve
     from lycoris.placement.shapes import shapes_of
     from lycoris.ranks import first_ranks
+    from lycoris.recompute import Recompute
     from lycoris.stack import StackEntry, blocks_of
 
 __all__ = [
     "EMBEDDING_PREFIX",
-    "FLOATS",
     "TEXT_ENCODERS",
     "Adapter",
     "AdapterError",
@@ -42,6 +44,7 @@ __all__ = [
     "Plan",
     "PristineChoice",
     "Reason",
+    "Recompute",
     "StackEntry",
     "StackRefused",
     "Verdict",
@@ -52,7 +55,9 @@ __all__ = [
     "inspect",
     "judged",
     "load",
+    "quantised",
     "read",
+    "recompute_obstacles",
     "resolve",
     "shapes_of",
     "usable_trigger",
@@ -74,7 +79,8 @@ MODULES = {
     "Bypass": "lycoris.bypass",
     "Mode": "lycoris.merged.merge",
     "PristineChoice": "lycoris.merged.pristine",
-    "FLOATS": "lycoris.patcher",  # dtypes of weights that can be merged exactly
+    "Recompute": "lycoris.recompute",
+    "quantised": "lycoris.kernels.stored",  # weights that nothing can be merged into exactly
     "MappedFolder": "lycoris.files.model_folder",  # a base's own files as the place of pristine weights
     # A model, live or by names and shapes alone
     "Index": "lycoris.placement.resolve",  # of a model, made once and accepted in place of the model
@@ -82,6 +88,7 @@ MODULES = {
     "resolve": "lycoris.placement.resolve",
     "shapes_of": "lycoris.placement.shapes",
     "bypass_sites": "lycoris.hooked.layers",
+    "recompute_obstacles": "lycoris.hooked.owners",
     "blocks_of": "lycoris.stack",
     # Textual inversions in a file
     "EMBEDDING_PREFIX": "lycoris.dialects.embeddings",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lycoris.algorithms.change import Change
 from lycoris.algorithms.lokr import LoKr
-from lycoris.errors import Code, Reason, StackRefused
+from lycoris.errors import Code, Reason, StackRefused, not_finite
 from lycoris.hooked.forward import ADDENDS, SCALES, Addend, RowMap, has_form, scales_inputs, scattered
 from lycoris.hooked.hooks import ComponentHook, LayerHooks, remove
 from lycoris.hooked.layers import Site, sites_of
@@ -28,7 +28,6 @@ from lycoris.stack import (
     by_sha256,
     changed_twice,
     changes_of,
-    not_finite,
     plans_of,
     problems,
 )

@@ -125,3 +125,9 @@ def _text(reasons: Sequence[Reason]) -> str:
     if len(reasons) > SHOWN:
         lines.append(f"and {len(reasons) - SHOWN} more")
     return "\n".join(lines)
+
+
+def not_finite(names: Iterable[str]) -> StackRefused:
+    """Return the refusal of a stack that makes these weights or layers infinite or NaN."""
+    message = "is not finite any more with this stack"
+    return StackRefused([Reason(Code.NOT_FINITE, name, message) for name in names])

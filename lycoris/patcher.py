@@ -6,16 +6,17 @@ Undo is copying back, never subtracting: subtraction leaves a residue in every d
 The sequential mode, W ← Fᵢ(W; sᵢ) in the order of the list, is that of ComfyUI and A1111: only on request.
 """
 
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from math import inf
 from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lycoris.errors import Code, ModelChanged, Reason, StackRefused
+from lycoris.errors import Code, ModelChanged, Reason, StackRefused, not_finite
+from lycoris.kernels.precision import exact_float32
 from lycoris.kernels.scratch import Scratch
+from lycoris.kernels.stored import quantised
 from lycoris.merged.integrity import Checksums
 from lycoris.merged.merge import Mode, PatchGroup, Weight, patch_groups, patch_weights, weight_patch
 from lycoris.merged.prepared_cache import PreparedCache
@@ -28,9 +29,8 @@ from lycoris.merged.pristine import (
     bytes_by_location,
 )
 from lycoris.placement.resolve import Index
-from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, not_finite, plans_of, problems
+from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, plans_of, problems
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 READY_BYTES = 256 * 1024 * 1024
 # Identifies a weight by its memory: tied parameters share memory, and so have one key
 Key = tuple[torch.device, torch.dtype, int, torch.Size, tuple[int, ...]]
@@ -112,7 +112,7 @@ class Patcher:
             live = self._live()
             self._forget_moved(live)
             # Tensors kept from one swap to the next must work inside and outside inference mode
-            with torch.inference_mode(False), torch.no_grad(), _exact_float32(live.devices):
+            with torch.inference_mode(False), torch.no_grad(), exact_float32(live.devices):
                 groups, found = self._groups(stack if mode == "sequential" else by_sha256(stack), live)
                 for key in self._patched.keys() - {key for group in groups for key in group.keys}:
                     self._unpatch(key)
@@ -245,8 +245,8 @@ class _Live:
     def key(self, component: str, parameter: str) -> Key | None:
         """Return the key of a parameter, or None if it is missing or differs in shape from the index."""
         live = self._parameters[component].get(parameter)
-        if live is None or (live.dtype in FLOATS and live.shape != self._shapes[component][parameter]):
-            return None  # only for floats: of a quantised weight the index has the logical shape
+        if live is None or (not quantised(live) and live.shape != self._shapes[component][parameter]):
+            return None  # of a quantised weight the index has the logical shape
         return (live.device, live.dtype, live.data_ptr(), live.shape, live.stride())
 
     def find(self, component: str, parameter: str) -> tuple[Key, _Found]:
@@ -260,10 +260,11 @@ class _Live:
 
 def _unfit(one: _Found, first: tuple[str, str]) -> Iterator[Reason]:
     """Yield why a weight cannot be changed. first: the name under which the adapter changes this weight already."""
-    if first != (one.component, one.parameter):
+    if quantised(one.live):  # first: such weights may all have one address
+        stored = f"is quantised ({type(one.live).__name__} of {one.live.dtype}), and cannot be changed exactly"
+        yield Reason(Code.BAD_DTYPE, one.parameter, stored)
+    elif first != (one.component, one.parameter):
         yield changed_twice(one.parameter, ".".join(first))
-    if one.live.dtype not in FLOATS:
-        yield Reason(Code.BAD_DTYPE, one.parameter, f"has dtype {one.live.dtype}, which cannot be changed exactly")
 
 
 def _signature(stack: Sequence[StackEntry], mode: Mode) -> tuple[Mode, tuple[EntryKey, ...]]:
@@ -275,15 +276,3 @@ def _extent(weight: Tensor) -> tuple[int, int]:
     """Return the address of the first byte of a weight, and of the byte after the last."""
     elements = 1 + sum((size - 1) * stride for size, stride in zip(weight.shape, weight.stride(), strict=True))
     return weight.data_ptr(), weight.data_ptr() + elements * weight.itemsize
-
-
-@contextmanager
-def _exact_float32(devices: Iterable[str]) -> Generator[None]:
-    """Disable autocast and TF32: both would round the products to ten bits or fewer."""
-    before = torch.get_float32_matmul_precision()
-    with ExitStack() as stack:
-        for device in devices:
-            stack.enter_context(torch.autocast(device, enabled=False))
-        torch.set_float32_matmul_precision("highest")
-        stack.callback(torch.set_float32_matmul_precision, before)
-        yield

@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import nn
 
 from lycoris.adapter import Adapter
-from lycoris.errors import Code, NoPlace, Reason, StackRefused
+from lycoris.errors import Code, NoPlace, Reason
 from lycoris.placement.resolve import Index, Plan, Target, resolve
 
 Numbers = tuple[tuple[str, float], ...]
@@ -108,12 +108,6 @@ def blocks_of(module: nn.Module) -> list[str]:
         each = [f"{block}.{index}" for index in range(len(part))] if isinstance(part, nn.ModuleList) else []
         blocks += [block, *each]
     return blocks
-
-
-def not_finite(names: Iterable[str]) -> StackRefused:
-    """Return the refusal of a stack that makes these weights or layers infinite or NaN."""
-    message = "is not finite any more with this stack"
-    return StackRefused([Reason(Code.NOT_FINITE, name, message) for name in names])
 
 
 def changed_twice(name: str, first: str) -> Reason:

@@ -37,7 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "lycoris.tools": {
         *("lycoris.tools", "lycoris.merged", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels"),
         *("lycoris.files", "lycoris.dialects", "torch", "safetensors"),
-        *("lycoris.adapter", "lycoris.stack", "lycoris.patcher", "lycoris.errors"),
+        *("lycoris.adapter", "lycoris.stack", "lycoris.errors"),
     },
     "app.shared": {
         *("app.shared", "pydantic", "pydantic_settings", "redis", "rq", "obstore"),

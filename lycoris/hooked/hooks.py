@@ -1,7 +1,7 @@
 """The forward hooks of a layer, which add a stack's changes to its output, and of the model that should call it."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from lycoris.hooked.layers import Site
 from lycoris.kernels.linalg import finite
 
 LINEAR_AXES = 2  # of a linear layer's weight
-NOT_CALLED = "was not called when its model ran, so that a bypass does not reach what else may read its weight"
+NOT_CALLED = "was not called when its model ran: what else may read its weight reads it without the change"
 
 
 class LayerHooks:
@@ -19,6 +19,7 @@ class LayerHooks:
 
     def __init__(self, site: Site, owner: object) -> None:
         self.site = site
+        self.name = site.name
         self.owner = owner
         self.addends: list[tuple[Addend, float]] = []
         self.inputs: Tensor | None = None  # (i), Σ s·w
@@ -67,10 +68,17 @@ class LayerHooks:
         return row.view(-1, *(1,) * beyond)
 
 
+class Called(Protocol):
+    """A layer under its name, and whether it was called with the stack that is on it."""
+
+    name: str
+    called: bool
+
+
 class ComponentHook:
     """Refuses what a component computed without calling one of its layers, as attention that reads a weight itself."""
 
-    def __init__(self, layers: Iterable[LayerHooks], owner: object) -> None:
+    def __init__(self, layers: Iterable[Called], owner: object) -> None:
         self.owner = owner
         self._layers = tuple(layers)
 
@@ -80,7 +88,7 @@ class ComponentHook:
 
     def after_forward(self, _component: nn.Module, _args: tuple[Any, ...], _output: Any) -> None:
         """Raise NeverCalled where a whole forward did not call a layer; nothing more after the first that did."""
-        missed = [layer.site.name for layer in self._layers if not layer.called]
+        missed = [layer.name for layer in self._layers if not layer.called]
         if missed:
             raise NeverCalled(Reason(Code.NOT_CALLED, name, NOT_CALLED) for name in missed)
         self._layers = ()

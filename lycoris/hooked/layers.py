@@ -10,6 +10,7 @@ from torch import nn
 from lycoris.placement.shapes import weight_shape
 
 SEALED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # read weights of inner layers without calling the layers
+READ_AROUND = "is read by the layer around it, and not only called"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +34,14 @@ def sites_of(components: Mapping[str, nn.Module]) -> dict[tuple[str, str], Site]
     sites: dict[tuple[str, str], Site] = {}
     by_module: dict[nn.Module, Site] = {}
     for component, part in components.items():
-        sealed = {inner for module in part.modules() if isinstance(module, SEALED) for inner in module.modules()}
+        sealed = sealed_in(part)
         for path, module in part.named_modules(remove_duplicate=False):
             shape = weight_shape(module)
             if shape is None:
                 continue
             obstacle = ""
             if module in sealed:
-                obstacle = "is read by the layer around it, and not only called"
+                obstacle = READ_AROUND
             elif any(users[id(weight)] > 1 for weight in module.parameters(recurse=False)):
                 obstacle = "is a weight that other layers share"
             elif getattr(module, "padding_mode", "zeros") != "zeros":
@@ -56,6 +57,11 @@ def bypass_sites(components: Mapping[str, nn.Module]) -> dict[str, dict[str, str
     for (component, path), site in sites_of(components).items():
         found[component][path] = site.obstacle
     return found
+
+
+def sealed_in(part: nn.Module) -> set[nn.Module]:
+    """Return the layers of a component whose weights the layer around them reads, with that layer."""
+    return {inner for module in part.modules() if isinstance(module, SEALED) for inner in module.modules()}
 
 
 def _users(components: Mapping[str, nn.Module]) -> Counter[int]:

@@ -81,9 +81,9 @@ def patch_weights(
 
     Both swap and merge call this, so the same weights and patches give the same bits.
     """
-    patches = [_with_weight(weights, patch) for patch in patches]
     if mode == "sequential" and len(patches) > 1:
         return _in_sequence(weights, patches)
+    patches = [_with_weight(weights, patch) for patch in patches]
     by_weight: dict[Key, list[RowPatch]] = {key: [] for key in weights}
     for number, patch in enumerate(patches):
         weight = _view(weights, patch)
@@ -141,20 +141,40 @@ def _computed(
 def _in_sequence(weights: Mapping[Key, Weight], patches: Sequence[WeightPatch[Key]]) -> list[Key]:
     """Apply every patch to the result of the ones before it, in float32; return the weights that are not finite."""
     pristine = {key: weight.pristine.to(weight.live.device, weight.live.dtype) for key, weight in weights.items()}
-    changes = {
-        key: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) for key, weight in pristine.items()
-    }
-    for patch in patches:
-        present = torch.cat([pristine[key][rows] + changes[key][rows] for key, rows in patch.rows])
-        change = torch.zeros(present.shape, dtype=torch.float32, device=present.device)
-        patch.change.add_change(change, present, patch.strength)
-        sizes = [rows.stop - rows.start for _, rows in patch.rows]
-        for (key, rows), part in zip(patch.rows, change.split(sizes), strict=True):
-            changes[key][rows] += part
-    changed = {key for patch in patches for key, _ in patch.rows}
+    changes = summed(pristine, patches, "sequential")
     for key, weight in weights.items():
-        weight.live.copy_(pristine[key] + changes[key] if key in changed else weight.pristine)
+        weight.live.copy_(pristine[key] + changes[key] if key in changes else weight.pristine)
     return [key for key, weight in weights.items() if not finite(weight.live)]
+
+
+def summed(pristine: Mapping[Key, Tensor], patches: Sequence[WeightPatch[Key]], mode: Mode) -> dict[Key, Tensor]:
+    """Return the change of every weight that the patches change, in float32, differentiable in their factors.
+
+    pristine: every weight that they see, of any float dtype. In order of the patches; mode: as `Patcher.swap` has it.
+    """
+    changes: dict[Key, Tensor] = {}
+    for patch in patches:
+        change = patch.change
+        if patch.weight_rows:
+            change = change.with_weight(torch.cat([pristine[key][rows] for key, rows in patch.weight_rows]))
+        parts = [
+            pristine[key][rows] + changes[key][rows] if mode == "sequential" and key in changes else pristine[key][rows]
+            for key, rows in patch.rows
+        ]
+        for key, _ in patch.rows:
+            if key not in changes:
+                changes[key] = torch.zeros_like(
+                    pristine[key], dtype=torch.float32, memory_format=torch.contiguous_format
+                )
+        if patch.whole:
+            change.add_change(changes[patch.rows[0][0]], parts[0], patch.strength)
+            continue
+        present = torch.cat(parts)
+        added = torch.zeros_like(present, dtype=torch.float32)
+        change.add_change(added, present, patch.strength)
+        for (key, rows), part in zip(patch.rows, added.split([len(part) for part in parts]), strict=True):
+            changes[key][rows] += part
+    return changes
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from lycoris.algorithms.change import ANY, Change
-from lycoris.errors import Code, Reason, StackRefused
+from lycoris.errors import Code, Reason, StackRefused, not_finite
 from lycoris.kernels.linalg import finite
 from lycoris.kernels.scratch import Scratch
 from lycoris.merged.merge import Mode, Weight, connected, patch_weights, weight_patch
 from lycoris.placement.resolve import Index
 from lycoris.placement.shapes import Shapes
 from lycoris.placement.views import View
-from lycoris.stack import AppliedChange, StackEntry, by_sha256, changes_of, not_finite, plans_of, problems
+from lycoris.stack import AppliedChange, StackEntry, by_sha256, changes_of, plans_of, problems
 
 
 @dataclass(frozen=True, eq=False)

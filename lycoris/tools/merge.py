@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lycoris.errors import Code, FileRefused, NoPlace, Reason
 from lycoris.files.model_folder import Variant, default_shapes, variants_of
+from lycoris.kernels.stored import FLOATS
 from lycoris.merged.merge import Mode
-from lycoris.patcher import FLOATS
 from lycoris.stack import StackEntry
 from lycoris.tools.dense import ParameterGroup, groups
 from lycoris.tools.outputs import Named, new_folder

@@ -6,7 +6,6 @@ from weakref import WeakKeyDictionary
 
 from app.shared.wire.generation import ApplyMode, ResolvedRequest
 from lycoris import (
-    FLOATS,
     Adapter,
     Bypass,
     Index,
@@ -19,6 +18,7 @@ from lycoris import (
     Reason,
     StackEntry,
     first_ranks,
+    quantised,
     resolve,
 )
 from workers.drawing.apply_mode import choose_apply_mode, instead_of_bypass
@@ -51,7 +51,7 @@ class AdapterApplier:
             (name, parameter)
             for name, module in components.items()
             for parameter, weight in module.named_parameters(remove_duplicate=False)
-            if weight.dtype not in FLOATS
+            if quantised(weight)
         )
         # One index for both: an adapter is resolved once
         self.patcher = Patcher(components, pristine, MappedFolder(base.folder), index=self._index)

@@ -13,7 +13,7 @@ from app.shared.settings import Settings
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.values import Wire
-from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
+from lycoris import TEXT_ENCODERS, blocks_of, quantised, shapes_of
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
 from workers.models.folder import Unservable
@@ -132,8 +132,8 @@ def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings
 
 
 def _is_mergeable(module: nn.Module) -> bool:
-    """Tell whether a change can be merged into a component's weights: quantised ones are whole numbers, or opaque."""
-    return all(weight.dtype.is_floating_point and weight.dtype.itemsize > 1 for weight in module.parameters())
+    """Tell whether a change can be merged into every weight of a component."""
+    return not any(map(quantised, module.parameters()))
 
 
 def _takes_embeddings(components: dict[str, nn.Module]) -> bool:

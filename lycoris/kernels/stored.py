@@ -1,0 +1,60 @@
+"""Weights as they are stored: which of them are quantised, and the numbers that those stand for.
+
+| made by | what tells | numbers |
+|---|---|---|
+| torch | a float dtype, and torch's own type | the weight itself |
+| diffusers, of a GGUF file | its type comes from a module that can read it | that module's `dequantize_gguf_tensor` |
+| torchao, quanto | a type of their own, whose dtype is a float's | its `dequantize` |
+| bitsandbytes and others | an integer dtype, or a type of their own | not known here |
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+OF_TORCH = (Tensor, nn.Parameter)
+GGUF = "dequantize_gguf_tensor"
+
+
+def quantised(weight: Tensor) -> bool:
+    """Tell whether a weight is stored otherwise than as one float for each of its numbers."""
+    return weight.dtype not in FLOATS or type(weight) not in OF_TORCH
+
+
+def readable(weight: Tensor) -> bool:
+    """Tell whether `dense` can read a weight."""
+    return not quantised(weight) or _of_gguf(weight) or type(weight).dequantize is not Tensor.dequantize
+
+
+def dense(weight: Tensor) -> Tensor:
+    """Return the numbers of a weight in its logical shape: float32 of a quantised one, else the weight itself.
+
+    No gradient goes into it. Raises TypeError for what is not `readable`.
+    """
+    weight = weight.detach()
+    if not quantised(weight):
+        return weight
+    if _of_gguf(weight):
+        return getattr(sys.modules[type(weight).__module__], GGUF)(weight).float()
+    if not readable(weight):
+        raise TypeError(f"a {type(weight).__name__} of {weight.dtype} is stored in a way that is not known here")
+    return weight.dequantize().float()
+
+
+def storage(weight: Tensor) -> Iterator[Tensor]:
+    """Yield the tensors that hold a weight: itself, or the parts of a quantised one."""
+    weight = weight.detach()
+    flatten: Any = getattr(weight, "__tensor_flatten__", None)  # of a tensor made of tensors, as torchao's and quanto's
+    if flatten is None:
+        yield weight.as_subclass(Tensor)
+        return
+    for part in flatten()[0]:
+        yield from storage(getattr(weight, part))
+
+
+def _of_gguf(weight: Tensor) -> bool:
+    return hasattr(weight, "quant_type") and hasattr(sys.modules.get(type(weight).__module__), GGUF)
