@@ -11,6 +11,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_lcm import FlowMatchLCMScheduler
 from torch import Tensor
 
 from app.shared.wire.model import OWN_SAMPLER
@@ -93,8 +95,10 @@ def _has_levels_of(sampler: Any, own: Any) -> bool:
 
 def _sampled(sampler: Any, own: Any) -> Tensor:
     """Run a sampler as the pipelines do."""
-    given = {"mu": 1.0} if own.config.get("use_dynamic_shifting") else {}
-    sampler.set_timesteps(STEPS, device="cpu", **given)
+    given: dict[str, Any] = {"mu": 1.0} if own.config.get("use_dynamic_shifting") else {}
+    if isinstance(own, FlowMatchEulerDiscreteScheduler | FlowMatchLCMScheduler):
+        given["sigmas"] = [1 - step / STEPS for step in range(STEPS)]  # as FLUX.1 does, and most others
+    sampler.set_timesteps(None if "sigmas" in given else STEPS, device="cpu", **given)
     if flows(own) and sampler.sigmas.max() > 1:  # not between a picture and noise (Cosmos)
         raise ValueError("not the noise levels of flow matching")
     sample = _noise() * getattr(sampler, "init_noise_sigma", 1.0)

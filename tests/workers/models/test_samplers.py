@@ -31,6 +31,7 @@ OWNS: dict[str, Any] = {
     ),
     "Kandinsky 3": diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
     "SD 3": diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    "FLUX.1 schnell": diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0),
     "FLUX.1": diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
     "Qwen-Image": diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02),
     "HiDream dev": diffusers.FlowMatchLCMScheduler(shift=6.0),
