@@ -63,6 +63,7 @@ LEVELS = "FlowMatchEulerDiscreteScheduler"  # the one that can space the levels 
 STAND_INS = {"LCMScheduler": ("DDIMScheduler",)}  # its own list of what it is compatible with is empty
 DECISIVE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
 LIMIT = "original_inference_steps"  # of the teacher of a consistency model: a student takes some of them
+ETA_UNREAD = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")  # their steps take `eta`, and do nothing with it
 LEARNED = ("learned", "learned_range")
 
 
@@ -98,7 +99,9 @@ def kind_of(name: str | None, own: Any) -> Any:
 def eta_samplers(own: Any | None) -> list[str]:
     """Return the samplers that read `eta`, of those that may fit a base."""
     names = () if own is None else (None, *(name for name in table_of(own) if compatible(name, own)))
-    return [name or OWN_SAMPLER for name in names if "eta" in inspect.signature(kind_of(name, own).step).parameters]
+    kinds = {name or OWN_SAMPLER: kind_of(name, own) for name in names}
+    takes = {name for name, kind in kinds.items() if "eta" in inspect.signature(kind.step).parameters}
+    return [name for name, kind in kinds.items() if name in takes and kind.__name__ not in ETA_UNREAD]
 
 
 def most_steps(name: str, own: Any) -> int | None:

@@ -67,6 +67,11 @@ def ended(own: Any, name: str | None, sigmas: str | None = None, steps: int = 6)
     return sample
 
 
+def test_eta_is_offered_where_a_step_reads_it() -> None:
+    assert "own" in offered("SD 2").eta
+    assert not offer(ALONE["CogView3+"]).eta  # its step takes one, and does nothing with it
+
+
 def test_a_sampler_that_a_family_cannot_run_is_not_offered() -> None:
     assert offer(OWNS["SD 3"], without=("heun",)).samplers == [one for one in offered("SD 3").samplers if one != "heun"]
     assert "heun" in offered("SD 3").samplers
