@@ -69,6 +69,7 @@ def profile_of(
         guidance = own.guidance_scale
     max_edge = max(width, height) * EDGE_OVER_NATIVE
     offered = offer(getattr(pipeline, "scheduler", None), family_of(pipeline).without)
+    obeys["eta"] &= bool(offered.eta)
     profile = ModelProfile(
         name=name,
         fingerprint=fingerprint,
