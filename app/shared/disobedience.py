@@ -48,6 +48,10 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
     if profile.max_steps is not None and steps is not None and steps > profile.max_steps:
         message = f"steps is {steps}; {name} takes at most {profile.max_steps}"
         yield Disobeyed("steps", "steps_over_limit", message, {"maximum": profile.max_steps})
+    if asked.apply not in profile.apply_modes and getattr(asked, "adapters", ()):
+        modes = ", ".join(profile.apply_modes)
+        message = f"{name} applies no adapters by {asked.apply!r}, as it has quantised weights; it takes {modes}"
+        yield Disobeyed("apply", "not_obeyed", message, profile.apply_modes)
     yield from _sizes(profile, asked)
 
 

@@ -247,4 +247,10 @@ def test_what_a_base_does_not_obey_as_it_stands_is_told_with_what_would_be_right
     }
     assert "nearest 1024×1024 or 768×1280" in found["width"].message
     assert not list(disobeyed(fixed, request(width=640, height=1408)))
+    quantised = profile(apply_modes=["auto", "bypass"])
+    adapter = {"ref": "a", "name": "a", "version": 1, "sha256": "0" * 64}
+    assert not list(disobeyed(quantised, request(apply="merge"))), "without adapters there is nothing to merge"
+    (merged,) = disobeyed(quantised, request(apply="merge", adapters=[adapter]))
+    assert (merged.field, merged.allowed) == ("apply", ["auto", "bypass"])
+    assert not list(disobeyed(quantised, request(apply="bypass", adapters=[adapter])))
     assert not list(disobeyed(profile(), asked)), "a profile of version 0.1 says nothing of it"
