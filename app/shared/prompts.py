@@ -17,7 +17,7 @@ STRONGER = 1.1  # the weight of brackets that name none
 DEEPEST = 16  # brackets in brackets
 HEAVIEST = 10.0  # with more, nothing of a picture is left
 ESCAPE = r"write \( or \) for a bracket that is one"
-MARK = re.compile(r"\\[()\\]|\(|(?::\s*(?P<weight>\d+(?:\.\d*)?|\.\d+)\s*)?\)")
+MARK = re.compile(r"\\[()\\]|\(|(?::\s*(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*)?\)")
 
 
 class Part(NamedTuple):
@@ -58,7 +58,8 @@ def parts_of(asked: Picture, text: str) -> list[Part]:
 def weighted(text: str) -> list[Part]:
     """Return the parts of a weighted prompt: together they are its text, and each but the first begins with its blanks.
 
-    Raises ValueError with a sentence for brackets that do not match or are in too many others, and a weight over 10.
+    Raises ValueError with a sentence for brackets that do not match or are in too many others, and a weight below 0 or
+    over 10.
     """
     found: list[list[tuple[str, float]]] = [[]]
     end = 0
@@ -73,6 +74,8 @@ def weighted(text: str) -> list[Part]:
             found[-1].append((mark[0][1], 1.0))
         elif len(found) > 1:
             weight = float(mark["weight"]) if mark["weight"] else STRONGER
+            if weight < 0:
+                raise ValueError(f"the weight at character {mark.end()} is {weight:g}; the least is 0")
             inner = found.pop()
             found[-1] += [(part, own * weight) for part, own in inner]
         else:

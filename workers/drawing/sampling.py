@@ -50,8 +50,9 @@ class Sampling:
     def picture(self, request: ResolvedRequest, seed: int, after_step: AfterStep) -> Picture:
         """Return the picture of a request from this seed; the same whatever was drawn before.
 
-        after_step: called whenever a scheduler has made a step, with the number of the request's steps that are taken
-        by then: each from 1 on in turn, some of them several times. What it raises stops the drawing. Raises Spoilt.
+        after_step: called whenever a scheduler has made a step, with how many of the request's steps are taken by then:
+        every number up to the last in turn, some of them several times (0 as long as a prior draws). What it raises
+        stops the drawing. Raises Spoilt.
         """
         pipeline = self._base.pipeline
         # Some pipelines draw from torch's own generator, whatever they are given

@@ -92,7 +92,7 @@ class ModelFolder:
         folder = self.path / part
         for index in sorted(folder.glob("*.safetensors.index.json")):
             if len(index.name.split(".")) == 4:  # not of a variant, as `model.fp16.…`
-                names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+                names = _shards(index)
                 if missing := [name for name in names if not (folder / Path(name).name).is_file()]:
                     raise Unservable(f"{folder} lacks {len(missing)} of {len(names)} shards: {', '.join(missing[:3])}")
                 return [folder / Path(name).name for name in names]
@@ -114,6 +114,14 @@ def _is_model(library: str, kind: str) -> bool:
     """Tell whether a class of a library is of models, which have weights."""
     found = getattr(LIBRARIES[library], kind, None)
     return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def _shards(index: Path) -> list[str]:
+    """Return the names of the files that an index of shards says hold the weights."""
+    try:
+        return sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise Unservable(f"{index} does not say which files hold the weights: download it again") from error
 
 
 def _judge_weights(file: Path) -> None:

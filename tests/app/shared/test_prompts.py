@@ -17,6 +17,7 @@ from tests.app.shared.making import request
         ("a (red:1.3) apple", [("a", 1), (" red", 1.3), (" apple", 1)]),
         ("a (red) apple", [("a", 1), (" red", 1.1), (" apple", 1)]),
         ("(red apple: 0.5 )", [("red apple", 0.5)]),
+        ("(red:+1.5)", [("red", 1.5)]),
         ("((red:1.5) apple:2)", [("red", 3), (" apple", 2)]),
         ("(red:1.0) apple", [("red apple", 1)]),
         ("(red:1.2)(blue:1.2)", [("redblue", 1.2)]),
@@ -40,6 +41,7 @@ def test_brackets_weigh_what_is_in_them(text: str, parts: list[tuple[str, float]
         ("a (red apple", "1 of its brackets are not closed"),
         ("a red) apple", "closes at character 6 was not opened"),
         ("((red:4):4)", "'red' weighs 16; at most 10"),
+        ("((red:-1):-1)", "the weight at character 9 is -1; the least is 0"),
         ("(" * 17 + "red" + ")" * 17, "the bracket at character 17 is in 16 others"),
     ],
 )

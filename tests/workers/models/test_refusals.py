@@ -94,6 +94,14 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "variant": (renamed(UNET, "diffusion_pytorch_model.fp16.safetensors"), "as the variant 'fp16' alone"),
     "truncated": (cut(UNET), f"{UNET} is no whole safetensors file"),
     "a shard missing": (sharded, "unet lacks 1 of 2 shards: gone-00002-of-00002.safetensors"),
+    "shards of nothing": (
+        lambda folder: (folder / f"{UNET}.index.json").write_text('{"weight_map": '),
+        f"{UNET}.index.json does not say which files hold the weights: download it again",
+    ),
+    "shards without a map": (
+        lambda folder: (folder / f"{UNET}.index.json").write_text('{"metadata": {}}'),
+        f"{UNET}.index.json does not say which files hold the weights: download it again",
+    ),
     "no vocabulary": (
         lambda folder: [path.unlink() for path in (folder / "tokenizer").iterdir() if path.suffix == ".json"],
         "tokenizer has no vocabulary",
