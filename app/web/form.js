@@ -47,7 +47,7 @@ export function createForm(changed) {
   }
 
   function limit() {
-    const { negative_over: over, sampler_steps: steps = {}, max_steps: most } = profile();
+    const { negative_over: over, sampler_steps: steps = {}, max_steps: most } = profile() ?? {};
     const unread = over !== null && over !== undefined && Number(byId("guidance").value) <= over;
     byId("negative").disabled = unread;
     byId("negative").placeholder = unread ? `read where the guidance scale is over ${over}` : "";

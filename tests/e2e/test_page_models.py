@@ -99,3 +99,12 @@ def test_a_negative_prompt_is_taken_where_it_is_read(page: Page) -> None:
     page.type("#guidance", "1")
     assert not page.one("#negative").is_enabled() and "negative prompt" not in page.one("#more summary").text
     assert "over 1" in str(page.one("#negative").get_attribute("placeholder"))
+
+
+def test_a_prompt_may_be_typed_before_any_model_is_ready(browser: Chrome, settings: Settings) -> None:
+    with serving(settings.model_copy(update={"models": {"late": "nowhere"}})) as api:
+        opened = Page(browser, str(api.base_url))
+        browser.get(opened.url)  # it takes no prompts yet
+        opened.one("#prompt").send_keys("a red apple")
+        browser.get("about:blank")
+        assert complaints(browser) == []
