@@ -153,15 +153,8 @@ class Diffusers:
 def serving(family: Family, folder: Path, data_dir: Path, redis_url: str) -> Iterator[Served]:
     """A family over an empty store and an empty Redis."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    settings = Settings(
-        data_dir=data_dir,
-        redis_url=redis_url,
-        models={family.name: str(folder)},
-        model=family.name,
-        threads=1,
-        accept_without_worker_s=-1,
-        max_prompt_chars=100_000,
-    )
+    chosen: dict[str, Any] = {"models": {family.name: str(folder)}, "threads": 1, "max_prompt_chars": 100_000}
+    settings = Settings(data_dir=data_dir, redis_url=redis_url, accept_without_worker_s=-1, **chosen)
     with connect(settings) as redis:
         redis.flushall()
         yield Served(family, folder, settings, redis)
