@@ -14,7 +14,7 @@ from workers.models.loading import load
 
 def refusal(folder: Path) -> str:
     with pytest.raises(Unservable) as caught:
-        load("tiny", Settings(models={"tiny": str(folder)}))
+        load("tiny", Settings.model_validate({"models": {"tiny": str(folder)}}))
     return str(caught.value)
 
 
