@@ -1,9 +1,9 @@
 """Samplers: those that are offered draw, each in its own way, whatever kind of noise levels a base has."""
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
-import diffusers
 import pytest
 import torch
 
@@ -14,6 +14,7 @@ from workers.models.samplers import FLOW_SAMPLERS, SAMPLERS, SIGMAS, flows, make
 # diffusers' own schedulers, with the newest numpy
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+diffusers: Any = import_module("diffusers")  # it loads its classes lazily, which no type checker sees
 STABLE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 FLOW: dict[str, Any] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 # The schedulers of published bases
