@@ -51,8 +51,10 @@ def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) ->
         yield from _ranks(one)
         yield from _blocks(one)
         sequence = asked.stack_mode == "sequential" and len(asked.adapters) > 1
-        if asked.apply == "bypass" and not sequence:
-            yield from _bypass(one, steps)
+        if one.fitting and asked.apply == "bypass" and not sequence:
+            yield from _hindered(one, steps, "bypass", one.fitting.places)
+        if one.fitting and asked.apply == "recompute":
+            yield from _hindered(one, steps, "recompute", one.fitting.fixed)
     yield from _triggers(adapters, steps)
 
 
@@ -99,8 +101,8 @@ def _blocks(one: Judged) -> Iterator[BadRequest]:
             yield _refusal(["adapters", one.at, "blocks", block], "block_without_change", message)
 
 
-def _bypass(one: Judged, steps: int) -> Iterator[BadRequest]:
-    places = one.fitting.places if one.fitting else {}
+def _hindered(one: Judged, steps: int, way: str, places: Mapping[str, Mapping[str, str]]) -> Iterator[BadRequest]:
+    """Yield what hinders a way of applying, of the places that the adapter changes at some strength."""
     factors = {_path(block): factor for block, factor in reversed(one.use.blocks.items())}  # of two names, the first
     hindered = [
         f"{component}.{name}: {why}"
@@ -112,7 +114,7 @@ def _bypass(one: Judged, steps: int) -> Iterator[BadRequest]:
     if hindered:
         more = f" and {len(hindered) - NAMED} more" if len(hindered) > NAMED else ""
         message = f'merge {one.use.ref!r}, or leave "apply" out: {"; ".join(hindered[:NAMED])}{more}'
-        yield _refusal(["apply"], "bypass_impossible", message, ["auto", "merge"])
+        yield _refusal(["apply"], f"{way}_impossible", message, ["auto", "merge"])
 
 
 def _triggers(adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:

@@ -6,7 +6,7 @@ import { strengthText } from "./strength.js";
 import { stackText } from "./tiles.js";
 
 const SHOWN_AT_LEAST = 384;
-const APPLIED = { bypass: "by bypass, not merged" }; // merging is usual, and not shown
+const APPLIED = { bypass: "by bypass, not merged", recompute: "by recomputing, not merged" }; // merging is usual
 
 function fileName(prompt, seed) {
   const words = prompt.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);

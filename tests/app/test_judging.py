@@ -46,8 +46,8 @@ def requests() -> Iterator[tuple[GenerationRequest, Fitting]]:
         }
         use = {"ref": "one", "strength": r.choice((0.0, 0.5)), "blocks": blocks}
         use |= {"strengths": {"unet": r.choice((0.0, -1.0))}} if r.random() < 0.5 else {}
-        asked = {"prompt": "a", "apply": "bypass", "adapters": [use]}
-        yield GenerationRequest.model_validate(asked), Fitting(places=places, words={})
+        asked = {"prompt": "a", "apply": r.choice(("bypass", "recompute")), "adapters": [use]}
+        yield GenerationRequest.model_validate(asked), Fitting(places=places, words={}, fixed=places)
 
 
 def test_blocks_are_judged_as_by_a_look_at_each_layer() -> None:
@@ -63,9 +63,9 @@ def test_blocks_are_judged_as_by_a_look_at_each_layer() -> None:
             for name, why in part.items()
         )
         codes = [one["code"] for one in found]
-        assert codes == ["block_without_change"] * len(empty) + ["bypass_impossible"] * hindered
+        assert codes == ["block_without_change"] * len(empty) + [f"{asked.apply}_impossible"] * hindered
         said |= set(codes)
-    assert len(said) == 2
+    assert len(said) == 3
 
 
 def test_many_blocks_cost_no_more_than_a_look_up_each(monkeypatch: pytest.MonkeyPatch) -> None:

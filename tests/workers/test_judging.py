@@ -50,6 +50,7 @@ def applier(base: loading.LoadedModel) -> Iterator[AdapterApplier]:
     yield made
     made.patcher.restore()
     made.bypass.restore()
+    made.recompute.restore()
 
 
 def kohya(path: str) -> str:
@@ -116,7 +117,7 @@ def asked(r: random.Random, names: list[str]) -> GenerationRequest:
             "negative_prompt": r.choice(("", "", "", "a zorp " * 40)),
             "adapters": uses,
             "stack_mode": r.choice(("sum", "sequential")) if len(stack) < 2 else "sum",
-            "apply": r.choice(("auto", "merge", "bypass")),
+            "apply": r.choice(("auto", "merge", "bypass", "recompute")),
             "steps": 3,
             "seed": 1,
         }

@@ -19,14 +19,18 @@ def fitting(adapter: Adapter, shapes: Shapes, index: Index, base: BaseSites) -> 
     """Return how an adapter lies on a base of these shapes, on which it has a place; index: of the same shapes."""
     why = {one.subject: one.message for one in Bypass.of_sites(base.sites, index).obstacles([StackEntry(adapter)])}
     places: dict[str, dict[str, str]] = {}
+    fixed: dict[str, dict[str, str]] = {}
     for target in resolve(adapter, index).targets:
         obstacle = why.get(f"{target.component}.{target.parameter}", "")
         found = places.setdefault(target.component, {})
         first = target.first_parameter  # by which it is in a block or not
         found[first] = found.get(first) or obstacle
+        hindered = base.fixed.get(target.component, {})
+        if unreadable := [hindered[name] for _, name in target.keys if name in hindered]:
+            fixed.setdefault(target.component, {})[first] = unreadable[0]
     encoders = encoders_of(shapes)
     words = {}
     for trigger, vectors in adapter.embeddings.items():
         lengths = {encoders[role].component: length_of(rows) for role, rows in vectors.items() if role in encoders}
         words[trigger] = Word(folded=folded_trigger(trigger), vectors=lengths)
-    return Fitting(places=places, words=words)
+    return Fitting(places=places, words=words, fixed=fixed)

@@ -1,6 +1,6 @@
 """The stack on a base while it draws: planned once for each generation, and then applied stage by stage."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -16,12 +16,13 @@ from lycoris import (
     Plan,
     PristineChoice,
     Reason,
+    Recompute,
     StackEntry,
     first_ranks,
     quantised,
     resolve,
 )
-from workers.drawing.apply_mode import choose_apply_mode, instead_of_bypass
+from workers.drawing.apply_mode import choose_apply_mode, merge_instead
 from workers.drawing.strength_schedule import PlacedAdapter, Stage, stages
 from workers.models.loading import LoadedModel
 
@@ -36,8 +37,8 @@ class AppliedStack:
     mergeable: bool = True  # whether every weight that they change can be merged into
 
     def merged_instead(self, error: NeverCalled) -> "AppliedStack":
-        """Return the same stacks merged, where a bypass did not reach a layer; raise BadRequest if they cannot be."""
-        return replace(self, apply_mode=instead_of_bypass(error.reasons, self.mergeable))
+        """Return the same stacks merged, where a layer was not reached; raise BadRequest if they cannot be."""
+        return replace(self, apply_mode=merge_instead(self.apply_mode, error.reasons, self.mergeable))
 
 
 class AdapterApplier:
@@ -53,30 +54,40 @@ class AdapterApplier:
             for parameter, weight in module.named_parameters(remove_duplicate=False)
             if quantised(weight)
         )
-        # One index for both: an adapter is resolved once
+        # One index for all: an adapter is resolved once
         self.patcher = Patcher(components, pristine, MappedFolder(base.folder), index=self._index)
         self.bypass = Bypass(components, self._index)
+        self.recompute = Recompute(components, self._index)
+        self._ways: Mapping[ApplyMode, Patcher | Bypass | Recompute] = {
+            "merge": self.patcher,
+            "bypass": self.bypass,
+            "recompute": self.recompute,
+        }
 
     @property
     def active(self) -> tuple[StackEntry, ...]:
-        """The stack that is on the model now, merged or bypassed."""
-        return self.patcher.active or self.bypass.active
+        """The stack that is on the model now, in whatever way."""
+        return next((way.active for way in self._ways.values() if way.active), ())
 
     def plan(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> AppliedStack:
         """Return what to apply at which step, and how.
 
         Raises NoPlace for an adapter that the base has no place for, StackRefused for one without ranks of which some
-        are asked for, BadRequest for an impossible bypass.
+        are asked for, BadRequest for an impossible bypass or recompute.
         """
         adapters = [self._cut(adapter, use.rank) for adapter, use in zip(adapters, request.adapters, strict=True)]
         plans = [resolve(adapter, self._index) for adapter in adapters]
         following = stages(request, tuple(map(PlacedAdapter, request.adapters, adapters, plans)))
 
-        def obstacles() -> list[Reason]:
-            return list(dict.fromkeys(one for stage in following for one in self.bypass.obstacles(stage.stack)))
+        def obstacles(way: Bypass | Recompute) -> Callable[[], list[Reason]]:
+            return lambda: list(dict.fromkeys(one for stage in following for one in way.obstacles(stage.stack)))
 
         mergeable = self._mergeable(plans)
-        mode = choose_apply_mode(request, mergeable, obstacles)
+        hindered: Mapping[ApplyMode, Callable[[], list[Reason]]] = {
+            "bypass": obstacles(self.bypass),
+            "recompute": obstacles(self.recompute),
+        }
+        mode = choose_apply_mode(request, mergeable, hindered)
         return AppliedStack(mode, request.stack_mode, following, mergeable)
 
     def apply(self, applied: AppliedStack, step: int, check: Callable[[], None] | None = None) -> None:
@@ -89,13 +100,16 @@ class AdapterApplier:
             return
         if step:
             self.check_called()
-        on, off = (self.bypass, self.patcher) if applied.apply_mode == "bypass" else (self.patcher, self.bypass)
-        off.swap(())  # costs nothing where it has none, and finishes what an interruption left
+        on = self._ways[applied.apply_mode]
+        for way in self._ways.values():
+            if way is not on:
+                way.swap(())  # costs nothing where it has none, and finishes what an interruption left
         on.swap(stage.stack, check, applied.stack_mode)
 
     def check_called(self) -> None:
-        """Raise NeverCalled where the active stack has a bypass that its model went past since it was applied."""
+        """Raise NeverCalled where the model went past a layer of the active stack since it was applied."""
         self.bypass.check_called()
+        self.recompute.check_called()
 
     def _cut(self, adapter: Adapter, rank: int | None) -> Adapter:
         """Return an adapter of the first ranks alone; the last one made is kept, and so is its plan."""

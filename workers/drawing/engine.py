@@ -210,7 +210,7 @@ class Engine:
     def _picture(
         self, generation: Generation, index: int, applied: AppliedStack, progress: Progress, clock: "_Clock"
     ) -> Picture:
-        """Draw one picture; raise NeverCalled where a bypass does not reach all that it should change."""
+        """Draw one picture; raise NeverCalled where not all layers are reached that it should change."""
         request = generation.request
         self._applier.apply(applied, 0, progress.glance)
         clock.lap("swap")

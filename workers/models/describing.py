@@ -68,6 +68,7 @@ def profile_of(
     if obeys["guidance_scale"] and own.guidance_scale is not None:
         guidance = own.guidance_scale
     max_edge = max(width, height) * EDGE_OVER_NATIVE
+    mergeable = all(map(_is_mergeable, components.values()))
     offered = offer(getattr(pipeline, "scheduler", None), family_of(pipeline).without)
     obeys["eta"] &= bool(offered.eta)
     profile = ModelProfile(
@@ -97,7 +98,7 @@ def profile_of(
         max_steps=most_steps(pipeline),
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),
-        apply_modes=["auto", "merge", "bypass"] if all(map(_is_mergeable, components.values())) else ["auto", "bypass"],
+        apply_modes=["auto", *(["merge"] if mergeable else []), "bypass", "recompute"],
         adapter_kinds=["weights", *(["embedding"] if _takes_embeddings(components) else [])],
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         versions={library: version(library) for library in LIBRARIES},

@@ -17,7 +17,7 @@ from app.shared.facts import BaseSites, BaseTokenizers
 from app.shared.profiles import Shapes
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
-from lycoris import bypass_sites, shapes_of
+from lycoris import bypass_sites, recompute_obstacles, shapes_of
 from workers.models.components import components_of
 from workers.models.describing import profile_of
 from workers.models.folder import ModelFolder
@@ -51,7 +51,11 @@ class LoadedModel:
         fingerprint = self.profile.fingerprint
         return [
             BaseTokenizers(fingerprint=fingerprint, tokenizers=written(self.pipeline) or []),
-            BaseSites(fingerprint=fingerprint, sites=bypass_sites(self.components)),
+            BaseSites(
+                fingerprint=fingerprint,
+                sites=bypass_sites(self.components),
+                fixed=recompute_obstacles(self.components),
+            ),
         ]
 
 

@@ -17,8 +17,8 @@ from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 SIDE = 8  # pixels of which every width and height is a multiple, whatever the model
 StackMode = Literal["sum", "sequential"]
-ApplyMode = Literal["merge", "bypass"]  # into the weights, or added to what a layer puts out
-Apply = Literal["auto", "merge", "bypass"]
+ApplyMode = Literal["merge", "bypass", "recompute"]
+Apply = Literal["auto", "merge", "bypass", "recompute"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
 Sigmas = Literal["karras", "exponential", "beta", "simple"]
 PromptSyntax = Literal["plain", "weighted"]
@@ -43,7 +43,8 @@ class Picture(Wire):
     apply: Apply = Field(
         "auto",
         description="`merge` into the weights; `bypass`: added to what each layer puts out, for LoRA, LoCon, LoKr and "
-        "(IA)³; `auto`: merge, but bypass for quantised weights. The two differ in rounding alone",
+        "(IA)³; `recompute`: each changed weight made anew whenever it is needed, for every adapter, slower; `auto`: "
+        "merge, but for quantised weights bypass where that is possible, else recompute. They differ in rounding alone",
     )
     sampler: str | None = Field(None, max_length=64, description="a sampler of the model; null is the model's own")
     count: Whole = Field(1, ge=1, description="pictures")
@@ -130,7 +131,7 @@ class GenerationRequest(Picture):
     @model_validator(mode="after")
     def _sequences_are_merged(self) -> Self:
         if self.apply == "bypass" and self.stack_mode == "sequential" and len(self.adapters) > 1:
-            raise ValueError("several adapters in sequence can only be merged; ask for one of the two")
+            raise ValueError("several adapters in sequence have no bypass; merge or recompute them, or sum them")
         return self
 
     @field_validator(*(name for name, field in Picture.model_fields.items() if field.annotation in TEXTS))

@@ -54,7 +54,10 @@ class ModelProfile(Wire):
         description="text encoder -> tokens of a prompt that it reads, those of beginning and end among them, the "
         "model's own template not; a prompt that is longer for all of them is refused",
     )
-    apply_modes: list[Apply] = Field(["auto", "merge", "bypass"], description="what a request's `apply` may say")
+    apply_modes: list[Apply] = Field(
+        ["auto", "merge", "bypass"],
+        description="what a request's `apply` may say; no `merge` where weights are quantised",
+    )
     adapter_kinds: list[str] = Field(
         ["weights"], description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger"
     )

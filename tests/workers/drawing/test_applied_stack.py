@@ -40,6 +40,7 @@ def applier(base: loading.LoadedModel) -> Iterator[AdapterApplier]:
     yield made
     made.patcher.restore()
     made.bypass.restore()
+    made.recompute.restore()
     assert bits_of(*base.components.values()) == before
 
 
@@ -82,13 +83,14 @@ def seen(
     [["fluent-3d-lora"], ["fluent-3d-locon"], ["fluent-3d-lokr"], ["fluent-3d-locon", "fluent-3d-lokr"]],
     ids=str,
 )
+@pytest.mark.parametrize("mode", ["bypass", "recompute"])
 def test_the_bundled_adapters_beside_the_weights_are_as_merged(
-    base: loading.LoadedModel, applier: AdapterApplier, names: list[str]
+    base: loading.LoadedModel, applier: AdapterApplier, names: list[str], mode: ApplyMode
 ) -> None:
     plain = unet(base)
     by_step: dict[str, Any] = {"schedule": [[0.0, 0.3], [0.5, 1.0]], "blocks": {"down": 0.5, "up.1": 1.5}}
     merged = seen(base, applier, "merge", *names, own=by_step)
-    beside = seen(base, applier, "bypass", *names, own=by_step)
+    beside = seen(base, applier, mode, *names, own=by_step)
     for step, (one, other) in enumerate(zip(merged, beside, strict=True)):
         error, change = relative_error(other, one), relative_error(one, plain)
         print(f"{names} at step {step}: {error:.1e} beside a change of {change:.1e}")
@@ -96,13 +98,13 @@ def test_the_bundled_adapters_beside_the_weights_are_as_merged(
     assert bits(merged[0]) != bits(merged[2]), "the strength of the second half is another"
 
 
-@pytest.mark.parametrize("mode", ["merge", "bypass"])
+@pytest.mark.parametrize("mode", ["merge", "bypass", "recompute"])
 def test_the_result_does_not_depend_on_the_stack_before(
     base: loading.LoadedModel, applier: AdapterApplier, mode: ApplyMode
 ) -> None:
     own: dict[str, Any] = {"schedule": [[0.0, 0.3], [0.5, 1.0]]}
     first = seen(base, applier, mode, "fluent-3d-lokr", own=own)
-    for other in ("merge", "bypass"):
+    for other in ("merge", "bypass", "recompute"):
         seen(base, applier, other, "fluent-3d-locon", steps=1)
         again = seen(base, applier, mode, "fluent-3d-lokr", own=own)
         assert [bits(one) for one in first] == [bits(one) for one in again]
@@ -120,7 +122,7 @@ def test_a_way_that_is_not_possible_is_refused_with_the_layers_named(applier: Ad
         applier.plan(wanted, adapters)
 
 
-@pytest.mark.parametrize("mode", ["merge", "bypass"])
+@pytest.mark.parametrize("mode", ["merge", "bypass", "recompute"])
 def test_where_an_adapter_goes_is_looked_for_once(
     base: loading.LoadedModel, applier: AdapterApplier, mode: ApplyMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +140,7 @@ def test_where_an_adapter_goes_is_looked_for_once(
     assert len(looked) == sum(len(adapter.layers) for adapter in adapters)
 
 
-@pytest.mark.parametrize("mode", ["merge", "bypass"])
+@pytest.mark.parametrize("mode", ["merge", "bypass", "recompute"])
 def test_stopped_between_two_stages_no_adapter_is_active(
     base: loading.LoadedModel, applier: AdapterApplier, mode: ApplyMode
 ) -> None:

@@ -40,20 +40,22 @@ def test_one_progress_event_a_step(engine: Engine, ledger: Ledger, redis: Redis)
 @pytest.fixture
 def past(base: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch) -> toy.LoadedModel:
     """A base whose model reads the weight of its layer without calling it, as HunyuanDiT's pooler does."""
+    base.profile.apply_modes.append("recompute")
     layer = base.pipeline.unet.block["to_q"]
     monkeypatch.setattr(base.pipeline.unet, "forward", lambda x: torch.nn.functional.linear(x, layer.weight))
     return base
 
 
+@pytest.mark.parametrize("way", ["bypass", "recompute"])
 @pytest.mark.parametrize("schedule", [None, [[0.0, 0.0], [0.5, 1.0]]], ids=["whole", "scheduled"])
-def test_what_a_bypass_does_not_reach_is_drawn_anew_merged(
-    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, past: toy.LoadedModel, schedule: Any
+def test_what_is_not_reached_is_drawn_anew_merged(
+    engine: Engine, ledger: Ledger, storage: Storage, redis: Redis, past: toy.LoadedModel, schedule: Any, way: str
 ) -> None:
     asked = {"adapters": [use(storage, 1) | {"schedule": schedule or []}], "steps": 4}
     merged = drawn(engine, ledger, **asked, count=2)
     forwards: list[int] = []
     past.pipeline.before_step = lambda: forwards.append(1)
-    anew = drawn(engine, ledger, **asked, count=2, apply="bypass")
+    anew = drawn(engine, ledger, **asked, count=2, apply=way)
     assert anew.applied == merged.applied == "merge"
     for index in range(2):
         assert png(storage, anew, index) == png(storage, merged, index), "pixels, and the recipe that says how"
@@ -62,12 +64,12 @@ def test_what_a_bypass_does_not_reach_is_drawn_anew_merged(
     assert steps_told(redis, anew) == [{"step": step, "steps": 8} for step in range(1, 9)]
 
 
-@pytest.mark.parametrize("way", ["auto", "bypass"])
+@pytest.mark.parametrize("way", ["auto", "bypass", "recompute"])
 def test_where_merging_is_impossible_too_it_fails_by_name(
     engine: Engine, ledger: Ledger, storage: Storage, past: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setattr(engine._applier, "_quantised", frozenset({("unet", "block.to_q.weight")}))
     failed = drawn(engine, ledger, adapters=[use(storage, 1)], apply=way)
-    assert failed.error is not None and failed.error.code == "bypass_impossible"
+    assert failed.error is not None and failed.error.code == f"{'bypass' if way == 'auto' else way}_impossible"
     assert "unet.block.to_q" in failed.error.message
     assert pictures(storage, failed) == []

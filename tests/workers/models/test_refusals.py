@@ -151,7 +151,10 @@ def test_what_is_whole_is_loaded_whole(folder: Path) -> None:
     (folder / "radiata.json").write_text('{"steps": 9, "guidance_scale": 2.5, "width": 72, "suggestions": ["a"]}')
     profile = loaded(folder).profile
     assert (profile.steps, profile.guidance_scale, profile.width, profile.height) == (9, 2.5, 72, 64)
-    assert (profile.apply_modes, profile.adapter_kinds) == (["auto", "merge", "bypass"], ["weights", "embedding"])
+    assert (profile.apply_modes, profile.adapter_kinds) == (
+        ["auto", "merge", "bypass", "recompute"],
+        ["weights", "embedding"],
+    )
 
 
 def test_the_dtype_is_that_of_the_denoiser_as_it_is_stored(folder: Path) -> None:
