@@ -131,13 +131,16 @@ def _device(asked: str) -> str:
 
 
 def _usable(name: str) -> torch.device:
-    """The device of that name; raises BadSettings when nothing can be put there."""
+    """The device of that name, made this thread's own; raises BadSettings when nothing can be put there."""
     try:
         torch.empty(1, device=name)
     except (AssertionError, RuntimeError) as error:
         why = str(error).splitlines()[0]
         raise BadSettings(f"RADIATA_DEVICE: {name} cannot be used on this machine ({why})") from error
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else what asks for memory or dtypes of "cuda" is told those of the first card
+    return device
 
 
 def fingerprint(folder: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.app.shared.making import profile
-from workers.models.loading import LoadedModel, _device, computes, find, fingerprint
+from workers.models.loading import LoadedModel, _device, _usable, computes, find, fingerprint
 
 
 @pytest.fixture
@@ -60,6 +60,15 @@ def test_a_device_is_drawn_on_in_what_it_computes_in() -> None:
     assert [computes(cpu, dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)] == [True, True, False]
     assert computes(torch.device("meta"), torch.float16) is False
     assert _device("cuda:1") == "cuda:1"
+
+
+def test_what_is_asked_of_a_second_card_is_not_told_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)  # as if there were one
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert _usable("cuda:1") == torch.device("cuda:1")
+    assert current == [torch.device("cuda:1")]
+    assert _usable("cpu") == torch.device("cpu") and len(current) == 1
 
 
 def test_a_tied_weight_is_told_under_each_of_its_names() -> None:
