@@ -1,4 +1,4 @@
-"""Components of a pipeline that can take adapters: what denoises, and what reads the prompt."""
+"""Components of a pipeline that can take adapters: what denoises, and what runs before (prompt readers, a prior)."""
 
 import re
 from typing import Any

@@ -121,7 +121,10 @@ def _own(folder: Path) -> Own:
 
 
 def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings) -> None:
-    """Refuse values of the folder that every request would be refused for which leaves them open."""
+    """Refuse what the folder says where a request could not have it: with it, all that leave it open would fail."""
+    if own.guidance_scale not in (None, profile.guidance_scale):
+        message = f"guidance_scale is {own.guidance_scale:g}, and {profile.pipeline} obeys none"
+        raise Unservable(f"{folder / OWN} cannot be used: {message}")
     if profile.steps > settings.max_steps:
         message = f"steps is {profile.steps}, and RADIATA_MAX_STEPS allows {settings.max_steps}"
         raise Unservable(f"{folder / OWN} cannot be used: {message}")

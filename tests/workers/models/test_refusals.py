@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.shared.settings import Settings
+from tests.app.shared.making import profile
 from tests.workers.training import toys
+from workers.models.describing import Own, _judge_own
 from workers.models.folder import ModelFolder, Unservable
 from workers.models.loading import load
 from workers.models.servable import judge_pipeline
@@ -145,6 +147,14 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(folder: Path, edit: Edit
     told = str(refused.value)
     assert re.search(sentence, told), told
     assert "\n" not in told and len(told) < 1000
+
+
+def test_a_guidance_that_a_base_does_not_obey_is_no_default_of_it() -> None:
+    distilled, settings = profile(obeys={"guidance_scale": False}, guidance_scale=0.0), Settings()
+    for said in (None, 0.0):
+        _judge_own(Path(), Own.model_validate({"guidance_scale": said}), distilled, settings)
+    with pytest.raises(Unservable, match=r"radiata.json cannot be used: guidance_scale is 3.5, and .* obeys none"):
+        _judge_own(Path(), Own.model_validate({"guidance_scale": 3.5}), distilled, settings)
 
 
 def test_what_is_whole_is_loaded_whole(folder: Path) -> None:
