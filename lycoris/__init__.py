@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lycoris.adapter import Adapter, load, read
+    from lycoris.architectures.detect import architecture_of_model
     from lycoris.bypass import Bypass
     from lycoris.dialects.embeddings import EMBEDDING_PREFIX, TEXT_ENCODERS, folded_trigger, usable_trigger
     from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NeverCalled, NoPlace, Reason, StackRefused
@@ -48,6 +49,7 @@ __all__ = [
     "StackEntry",
     "StackRefused",
     "Verdict",
+    "architecture_of_model",
     "blocks_of",
     "bypass_sites",
     "first_ranks",
@@ -83,6 +85,7 @@ MODULES = {
     "quantised": "lycoris.kernels.stored",  # weights that nothing can be merged into exactly
     "MappedFolder": "lycoris.files.model_folder",  # a base's own files as the place of pristine weights
     # A model, live or by names and shapes alone
+    "architecture_of_model": "lycoris.architectures.detect",
     "Index": "lycoris.placement.resolve",  # of a model, made once and accepted in place of the model
     "Plan": "lycoris.placement.resolve",
     "resolve": "lycoris.placement.resolve",

@@ -19,6 +19,7 @@ from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from app.shared.base_source import BaseSource, DType, read_source
 from app.shared.environment import PREFIX, mistakes, variable
 from app.shared.web_names import Hosts, Networks, Origins, RootPath
 from app.shared.wire.values import NAME_PATTERN
@@ -57,13 +58,14 @@ class Settings(BaseSettings):
     open: bool = Field(
         False, description="Whether the API may listen where other machines reach it (1): it asks nobody for a key yet."
     )
-    models: dict[str, str] = Field(
+    models: dict[str, str | BaseSource] = Field(
         {"emoji-64": "bundled:emoji-64"},
-        description="Base models by name: a diffusers folder, a hub id, or `bundled:…` (JSON).",
+        description="Base models by name: a diffusers folder, a `.safetensors` file, a hub id, or `bundled:…`; or an "
+        "object with such a `source`, a `dtype`, and parts from elsewhere (JSON).",
     )
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+    dtype: DType = Field(
         "auto",
         description="Weights' dtype; `auto` is what the folder's weights are stored in, or float32 where the device "
         "does not compute in that.",
@@ -182,9 +184,21 @@ class Settings(BaseSettings):
             raise ValueError(f"{device!r} is none of auto, cpu, cuda, cuda:<number>, mps")
         return device
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _sources_can_be_meant(cls, models: Any) -> Any:
+        if not isinstance(models, dict):
+            return models  # pydantic says what it should be
+        for name, said in models.items():
+            try:
+                read_source(said)
+            except ValueError as error:
+                raise ValueError(f"{name!r}: {error}") from error
+        return {name: said if isinstance(said, str) else read_source(said) for name, said in models.items()}
+
     @field_validator("models")
     @classmethod
-    def _some_model(cls, models: dict[str, str]) -> dict[str, str]:
+    def _some_model(cls, models: dict[str, str | BaseSource]) -> dict[str, str | BaseSource]:
         if not models:
             raise ValueError("name at least one base model")
         if unfit := [name for name in models if not re.fullmatch(NAME_PATTERN, name)]:
@@ -203,6 +217,11 @@ class Settings(BaseSettings):
     def model(self) -> str:
         """Name of the model of requests that name none."""
         return self.default_model or next(iter(self.models))
+
+    def base(self, name: str) -> BaseSource:
+        """Where the base called `name` comes from; raises KeyError."""
+        said = self.models[name]
+        return said if isinstance(said, BaseSource) else BaseSource(said)
 
     @cached_property
     def store_url(self) -> str:

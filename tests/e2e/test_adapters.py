@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from tests import samples
 from tests.e2e.drawing import FAST, draw, picture, recipe, upload
-from workers.models.loading import find
+from workers.models.sources import find
 
 
 @pytest.fixture(params=samples.KINDS)

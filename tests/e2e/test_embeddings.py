@@ -14,7 +14,7 @@ from torch import Tensor
 from tests import samples
 from tests.e2e.drawing import FAST, draw, picture, refused, upload
 from tests.e2e.test_adapters import by_hand
-from workers.models.loading import find
+from workers.models.sources import find
 
 WIDTH = 128
 PROMPTS = {"prompt": "a red zorp", "negative_prompt": "blue zorp"}

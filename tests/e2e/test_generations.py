@@ -13,7 +13,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from PIL import Image
 
 from tests.e2e.drawing import FAST, draw, picture, post, recipe, refused, wait
-from workers.models.loading import find
+from workers.models.sources import find
 
 
 def pixels(png: bytes) -> np.ndarray:

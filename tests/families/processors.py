@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.families.family import opened
-from workers.models.processors import PromptProcessor, with_prompt_processors
+from workers.models.folder import ModelFolder
+from workers.models.linked import linked
+from workers.models.processors import PromptProcessor
 
 INDEX = "model_index.json"
 
@@ -25,5 +27,5 @@ def save_as(pipeline: Any, folder: Path, **kinds: str) -> None:
 
 def opened_for_text(folder: Path) -> Any:
     """The pipeline as diffusers opens it where torchvision is not: with processors of text alone."""
-    with with_prompt_processors(folder) as source:
+    with linked(ModelFolder(folder)) as source:
         return opened(source)

@@ -1,6 +1,7 @@
 """Components of a pipeline that can take adapters: what denoises, and what runs before (prompt readers, a prior)."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -18,3 +19,8 @@ def components_of(pipeline: Any) -> dict[str, nn.Module]:
     parts = getattr(pipeline, "components", None) or vars(pipeline)
     found = {name: part for name, part in parts.items() if isinstance(part, nn.Module) and ADAPTABLE.fullmatch(name)}
     return {name: found[name] for name in sorted(found, key=lambda name: (not denoises(name), name))}
+
+
+def denoiser_of(parts: Iterable[str]) -> str | None:
+    """Return the part that denoises, the first of several; None where none does."""
+    return next((part for part in parts if ADAPTABLE.fullmatch(part) and denoises(part)), None)

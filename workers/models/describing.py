@@ -2,17 +2,15 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import ConfigDict, Field, ValidationError
 from torch import nn
 
 from app.shared.disobedience import disobeyed
 from app.shared.settings import Settings
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
-from app.shared.wire.values import Wire
 from lycoris import TEXT_ENCODERS, blocks_of, quantised, shapes_of
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
@@ -28,32 +26,19 @@ from workers.models.obeys import (
     own_steps,
     size_multiple,
 )
+from workers.models.own import OWN, Own
 from workers.models.sampler_trial import offer
+from workers.models.sources import Source
 from workers.models.tokens import limits
 from workers.models.weighted_prompts import reads_any_length
 
 LIBRARIES = ("accelerate", "diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
-OWN = "radiata.json"  # in a model folder: an `Own`
 EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
-
-Edge = Annotated[int, Field(ge=8, le=16384)]
-
-
-class Own(Wire):
-    """What a model folder says in place of what is read off its pipeline."""
-
-    model_config = ConfigDict(strict=True)
-
-    steps: int | None = Field(None, ge=1)
-    guidance_scale: float | None = Field(None, ge=0, le=100)
-    width: Edge | None = None
-    height: Edge | None = None
-    suggestions: tuple[str, ...] = ()
 
 
 def profile_of(
     name: str,
-    folder: Path,
+    source: Source,
     fingerprint: str,
     pipeline: Any,
     components: dict[str, nn.Module],
@@ -62,7 +47,7 @@ def profile_of(
     settings: Settings,
 ) -> ModelProfile:
     """Return what a pipeline is and obeys, called `name`; raises Unservable for a `radiata.json` that cannot hold."""
-    own, obeys, guidance = _own(folder), obeyed(pipeline), own_guidance(pipeline)
+    own, obeys, guidance = source.own, obeyed(pipeline), own_guidance(pipeline)
     width, height = native_size(pipeline)
     width, height = own.width or width, own.height or height
     if obeys["guidance_scale"] and own.guidance_scale is not None:
@@ -103,21 +88,8 @@ def profile_of(
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         versions={library: version(library) for library in LIBRARIES},
     )
-    _judge_own(folder, own, profile, settings)
+    _judge_own(source.folder, own, profile, settings)
     return profile
-
-
-def _own(folder: Path) -> Own:
-    path = folder / OWN
-    if not path.is_file():
-        return Own.model_validate({})
-    try:
-        return Own.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors(include_url=False)
-        )
-        raise Unservable(f"{path} cannot be used: {wrong}") from error
 
 
 def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings) -> None:

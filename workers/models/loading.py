@@ -1,15 +1,12 @@
-"""Base models from a folder, a hub id or the bundle: always through diffusers, always from safetensors."""
+"""Base models onto their device: always through diffusers, always from safetensors."""
 
 import hashlib
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
@@ -20,14 +17,11 @@ from app.shared.wire.model import ModelProfile
 from lycoris import bypass_sites, recompute_obstacles, shapes_of
 from workers.models.components import components_of
 from workers.models.describing import profile_of
-from workers.models.folder import ModelFolder
+from workers.models.folder import INDEX, ModelFolder
 from workers.models.opening import opened
 from workers.models.servable import judge_channels, judge_pipeline
+from workers.models.sources import source_of
 from workers.models.tokens import written
-
-BUNDLED = "bundled:"
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-HASH_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,20 +51,6 @@ class LoadedModel:
                 fixed=recompute_obstacles(self.components),
             ),
         ]
-
-
-def find(source: str) -> Path:
-    """The folder of a model source; a hub id is downloaded first. Raises FileNotFoundError for a bundle that is not."""
-    if source.startswith(BUNDLED):
-        folder = Path(__file__).parent / source.removeprefix(BUNDLED)
-        if not (folder / "model_index.json").is_file():
-            raise FileNotFoundError(f"no bundled model {source.removeprefix(BUNDLED)!r}")
-        return folder
-    if Path(source).is_dir():
-        return Path(source)
-    if not HUB_ID.fullmatch(source):
-        raise FileNotFoundError(f"there is no folder {source!r}, and a hub id is of the form owner/name")
-    return Path(DiffusionPipeline.download(source, use_safetensors=True))
 
 
 def computes(device: torch.device, dtype: torch.dtype) -> bool:
@@ -104,22 +84,24 @@ def load(name: str, settings: Settings) -> LoadedModel:
     diffusers_logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    folder = find(settings.models[name])
+    said = settings.base(name)
+    source = source_of(said)
     device = _usable(_device(settings.device))
-    whole = ModelFolder(folder)
+    whole = source.opened()
     judge_pipeline(whole.index["_class_name"])
     judge_channels(whole)
     whole.judge()
-    dtype = whole.stored_dtype() if settings.dtype == "auto" else getattr(torch, settings.dtype)
-    if settings.dtype == "auto" and not computes(device, dtype):
+    asked = said.dtype or settings.dtype
+    dtype = whole.stored_dtype() if asked == "auto" else getattr(torch, asked)
+    if asked == "auto" and not computes(device, dtype):
         dtype = torch.float32
     pipeline = opened(whole, dtype).to(device)
     components = components_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
-    profile = profile_of(name, folder, fingerprint(folder), pipeline, components, device, dtype, settings)
-    return LoadedModel(pipeline, components, profile, folder)
+    profile = profile_of(name, source, fingerprint(whole), pipeline, components, device, dtype, settings)
+    return LoadedModel(pipeline, components, profile, source.folder)
 
 
 def _device(asked: str) -> str:
@@ -143,19 +125,20 @@ def _usable(name: str) -> torch.device:
     return device
 
 
-def fingerprint(folder: Path) -> str:
-    """sha256 over every file of a diffusers folder that decides what it draws: weights and configurations."""
+def fingerprint(folder: ModelFolder) -> str:
+    """sha256 over every file of a base that decides what it draws: weights and configurations.
+
+    It does not know where the files are: a part from elsewhere counts as if it stood in the folder.
+    """
+    parts = [part for part in folder.index if folder.place(part).is_dir() and folder.parts.get(part, "") is not None]
+    files = {INDEX: folder.path / INDEX}
+    files |= {f"{part}/{file.name}": file for part in parts for file in folder.place(part).iterdir() if file.is_file()}
+    # No name of a file of the folder ends so
+    files |= {f"{part}/": place for part, place in folder.parts.items() if place and place.is_file()}
+    if folder.checkpoint:
+        files["/"] = folder.checkpoint
     total = hashlib.sha256()
-    subfolders = [part for part in folder.iterdir() if part.is_dir() and _is_component(part, folder)]
-    files = [folder / "model_index.json", *(file for part in subfolders for file in part.iterdir() if file.is_file())]
-    for file in sorted(files):
-        digest = hashlib.sha256()
+    for name, file in sorted(files.items(), key=lambda item: folder.path / item[0]):
         with file.open("rb") as stream:
-            while chunk := stream.read(HASH_CHUNK):
-                digest.update(chunk)
-        total.update(f"{file.relative_to(folder).as_posix()}\0{digest.hexdigest()}\n".encode())
+            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
-
-
-def _is_component(part: Path, folder: Path) -> bool:
-    return part.name in json.loads((folder / "model_index.json").read_text())

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from tests.app.shared.making import profile
-from workers.models.loading import LoadedModel, _device, _usable, computes, find, fingerprint
+from workers.models.folder import ModelFolder
+from workers.models.loading import LoadedModel, _device, _usable, computes, fingerprint
+from workers.models.sources import find
 
 
 @pytest.fixture
@@ -33,16 +35,16 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_a_fingerprint_is_of_what_draws(folder: Path, change: Callable[[Path], object], matters: bool) -> None:
-    before = fingerprint(folder)
+    before = fingerprint(ModelFolder(folder))
     change(folder)
-    assert (fingerprint(folder) != before) is matters
+    assert (fingerprint(ModelFolder(folder)) != before) is matters
 
 
 def test_a_fingerprint_does_not_know_where_it_is(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
-    before = fingerprint(folder)
+    before = fingerprint(ModelFolder(folder))
     folder.rename(elsewhere)
-    assert fingerprint(elsewhere) == before
+    assert fingerprint(ModelFolder(elsewhere)) == before
 
 
 @pytest.mark.parametrize("source", ["bundled:nobody", "bundled:../training"])
@@ -81,5 +83,5 @@ def test_a_tied_weight_is_told_under_each_of_its_names() -> None:
 
 @pytest.mark.parametrize("source", ["/no/such/folder", "./none", "a/b/c", "name alone"])
 def test_what_is_neither_a_folder_nor_a_hub_id_is_said_to_be_neither(source: str) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="there is no folder or file"):
         find(source)

@@ -10,7 +10,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from workers.models.processors import PromptProcessor, with_prompt_processors
+from workers.models.folder import ModelFolder
+from workers.models.linked import linked
+from workers.models.processors import PromptProcessor
 
 TEMPLATE = "{% for message in messages %}{% for part in message.content %}{{ part.text }} {% endfor %}{% endfor %}"
 
@@ -35,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_only_a_processor_with_a_tokenizer_is_named_anew(folder: Path) -> None:
     before = (folder / "model_index.json").read_text()
-    with with_prompt_processors(folder) as source:
+    with linked(ModelFolder(folder)) as source:
         index = json.loads((source / "model_index.json").read_text())
         assert index["tokenizer"] == [PromptProcessor.__module__, "PromptProcessor"]
         assert index | {"tokenizer": ["transformers", "PixtralProcessor"]} == json.loads(before)
@@ -43,7 +45,7 @@ def test_only_a_processor_with_a_tokenizer_is_named_anew(folder: Path) -> None:
     assert (folder / "model_index.json").read_text() == before
     (folder / "tokenizer" / "tokenizer.json").unlink()
     (folder / "tokenizer" / "tokenizer_config.json").unlink()
-    with with_prompt_processors(folder) as source:
+    with linked(ModelFolder(folder)) as source:
         assert source == folder
 
 

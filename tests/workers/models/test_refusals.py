@@ -93,7 +93,6 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "no component": (gone("vae"), "has no folder 'vae'"),
     "no weights": (gone(UNET), "unet has no weights .*download it whole"),
     "pickle": (renamed(UNET, "diffusion_pytorch_model.bin"), "is a pickle, which could run any code"),
-    "variant": (renamed(UNET, "diffusion_pytorch_model.fp16.safetensors"), "as the variant 'fp16' alone"),
     "truncated": (cut(UNET), f"{UNET} is no whole safetensors file"),
     "a shard missing": (sharded, "unet lacks 1 of 2 shards: gone-00002-of-00002.safetensors"),
     "shards of nothing": (

@@ -1,0 +1,57 @@
+"""`radiata.json` in a model folder: what is meant in place of what is read off the pipeline, and of which parts."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.shared.wire.values import Wire
+from workers.models.weight_files import Unservable
+
+OWN = "radiata.json"  # in a model folder: an `Own`, and parts by name
+
+Edge = Annotated[int, Field(ge=8, le=16384)]
+Place = str | None
+
+
+class Own(Wire):
+    """What a model folder says in place of what is read off its pipeline."""
+
+    model_config = ConfigDict(strict=True)
+
+    steps: int | None = Field(None, ge=1)
+    guidance_scale: float | None = Field(None, ge=0, le=100)
+    width: Edge | None = None
+    height: Edge | None = None
+    suggestions: tuple[str, ...] = ()
+
+
+NOTHING = Own.model_validate({})
+
+
+@dataclass(frozen=True)
+class Said:
+    """Everything that the file says."""
+
+    own: Own
+    parts: Mapping[str, Place]  # part of the pipeline -> where it is; None where it is left out
+
+
+def own_of(folder: Path, named: Collection[str]) -> Said:
+    """Return what the file in a folder says of a pipeline with the named parts; raises Unservable."""
+    path = folder / OWN
+    if not path.is_file():
+        return Said(NOTHING, {})
+    try:
+        whole = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
+        parts = {name: place for name, place in whole.items() if name in named and isinstance(place, str | None)}
+        rest = {name: value for name, value in whole.items() if name not in parts}
+        # As JSON, where a list is a tuple
+        return Said(Own.model_validate_json(TypeAdapter(dict[str, Any]).dump_json(rest)), parts)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors(include_url=False)
+        )
+        raise Unservable(f"{path} cannot be used: {wrong}") from error

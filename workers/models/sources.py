@@ -1,0 +1,120 @@
+"""Where a base comes from: what `RADIATA_MODELS` names, as a description of the files to open."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from huggingface_hub import snapshot_download
+
+from app.shared.base_source import BaseSource
+from workers.models.checkpoint import Checkpoint
+from workers.models.components import denoiser_of
+from workers.models.folder import INDEX, ModelFolder
+from workers.models.own import NOTHING, Own, own_of
+from workers.models.weight_files import PICKLES, Unservable, pickled
+
+BUNDLED = "bundled:"
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+ONE_FILE = ".safetensors"
+OF_A_PART = ["*.json", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a hub repository that is one part
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a base: a folder as diffusers writes it, and what is taken from elsewhere."""
+
+    folder: Path
+    checkpoint: Path | None = None  # a file with the weights of several parts, or of the denoiser
+    parts: Mapping[str, Path | None] = field(default_factory=dict)  # a folder or a file; None where it is left out
+    own: Own = NOTHING
+
+    def opened(self) -> ModelFolder:
+        """Return the folder with what is in place of its parts."""
+        return ModelFolder(self.folder, self.checkpoint, self.parts)
+
+
+def source_of(said: BaseSource) -> Source:
+    """Return the files of a base; those on the hub are downloaded first.
+
+    Raises FileNotFoundError where there are none, Unservable where they cannot be a base.
+    """
+    path = Path(said.source)
+    if path.is_file():
+        folder, checkpoint = _configured(path), path
+    else:
+        folder, checkpoint = find(said.source), None
+    index = ModelFolder(folder).index
+    checkpoint = checkpoint or _at_the_top(folder, denoiser_of(index))
+    named = [part for part, kind in index.items() if isinstance(kind, list)]
+    own = own_of(folder, named)
+    if unknown := [part for part in said.parts if part not in named]:
+        raise Unservable(f"{folder / INDEX} names no part {unknown[0]!r}; it has {', '.join(named)}")
+    parts = {part: _place(part, place, folder) for part, place in own.parts.items()}
+    parts |= {part: _place(part, place, Path()) for part, place in said.parts.items()}
+    return Source(folder, checkpoint, parts, own.own)
+
+
+def find(source: str) -> Path:
+    """The folder of a model source; a hub id is downloaded first. Raises FileNotFoundError for a bundle that is not."""
+    if source.startswith(BUNDLED):
+        folder = Path(__file__).parent / source.removeprefix(BUNDLED)
+        if not (folder / INDEX).is_file():
+            raise FileNotFoundError(f"no bundled model {source.removeprefix(BUNDLED)!r}")
+        return folder
+    if Path(source).is_dir():
+        return Path(source)
+    if not HUB_ID.fullmatch(source) or source.endswith(ONE_FILE):
+        raise FileNotFoundError(f"there is no folder or file {source!r}, and a hub id is of the form owner/name")
+    return Path(DiffusionPipeline.download(source, use_safetensors=True))
+
+
+def _configured(checkpoint: Path) -> Path:
+    """Return the folder with the configurations for a file: of its name, beside it, or else the one that it is in."""
+    judge_suffix(checkpoint)
+    beside = checkpoint.with_suffix("")
+    for folder in (beside, checkpoint.parent):
+        if (folder / INDEX).is_file():
+            return folder
+    held = Checkpoint(checkpoint)
+    held.judge()
+    raise Unservable(
+        f"{checkpoint} has {held.family() or 'weights'} and no configuration: put the folder {beside.name!r} beside "
+        f"it, with {INDEX} and the folders of the model's parts as diffusers writes them ({held.configured_by()}); "
+        "of parts whose weights are in the file, config.json is enough"
+    )
+
+
+def judge_suffix(file: Path) -> None:
+    """Raise Unservable for a file that is not of safetensors."""
+    if any(file.match(pattern) for pattern in PICKLES):
+        raise pickled(file)
+    if file.suffix != ONE_FILE:
+        raise Unservable(f"{file} is no {ONE_FILE} file, the only kind of file that is opened")
+
+
+def _at_the_top(folder: Path, part: str | None) -> Path | None:
+    """Return the file at the top of a folder in which the denoiser has no weights; None where it has, or is no such."""
+    files = sorted(folder.glob(f"*{ONE_FILE}"))
+    if part is None or not files or any((folder / part).glob(f"*{ONE_FILE}")):
+        return None
+    if len(files) > 1:
+        named = ", ".join(file.name for file in files)
+        raise Unservable(f"{folder} has several files at its top ({named}): name one of them in RADIATA_MODELS")
+    return files[0]
+
+
+def _place(part: str, place: str | None, relative_to: Path) -> Path | None:
+    """Return the folder or file of a part; one on the hub is downloaded first."""
+    if place is None:
+        return None
+    path = relative_to / place
+    if path.is_file():
+        judge_suffix(path)
+        return path
+    if not path.is_dir():
+        if not HUB_ID.fullmatch(place) or place.endswith(ONE_FILE):
+            raise FileNotFoundError(f"{part}: there is no folder or file {place!r}")
+        path = Path(snapshot_download(place, allow_patterns=OF_A_PART))
+    return next((one for one in (path / part, path) if any(one.glob("*.json"))), path)
