@@ -9,6 +9,7 @@ import sys
 import tomllib
 from importlib import metadata
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from packaging.utils import canonicalize_name
 
 from tests.families.tokenizers import WORDS
 from tests.families.wan import wan21
+from workers.drawing.png import LIBRARIES_OF
+from workers.models.describing import LIBRARIES
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -83,6 +86,10 @@ def spelled_by_sentencepiece(tokenizer: Path) -> None:
     )
     (tokenizer / "tokenizer.json").unlink()
     (tokenizer / "spiece.model").write_bytes(trained.getvalue())
+
+
+def test_what_decides_pixels_is_installed_for_users_too() -> None:
+    assert {*LIBRARIES, *chain(*LIBRARIES_OF.values())} <= required("local")
 
 
 def test_a_family_is_served_where_only_what_make_install_installs_can_be_imported(tmp_path: Path) -> None:
