@@ -34,7 +34,8 @@ def choose_apply_mode(request: ResolvedRequest, mergeable: bool, obstacles: Mapp
         if mergeable:
             return "merge"
         ways: tuple[ApplyMode, ...] = ("recompute",) if several_in_sequence else ("bypass", "recompute")
-        return next((way for way in ways if not obstacles[way]()), "merge")  # which refuses the weights by name
+        refused: ApplyMode = "merge"  # by the weights' names
+        return next((way for way in ways if not obstacles[way]()), refused)
     way: ApplyMode = asked
     if reasons := obstacles[way]():
         raise BadRequest(f"{way}_impossible", f'merge it, or leave "apply" out: {_named(reasons)}')

@@ -29,6 +29,7 @@ ARGUMENTS = {
     "crops_coords_top_left": "crops_coords_top_left",
 }
 MICRO_CONDITIONS = ("original_size", "target_size", "crops_coords_top_left")
+CLIP = "clip_text_model"  # as transformers calls it in a configuration
 NEEDED = ("prompt", "generator")  # a seed is obeyed with the second
 NATIVE = 1024  # pixels of an edge, where a pipeline says nothing of it: what bases of 2026 are trained at
 STEPS, GUIDANCE_SCALE, UNGUIDED = 25, 7.0, 1.0  # where a pipeline says nothing of its own
@@ -60,8 +61,8 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
 
 def max_clip_skip(pipeline: Any) -> int | None:
     """Return how many of the last layers of its CLIPs can be left out, so that one is left; None without a CLIP."""
-    encoders = (getattr(getattr(pipeline, f"text_encoder{slot}", None), "config", None) for slot in ("", "_2"))
-    layers = [one.num_hidden_layers - 1 for one in encoders if getattr(one, "model_type", None) == "clip_text_model"]
+    encoders = [name for name in ("text_encoder", "text_encoder_2") if setting(pipeline, name, "model_type") == CLIP]
+    layers = [setting(pipeline, name, "num_hidden_layers") - 1 for name in encoders]
     takes = "clip_skip" in _takes(pipeline)
     return (min(layers) or None) if layers and takes else None
 
