@@ -34,8 +34,10 @@ def choose_apply_mode(request: ResolvedRequest, mergeable: bool, obstacles: Mapp
         if mergeable:
             return "merge"
         ways: tuple[ApplyMode, ...] = ("recompute",) if several_in_sequence else ("bypass", "recompute")
-        refused: ApplyMode = "merge"  # by the weights' names
-        return next((way for way in ways if not obstacles[way]()), refused)
+        for way in ways:
+            if not obstacles[way]():
+                return way
+        return "merge"  # which refuses the weights by name
     way: ApplyMode = asked
     if reasons := obstacles[way]():
         raise BadRequest(f"{way}_impossible", f'merge it, or leave "apply" out: {_named(reasons)}')
