@@ -40,7 +40,9 @@ PARTS = {
     "text_encoders.t5xxl.": "T5EncoderModel",
 }
 # What training left in a file, and no picture is drawn with: schedules of noise, averages, counters
-LEFTOVERS = re.compile(r"[^.]+|model_ema\..+|denoiser\..+|embedding_manager\..+|logvar.*")
+LEFTOVERS = re.compile(
+    r"betas|(alphas|sqrt|log|posterior)_\w+|logvar|lvlb_weights|scale_factor|(model_ema|denoiser|embedding_manager)\..+"
+)
 ADAPTER = re.compile(r"(lora|lycoris|lokr)_|.*\.(lora_(A|B|up|down|E)\b|hada_w|lokr_w|oft_)")
 SCALED = re.compile(
     r".*(^|\.)(scaled_fp8|scale_weight|scale_input|weight_scale|input_scale|comfy_quant|weight_scale_2)$"

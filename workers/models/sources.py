@@ -17,6 +17,7 @@ from workers.models.weight_files import PICKLES, Unservable, pickled
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+NEEDED = ("vae", "scheduler", "text_encoder", "tokenizer")  # besides the denoiser
 ONE_FILE = ".safetensors"
 OF_A_PART = ["*.json", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a hub repository that is one part
 
@@ -53,6 +54,8 @@ def source_of(said: BaseSource) -> Source:
         raise Unservable(f"{folder / INDEX} names no part {unknown[0]!r}; it has {', '.join(named)}")
     parts = {part: _place(part, place, folder) for part, place in own.parts.items()}
     parts |= {part: _place(part, place, Path()) for part, place in said.parts.items()}
+    if needed := [part for part, place in parts.items() if place is None and part in (*NEEDED, denoiser_of(index))]:
+        raise Unservable(f"`{needed[0]}` of {folder} cannot be left out: no picture is drawn without it")
     return Source(folder, checkpoint, parts, own.own)
 
 

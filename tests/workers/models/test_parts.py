@@ -1,0 +1,170 @@
+"""Parts of a base from elsewhere: another VAE, a transformer in a file of its own, a text encoder that is left out."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+from safetensors.torch import save_file
+from sentencepiece import SentencePieceTrainer
+
+from tests.families import original
+from tests.families.parts import kl_codec
+from tests.families.pixart import FAMILIES as PIXART
+from tests.families.stable_diffusion import sd15
+from tests.families.stable_diffusion_3 import FAMILIES as SD_3
+from tests.families.tokenizers import WORDS
+from tests.families.z_image import z_image
+from tests.workers.models.test_sources import drawn, loaded
+from workers.models.folder import Unservable
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of a scheduler
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    at = tmp_path_factory.mktemp("parts") / "whole"
+    sd15(at)
+    return at
+
+
+@pytest.fixture(scope="module")
+def other(whole: Path) -> Path:
+    """A folder that differs from the whole one in its VAE."""
+    at = Path(shutil.copytree(whole, whole.with_name("other")))
+    torch.manual_seed(5)
+    codec = kl_codec()
+    for weight in codec.parameters():
+        torch.nn.init.normal_(weight, std=0.2)
+    codec.save_pretrained(at / "vae")
+    return at
+
+
+def as_folder(other: Path, _: Path) -> Path:
+    return other / "vae"
+
+
+def as_part_of_a_folder(other: Path, _: Path) -> Path:
+    return other
+
+
+def as_file(other: Path, at: Path) -> Path:
+    """As VAEs are passed around: in the original names, without the start that they have in a whole checkpoint."""
+    save_file(dict(original._codec(original.weights(other / "vae"))), at / "vae.safetensors")
+    return at / "vae.safetensors"
+
+
+@pytest.mark.parametrize("place", [as_folder, as_part_of_a_folder, as_file])
+def test_a_vae_is_taken_from_elsewhere(
+    whole: Path, other: Path, tmp_path: Path, place: Callable[[Path, Path], Path]
+) -> None:
+    there = place(other, tmp_path)
+    wanted = drawn(loaded(other))
+    base = loaded({"source": str(whole), "vae": str(there)})
+    assert np.array_equal(drawn(base), wanted)
+    assert not np.array_equal(drawn(loaded(whole)), wanted)
+    assert base.profile.fingerprint != loaded(whole).profile.fingerprint
+    own = Path(shutil.copytree(whole, tmp_path / "own"))
+    (own / "radiata.json").write_text(json.dumps({"vae": str(there), "steps": 9}))
+    said = loaded(own)
+    assert np.array_equal(drawn(said), wanted) and said.profile.steps == 9
+    assert said.profile.fingerprint == base.profile.fingerprint
+
+
+def test_a_dtype_of_a_base_is_in_place_of_the_setting(whole: Path) -> None:
+    assert loaded({"source": str(whole), "dtype": "bfloat16"}).profile.dtype == "bfloat16"
+
+
+def test_a_text_encoder_is_left_out(tmp_path: Path) -> None:
+    SD_3[0].build(tmp_path)
+    (tmp_path / "radiata.json").write_text('{"text_encoder_3": null, "tokenizer_3": null}')
+    for part in ("text_encoder_3", "tokenizer_3"):
+        shutil.rmtree(tmp_path / part)
+    base = loaded(tmp_path)
+    assert "text_encoder_3" not in base.profile.components
+    theirs = StableDiffusion3Pipeline.from_pretrained(
+        tmp_path, text_encoder_3=None, tokenizer_3=None, local_files_only=True
+    )
+    theirs.set_progress_bar_config(disable=True)
+    assert np.array_equal(drawn(base), drawn(replace(base, pipeline=theirs)))
+    assert base.facts() and base.profile.tokens
+
+
+Z_IMAGE = {
+    r"all_(final_layer|x_embedder)\.2-1\.": r"\1.",
+    r"\.attention\.to_out\.0\.": ".attention.out.",
+    r"\.attention\.norm_([qk])\.": r".attention.\1_norm.",
+}
+
+
+def z_image_in_original_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        if fused := re.fullmatch(r"(.*\.attention\.)to_q\.weight", name):
+            found[f"{fused[1]}qkv.weight"] = torch.cat([tensors[f"{fused[1]}to_{one}.weight"] for one in "qkv"])
+        elif not re.search(r"\.attention\.to_[kv]\.", name):
+            for pattern, written in Z_IMAGE.items():
+                name = re.sub(pattern, written, name)
+            found[name] = tensor
+    return found
+
+
+@pytest.mark.parametrize("start", ["", "model.diffusion_model."])
+@pytest.mark.parametrize("written", [z_image_in_original_names, dict], ids=["original", "diffusers"])
+def test_a_file_has_the_transformer_and_the_folder_the_rest(
+    tmp_path: Path, start: str, written: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+) -> None:
+    z_image(tmp_path / "whole")
+    rest = Path(shutil.copytree(tmp_path / "whole", tmp_path / "single"))
+    tensors = written(original.weights(rest / "transformer"))
+    for file in (rest / "transformer").glob("*.safetensors"):
+        file.unlink()
+    save_file({f"{start}{name}": tensor for name, tensor in tensors.items()}, tmp_path / "single.safetensors")
+    one, other = loaded(tmp_path / "whole"), loaded(tmp_path / "single.safetensors")
+    assert np.array_equal(drawn(one), drawn(other))
+
+
+def test_a_t5_without_a_fast_tokenizer_is_read(tmp_path: Path) -> None:
+    """As PixArt's folders on the hub have it: `spiece.model` and a configuration."""
+    PIXART[0].build(tmp_path / "model")
+    folder = tmp_path / "model" / "tokenizer"
+    SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(WORDS)] * 50),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=90,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+    )
+    shutil.rmtree(folder)
+    folder.mkdir()
+    shutil.copy(tmp_path / "spiece.model", folder / "spiece.model")
+    config = {"tokenizer_class": "T5Tokenizer", "model_max_length": 300, "extra_ids": 0}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    base = loaded(tmp_path / "model")
+    read = base.pipeline.tokenizer("a red apple")["input_ids"]
+    assert base.pipeline.tokenizer.unk_token_id not in read and len(read) > 3
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "sentence"),
+    [
+        ({"vea": "/a"}, Unservable, "model_index.json names no part 'vea'; it has .*vae"),
+        ({"vae": "/no/such"}, FileNotFoundError, "vae: there is no folder or file '/no/such'"),
+        ({"vae": __file__}, Unservable, "is no .safetensors file"),
+        ({"vae": str(Path(__file__).parent)}, Unservable, "has no weights"),
+        ({"text_encoder": None}, Unservable, "`text_encoder` of .* cannot be left out"),
+    ],
+)
+def test_a_part_that_cannot_be_taken_is_said(whole: Path, said: dict[str, Any], kind: type, sentence: str) -> None:
+    with pytest.raises(kind, match=sentence):
+        loaded({"source": str(whole), **said})
