@@ -8,14 +8,18 @@ for. A swap costs next to nothing; each call costs one weight in full, and what 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import get_args
 
+import torch
 from torch import Tensor, nn
 
 from lycoris.errors import Code, ModelChanged, Reason, StackRefused
 from lycoris.hooked.computed import ComputedForward, remove_forward
 from lycoris.hooked.hooks import ComponentHook, remove
 from lycoris.hooked.owners import Held, held_by
+from lycoris.kernels.stored import quantised
+from lycoris.merged.integrity import Checksums
 from lycoris.merged.merge import Mode, PatchGroup, patch_groups, summed, weight_patch
 from lycoris.placement.resolve import Index, Plan
 from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, plans_of, problems
@@ -54,6 +58,11 @@ class Recompute:
         self._index = index or Index(components)
         self._held = held_by(components)
         self._modules = list(dict.fromkeys(owner.module for held in self._held.values() for owner in held.owners))
+        self._checksums = Checksums()
+        for (component, name), held in self._held.items():
+            weight = held.owners[0].module.get_parameter(held.owners[0].parameter)
+            if held.name == f"{component}.{name}" and quantised(weight):
+                self._checksums.watch(component, name, weight)
         self._judges: dict[str, ComponentHook] = {}
         self._active: tuple[StackEntry, ...] = ()
         self._signature: Signature | None = PLAIN
@@ -101,6 +110,14 @@ class Recompute:
         """Raise NeverCalled for a module that was not called since the swap, though others of its component were."""
         for component, judge in self._judges.items():
             judge.check(self._components[component])
+
+    def verify(self, seconds: float = inf) -> list[str]:
+        """Return the names of quantised weights of which a bit has changed since this object was made.
+
+        seconds: stop after this time, and continue there at the next call. Nothing here writes them.
+        """
+        with torch.no_grad():
+            return self._checksums.verify((), seconds)
 
     def obstacles(self, stack: Sequence[StackEntry]) -> list[Reason]:
         """Return every weight of this stack that cannot be computed anew, and why; raise NoPlace as `swap` does."""

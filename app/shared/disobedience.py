@@ -29,9 +29,6 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
     name = f"{profile.name!r} ({profile.pipeline})"
     for field, only in profile.disobeyed(asked).items():
         yield Disobeyed(field, "not_obeyed", f"{name} obeys no {field}; leave it out", [only])
-    if asked.apply not in profile.apply_modes:
-        message = f"{name} has no {asked.apply}; leave apply out, or choose of {', '.join(profile.apply_modes)}"
-        yield Disobeyed("apply", "not_obeyed", message, list(profile.apply_modes))
     yield from _prompts(asked, name)
     yield from _sampling(profile, asked, name)
     if asked.clip_skip is not None and profile.max_clip_skip is not None and asked.clip_skip > profile.max_clip_skip:

@@ -35,22 +35,20 @@ def dense(weight: Tensor) -> Tensor:
 
     No gradient goes into it. Raises TypeError for what is not `readable`.
     """
-    weight = weight.detach()
     if not quantised(weight):
-        return weight
+        return weight.detach()
     if _of_gguf(weight):
-        return getattr(sys.modules[type(weight).__module__], GGUF)(weight).float()
+        return getattr(sys.modules[type(weight).__module__], GGUF)(weight).detach().float()
     if not readable(weight):
         raise TypeError(f"a {type(weight).__name__} of {weight.dtype} is stored in a way that is not known here")
-    return weight.dequantize().float()
+    return weight.dequantize().detach().float()  # in this order: quanto's weights cannot be detached in inference mode
 
 
 def storage(weight: Tensor) -> Iterator[Tensor]:
     """Yield the tensors that hold a weight: itself, or the parts of a quantised one."""
-    weight = weight.detach()
     flatten: Any = getattr(weight, "__tensor_flatten__", None)  # of a tensor made of tensors, as torchao's and quanto's
     if flatten is None:
-        yield weight.as_subclass(Tensor)
+        yield weight.detach().as_subclass(Tensor)
         return
     for part in flatten()[0]:
         yield from storage(getattr(weight, part))

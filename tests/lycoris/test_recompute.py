@@ -183,7 +183,7 @@ def test_quantised_weights_are_changed_as_the_numbers_that_they_stand_for(
     twin.get_parameter("weight").data.copy_(dense(layer.weight))
     stack = [entry(algorithm, twin, 0.6)]
     one = Recompute({"unet": model})
-    with torch.no_grad():
+    with torch.inference_mode():  # as pipelines run
         plain, stored = bits(layer(x)), [bits(part) for part in storage(layer.weight)]
         Patcher({"unet": model_of(twin)}).swap(stack)
         one.swap(stack)
@@ -192,7 +192,20 @@ def test_quantised_weights_are_changed_as_the_numbers_that_they_stand_for(
         assert_close(made, twin.to(dtype)(x.to(dtype)), f"{algorithm} on eight bits of {kind}")
         one.restore()
         assert bits(layer(x)) == plain and [bits(part) for part in storage(layer.weight)] == stored
+        assert not one.verify()
     assert not left(model)
+
+
+def test_a_bit_of_a_quantised_weight_that_changes_is_noticed() -> None:
+    layer: Any = quantise(zoo.layer("linear"))
+    one = Recompute({"unet": model_of(layer)})
+    assert one.verify() == []
+    for part in storage(layer.weight):
+        flat = part.view(-1).view(torch.uint8)
+        flat[3] ^= 1
+        assert one.verify() == ["unet.layer.weight"]
+        flat[3] ^= 1
+        assert one.verify() == []
 
 
 # What is refused

@@ -106,6 +106,10 @@ class AdapterApplier:
                 way.swap(())  # costs nothing where it has none, and finishes what an interruption left
         on.swap(stage.stack, check, applied.stack_mode)
 
+    def verify(self, seconds: float) -> list[str]:
+        """Return the names of weights that are not pristine, merged into or quantised; seconds: for each kind."""
+        return [*self.patcher.verify(seconds), *self.recompute.verify(seconds)]
+
     def check_called(self) -> None:
         """Raise NeverCalled where the model went past a layer of the active stack since it was applied."""
         self.bypass.check_called()

@@ -151,7 +151,7 @@ class Engine:
 
         It ends before the generation does: RQ sees it die, and the job is done again by a new one with a fresh model.
         """
-        lost = self._applier.patcher.verify(seconds)
+        lost = self._applier.verify(seconds)
         if lost:
             log.error("not_pristine", weights=lost[:10], count=len(lost))
             sys.stdout.flush()
