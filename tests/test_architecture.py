@@ -63,6 +63,7 @@ ARROWS: dict[str, set[str]] = {
         "transformers",  # text encoders, and the errors of their folders
         "tokenizers",  # of which transformers' own are made: written down for acceptance
         "safetensors",  # headers of a base's weights
+        "gguf",  # headers of quantised weights
         "huggingface_hub",  # parts of a base that have a repository of their own
         "pydantic",  # what a base's folder says of itself
         "PIL",  # PNG

@@ -60,8 +60,8 @@ class Settings(BaseSettings):
     )
     models: dict[str, str | BaseSource] = Field(
         {"emoji-64": "bundled:emoji-64"},
-        description="Base models by name: a diffusers folder, a `.safetensors` file, a hub id, or `bundled:…`; or an "
-        "object with such a `source`, a `dtype`, and parts from elsewhere (JSON).",
+        description="Base models by name: a diffusers folder, a `.safetensors` or `.gguf` file, a hub id, or "
+        "`bundled:…`; or an object with such a `source`, a `dtype`, and parts from elsewhere (JSON).",
     )
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")

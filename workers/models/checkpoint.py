@@ -5,7 +5,7 @@ tensors alone: diffusers tells CLIP-L and CLIP-G of a whole file apart by a widt
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from diffusers.loaders.single_file_utils import (
     create_diffusers_t5_model_from_checkpoint,
     fetch_diffusers_config,
 )
+from diffusers.models.model_loading_utils import load_gguf_checkpoint
+from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
 from safetensors import safe_open
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from lycoris import architecture_of_model
 from workers.models.components import denoiser_of
-from workers.models.weight_files import Stored, Unservable, header_of
+from workers.models.weight_files import GGUF, Stored, Unservable, header_of
 
 DENOISER = "model.diffusion_model."
 # Start of a tensor's name -> its part of the pipeline; the part of a T5 is told by its class
@@ -137,16 +139,24 @@ class Checkpoint:
         Raises whatever diffusers meets in it.
         """
         kind: Any = _class(index[part])
-        with safe_open(self.path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in self.parts(index)[part]}
+        tensors = self._read(self.parts(index)[part])
         # As `subfolder` of the folder above: None is not taken
         options: dict[str, Any] = {"config": str(config.parent), "subfolder": config.name, "local_files_only": True}
-        if read := READERS.get(kind):
+        if self.path.suffix == GGUF:
+            options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=dtype)
+        elif read := READERS.get(kind):
             return read(kind, checkpoint=tensors, torch_dtype=dtype, **options)
         if part == denoiser_of(index):
             start = DENOISER if kind.__name__.startswith("UNet") else ""
             tensors = {f"{start}{_bare(name)}": tensor for name, tensor in tensors.items()}
         return kind.from_single_file(tensors, torch_dtype=dtype, **options)
+
+    def _read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        if self.path.suffix == GGUF:
+            tensors = load_gguf_checkpoint(str(self.path))
+            return {name: tensors[name] for name in names}
+        with safe_open(self.path, "pt") as file:
+            return {name: file.get_tensor(name) for name in names}
 
     @cached_property
     def _prefixed(self) -> bool:

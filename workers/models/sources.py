@@ -13,12 +13,11 @@ from workers.models.checkpoint import Checkpoint
 from workers.models.components import denoiser_of
 from workers.models.folder import INDEX, ModelFolder
 from workers.models.own import NOTHING, Own, own_of
-from workers.models.weight_files import PICKLES, Unservable, pickled
+from workers.models.weight_files import FORMATS, PICKLES, Unservable, pickled
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 NEEDED = ("vae", "scheduler", "text_encoder", "tokenizer")  # besides the denoiser
-ONE_FILE = ".safetensors"
 OF_A_PART = ["*.json", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a hub repository that is one part
 
 
@@ -68,7 +67,7 @@ def find(source: str) -> Path:
         return folder
     if Path(source).is_dir():
         return Path(source)
-    if not HUB_ID.fullmatch(source) or source.endswith(ONE_FILE):
+    if not HUB_ID.fullmatch(source) or source.endswith(FORMATS):
         raise FileNotFoundError(f"there is no folder or file {source!r}, and a hub id is of the form owner/name")
     return Path(DiffusionPipeline.download(source, use_safetensors=True))
 
@@ -90,17 +89,17 @@ def _configured(checkpoint: Path) -> Path:
 
 
 def judge_suffix(file: Path) -> None:
-    """Raise Unservable for a file that is not of safetensors."""
+    """Raise Unservable for a file that is neither of safetensors nor GGUF."""
     if any(file.match(pattern) for pattern in PICKLES):
         raise pickled(file)
-    if file.suffix != ONE_FILE:
-        raise Unservable(f"{file} is no {ONE_FILE} file, the only kind of file that is opened")
+    if file.suffix not in FORMATS:
+        raise Unservable(f"{file} is opened by nothing here: single files are {' or '.join(FORMATS)}")
 
 
 def _at_the_top(folder: Path, part: str | None) -> Path | None:
     """Return the file at the top of a folder in which the denoiser has no weights; None where it has, or is no such."""
-    files = sorted(folder.glob(f"*{ONE_FILE}"))
-    if part is None or not files or any((folder / part).glob(f"*{ONE_FILE}")):
+    files = sorted(file for file in folder.iterdir() if file.suffix in FORMATS)
+    if part is None or not files or any((folder / part).glob("*.safetensors")):
         return None
     if len(files) > 1:
         named = ", ".join(file.name for file in files)
@@ -117,7 +116,7 @@ def _place(part: str, place: str | None, relative_to: Path) -> Path | None:
         judge_suffix(path)
         return path
     if not path.is_dir():
-        if not HUB_ID.fullmatch(place) or place.endswith(ONE_FILE):
+        if not HUB_ID.fullmatch(place) or place.endswith(FORMATS):
             raise FileNotFoundError(f"{part}: there is no folder or file {place!r}")
         path = Path(snapshot_download(place, allow_patterns=OF_A_PART))
     return next((one for one in (path / part, path) if any(one.glob("*.json"))), path)

@@ -1,4 +1,4 @@
-"""Files of weights, judged by their names and headers: whole, of safetensors alone, and of which dtype.
+"""Files of weights, judged by their names and headers: whole, of safetensors or GGUF alone, and of which dtype.
 
 A folder of one model may have its weights several times, as variants: `model.safetensors`, `model.fp16.safetensors`.
 What has no name of a variant is taken; a variant where it is the only one.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from gguf import GGUFReader
 from safetensors import SafetensorError, safe_open
 
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
@@ -23,6 +24,9 @@ DTYPES = {
     "F8_E4M3": torch.bfloat16,  # stored so to be small, and computed with in this
     "F8_E5M2": torch.bfloat16,
 }
+GGUF = ".gguf"
+FORMATS = (".safetensors", GGUF)  # of single files
+QUANTISED = re.compile(r"(I?Q|TQ|MXFP)\d.*")  # GGUF's names
 WEIGHTS = re.compile(r"[^.]+(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.safetensors")
 INDEX_OF_SHARDS = re.compile(r"[^.]+(\.(?P<variant>[^.]+))?\.safetensors\.index(\.(?P<other>[^.]+))?\.json")
 
@@ -39,7 +43,9 @@ class Stored(NamedTuple):
 
 
 def header_of(file: Path) -> dict[str, Stored]:
-    """Return the tensors of a safetensors file by name; raises Unservable for a file that is not whole."""
+    """Return the tensors of a safetensors or GGUF file by name; raises Unservable for a file that is not whole."""
+    if file.suffix == GGUF:
+        return _header_of_gguf(file)
     try:
         with safe_open(file, "pt") as weights:
             slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118  # no mapping
@@ -48,12 +54,22 @@ def header_of(file: Path) -> dict[str, Stored]:
         raise Unservable(f"{file} is no whole safetensors file ({error}): download it again") from error
 
 
+def _header_of_gguf(file: Path) -> dict[str, Stored]:
+    try:
+        tensors = GGUFReader(file).tensors
+        # The last axis is the first in its list
+        return {one.name: Stored(one.tensor_type.name, tuple(map(int, reversed(one.shape)))) for one in tensors}
+    except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
+        raise Unservable(f"{file} is no whole GGUF file ({error}): download it again") from error
+
+
 def dtype_of(tensors: Iterable[Stored]) -> torch.dtype:
     """Return the floating dtype of most of the tensors' numbers; float32 where none is of one."""
     sizes: Counter[torch.dtype] = Counter()
     for tensor in tensors:
-        if tensor.dtype in DTYPES:
-            sizes[DTYPES[tensor.dtype]] += prod(tensor.shape)
+        dtype = torch.bfloat16 if QUANTISED.fullmatch(tensor.dtype) else DTYPES.get(tensor.dtype)
+        if dtype:
+            sizes[dtype] += prod(tensor.shape)
     return max(sizes, key=sizes.__getitem__, default=torch.float32)
 
 

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import dequantize, quantize
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
 
@@ -22,8 +26,8 @@ from tests.families.stable_diffusion import sd15
 from tests.families.stable_diffusion_3 import FAMILIES as SD_3
 from tests.families.tokenizers import WORDS
 from tests.families.z_image import z_image
-from tests.workers.models.test_sources import drawn, loaded
-from workers.models.folder import Unservable
+from tests.workers.models.test_sources import drawn, image_of, loaded
+from workers.models.weight_files import Stored, Unservable, dtype_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of a scheduler
 
@@ -160,7 +164,7 @@ def test_a_t5_without_a_fast_tokenizer_is_read(tmp_path: Path) -> None:
     [
         ({"vea": "/a"}, Unservable, "model_index.json names no part 'vea'; it has .*vae"),
         ({"vae": "/no/such"}, FileNotFoundError, "vae: there is no folder or file '/no/such'"),
-        ({"vae": __file__}, Unservable, "is no .safetensors file"),
+        ({"vae": __file__}, Unservable, "is opened by nothing here"),
         ({"vae": str(Path(__file__).parent)}, Unservable, "has no weights"),
         ({"text_encoder": None}, Unservable, "`text_encoder` of .* cannot be left out"),
     ],
@@ -168,3 +172,65 @@ def test_a_t5_without_a_fast_tokenizer_is_read(tmp_path: Path) -> None:
 def test_a_part_that_cannot_be_taken_is_said(whole: Path, said: dict[str, Any], kind: type, sentence: str) -> None:
     with pytest.raises(kind, match=sentence):
         loaded({"source": str(whole), **said})
+
+
+def as_gguf(folder: Path, written: Path) -> dict[str, torch.Tensor]:
+    """Move the weights of a Z-Image's transformer from its folder into a GGUF file; return them as they are there."""
+    tensors = z_image_in_original_names(original.weights(folder / "transformer"))
+    for file in (folder / "transformer").glob("*.safetensors"):
+        file.unlink()
+    writer = GGUFWriter(written, "lumina2")
+    for name, tensor in tensors.items():
+        kind = GGMLQuantizationType.F32
+        if tensor.ndim == 2 and tensor.shape[1] % 32 == 0 and name.startswith("layers."):
+            kind = GGMLQuantizationType.Q8_0
+        data = quantize(tensor.numpy(), kind)
+        writer.add_tensor(name, data, raw_dtype=kind)
+        tensors[name] = torch.from_numpy(dequantize(data, kind).copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors
+
+
+def test_a_transformer_from_gguf_is_drawn_with_as_it_is_quantised(tmp_path: Path) -> None:
+    z_image(tmp_path / "single")
+    tensors = as_gguf(tmp_path / "single", tmp_path / "single.gguf")
+    shutil.copytree(tmp_path / "single", tmp_path / "dense")
+    save_file(tensors, tmp_path / "dense.safetensors")
+    base = loaded({"source": str(tmp_path / "single.gguf"), "dtype": "float32"})
+    dense = loaded(tmp_path / "dense.safetensors")
+    assert base.profile.apply_modes == ["auto", "bypass", "recompute"]
+    assert dense.profile.apply_modes == ["auto", "merge", "bypass", "recompute"]
+    assert base.shapes() == dense.shapes()
+    assert abs(image_of(base) - image_of(dense)).max() < 1 / 255  # diffusers makes numbers of Q8_0 in float16
+    theirs = ZImageTransformer2DModel.from_single_file(
+        str(tmp_path / "single.gguf"),
+        config=str(tmp_path / "single"),
+        subfolder="transformer",
+        quantization_config=GGUFQuantizationConfig(compute_dtype=torch.float32),
+        torch_dtype=torch.float32,
+    )
+    drawn_here = image_of(base)
+    base.pipeline.transformer = theirs
+    assert np.array_equal(image_of(base), drawn_here)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_K", "Q8_0", "IQ4_XS", "TQ1_0", "BF16", "F8_E4M3"])
+def test_what_is_quantised_is_computed_with_in_bfloat16(kind: str) -> None:
+    assert dtype_of([Stored(kind, (64, 64)), Stored("F32", (64,)), Stored("I64", (9999,))]) is torch.bfloat16
+
+
+def test_a_file_of_gguf_that_is_cut_off_or_of_another_family_is_refused(tmp_path: Path) -> None:
+    z_image(tmp_path / "single")
+    as_gguf(tmp_path / "single", tmp_path / "single.gguf")
+    sd15(tmp_path / "other")
+    shutil.copy(tmp_path / "single.gguf", tmp_path / "other.gguf")
+    with pytest.raises(Unservable, match=r"other.gguf does not fit \S+/other/unet/config.json .weights of Z-Image"):
+        loaded(tmp_path / "other.gguf")
+    whole = (tmp_path / "single.gguf").read_bytes()
+    for size in (len(whole) - 100, 1000, 10):
+        (tmp_path / "single.gguf").write_bytes(whole[:size])
+        with pytest.raises(Unservable, match=r"single\.gguf is no whole GGUF file"):
+            loaded(tmp_path / "single.gguf")

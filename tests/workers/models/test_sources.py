@@ -41,6 +41,10 @@ def drawn(base: LoadedModel) -> np.ndarray:
     for part in base.pipeline.components.values():
         for weight in part.parameters() if isinstance(part, torch.nn.Module) else ():
             weight.data = weight.data.clone()
+    return image_of(base)
+
+
+def image_of(base: LoadedModel) -> np.ndarray:
     generator = torch.Generator().manual_seed(1)
     asked: Any = {"num_inference_steps": 2, "width": 64, "height": 64, "output_type": "np", "generator": generator}
     return base.pipeline("a red apple on a tree", **asked).images[0]
@@ -223,7 +227,8 @@ def test_a_file_that_is_no_base_is_refused_in_a_sentence(
     [
         ("a.ckpt", "is a pickle, which could run any code"),
         ("a.bin", "is a pickle"),
-        ("a.gguf", "a.gguf is no .safetensors file"),
+        ("a.txt", "a.txt is opened by nothing here: single files are .safetensors or .gguf"),
+        ("a.gguf", "a.gguf is no whole GGUF file"),
     ],
 )
 def test_only_safetensors_are_opened(tmp_path: Path, name: str, sentence: str) -> None:
