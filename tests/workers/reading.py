@@ -23,12 +23,12 @@ from transformers import (
 from app.shared.settings import Settings
 from lycoris import StackEntry, load
 from tests.app.shared.making import profile
-from workers.models import loading
+from workers.models import sources
 from workers.models.components import components_of
 from workers.models.loading import LoadedModel
 
 WIDE_L, WIDE_G, WIDE_T5, WIDE_BUNDLED = 32, 48, 24, 128
-BUNDLED = loading.find("bundled:emoji-64")
+BUNDLED = sources.find("bundled:emoji-64")
 SETTINGS = Settings.model_validate({"threads": 1})
 
 
