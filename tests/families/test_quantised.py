@@ -7,6 +7,7 @@ imports them wherever they are, which costs every process seconds.
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,7 @@ WAYS = {
 
 
 def torchao_int8() -> Any:
-    from torchao.quantization import Int8WeightOnlyConfig
-
-    return TorchAoConfig(Int8WeightOnlyConfig())
+    return TorchAoConfig(import_module("torchao.quantization").Int8WeightOnlyConfig())
 
 
 CONFIGS = {"torchao": torchao_int8, "optimum.quanto": lambda: QuantoConfig(weights_dtype="int8")}
@@ -87,7 +86,7 @@ def tensors(served: Served, algorithm: str) -> dict[str, torch.Tensor]:
 def as_floats(diffusers: Diffusers) -> torch.nn.Module:
     """The transformer with the numbers that its weights stand for, as plain layers of float32."""
     quantised = diffusers.pipeline.transformer
-    plain = FluxTransformer2DModel.from_config(dict(quantised.config) | {"quantization_config": None})
+    plain: Any = FluxTransformer2DModel.from_config(dict(quantised.config) | {"quantization_config": None})
     plain.load_state_dict({name: dense(one) for name, one in quantised.named_parameters()})
     return plain.eval().requires_grad_(False)
 

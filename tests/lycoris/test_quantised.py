@@ -18,12 +18,11 @@ ALGORITHMS = [name for name, (_, kinds) in zoo.ALGORITHMS.items() if "square" in
 
 def of_gguf(layer: nn.Linear) -> nn.Module:
     gguf = pytest.importorskip("gguf")
-    from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter
-
+    utils: Any = pytest.importorskip("diffusers.quantizers.gguf.utils")
     kind = gguf.GGMLQuantizationType.Q8_0
-    made: Any = GGUFLinear(WIDE, WIDE, bias=True, compute_dtype=torch.float32)
+    made: Any = utils.GGUFLinear(WIDE, WIDE, bias=True, compute_dtype=torch.float32)
     packed = torch.from_numpy(gguf.quants.quantize(layer.weight.detach().numpy(), kind).copy())
-    made.weight, made.bias = GGUFParameter(packed, quant_type=kind), layer.bias
+    made.weight, made.bias = utils.GGUFParameter(packed, quant_type=kind), layer.bias
     return made
 
 

@@ -15,6 +15,9 @@ from tests.lycoris.measure import bits
 class Int8(Tensor):
     """Integers and a scale that call themselves float32, at no address: as torchao's and quanto's tensors do."""
 
+    data_: Tensor
+    scale: Tensor
+
     def __new__(cls, data: Tensor, scale: Tensor) -> "Int8":
         made: Any = torch.Tensor._make_wrapper_subclass(cls, data.shape, dtype=scale.dtype)  # type: ignore[attr-defined]
         made.data_, made.scale = data, scale
