@@ -149,7 +149,7 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(folder: Path, edit: Edit
 
 
 def test_a_guidance_that_a_base_does_not_obey_is_no_default_of_it() -> None:
-    distilled, settings = profile(obeys={"guidance_scale": False}, guidance_scale=0.0), Settings()
+    distilled, settings = profile(obeys={"guidance_scale": False}, guidance_scale=0.0), Settings.model_validate({})
     for said in (None, 0.0):
         _judge_own(Path(), Own.model_validate({"guidance_scale": said}), distilled, settings)
     with pytest.raises(Unservable, match=r"radiata.json cannot be used: guidance_scale is 3.5, and .* obeys none"):
