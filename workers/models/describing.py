@@ -1,5 +1,6 @@
 """A loaded pipeline's profile: what everybody else knows of a base, put together once, when it is loaded."""
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from workers.models.tokens import limits
 from workers.models.weighted_prompts import reads_any_length
 
 LIBRARIES = ("accelerate", "diffusers", "pillow", "radiata", "tokenizers", "torch", "transformers")
+WHERE_FOUND = ("ftfy",)  # with which the modules of some pipelines change a prompt, if it happens to be installed
 EDGE_OVER_NATIVE = 2  # beyond twice the size it was trained at, a model repeats itself
 
 
@@ -86,10 +88,16 @@ def profile_of(
         apply_modes=["auto", *(["merge"] if mergeable else []), "bypass", "recompute"],
         adapter_kinds=["weights", *(["embedding"] if _takes_embeddings(components) else [])],
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
-        versions={library: version(library) for library in LIBRARIES},
+        versions={library: version(library) for library in (*LIBRARIES, *found_by(pipeline))},
     )
     _judge_own(source.folder, own, profile, settings)
     return profile
+
+
+def found_by(pipeline: Any) -> list[str]:
+    """Return the libraries of WHERE_FOUND that a pipeline's module has found."""
+    module = sys.modules[type(pipeline).__module__]
+    return [library for library in WHERE_FOUND if hasattr(module, library)]
 
 
 def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings) -> None:
