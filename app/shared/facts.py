@@ -20,7 +20,7 @@ class Fitting(Wire):
 
     places: dict[str, dict[str, str]]  # component -> parameter changed -> why not beside the weight, or nothing
     words: dict[str, Word] = Field({})  # by trigger, as its file has it
-    fixed: dict[str, dict[str, str]] = Field({})  # as places, of what cannot be computed anew, and why
+    fixed: dict[str, dict[str, str]] = Field(default={})  # as places, of what cannot be computed anew, and why
 
     @cached_property
     def paths(self) -> frozenset[str]:
@@ -73,4 +73,4 @@ class BaseSites(Wire):
 
     fingerprint: str
     sites: dict[str, dict[str, str]]
-    fixed: dict[str, dict[str, str]] = Field({})  # component -> parameter that cannot be computed anew -> why
+    fixed: dict[str, dict[str, str]] = Field(default={})  # component -> parameter that cannot be computed anew -> why
