@@ -112,7 +112,7 @@ class ModelFolder:
             found = json.loads((self.path / INDEX).read_text())
         except FileNotFoundError as error:
             raise Unservable(f"{self.path} has no {INDEX}, so it is no model folder as diffusers writes it") from error
-        except ValueError as error:
+        except (RecursionError, ValueError) as error:
             raise Unservable(f"{self.path / INDEX} is no JSON: {error}") from error
         if not isinstance(found, dict) or not isinstance(found.get("_class_name"), str):
             raise Unservable(f"{self.path / INDEX} does not name the class of a pipeline in `_class_name`")

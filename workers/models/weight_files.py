@@ -133,5 +133,5 @@ def _shards(index: Path) -> list[str]:
     """Return the names of the files that an index of shards says hold the weights."""
     try:
         return sorted({str(name) for name in json.loads(index.read_text())["weight_map"].values()})
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise Unservable(f"{index} does not say which files hold the weights: download it again") from error

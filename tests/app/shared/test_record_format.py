@@ -148,10 +148,10 @@ def test_a_record_with_a_field_more_is_one_of_newer_code(storage: Storage, redis
     ledger = Ledger(storage, redis, settings)
     one = ledger.accept(request())
     record = json.loads(storage.get(pending_key(one.id)) or b"")
-    record["generation"]["request"]["eta"] = 0.5
+    record["generation"]["request"]["unheard"] = 0.5
     storage.put_json(pending_key(one.id), record)
     redis.flushall()
-    with pytest.raises(Newer, match="eta"):
+    with pytest.raises(Newer, match="unheard"):
         ledger.start(one.id)
     Sweep(storage, redis, settings).run()
     assert storage.exists(pending_key(one.id))
