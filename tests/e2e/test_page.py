@@ -69,16 +69,16 @@ def test_a_prompt_becomes_a_picture_with_progress_and_survives_a_reload(page: Pa
     page.run(WATCH)
     page.set("seed", 7)
     page.set("steps", 100)  # long enough for a browser on a busy machine to hear of one while it is drawn
-    page.type("#prompt", "a red apple")
+    page.type("#prompt", "one green apple")
     page.one("#prompt").send_keys(Keys.CONTROL, Keys.ENTER)
-    sheet = page.newest("a red apple")
+    sheet = page.newest("one green apple")
 
     steps = [int(found[1]) for text in page.run("return window.said") if (found := re.match(r"Step (\d+) of", text))]
     assert steps and steps == sorted(steps), f"progress was told as {steps}"
     assert "seed 7" in sheet.text and "no adapter" in sheet.text
 
     page.open()
-    assert "seed 7" in page.newest("a red apple").text
+    assert "seed 7" in page.newest("one green apple").text
 
 
 def test_an_uploaded_adapter_is_judged_used_and_compared(page: Page, tmp_path: Path) -> None:
