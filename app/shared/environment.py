@@ -55,7 +55,7 @@ def _twice(value: str) -> list[str]:
     def note(pairs: list[tuple[str, object]]) -> None:
         found.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
 
-    with suppress(ValueError):  # whoever reads the setting says so
+    with suppress(RecursionError, ValueError):  # whoever reads the setting says so
         if value.lstrip().startswith("{"):
             json.loads(value, object_pairs_hook=note)
     return found

@@ -95,7 +95,7 @@ class ModelFolder:
 
     def setting(self, part: str, name: str) -> Any:
         """Return a value of a component's `config.json`; None where it has none, or that cannot be read."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, RecursionError, ValueError):
             config = json.loads((self.place(part) / CONFIG).read_text())
             return config.get(name) if isinstance(config, dict) else None
         return None
