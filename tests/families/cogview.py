@@ -1,6 +1,7 @@
 """CogView 3 Plus, which reads T5, and CogView 4, which reads GLM."""
 
 from pathlib import Path
+from typing import Any
 
 from diffusers import (
     CogVideoXDDIMScheduler,
@@ -19,22 +20,17 @@ from tests.families.parts import WIDTH, kl_codec, t5_encoder
 from tests.families.weights import fill
 
 LATENTS = 4
+DENOISER: dict[str, Any] = {
+    **{"patch_size": 2, "in_channels": LATENTS, "out_channels": LATENTS, "num_layers": 2},
+    **{"attention_head_dim": 8, "num_attention_heads": 2, "text_embed_dim": WIDTH},
+    **{"time_embed_dim": 16, "condition_dim": 4},
+}
 
 
 def cogview3(folder: Path) -> None:
     """Save a CogView 3 Plus."""
     tokenizer = tokenizers.t5()
-    transformer = CogView3PlusTransformer2DModel(
-        patch_size=2,
-        in_channels=LATENTS,
-        out_channels=LATENTS,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        text_embed_dim=WIDTH,
-        time_embed_dim=16,
-        condition_dim=4,
-    )
+    transformer = CogView3PlusTransformer2DModel(**DENOISER)
     scheduler = CogVideoXDDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -59,17 +55,7 @@ def cogview4(folder: Path) -> None:
     tokenizer = tokenizers.llama()
     tokenizer.pad_token = tokenizer.eos_token
     config = GlmConfig(**decoder_sizes(tokenizer, layers=3), head_dim=16)
-    transformer = CogView4Transformer2DModel(
-        patch_size=2,
-        in_channels=LATENTS,
-        out_channels=LATENTS,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        text_embed_dim=WIDTH,
-        time_embed_dim=16,
-        condition_dim=4,
-    )
+    transformer = CogView4Transformer2DModel(**DENOISER)
     scheduler = FlowMatchEulerDiscreteScheduler(
         base_shift=0.25,
         max_shift=0.75,

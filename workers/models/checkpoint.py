@@ -10,9 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-import transformers
 from diffusers.loaders.single_file_model import FromOriginalModelMixin
 from diffusers.loaders.single_file_utils import (
     create_diffusers_clip_model_from_ldm,
@@ -26,7 +24,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from lycoris import architecture_of_model
-from workers.models.components import denoiser_of
+from workers.models.components import class_of, denoiser_of
 from workers.models.weight_files import GGUF, Stored, Unservable, header_of
 
 DENOISER = "model.diffusion_model."
@@ -130,7 +128,7 @@ class Checkpoint:
 
     def makes(self, named: tuple[str, str]) -> bool:
         """Tell whether diffusers makes a class, named with its library, from a file."""
-        kind = _class(named)
+        kind = class_of(*named)
         return kind in READERS or (isinstance(kind, type) and issubclass(kind, FromOriginalModelMixin))
 
     def model(self, part: str, config: Path, index: Mapping[str, Any], dtype: torch.dtype) -> nn.Module:
@@ -138,7 +136,7 @@ class Checkpoint:
 
         Raises whatever diffusers meets in it.
         """
-        kind: Any = _class(index[part])
+        kind: Any = class_of(*index[part])
         tensors = self._read(self.parts(index)[part])
         # As `subfolder` of the folder above: None is not taken
         options: dict[str, Any] = {"config": str(config.parent), "subfolder": config.name, "local_files_only": True}
@@ -180,9 +178,3 @@ class Checkpoint:
 
 def _bare(name: str) -> str:
     return name.removeprefix(DENOISER)
-
-
-def _class(named: tuple[str, str]) -> Any:
-    """Return a class of diffusers or transformers; None where they have none of that name."""
-    library, name = named
-    return getattr({"diffusers": diffusers, "transformers": transformers}.get(library), name, None)

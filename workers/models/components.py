@@ -4,10 +4,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import diffusers
+import transformers
 from torch import nn
 
 from app.shared.wire.adapter import denoises
 
+LIBRARIES = {"diffusers": diffusers, "transformers": transformers}  # from which a component's class is taken here
 # As diffusers names them in every pipeline: autoencoders, encoders of pictures and checkers have other names
 ADAPTABLE = re.compile(
     r"(prior_)?(text_encoder|text_conditioner)(_\d)?|(prior_|unconditional_)?(unet|transformer|prior|decoder)(_\d)?"
@@ -24,3 +27,8 @@ def components_of(pipeline: Any) -> dict[str, nn.Module]:
 def denoiser_of(parts: Iterable[str]) -> str | None:
     """Return the part that denoises, the first of several; None where none does."""
     return next((part for part in parts if ADAPTABLE.fullmatch(part) and denoises(part)), None)
+
+
+def class_of(library: str, name: str) -> Any:
+    """Return the class of a component, as `model_index.json` names it; None where its library has none of that name."""
+    return getattr(LIBRARIES.get(library), name, None)

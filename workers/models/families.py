@@ -4,7 +4,6 @@ A family that is not here is served by what its pipeline's signature and configu
 of diffusers 0.42 or from the model's card. `obeys.py` and `tokens.py` read the table.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from app.shared.wire.generation import ResolvedRequest
+from workers.models.call import default_of
 
 CHI = "complex_human_instruction"  # Sana's instruction to its text encoder, in front of every prompt
 UNREAD = math.inf  # a guidance that no request reaches
@@ -27,6 +27,10 @@ class Reads:
 
     most: int | Callable[[Any, int], int] | None = None
     around: str | Callable[[Any], str] = "{}"
+
+    def template(self, pipeline: Any) -> str:
+        """Return what the pipeline writes around a prompt, with `{}` for the prompt."""
+        return self.around if isinstance(self.around, str) else self.around(pipeline)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,12 @@ def _instructed(pipeline: Any) -> str:
 
 def _instruction(pipeline: Any) -> str:
     """Return Sana's instruction, as its call has it by default."""
-    return "\n".join(inspect.signature(type(pipeline).__call__).parameters[CHI].default)
+    return "\n".join(default_of(pipeline, CHI, list))
+
+
+def instructed_length(pipeline: Any, longest: int) -> int:
+    """Return how many tokens Sana's encoder reads, its instruction among them."""
+    return len(pipeline.tokenizer.encode(_instruction(pipeline))) + longest - 2
 
 
 def _dropped(pipeline: Any, longest: int) -> int:
@@ -96,7 +105,7 @@ def _dropped(pipeline: Any, longest: int) -> int:
 
 _QWEN = Reads(_dropped, attrgetter("prompt_template_encode"))
 _SANA = Reads(
-    lambda pipeline, longest: len(pipeline.tokenizer.encode(_instruction(pipeline))) + longest - 2,
+    instructed_length,
     lambda pipeline: f"{_instruction(pipeline)}{{}}",
 )
 _KREA = Reads(

@@ -14,16 +14,14 @@ from typing import Any
 
 import diffusers
 import torch
-import transformers
 from torch import nn
 
 from workers.models.checkpoint import Checkpoint
-from workers.models.components import denoiser_of
+from workers.models.components import class_of, denoiser_of
 from workers.models.weight_files import Unservable, dtype_of, header_of, weights_of
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
-LIBRARIES = {"diffusers": diffusers, "transformers": transformers}  # from which a component's class is taken here
 LEFT_OUT = ("safety_checker",)  # components that are not loaded
 
 __all__ = ["INDEX", "ModelFolder", "Unservable"]
@@ -121,5 +119,5 @@ class ModelFolder:
 
 def _is_model(library: str, kind: str) -> bool:
     """Tell whether a class of a library is of models, which have weights."""
-    found = getattr(LIBRARIES.get(library), kind, None)
+    found = class_of(library, kind)
     return isinstance(found, type) and issubclass(found, nn.Module)

@@ -1,12 +1,12 @@
 """What of a request a pipeline obeys: read off it once, when it is loaded. What it does not obey is refused."""
 
-import inspect
 import math
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
 from app.shared.wire.generation import SIDE, ResolvedRequest
+from workers.models.call import NEEDED, arguments_of, default_of
 from workers.models.families import UNREAD, family_of, further_arguments, setting
 from workers.models.samplers import eta_samplers
 from workers.models.weighted_prompts import can_weigh
@@ -30,7 +30,6 @@ ARGUMENTS = {
 }
 MICRO_CONDITIONS = ("original_size", "target_size", "crops_coords_top_left")
 CLIP = "clip_text_model"  # as transformers calls it in a configuration
-NEEDED = ("prompt", "generator")  # a seed is obeyed with the second
 NATIVE = 1024  # pixels of an edge, where a pipeline says nothing of it: what bases of 2026 are trained at
 STEPS, GUIDANCE_SCALE, UNGUIDED = 25, 7.0, 1.0  # where a pipeline says nothing of its own
 
@@ -40,7 +39,7 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
 
     Raises ValueError for a pipeline that takes no prompt or generator.
     """
-    takes = _takes(pipeline)
+    takes = arguments_of(type(pipeline))
     if missing := [name for name in NEEDED if name not in takes]:
         raise ValueError(f"{type(pipeline).__name__} cannot be used here: its call takes no {', '.join(missing)}")
     found = {field: argument in takes for field, argument in ARGUMENTS.items()}
@@ -63,7 +62,7 @@ def max_clip_skip(pipeline: Any) -> int | None:
     """Return how many of the last layers of its CLIPs can be left out, so that one is left; None without a CLIP."""
     encoders = [name for name in ("text_encoder", "text_encoder_2") if setting(pipeline, name, "model_type") == CLIP]
     layers = [setting(pipeline, name, "num_hidden_layers") - 1 for name in encoders]
-    takes = "clip_skip" in _takes(pipeline)
+    takes = "clip_skip" in arguments_of(type(pipeline))
     return (min(layers) or None) if layers and takes else None
 
 
@@ -75,7 +74,7 @@ def negative_over(pipeline: Any) -> float | None:
 
 def own_steps(pipeline: Any) -> int:
     """Return the number of steps that is the model's own."""
-    own = family_of(pipeline).steps or _default(pipeline, "num_inference_steps", int)
+    own = family_of(pipeline).steps or default_of(pipeline, "num_inference_steps", int)
     return min(own or STEPS, most_steps(pipeline) or math.inf)
 
 
@@ -87,7 +86,7 @@ def own_guidance(pipeline: Any) -> float:
     if not carriers:
         return UNGUIDED
     first = carriers[0]
-    found = attrgetter(first)(pipeline) if "." in first else _default(pipeline, first, int | float)
+    found = attrgetter(first)(pipeline) if "." in first else default_of(pipeline, first, int | float)
     return GUIDANCE_SCALE if found is None else float(found)
 
 
@@ -108,7 +107,7 @@ def native_size(pipeline: Any) -> tuple[int, int]:
     if size and latent:
         rows, columns = (size, size) if isinstance(size, int) else tuple(size)[-2:]
         return columns * latent, rows * latent
-    width, height = (_default(pipeline, side, int) for side in ("width", "height"))
+    width, height = (default_of(pipeline, side, int) for side in ("width", "height"))
     return (width, height) if width and height else (NATIVE, NATIVE)
 
 
@@ -152,19 +151,9 @@ def call_arguments(request: ResolvedRequest, pipeline: Any, obeys: Mapping[str, 
 
 def _carriers(pipeline: Any) -> list[str]:
     """Return what carries the guidance, of what the family has, as far as this pipeline has it."""
-    takes = _takes(pipeline)
+    takes = arguments_of(type(pipeline))
     return [
         one
         for one in family_of(pipeline).guidance
         if (getattr(pipeline, one.split(".")[0], None) if "." in one else takes.get(one)) is not None
     ]
-
-
-def _takes(pipeline: Any) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(type(pipeline).__call__).parameters
-
-
-def _default(pipeline: Any, argument: str, kind: Any) -> Any:
-    """Return the default of an argument, if it has one of that kind."""
-    default = takes[argument].default if argument in (takes := _takes(pipeline)) else None
-    return default if isinstance(default, kind) else None

@@ -1,16 +1,15 @@
 """Pipelines that draw no still picture from a prompt, told by the signature of their call before anything is loaded."""
 
-import inspect
 import re
 from importlib.metadata import version
 from typing import Any
 
 import diffusers
 
+from workers.models.call import NEEDED, arguments_of
 from workers.models.families import FAMILIES
 from workers.models.folder import ModelFolder, Unservable
 
-GENERATED_FROM = ("prompt", "generator")  # a seed is obeyed with the second
 # A call with one of these changes a picture, or follows one
 GIVEN = ("strength", "mask_image", "control_image", "control_images", "control_video", "video", "source_prompt")
 # Their calls have a picture as an argument with a default, and draw nothing without it
@@ -32,7 +31,7 @@ def judge_pipeline(name: str) -> None:
         ) from error
     if not isinstance(kind, type):
         raise Unservable(f"diffusers {version('diffusers')} has no pipeline {name}")
-    takes = inspect.signature(kind.__call__).parameters
+    takes = arguments_of(kind)
     if why := _why_not(name, takes):
         raise Unservable(f"{name} {why}; this service draws still pictures from a prompt alone")
 
@@ -50,7 +49,7 @@ def _why_not(name: str, takes: Any) -> str:
     stills = [argument for row in FAMILIES if row.pipeline == name for argument in row.extra]
     if any(one in takes and one not in stills for one in FRAMES):
         return "draws moving pictures"
-    if missing := [one for one in GENERATED_FROM if one not in takes]:
+    if missing := [one for one in NEEDED if one not in takes]:
         return f"cannot be used: its call takes no {', '.join(missing)}"
     if not {"width", "height"} & takes.keys():
         return "draws no picture of a size that can be asked for"

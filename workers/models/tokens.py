@@ -1,6 +1,5 @@
 """How many tokens a prompt is, for each tokenizer of a pipeline, and how many its text encoder reads."""
 
-import inspect
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 
 from app.shared.facts import TokenizerFile
+from workers.models.call import default_of
 from workers.models.families import Reads, family_of
 
 # A pipeline's tokenizers; a processor beside one is of pictures, or writes other prompts
@@ -67,17 +67,15 @@ def limits(pipeline: Any) -> dict[str, int]:
 
 def _most(pipeline: Any, tokenizer: Any, reads: Reads) -> int:
     """Return how many tokens of a prompt are read: of what the pipeline has it read, less the template around it."""
-    takes = inspect.signature(type(pipeline).__call__).parameters
-    longest = takes["max_sequence_length"].default if "max_sequence_length" in takes else None
-    longest = longest if isinstance(longest, int) else UNLIMITED
+    longest = default_of(pipeline, "max_sequence_length", int)
+    longest = UNLIMITED if longest is None else longest
     if callable(reads.most):
         most = reads.most(pipeline, longest)
     elif reads.most is not None:
         most = reads.most
     else:
         most = min(tokenizer.model_max_length, longest)
-    around = reads.around if isinstance(reads.around, str) else reads.around(pipeline)
-    template = _count(tokenizer, around.replace("{}", "")) - _count(tokenizer, "")
+    template = _count(tokenizer, reads.template(pipeline).replace("{}", "")) - _count(tokenizer, "")
     return min(most - template, UNLIMITED)
 
 

@@ -5,7 +5,6 @@ text that is too long for a CLIP piece by piece. What each family puts around a 
 it draws by, is as in its pipeline: a text whose parts all weigh 1 gives what its pipeline makes of it.
 """
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,8 +13,9 @@ from torch import Tensor
 
 from app.shared.prompts import PROMPTS, Part, joined, parts_of
 from app.shared.wire.generation import Picture
+from workers.models.call import default_of
+from workers.models.families import family_of, instructed_length
 
-CHI = "complex_human_instruction"  # Sana's instruction, in front of every prompt
 LAST, PENULTIMATE = "LAST_HIDDEN_STATES_NORMALIZED", "PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED"  # compel's names
 Parts = dict[str, list[Part]]  # by field of a request
 
@@ -72,11 +72,11 @@ def _flux(pipeline: Any, parts: Parts) -> dict[str, Any]:
 
 
 def _sana(pipeline: Any, parts: Parts) -> dict[str, Any]:
-    instruction, longest = "\n".join(_default(pipeline, CHI)), _longest(pipeline)
-    most = len(pipeline.tokenizer.encode(instruction)) + longest - 2
+    longest = _longest(pipeline)
+    most = instructed_length(pipeline, longest)
     shown = [0, *range(1 - longest, 0)]  # of the instruction the pipeline keeps the first token alone
     lowered = {name: _stripped(Part(text.lower(), weight) for text, weight in of) for name, of in parts.items()}
-    with_it = joined([Part(instruction, 1.0), *lowered["prompt"]])
+    with_it = joined([_before(pipeline), *lowered["prompt"]])
     embeds, mask = _masked(_encoder(pipeline, "", LAST, most, padding=0), with_it)
     negative, negative_mask = _masked(_encoder(pipeline, "", LAST, longest, padding=0), lowered["negative_prompt"])
     return {
@@ -89,8 +89,7 @@ def _sana(pipeline: Any, parts: Parts) -> dict[str, Any]:
 
 def _lumina(pipeline: Any, parts: Parts) -> dict[str, Any]:
     encoder = _encoder(pipeline, "", PENULTIMATE, _longest(pipeline), padding=0)
-    before = Part(f"{pipeline.system_prompt} <Prompt Start> ", 1.0)
-    embeds, mask = _masked(encoder, joined([before, *parts["prompt"]]))
+    embeds, mask = _masked(encoder, joined([_before(pipeline), *parts["prompt"]]))
     negative, negative_mask = _masked(encoder, parts["negative_prompt"])
     return {
         "prompt_embeds": embeds,
@@ -173,8 +172,11 @@ def _text(parts: Sequence[Part]) -> str:
 
 
 def _longest(pipeline: Any) -> int:
-    return _default(pipeline, "max_sequence_length")
+    return default_of(pipeline, "max_sequence_length", int)
 
 
-def _default(pipeline: Any, argument: str) -> Any:
-    return inspect.signature(type(pipeline).__call__).parameters[argument].default
+def _before(pipeline: Any) -> Part:
+    """Return what the pipeline writes in front of a prompt."""
+    reads = family_of(pipeline).reads[""]
+    assert reads is not None, "the prompt goes to the first text encoder"
+    return Part(reads.template(pipeline).removesuffix("{}"), 1.0)
