@@ -42,7 +42,8 @@ class Family:
     negative prompt is read. size: width and height, in pixels. multiple: of which both are multiples, besides what can
     be read off. sizes: from a pipeline, all (width, height) that it draws. steps, guidance_scale: the model's own.
     extra: further arguments of the call, some by the request. without: samplers that its loop cannot run. reads: by
-    slot of the tokenizer, `""`, `"_2"`, …; None for one that does not read the prompt.
+    slot of the tokenizer, `""`, `"_2"`, …; None for one that does not read the prompt. spare: what
+    reads the prompt and may be left out.
     """
 
     pipeline: str
@@ -57,6 +58,7 @@ class Family:
     extra: Mapping[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     reads: Mapping[str, Reads | None] = field(default_factory=dict)
+    spare: tuple[str, ...] = ()
 
 
 def _fixed_points(pipeline: Any) -> list[tuple[int, int]]:
@@ -141,6 +143,7 @@ FAMILIES: tuple[Family, ...] = (
         guidance_scale=0.0,
     ),
     Family("FluxPipeline", negative_over=UNREAD),
+    Family("StableDiffusion3Pipeline", spare=("text_encoder_3", "tokenizer_3")),
     Family("Flux2Pipeline", reads={"": Reads(around=_instructed)}),
     Family(
         "Flux2KleinPipeline",

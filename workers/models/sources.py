@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from huggingface_hub import snapshot_download
@@ -11,13 +12,14 @@ from huggingface_hub import snapshot_download
 from app.shared.base_source import BaseSource
 from workers.models.checkpoint import Checkpoint
 from workers.models.components import denoiser_of
+from workers.models.families import FAMILIES
 from workers.models.folder import INDEX, ModelFolder
 from workers.models.own import NOTHING, Own, own_of
 from workers.models.weight_files import FORMATS, PICKLES, Unservable, pickled
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-NEEDED = ("vae", "scheduler", "text_encoder", "tokenizer")  # besides the denoiser
+NEEDED = re.compile(r"vae|scheduler|.*(text_encoder|text_conditioner|tokenizer)(_\d)?")  # besides the denoiser
 OF_A_PART = ["*.json", "*.safetensors", "*.txt", "*.model"]  # what is fetched of a hub repository that is one part
 
 
@@ -53,9 +55,15 @@ def source_of(said: BaseSource) -> Source:
         raise Unservable(f"{folder / INDEX} names no part {unknown[0]!r}; it has {', '.join(named)}")
     parts = {part: _place(part, place, folder) for part, place in own.parts.items()}
     parts |= {part: _place(part, place, Path()) for part, place in said.parts.items()}
-    if needed := [part for part, place in parts.items() if place is None and part in (*NEEDED, denoiser_of(index))]:
+    if needed := [part for part, place in parts.items() if place is None and _is_needed(part, index)]:
         raise Unservable(f"`{needed[0]}` of {folder} cannot be left out: no picture is drawn without it")
     return Source(folder, checkpoint, parts, own.own)
+
+
+def _is_needed(part: str, index: Mapping[str, Any]) -> bool:
+    """Tell whether a pipeline draws nothing without a part."""
+    spare = [name for row in FAMILIES if row.pipeline == index["_class_name"] for name in row.spare]
+    return part == denoiser_of(index) or (NEEDED.fullmatch(part) is not None and part not in spare)
 
 
 def find(source: str) -> Path:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gguf.quants import dequantize, quantize
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
 
+from app.shared.base_source import BaseSource
 from tests.families import original
 from tests.families.parts import kl_codec
 from tests.families.pixart import FAMILIES as PIXART
@@ -27,6 +29,7 @@ from tests.families.stable_diffusion_3 import FAMILIES as SD_3
 from tests.families.tokenizers import WORDS
 from tests.families.z_image import z_image
 from tests.workers.models.test_sources import drawn, image_of, loaded
+from workers.models.sources import source_of
 from workers.models.weight_files import Stored, Unservable, dtype_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of a scheduler
@@ -157,6 +160,27 @@ def test_a_t5_without_a_fast_tokenizer_is_read(tmp_path: Path) -> None:
     base = loaded(tmp_path / "model")
     read = base.pipeline.tokenizer("a red apple")["input_ids"]
     assert base.pipeline.tokenizer.unk_token_id not in read and len(read) > 3
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "part", "spare"),
+    [
+        ("StableDiffusionXLPipeline", "text_encoder_2", False),
+        ("StableDiffusionXLPipeline", "tokenizer_2", False),
+        ("StableDiffusionXLPipeline", "image_encoder", True),
+        ("KandinskyV22CombinedPipeline", "prior_text_encoder", False),
+        ("StableDiffusion3Pipeline", "text_encoder_2", False),
+        ("StableDiffusion3Pipeline", "text_encoder_3", True),
+    ],
+)
+def test_what_reads_the_prompt_is_left_out_only_where_a_picture_is_drawn_without(
+    tmp_path: Path, pipeline: str, part: str, spare: bool
+) -> None:
+    index = {"_class_name": pipeline, "unet": ["diffusers", "UNet2DConditionModel"], part: ["transformers", "X"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    said = BaseSource(str(tmp_path), parts={part: None})
+    with nullcontext() if spare else pytest.raises(Unservable, match=f"`{part}` of .* cannot be left out"):
+        assert source_of(said).parts == {part: None}
 
 
 @pytest.mark.parametrize(
