@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from app.shared import rebuild
 from app.shared.errors import NotFound
 from app.shared.job import ID
+from app.shared.lifecycle import time_in
 from app.shared.storage import Storage
 
 INDEX = "radiata:generations"
@@ -29,7 +30,7 @@ TOKEN = "token:"  # noqa: S105 - the beginning of a field
 BELOW_ALL = "-inf"
 CHUNK = 1000
 KEEP_S = 1.0  # a listing of storage, where there is no Redis
-FIRST, LAST = 1_500_000_000, 5_000_000_000  # seconds: the years 2017 to 2128 are times, all else is a hash
+AHEAD_S = 86_400  # clocks of two machines differ by less: a later time is the hash of an idempotency key (version 0.1)
 
 # KEYS: the index; ARGV: whole, an id or nothing, how many. Answers one more than that, older than the id; nil where the
 # index is not whole, a number where it has no such id. `whole` comes last, and nothing else is no id, unless a stranger
@@ -144,8 +145,8 @@ def belongs(member: bytes) -> bool:
 
 def moment(generation_id: str, otherwise: datetime) -> float:
     """When a generation began, in seconds: as its id says, or else as told."""
-    seconds = int(generation_id[:12], 16) / 1000
-    return seconds if FIRST < seconds < LAST else otherwise.timestamp()
+    told, seconds = otherwise.timestamp(), time_in(generation_id)
+    return told if seconds is None or seconds > told + AHEAD_S else seconds
 
 
 def unknown() -> NotFound:

@@ -2,13 +2,14 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from redis import Redis
 
 from app.shared.errors import NotFound
 from app.shared.generations import Ledger
-from app.shared.index import INDEX, WHOLE
+from app.shared.index import INDEX, WHOLE, moment
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import request
@@ -53,6 +54,21 @@ def test_order_is_that_of_acceptance_also_when_it_is_rebuilt(ledger: Ledger, red
         ledger.cancel(one)
     redis.flushall()
     assert pages(ledger, 5) == order
+
+
+def test_an_idempotency_key_decides_no_place_in_the_list(ledger: Ledger, redis: Redis) -> None:
+    # Of one hash in eighty the beginning could be read as a time
+    made = [ledger.accept(request(), idempotency_key=f"key {n}", fingerprint="body").id for n in range(400)]
+    assert pages(ledger, 100) == made[::-1]
+    redis.flushall()
+    assert set(pages(ledger, 100)[:2]) & set(made[:-40]) == set(), "an old one stands among the newest"
+
+
+def test_a_hash_of_version_0_1_that_begins_like_a_time_to_come_is_no_time() -> None:
+    told = datetime.fromtimestamp(1_790_000_000, UTC)
+    for ahead, moved in ((60, True), (30 * 365 * 86_400, False)):
+        made = f"{int((told.timestamp() + ahead) * 1000):012x}{'0' * 20}"
+        assert moment(made, told) == told.timestamp() + (ahead if moved else 0)
 
 
 def test_a_rebuild_is_done_once_and_is_not_waited_for_long(
