@@ -43,6 +43,7 @@ ARROWS: dict[str, set[str]] = {
         *("app.shared", "pydantic", "pydantic_settings", "redis", "rq", "obstore"),
         "structlog",  # one log format on both sides
         "tokenizers",  # words of a stack, as the engine draws and acceptance counts them
+        "PIL",  # pictures that requests draw from; imported by the function that decodes one
     },
     "app": {
         *("app", "fastapi", "uvicorn", "typer", "httpx", "redis", "rq"),

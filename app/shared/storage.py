@@ -16,6 +16,7 @@
 | `store.json` | the id of this store | whoever comes first |
 | `doctor/<id>` | a try whether storage takes, gives and deletes | `radiata doctor`, for a moment |
 | `generations/<id>/manifest.json`, `generations/<id>/<n>.png` | how a generation ended; its pictures | engine, api |
+| `pictures/<sha256 of pixels>.png` | a picture that requests draw from (`app/shared/pictures.py`) | intake, engine |
 
 A local folder is `app/shared/local_store.py`'s, everything else `app/shared/remote_store.py`'s; one suite of tests runs
 over all of them.
