@@ -16,8 +16,10 @@ import pytest
 from rich.text import Text
 from typer.testing import CliRunner
 
-from app import cli
+from app import cli, terminal
 from app.client import Refused
+from app.model_commands import UNSHOWN, shown
+from tests.app.shared.making import profile
 
 
 class _Service:
@@ -54,7 +56,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> _Service:
     def connected(_: str) -> Iterator[_Service]:
         yield one
 
-    monkeypatch.setattr(cli, "_client", connected)
+    monkeypatch.setattr(terminal, "connected", connected)
     return one
 
 
@@ -68,6 +70,14 @@ def test_a_model_is_shown_with_what_it_refuses(service: _Service) -> None:
     rows = [line.split(maxsplit=1) for line in text.splitlines() if line]
     assert code == 0 and ["refuses", "eta"] in [[name, rest.strip()] for name, rest in rows]
     assert "other is not ready: [red]no worker[/red]" in text
+
+
+def test_a_model_is_shown_with_all_that_its_profile_says() -> None:
+    whole = profile(apply_modes=["auto", "merge"], obeys={"eta": False}).model_dump(mode="json")
+    said = shown(whole, whole["name"])
+    assert whole.keys() - said.keys() == {*UNSHOWN}
+    assert (said["name"], said["apply_modes"]) == (f"{whole['name']} (default)", ["auto (default)", "merge"])
+    assert said["refuses"] == ["eta"] and shown(whole, "another")["name"] == whole["name"]
 
 
 def test_adapters_are_named_with_their_strengths(service: _Service, tmp_path: Path) -> None:
@@ -134,7 +144,7 @@ def test_a_generation_without_pictures_fails_the_command(service: _Service, tmp_
 
 @pytest.mark.parametrize("text", ["[red]", "\\[red]", "[/]", "[link=file:///etc]x", "\\\\[b]", "trailing\\"])
 def test_text_from_outside_is_never_markup(text: str) -> None:
-    assert Text.from_markup(f"[bold]{cli._plain(text)}[/bold]").plain == text
+    assert Text.from_markup(f"[bold]{terminal.plain(text)}[/bold]").plain == text
 
 
 def test_nobody_at_the_door_is_a_sentence() -> None:
@@ -218,7 +228,7 @@ def test_a_refusal_names_every_reason(capsys: pytest.CaptureFixture[str], monkey
         def adapters(self) -> None:
             raise Refused({"detail": "no", "code": "c", "errors": [{"subject": "lora_a", "message": "a shape"}]})
 
-    monkeypatch.setattr(cli, "Client", _Refusing)
+    monkeypatch.setattr(terminal, "Client", _Refusing)
     code, text = run("adapters", "list")
     assert code == 1 and "lora_a" in text and "a shape" in text
 

@@ -1,0 +1,90 @@
+"""`radiata adapters …`: the adapters of a service, and files of adapters on this machine."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app import terminal
+from app.shared.settings import read_settings
+from app.terminal import SPINNER, Url, err, out, plain, show, told
+
+cli = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapters; make files of files.")
+
+
+@cli.command("add")
+def adapters_add(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A .safetensors file, or PEFT's folder as a zip.")
+    ],
+    name: Annotated[str | None, typer.Option(help="Its name here; unset, the file's.")] = None,
+    description: Annotated[str, typer.Option(help="A line about it.")] = "",
+    ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,
+    url: Url = None,
+) -> None:
+    """Upload an adapter and print its verdict."""
+    with terminal.connected(url) as client, err.status("uploading and inspecting", spinner=SPINNER):
+        record = client.upload(file, name or file.stem.lower(), description, ignore or [])
+    show(record)
+
+
+@cli.command("list")
+def adapters_list(url: Url = None) -> None:
+    """Every adapter, newest version each."""
+    with terminal.connected(url) as client:
+        found = client.adapters()
+    table = Table("name", "version", "fits", "size", "description")
+    for one in found:
+        size = f"{one['size_bytes'] / 1e6:.1f} MB"
+        table.add_row(one["name"], str(one["version"]), ", ".join(one["fits"]), size, plain(one["description"]))
+    out.print(table)
+
+
+@cli.command("show")
+def adaptersshow(ref: str, url: Url = None) -> None:
+    """One adapter with its verdict: NAME, NAME:VERSION or sha256:…"""
+    with terminal.connected(url) as client:
+        show(client.adapter(ref))
+
+
+@cli.command("rm")
+def adapters_rm(name: str, url: Url = None) -> None:
+    """Delete an adapter with all its versions."""
+    with terminal.connected(url) as client:
+        client.delete(name)
+    out.print(f"{name} deleted")
+
+
+# Of files on this machine, without a service: the library's own commands, in a process that may load torch
+FILE_TOOLS = {
+    "inspect": "What a file holds, and whether it fits a model's folder.",
+    "merge": "Write a model's folder with adapters merged into its weights.",
+    "convert": "Write a file under kohya's or diffusers' names, or as a LoRA, with the error it costs.",
+    "resize": "Write a LoRA with a lower rank.",
+    "extract": "Write what fine-tuning did to a base as a LoCon.",
+    "anatomy": "Where a file's change lies: attention or convolution, block by block, as a table and a chart.",
+}
+
+
+def _file_tool(name: str) -> Callable[[typer.Context], None]:
+    def run(context: typer.Context) -> None:
+        with told():
+            read_settings()
+        os.execv(sys.executable, [sys.executable, "-m", "lycoris", name, *context.args])
+
+    return run
+
+
+for _name, _help in FILE_TOOLS.items():
+    cli.command(
+        _name,
+        help=f"{_help} Needs the `worker` extra; `radiata adapters {_name} --help` lists the options.",
+        short_help=_help,
+        rich_help_panel="Files on this machine (`python -m lycoris`)",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_file_tool(_name))
