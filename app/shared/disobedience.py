@@ -44,6 +44,11 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
             message = f"{name} reads a {field} only where guidance_scale is over {over:g}, and it is {guidance:g}"
             default = type(asked).model_fields[field].default
             yield Disobeyed(field, "not_obeyed", f"{message}; raise it, or leave the {field} out", [default])
+    if profile.negative_over == UNGUIDED and guidance is not None and 0 < guidance < UNGUIDED:
+        message = (
+            f"guidance_scale is {guidance:g}; {name} draws unguided up to 1, and guides above it; ask for 1 or more"
+        )
+        yield Disobeyed("guidance_scale", "not_obeyed", message, {"minimum": UNGUIDED})
     steps = getattr(asked, "steps", None)
     if profile.max_steps is not None and steps is not None and steps > profile.max_steps:
         message = f"steps is {steps}; {name} takes at most {profile.max_steps}"

@@ -55,6 +55,7 @@ def test_a_profile_that_says_so_obeys_it() -> None:
         ({"clip_skip": 1, "prompt_syntax": "weighted"}, "clip_skip", [None]),
         ({"prompt": "a (b", "prompt_syntax": "weighted"}, "prompt", None),
         ({"clip_skip": 12}, "clip_skip", {"maximum": 11}),
+        ({"guidance_scale": 0.5}, "guidance_scale", {"minimum": 1.0}),
         ({"steps": 51, "sampler": "lcm"}, "steps", {"maximum": 50}),
         ({"guidance_rescale": 0.7, "guidance_scale": 1.0}, "guidance_rescale", [None]),
         ({"negative_prompt_2": "a", "guidance_scale": 1.0}, "negative_prompt_2", [None]),
@@ -78,6 +79,9 @@ def test_what_would_change_nothing_with_the_rest_of_a_request_is_refused(
 def test_what_is_off_may_be_said() -> None:
     model = profile(obeys=ALL, max_clip_skip=11)
     assert not refused(model, request(guidance_rescale=0.0, guidance_scale=1.0))
+    for off in (0.0, 1.0):
+        assert not refused(profile(obeys=ALL, negative_over=1.0), request(guidance_scale=off))
+    assert not refused(profile(obeys=ALL, negative_over=0.0), request(guidance_scale=0.5)), "guided from 0 on"
 
 
 def test_a_size_that_no_memory_is_there_for_is_refused_with_the_longest_side_that_would_do() -> None:
