@@ -125,7 +125,7 @@ def _resolved(
             message = f"{twin.ref!r} and {use.ref!r} are the same file; name it once"
             wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
         wrong += _misused(at, use, version, profile)
-        pinned = {name: getattr(version, name) for name in ("name", "version", "sha256", "ignore")}
+        pinned = {name: getattr(version, name) for name in ("name", "version", "sha256", "ignore", "kind")}
         adapters.append(ResolvedAdapter.model_validate(use.model_dump() | pinned))
     return adapters, wrong
 

@@ -37,10 +37,11 @@ def adapters_list(url: Url = None) -> None:
     """Every adapter, newest version each."""
     with terminal.connected(url) as client:
         found = client.adapters()
-    table = Table("name", "version", "fits", "size", "description")
+    table = Table("name", "version", "kind", "fits", "size", "description")
     for one in found:
         size = f"{one['size_bytes'] / 1e6:.1f} MB"
-        table.add_row(one["name"], str(one["version"]), ", ".join(one["fits"]), size, plain(one["description"]))
+        where = ", ".join(one["fits"])
+        table.add_row(one["name"], str(one["version"]), one["kind"], where, size, plain(one["description"]))
     out.print(table)
 
 

@@ -246,7 +246,8 @@ def newer(http: httpx.Client, than: str) -> dict[str, Any] | None:
 
 def test_what_acceptance_says_of_an_adapter_is_known_to_the_page() -> None:
     """`setStack` of adapters.js leaves these out when an adapter's settings are reused."""
-    assert set(ResolvedAdapter.model_fields) - set(AdapterUse.model_fields) == {"name", "version", "sha256", "ignore"}
+    said = {"name", "version", "sha256", "ignore", "kind"}
+    assert set(ResolvedAdapter.model_fields) - set(AdapterUse.model_fields) == said
 
 
 def test_blocks_and_steps_are_typed_checked_and_given_back(page: Page, tmp_path: Path) -> None:

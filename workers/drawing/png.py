@@ -14,14 +14,16 @@ from typing import Any
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
+from app.shared.wire.adapter import FIRST_SETTINGS, AdapterSettings
 from app.shared.wire.generation import FIRST_FIELDS, ApplyMode, Picture, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
-# Names, how many, and the way of applying that was asked for: the one that was taken decides
+# Names, how many, what a file's bytes say themselves, and the way of applying that was asked for: the one that was
+# taken decides
 NOT_OF_THE_PICTURE: dict[str, Any] = {
     **dict.fromkeys(("model", "count", "apply"), True),
-    "adapters": {"__all__": dict.fromkeys(("ref", "name", "version"), True)},
+    "adapters": {"__all__": dict.fromkeys(("ref", "name", "version", "kind"), True)},
 }
 # Libraries that decide the pixels of a request with this value of a field, and of no other
 LIBRARIES_OF = {("sigmas", "beta"): ("scipy",), ("prompt_syntax", "weighted"): ("compel",)}
@@ -34,6 +36,10 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: 
     for name, field in Picture.model_fields.items():
         if name not in FIRST_FIELDS and asked[name] == field.default:
             del asked[name]
+    for one in asked["adapters"]:
+        for name, field in AdapterSettings.model_fields.items():
+            if name not in FIRST_SETTINGS and one[name] == field.get_default(call_default_factory=True):
+                del one[name]
     further = chain(*(found for (name, value), found in LIBRARIES_OF.items() if asked.get(name) == value))
     if request.stack_mode == "sum":  # then their order decides nothing
         asked["adapters"].sort(key=lambda one: one["sha256"])

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -15,6 +15,7 @@ Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Strength = Annotated[Number, Field(ge=-20, le=20, allow_inf_nan=False)]
 Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
 Fraction = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
+AdapterKind = Literal["weights", "embedding", "control", "image_prompt"]
 
 
 def no_word_of_ours(name: str) -> str:
@@ -63,6 +64,10 @@ class AdapterSettings(Wire):
     )
 
 
+# Settings of an adapter that stand in every recipe; a later one is left out where it is as by default
+FIRST_SETTINGS = frozenset(("ref", "strength", "strengths", "blocks", "schedule", "rank"))
+
+
 class AdapterUse(AdapterSettings):
     """An adapter as a request names it."""
 
@@ -100,10 +105,16 @@ class AdapterUse(AdapterSettings):
 class ResolvedAdapter(AdapterSettings):
     """An adapter as it was resolved: the bytes are fixed, whatever is uploaded later."""
 
+    kind: AdapterKind = "weights"
     name: str
     version: int
     sha256: Sha256
     ignore: list[str] = []
+
+
+def _kind_by(known: dict[str, Any]) -> AdapterKind:
+    """Return the kind of a version whose record says none: what changes no component are embeddings."""
+    return "weights" if known["components"] else "embedding"
 
 
 class AdapterVersion(Wire):
@@ -116,6 +127,11 @@ class AdapterVersion(Wire):
     ignore: list[str] = []
     size_bytes: int
     components: list[str] = Field(description="parts of the models that it changes")
+    kind: AdapterKind = Field(
+        default_factory=_kind_by,
+        description="what it is: changes of `weights` (and embeddings beside them), an `embedding` alone, a `control` "
+        "net or an `image_prompt`",
+    )
     components_of: dict[str, list[str]] = Field({}, description="the same by model of `fits`, as far as it was noted")
     fits: list[str] = Field(description="models on whose weights every layer of it has a place")
     created_at: datetime

@@ -1,6 +1,7 @@
 """Names and numbers: a version never changes, a number is never used twice, and Redis is only an index."""
 
 import contextlib
+import json
 import random
 import threading
 from collections.abc import Callable
@@ -194,6 +195,17 @@ def deleted(catalog: Catalog, name: str) -> None:
     with pytest.raises(Gone, match="was deleted"):
         catalog.resolve(name)
     assert name not in [one.name for one in catalog.newest()]
+
+
+def test_a_record_without_a_kind_has_that_of_what_its_file_changes(catalog: Catalog, storage: Storage) -> None:
+    kinds = {"words": "embedding", "layers": "weights"}
+    for name, components in (("words", []), ("layers", ["unet"])):
+        record = version(name, name.encode(), components=components).model_dump(mode="json", exclude={"kind"})
+        storage.put(f"names/{name}/1.json", json.dumps(record).encode())
+    assert {one.name: one.kind for one in catalog.newest()} == kinds
+    assert {name: catalog.resolve(name).kind for name in kinds} == kinds
+    assert {name: catalog.record(name).kind for name in kinds} == kinds
+    assert version("net", components=[], kind="control").kind == "control"
 
 
 def test_a_number_is_not_used_again_however_often_a_name_is_deleted(catalog: Catalog) -> None:

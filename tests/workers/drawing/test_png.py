@@ -40,6 +40,7 @@ def test_in_sequence_the_order_is_part_of_the_recipe() -> None:
 def test_no_name_no_version_and_no_order_of_components_changes_a_byte() -> None:
     plain = png(use(1, strengths={"unet": 1.0, "text_encoder": 0.2}))
     assert plain == png(use(1, ref="sha256:" + "1" * 64, strengths={"text_encoder": 0.2, "unet": 1.0}))
+    assert plain == png(use(1, kind="control", strengths={"unet": 1.0, "text_encoder": 0.2}))
     assert plain == png(use(1, name="other", version=9, strengths={"unet": 1, "text_encoder": 0.2}))
 
 
