@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from lycoris.bypass import Bypass
     from lycoris.dialects.embeddings import EMBEDDING_PREFIX, TEXT_ENCODERS, folded_trigger, usable_trigger
     from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NeverCalled, NoPlace, Reason, StackRefused
+    from lycoris.files.checked_file import CheckedFile, checked
     from lycoris.files.model_folder import MappedFolder
     from lycoris.hooked.layers import bypass_sites
     from lycoris.hooked.owners import recompute_obstacles
-    from lycoris.inspection import Verdict, inspect, judged
+    from lycoris.inspection import Verdict, inspect, judged, verdict_of
     from lycoris.kernels.stored import quantised
     from lycoris.merged.merge import Mode
     from lycoris.merged.pristine import PristineChoice
@@ -33,6 +34,7 @@ __all__ = [
     "Adapter",
     "AdapterError",
     "Bypass",
+    "CheckedFile",
     "Code",
     "FileRefused",
     "Index",
@@ -52,6 +54,7 @@ __all__ = [
     "architecture_of_model",
     "blocks_of",
     "bypass_sites",
+    "checked",
     "first_ranks",
     "folded_trigger",
     "inspect",
@@ -63,6 +66,7 @@ __all__ = [
     "resolve",
     "shapes_of",
     "usable_trigger",
+    "verdict_of",
 ]
 
 # name -> the module that has it; tests/test_architecture.py compares with the imports above
@@ -75,6 +79,9 @@ MODULES = {
     "judged": "lycoris.inspection",  # the verdict on what `read` returned, for one model of several
     "Verdict": "lycoris.inspection",
     "first_ranks": "lycoris.ranks",
+    "checked": "lycoris.files.checked_file",  # a file of any contents, its header judged
+    "CheckedFile": "lycoris.files.checked_file",
+    "verdict_of": "lycoris.inspection",  # on such a file, as far as it can be told without reading it
     # A stack on a live model
     "StackEntry": "lycoris.stack",
     "Patcher": "lycoris.patcher",

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 import torch
@@ -18,21 +18,25 @@ from app.shared.errors import AdapterRefused, Gone, Newer, Unavailable, Unreadab
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
-from app.shared.records import Shapes
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
-from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.adapter import AdapterKind, AdapterVersion
 from app.shared.wire.upload import UploadStatus
-from lycoris import Adapter, AdapterError, Index, NoPlace, Reason, judged, read
-from workers.adapters.facts import fitting, ranked
-from workers.drawing.textual_inversion import misfits
+from lycoris import AdapterError
+from workers.adapters.uploaded import KnownBase, opened
 from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
 
 CANCELED = "this upload was canceled while it was judged"
 FILE_COPIES = 4  # the bytes, their tensors, and float32 copies of them
+
+
+class _Judged(NamedTuple):
+    kind: AdapterKind
+    verdicts: dict[str, dict[str, Any]]  # by model
+    facts: AdapterFacts
 
 
 class Intake:
@@ -106,7 +110,7 @@ class Intake:
         wanted: asked once they are judged; last_word: once they are kept, right before the name is given. Raises
         AdapterRefused, Unreadable, and Gone when nobody wants them any more.
         """
-        verdicts, facts = self._judge(data, ignore)
+        kind, verdicts, facts = self._judge(data, ignore)
         if not wanted():
             raise Gone("upload_canceled", CANCELED)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -121,16 +125,17 @@ class Intake:
             components=sorted({component for one in verdicts.values() for component in one["components"]}),
             components_of={model: sorted(one["components"]) for model, one in verdicts.items()},
             fits=list(verdicts),
+            kind=kind,
             created_at=created_at,
         )
         if not last_word():
             raise Gone("upload_canceled", CANCELED)
         return self._catalog.admit(version, verdicts, facts)
 
-    def _judge(self, data: bytes, ignore: Sequence[str]) -> tuple[dict[str, dict[str, Any]], AdapterFacts]:
-        """Return the verdict on each model that the file fits, and the facts; raise AdapterRefused if it fits none."""
+    def _judge(self, data: bytes, ignore: Sequence[str]) -> "_Judged":
+        """Return what a file is, with the verdict on each model that it fits; raise AdapterRefused if it fits none."""
         try:
-            adapter, wrong = read(data, ignore)
+            file = opened(data, ignore)
         except AdapterError as refusal:
             raise _refused(refusal) from refusal
         verdicts: dict[str, dict[str, Any]] = {}
@@ -142,19 +147,19 @@ class Intake:
                 profile = self._profiles.found(name)
                 if profile is None:  # no engine has loaded it yet
                     continue
-                shapes = self._profiles.shapes(name)
+                base = KnownBase(self._profiles, profile)
+                verdicts[profile.name] = file.verdict(base)
             except Unreadable as error:  # the other models can be judged
                 unread = error
                 continue
+            except AdapterError as refusal:
+                refusals[name] = refusal
+                continue
             try:
-                index = Index(shapes)
-                verdicts[profile.name] = _verdict(adapter, wrong, shapes, index)
-                if sites := self._profiles.sites(profile):
-                    on[profile.fingerprint] = fitting(adapter, shapes, index, sites)
+                if found := file.fitting(base):
+                    on[profile.fingerprint] = found
             except Unreadable as error:  # without these facts the engine judges
                 log.error("record_unreadable", key=error.key, error=error.message)
-            except AdapterError as refusal:
-                refusals[profile.name] = refusal
         if not verdicts and unread:
             raise unread  # it may fit that one
         if not verdicts and not refusals:
@@ -163,7 +168,7 @@ class Intake:
             # Of several models, the one it misses by least says what is wrong with it
             model, nearest = min(refusals.items(), key=lambda one: len(one[1].reasons))
             raise _refused(nearest, f" for {model!r}")
-        return verdicts, AdapterFacts(ranked=ranked(adapter), on=on)
+        return _Judged(file.kind, verdicts, file.facts(on))
 
     def publish_bundled(self, folder: Path, judged_for: str | None = None) -> None:
         """Give the adapters that came with a base model their names; a name that was deleted stays deleted.
@@ -185,21 +190,6 @@ class Intake:
                     log.error("bundled_adapter_refused", name=file.stem, reasons=refusal.reasons)
                 except Unreadable as error:
                     log.error("record_unreadable", key=error.key, error=error.message)
-
-
-def _verdict(adapter: Adapter, wrong: Sequence[Reason], shapes: Shapes, index: Index) -> dict[str, Any]:
-    """Return the verdict on an adapter for a model of these shapes; raise with what is wrong with layers or words.
-
-    index: of the same shapes.
-    """
-    unheard = list(misfits(adapter.embeddings, shapes))
-    try:
-        verdict = judged(adapter, wrong, index)
-    except AdapterError as refusal:
-        raise type(refusal)([*refusal.reasons, *unheard]) from refusal
-    if unheard:
-        raise NoPlace(unheard)
-    return verdict.as_dict()
 
 
 def _refused(refusal: AdapterError, of: str = "") -> AdapterRefused:

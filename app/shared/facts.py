@@ -39,6 +39,8 @@ class AdapterFacts(Wire):
 
     ranked: bool  # whether its first ranks could be applied alone
     on: dict[str, Fitting] = Field({})  # by fingerprint of the base
+    modes: list[str] = Field([])  # of a control net that is several in one, by number
+    multiple: int = 1  # pixels of which a control net needs width and height to be multiples
 
 
 class Verdicts(Wire):
@@ -74,3 +76,13 @@ class BaseSites(Wire):
     fingerprint: str
     sites: dict[str, dict[str, str]]
     fixed: dict[str, dict[str, str]] = Field(default={})  # component -> parameter that cannot be computed anew -> why
+
+
+class BaseDenoiser(Wire):
+    """The denoiser of a base: what an adapter that computes beside it is judged by."""
+
+    fingerprint: str
+    component: str
+    made: str  # name of its class
+    config: dict[str, Any]
+    pixels: int  # of a latent, along an edge

@@ -9,9 +9,9 @@ import structlog
 
 from app.shared.at_once import Errands
 from app.shared.errors import NotFound, Unavailable, Unreadable
-from app.shared.facts import BaseSites, BaseTokenizers, TokenizerFile
+from app.shared.facts import BaseDenoiser, BaseSites, BaseTokenizers, TokenizerFile
 from app.shared.record_format import stamped
-from app.shared.records import PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
+from app.shared.records import DENOISER, PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.model import ModelProfile
@@ -19,7 +19,8 @@ from app.shared.wire.model import ModelProfile
 log = structlog.get_logger()
 
 KEEP_S = 2.0  # a profile changes when a worker starts with another base: rarely, and not in a hurry
-FACTS = {BaseTokenizers: "tokenizers", BaseSites: "sites"}
+FACTS = {BaseTokenizers: "tokenizers", BaseSites: "sites", BaseDenoiser: "denoiser"}
+BaseFacts = BaseTokenizers | BaseSites | BaseDenoiser
 
 
 class Profiles:
@@ -38,7 +39,7 @@ class Profiles:
         self,
         profile: ModelProfile,
         shapes: Mapping[str, Mapping[str, list[int]]],
-        facts: Sequence[BaseTokenizers | BaseSites] = (),
+        facts: Sequence[BaseFacts] = (),
     ) -> bool:
         """Write what a model is, shapes first: whoever sees a profile finds its shapes. Say whether that was news.
 
@@ -123,4 +124,9 @@ class Profiles:
     def sites(self, profile: ModelProfile) -> BaseSites | None:
         """The layers of a model that take adapters beside them; None where its worker wrote none. Raises Unreadable."""
         found = SITES.get(self._storage, f"models/{profile.name}.sites.json")
+        return found if found and found.fingerprint == profile.fingerprint else None
+
+    def denoiser(self, profile: ModelProfile) -> BaseDenoiser | None:
+        """How the denoiser of a model is made; None where its worker wrote it not. Raises Unreadable."""
+        found = DENOISER.get(self._storage, f"models/{profile.name}.denoiser.json")
         return found if found and found.fingerprint == profile.fingerprint else None

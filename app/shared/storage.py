@@ -12,6 +12,7 @@
 | `settled/<id>.json` | what became of an upload, for an hour: it outlives Redis | intake, api |
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `models/<name>.tokenizers.json`, `models/<name>.sites.json` | tokenizers; where bypass and recompute can be | engine |
+| `models/<name>.denoiser.json` | how its denoiser is made | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
 | `store.json` | the id of this store | whoever comes first |
 | `doctor/<id>` | a try whether storage takes, gives and deletes | `radiata doctor`, for a moment |

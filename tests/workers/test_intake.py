@@ -33,6 +33,7 @@ from lycoris import read
 from tests.app.shared.making import profile, upload
 from tests.workers import toy
 from workers import intake as module
+from workers.adapters import uploaded
 from workers.intake import Intake
 
 PATIENCE_S = 240  # torch is loaded by a process of its own, on a machine that may be busy
@@ -205,7 +206,7 @@ def test_a_file_is_read_once_for_all_models(
         times += 1
         return read(*arguments)
 
-    monkeypatch.setattr(module, "read", counted)
+    monkeypatch.setattr(uploaded, "read", counted)
     data = save(safetensors_load(toy.adapter(0)) | {"bundle_emb.word.clip_l": torch.ones(1, toy.WIDTH)})
     version, _ = Intake(storage, redis, many).admit(data, "with-words", "", [], now())
     assert (version.fits, times) == ([f"model-{toy.WIDTH}"], 1)
@@ -292,13 +293,13 @@ def test_bytes_that_are_gone_are_asked_for_again(
 
 GREEDY = """
 import sys, torch, workers.intake, workers.__main__ as program
-really = workers.intake.read
-def read(data, *arguments):
+really = workers.intake.opened
+def opened(data, *arguments):
     if b"greedy" in data: bytearray(64 << 30)
     if b"tensor" in data: torch.empty(64 << 30, dtype=torch.uint8)
     if b"crash" in data: __import__("os").abort()
     return really(data, *arguments)
-workers.intake.read = read
+workers.intake.opened = opened
 program.cli(["intake"])
 """
 

@@ -1,7 +1,8 @@
 """Components of a pipeline that can take adapters: what denoises, and what runs before (prompt readers, a prior)."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import diffusers
@@ -27,6 +28,18 @@ def components_of(pipeline: Any) -> dict[str, nn.Module]:
 def denoiser_of(parts: Iterable[str]) -> str | None:
     """Return the part that denoises, the first of several; None where none does."""
     return next((part for part in parts if ADAPTABLE.fullmatch(part) and denoises(part)), None)
+
+
+def made_of(pipeline: Any, components: Mapping[str, nn.Module]) -> dict[str, Any] | None:
+    """Return how the denoiser is made, as `BaseDenoiser` has it; None without one, or with several."""
+    found = [name for name in components if denoises(name)]
+    pixels = getattr(pipeline, "vae_scale_factor", None) or getattr(pipeline, "vae_scale_factor_spatial", None)
+    config = getattr(components[found[0]], "config", None) if len(found) == 1 else None
+    if config is None or not pixels:
+        return None
+    said = {name: value for name, value in dict(config).items() if not name.startswith("_")}
+    plain = json.loads(json.dumps(said, default=str))
+    return {"component": found[0], "made": type(components[found[0]]).__name__, "config": plain, "pixels": pixels}
 
 
 def class_of(library: str, name: str) -> Any:

@@ -10,12 +10,12 @@ import transformers
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
-from app.shared.facts import BaseSites, BaseTokenizers
-from app.shared.profiles import Shapes
+from app.shared.facts import BaseDenoiser, BaseSites, BaseTokenizers
+from app.shared.profiles import BaseFacts, Shapes
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
 from lycoris import bypass_sites, recompute_obstacles, shapes_of
-from workers.models.components import components_of
+from workers.models.components import components_of, made_of
 from workers.models.describing import profile_of
 from workers.models.folder import INDEX, ModelFolder
 from workers.models.opening import opened
@@ -40,9 +40,9 @@ class LoadedModel:
             for component, module in self.components.items()
         }
 
-    def facts(self) -> list[BaseTokenizers | BaseSites]:
+    def facts(self) -> list[BaseFacts]:
         """What acceptance and intake judge by, without the model."""
-        fingerprint = self.profile.fingerprint
+        fingerprint, denoiser = self.profile.fingerprint, self.denoiser()
         return [
             BaseTokenizers(fingerprint=fingerprint, tokenizers=written(self.pipeline) or []),
             BaseSites(
@@ -50,7 +50,13 @@ class LoadedModel:
                 sites=bypass_sites(self.components),
                 fixed=recompute_obstacles(self.components),
             ),
+            *([denoiser] if denoiser else []),
         ]
+
+    def denoiser(self) -> BaseDenoiser | None:
+        """How the denoiser is made; None where there is none, or several share the work."""
+        made = made_of(self.pipeline, self.components)
+        return BaseDenoiser(fingerprint=self.profile.fingerprint, **made) if made else None
 
 
 def computes(device: torch.device, dtype: torch.dtype) -> bool:

@@ -32,6 +32,8 @@ WHOLE = {  # one of every kind
     f"models/{profile().name}.shapes.json": '{"unet": {"weight": [1, 2]}}',
     f"models/{profile().name}.tokenizers.json": '{"fingerprint": "f", "tokenizers": []}',
     f"models/{profile().name}.sites.json": '{"fingerprint": "f", "sites": {"unet": {}}}',
+    f"models/{profile().name}.denoiser.json": '{"fingerprint": "f", "component": "unet", "made": "U", "config": {}, '
+    '"pixels": 8}',
     f"models/{profile().name}.json": profile().model_dump_json(),
     "store.json": f'{{"id": "{ID}"}}',
 }

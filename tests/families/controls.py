@@ -1,0 +1,66 @@
+"""Control nets with random weights beside a base, of every class that is taken; what is zero at first is drawn too."""
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+from diffusers import (
+    ControlNetModel,
+    ControlNetUnionModel,
+    FluxControlNetModel,
+    QwenImageControlNetModel,
+    SD3ControlNetModel,
+    T2IAdapter,
+)
+from torch import Tensor, nn
+
+from tests.families.weights import fill
+
+LOUD = 0.5  # of a net's weights, as a part of those that keep a signal's size
+HINT = (8, 8, 8, 8)  # channels of the convolutions that a picture goes through, down to 1/8
+
+
+def control_net(pipeline: Any, form: str = "", seed: int = 1) -> nn.Module:
+    """A net for the denoiser of a pipeline; form: "union", "t2i", or what is usual for its family."""
+    denoiser = getattr(pipeline, "unet", None) or pipeline.transformer
+    net = _net(denoiser, form)
+    return fill(SimpleNamespace(components={"net": net}), seed, LOUD) and net
+
+
+def tensors(net: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a net as its file has them."""
+    return {name: tensor.detach().contiguous() for name, tensor in net.state_dict().items()}
+
+
+def _net(denoiser: Any, form: str) -> nn.Module:
+    config: dict[str, Any] = {name: value for name, value in denoiser.config.items() if not name.startswith("_")}
+    match type(denoiser).__name__, form:
+        case "UNet2DConditionModel", "t2i":
+            widths, xl = list(config["block_out_channels"]), config["down_block_types"][0] == "DownBlock2D"
+            if not xl:
+                return T2IAdapter(3, widths, 1, 8)
+            # A level without attention adds what it is given behind its halving; the middle of SDXL takes one too
+            return T2IAdapter(3, [*widths, *widths[2:]], 1, 16, "full_adapter_xl")
+        case "UNet2DConditionModel", "union":
+            plain = dict(ControlNetModel.from_unet(denoiser, conditioning_embedding_out_channels=HINT).config)
+            said = {name: value for name, value in plain.items() if not name.startswith("_")}
+            del said["mid_block_type"]
+            width = config["block_out_channels"][0]
+            shape = {"num_trans_channel": width, "num_proj_channel": width, "num_control_type": 6}
+            return ControlNetUnionModel(**said | shape)
+        case "UNet2DConditionModel", _:
+            return ControlNetModel.from_unet(denoiser, conditioning_embedding_out_channels=HINT)
+        case "FluxTransformer2DModel", _:
+            known = {"num_mode": 10} if form == "union" else {}
+            hint = {"conditioning_embedding_channels": 4, "patch_size": 2} if form == "hint" else {}
+            return FluxControlNetModel(**_taken(FluxControlNetModel, config) | known | hint)
+        case "SD3Transformer2DModel", _:
+            return SD3ControlNetModel(**_taken(SD3ControlNetModel, config) | {"num_layers": 1, "qk_norm": None})
+        case "QwenImageTransformer2DModel", _:
+            return QwenImageControlNetModel(**_taken(QwenImageControlNetModel, config) | {"num_layers": 1})
+        case name, _:
+            raise NotImplementedError(name)
+
+
+def _taken(made: Any, config: dict[str, Any]) -> dict[str, Any]:
+    return {name: config[name] for name in inspect.signature(made.__init__).parameters if name in config}

@@ -1,0 +1,127 @@
+"""Uploaded files by kind: which kind a file is of, and its verdict on one base after another.
+
+A new kind is a class with the members of `UploadedFile` and a line in `opened`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from app.shared.facts import AdapterFacts, BaseDenoiser, BaseSites, Fitting
+from app.shared.profiles import Profiles, Shapes
+from app.shared.wire.adapter import AdapterKind
+from app.shared.wire.model import ModelProfile
+from lycoris import AdapterError, FileRefused, Index, NoPlace, checked, judged, read
+from workers.adapters.facts import fitting, ranked
+from workers.control.file import ControlFile
+from workers.drawing.textual_inversion import misfits
+
+
+@dataclass(frozen=True)
+class KnownBase:
+    """A base as its worker wrote it down; each record is read when it is asked for, and may raise Unreadable."""
+
+    profiles: Profiles
+    profile: ModelProfile
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """Shapes of its weights; raises Unavailable where they were not written yet."""
+        return self.profiles.shapes(self.profile.name)
+
+    @cached_property
+    def index(self) -> Index:
+        """The same, for placing layers."""
+        return Index(self.shapes)
+
+    @property
+    def sites(self) -> BaseSites | None:
+        """Its layers that take adapters beside them."""
+        return self.profiles.sites(self.profile)
+
+    @property
+    def denoiser(self) -> BaseDenoiser | None:
+        """How its denoiser is made."""
+        return self.profiles.denoiser(self.profile)
+
+
+class UploadedFile(Protocol):
+    """An adapter as a file has it, of one kind."""
+
+    @property
+    def kind(self) -> AdapterKind: ...
+
+    def verdict(self, base: KnownBase) -> dict[str, Any]:
+        """Return the verdict on a base; raise AdapterError with every reason against the file."""
+        ...
+
+    def fitting(self, base: KnownBase) -> Fitting | None:
+        """Return what acceptance has to know of it on a base that it fits; None where that is not known."""
+        ...
+
+    def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
+        """Return what acceptance has to know of it; on: as found by `fitting`, by fingerprint."""
+        ...
+
+
+def opened(data: bytes, ignore: Sequence[str]) -> UploadedFile:
+    """Return what these bytes hold; raise FileRefused where they are no adapter at all."""
+    try:
+        file = checked(data)
+    except FileRefused:  # a zip of PEFT's; of anything else the reader says what is wrong
+        return Weights(data, ignore)
+    return Control(ControlFile(file, ignore)) if ControlFile.holds(file) else Weights(data, ignore)
+
+
+class Weights:
+    """Changes of weights, embeddings, or both."""
+
+    def __init__(self, data: bytes, ignore: Sequence[str]) -> None:
+        self._adapter, self._wrong = read(data, ignore)
+
+    @property
+    def kind(self) -> AdapterKind:
+        """A file without any change of a weight is its embeddings."""
+        return "weights" if self._adapter.layers else "embedding"
+
+    def verdict(self, base: KnownBase) -> dict[str, Any]:
+        """Return the verdict on layers and words."""
+        unheard = list(misfits(self._adapter.embeddings, base.shapes))
+        try:
+            verdict = judged(self._adapter, self._wrong, base.index)
+        except AdapterError as refusal:
+            raise type(refusal)([*refusal.reasons, *unheard]) from refusal
+        if unheard:
+            raise NoPlace(unheard)
+        return verdict.as_dict() | {"kind": self.kind}
+
+    def fitting(self, base: KnownBase) -> Fitting | None:
+        """Return its places, its words, and what hinders a way of applying."""
+        sites = base.sites
+        return fitting(self._adapter, base.shapes, base.index, sites) if sites else None
+
+    def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
+        """Return them with whether its first ranks can be applied alone."""
+        return AdapterFacts(ranked=ranked(self._adapter), on=on)
+
+
+class Control:
+    """A control net."""
+
+    kind: AdapterKind = "control"
+
+    def __init__(self, file: ControlFile) -> None:
+        self._file = file
+
+    def verdict(self, base: KnownBase) -> dict[str, Any]:
+        """Return the verdict on a base's denoiser."""
+        return self._file.verdict(base.denoiser)
+
+    def fitting(self, base: KnownBase) -> Fitting | None:
+        """Return that it changes no weight."""
+        return Fitting(places={})
+
+    def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
+        """Return them with what its modes are called."""
+        return AdapterFacts(ranked=False, on=on, modes=list(self._file.modes))
