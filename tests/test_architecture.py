@@ -75,6 +75,7 @@ ARROWS: dict[str, set[str]] = {
     "workers.training": {
         *("workers.training", "lycoris", "torch", "diffusers", "transformers", "tokenizers"),
         *("safetensors", "numpy", "PIL", "rich", "typer"),
+        "cv2",  # line maps of pictures
     },
 }
 FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/original_names")}

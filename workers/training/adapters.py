@@ -18,6 +18,7 @@ from workers.training import folder
 from workers.training.factors import RECIPES, begin
 from workers.training.pipeline import encode, tokenize
 from workers.training.schedule import Rate
+from workers.training.velocity import chance, noised
 
 EMPTY_SHARE = 0.1
 
@@ -69,17 +70,13 @@ class AdapterTrainer:
     def loss(self, step: int) -> Tensor:
         """Mean squared error of v on the batch of this step, a function of seed and step alone."""
         seed = self.plan.seed * 1_000_003 + step
-        generator = torch.Generator().manual_seed(seed)
         rng = random.Random(seed)
         chosen = [rng.randrange(len(self.pictures)) for _ in range(self.plan.batch)]
         texts = ["" if rng.random() < EMPTY_SHARE else rng.choice(self.pictures[i].captions) for i in chosen]
         hidden = self.hidden[[self.texts.index(text) for text in texts]]
         clean = self.latents[chosen]
-        noise = torch.randn(clean.shape, generator=generator)
-        times = torch.randint(0, len(self.alphas), (len(noise),), generator=generator)
-        signal = self.alphas[times].sqrt().view(-1, 1, 1, 1)
-        dirt = (1 - self.alphas[times]).sqrt().view(-1, 1, 1, 1)
-        noisy, target = signal * clean + dirt * noise, signal * noise - dirt * clean
+        noise, times = chance(clean.shape, len(self.alphas), seed)
+        noisy, target = noised(clean, noise, self.alphas, times)
         kept = times >= self.plan.keep_above
         if kept.any():
             with torch.no_grad():

@@ -15,7 +15,9 @@ from torch.nn.functional import mse_loss
 
 from workers.training.emoji import samples
 from workers.training.emoji.latents import Batch, LatentSet
+from workers.training.flat import Flat
 from workers.training.schedule import Run
+from workers.training.velocity import chance, noised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +30,6 @@ class Plan(Run):
     seed: int = 64
     save_every: int = 400
     grid_every: int = 1200
-
-
-class Flat:
-    """All parameters of some modules as one tensor, and their gradients as another: one all-reduce, one EMA, one norm.
-
-    The modules keep working: each parameter and each gradient is a view into the flat tensors.
-    """
-
-    def __init__(self, modules: list[nn.Module]) -> None:
-        parameters = [parameter for module in modules for parameter in module.parameters()]
-        size = sum(parameter.numel() for parameter in parameters)
-        self.value = nn.Parameter(torch.empty(size))
-        self.value.grad = torch.zeros(size)
-        start = 0
-        for parameter in parameters:
-            span = slice(start, start + parameter.numel())
-            self.value.data[span] = parameter.data.flatten()
-            parameter.data = self.value.data[span].view(parameter.shape)
-            parameter.grad = self.value.grad[span].view(parameter.shape)
-            start += parameter.numel()
 
 
 class Trainer:
@@ -107,14 +89,10 @@ class Trainer:
         return shared[0].item() / self.world
 
     def _loss(self, batch: Batch, seed: int) -> Tensor:
-        """Mean squared error of v (Salimans & Ho 2022, arXiv:2202.00512), timesteps uniform."""
-        generator = torch.Generator().manual_seed(seed + 1)
-        noise = torch.randn(batch.latents.shape, generator=generator)
-        times = torch.randint(0, len(self.alphas), (len(noise),), generator=generator)
-        signal = self.alphas[times].sqrt().view(-1, 1, 1, 1)
-        dirt = (1 - self.alphas[times]).sqrt().view(-1, 1, 1, 1)
+        """Mean squared error of v, timesteps uniform."""
+        noise, times = chance(batch.latents.shape, len(self.alphas), seed + 1)
         hidden = self.pipe.text_encoder(batch.tokens)[0]
-        noisy, target = signal * batch.latents + dirt * noise, signal * noise - dirt * batch.latents
+        noisy, target = noised(batch.latents, noise, self.alphas, times)
         return mse_loss(self.pipe.unet(noisy, times, hidden, return_dict=False)[0], target)
 
     def _note(self, loss: float) -> None:

@@ -37,11 +37,11 @@ def build(cache: Path) -> list[Item]:
     items = [_core(name, by_label[name]) for name in FACTS["core"]]
     for name in FACTS["hands"]:
         entry = by_label[name]
-        items.append(Item(name=name, kind="hand", hexcode=_code(entry), tags=_tags(entry)))
+        items.append(Item(name=name, kind="hand", hexcode=code(entry), tags=tags(entry)))
         by_tone = {skin["tone"]: skin for skin in entry["skins"]}
         for tone, word in enumerate(FACTS["tones"], start=1):
             full = f"{name}, {word} skin tone"
-            items.append(Item(name=full, kind="hand", hexcode=_code(by_tone[tone]), held_out=full in held_out))
+            items.append(Item(name=full, kind="hand", hexcode=code(by_tone[tone]), held_out=full in held_out))
     for noun, hexcode in FACTS["recoloured"].items():
         for colour in drawings.HUES:
             name = f"{colour} {noun}"
@@ -68,12 +68,14 @@ def plain(label: str) -> str:
 
 
 def _core(name: str, entry: dict) -> Item:
-    return Item(name=name, kind="core", hexcode=_code(entry), tags=_tags(entry))
+    return Item(name=name, kind="core", hexcode=code(entry), tags=tags(entry))
 
 
-def _code(entry: dict) -> str:
+def code(entry: dict) -> str:
+    """The code points of an entry of the names package, as `drawings.index` writes them."""
     return entry["hexcode"].upper().replace("-FE0F", "")
 
 
-def _tags(entry: dict) -> tuple[str, ...]:
+def tags(entry: dict) -> tuple[str, ...]:
+    """The tags of an entry of the names package, as prompts."""
     return tuple(plain(tag) for tag in entry.get("tags", ()))

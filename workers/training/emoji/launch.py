@@ -16,7 +16,8 @@ from torch.multiprocessing.spawn import spawn
 from workers.training import pipeline
 from workers.training.emoji import architecture, codec, items, latents, styles, vocabulary
 from workers.training.emoji.base import Plan, Trainer, export
-from workers.training.emoji.decoder import DecoderPlan, DecoderTrainer
+from workers.training.emoji.decoder import DecoderPlan, Decoding
+from workers.training.loop import Loop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,8 @@ def run_decoder(cache: Path, run: Path, start: Path, plan: DecoderPlan) -> None:
     vae = pipeline.warm(start).vae
     teach = styles.pictures("striped", list(ours), ours, theirs)
     opaque = [np.dstack([picture, np.ones(picture.shape[:2], np.float32)]) for picture in teach.values()]
-    DecoderTrainer(vae, list(ours.values()), [*theirs.values(), *opaque], plan, run).train()
+    decoding = Decoding(vae, list(ours.values()), [*theirs.values(), *opaque], plan)
+    Loop([vae.decoder], decoding.loss, plan, run).train()
     vae.save_pretrained(run / "vae")
 
 

@@ -1,10 +1,13 @@
 """Pictures drawn by a pipeline in training, and sheets of them."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from PIL import Image
 
@@ -12,15 +15,24 @@ STEPS = 20
 GUIDANCE = 3.0
 
 
-def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, batch: int = 32) -> np.ndarray:
-    """Pictures [prompts, 64, 64, 3] in 0..1; each has its own generator, so batching does not change what is drawn."""
+def draw(
+    pipe: DiffusionPipeline,
+    prompts: list[str],
+    seed: int = 0,
+    batch: int = 32,
+    given: Callable[[slice], dict[str, Any]] = lambda _: {},
+) -> np.ndarray:
+    """Pictures [prompts, 64, 64, 3] in 0..1; each has its own generator, so batching does not change what is drawn.
+
+    `given` makes what else the pipeline is called with, for the prompts of a batch.
+    """
     pipe.set_progress_bar_config(disable=True)
     drawn = []
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
         drawn.append(
-            pipe(
+            pipe(  # pyright: ignore[reportCallIssue]
                 part,
                 num_inference_steps=STEPS,
                 guidance_scale=GUIDANCE,
@@ -28,6 +40,7 @@ def draw(pipe: StableDiffusionPipeline, prompts: list[str], seed: int = 0, batch
                 width=64,
                 generator=generators,
                 output_type="np",
+                **given(slice(start, start + batch)),
             ).images  # pyright: ignore[reportAttributeAccessIssue]
         )
     return np.concatenate(drawn)

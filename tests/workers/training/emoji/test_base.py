@@ -7,7 +7,8 @@ import torch
 
 from tests.workers.training import toys
 from workers.training.emoji.base import Plan, Trainer
-from workers.training.emoji.decoder import DecoderPlan, DecoderTrainer
+from workers.training.emoji.decoder import DecoderPlan, Decoding
+from workers.training.loop import Loop
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +55,9 @@ def test_base_loss_falls(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_resumed_decoder_run_equals_uninterrupted_run_bit_for_bit(tmp_path: Path) -> None:
-    def trainer(name: str) -> DecoderTrainer:
-        drawn = list(toys.pictures().values())
-        return DecoderTrainer(toys.pipeline().vae, drawn, drawn[:2], DecoderPlan(steps=4, batch=2), tmp_path / name)
+    def trainer(name: str) -> Loop:
+        drawn, vae, plan = list(toys.pictures().values()), toys.pipeline().vae, DecoderPlan(steps=4, batch=2)
+        return Loop([vae.decoder], Decoding(vae, drawn, drawn[:2], plan).loss, plan, tmp_path / name)
 
     whole = trainer("whole")
     whole.train()
