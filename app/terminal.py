@@ -48,16 +48,21 @@ Url = Annotated[
 ]
 
 
+def address(url: str | None) -> str:
+    """Return where the service is; raises BadSettings."""
+    settings = read_settings()
+    # Whoever moved the service with a setting means that one
+    try:
+        return read_url(url) if url else url_of(settings.host, settings.port)
+    except ValueError as error:
+        raise BadSettings(f"--url or RADIATA_URL: {error}") from error
+
+
 @contextmanager
 def connected(url: str | None) -> Iterator[Client]:
     """A client whose errors end the command with a sentence."""
     with told():
-        settings = read_settings()
-        # Whoever moved the service with a setting means that one
-        try:
-            there = read_url(url) if url else url_of(settings.host, settings.port)
-        except ValueError as error:
-            raise BadSettings(f"--url or RADIATA_URL: {error}") from error
+        there = address(url)
         try:
             with Client(there) as client:
                 yield client

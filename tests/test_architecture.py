@@ -71,6 +71,7 @@ ARROWS: dict[str, set[str]] = {
         "compel",  # weighted prompts
         "structlog",
         "typer",  # `python -m workers`
+        "rich",  # progress and tables of `radiata models add`
     },
     "workers.training": {
         *("workers.training", "lycoris", "torch", "diffusers", "transformers", "tokenizers"),

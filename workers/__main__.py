@@ -102,6 +102,16 @@ def intake() -> None:
         worker.work(logging_level="WARNING")
 
 
+@cli.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, hidden=True
+)
+def models(context: typer.Context) -> None:
+    """Look into base models, fetch them, name them: `radiata models add`, `radiata models show`."""
+    from workers.models.commands import cli as commands
+
+    commands(context.args, prog_name="radiata models")
+
+
 @cli.command(hidden=True)
 def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> None:
     """The engine process of a generation worker; started by it, never by hand."""

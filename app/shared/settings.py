@@ -21,8 +21,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.shared.base_source import BaseSource, DType, read_source
 from app.shared.environment import PREFIX, mistakes, variable
+from app.shared.models_file import ModelsFile, judge_name
 from app.shared.web_names import Hosts, Networks, Origins, RootPath
-from app.shared.wire.values import NAME_PATTERN
 
 SAID = "Value error, "  # how pydantic begins what a validator of ours says
 WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
@@ -61,7 +61,13 @@ class Settings(BaseSettings):
     models: dict[str, str | BaseSource] = Field(
         {"emoji-64": "bundled:emoji-64"},
         description="Base models by name: a diffusers folder, a `.safetensors` or `.gguf` file, a hub id, or "
-        "`bundled:…`; or an object with such a `source`, a `dtype`, and parts from elsewhere (JSON).",
+        "`bundled:…`; or an object with such a `source`, a `dtype`, and parts from elsewhere (JSON). They come before "
+        "those of `models.json` in the data folder, which `radiata models add` writes.",
+    )
+    hub_token: SecretStr | None = Field(
+        None,
+        description="Token for gated and private repositories of a hub; unset, the one that `hf auth login` keeps, or "
+        "`HF_TOKEN`.",
     )
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
@@ -142,6 +148,16 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, and above.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_models_of_the_data_folder(cls, given: dict[str, Any]) -> dict[str, Any]:
+        folder, models = given.get("data_dir", cls.model_fields["data_dir"].default), given.get("models")
+        named = ModelsFile(Path(folder)).read() if isinstance(folder, str | Path) else {}
+        if not named or not isinstance(models, dict | None):
+            return given  # pydantic says what it should be
+        first = cls.model_fields["models"].default | named if models is None else models
+        return given | {"models": first | {name: said for name, said in named.items() if name not in first}}
+
     @field_validator("data_dir")
     @classmethod
     def _folder_can_be_made(cls, folder: Path) -> Path:
@@ -201,8 +217,8 @@ class Settings(BaseSettings):
     def _some_model(cls, models: dict[str, str | BaseSource]) -> dict[str, str | BaseSource]:
         if not models:
             raise ValueError("name at least one base model")
-        if unfit := [name for name in models if not re.fullmatch(NAME_PATTERN, name)]:
-            raise ValueError(f"no request can name {unfit[0]!r}: small letters, digits and . _ - make a model's name")
+        for name in models:
+            judge_name(name)
         return models
 
     @model_validator(mode="after")
@@ -222,6 +238,15 @@ class Settings(BaseSettings):
         """Where the base called `name` comes from; raises KeyError."""
         said = self.models[name]
         return said if isinstance(said, BaseSource) else BaseSource(said)
+
+    def named_by(self, name: str) -> str:
+        """What names a model that is known: the file in the data folder, the default or the environment."""
+        named = ModelsFile(self.data_dir)
+        said = named.read().get(name)
+        if said is not None and read_source(said) == self.base(name):
+            return str(named.path)
+        default = type(self).model_fields["models"].default
+        return "the default" if default.get(name) == self.models[name] else variable("models")
 
     @cached_property
     def store_url(self) -> str:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from app import cli, terminal
 from app.client import Refused
-from app.model_commands import UNSHOWN, shown
+from app.shared.shown import UNSHOWN, shown
 from tests.app.shared.making import profile
 
 

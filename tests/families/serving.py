@@ -54,7 +54,7 @@ class Served:
     """One family, loaded and published."""
 
     def __init__(self, family: Family, folder: Path, settings: Settings, redis: Redis) -> None:
-        self.family, self.folder, self.redis = family, folder, redis
+        self.family, self.folder, self.redis, self.settings = family, folder, redis, settings
         self.storage = Storage(settings.store_url)
         self.base: LoadedModel = load(family.name, settings)
         Publisher(self.base, self.storage, redis, settings).offer()

@@ -18,6 +18,7 @@ from tests.families.serving import OTHER_PROMPT, Diffusers, Served, apart
 from tests.workers.drawing.test_request_fields import ROUNDING, UNSEEN, VALUES, another
 from workers.models.components import components_of
 from workers.models.device_memory import decodes
+from workers.models.looking import look
 
 # Of libraries, about what they will do one day; here only pictures matter
 pytestmark = [
@@ -38,6 +39,14 @@ def plain(served: Served) -> np.ndarray:
 
 def test_plain_is_diffusers_own(served: Served, diffusers: Diffusers, plain: np.ndarray) -> None:
     assert apart(plain, diffusers.drawn()) == 0
+
+
+def test_what_is_told_without_loading_is_what_is_obeyed(served: Served) -> None:
+    """Not loaded, a base has no fingerprint."""
+    looked = look(served.family.name, served.settings)
+    assert looked.profile == served.base.profile.model_copy(update={"fingerprint": ""})
+    modules = [part for part in served.base.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    assert looked.memory_bytes == sum(weight.nbytes for module in modules for weight in module.parameters())
 
 
 def test_an_adapter_on_each_component_is_its_merge(served: Served, diffusers: Diffusers, plain: np.ndarray) -> None:

@@ -25,7 +25,8 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderMo
 
 from lycoris import architecture_of_model
 from workers.models.components import class_of, denoiser_of
-from workers.models.weight_files import GGUF, Stored, Unservable, header_of
+from workers.models.weight_files import Stored, Unservable, header_of
+from workers.models.weight_names import GGUF
 
 DENOISER = "model.diffusion_model."
 # Start of a tensor's name -> its part of the pipeline; the part of a T5 is told by its class

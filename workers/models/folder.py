@@ -58,7 +58,7 @@ class ModelFolder:
             found |= dict.fromkeys(whole.parts(self.index), whole)
         found |= {part: Checkpoint(file, part) for part, file in self.parts.items() if file and file.is_file()}
         # What else a file has is not of this pipeline; what is elsewhere is not taken from it
-        models = {part for part, (library, kind) in self.components() if _is_model(library, kind)}
+        models = {part for part, _ in self.models()}
         elsewhere = {part for part, place in self.parts.items() if place is None or place.is_dir()}
         return {
             part: file for part, file in found.items() if part in models - elsewhere and file.makes(self.index[part])
@@ -104,6 +104,10 @@ class ModelFolder:
             named = isinstance(kind, list) and len(kind) == 2 and all(isinstance(one, str) for one in kind)
             if named and part not in LEFT_OUT:
                 yield part, (kind[0], kind[1])
+
+    def models(self) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Yield the components that have weights, as `components` does."""
+        return ((part, kind) for part, kind in self.components() if _is_model(*kind))
 
     def _written(self) -> dict[str, Any]:
         try:

@@ -20,7 +20,7 @@ from workers.models.describing import profile_of
 from workers.models.folder import INDEX, ModelFolder
 from workers.models.opening import opened
 from workers.models.servable import judge_channels, judge_pipeline
-from workers.models.sources import source_of
+from workers.models.sources import Source, source_of
 from workers.models.tokens import written
 
 
@@ -77,15 +77,18 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
         return False
 
 
-def load(name: str, settings: Settings) -> LoadedModel:
-    """Load the model called `name` in the settings onto its device.
+@dataclass(frozen=True)
+class Prepared:
+    """A base that was judged and not loaded yet, and what it will be loaded as."""
 
-    Sets the number of CPU threads first: it is part of what a picture is made with. Raises KeyError for a name that is
-    not in the settings, OSError when there is no such model, Unservable when it cannot be drawn with, BadSettings when
-    there is no such device.
-    """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    source: Source
+    folder: ModelFolder
+    device: torch.device
+    dtype: torch.dtype
+
+
+def prepared(name: str, settings: Settings) -> Prepared:
+    """Judge the files of the model called `name`, before anything of them is loaded; raises what `load` raises."""
     diffusers_logging.set_verbosity_error()  # what matters is an exception, or in the profile
     diffusers_logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
@@ -101,13 +104,27 @@ def load(name: str, settings: Settings) -> LoadedModel:
     dtype = whole.stored_dtype() if asked == "auto" else getattr(torch, asked)
     if asked == "auto" and not computes(device, dtype):
         dtype = torch.float32
+    return Prepared(source, whole, device, dtype)
+
+
+def load(name: str, settings: Settings) -> LoadedModel:
+    """Load the model called `name` in the settings onto its device.
+
+    Sets the number of CPU threads first: it is part of what a picture is made with. Raises KeyError for a name that is
+    not in the settings, OSError when there is no such model, Unservable when it cannot be drawn with, BadSettings when
+    there is no such device.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    ready = prepared(name, settings)
+    whole, device, dtype = ready.folder, ready.device, ready.dtype
     pipeline = opened(whole, dtype).to(device)
     components = components_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
-    profile = profile_of(name, source, fingerprint(whole), pipeline, components, device, dtype, settings)
-    return LoadedModel(pipeline, components, profile, source.folder)
+    profile = profile_of(name, ready.source, fingerprint(whole), pipeline, components, device, dtype, settings)
+    return LoadedModel(pipeline, components, profile, ready.source.folder)
 
 
 def _device(asked: str) -> str:

@@ -42,14 +42,14 @@ def opened(folder: ModelFolder, dtype: torch.dtype) -> Any:
             )
         except Exception as error:  # whatever it meets: a sentence is clearer than its traceback
             _judge_reports(folder, reports)
-            why = f"{type(error).__name__}: {_shortened(str(error))}"
+            why = f"{type(error).__name__}: {shortened(str(error))}"
             raise Unservable(f"diffusers {version('diffusers')} cannot open {folder.path}: {why}") from error
     _judge_reports(folder, reports)
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module):
             _judge_loaded(folder, name, part)
         else:
-            _judge_vocabulary(folder, name, getattr(part, "tokenizer", part))
+            judge_vocabulary(folder, name, getattr(part, "tokenizer", part))
     return pipeline
 
 
@@ -61,7 +61,7 @@ def _read(folder: ModelFolder, part: str, file: Checkpoint, dtype: torch.dtype) 
         try:
             model = file.model(part, folder.place(part), folder.index, dtype)
         except Exception as error:  # whatever it meets: a sentence is clearer than its traceback
-            why = f"{type(error).__name__}: {_shortened(str(error))}"
+            why = f"{type(error).__name__}: {shortened(str(error))}"
             raise Unservable(f"{what}{told}: {LACKS if EMPTY in why else why}") from error
     if missing := [weight for weight, tensor in model.state_dict().items() if tensor.is_meta]:
         raise Unservable(f"{what}{told}: it lacks {_named(missing)}")
@@ -92,15 +92,16 @@ def _judge_reports(folder: ModelFolder, reports: list[str]) -> None:
     for report in reports:
         if found := [(one["weight"], one["what"]) for one in REPORTED.finditer(report)]:
             title = TITLE.search(report)
-            _refuse(folder, title[1] if title else "a text encoder", [weight for weight, _ in found], found[0][1])
+            refuse(folder, title[1] if title else "a text encoder", [weight for weight, _ in found], found[0][1])
 
 
 def _judge_loaded(folder: ModelFolder, name: str, part: nn.Module) -> None:
     if missing := [weight for weight, tensor in part.state_dict().items() if tensor.is_meta]:
-        _refuse(folder, name, missing, "MISSING")
+        refuse(folder, name, missing, "MISSING")
 
 
-def _refuse(folder: ModelFolder, part: str, weights: list[str], what: str) -> None:
+def refuse(folder: ModelFolder, part: str, weights: list[str], what: str) -> None:
+    """Raise Unservable for weights of a part that are MISSING, or a MISMATCH of its configuration."""
     found = "lack" if what == "MISSING" else "have in another shape"
     raise Unservable(f"the weights of {part} in {folder.path} {found} what its {CONFIG} says: {_named(weights)}")
 
@@ -110,15 +111,15 @@ def _named(weights: list[str]) -> str:
     return f"{', '.join(sorted(weights)[:NAMED])}{more}"
 
 
-def _judge_vocabulary(folder: ModelFolder, name: str, tokenizer: Any) -> None:
-    """Refuse a tokenizer without its files: transformers makes one that knows no word."""
+def judge_vocabulary(folder: ModelFolder, name: str, tokenizer: Any) -> None:
+    """Raise Unservable for a tokenizer without its files: transformers makes one that knows no word."""
     files = getattr(tokenizer, "vocab_files_names", None) or {}
     wanted = {VOCABULARY, *(file for file in files.values() if isinstance(file, str))}
     if files and not any((folder.place(name) / file).is_file() for file in wanted):
         raise Unservable(f"{folder.place(name)} has no vocabulary ({', '.join(sorted(wanted))}): download it whole")
 
 
-def _shortened(message: str) -> str:
+def shortened(message: str) -> str:
     """Return the beginning of a message, in one line."""
     line = " ".join(message.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

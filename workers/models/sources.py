@@ -15,7 +15,8 @@ from workers.models.components import denoiser_of
 from workers.models.families import FAMILIES
 from workers.models.folder import INDEX, ModelFolder
 from workers.models.own import NOTHING, Own, own_of
-from workers.models.weight_files import FORMATS, PICKLES, Unservable, pickled
+from workers.models.weight_files import Unservable, pickled
+from workers.models.weight_names import FORMATS, PICKLES
 
 BUNDLED = "bundled:"
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")

@@ -16,7 +16,8 @@ import torch
 from gguf import GGUFReader
 from safetensors import SafetensorError, safe_open
 
-PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+from workers.models.weight_names import GGUF, INDEX_OF_SHARDS, PICKLES, WEIGHTS
+
 DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
@@ -24,11 +25,7 @@ DTYPES = {
     "F8_E4M3": torch.bfloat16,  # stored so to be small, and computed with in this
     "F8_E5M2": torch.bfloat16,
 }
-GGUF = ".gguf"
-FORMATS = (".safetensors", GGUF)  # of single files
 QUANTISED = re.compile(r"(I?Q|TQ|MXFP)\d.*")  # GGUF's names
-WEIGHTS = re.compile(r"[^.]+(\.(?P<variant>[^.]+?))?(-\d{5}-of-\d{5})?\.safetensors")
-INDEX_OF_SHARDS = re.compile(r"[^.]+(\.(?P<variant>[^.]+))?\.safetensors\.index(\.(?P<other>[^.]+))?\.json")
 
 
 class Unservable(ValueError):
@@ -67,10 +64,15 @@ def dtype_of(tensors: Iterable[Stored]) -> torch.dtype:
     """Return the floating dtype of most of the tensors' numbers; float32 where none is of one."""
     sizes: Counter[torch.dtype] = Counter()
     for tensor in tensors:
-        dtype = torch.bfloat16 if QUANTISED.fullmatch(tensor.dtype) else DTYPES.get(tensor.dtype)
+        dtype = torch.bfloat16 if is_quantised(tensor.dtype) else DTYPES.get(tensor.dtype)
         if dtype:
             sizes[dtype] += prod(tensor.shape)
     return max(sizes, key=sizes.__getitem__, default=torch.float32)
+
+
+def is_quantised(dtype: str) -> bool:
+    """Tell whether a header's name of a dtype is of GGUF's blocks of quantised numbers."""
+    return QUANTISED.fullmatch(dtype) is not None
 
 
 def weights_of(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from tests.families import original
 from tests.families.stable_diffusion import sd15, sdxl
 from workers.models.folder import Unservable
 from workers.models.loading import LoadedModel, load
-from workers.models.weight_files import WEIGHTS
+from workers.models.weight_names import WEIGHTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of a scheduler
 

@@ -1,0 +1,62 @@
+"""A base as it would be loaded, without its weights: every model from its configuration alone, on the meta device."""
+
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import nn
+
+from workers.models.components import class_of
+from workers.models.folder import ModelFolder, Unservable
+from workers.models.linked import linked
+from workers.models.opening import judge_vocabulary, refuse, shortened
+from workers.models.weight_files import header_of, weights_of
+
+
+def outlined(folder: ModelFolder) -> Any:
+    """Return the pipeline in a folder, its models without numbers; raises Unservable where it cannot be put together.
+
+    Takes no time and no memory to speak of, however large the weights are: they are not read.
+    """
+    given: dict[str, Any] = {part: None for part, place in folder.parts.items() if place is None}
+    given["safety_checker"] = None
+    try:
+        models = {part: _empty(folder, part, kind) for part, kind in folder.models()}
+        with linked(folder) as source:
+            pipeline = DiffusionPipeline.from_pretrained(source, local_files_only=True, **(given | models))
+    except Exception as error:  # whatever it meets: a sentence is clearer than its traceback
+        why = f"{type(error).__name__}: {shortened(str(error))}"
+        raise Unservable(f"diffusers {version('diffusers')} cannot open {folder.path}: {why}") from error
+    for part, model in models.items():
+        _judge_shapes(folder, part, model)
+    for name, part in pipeline.components.items():
+        if not isinstance(part, nn.Module):
+            judge_vocabulary(folder, name, getattr(part, "tokenizer", part))
+    return pipeline
+
+
+def _empty(folder: ModelFolder, part: str, named: tuple[str, str]) -> nn.Module:
+    kind: Any = class_of(*named)
+    place = folder.place(part)
+    with torch.device("meta"):
+        if issubclass(kind, ConfigMixin):
+            config: Any = kind.load_config(str(place), local_files_only=True)
+            model: Any = kind.from_config(config)
+            return model
+        return kind(kind.config_class.from_pretrained(str(place), local_files_only=True))
+
+
+def _judge_shapes(folder: ModelFolder, part: str, model: nn.Module) -> None:
+    """Raise Unservable where a weight is stored in another shape than its configuration says.
+
+    Names that a model has not are not judged: libraries read older names as well.
+    """
+    if part in folder.files:
+        return
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    stored = {name: one for file in weights_of(folder.place(part)) for name, one in header_of(file).items()}
+    wrong = [name for name, shape in shapes.items() if name in stored and stored[name].shape != shape]
+    if wrong and not hasattr(model.config, "quantization_config"):
+        refuse(folder, part, wrong, "MISMATCH")
