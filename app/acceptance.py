@@ -15,12 +15,14 @@ from app.judging import Judged, disobeyed, misused, too_long
 from app.liveness import Liveness
 from app.shared.catalog import Catalog
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
+from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.prompts import PROMPTS
 from app.shared.settings import Settings
 from app.shared.wire.adapter import AdapterUse, AdapterVersion, ResolvedAdapter, denoises
 from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
 from app.shared.wire.model import ModelProfile
+from app.shared.wire.picture import pictures_of
 
 SEED_BITS = 32  # what people can read aloud, and what other tools take
 UNRESOLVED = ("priority",)  # of a request, what is not in the resolved one: it decides nothing of the pictures
@@ -39,6 +41,8 @@ class Parts(Protocol):
     def profiles(self) -> Profiles: ...
     @property
     def liveness(self) -> Liveness: ...
+    @property
+    def pictures(self) -> Pictures: ...
 
 
 def resolve(
@@ -51,6 +55,8 @@ def resolve(
     Unavailable.
     """
     profile = _profile(parts, body)
+    if unknown := list(_unknown_pictures(parts, body)):  # nothing can be said of what is not there
+        raise _together(unknown)
     filled = _filled(body, profile)
     wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
     adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
@@ -78,6 +84,14 @@ def _profile(parts: Parts, body: GenerationRequest) -> ModelProfile:
     except NotFound as error:
         known = list(parts.settings.models)
         raise _wrong(NotFound, "/model", error.code, error.message + meant(name, known), known) from error
+
+
+def _unknown_pictures(parts: Parts, body: GenerationRequest) -> Iterator[RadiataError]:
+    for place, ref in pictures_of(body):
+        try:
+            parts.pictures.info(ref)
+        except NotFound as error:
+            yield _wrong(NotFound, pointer(place), error.code, error.message)
 
 
 def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationRequest) -> Iterator[RadiataError]:

@@ -16,6 +16,7 @@ from app.shared.catalog import Catalog
 from app.shared.connection import Shutter, connect, connect_async
 from app.shared.generations import Ledger
 from app.shared.identity import claim
+from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -38,6 +39,7 @@ class Service:
     profiles: Profiles
     liveness: Liveness
     uploads: Uploads
+    pictures: Pictures
 
 
 def build(settings: Settings) -> Service:
@@ -61,6 +63,7 @@ def build(settings: Settings) -> Service:
         profiles=Profiles(storage, settings),
         liveness=Liveness(redis, settings, claim=partial(claim, storage, redis)),
         uploads=Uploads(storage, redis, settings),
+        pictures=Pictures(storage),
     )
 
 

@@ -24,6 +24,7 @@ from rq.utils import now, utcformat
 from starlette.concurrency import run_in_threadpool
 
 from app.acceptance import resolve
+from app.brought import with_refs
 from app.deps import Service
 from app.scripts import Argument, Script
 from app.shared.accepted import Accepted
@@ -84,13 +85,14 @@ async def accept(service: Service, body: GenerationRequest, idempotency_key: str
     """Accept what a request asks for; where its key was used for the same body before, return what was accepted then.
 
     Raises Conflict where the key was used for another body, Unavailable where there is no room or no queue, and what
-    `resolve` raises.
+    `with_refs` and `resolve` raise.
     """
     fingerprint = fingerprint_of(body)
     if idempotency_key is not None:
         known = await run_in_threadpool(service.ledger.repeat, idempotency_key, fingerprint)
         if known is not None:
             return known
+    body = await with_refs(service, body)
     generation = await quickly(service, body, id_for(idempotency_key), fingerprint)
     return generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
 

@@ -1,8 +1,6 @@
 """Intake: what becomes of a file that somebody uploaded, judged in a process that may die."""
 
-import contextlib
 import hashlib
-import resource
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,23 +12,27 @@ from redis import Redis
 from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused, Gone, Newer, Unavailable, Unreadable
+from app.shared.errors import AdapterRefused, Gone, Newer, PictureRefused, Unavailable, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
+from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.adapter import AdapterKind, AdapterVersion
-from app.shared.wire.upload import UploadStatus
+from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import AdapterError
 from workers.adapters.uploaded import KnownBase, opened
+from workers.decoding import decode
+from workers.limits import limit_memory, limit_time
 from workers.patience import Patience, PatientStorage
 
 log = structlog.get_logger()
 
 CANCELED = "this upload was canceled while it was judged"
 FILE_COPIES = 4  # the bytes, their tensors, and float32 copies of them
+DECODING_S = 20  # of a CPU: the largest picture that is taken needs 3
 
 
 class _Judged(NamedTuple):
@@ -40,7 +42,7 @@ class _Judged(NamedTuple):
 
 
 class Intake:
-    """Judges files against every model that is ready, and gives those that fit one their name."""
+    """Judges files against every model that is ready, and gives those that fit one their name; decodes pictures."""
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         self._patience = Patience(settings.storage_patience_s)
@@ -49,6 +51,8 @@ class Intake:
         self._catalog = Catalog(storage, redis)
         self._profiles = Profiles(storage, settings)
         self._uploads = Uploads(storage, redis, settings)
+        self._pictures = Pictures(storage)
+        self._ways = {"adapter": self._adapter, "picture": self._picture}
 
     def run(self, upload_id: str) -> None:
         """Settle an upload; to be called in a fork of its own. What is away is waited for."""
@@ -66,20 +70,12 @@ class Intake:
             self._uploads.refuse(upload, "upload_lost", "the bytes of this upload are gone; send them again")
             return
         try:
-            version, new = self.admit(
-                data,
-                upload.name,
-                upload.description,
-                upload.ignore,
-                upload.created_at,
-                wanted=lambda: self._uploads.waiting(upload_id) is not None,
-                last_word=lambda: self._uploads.to_be_named(upload_id),
-            )
+            found = self._ways[upload.kind](upload, data)
         except Gone:  # canceled meanwhile; who canceled it may have died before saying so
             self._uploads.canceled(upload)
         except Newer:  # another worker can read it
             raise
-        except (AdapterRefused, Unreadable) as refusal:
+        except (AdapterRefused, PictureRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
         except JobTimeoutException:
             seconds = self._settings.inspect_timeout_s
@@ -92,8 +88,25 @@ class Intake:
             log.warning("inspection_died", upload=upload_id, error=repr(error))
             self._uploads.refuse_dead(upload_id)
         else:
-            facts = {"status": UploadStatus.ADMITTED, "version": version.version, "new": new}
-            self._uploads.settle(upload.model_copy(update=facts))
+            self._uploads.settle(upload.model_copy(update={"status": UploadStatus.ADMITTED, **found}))
+
+    def _adapter(self, upload: Upload, data: bytes) -> dict[str, Any]:
+        version, new = self.admit(
+            data,
+            upload.name,
+            upload.description,
+            upload.ignore,
+            upload.created_at,
+            wanted=lambda: self._uploads.waiting(upload.id) is not None,
+            last_word=lambda: self._uploads.to_be_named(upload.id),
+        )
+        return {"version": version.version, "new": new}
+
+    def _picture(self, upload: Upload, data: bytes) -> dict[str, Any]:
+        limit_time(DECODING_S)
+        image, notes = decode(data)
+        kept, new = self._pictures.keep(image)
+        return {"picture": kept, "new": new, "notes": notes}
 
     def admit(
         self,
@@ -194,12 +207,3 @@ class Intake:
 
 def _refused(refusal: AdapterError, of: str = "") -> AdapterRefused:
     return AdapterRefused("adapter_refused", f"not an adapter{of}: {refusal}", reasons=refusal.listed)
-
-
-def limit_memory(more_bytes: int) -> None:
-    """Let this process grow by `more_bytes` of address space and no further, where the system can say so."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        used = int(statm.read_text().split()[0]) * resource.getpagesize()
-        with contextlib.suppress(ValueError, OSError):  # a lower hard limit is in force already
-            resource.setrlimit(resource.RLIMIT_AS, (used + more_bytes, used + more_bytes))

@@ -1,4 +1,7 @@
-"""A cap on bodies: 413 at once when the length is declared, else when it gets there."""
+"""A cap on bodies: 413 at once when the length is declared, else when it gets there.
+
+A generation may bring pictures as data URLs, four characters for three bytes.
+"""
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -10,22 +13,26 @@ from app.shared.settings import MIB
 
 JSON_CAP = 1 * MIB
 FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
-UPLOADS = "/v1/adapters"
 
 
 class BodyCap:
     """Refuses a body over the cap."""
 
-    def __init__(self, app: ASGIApp, upload_mb: int) -> None:
+    def __init__(self, app: ASGIApp, upload_mb: int, image_mb: int) -> None:
         self._app = app
-        self._upload_cap = upload_mb * MIB + FORM_SLACK
+        self._caps = {
+            "/v1/adapters": upload_mb * MIB + FORM_SLACK,
+            "/v1/images": image_mb * MIB + FORM_SLACK,
+            "/v1/generations": image_mb * MIB * 4 // 3 + JSON_CAP,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        cap = self._upload_cap if path_here(scope).startswith(UPLOADS) else JSON_CAP
+        path = path_here(scope)
+        cap = next((cap for start, cap in self._caps.items() if path.startswith(start)), JSON_CAP)
         detail = f"the body is over {cap // MIB} MiB; send less"
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdecimal() or int(declared) > cap:

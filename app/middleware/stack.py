@@ -18,7 +18,7 @@ EXPOSED = ("Location", "ETag", "Retry-After", "Content-Range", "Content-Disposit
 def surround(app: FastAPI, settings: Settings) -> None:
     """Put everything around `app`."""
     app.add_middleware(DocsPolicy)
-    app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb)
+    app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb)
     app.add_middleware(Head)
     app.add_middleware(Origins, allowed=settings.cors_origins)
     if settings.cors_origins:

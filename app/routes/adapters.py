@@ -1,7 +1,5 @@
 """Adapters: upload, list, look at, fetch, delete."""
 
-import secrets
-import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated
 
@@ -13,11 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from app.deps import Service, ServiceDep
 from app.downloads import documented, download
 from app.faults import fault, refused
-from app.hub import within
+from app.receiving import at_once, known, settled, stage
 from app.routing import Router, answers
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, Gone, NotFound, TooLarge, Unavailable
-from app.shared.lifecycle import now
 from app.shared.settings import MIB
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
@@ -27,7 +24,6 @@ from app.spool import Spooled
 
 router = Router(prefix="/v1/adapters", tags=["adapters"])
 
-ASYNC = "respond-async"  # RFC 7240
 ZIP = b"PK\x03\x04"  # two bytes would not do: a sound safetensors file of 19,280 bytes of header begins with "PK" too
 
 
@@ -65,11 +61,10 @@ async def upload(
             staged = await run_in_threadpool(service.uploads.cancel, staged.id)
     finally:
         await file.close()
-    at_once = (prefer or "").strip().lower() == ASYNC
-    settled = staged if at_once else await _settled(service, staged.id, request)
-    response.status_code = 201 if settled.new else 200
-    response.headers["Location"] = f"/v1/adapters/{settled.name}"
-    return await run_in_threadpool(_outcome, service, settled)
+    found = staged if at_once(prefer) else await settled(service, staged.id, request.is_disconnected)
+    response.status_code = 201 if found.new else 200
+    response.headers["Location"] = f"/v1/adapters/{found.name}"
+    return await run_in_threadpool(_outcome, service, found)
 
 
 async def _staged(service: Service, file: Spooled, name: str, description: str, ignore: list[str]) -> Upload:
@@ -81,18 +76,8 @@ async def _staged(service: Service, file: Spooled, name: str, description: str, 
         raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_UPLOAD_MB sets the cap")
     if not await run_in_threadpool(service.profiles.ready):
         raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
-    staged = Upload(
-        id=secrets.token_hex(16),
-        status=UploadStatus.INSPECTING,
-        name=name,
-        description=description,
-        ignore=sorted({pattern for pattern in ignore if pattern}),
-        sha256=file.sha256,
-        size_bytes=file.size,
-        created_at=now(),
-    )
-    await service.uploads.stage_async(staged, file.path)
-    return staged
+    said = {"name": name, "description": description, "ignore": sorted({pattern for pattern in ignore if pattern})}
+    return await stage(service, "adapter", file.path, file.sha256, file.size, **said)
 
 
 def _text(texts: Mapping[str, str]) -> None:
@@ -107,20 +92,6 @@ def _text(texts: Mapping[str, str]) -> None:
             faults.append(fault(place, "blank", "nothing of this pattern can be seen; name a tensor, or leave it out"))
     if faults:
         raise refused(faults, "control_characters")
-
-
-async def _settled(service: Service, upload_id: str, request: Request) -> Upload:
-    """The upload once it is settled, or as it stands when the wait ends: it took too long, its client or we go."""
-    until = time.monotonic() + service.settings.upload_wait_s
-    with service.hub.watching(upload_id) as published:
-        while True:
-            published.clear()
-            found = await run_in_threadpool(service.uploads.get, upload_id)
-            left = until - time.monotonic()
-            over = left <= 0 or service.hub.stopping
-            if found.status is not UploadStatus.INSPECTING or over or await request.is_disconnected():
-                return found
-            await within(published, left)
 
 
 def _outcome(service: Service, upload: Upload) -> AdapterRecord:
@@ -138,13 +109,13 @@ def _outcome(service: Service, upload: Upload) -> AdapterRecord:
 @router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})
 def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
     """The outcome of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
-    return _outcome(service, service.uploads.get(upload_id))
+    return _outcome(service, known(service, upload_id, "adapter"))
 
 
 @router.delete("/uploads/{upload_id}", responses=answers({409: "It has been judged already"}))
 def cancel_upload(upload_id: str, service: ServiceDep) -> Upload:
     """Cancel an upload that waits for its inspection, or is inspected."""
-    return service.uploads.cancel(upload_id)
+    return service.uploads.cancel(known(service, upload_id, "adapter").id)
 
 
 @router.get("")

@@ -1,27 +1,111 @@
-"""Pictures, as they were stored."""
+"""Pictures: those that requests draw from, and those that were drawn."""
 
 import re
 from hashlib import sha256
+from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Header, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from app.deps import ServiceDep
 from app.downloads import documented, download
-from app.routing import Router
-from app.shared.errors import NotFound
+from app.receiving import at_once, known, settled, stage
+from app.routing import Router, answers
+from app.shared.errors import Gone, NotFound, PictureRefused, TooLarge
 from app.shared.generations import image_key
+from app.shared.pictures import StoredPicture, picture_key
+from app.shared.settings import MIB
+from app.shared.wire.picture import REF_PATTERN
+from app.shared.wire.upload import Upload, UploadStatus
+from app.spool import Spooled
 
 router = Router(prefix="/v1/images", tags=["images"])
 
-KEY = re.compile(r"([0-9a-f]{32})/([0-9]{1,4})\.png")
+DRAWN = re.compile(r"([0-9a-f]{32})/([0-9]{1,4})\.png")
+
+
+class ReceivedPicture(StoredPicture):
+    """A picture that requests can name now."""
+
+    notes: list[str] = Field([], description="what was made of the file that its sender may not expect")
+
+
+class WaitingPicture(BaseModel):
+    """A picture that waits to be decoded."""
+
+    id: str
+    status: UploadStatus
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": ReceivedPicture},
+        202: {"model": WaitingPicture},
+        **answers({507: "There is no room for the file"}),
+    },
+)
+async def upload(
+    file: UploadFile,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+    prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no decoding")] = None,
+) -> ReceivedPicture:
+    """Upload a picture to draw from: 201 with its ref, 200 if its pixels were there, 202 if decoding takes longer.
+
+    PNG, JPEG, WebP or AVIF. Its pixels are kept as 8-bit sRGB, turned upright; the ref is their hash, so the same
+    picture in another file is the same ref.
+    """
+    assert isinstance(file, Spooled)
+    try:
+        cap_mb = service.settings.max_image_mb
+        if not file.size:
+            raise PictureRefused("image_empty", "the file is empty; send the bytes of a picture")
+        if file.size > cap_mb * MIB:
+            raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_IMAGE_MB sets the cap")
+        staged = await stage(service, "picture", file.path, file.sha256, file.size)
+    finally:
+        await file.close()
+    found = staged if at_once(prefer) else await settled(service, staged.id, request.is_disconnected)
+    answer = _outcome(found)
+    if isinstance(answer, ReceivedPicture):
+        response.status_code = 201 if found.new else 200
+        response.headers["Location"] = f"/v1/images/{answer.ref}"
+    return answer
+
+
+@router.get("/uploads/{upload_id}", responses={202: {"model": WaitingPicture}})
+def upload_status(upload_id: str, service: ServiceDep) -> ReceivedPicture:
+    """The outcome of an upload: 202 while it waits, then its ref, or 422 with the reason."""
+    return _outcome(known(service, upload_id, "picture"))
 
 
 @router.get("/{key:path}", response_class=Response, responses=documented("image/png"))
 def picture(key: str, service: ServiceDep, request: Request) -> Response:
-    """The PNG of one picture, or a part of it; its bytes never change."""
-    match = KEY.fullmatch(key)
-    data = service.storage.get(image_key(match[1], int(match[2]))) if match else None
+    """The PNG of one picture, drawn (`<generation>/<n>.png`) or sent (`image:<64 hex>`); its bytes never change."""
+    drawn, sent = DRAWN.fullmatch(key), re.fullmatch(REF_PATTERN, key)
+    found = image_key(drawn[1], int(drawn[2])) if drawn else picture_key(key) if sent else None
+    data = service.storage.get(found) if found else None
     if data is None:
-        raise NotFound("image_unknown", "there is no such picture; urls come with the generation that drew it")
+        raise NotFound(
+            "image_unknown",
+            "there is no such picture; urls come with the generation that drew it, refs from `POST /v1/images`",
+        )
     tag = f'"{sha256(data).hexdigest()}"'
     return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), "image/png")
+
+
+def _outcome(upload: Upload) -> ReceivedPicture:
+    """What requests can name now, or a 202 while it is decoded; raises PictureRefused."""
+    if upload.status is UploadStatus.REFUSED:
+        raise PictureRefused(upload.code or "image_refused", upload.message or "", reasons=upload.reasons)
+    if upload.status is UploadStatus.CANCELED:
+        raise Gone("upload_canceled", "this upload was canceled before it was decoded; send the file again")
+    if upload.picture is None:
+        headers = {"Location": f"/v1/images/uploads/{upload.id}"}
+        waiting = WaitingPicture(id=upload.id, status=upload.status)
+        return JSONResponse(waiting.model_dump(mode="json"), 202, headers)  # type: ignore[return-value]
+    return ReceivedPicture(**upload.picture.model_dump(), notes=upload.notes)

@@ -3,6 +3,7 @@
 RadiataError                      has a stable `code`, an HTTP `status`, and says what to do
 ├── BadRequest (422)              the request cannot be honoured as it stands
 │   ├── AdapterRefused            an uploaded file is not an adapter for any model here
+│   ├── PictureRefused            an uploaded file is not a picture that is taken here
 │   └── AdapterMisfit             a known adapter does not fit the chosen model
 ├── NotFound (404)                no such generation, adapter, image or model
 ├── Gone (410)                    it was there and was deleted
@@ -54,6 +55,12 @@ class AdapterRefused(BadRequest):
     """An uploaded file was inspected and refused; `reasons` names every offender."""
 
     title = "The adapter file was refused"
+
+
+class PictureRefused(BadRequest):
+    """An uploaded file is no picture, or none that is taken here."""
+
+    title = "The picture was refused"
 
 
 class AdapterMisfit(BadRequest):

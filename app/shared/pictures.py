@@ -60,19 +60,28 @@ class Pictures:
 
         Alpha that is opaque everywhere is left out, so that it is the same picture as the one without.
         """
+        return self.keep(image)[0]
+
+    def keep(self, image: "Image") -> tuple[StoredPicture, bool]:
+        """As `put`, and say whether it was new."""
         if image.mode not in ("RGB", "RGBA"):
             raise ValueError(f"pictures are kept as RGB or RGBA, not {image.mode}")
         if image.mode == "RGBA" and image.getextrema()[3][0] == 255:  # type: ignore[index]
             image = image.convert("RGB")
+        if image.info:  # Pillow would write some of it: nothing but pixels is kept
+            image = image.copy()
+            image.info = {}
         ref = picture_ref(image)
+        new = False
         try:
             self.load(ref)
-        except (NotFound, Unreadable):
+        except (NotFound, Unreadable) as error:
+            new = isinstance(error, NotFound)
             self._known.pop(ref, None)
             buffer = io.BytesIO()
-            image.save(buffer, "PNG", compress_level=COMPRESSION, icc_profile=None, exif=b"")
+            image.save(buffer, "PNG", compress_level=COMPRESSION)
             self._storage.put(picture_key(ref), buffer.getvalue())
-        return self.info(ref)
+        return self.info(ref), new
 
     def load(self, ref: PictureRef) -> "Image":
         """Return a picture's pixels, mode RGB or RGBA; raise NotFound (`image_unknown`) or Unreadable."""

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         8, ge=0, description="Queued generations whose adapters are fetched while another is drawn; 0 is off."
     )
     max_upload_mb: int = Field(1024, ge=1, description="Largest adapter file taken, in MiB.")
+    max_image_mb: int = Field(
+        32, ge=1, description="Largest file of a picture taken, and of all that one request brings with it, in MiB."
+    )
     max_prompt_chars: int = Field(2000, ge=1, description="Longest prompt taken, in characters.")
     max_steps: int = Field(150, ge=1, description="Most denoising steps of one picture.")
     max_count: int = Field(16, ge=1, description="Most pictures of one generation.")

@@ -7,7 +7,7 @@
 | `adapters/<sha256>[.<hash of ignore>].facts.json` | what acceptance has to know of it | intake |
 | `names/<name>/<version>.json` | one version of a name: which bytes, described how | intake |
 | `names/<name>/deleted.json` | the name was deleted after this version | api |
-| `uploads/<id>.safetensors`, `uploads/<id>.json` | an upload not yet inspected | api |
+| `uploads/<id>.safetensors`, `uploads/<id>.json` | an upload not yet inspected, whatever its kind | api |
 | `uploads/<id>.end` | whether it gets its name or is canceled, when both are about to be | api, intake |
 | `settled/<id>.json` | what became of an upload, for an hour: it outlives Redis | intake, api |
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |

@@ -1,4 +1,4 @@
-"""Uploads: files between the request that brought them and the catalog, judged by the intake worker.
+"""Uploads: files between the request that brought them and the catalog or the pictures, judged by the intake worker.
 
 They live as every job does (`app/shared/lifecycle.py`). An upload that waits is `uploads/<id>.json`, which is written
 after its bytes and makes it count. Its end, `settled/<id>.json`, is kept for an hour. Creating `uploads/<id>.end`
@@ -32,6 +32,10 @@ from app.shared.wire.upload import Upload, UploadStatus
 
 KEEP_SETTLED_S = 3600
 ORPHANED_AFTER = timedelta(hours=1)
+DIED = {  # of each kind: what is said of a file that nobody could judge
+    "adapter": "inspecting this file used up its time or memory, or crashed; it is not an adapter that can be used",
+    "picture": "decoding this picture used up its time or memory, or crashed; it is not a picture that can be used",
+}
 NAMED, CANCELED, GIVEN_UP = b"named", b"canceled", b"given up"  # what `end_key` can say
 
 
@@ -69,13 +73,13 @@ class Uploads(Lifecycle[Upload]):
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         super().__init__(storage, redis, settings, PLACES)
 
-    def stage(self, upload: Upload, file: Path) -> None:
+    def stage(self, upload: Upload, file: Path | bytes) -> None:
         """Put an upload in storage and queue its inspection."""
         self._storage.put(bytes_key(upload.id), file)
         self.begin(upload)
         self.queue(upload)
 
-    async def stage_async(self, upload: Upload, file: Path) -> None:
+    async def stage_async(self, upload: Upload, file: Path | bytes) -> None:
         """As `stage`, and hold no thread of the caller's while storage takes its time."""
         await self._storage.put_async(bytes_key(upload.id), file)
         await self._storage.create_async(record_key(upload.id), UPLOAD.write(upload))
@@ -105,11 +109,7 @@ class Uploads(Lifecycle[Upload]):
     def refuse_dead(self, upload_id: str) -> None:
         """Refuse an upload whose inspection died or ran out of time or memory on every try."""
         if upload := self.waiting(upload_id):
-            self.refuse(
-                upload,
-                "inspection_died",
-                "inspecting this file used up its time or memory, or crashed; it is not an adapter that can be used",
-            )
+            self.refuse(upload, "inspection_died", DIED[upload.kind])
         self.queues.drop(upload_id)
 
     def cancel(self, upload_id: str) -> Upload:

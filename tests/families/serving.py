@@ -23,6 +23,7 @@ from app.shared.errors import RadiataError
 from app.shared.events import stream_key
 from app.shared.generations import Ledger, image_key
 from app.shared.lifecycle import now
+from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -48,6 +49,7 @@ class Parts:
     catalog: Catalog
     profiles: Profiles
     liveness: Liveness
+    pictures: Pictures
 
 
 class Served:
@@ -62,7 +64,7 @@ class Served:
         self.ledger = Ledger(self.storage, redis, settings)
         self._intake = Intake(self.storage, redis, settings)
         catalog, profiles = Catalog(self.storage, redis), Profiles(self.storage, settings)
-        self._parts = Parts(settings, catalog, profiles, Liveness(redis, settings))
+        self._parts = Parts(settings, catalog, profiles, Liveness(redis, settings), Pictures(self.storage))
 
     def accepted(self, **changed: Any) -> ResolvedRequest:
         """What a request becomes when it is posted; raises what the service answers a refusal with."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from app.shared.wire.values import Wire
 
+MOST_EDGE = 16384
+MOST_PIXELS = 2**26  # 67 million: decoded, some copies of it fit into what an inspection may take
 REF_PREFIX = "image:"
 DATA_PREFIX = "data:"
 REF_PATTERN = r"^image:[0-9a-f]{64}$"

@@ -1,10 +1,15 @@
-"""Uploads on the wire: a file on its way to being an adapter."""
+"""Uploads on the wire: a file on its way to being an adapter, or a picture that requests draw from."""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
+
+from app.shared.wire.picture import StoredPicture
 from app.shared.wire.values import Name, Sha256, Wire
+
+UploadKind = Literal["adapter", "picture"]
 
 
 class UploadStatus(StrEnum):
@@ -22,11 +27,12 @@ class UploadStatus(StrEnum):
 
 
 class Upload(Wire):
-    """An uploaded file on its way to being an adapter."""
+    """An uploaded file on its way to being an adapter or a picture."""
 
     id: str
+    kind: UploadKind = "adapter"
     status: UploadStatus
-    name: Name
+    name: Name | Literal[""] = Field("", description="of an adapter; pictures have none")
     description: str = ""
     ignore: list[str] = []
     sha256: Sha256
@@ -34,6 +40,8 @@ class Upload(Wire):
     created_at: datetime
     new: bool = False  # whether these bytes were not there under this name before
     version: int | None = None
+    picture: StoredPicture | None = None
+    notes: list[str] = Field([], description="what was made of a picture that its sender may not expect")
     code: str | None = None
     message: str | None = None
     reasons: list[dict[str, Any]] = []

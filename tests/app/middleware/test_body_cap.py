@@ -32,7 +32,7 @@ def through(path: str, declared: str | None, chunks: list[bytes]) -> tuple[int, 
     headers = [] if declared is None else [(b"content-length", declared.encode("latin-1"))]
     scope = {"type": "http", "path": path, "headers": headers}
     try:
-        asyncio.run(BodyCap(app, upload_mb=1)(scope, receive, send))
+        asyncio.run(BodyCap(app, upload_mb=1, image_mb=3)(scope, receive, send))
     except HTTPException as refusal:
         return refusal.status_code, reached
     return sent[0]["status"], reached
@@ -40,19 +40,21 @@ def through(path: str, declared: str | None, chunks: list[bytes]) -> tuple[int, 
 
 @pytest.mark.parametrize("declared", [str(JSON_CAP + 1), "1" * 30, "-1", "1e3", "²", "", "0x10"])
 def test_a_length_that_is_too_much_or_none_is_refused_unread(declared: str) -> None:
-    assert through("/v1/generations", declared, [b"x"]) == (413, 0)
+    assert through("/v1/anything", declared, [b"x"]) == (413, 0)
 
 
 def test_an_undeclared_body_is_read_up_to_the_cap() -> None:
-    status, reached = through("/v1/generations", None, [b"x" * 4096] * 1000)
+    status, reached = through("/v1/anything", None, [b"x" * 4096] * 1000)
     assert status == 413
     assert reached <= JSON_CAP, f"{reached} bytes of {JSON_CAP} went through"
 
 
 def test_only_uploads_may_be_large() -> None:
     large = [b"x" * JSON_CAP, b"x"]
-    assert through("/v1/adapters", None, large) == (200, JSON_CAP + 1)
-    assert through("/v1/generations", None, large)[0] == 413
+    for path in ("/v1/adapters", "/v1/images", "/v1/generations"):  # the last may bring pictures
+        assert through(path, None, large) == (200, JSON_CAP + 1)
+        assert through(path, None, [b"x" * JSON_CAP] * 6)[0] == 413
+    assert through("/v1/anything", None, large)[0] == 413
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/adapters", "/nowhere", "/static/x/main.js", "/openapi.json"])

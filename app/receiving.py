@@ -1,0 +1,64 @@
+"""Files on their way in: put where intake finds them, waited for a moment, and asked about later."""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from app.deps import Service
+from app.hub import within
+from app.shared.lifecycle import now
+from app.shared.wire.upload import Upload, UploadKind, UploadStatus
+
+ASYNC = "respond-async"  # RFC 7240
+
+
+def at_once(prefer: str | None) -> bool:
+    """Whether a `Prefer` header says that no verdict is waited for."""
+    return (prefer or "").strip().lower() == ASYNC
+
+
+async def stage(service: Service, kind: UploadKind, data: Path | bytes, digest: str, size: int, **said: Any) -> Upload:
+    """Put a file where intake finds it; said: what its sender says of it."""
+    staged = Upload(
+        id=secrets.token_hex(16),
+        kind=kind,
+        status=UploadStatus.INSPECTING,
+        sha256=digest,
+        size_bytes=size,
+        created_at=now(),
+        **said,
+    )
+    await service.uploads.stage_async(staged, data)
+    return staged
+
+
+async def stage_bytes(service: Service, kind: UploadKind, data: bytes) -> Upload:
+    """As `stage`, of a file that is in memory."""
+    return await stage(service, kind, data, sha256(data).hexdigest(), len(data))
+
+
+async def settled(service: Service, upload_id: str, gone: Callable[[], Awaitable[bool]]) -> Upload:
+    """The upload once it is settled, or as it stands when the wait ends: it took too long, its client or we go."""
+    until = time.monotonic() + service.settings.upload_wait_s
+    with service.hub.watching(upload_id) as published:
+        while True:
+            published.clear()
+            found = await run_in_threadpool(service.uploads.get, upload_id)
+            left = until - time.monotonic()
+            over = left <= 0 or service.hub.stopping
+            if found.status is not UploadStatus.INSPECTING or over or await gone():
+                return found
+            await within(published, left)
+
+
+def known(service: Service, upload_id: str, kind: UploadKind) -> Upload:
+    """An upload of that kind as it stands; raises NotFound or Unreadable."""
+    found = service.uploads.get(upload_id)
+    if found.kind != kind:
+        raise service.uploads.unknown()
+    return found

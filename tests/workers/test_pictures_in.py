@@ -1,0 +1,132 @@
+"""Pictures come in over HTTP, are decoded by intake, and are named by requests; the API and intake as they run."""
+
+import io
+from collections.abc import Iterator
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from redis import Redis
+
+from app.shared.pictures import picture_ref
+from app.shared.profiles import Profiles
+from app.shared.queue import INTAKE
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.uploads import Uploads
+from tests.app.conftest import serving
+from tests.app.shared.making import profile
+from workers import intake as module
+from workers.intake import Intake
+
+NOBODYS = "image:" + "0" * 64
+
+
+@pytest.fixture
+def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
+    """An API of a model that was loaded once."""
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    with serving(settings.model_copy(update={"upload_wait_s": 10.0})) as client:
+        yield client
+
+
+@pytest.fixture
+def decoding(intake: Intake, uploads: Uploads, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the intake worker does, in a thread."""
+    monkeypatch.setattr(module, "limit_time", lambda _: None)  # it is for forks
+    ended = Event()
+
+    def work() -> None:
+        queue = uploads.queues.of(INTAKE)
+        while not ended.is_set():
+            for upload_id in queue.get_job_ids():
+                queue.remove(upload_id)
+                intake.run(upload_id)
+            ended.wait(0.01)
+
+    thread = Thread(target=work)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def png(colour: str = "red", size: tuple[int, int] = (8, 6), **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, options.pop("format", "PNG"), **options)
+    return buffer.getvalue()
+
+
+def send(api: httpx.Client, data: bytes, **headers: str) -> httpx.Response:
+    return api.post("/v1/images", files={"file": ("../../a.svg", data)}, headers=headers)
+
+
+@pytest.mark.usefixtures("decoding")
+def test_a_picture_is_found_by_its_pixels(api: httpx.Client) -> None:
+    answer = send(api, png(compress_level=0))
+    ref = picture_ref(Image.new("RGB", (8, 6), "red"))
+    assert (answer.status_code, answer.json()) == (
+        201,
+        {"ref": ref, "width": 8, "height": 6, "alpha": False, "notes": []},
+    )
+    assert answer.headers["location"] == f"/v1/images/{ref}"
+    for again in (png(), png(format="WEBP", lossless=True)):
+        same = send(api, again)
+        assert (same.status_code, same.json()) == (200, answer.json())
+    assert send(api, png("blue")).json()["ref"] != ref  # under the same name
+
+    found = api.get(answer.headers["location"])
+    assert found.headers["content-type"] == "image/png" and "immutable" in found.headers["cache-control"]
+    assert Image.open(io.BytesIO(found.content)).tobytes() == Image.new("RGB", (8, 6), "red").tobytes()
+    assert api.get(f"/v1/images/{ref}", headers={"If-None-Match": found.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.usefixtures("decoding")
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "image_empty"),
+        (b"<svg/>", "image_format_unknown"),
+        (png()[:40], "image_not_readable"),
+        (png(size=(20000, 1)), "image_too_large"),
+    ],
+)
+def test_what_is_no_picture_is_refused(api: httpx.Client, storage: Storage, data: bytes, code: str) -> None:
+    answer = send(api, data)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert list(storage.keys("pictures")) == []
+
+
+def test_a_picture_that_nobody_decodes_yet_is_a_202_that_can_be_asked_about(
+    api: httpx.Client, uploads: Uploads, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "limit_time", lambda _: None)
+    answer = send(api, png(), Prefer="respond-async")
+    assert (answer.status_code, answer.json()["status"]) == (202, "inspecting")
+    where = answer.headers["location"]
+    assert api.get(where).status_code == 202
+    assert api.get(where.replace("images", "adapters")).status_code == 404  # it is no adapter
+    intake.run(answer.json()["id"])
+    assert (api.get(where).status_code, api.get(where).json()["width"]) == (200, 8)
+
+
+@pytest.mark.parametrize("key", ["image:x", NOBODYS, NOBODYS + ".png", "image:../../store.json", "x", "a/1.png"])
+def test_only_a_picture_is_given(api: httpx.Client, key: str) -> None:
+    answer = api.get(f"/v1/images/{key}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "image_unknown")
+
+
+def test_a_file_over_the_cap_is_refused(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"max_image_mb": 1})) as api:
+        assert send(api, b"x" * (2**20 + 1)).status_code == 413
+        assert send(api, b"x" * (2**21 + 1)).status_code == 413
+
+
+def test_a_picture_that_kills_its_decoding_is_refused_as_a_picture(api: httpx.Client, uploads: Uploads) -> None:
+    where = send(api, png(), Prefer="respond-async").headers["location"]
+    uploads.refuse_dead(where.rpartition("/")[2])
+    answer = api.get(where)
+    assert (answer.status_code, answer.json()["code"]) == (422, "inspection_died")
+    assert "decoding this picture" in answer.json()["detail"]
