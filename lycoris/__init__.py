@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lycoris.hooked.layers import bypass_sites
     from lycoris.hooked.owners import recompute_obstacles
     from lycoris.inspection import Verdict, inspect, judged, verdict_of
-    from lycoris.kernels.stored import quantised
+    from lycoris.kernels.stored import quantised, storage, stored_as
     from lycoris.merged.merge import Mode
     from lycoris.merged.pristine import PristineChoice
     from lycoris.patcher import Patcher
@@ -65,6 +65,8 @@ __all__ = [
     "recompute_obstacles",
     "resolve",
     "shapes_of",
+    "storage",
+    "stored_as",
     "usable_trigger",
     "verdict_of",
 ]
@@ -90,6 +92,8 @@ MODULES = {
     "PristineChoice": "lycoris.merged.pristine",
     "Recompute": "lycoris.recompute",
     "quantised": "lycoris.kernels.stored",  # weights that nothing can be merged into exactly
+    "stored_as": "lycoris.kernels.stored",
+    "storage": "lycoris.kernels.stored",  # the tensors that hold one
     "MappedFolder": "lycoris.files.model_folder",  # a base's own files as the place of pristine weights
     # A model, live or by names and shapes alone
     "architecture_of_model": "lycoris.architectures.detect",

@@ -65,6 +65,8 @@ ARROWS: dict[str, set[str]] = {
         "tokenizers",  # of which transformers' own are made: written down for acceptance
         "safetensors",  # headers of a base's weights
         "gguf",  # headers of quantised weights
+        "torchao",  # weights of 8 bits
+        "bitsandbytes",  # weights of 4 bits
         "huggingface_hub",  # parts of a base that have a repository of their own
         "pydantic",  # what a base's folder says of itself
         "PIL",  # PNG

@@ -5,16 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 DType = Literal["auto", "float32", "float16", "bfloat16"]
-NOT_YET = ("quantize", "offload")
+Quantize = Literal["int8", "fp8", "nf4"]
+CHOICES = {"dtype": get_args(DType), "quantize": get_args(Quantize)}
+NOT_YET = ("offload",)
 
 
 @dataclass(frozen=True)
 class BaseSource:
-    """A folder, a file or a hub id; the parts that are taken from elsewhere; the dtype in place of the setting's."""
+    """A folder, a file or a hub id; the parts that are taken from elsewhere; a dtype in place of the setting's."""
 
     source: str
     dtype: DType | None = None
     parts: Mapping[str, str | None] = field(default_factory=dict)  # part -> where it is; None where it is left out
+    quantize: Quantize | None = None  # what its weights are made into when it is loaded
 
     def __str__(self) -> str:
         return self.source
@@ -28,11 +31,11 @@ def read_source(said: Any) -> BaseSource:
         raise ValueError("a base is a folder, a file or a hub id, or an object that has one as its `source`")
     if early := [name for name in NOT_YET if name in said]:
         raise ValueError(f"`{early[0]}` is not served: leave it out")
-    parts = {name: place for name, place in said.items() if name not in ("source", "dtype")}
+    parts = {name: place for name, place in said.items() if name != "source" and name not in CHOICES}
     for name, place in parts.items():
         if place is not None and not (isinstance(place, str) and place):
             raise ValueError(f"`{name}` is {place!r}; it is a folder, a file or a hub id, or null where it is left out")
-    dtype = said.get("dtype")
-    if dtype is not None and dtype not in get_args(DType):
-        raise ValueError(f"`dtype` is {dtype!r}; it is one of {', '.join(get_args(DType))}")
-    return BaseSource(said["source"], dtype, parts)
+    for name, choices in CHOICES.items():
+        if said.get(name) is not None and said[name] not in choices:
+            raise ValueError(f"`{name}` is {said[name]!r}; it is one of {', '.join(choices)}")
+    return BaseSource(said["source"], said.get("dtype"), parts, said.get("quantize"))

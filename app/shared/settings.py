@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     models: dict[str, str | BaseSource] = Field(
         {"emoji-64": "bundled:emoji-64"},
         description="Base models by name: a diffusers folder, a `.safetensors` or `.gguf` file, a hub id, or "
-        "`bundled:…`; or an object with such a `source`, a `dtype`, and parts from elsewhere (JSON). They come before "
-        "those of `models.json` in the data folder, which `radiata models add` writes.",
+        "`bundled:…`; or an object with such a `source`, a `dtype`, `quantize`, and parts from elsewhere (JSON). They "
+        "come before those of `models.json` in the data folder, which `radiata models add` writes.",
     )
     hub_token: SecretStr | None = Field(
         None,

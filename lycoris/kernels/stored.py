@@ -5,7 +5,8 @@
 | torch | a float dtype, and torch's own type | the weight itself |
 | diffusers, of a GGUF file | its type comes from a module that can read it | that module's `dequantize_gguf_tensor` |
 | torchao, quanto | a type of their own, whose dtype is a float's | its `dequantize` |
-| bitsandbytes and others | an integer dtype, or a type of their own | not known here |
+| bitsandbytes, in four bits | an integer dtype, and the `quant_state` that reads it | its `dequantize_4bit` |
+| bitsandbytes in eight bits, and others | an integer dtype, or a type of their own | not known here |
 """
 
 import sys
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OF_TORCH = (Tensor, nn.Parameter)
 GGUF = "dequantize_gguf_tensor"
+FOUR_BITS = "bitsandbytes.functional"
 
 
 def quantised(weight: Tensor) -> bool:
@@ -27,7 +29,9 @@ def quantised(weight: Tensor) -> bool:
 
 def readable(weight: Tensor) -> bool:
     """Tell whether `dense` can read a weight."""
-    return not quantised(weight) or _of_gguf(weight) or type(weight).dequantize is not Tensor.dequantize
+    if not quantised(weight) or _of_gguf(weight) or _of_four_bits(weight):
+        return True
+    return type(weight).dequantize is not Tensor.dequantize
 
 
 def dense(weight: Tensor) -> Tensor:
@@ -39,6 +43,9 @@ def dense(weight: Tensor) -> Tensor:
         return weight.detach()
     if _of_gguf(weight):
         return getattr(sys.modules[type(weight).__module__], GGUF)(weight).detach().float()
+    if _of_four_bits(weight):
+        state: Any = getattr(weight, "quant_state")  # noqa: B009  # of no Tensor that torch knows
+        return sys.modules[FOUR_BITS].dequantize_4bit(weight.data, state).detach().float()
     if not readable(weight):
         raise TypeError(f"a {type(weight).__name__} of {weight.dtype} is stored in a way that is not known here")
     return weight.dequantize().detach().float()  # in this order: quanto's weights cannot be detached in inference mode
@@ -49,9 +56,27 @@ def storage(weight: Tensor) -> Iterator[Tensor]:
     flatten: Any = getattr(weight, "__tensor_flatten__", None)  # of a tensor made of tensors, as torchao's and quanto's
     if flatten is None:
         yield weight.detach().as_subclass(Tensor)
+        state: Any = getattr(weight, "quant_state", None)
+        while state is not None:  # the scales of four bits are quantised in their turn
+            yield from (state.absmax, state.code)
+            state = state.state2
         return
     for part in flatten()[0]:
         yield from storage(getattr(weight, part))
+
+
+def stored_as(weight: Tensor) -> str:
+    """Return what the numbers of a weight are stored as: `Q8_0` and its like of GGUF, `nf4`, else a dtype."""
+    if _of_gguf(weight):
+        return getattr(weight, "quant_type").name  # noqa: B009  # of no Tensor that torch knows
+    if _of_four_bits(weight):
+        return getattr(weight, "quant_state").quant_type  # noqa: B009  # as above
+    largest = max(storage(weight), key=Tensor.numel)
+    return str(largest.dtype).removeprefix("torch.")
+
+
+def _of_four_bits(weight: Tensor) -> bool:
+    return getattr(weight, "quant_state", None) is not None and FOUR_BITS in sys.modules
 
 
 def _of_gguf(weight: Tensor) -> bool:

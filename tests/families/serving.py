@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,10 +152,13 @@ class Diffusers:
 
 
 @contextmanager
-def serving(family: Family, folder: Path, data_dir: Path, redis_url: str) -> Iterator[Served]:
-    """A family over an empty store and an empty Redis."""
+def serving(
+    family: Family, folder: Path, data_dir: Path, redis_url: str, further: Mapping[str, str] | None = None
+) -> Iterator[Served]:
+    """A family over an empty store and an empty Redis; further: what `RADIATA_MODELS` says of it beside its source."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    chosen: dict[str, Any] = {"models": {family.name: str(folder)}, "threads": 1, "max_prompt_chars": 100_000}
+    said = {"source": str(folder), **further} if further else str(folder)
+    chosen: dict[str, Any] = {"models": {family.name: said}, "threads": 1, "max_prompt_chars": 100_000}
     settings = Settings(data_dir=data_dir, redis_url=redis_url, accept_without_worker_s=-1, **chosen)
     with connect(settings) as redis:
         redis.flushall()

@@ -1,4 +1,4 @@
-"""Layers of libraries that quantise: GGUF as diffusers holds it, and torchao's and quanto's where they are at hand."""
+"""Layers of libraries that quantise: GGUF as diffusers holds it, and other libraries' where they are at hand."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +41,17 @@ def of_quanto(layer: nn.Linear) -> nn.Module:
     return model[0]
 
 
+def of_bitsandbytes(layer: nn.Linear) -> nn.Module:
+    bnb = pytest.importorskip("bitsandbytes")
+    made: Any = bnb.nn.Linear4bit(WIDE, WIDE, True, torch.float32, quant_type="nf4")
+    made.weight = bnb.nn.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4", module=made)
+    made.bias, made.support_avx512bf16_for_cpu = layer.bias, False
+    return made.to("cpu").eval()
+
+
+LIBRARIES = [of_gguf, of_torchao, of_quanto, of_bitsandbytes]
+
+
 def linear(seed: int) -> nn.Linear:
     layer, random = nn.Linear(WIDE, WIDE), zoo.random(seed)
     with torch.no_grad():
@@ -49,7 +60,7 @@ def linear(seed: int) -> nn.Linear:
     return layer.requires_grad_(False)
 
 
-@pytest.mark.parametrize("quantise", [of_gguf, of_torchao, of_quanto])
+@pytest.mark.parametrize("quantise", LIBRARIES)
 def test_every_algorithm_is_as_merged_into_the_numbers(quantise: Callable[[nn.Linear], Any]) -> None:
     made, twin, x = quantise(linear(1)), linear(1), zoo.random(2)(3, WIDE)
     model, floats = nn.ModuleDict({"layer": made, "other": quantise(linear(2))}), nn.ModuleDict({"layer": twin})
@@ -69,7 +80,7 @@ def test_every_algorithm_is_as_merged_into_the_numbers(quantise: Callable[[nn.Li
     assert one.verify() == []
 
 
-@pytest.mark.parametrize("quantise", [of_gguf, of_torchao, of_quanto])
+@pytest.mark.parametrize("quantise", LIBRARIES)
 def test_a_merge_is_refused_for_what_the_weights_are(quantise: Callable[[nn.Linear], Any]) -> None:
     model = nn.ModuleDict({name: quantise(linear(seed)) for seed, name in enumerate(("layer", "other"))})
     tensors = {f"unet.{name}": zoo.tensors("lora", torch.zeros(WIDE, WIDE)) for name in model}

@@ -43,6 +43,8 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: 
     further = chain(*(found for (name, value), found in LIBRARIES_OF.items() if asked.get(name) == value))
     if request.stack_mode == "sum":  # then their order decides nothing
         asked["adapters"].sort(key=lambda one: one["sha256"])
+    if profile.quantised:  # version 0.1 has no such bases
+        asked["quantised"] = profile.quantised
     return asked | {
         "seed": seed,
         "applied": applied,

@@ -28,6 +28,7 @@ from workers.models.obeys import (
     size_multiple,
 )
 from workers.models.own import OWN, Own
+from workers.models.quantising import libraries, quantisations
 from workers.models.sampler_trial import offer
 from workers.models.sources import Source
 from workers.models.tokens import limits
@@ -88,7 +89,8 @@ def profile_of(
         apply_modes=["auto", *(["merge"] if mergeable else []), "bypass", "recompute"],
         adapter_kinds=["weights", *(["embedding"] if _takes_embeddings(components) else [])],
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
-        versions={library: version(library) for library in (*LIBRARIES, *found_by(pipeline))},
+        quantised=quantisations(components),
+        versions={library: version(library) for library in (*LIBRARIES, *found_by(pipeline), *libraries(components))},
     )
     _judge_own(source.folder, own, profile, settings)
     return profile

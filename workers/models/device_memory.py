@@ -10,6 +10,8 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lycoris import storage
+
 MEMORY = Path("/proc/meminfo")
 EDGE = 64  # of the latents that the decoder is tried with
 COLOURS = 3
@@ -44,8 +46,8 @@ def most_pixels(pipeline: Any, device: str) -> int | None:
     if memory is None or each is None:
         return None
     parts = [part for part in vars(pipeline).values() if isinstance(part, nn.Module)]
-    weights = {id(weight): weight.nbytes for part in parts for weight in part.parameters()}
-    return max(int((memory - sum(weights.values())) / each), 0)
+    stored = {id(weight): sum(part.nbytes for part in storage(weight)) for one in parts for weight in one.parameters()}
+    return max(int((memory - sum(stored.values())) / each), 0)
 
 
 def decoding_bytes(pipeline: Any) -> float | None:

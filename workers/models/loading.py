@@ -10,6 +10,7 @@ import transformers
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 
+from app.shared.base_source import Quantize
 from app.shared.facts import BaseDenoiser, BaseSites, BaseTokenizers
 from app.shared.profiles import BaseFacts, Shapes
 from app.shared.settings import BadSettings, Settings
@@ -19,6 +20,7 @@ from workers.models.components import components_of, made_of
 from workers.models.describing import profile_of
 from workers.models.folder import INDEX, ModelFolder
 from workers.models.opening import opened
+from workers.models.quantising import quantise
 from workers.models.servable import judge_channels, judge_pipeline
 from workers.models.sources import Source, source_of
 from workers.models.tokens import written
@@ -85,6 +87,7 @@ class Prepared:
     folder: ModelFolder
     device: torch.device
     dtype: torch.dtype
+    quantize: Quantize | None
 
 
 def prepared(name: str, settings: Settings) -> Prepared:
@@ -104,7 +107,7 @@ def prepared(name: str, settings: Settings) -> Prepared:
     dtype = whole.stored_dtype() if asked == "auto" else getattr(torch, asked)
     if asked == "auto" and not computes(device, dtype):
         dtype = torch.float32
-    return Prepared(source, whole, device, dtype)
+    return Prepared(source, whole, device, dtype, said.quantize)
 
 
 def load(name: str, settings: Settings) -> LoadedModel:
@@ -118,12 +121,16 @@ def load(name: str, settings: Settings) -> LoadedModel:
         torch.set_num_threads(settings.threads)
     ready = prepared(name, settings)
     whole, device, dtype = ready.folder, ready.device, ready.dtype
-    pipeline = opened(whole, dtype).to(device)
+    pipeline = opened(whole, dtype)
+    if ready.quantize:
+        quantise(components_of(pipeline), ready.quantize, dtype)
+    pipeline = pipeline.to(device)
     components = components_of(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
-    profile = profile_of(name, ready.source, fingerprint(whole), pipeline, components, device, dtype, settings)
+    identity = fingerprint(whole, ready.quantize)
+    profile = profile_of(name, ready.source, identity, pipeline, components, device, dtype, settings)
     return LoadedModel(pipeline, components, profile, ready.source.folder)
 
 
@@ -148,8 +155,8 @@ def _usable(name: str) -> torch.device:
     return device
 
 
-def fingerprint(folder: ModelFolder) -> str:
-    """sha256 over every file of a base that decides what it draws: weights and configurations.
+def fingerprint(folder: ModelFolder, quantize: str | None = None) -> str:
+    """sha256 over every file of a base that decides what it draws, weights and configurations, and its quantisation.
 
     It does not know where the files are: a part from elsewhere counts as if it stood in the folder.
     """
@@ -164,4 +171,6 @@ def fingerprint(folder: ModelFolder) -> str:
     for name, file in sorted(files.items(), key=lambda item: folder.path / item[0]):
         with file.open("rb") as stream:
             total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    if quantize:  # other numbers, and other weights that can be merged into: another base
+        total.update(f"quantize\0{quantize}\n".encode())
     return total.hexdigest()

@@ -58,6 +58,11 @@ class ModelProfile(Wire):
         ["auto", "merge", "bypass"],
         description="what a request's `apply` may say; no `merge` where weights are quantised",
     )
+    quantised: list[str] = Field(
+        [],
+        description="what the weights of its components are stored as where that is no float for each number: `int8`, "
+        "`float8_e4m3fn`, `nf4`, `Q8_0` and its like in a GGUF file",
+    )
     adapter_kinds: list[str] = Field(
         ["weights"], description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger"
     )

@@ -12,12 +12,13 @@ def test_a_string_stays_what_it_is_and_an_object_says_more(monkeypatch: pytest.M
     monkeypatch.setenv(
         "RADIATA_MODELS",
         '{"plain": "/a", "more": {"source": "/b.safetensors", "vae": "/c", "text_encoder_3": null, '
-        '"dtype": "float32"}}',
+        '"dtype": "float32", "quantize": "int8"}}',
     )
     settings = read_settings()
     assert settings.models["plain"] == "/a"
     assert settings.base("plain") == BaseSource("/a")
-    assert settings.base("more") == BaseSource("/b.safetensors", "float32", {"vae": "/c", "text_encoder_3": None})
+    parts = {"vae": "/c", "text_encoder_3": None}
+    assert settings.base("more") == BaseSource("/b.safetensors", "float32", parts, "int8")
     assert f"{settings.models['more']}" == "/b.safetensors"  # as messages have it
 
 
@@ -28,7 +29,7 @@ def test_a_string_stays_what_it_is_and_an_object_says_more(monkeypatch: pytest.M
         ('{"source": ""}', "'it': a base is a folder"),
         ("7", "'it': a base is a folder"),
         ('{"source": "/a", "dtype": "int8"}', "'it': `dtype` is 'int8'; it is one of auto, float32, float16, bfloat16"),
-        ('{"source": "/a", "quantize": "int8"}', "'it': `quantize` is not served: leave it out"),
+        ('{"source": "/a", "quantize": "int4"}', "'it': `quantize` is 'int4'; it is one of int8, fp8, nf4"),
         ('{"source": "/a", "offload": true}', "'it': `offload` is not served: leave it out"),
         ('{"source": "/a", "vae": 3}', "'it': `vae` is 3; it is a folder, a file or a hub id, or null"),
     ],

@@ -1,7 +1,6 @@
 """Parts of a base from elsewhere: another VAE, a transformer in a file of its own, a text encoder that is left out."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,8 +14,6 @@ import torch
 from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
-from gguf import GGMLQuantizationType, GGUFWriter
-from gguf.quants import dequantize, quantize
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
 
@@ -28,6 +25,7 @@ from tests.families.stable_diffusion import sd15
 from tests.families.stable_diffusion_3 import FAMILIES as SD_3
 from tests.families.tokenizers import WORDS
 from tests.families.z_image import z_image
+from tests.families.z_image_file import as_gguf, in_original_names
 from tests.workers.models.test_sources import drawn, image_of, loaded
 from workers.models.sources import source_of
 from workers.models.weight_files import Stored, Unservable, dtype_of
@@ -104,27 +102,8 @@ def test_a_text_encoder_is_left_out(tmp_path: Path) -> None:
     assert base.facts() and base.profile.tokens
 
 
-Z_IMAGE = {
-    r"all_(final_layer|x_embedder)\.2-1\.": r"\1.",
-    r"\.attention\.to_out\.0\.": ".attention.out.",
-    r"\.attention\.norm_([qk])\.": r".attention.\1_norm.",
-}
-
-
-def z_image_in_original_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
-        if fused := re.fullmatch(r"(.*\.attention\.)to_q\.weight", name):
-            found[f"{fused[1]}qkv.weight"] = torch.cat([tensors[f"{fused[1]}to_{one}.weight"] for one in "qkv"])
-        elif not re.search(r"\.attention\.to_[kv]\.", name):
-            for pattern, written in Z_IMAGE.items():
-                name = re.sub(pattern, written, name)
-            found[name] = tensor
-    return found
-
-
 @pytest.mark.parametrize("start", ["", "model.diffusion_model."])
-@pytest.mark.parametrize("written", [z_image_in_original_names, dict], ids=["original", "diffusers"])
+@pytest.mark.parametrize("written", [in_original_names, dict], ids=["original", "diffusers"])
 def test_a_file_has_the_transformer_and_the_folder_the_rest(
     tmp_path: Path, start: str, written: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 ) -> None:
@@ -196,26 +175,6 @@ def test_what_reads_the_prompt_is_left_out_only_where_a_picture_is_drawn_without
 def test_a_part_that_cannot_be_taken_is_said(whole: Path, said: dict[str, Any], kind: type, sentence: str) -> None:
     with pytest.raises(kind, match=sentence):
         loaded({"source": str(whole), **said})
-
-
-def as_gguf(folder: Path, written: Path) -> dict[str, torch.Tensor]:
-    """Move the weights of a Z-Image's transformer from its folder into a GGUF file; return them as they are there."""
-    tensors = z_image_in_original_names(original.weights(folder / "transformer"))
-    for file in (folder / "transformer").glob("*.safetensors"):
-        file.unlink()
-    writer = GGUFWriter(written, "lumina2")
-    for name, tensor in tensors.items():
-        kind = GGMLQuantizationType.F32
-        if tensor.ndim == 2 and tensor.shape[1] % 32 == 0 and name.startswith("layers."):
-            kind = GGMLQuantizationType.Q8_0
-        data = quantize(tensor.numpy(), kind)
-        writer.add_tensor(name, data, raw_dtype=kind)
-        tensors[name] = torch.from_numpy(dequantize(data, kind).copy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return tensors
 
 
 def test_a_transformer_from_gguf_is_drawn_with_as_it_is_quantised(tmp_path: Path) -> None:
