@@ -41,7 +41,7 @@ def adapters_list(url: Url = None) -> None:
     for one in found:
         size = f"{one['size_bytes'] / 1e6:.1f} MB"
         where = ", ".join(one["fits"])
-        table.add_row(one["name"], str(one["version"]), one["kind"], where, size, plain(one["description"]))
+        table.add_row(one["name"], str(one["version"]), one.get("kind", ""), where, size, plain(one["description"]))
     out.print(table)
 
 

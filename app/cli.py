@@ -14,11 +14,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from app import adapter_commands, model_commands, terminal
 from app import adapter_syntax as uses
 from app.address import listen
-from app.request_options import with_options
+from app.client import Client
+from app.request_options import as_fields, with_options
 from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import serving_settings
 from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.picture import REF_PREFIX, picture_fields
 from app.terminal import SPINNER, Url, err, out, plain, told
+
+SHORT = {  # options that are not called as their fields are
+    "negative_prompt": "negative",
+    "init_image": "init",
+    "mask_image": "mask",
+    "reference_images": "reference",
+}
 
 cli = typer.Typer(
     add_completion=False,
@@ -111,7 +120,7 @@ def worker(
 
 
 @cli.command()
-@with_options(GenerationRequest, "prompt", "adapters", names={"negative_prompt": "negative"})
+@with_options(GenerationRequest, "prompt", "adapters", names=SHORT, files=picture_fields(GenerationRequest))
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     adapter: Annotated[list[str] | None, typer.Option("--adapter", "-a", help=uses.HELP)] = None,
@@ -122,10 +131,19 @@ def generate(
     **fields: Any,
 ) -> None:
     """Draw a prompt and save the picture."""
-    body = {"prompt": prompt, "adapters": [_use(text) for text in adapter or []], **fields}
+    try:
+        body = {"prompt": prompt, "adapters": [uses.use_of(text) for text in adapter or []]}
+        body |= as_fields(GenerationRequest, fields)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with terminal.connected(url) as client, Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
         task = bar.add_task("waiting", total=None)
+        for name in picture_fields(GenerationRequest) & body.keys():
+            said = body[name]
+            body[name] = (
+                [_sent(client, one) for one in said] if isinstance(said, list) else said and _sent(client, said)
+            )
         generation = client.generate(
             body,
             lambda step, total: bar.update(task, description="drawing", completed=step, total=total),
@@ -152,11 +170,16 @@ def cancel(
     out.print(f"{plain(generation['id'])} {plain(generation['status'])}")
 
 
-def _use(text: str) -> dict[str, Any]:
-    try:
-        return uses.use_of(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+def _sent(client: Client, picture: str) -> str:
+    """Return the ref of a picture, sent now unless it is one already."""
+    if picture.startswith(REF_PREFIX):
+        return picture
+    if not Path(picture).is_file():
+        raise typer.BadParameter(f"there is no file {picture!r}")
+    found = client.picture(Path(picture))
+    for note in found.get("notes", []):
+        err.print(f"{plain(picture)}: {plain(note)}")
+    return found["ref"]
 
 
 @cli.command()

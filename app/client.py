@@ -149,17 +149,22 @@ class Client:
     def upload(self, file: Path, name: str, description: str, ignore: list[str]) -> dict[str, Any]:
         """Upload an adapter and wait for its verdict; its record."""
         fields = {"name": name, "description": description, "ignore": ignore}
+        return _json(self._settled("/v1/adapters", file, fields), "name")
+
+    def picture(self, file: Path) -> dict[str, Any]:
+        """Send a picture that requests draw from, and wait until it is decoded; its ref and size, and notes on it."""
+        return _json(self._settled("/v1/images", file, {}), "ref")
+
+    def _settled(self, path: str, file: Path, fields: dict[str, Any]) -> httpx.Response:
         with file.open("rb") as stream:
             # How long it waits for the verdict is the service's setting
             patient = httpx.Timeout(TIMES.connect, read=None)
-            response = self._http.post(
-                "/v1/adapters", files={"file": (file.name, stream)}, data=fields, timeout=patient
-            )
+            response = self._http.post(path, files={"file": (file.name, stream)}, data=fields, timeout=patient)
         while _checked(response).status_code == httpx.codes.ACCEPTED:
             time.sleep(INSPECTION_POLL_S)
             where = self._below(response.headers["Location"])
             response = self._again(lambda: _checked(self._http.get(where)))  # noqa: B023
-        return _json(response, "name")
+        return response
 
     def delete(self, name: str) -> None:
         """Delete an adapter."""
