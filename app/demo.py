@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.client import Client
 from app.comparison import write
+from app.demo_gifts import GIFTS
 from app.shared.log import configure
 from app.shared.settings import read_settings, serving_settings
 from app.supervisor import Service
@@ -34,34 +35,47 @@ def run(folder: Path, out: Console, err: Console) -> None:
             stopping = time.monotonic()
     took_stop = time.monotonic() - stopping
     out.print(f"pictures: {folder}/{BASE}.png and one for each adapter")
-    out.print(f"comparison: [bold]{folder}/sheet.png[/bold]")
+    out.print(f"comparison: [bold]{folder}/sheet.png[/bold], and of those that are given a picture {folder}/given.png")
     out.print(f"start {took_start:.1f} s, drawing {took_draw:.1f} s, stop {took_stop:.1f} s")
 
 
 def _draw(url: str, folder: Path, err: Console) -> float:
     started = time.monotonic()
     with Client(url) as client:
-        names = [BASE, *(adapter["name"] for adapter in client.adapters())]
+        adapters = client.adapters()
+        names = [BASE, *(one["name"] for one in adapters if one["kind"] not in GIFTS)]
+        guided = [(one["name"], one["kind"]) for one in adapters if one["kind"] in GIFTS]
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=err) as bar:
-            task = bar.add_task("drawing", total=len(PROMPTS) * len(names))
-            pictures = []
+            task = bar.add_task("drawing", total=len(PROMPTS) * (len(names) + len(guided)))
+            drawn: list[list[Path]] = []
+            given: list[list[Path]] = []
+
+            def draw(number: int, name: str, prompt: str, stack: list[dict[str, Any]]) -> Path:
+                bar.update(task, description=f"{prompt}, {name}")
+                path = folder / (f"{name}.png" if number == 0 else f"{name}-{number + 1}.png")
+                path.write_bytes(_picture(client, prompt, stack))
+                bar.advance(task)
+                return path
+
             for number, prompt in enumerate(PROMPTS):
-                row = []
-                for name in names:
-                    bar.update(task, description=f"{prompt}, {name}")
-                    path = folder / (f"{name}.png" if number == 0 else f"{name}-{number + 1}.png")
-                    path.write_bytes(_picture(client, prompt, name))
-                    row.append(path)
-                    bar.advance(task)
-                pictures.append(row)
-    write(folder / "sheet.png", PROMPTS, names, pictures)
+                row = [draw(number, name, prompt, [] if name == BASE else [{"ref": name}]) for name in names]
+                pair = [row[0]]
+                for name, kind in guided:
+                    gift, shown = GIFTS[kind], folder / f"{name}-given-{number + 1}.png"
+                    entry = {"ref": name, **gift.write(row[0], shown)}
+                    pair += [shown, draw(number, name, gift.prompt or prompt, [entry])]
+                drawn.append(row)
+                given.append(pair)
+    write(folder / "sheet.png", PROMPTS, names, drawn)
+    if guided:
+        titles = [title for name, _ in guided for title in (f"given to {name}", name)]
+        write(folder / "given.png", PROMPTS, [BASE, *titles], given)
     return time.monotonic() - started
 
 
-def _picture(client: Client, prompt: str, adapter: str) -> bytes:
-    stack: list[dict[str, Any]] = [] if adapter == BASE else [{"ref": adapter}]
+def _picture(client: Client, prompt: str, stack: list[dict[str, Any]]) -> bytes:
     generation = client.generate({"prompt": prompt, "seed": SEED, "adapters": stack})
     if generation["status"] != "succeeded":
-        raise RuntimeError(f"{prompt!r} with {adapter}: {generation['error']}")
+        raise RuntimeError(f"{prompt!r} with {stack}: {generation['error']}")
     return client.image(generation["images"][0]["url"])

