@@ -18,8 +18,9 @@ from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, Radiata
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.prompts import PROMPTS
+from app.shared.references import Box, box_of
 from app.shared.settings import Settings
-from app.shared.wire.adapter import AdapterUse, AdapterVersion, ResolvedAdapter, denoises
+from app.shared.wire.adapter import TAKEN_BY, AdapterUse, AdapterVersion, ResolvedAdapter, denoises
 from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import pictures_of
@@ -140,8 +141,15 @@ def _resolved(
             wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
         wrong += _misused(at, use, version, profile)
         pinned = {name: getattr(version, name) for name in ("name", "version", "sha256", "ignore", "kind")}
+        pinned["boxes"] = _boxes(parts, use, version)
         adapters.append(ResolvedAdapter.model_validate(use.model_dump() | pinned))
     return adapters, wrong
+
+
+def _boxes(parts: Parts, use: AdapterUse, version: AdapterVersion) -> list[Box]:
+    """Return what an image prompt reads of each of its pictures, which are there."""
+    known = [parts.pictures.info(ref) for ref in use.pictures] if version.kind == "image_prompt" else []
+    return [box_of(one.width, one.height, use.fit) for one in known]
 
 
 def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelProfile) -> Iterator[RadiataError]:
@@ -149,6 +157,14 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
         places = ", ".join(version.fits) or "no model here"
         message = f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
         yield _wrong(AdapterMisfit, f"{at}/ref", "adapter_for_another_base", message)
+    for field, kinds in TAKEN_BY.items():
+        default = AdapterUse.model_fields[field].get_default(call_default_factory=True)
+        if version.kind not in kinds and getattr(use, field) != default:
+            message = f"{use.ref!r} is of the kind {version.kind}, which takes no {field}; leave it out"
+            yield _wrong(BadRequest, f"{at}/{field}", "setting_of_another_kind", message)
+    if version.kind == "image_prompt" and not use.pictures:
+        message = f"{use.ref!r} is an image prompt; give it a picture as image, or several as images"
+        yield _wrong(BadRequest, f"{at}/image", "image_missing", message)
     components = version.components_of.get(profile.name, version.components)
     known = ", ".join(components)
     for missing in sorted(set(use.strengths) - set(components)):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lycoris.placement.shapes import shapes_of
     from lycoris.ranks import first_ranks
     from lycoris.recompute import Recompute
-    from lycoris.stack import StackEntry, blocks_of
+    from lycoris.stack import StackEntry, blocks_of, factor_at
 
 __all__ = [
     "EMBEDDING_PREFIX",
@@ -55,6 +55,7 @@ __all__ = [
     "blocks_of",
     "bypass_sites",
     "checked",
+    "factor_at",
     "first_ranks",
     "folded_trigger",
     "inspect",
@@ -104,6 +105,7 @@ MODULES = {
     "bypass_sites": "lycoris.hooked.layers",
     "recompute_obstacles": "lycoris.hooked.owners",
     "blocks_of": "lycoris.stack",
+    "factor_at": "lycoris.stack",  # of an adapter's strength, by the block that a module lies in
     # Textual inversions in a file
     "EMBEDDING_PREFIX": "lycoris.dialects.embeddings",
     "TEXT_ENCODERS": "lycoris.dialects.embeddings",

@@ -18,6 +18,7 @@ from lycoris.dialects import DIALECTS
 from lycoris.dialects.adapter_config import AdapterConfig
 from lycoris.dialects.embeddings import embedding_of
 from lycoris.dialects.header_config import PLAIN_KEYS, Configured, header_configs
+from lycoris.dialects.image_prompts import image_prompt_name
 from lycoris.dialects.kohya_metadata import PRINCIPAL, tlora_start
 from lycoris.dialects.parsed_name import ParsedName
 from lycoris.dialects.suffixes import MAGNITUDE, adapter_name, transposed
@@ -69,6 +70,7 @@ class Adapter:
     file_bytes: int
     nbytes: int  # bytes of the tensors held in memory
     embeddings: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)  # see dialects/embeddings
+    image_prompt: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # see dialects/image_prompts
 
     @property
     def sha256(self) -> str:
@@ -140,8 +142,13 @@ def _read(
     tensors = {name: tensor for name, tensor in given.items() if name not in ignored}
     reasons: list[Reason] = []
     embeddings = _embeddings(tensors, reasons)
+    image_prompt = _image_prompt(tensors, reasons)
     layers: list[Layer] = []
-    of_layers = {name: tensor for name, tensor in tensors.items() if embedding_of(name) is None}
+    of_layers = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if embedding_of(name) is None and image_prompt_name(name) is None
+    }
     reasons += _several_adapters(of_layers)
     groups = _by_module(of_layers, reasons)
     shared = {suffix: tensors[name] for suffix, name in _file_wide(groups, reasons).items()}
@@ -160,8 +167,8 @@ def _read(
             layers.append(Layer(components, module, group.changes))
     reasons += [reason for refusal in file_settings.problems() for reason in refusal.reasons]
     reasons += _wrong_start(header.metadata, layers)
-    if not layers and not embeddings and not reasons:
-        reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to apply, and no embedding"))
+    if not layers and not embeddings and not image_prompt and not reasons:
+        reasons.append(Reason(Code.EMPTY, "", "the file holds no layer to apply, no embedding and no image prompt"))
     adapter = Adapter(
         hashes=hashes,
         layers=tuple(layers),
@@ -171,6 +178,7 @@ def _read(
         file_bytes=file_bytes,
         nbytes=sum(tensor.nbytes for tensor in tensors.values()),
         embeddings=embeddings,
+        image_prompt=image_prompt,
     )
     return adapter, list(dict.fromkeys(reasons))  # a reason that several layers share counts once
 
@@ -191,6 +199,24 @@ def _embeddings(tensors: Mapping[str, Tensor], reasons: list[Reason]) -> dict[st
         if not finite(vectors.float()):
             reasons.append(Reason(Code.NOT_FINITE, name, "holds NaN or infinity"))
         by_encoder[embedding.encoder] = vectors
+    return found
+
+
+def _image_prompt(tensors: Mapping[str, Tensor], reasons: list[Reason]) -> dict[str, Tensor]:
+    """Return the tensors of an image prompt under their names in IP-Adapter's layout; add a reason for each bad one."""
+    found: dict[str, Tensor] = {}
+    for name in sorted(tensors):
+        same, tensor = image_prompt_name(name), tensors[name]
+        if same is None:
+            continue
+        if same in found:
+            reasons.append(Reason(Code.DUPLICATE, name, f"is the same tensor of an image prompt as {same}"))
+        if not tensor.is_floating_point():
+            message = f"is of {str(tensor.dtype).removeprefix('torch.')}, which no weight of an image prompt is"
+            reasons.append(Reason(Code.BAD_DTYPE, name, message))
+        elif not finite(tensor.float()):
+            reasons.append(Reason(Code.NOT_FINITE, name, "holds NaN or infinity"))
+        found[same] = tensor
     return found
 
 

@@ -54,6 +54,7 @@ class Verdict:
     refused: tuple[Reason, ...]  # every reason, including those of `unresolved`
     ignored: tuple[str, ...]
     embeddings: tuple[str, ...]  # trigger words of textual inversions bundled in the file
+    image_prompt: int  # tensors of an image prompt in the file
     metadata: Mapping[str, str]
     triggers: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -115,6 +116,7 @@ def judged(
         refused=tuple(reasons),
         ignored=adapter.ignored,
         embeddings=tuple(adapter.embeddings),
+        image_prompt=len(adapter.image_prompt),
         metadata=facts(adapter.metadata),
         triggers=triggers(adapter.metadata),
         warnings=(

@@ -39,9 +39,13 @@ class StackEntry:
 
     def strength_on(self, target: Target) -> float:
         """Return the strength for the change of one target."""
-        strength = self.strengths.get(target.component, self.strength)
-        fitting = [block for block in self.blocks if _within(target, block)]
-        return strength * self.blocks[max(fitting, key=lambda block: len(_path(block)))] if fitting else strength
+        return self.strengths.get(target.component, self.strength) * factor_at(target.first_parameter, self.blocks)
+
+
+def factor_at(path: str, blocks: Mapping[str, float]) -> float:
+    """Return the factor of the innermost block that a module or parameter lies in; 1 where it lies in none."""
+    fitting = [block for block in blocks if _within(path, block)]
+    return blocks[max(fitting, key=lambda block: len(_path(block)))] if fitting else 1.0
 
 
 def plans_of(stack: Sequence[StackEntry], index: Index) -> list[Plan]:
@@ -95,7 +99,7 @@ def problems(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Rea
                 yield Reason(Code.BAD_STRENGTH, sha256, f"has two factors for {_path(block)}, which has two names")
             if not math.isfinite(factor):
                 yield Reason(Code.BAD_STRENGTH, sha256, f"the factor of a block must be a finite number, not {factor}")
-            if not any(_within(target, block) for target in plan.targets):
+            if not any(_within(target.first_parameter, block) for target in plan.targets):
                 yield Reason(Code.BAD_STRENGTH, sha256, f"has a factor for {block}, but changes nothing there")
 
 
@@ -126,5 +130,5 @@ def _path(block: str) -> str:
     return BLOCK_PATHS.get(first, first) + dot + rest
 
 
-def _within(target: Target, block: str) -> bool:
-    return f"{target.first_parameter}.".startswith(f"{_path(block)}.")
+def _within(path: str, block: str) -> bool:
+    return f"{path}.".startswith(f"{_path(block)}.")

@@ -144,7 +144,7 @@ export function createAdapters({ about, changed }) {
       pinned = stack
         .filter((use) => !known.has(refOf(use)))
         .map((use) => ({ ...use, description: "", fits: [model] }));
-      for (const { name, version, sha256, ignore, kind, ...use } of stack) {
+      for (const { name, version, sha256, ignore, kind, boxes, ...use } of stack) {
         const ref = refOf({ name, version }); // whatever it was called by, these are its bytes
         uses.set(ref, { ...use, ref, on: true });
       }

@@ -13,7 +13,7 @@ function fileName(prompt, seed) {
   return `${words || "picture"}-${seed}.png`;
 }
 
-function adapterLine({ name, version, strength, strengths, sha256, ignore, kind, ...rest }) {
+function adapterLine({ name, version, strength, strengths, sha256, ignore, kind, boxes, ...rest }) {
   const parts = Object.entries(strengths ?? {}).map(([component, value]) => `, ${component} ${strengthText(value)}`);
   const left = ignore?.length ? `, without ${ignore.join(", ")}` : "";
   return el(

@@ -12,7 +12,7 @@ from safetensors.torch import save, save_file
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
-from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
+from app.shared.wire.adapter import TAKEN_BY, AdapterUse, ResolvedAdapter
 from app.shared.wire.generation import GenerationRequest
 from app.supervisor import Service
 from tests import samples
@@ -212,7 +212,8 @@ def test_a_request_with_every_field_away_from_its_default_is_drawn_again_byte_fo
     obeyed = [one for one in GenerationRequest.model_fields if model["obeys"].get(one, True) and one != "prompt_syntax"]
     assert not [field for field in obeyed if asked.get(field, plain[field]) == plain[field]]
     bare = AdapterUse.model_validate({"ref": "a"}).model_dump(mode="json")
-    assert not [field for field in bare if asked["adapters"][0].get(field, bare[field]) == bare[field]]
+    of_weights = [field for field in bare if "weights" in TAKEN_BY.get(field, ("weights",))]
+    assert not [field for field in of_weights if asked["adapters"][0].get(field, bare[field]) == bare[field]]
 
     first = draw(http, **asked)
     page.open()
@@ -246,7 +247,7 @@ def newer(http: httpx.Client, than: str) -> dict[str, Any] | None:
 
 def test_what_acceptance_says_of_an_adapter_is_known_to_the_page() -> None:
     """`setStack` of adapters.js leaves these out when an adapter's settings are reused."""
-    said = {"name", "version", "sha256", "ignore", "kind"}
+    said = {"name", "version", "sha256", "ignore", "kind", "boxes"}
     assert set(ResolvedAdapter.model_fields) - set(AdapterUse.model_fields) == said
 
 

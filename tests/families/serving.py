@@ -64,7 +64,8 @@ class Served:
         self.ledger = Ledger(self.storage, redis, settings)
         self._intake = Intake(self.storage, redis, settings)
         catalog, profiles = Catalog(self.storage, redis), Profiles(self.storage, settings)
-        self._parts = Parts(settings, catalog, profiles, Liveness(redis, settings), Pictures(self.storage))
+        self.pictures = Pictures(self.storage)
+        self._parts = Parts(settings, catalog, profiles, Liveness(redis, settings), self.pictures)
 
     def accepted(self, **changed: Any) -> ResolvedRequest:
         """What a request becomes when it is posted; raises what the service answers a refusal with."""

@@ -117,9 +117,11 @@ def test_every_setting_of_an_adapter_changes_the_picture_or_is_refused(served: S
         "blocks": {last: 0.5},
         "schedule": [[0.0, 0.2], [0.5, 1.0]],
         "rank": 1,
+        "image": f"image:{'0' * 64}",
+        "images": [f"image:{'0' * 64}"],
     }
     for field in AdapterSettings.model_fields.keys() - {"ref"}:
-        adapters = [use | {field: values.get(field) or another(field, None, AdapterUse)}]
+        adapters = [use | {field: values.get(field) or another(field, getattr(AdapterUse(ref="a"), field), AdapterUse)}]
         if refusal := served.refusal(adapters=adapters):
             assert any(reason["pointer"].startswith("/adapters/0") for reason in refusal.reasons), (field, refusal)
             continue

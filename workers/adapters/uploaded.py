@@ -12,10 +12,12 @@ from app.shared.facts import AdapterFacts, BaseDenoiser, BaseSites, Fitting
 from app.shared.profiles import Profiles, Shapes
 from app.shared.wire.adapter import AdapterKind
 from app.shared.wire.model import ModelProfile
-from lycoris import AdapterError, FileRefused, Index, NoPlace, checked, judged, read
+from lycoris import Adapter, AdapterError, FileRefused, Index, NoPlace, Reason, checked, judged, read
 from workers.adapters.facts import fitting, ranked
 from workers.control.file import ControlFile
 from workers.drawing.textual_inversion import misfits
+from workers.image_prompts import judging as image_prompts
+from workers.image_prompts.places import places_of
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,20 @@ def opened(data: bytes, ignore: Sequence[str]) -> UploadedFile:
     try:
         file = checked(data)
     except FileRefused:  # a zip of PEFT's; of anything else the reader says what is wrong
-        return Weights(data, ignore)
-    return Control(ControlFile(file, ignore)) if ControlFile.holds(file) else Weights(data, ignore)
+        return _read(data, ignore)
+    return Control(ControlFile(file, ignore)) if ControlFile.holds(file) else _read(data, ignore)
+
+
+def _read(data: bytes, ignore: Sequence[str]) -> "Weights | ImagePrompt":
+    adapter, wrong = read(data, ignore)
+    return ImagePrompt(adapter, wrong) if adapter.image_prompt else Weights(adapter, wrong)
 
 
 class Weights:
     """Changes of weights, embeddings, or both."""
 
-    def __init__(self, data: bytes, ignore: Sequence[str]) -> None:
-        self._adapter, self._wrong = read(data, ignore)
+    def __init__(self, adapter: Adapter, wrong: Sequence[Reason]) -> None:
+        self._adapter, self._wrong = adapter, wrong
 
     @property
     def kind(self) -> AdapterKind:
@@ -88,13 +95,7 @@ class Weights:
     def verdict(self, base: KnownBase) -> dict[str, Any]:
         """Return the verdict on layers and words."""
         unheard = list(misfits(self._adapter.embeddings, base.shapes))
-        try:
-            verdict = judged(self._adapter, self._wrong, base.index)
-        except AdapterError as refusal:
-            raise type(refusal)([*refusal.reasons, *unheard]) from refusal
-        if unheard:
-            raise NoPlace(unheard)
-        return verdict.as_dict() | {"kind": self.kind}
+        return _verdict(self._adapter, self._wrong, base, unheard) | {"kind": self.kind}
 
     def fitting(self, base: KnownBase) -> Fitting | None:
         """Return its places, its words, and what hinders a way of applying."""
@@ -104,6 +105,42 @@ class Weights:
     def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
         """Return them with whether its first ranks can be applied alone."""
         return AdapterFacts(ranked=ranked(self._adapter), on=on)
+
+
+class ImagePrompt:
+    """An IP-Adapter: what makes tokens of pictures, and attention that reads them."""
+
+    kind: AdapterKind = "image_prompt"
+
+    def __init__(self, adapter: Adapter, wrong: Sequence[Reason]) -> None:
+        self._adapter, self._wrong = adapter, wrong
+
+    def verdict(self, base: KnownBase) -> dict[str, Any]:
+        """Return the verdict on a base's attention and its image encoder."""
+        unfit = list(image_prompts.misfits(self._adapter, base.profile, base.shapes))
+        component, places = places_of(base.shapes)
+        found = {"kind": self.kind, "components": {component: len(places)}}
+        return _verdict(self._adapter, self._wrong, base, unfit) | found
+
+    def fitting(self, base: KnownBase) -> Fitting | None:
+        """Return the layers of attention that it is in, by which a block has some of it or none."""
+        component, places = places_of(base.shapes)
+        return Fitting(places={component: {f"{place.path}.processor": "" for place in places}}, words={})
+
+    def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
+        """Return them; it has no ranks."""
+        return AdapterFacts(ranked=False, on=on, modes=[])
+
+
+def _verdict(adapter: Adapter, wrong: Sequence[Reason], base: KnownBase, unfit: list[Reason]) -> dict[str, Any]:
+    """Return the verdict on what of an adapter changes weights; raise with everything that is wrong, `unfit` too."""
+    try:
+        verdict = judged(adapter, wrong, base.index)
+    except AdapterError as refusal:
+        raise type(refusal)([*refusal.reasons, *unfit]) from refusal
+    if unfit:
+        raise NoPlace(unfit)
+    return verdict.as_dict()
 
 
 class Control:

@@ -75,9 +75,14 @@ class AdapterApplier:
         Raises NoPlace for an adapter that the base has no place for, StackRefused for one without ranks of which some
         are asked for, BadRequest for an impossible bypass or recompute.
         """
-        adapters = [self._cut(adapter, use.rank) for adapter, use in zip(adapters, request.adapters, strict=True)]
-        plans = [resolve(adapter, self._index) for adapter in adapters]
-        following = stages(request, tuple(map(PlacedAdapter, request.adapters, adapters, plans)))
+        pairs = [
+            (use, self._cut(adapter, use.rank))
+            for use, adapter in zip(request.adapters, adapters, strict=True)
+            if not adapter.image_prompt  # which changes no weight
+        ]
+        plans = [resolve(adapter, self._index) for _, adapter in pairs]
+        placed = (PlacedAdapter(use, adapter, plan) for (use, adapter), plan in zip(pairs, plans, strict=True))
+        following = stages(request, tuple(placed))
 
         def obstacles(way: Bypass | Recompute) -> Callable[[], list[Reason]]:
             return lambda: list(dict.fromkeys(one for stage in following for one in way.obstacles(stage.stack)))

@@ -19,6 +19,7 @@ from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
+from app.shared.pictures import Pictures
 from app.shared.prompts import any_length, texts
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -27,11 +28,13 @@ from lycoris import AdapterError, NeverCalled
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
+from workers.drawing.identity import Identity
 from workers.drawing.memory import give_back, ran_out, too_large
 from workers.drawing.png import encode, recipe
 from workers.drawing.progress import Ended, Progress
 from workers.drawing.sampling import Sampling, Spoilt
 from workers.drawing.textual_inversion import textual_inversions
+from workers.image_prompts.applying import Applied, ImagePrompts
 from workers.models.loading import LoadedModel
 from workers.models.tokens import readers
 from workers.patience import Patience, PatientStorage
@@ -60,6 +63,8 @@ class Engine:
         profile = base.profile
         self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
         self._sampling = Sampling(base)
+        self._image_prompts = ImagePrompts(base, Pictures(self._storage))
+        self._identity = Identity(base.components)
 
     @property
     def base(self) -> str:
@@ -151,7 +156,7 @@ class Engine:
 
         It ends before the generation does: RQ sees it die, and the job is done again by a new one with a fresh model.
         """
-        lost = self._applier.verify(seconds)
+        lost = [*self._identity.lost(), *self._applier.verify(seconds)]
         if lost:
             log.error("not_pristine", weights=lost[:10], count=len(lost))
             sys.stdout.flush()
@@ -175,14 +180,15 @@ class Engine:
         clock.lap("load")
         applied = self._applier.plan(request, adapters)
         images = []
-        with textual_inversions(self._base, [entry for stage in applied.stages for entry in stage.stack]):
+        words = textual_inversions(self._base, [entry for stage in applied.stages for entry in stage.stack])
+        with words, self._image_prompts.applied(request, adapters) as prompts:
             self._check_length(request)
             for index in range(request.count):
                 try:
-                    picture = self._picture(generation, index, applied, progress, clock)
+                    picture = self._picture(generation, index, applied, prompts, progress, clock)
                 except NeverCalled as error:
                     applied = applied.merged_instead(error)
-                    picture = self._picture(generation, index, applied, progress, clock)
+                    picture = self._picture(generation, index, applied, prompts, progress, clock)
                 images.append(self._store(generation, index, picture, applied))
                 clock.lap("store")
         assert generation.started_at is not None
@@ -208,17 +214,25 @@ class Engine:
                 raise BadRequest("prompt_too_long", f"the {field} is {length} tokens long; this model reads {most}")
 
     def _picture(
-        self, generation: Generation, index: int, applied: AppliedStack, progress: Progress, clock: "_Clock"
+        self,
+        generation: Generation,
+        index: int,
+        applied: AppliedStack,
+        prompts: Applied,
+        progress: Progress,
+        clock: "_Clock",
     ) -> Picture:
         """Draw one picture; raise NeverCalled where not all layers are reached that it should change."""
         request = generation.request
         self._applier.apply(applied, 0, progress.glance)
+        prompts.at(0)
         clock.lap("swap")
         self._prefetcher.begin()
 
         def after_step(taken: int) -> None:
             progress.taken(request.steps * index + taken)
             self._applier.apply(applied, taken, progress.glance)
+            prompts.at(taken)
 
         picture = self._sampling.picture(request, request.seed + index, after_step)
         self._applier.check_called()

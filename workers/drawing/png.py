@@ -14,7 +14,7 @@ from typing import Any
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.shared.wire.adapter import FIRST_SETTINGS, AdapterSettings
+from app.shared.wire.adapter import FIRST_SETTINGS, ResolvedAdapter
 from app.shared.wire.generation import FIRST_FIELDS, ApplyMode, Picture, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 
@@ -37,8 +37,9 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: 
         if name not in FIRST_FIELDS and asked[name] == field.default:
             del asked[name]
     for one in asked["adapters"]:
-        for name, field in AdapterSettings.model_fields.items():
-            if name not in FIRST_SETTINGS and one[name] == field.get_default(call_default_factory=True):
+        for name, field in ResolvedAdapter.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            if name in one and name not in FIRST_SETTINGS and one[name] == default:
                 del one[name]
     further = chain(*(found for (name, value), found in LIBRARIES_OF.items() if asked.get(name) == value))
     if request.stack_mode == "sum":  # then their order decides nothing

@@ -32,7 +32,7 @@ def stages(request: ResolvedRequest, placed: Sequence[PlacedAdapter]) -> tuple[S
     found: list[Stage] = []
     before: list[float | None] = []
     for step in range(request.steps):
-        strengths = [_at(one.use, step / request.steps) for one in placed]
+        strengths = [strength_at(one.use, step / request.steps) for one in placed]
         if not found or strengths != before:
             stack = (_entry(one, strength) for one, strength in zip(placed, strengths, strict=True))
             found.append(Stage(step, tuple(stack)))
@@ -40,7 +40,7 @@ def stages(request: ResolvedRequest, placed: Sequence[PlacedAdapter]) -> tuple[S
     return tuple(found)
 
 
-def _at(use: ResolvedAdapter, fraction: float) -> float | None:
+def strength_at(use: ResolvedAdapter, fraction: float) -> float | None:
     """Return the strength on the denoiser at a fraction of the denoising; None without a schedule."""
     return next((strength for start, strength in reversed(use.schedule) if start <= fraction), None)
 

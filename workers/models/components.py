@@ -1,5 +1,6 @@
 """Components of a pipeline that can take adapters: what denoises, and what runs before (prompt readers, a prior)."""
 
+import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from torch import nn
 
 from app.shared.wire.adapter import denoises
 
+IMAGE_ENCODER = "image_encoder"  # what reads the pictures of image prompts
 LIBRARIES = {"diffusers": diffusers, "transformers": transformers}  # from which a component's class is taken here
 # As diffusers names them in every pipeline: autoencoders, encoders of pictures and checkers have other names
 ADAPTABLE = re.compile(
@@ -40,6 +42,11 @@ def made_of(pipeline: Any, components: Mapping[str, nn.Module]) -> dict[str, Any
     said = {name: value for name, value in dict(config).items() if not name.startswith("_")}
     plain = json.loads(json.dumps(said, default=str))
     return {"component": found[0], "made": type(components[found[0]]).__name__, "config": plain, "pixels": pixels}
+
+
+def takes_image_encoder(pipeline: Any) -> bool:
+    """Tell whether a class of pipelines has a place for an image encoder, whether or not a folder has one."""
+    return pipeline is not None and IMAGE_ENCODER in inspect.signature(pipeline.__init__).parameters
 
 
 def class_of(library: str, name: str) -> Any:

@@ -13,6 +13,7 @@ from app.shared.settings import Settings
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
 from lycoris import TEXT_ENCODERS, blocks_of, quantised, shapes_of
+from workers.image_prompts.encoder import image_encoder_of, takes_image_prompts
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
 from workers.models.folder import Unservable
@@ -87,7 +88,12 @@ def profile_of(
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),
         apply_modes=["auto", *(["merge"] if mergeable else []), "bypass", "recompute"],
-        adapter_kinds=["weights", *(["embedding"] if _takes_embeddings(components) else [])],
+        adapter_kinds=[
+            "weights",
+            *(["embedding"] if _takes_embeddings(components) else []),
+            *(["image_prompt"] if takes_image_prompts(pipeline) else []),
+        ],
+        image_encoder=image_encoder_of(pipeline),
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         quantised=quantisations(components),
         versions={library: version(library) for library in (*LIBRARIES, *found_by(pipeline), *libraries(components))},

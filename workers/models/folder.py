@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from workers.models.checkpoint import Checkpoint
-from workers.models.components import class_of, denoiser_of
+from workers.models.components import IMAGE_ENCODER, class_of, denoiser_of
 from workers.models.weight_files import Unservable, dtype_of, header_of, weights_of
 
 INDEX = "model_index.json"
@@ -46,6 +46,8 @@ class ModelFolder:
                 index[part] = [None, None]
             elif place.is_dir() and (kind := self.setting(part, "_class_name")) and hasattr(diffusers, kind):
                 index[part] = ["diffusers", kind]
+            elif part == IMAGE_ENCODER and index.get(part) in (None, [None, None]):  # most folders come without one
+                index[part] = ["transformers", "CLIPVisionModelWithProjection"]
         return index
 
     @cached_property

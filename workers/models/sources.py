@@ -11,9 +11,9 @@ from huggingface_hub import snapshot_download
 
 from app.shared.base_source import BaseSource
 from workers.models.checkpoint import Checkpoint
-from workers.models.components import denoiser_of
+from workers.models.components import IMAGE_ENCODER, class_of, denoiser_of, takes_image_encoder
 from workers.models.families import FAMILIES
-from workers.models.folder import INDEX, ModelFolder
+from workers.models.folder import CONFIG, INDEX, ModelFolder
 from workers.models.own import NOTHING, Own, own_of
 from workers.models.weight_files import Unservable, pickled
 from workers.models.weight_names import FORMATS, PICKLES
@@ -51,11 +51,15 @@ def source_of(said: BaseSource) -> Source:
     index = ModelFolder(folder).index
     checkpoint = checkpoint or _at_the_top(folder, denoiser_of(index))
     named = [part for part, kind in index.items() if isinstance(kind, list)]
+    if IMAGE_ENCODER not in named and takes_image_encoder(class_of("diffusers", index["_class_name"])):
+        named.append(IMAGE_ENCODER)
     own = own_of(folder, named)
     if unknown := [part for part in said.parts if part not in named]:
         raise Unservable(f"{folder / INDEX} names no part {unknown[0]!r}; it has {', '.join(named)}")
     parts = {part: _place(part, place, folder) for part, place in own.parts.items()}
     parts |= {part: _place(part, place, Path()) for part, place in said.parts.items()}
+    if (encoder := parts.get(IMAGE_ENCODER)) and encoder.is_file():
+        raise Unservable(f"{IMAGE_ENCODER} is {encoder}; it is a folder, with a {CONFIG} beside the weights")
     if needed := [part for part, place in parts.items() if place is None and _is_needed(part, index)]:
         raise Unservable(f"`{needed[0]}` of {folder} cannot be left out: no picture is drawn without it")
     return Source(folder, checkpoint, parts, own.own)

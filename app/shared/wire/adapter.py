@@ -1,15 +1,19 @@
 """Adapters on the wire: as a request names them, as they are resolved, and as the catalog has them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from app.shared.references import Box, Fit
+from app.shared.wire.picture import PictureIn
 from app.shared.wire.values import Name, Number, Ref, Sha256, Whole, Wire
 
 MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
 MAX_RANK = 4096
+MAX_IMAGES = 16  # of one image prompt
 NO_ADAPTERS = ("sha256", "uploads")  # words that mean something else where an adapter's name may stand
 Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Strength = Annotated[Number, Field(ge=-20, le=20, allow_inf_nan=False)]
@@ -62,10 +66,30 @@ class AdapterSettings(Wire):
         description="apply only the first ranks of its LoRA layers, that many, as a DyLoRA is trained to be used; "
         "layers with at most that many, and layers of other algorithms, are applied whole",
     )
+    image: PictureIn | None = Field(default=None, description="the picture of an image prompt")
+    images: list[PictureIn] = Field(
+        default=[], max_length=MAX_IMAGES, description="several pictures of an image prompt, read together"
+    )
+    fit: Fit = Field(
+        default="crop",
+        description="what of a picture an image prompt reads, which is a square: its middle (`crop`), or all of it "
+        "with white around (`pad`)",
+    )
+
+    @property
+    def pictures(self) -> list[str]:
+        """The pictures of the entry, in order."""
+        return [self.image] if self.image else self.images
 
 
 # Settings of an adapter that stand in every recipe; a later one is left out where it is as by default
-FIRST_SETTINGS = frozenset(("ref", "strength", "strengths", "blocks", "schedule", "rank"))
+FIRST_SETTINGS = frozenset(("ref", "strength", "strengths", "blocks", "schedule", "rank", "ignore"))
+# Which kinds of adapters take a later setting
+TAKEN_BY: Mapping[str, tuple[AdapterKind, ...]] = {
+    "image": ("image_prompt",),
+    "images": ("image_prompt",),
+    "fit": ("image_prompt",),
+}
 
 
 class AdapterUse(AdapterSettings):
@@ -96,6 +120,12 @@ class AdapterUse(AdapterSettings):
         return schedule
 
     @model_validator(mode="after")
+    def _one_way_of_naming_pictures(self) -> Self:
+        if self.image and self.images:
+            raise ValueError("image and images both name pictures; put all of them into images")
+        return self
+
+    @model_validator(mode="after")
     def _one_strength_for_the_denoiser(self) -> Self:
         if self.schedule and (twice := sorted(filter(denoises, self.strengths))):
             raise ValueError(f"schedule and strengths both give the strength on {', '.join(twice)}; leave one out")
@@ -110,6 +140,9 @@ class ResolvedAdapter(AdapterSettings):
     version: int
     sha256: Sha256
     ignore: list[str] = []
+    boxes: list[Box] = Field(
+        default=[], description="[left, top, right, bottom] of what an image prompt reads of each of its pictures"
+    )
 
 
 def _kind_by(known: dict[str, Any]) -> AdapterKind:

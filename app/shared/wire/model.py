@@ -11,6 +11,14 @@ LISTED = frozenset(("sigmas",))  # fields of which a profile says by a list of i
 OWN_SAMPLER = "own"  # what a profile calls the model's own
 
 
+class ImageEncoder(Wire):
+    """What reads the pictures of image prompts: a CLIP, by the widths that their files are made for."""
+
+    image_embeds: int = Field(description="numbers that it says of a whole picture")
+    hidden_states: int = Field(description="numbers that it says of each part of a picture")
+    size: int = Field(description="pixels of an edge of what it reads: a picture is cropped or padded to a square")
+
+
 class ModelProfile(Wire):
     """What a base model is and what it takes, as the engine that loaded it says."""
 
@@ -64,7 +72,12 @@ class ModelProfile(Wire):
         "`float8_e4m3fn`, `nf4`, `Q8_0` and its like in a GGUF file",
     )
     adapter_kinds: list[str] = Field(
-        ["weights"], description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger"
+        ["weights"],
+        description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger, an "
+        "`image_prompt` (IP-Adapter) where it has an `image_encoder`",
+    )
+    image_encoder: ImageEncoder | None = Field(
+        None, description="what reads the pictures of image prompts; null: none, and such a file is refused"
     )
     blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
     versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")

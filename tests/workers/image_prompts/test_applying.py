@@ -1,0 +1,193 @@
+"""Image prompts on tiny bases, through the real acceptance, intake and engine, against diffusers' own loader."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
+
+from app.shared.errors import RadiataError
+from app.shared.wire.generation import Status
+from tests.families.registry import FAMILIES
+from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart, serving
+from tests.workers.image_prompts import made
+
+pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
+BASES = ("sd-1.5", pytest.param("sdxl", marks=pytest.mark.slow), "flux.1-dev")
+PROJECTIONS = {"plain": made.plain_projection, "plus": made.plus_projection, "full": made.full_projection}
+COMINGS_AND_GOINGS = 20  # 1,000 were tried by hand
+
+
+@pytest.fixture(scope="module", params=BASES)
+def served(
+    request: pytest.FixtureRequest, _valkey_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A base with an image encoder that its radiata.json names."""
+    folder = tmp_path_factory.mktemp("base") / request.param
+    FAMILIES[request.param].build(folder)
+    made.save_encoder(folder.parent / "encoder")
+    (folder / "radiata.json").write_text('{"image_encoder": "../encoder"}')
+    with serving(FAMILIES[request.param], folder, tmp_path_factory.mktemp("store"), _valkey_server) as one:
+        yield one
+
+
+def tensors(served: Served, kind: str = "plain", seed: int = 9) -> dict[str, Tensor]:
+    """A file for a base."""
+    pipeline = served.base.pipeline
+    return PROJECTIONS[kind](made.width_of(pipeline)) | made.attention(pipeline, seed)
+
+
+def uploaded(served: Served, kind: str = "plain", seed: int = 9, colour: str = "green") -> dict[str, Any]:
+    """An entry of a request."""
+    use = served.upload(f"prompt-{kind}-{seed}", tensors(served, kind, seed))
+    return use | {"image": served.pictures.put(made.disc(colour=colour)).ref}
+
+
+def kinds(served: Served) -> list[str]:
+    """The kinds of projection that diffusers takes on a base."""
+    return ["plain"] if served.family.name.startswith("flux") else [*PROJECTIONS]
+
+
+def by_diffusers(served: Served, kind: str, strength: float, picture: Any) -> np.ndarray:
+    """The picture of diffusers' own loader."""
+    own = Diffusers(served.family, served.folder).pipeline
+    encoder = CLIPVisionModelWithProjection.from_pretrained(served.folder.parent / "encoder")
+    size = {"height": made.EDGE, "width": made.EDGE}
+    reader = CLIPImageProcessorPil(size={"shortest_edge": made.EDGE}, crop_size=size)
+    own.register_modules(image_encoder=encoder, feature_extractor=reader)
+    nowhere = "image_encoder_folder" if hasattr(own, "unet") else "image_encoder_pretrained_model_name_or_path"
+    own.load_ip_adapter(
+        made.nested(tensors(served, kind)), subfolder="", weight_name="", low_cpu_mem_usage=False, **{nowhere: None}
+    )
+    own.set_ip_adapter_scale(strength)
+    generator = torch.Generator("cpu").manual_seed(SEED)
+    width, height = served.family.size
+    call: dict[str, Any] = {
+        "prompt": PROMPT,
+        "width": width,
+        "height": height,
+        "num_inference_steps": served.family.steps,
+    }
+    with torch.inference_mode():
+        drawn = own(**call, guidance_scale=GUIDANCE, ip_adapter_image=picture, generator=generator).images[0]
+    return np.asarray(drawn).astype(int)
+
+
+def test_an_image_prompt_is_diffusers_own(served: Served) -> None:
+    plain = served.drawn()
+    for kind in kinds(served):
+        drawn = served.drawn(adapters=[uploaded(served, kind) | {"strength": 0.7}])
+        assert apart(drawn, by_diffusers(served, kind, 0.7, made.disc())) <= 1, kind
+        assert apart(drawn, plain) > 1, f"{kind} is not heard"
+
+
+def test_what_is_asked_of_an_image_prompt_changes_the_picture(served: Served) -> None:
+    use = uploaded(served)
+    usual = served.drawn(adapters=[use])
+    block = "down.1" if "unet" in served.family.components else "transformer_blocks.0"
+    wide = served.pictures.put(made.disc(width=48)).ref
+    others: dict[str, dict[str, Any]] = {
+        "strength": {"strength": 0.3},
+        "strengths": {"strengths": {served.family.components[0]: 0.3}},
+        "blocks": {"blocks": {block: 0.2}},
+        "schedule": {"schedule": [[0.0, 1.0], [0.5, 0.0]]},
+        "image": {"image": served.pictures.put(made.disc(colour="red")).ref},
+        "images": {"image": None, "images": [use["image"], wide]},
+    }
+    for field, changed in others.items():
+        assert apart(served.drawn(adapters=[use | changed]), usual), f"{field} changes nothing"
+    cropped, padded = ([use | {"image": wide, "fit": fit}] for fit in ("crop", "pad"))
+    assert apart(served.drawn(adapters=cropped), served.drawn(adapters=padded)), "fit changes nothing"
+
+
+def test_at_strength_0_and_afterwards_the_plain_picture_is_the_same_to_the_bit(served: Served) -> None:
+    use, (before,) = uploaded(served), served.ended().images
+    ways = ({"strength": 0.0}, {"schedule": [[0.0, 0.0]]}, {"strengths": {served.family.components[0]: 0.0}})
+    for way in ways:
+        assert not apart(served.drawn(adapters=[use | way]), served.drawn()), way
+    served.drawn(adapters=[use])
+    (after,) = served.ended().images
+    assert after.sha256 == before.sha256
+
+
+def test_an_error_half_way_leaves_nothing_behind(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    use, (before,) = uploaded(served), served.ended().images
+    denoiser = served.base.components[served.family.components[0]]
+    calls = 0
+
+    def fail(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RadiataError("half_way", "stopped here")
+
+    hook = denoiser.register_forward_hook(fail)
+    failed = served.ended(adapters=[use])
+    hook.remove()
+    assert failed.status is Status.FAILED and calls == 2
+    (after,) = served.ended().images
+    assert after.sha256 == before.sha256
+
+
+def test_comings_and_goings_with_weights_between_leave_the_base_as_it_was(served: Served) -> None:
+    """Law 2: the same objects, the same names, and the same file of a plain picture."""
+    r = random.Random(5)
+    identity = served.engine._identity
+    denoiser: Any = served.base.components[served.family.components[0]]
+    (before,) = served.ended().images
+    names, processors = list(denoiser.state_dict()), {n: id(one) for n, one in denoiser.attn_processors.items()}
+    lora, _ = served.lora(served.family.components[0])
+    uses = [uploaded(served), uploaded(served, seed=40, colour="blue")]
+    with_lora = served.drawn(adapters=[lora])
+    for _ in range(COMINGS_AND_GOINGS):
+        chosen = r.sample([*uses, lora], r.choice((1, 2, 3)))
+        served.ended(adapters=chosen, apply=r.choice(("merge", "bypass")), steps=1)
+    assert not apart(served.drawn(adapters=[lora]), with_lora)
+    (after,) = served.ended().images
+    assert after.sha256 == before.sha256
+    assert list(denoiser.state_dict()) == names and not identity.lost()
+    assert {name: id(one) for name, one in denoiser.attn_processors.items()} == processors
+
+
+def test_two_image_prompts_are_the_same_in_any_order(served: Served) -> None:
+    one, other = uploaded(served), uploaded(served, seed=40, colour="blue")
+    (first,) = served.ended(adapters=[one, other]).images
+    (second,) = served.ended(adapters=[other, one]).images
+    assert first.sha256 == second.sha256
+    assert apart(served.drawn(adapters=[one, other]), served.drawn(adapters=[one]))
+
+
+def test_with_crop_only_the_middle_is_read_and_the_box_says_so(served: Served) -> None:
+    corner = made.disc(width=64)
+    changed = corner.copy()
+    changed.paste("black", (0, 0, 16, 32))
+    refs = [served.pictures.put(one).ref for one in (corner, changed)]
+    use = uploaded(served)
+    cropped = [served.drawn(adapters=[use | {"image": ref}]) for ref in refs]
+    padded = [served.drawn(adapters=[use | {"image": ref, "fit": "pad"}]) for ref in refs]
+    assert not apart(*cropped) and apart(*padded)
+    (asked,) = served.accepted(adapters=[use | {"image": refs[0]}]).adapters
+    assert asked.boxes == [(16, 0, 48, 32)] and asked.kind == "image_prompt"
+    (asked,) = served.accepted(adapters=[use | {"image": refs[0], "fit": "pad"}]).adapters
+    assert asked.boxes == [(0, -16, 64, 48)]
+
+
+def test_what_cannot_be_honoured_is_refused(served: Served) -> None:
+    use, (lora, _) = uploaded(served), served.lora(served.family.components[0])
+    image = use["image"]
+    wrong: dict[str, dict[str, Any]] = {
+        "image_missing": use | {"image": None},
+        "image_unknown": use | {"image": "image:" + "0" * 64},
+        "setting_of_another_kind": lora | {"image": image},
+        "block_without_change": use | {"blocks": {served.base.profile.blocks[0]: 0.5}},
+        "rank_impossible": use | {"rank": 1},
+        "component_unknown": use | {"strengths": {"text_encoder": 0.5}},
+    }
+    for code, entry in wrong.items():
+        refusal = served.refusal(adapters=[entry])
+        assert refusal is not None and refusal.code == code, (code, refusal)
+        assert all(reason["pointer"].startswith("/adapters/0") for reason in refusal.reasons)
