@@ -15,7 +15,6 @@ from diffusers.loaders.single_file_model import FromOriginalModelMixin
 from diffusers.loaders.single_file_utils import (
     create_diffusers_clip_model_from_ldm,
     create_diffusers_t5_model_from_checkpoint,
-    fetch_diffusers_config,
 )
 from diffusers.models.model_loading_utils import load_gguf_checkpoint
 from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
@@ -25,6 +24,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderMo
 
 from lycoris import architecture_of_model
 from workers.models.components import class_of, denoiser_of
+from workers.models.original_kinds import ANYTHING, kind_of, repository_of, unserved
 from workers.models.weight_files import Stored, Unservable, header_of
 from workers.models.weight_names import GGUF
 
@@ -120,12 +120,17 @@ class Checkpoint:
         return next((f"weights of {family}" for family in self._layouts()), "")
 
     def configured_by(self) -> str:
-        """Return where diffusers takes the configurations of a file of this kind from, for a sentence."""
-        known = {name: torch.empty(stored.shape, device="meta") for name, stored in self.header.items()}
-        place, other = (fetch_diffusers_config(one)["pretrained_model_name_or_path"] for one in (known, {}))
-        # What diffusers does not know it takes for the other one, a Stable Diffusion 1.5
-        told = place != other or self.family().endswith(("SD 1", "Stable Diffusion"))
-        return f"as in {place} on the hub" if told else "as in the model's repository on the hub"
+        """Return where diffusers takes the configurations of a file of this kind from, for a sentence.
+
+        Raises Unservable for a kind that draws nothing from a prompt.
+        """
+        kind = kind_of(self.header)
+        if why := unserved(kind):
+            raise Unservable(f"{self.path} is like {repository_of(kind)}, and {why}: no picture is drawn from a prompt")
+        if self.family().endswith(("SD 1", "Stable Diffusion")):
+            kind = kind or ANYTHING
+        where = repository_of(kind)
+        return f"as in {where} on the hub" if where else "as in the model's repository on the hub"
 
     def makes(self, named: tuple[str, str]) -> bool:
         """Tell whether diffusers makes a class, named with its library, from a file."""

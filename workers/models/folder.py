@@ -22,6 +22,7 @@ from workers.models.weight_files import Unservable, dtype_of, header_of, weights
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
+SCHEDULER = "scheduler"
 LEFT_OUT = ("safety_checker",)  # components that are not loaded
 
 __all__ = ["INDEX", "ModelFolder", "Unservable"]
@@ -68,6 +69,8 @@ class ModelFolder:
 
     def judge(self) -> None:
         """Raise Unservable where a component has no folder, or a model no whole weights in safetensors files."""
+        if SCHEDULER not in dict(self.components()):
+            raise Unservable(f"{self.path / INDEX} names no {SCHEDULER!r}: no picture is drawn without one")
         for part, (library, kind) in self.components():
             place = self.place(part)
             if not place.is_dir():

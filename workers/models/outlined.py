@@ -1,6 +1,7 @@
 """A base as it would be loaded, without its weights: every model from its configuration alone, on the meta device."""
 
 from importlib.metadata import version
+from math import prod
 from typing import Any
 
 import torch
@@ -9,10 +10,13 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
 from workers.models.components import class_of
-from workers.models.folder import ModelFolder, Unservable
+from workers.models.folder import CONFIG, ModelFolder, Unservable
 from workers.models.linked import linked
 from workers.models.opening import judge_vocabulary, refuse, shortened
 from workers.models.weight_files import header_of, weights_of
+
+# Of the numbers of a model, that a file may have more or fewer: tables of positions, a projection that nobody reads
+COUNTED_APART = 0.02
 
 
 def outlined(folder: ModelFolder) -> Any:
@@ -49,14 +53,24 @@ def _empty(folder: ModelFolder, part: str, named: tuple[str, str]) -> nn.Module:
 
 
 def _judge_shapes(folder: ModelFolder, part: str, model: nn.Module) -> None:
-    """Raise Unservable where a weight is stored in another shape than its configuration says.
+    """Raise Unservable where weights cannot be those of a configuration.
 
-    Names that a model has not are not judged: libraries read older names as well.
+    In a folder, where one is stored in another shape; names that a model has not are not judged, since libraries read
+    older names as well. Of a single file, whose names are others, the numbers are counted.
     """
-    if part in folder.files:
+    state = model.state_dict()
+    if file := folder.files.get(part):
+        stored = sum(prod(one.shape) for one in file.parts(folder.index)[part].values())
+        wanted = sum(tensor.numel() for tensor in state.values())
+        if abs(stored - wanted) > COUNTED_APART * wanted:
+            told = f" ({family})" if (family := file.family()) else ""
+            raise Unservable(
+                f"{file.path} does not fit {folder.place(part) / CONFIG}{told}: it has {stored:,} numbers, and that "
+                f"says {wanted:,}"
+            )
         return
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    stored = {name: one for file in weights_of(folder.place(part)) for name, one in header_of(file).items()}
-    wrong = [name for name, shape in shapes.items() if name in stored and stored[name].shape != shape]
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    headers = {name: one for file in weights_of(folder.place(part)) for name, one in header_of(file).items()}
+    wrong = [name for name, shape in shapes.items() if name in headers and headers[name].shape != shape]
     if wrong and not hasattr(model.config, "quantization_config"):
         refuse(folder, part, wrong, "MISMATCH")

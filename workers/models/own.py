@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,14 +45,27 @@ def own_of(folder: Path, named: Collection[str]) -> Said:
     path = folder / OWN
     if not path.is_file():
         return Said(NOTHING, {})
+    known = [*Own.model_fields, *named]
     try:
         whole = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
-        parts = {name: place for name, place in whole.items() if name in named and isinstance(place, str | None)}
-        rest = {name: value for name, value in whole.items() if name not in parts}
+        for name, value in whole.items():
+            if name not in known:
+                near = get_close_matches(name, known, n=1, cutoff=0)[0]
+                raise Unservable(f"{path} cannot be used: there is no {name!r}; did you mean {near!r}?")
+            if name in named and not isinstance(value, str | None):
+                raise Unservable(
+                    f"{path} cannot be used: {name} is {value!r}; it is a folder, a file, a hub id or null"
+                )
+        parts = {name: place for name, place in whole.items() if name in named}
+        rest = {name: value for name, value in whole.items() if name not in named}
         # As JSON, where a list is a tuple
         return Said(Own.model_validate_json(TypeAdapter(dict[str, Any]).dump_json(rest)), parts)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors(include_url=False)
-        )
+        wrong = "; ".join(_sentence(one) for one in error.errors(include_url=False))
         raise Unservable(f"{path} cannot be used: {wrong}") from error
+
+
+def _sentence(wrong: Any) -> str:
+    place = ".".join(map(str, wrong["loc"]))
+    told = f"{wrong['msg'][:1].lower()}{wrong['msg'][1:]}"
+    return f"{place} is {wrong['input']!r}: {told}" if place else f"it is no object in JSON: {told}"

@@ -203,17 +203,3 @@ def test_a_transformer_from_gguf_is_drawn_with_as_it_is_quantised(tmp_path: Path
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_K", "Q8_0", "IQ4_XS", "TQ1_0", "BF16", "F8_E4M3"])
 def test_what_is_quantised_is_computed_with_in_bfloat16(kind: str) -> None:
     assert dtype_of([Stored(kind, (64, 64)), Stored("F32", (64,)), Stored("I64", (9999,))]) is torch.bfloat16
-
-
-def test_a_file_of_gguf_that_is_cut_off_or_of_another_family_is_refused(tmp_path: Path) -> None:
-    z_image(tmp_path / "single")
-    as_gguf(tmp_path / "single", tmp_path / "single.gguf")
-    sd15(tmp_path / "other")
-    shutil.copy(tmp_path / "single.gguf", tmp_path / "other.gguf")
-    with pytest.raises(Unservable, match=r"other.gguf does not fit \S+/other/unet/config.json .weights of Z-Image"):
-        loaded(tmp_path / "other.gguf")
-    whole = (tmp_path / "single.gguf").read_bytes()
-    for size in (len(whole) - 100, 1000, 10):
-        (tmp_path / "single.gguf").write_bytes(whole[:size])
-        with pytest.raises(Unservable, match=r"single\.gguf is no whole GGUF file"):
-            loaded(tmp_path / "single.gguf")

@@ -133,7 +133,23 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     ),
     "radiata.json, a name": (
         lambda folder: (folder / "radiata.json").write_text('{"stepz": 5}'),
-        "radiata.json cannot be used: stepz: Extra inputs",
+        "radiata.json cannot be used: there is no 'stepz'; did you mean 'steps'?",
+    ),
+    "radiata.json, a part": (
+        lambda folder: (folder / "radiata.json").write_text('{"vae": 3}'),
+        "radiata.json cannot be used: vae is 3; it is a folder, a file, a hub id or null",
+    ),
+    "radiata.json, a value": (
+        lambda folder: (folder / "radiata.json").write_text('{"steps": "many"}'),
+        "radiata.json cannot be used: steps is 'many': input should be a valid integer",
+    ),
+    "radiata.json, no object": (
+        lambda folder: (folder / "radiata.json").write_text("[]"),
+        "radiata.json cannot be used: it is no object in JSON",
+    ),
+    "no scheduler": (
+        edited("model_index.json", scheduler=[None, None]),
+        "model_index.json names no 'scheduler': no picture is drawn without one",
     ),
 }
 
