@@ -13,6 +13,8 @@ from typing import Protocol
 from app.faults import Allowed, fault, meant, pointer
 from app.judging import Judged, disobeyed, misused, too_long
 from app.liveness import Liveness
+from app.picturing import drawn, unfit
+from app.picturing import filled as with_size
 from app.shared.catalog import Catalog
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
 from app.shared.pictures import Pictures
@@ -41,9 +43,9 @@ class Parts(Protocol):
     @property
     def profiles(self) -> Profiles: ...
     @property
-    def liveness(self) -> Liveness: ...
-    @property
     def pictures(self) -> Pictures: ...
+    @property
+    def liveness(self) -> Liveness: ...
 
 
 def resolve(
@@ -58,8 +60,10 @@ def resolve(
     profile = _profile(parts, body)
     if unknown := list(_unknown_pictures(parts, body)):  # nothing can be said of what is not there
         raise _together(unknown)
-    filled = _filled(body, profile)
+    found = {place[0]: parts.pictures.info(ref) for place, ref in pictures_of(body)}
+    filled = _filled(with_size(body, found.get("init_image"), profile), profile)
     wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
+    wrong += unfit(filled, found.get("init_image"), found.get("mask_image"), profile)
     adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
     wrong += unusable
     if not wrong:  # what the engine would refuse; of adapters that are none it could say nothing
@@ -68,6 +72,7 @@ def resolve(
         raise _together(wrong)
     parts.liveness.require(profile)
     pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
+    pinned |= {"drawn": drawn(filled, profile)}
     return ResolvedRequest.model_validate(filled.model_dump(exclude={*UNRESOLVED, *pinned}) | pinned)
 
 

@@ -71,6 +71,7 @@ ARROWS: dict[str, set[str]] = {
         "huggingface_hub",  # parts of a base that have a repository of their own
         "pydantic",  # what a base's folder says of itself
         "PIL",  # PNG
+        "scipy",  # how deep a pixel lies in a mask
         "compel",  # weighted prompts
         "structlog",
         "typer",  # `python -m workers`

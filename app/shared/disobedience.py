@@ -5,23 +5,15 @@ Acceptance refuses by it, and so does the engine once more: a request may have b
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, NamedTuple
 
+from app.shared.pictured import Wrong as Disobeyed
+from app.shared.pictured import has_pictures, misplaced
 from app.shared.prompts import PROMPTS, parts_of
 from app.shared.wire.generation import Picture
 from app.shared.wire.model import OWN_SAMPLER, ModelProfile
 
 UNGUIDED = 1.0  # a guidance that changes nothing, so that there is nothing to rescale
 NEAREST = 3  # of fixed sizes, those that a refusal names
-
-
-class Disobeyed(NamedTuple):
-    """A field that is not obeyed as it stands: code and sentence of its refusal, and what is right."""
-
-    field: str
-    code: str
-    message: str
-    allowed: Any
 
 
 def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
@@ -57,6 +49,7 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
         modes = ", ".join(profile.apply_modes)
         message = f"{name} applies no adapters by {asked.apply!r}, as it has quantised weights; it takes {modes}"
         yield Disobeyed("apply", "not_obeyed", message, profile.apply_modes)
+    yield from misplaced(profile, asked)
     yield from _sizes(profile, asked)
 
 
@@ -107,6 +100,8 @@ def _sizes(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
         message = f"{width}×{height} is none of the sizes of {profile.name!r}; nearest {shown}"
         for at, side in enumerate(("width", "height")):
             yield Disobeyed(side, "size_not_offered", message, sorted({size[at] for size in near}))
+        return
+    if asked.fit == "pad" and has_pictures(asked):  # what is missing to a multiple is drawn, and cut off
         return
     for side, size in (("width", width), ("height", height)):
         multiple = profile.size_multiple

@@ -19,6 +19,7 @@ from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
 from app.shared.lifecycle import OWNER, Lifecycle, id_for, live_key, now
+from app.shared.passes import total
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -49,7 +50,7 @@ def begun(generation_id: str, request: ResolvedRequest, priority: Priority, fing
         id=generation_id,
         status=Status.QUEUED,
         priority=priority,
-        progress=Progress(steps=request.steps * request.count),
+        progress=Progress(steps=total(request) * request.count),
         request=request,
         created_at=now(),
     )

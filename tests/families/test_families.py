@@ -15,6 +15,7 @@ from app.shared.wire.adapter import AdapterSettings, AdapterUse
 from app.shared.wire.generation import GenerationRequest, Status
 from app.shared.wire.model import OWN_SAMPLER
 from tests.families.serving import OTHER_PROMPT, Diffusers, Served, apart
+from tests.workers.drawing.pictures import gradient, spot
 from tests.workers.drawing.test_request_fields import ROUNDING, UNSEEN, VALUES, another
 from workers.models.components import components_of
 from workers.models.device_memory import decodes
@@ -88,7 +89,9 @@ def fields(served: Served) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     }
     samplers = {name: {} if name == OWN_SAMPLER else {"sampler": name} for name in profile.eta_samplers}
     beside = {"eta": next(iter(samplers.values()), {}), "prompt_syntax": {"prompt": "a (red:1.5) apple"}}
-    for field in GenerationRequest.model_fields.keys() - UNSEEN - ELSEWHERE:
+    special |= pictured(served)
+    beside |= beside_pictures(served)
+    for field in sorted(GenerationRequest.model_fields.keys() - UNSEEN - ELSEWHERE):
         if (value := special.get(field)) is None:
             value = another(field, getattr(usual, field), GenerationRequest)
         yield field, value, beside.get(field, {})
@@ -98,12 +101,37 @@ def fields(served: Served) -> Iterator[tuple[str, Any, dict[str, Any]]]:
         yield "sigmas", "karras", {}
 
 
+def pictured(served: Served) -> dict[str, Any]:
+    """Values of the fields about pictures."""
+    width, height = served.family.size
+    mask = spot(width, height, (0, 0), 0.125)
+    given = {"init_image": gradient(width, height), "mask_image": mask}
+    refs: dict[str, Any] = {field: served.pictures.put(picture).ref for field, picture in given.items()}
+    return refs | {"upscale": {"scale": 1.5, "denoise": 0.5}, "reference_images": [refs["init_image"]], "denoise": 0.5}
+
+
+def beside_pictures(served: Served) -> dict[str, dict[str, Any]]:
+    """What those fields say nothing without."""
+    width, height = served.family.size
+    chosen = pictured(served)
+    init = {"init_image": chosen["init_image"], "denoise": 1.0}
+    masked = init | {"mask_image": chosen["mask_image"]}
+    other = served.pictures.put(gradient(width + 32, height)).ref
+    return {
+        **dict.fromkeys(("denoise", "mask_image"), init),
+        **dict.fromkeys(("mask_blur", "inpaint_area"), masked),
+        "init_image": {"init_image": served.pictures.put(gradient(width, height, 1)).ref, "denoise": 0.5},
+        "inpaint_padding": masked | {"inpaint_area": "masked"},
+        "fit": {"init_image": other, "denoise": 0.5, "fit": "stretch"},
+    }
+
+
 def test_every_field_changes_the_picture_or_is_refused(served: Served, plain: np.ndarray) -> None:
     for field, value, beside in fields(served):
-        if refusal := served.refusal(**{field: value}, **beside):
+        if refusal := served.refusal(**beside | {field: value}):
             assert any(reason["pointer"].startswith(f"/{field}") for reason in refusal.reasons), (field, refusal)
             continue
-        usual, drawn = served.drawn(**beside) if beside else plain, served.drawn(**{field: value}, **beside)
+        usual, drawn = served.drawn(**beside) if beside else plain, served.drawn(**beside | {field: value})
         assert field in ROUNDING or drawn.shape != usual.shape or apart(drawn, usual), f"{field} changes nothing"
 
 

@@ -22,6 +22,7 @@ from app.deps import Service
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import AdapterRefused, BadRequest, Conflict, Newer, Unavailable
 from app.shared.lifecycle import now
+from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.queue import INTAKE
 from app.shared.settings import Settings
@@ -230,7 +231,7 @@ def test_a_verdict_belongs_to_a_file_and_a_model(
         assert version.components_of == components and version.components == ["transformer", "unet"]
         assert {name: list(one["components"]) for name, one in record.verdicts.items()} == components
         assert record.verdict == record.verdicts[names[0]]
-    parts = {"settings": many, "profiles": Profiles(storage, many), "catalog": catalog}
+    parts = {"settings": many, "profiles": Profiles(storage, many), "catalog": catalog, "pictures": Pictures(storage)}
     service = cast(Service, SimpleNamespace(**parts, liveness=SimpleNamespace(require=lambda _: None)))
     for name in names:
         for component in ("unet", "transformer"):

@@ -17,6 +17,7 @@ from app.deps import Service
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.lifecycle import now
+from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -93,7 +94,7 @@ def service(base: loading.LoadedModel, storage: Storage, redis: Redis, settings:
             continue
     parts = {"settings": settings, "profiles": Profiles(storage, settings), "catalog": Catalog(storage, redis)}
     alive = SimpleNamespace(require=lambda _: None)
-    return cast(Service, SimpleNamespace(**parts, storage=storage, liveness=alive))
+    return cast(Service, SimpleNamespace(**parts, storage=storage, pictures=Pictures(storage), liveness=alive))
 
 
 def asked(r: random.Random, names: list[str]) -> GenerationRequest:

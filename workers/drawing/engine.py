@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +20,7 @@ from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
+from app.shared.passes import passes, second_seed, total
 from app.shared.pictures import Pictures
 from app.shared.prompts import any_length, texts
 from app.shared.settings import Settings
@@ -62,8 +64,9 @@ class Engine:
         self._cache = open_cache(storage, settings, self._patience)
         profile = base.profile
         self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
-        self._sampling = Sampling(base)
-        self._image_prompts = ImagePrompts(base, Pictures(self._storage))
+        pictures = Pictures(self._storage)
+        self._sampling = Sampling(base, pictures)
+        self._image_prompts = ImagePrompts(base, pictures)
         self._identity = Identity(base.components)
 
     @property
@@ -178,24 +181,25 @@ class Engine:
         clock, progress = _Clock(), Progress(self._ledger, generation)
         adapters = self._cache.pin(request.adapters)
         clock.lap("load")
-        applied = self._applier.plan(request, adapters)
+        drawing = passes(request, self._base.profile)
+        applied = [self._applier.plan(one, adapters) for one in drawing]
         images = []
-        words = textual_inversions(self._base, [entry for stage in applied.stages for entry in stage.stack])
+        words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
         with words, self._image_prompts.applied(request, adapters) as prompts:
             self._check_length(request)
             for index in range(request.count):
                 try:
-                    picture = self._picture(generation, index, applied, prompts, progress, clock)
+                    picture = self._picture(generation, index, drawing, applied, prompts, progress, clock)
                 except NeverCalled as error:
-                    applied = applied.merged_instead(error)
-                    picture = self._picture(generation, index, applied, prompts, progress, clock)
-                images.append(self._store(generation, index, picture, applied))
+                    applied = [one.merged_instead(error) for one in applied]
+                    picture = self._picture(generation, index, drawing, applied, prompts, progress, clock)
+                images.append(self._store(generation, index, picture, applied[0]))
                 clock.lap("store")
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
         count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
-        return {"images": images, "applied": applied.apply_mode, "timings_ms": timings}
+        return {"images": images, "applied": applied[0].apply_mode, "timings_ms": timings}
 
     def _check_obeyed(self, request: ResolvedRequest) -> None:
         """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
@@ -217,26 +221,34 @@ class Engine:
         self,
         generation: Generation,
         index: int,
-        applied: AppliedStack,
+        drawing: Sequence[ResolvedRequest],
+        applied: Sequence[AppliedStack],
         prompts: Applied,
         progress: Progress,
         clock: "_Clock",
     ) -> Picture:
-        """Draw one picture; raise NeverCalled where not all layers are reached that it should change."""
-        request = generation.request
-        self._applier.apply(applied, 0, progress.glance)
-        prompts.at(0)
-        clock.lap("swap")
-        self._prefetcher.begin()
+        """Draw one picture, pass by pass; raise NeverCalled where not all layers are reached that it should change."""
+        seed, taken_before = generation.request.seed + index, total(generation.request) * index
+        picture = None
+        for request, stack in zip(drawing, applied, strict=True):
+            self._applier.apply(stack, 0, progress.glance)
+            prompts.at(0, total(request))
+            clock.lap("swap")
+            self._prefetcher.begin()
 
-        def after_step(taken: int) -> None:
-            progress.taken(request.steps * index + taken)
-            self._applier.apply(applied, taken, progress.glance)
-            prompts.at(taken)
+            def after_step(
+                taken: int, stack: AppliedStack = stack, steps: int = total(request), before: int = taken_before
+            ) -> None:
+                progress.taken(before + taken)
+                self._applier.apply(stack, taken, progress.glance)
+                prompts.at(taken, steps)
 
-        picture = self._sampling.picture(request, request.seed + index, after_step)
-        self._applier.check_called()
-        clock.lap("sample")
+            own_seed = seed if picture is None else second_seed(seed)
+            picture = self._sampling.picture(request, own_seed, after_step, picture)
+            self._applier.check_called()
+            taken_before += total(request)
+            clock.lap("sample")
+        assert picture is not None
         return picture
 
     def _store(self, generation: Generation, index: int, picture: Picture, applied: AppliedStack) -> Image:

@@ -22,7 +22,7 @@ RECIPE = "radiata"  # keyword of the iTXt chunk
 # Names, how many, what a file's bytes say themselves, and the way of applying that was asked for: the one that was
 # taken decides
 NOT_OF_THE_PICTURE: dict[str, Any] = {
-    **dict.fromkeys(("model", "count", "apply"), True),
+    **dict.fromkeys(("model", "count", "apply", "drawn"), True),
     "adapters": {"__all__": dict.fromkeys(("ref", "name", "version", "kind"), True)},
 }
 # Libraries that decide the pixels of a request with this value of a field, and of no other

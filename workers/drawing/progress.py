@@ -18,7 +18,7 @@ class Progress:
     def __init__(self, ledger: Ledger, generation: Generation) -> None:
         self._ledger = ledger
         self._id = generation.id
-        self._total = generation.request.steps * generation.request.count
+        self._total = generation.progress.steps
         self._told = 0
         self._looked = time.monotonic()
 

@@ -12,13 +12,18 @@ from PIL.Image import Image as Picture
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from app.shared.errors import RadiataError
+from app.shared.errors import BadRequest, RadiataError
+from app.shared.passes import drawn_by
+from app.shared.pictures import Pictures
 from app.shared.prompts import PROMPTS
 from app.shared.wire.generation import ResolvedRequest
+from workers.drawing.beginning import Beginning
+from workers.drawing.pictures_in import Canvas, whole, without
 from workers.models.device_memory import decodes
+from workers.models.latents import encoded, enlarged
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
-from workers.models.samplers import make
+from workers.models.samplers import flows, make
 from workers.models.weighted_prompts import weighted_arguments
 
 MAIN = "scheduler"  # whose steps are those of a request; a prior's are not
@@ -36,8 +41,9 @@ class Spoilt(RadiataError):
 class Sampling:
     """Draws single pictures with a base model, whatever adapters are on it."""
 
-    def __init__(self, base: LoadedModel) -> None:
+    def __init__(self, base: LoadedModel, pictures: Pictures | None = None) -> None:
         self._base = base
+        self._pictures = pictures
         parts = vars(base.pipeline)
         # The folder's own schedulers, pristine
         self._own = {name: part for name, part in parts.items() if isinstance(part, SchedulerMixin)}
@@ -47,42 +53,94 @@ class Sampling:
                 # There diffusers 0.42 looks for the last norm to skip layers; in transformers 5 it is the part itself
                 object.__setattr__(part, "text_model", part)  # no module of itself
 
-    def picture(self, request: ResolvedRequest, seed: int, after_step: AfterStep) -> Picture:
-        """Return the picture of a request from this seed; the same whatever was drawn before.
+    def picture(
+        self, request: ResolvedRequest, seed: int, after_step: AfterStep, before: Picture | None = None
+    ) -> Picture:
+        """Return the picture of one pass of a request, from this seed; the same whatever was drawn before.
 
-        after_step: called whenever a scheduler has made a step, with how many of the request's steps are taken by then:
+        after_step: called whenever a scheduler has made a step, with how many of the pass's steps are taken by then:
         every number up to the last in turn, some of them several times (0 as long as a prior draws). What it raises
-        stops the drawing. Raises Spoilt.
+        stops the drawing. before: what it begins from, in place of `init_image`. Raises Spoilt, and BadRequest for
+        pictures that it cannot begin from.
         """
-        pipeline = self._base.pipeline
+        pipeline, profile = self._base.pipeline, self._base.profile
         # Some pipelines draw from torch's own generator, whatever they are given
         torch.manual_seed(seed)
         # A CPU generator draws the same latents for every device
         generator = torch.Generator("cpu").manual_seed(seed)
-        wanted = call_arguments(request, pipeline, self._base.profile.obeys)
+        (drawn, *_) = request.drawn or drawn_by(request, request.steps, profile.denoise_rounding)
+        canvas = self._canvas(request, before)
+        asked = request.model_copy(update=dict(zip(("width", "height"), canvas.drawn, strict=True)))
+        wanted = call_arguments(asked, pipeline, profile.obeys)
         with ExitStack() as undo:
-            steps = {name: self._scheduled(request, name, generator, after_step, undo) for name in self._own}
+            undo.enter_context(torch.inference_mode())
+            beginning = self._beginning(request, canvas, drawn, before)
+            if beginning:
+                undo.callback(vars(pipeline).pop, "prepare_latents")
+                pipeline.prepare_latents = beginning.prepared(pipeline.prepare_latents)
+            steps = {
+                name: self._scheduled(request, drawn, name, generator, after_step, beginning, undo)
+                for name in self._own
+            }
             for decoder in self._decoders:
                 undo.callback(decoder.register_forward_hook(self._check_decoded).remove)
-            undo.enter_context(torch.inference_mode())
             if request.prompt_syntax == "weighted":
                 wanted |= dict.fromkeys(TEXTS & wanted.keys()) | weighted_arguments(pipeline, request)
             picture = _first(pipeline(**wanted, generator=generator))
             self._check_finite(steps[MAIN].sample)  # of pipelines that draw pixels, and have nothing to decode
-        after_step(request.steps)
-        if picture.size != (request.width, request.height):
-            drawn, asked = (f"{width}×{height}" for width, height in (picture.size, (request.width, request.height)))
-            message = f"{self._base.profile.name!r} has drawn {drawn} where {asked} was asked for; ask for {drawn}"
+        after_step(drawn)
+        if picture.size != canvas.drawn:
+            made, size = (f"{width}×{height}" for width, height in (picture.size, canvas.drawn))
+            message = f"{profile.name!r} has drawn {made} where {size} was asked for; ask for {made}"
             raise Spoilt("size_not_obeyed", message)
-        return picture
+        return canvas.answer(picture)
+
+    def _canvas(self, request: ResolvedRequest, before: Picture | None) -> Canvas:
+        init = before if before is not None else self._load(request.init_image)
+        return Canvas.of(request, self._base.profile, init, self._load(request.mask_image))
+
+    def _load(self, ref: str | None) -> Picture | None:
+        if ref is None:
+            return None
+        assert self._pictures is not None
+        return self._pictures.load(ref)
+
+    def _beginning(
+        self, request: ResolvedRequest, canvas: Canvas, drawn: int, before: Picture | None
+    ) -> Beginning | None:
+        """Return what a picture is begun from; None where it is begun from noise alone."""
+        if canvas.placed is None:
+            return None
+        pipeline, parts = self._base.pipeline, canvas.part_of_steps()
+        if parts is not None and float(parts.max()) * drawn < 1:
+            message = f"the mask is nowhere light enough for one of {drawn} steps: nothing would be drawn anew"
+            raise BadRequest("mask_empty", message)
+        picture, anew = canvas.part(canvas.placed), request.denoise == 1
+        if anew and canvas.mask is not None:
+            picture = without(picture, canvas.part_of_mask(canvas.mask))
+        latents = encoded(pipeline, picture)
+        if before is not None and request.upscale and request.upscale.method == "latent":
+            latents = enlarged(encoded(pipeline, whole(before, self._base.profile.size_multiple)), latents)
+        flow, skipped = flows(self._own[MAIN]), request.steps - drawn
+        return Beginning(pipeline, latents, skipped, anew=anew, flow=flow, mask=parts)
 
     def _scheduled(
-        self, request: ResolvedRequest, name: str, generator: torch.Generator, after_step: AfterStep, undo: ExitStack
+        self,
+        request: ResolvedRequest,
+        drawn: int,
+        name: str,
+        generator: torch.Generator,
+        after_step: AfterStep,
+        beginning: Beginning | None,
+        undo: ExitStack,
     ) -> "_Steps":
         """Give the pipeline a fresh scheduler under this name until undone, and return what counts its steps."""
-        sampler, sigmas = (request.sampler, request.sigmas) if name == MAIN else (None, None)
+        main = name == MAIN
+        sampler, sigmas = (request.sampler, request.sigmas) if main else (None, None)
         scheduler = make(sampler, self._own[name], sigmas, generator)
-        steps = _Steps(scheduler, request.steps if name == MAIN else 0, after_step)
+        if beginning and main:
+            scheduler = beginning.late(scheduler)
+        steps = _Steps(scheduler, drawn if main else 0, after_step, beginning if main else None)
         scheduler.step = functools.wraps(scheduler.step)(steps)  # pipelines read its signature
         undo.callback(_install, self._base.pipeline, name, self._own[name])
         _install(self._base.pipeline, name, scheduler)
@@ -108,18 +166,24 @@ class _Steps:
     request are spread evenly over its own.
     """
 
-    def __init__(self, scheduler: Any, steps: int, after_step: AfterStep) -> None:
+    def __init__(self, scheduler: Any, steps: int, after_step: AfterStep, beginning: Beginning | None = None) -> None:
         self._scheduler = scheduler
         self._step = scheduler.step
         self._steps = steps
         self._after_step = after_step
+        self._beginning = beginning
         self._made = 0
         self._taken = 0
         self.sample: Any = None  # of the last step
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if self._beginning and not self._made:
+            self._beginning.check(named["sample"] if "sample" in named else arguments[2])
         made = self._step(*arguments, **named)
-        self._made, self.sample = self._made + 1, made[0]
+        self._made += 1
+        if self._beginning:
+            made = self._beginning.held(made, self._made, len(self._scheduler.timesteps))
+        self.sample = made[0]
         timesteps = len(self._scheduler.timesteps) - (type(self._scheduler).__name__ in ARRIVE)
         reached = min(self._steps * self._made // timesteps, self._steps)
         for taken in range(min(self._taken + 1, reached), reached + 1):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from app.shared.passes import total
 from app.shared.wire.adapter import ResolvedAdapter, denoises
 from app.shared.wire.generation import ResolvedRequest
 from lycoris import Adapter, Plan, StackEntry
@@ -24,15 +25,16 @@ class Stage(NamedTuple):
 
 
 def stages(request: ResolvedRequest, placed: Sequence[PlacedAdapter]) -> tuple[Stage, ...]:
-    """Return the stacks of one picture, in order; the first is on from step 0.
+    """Return the stacks of one pass of a picture, in order; the first is on from step 0.
 
-    Step i of n lies at the fraction i/n of the denoising. (Of a sampler that runs the model more often than it has
-    steps, several calls are one step: `Sampling` counts.)
+    Step i of the n that are drawn lies at the fraction i/n of the denoising. (Of a sampler that runs the model more
+    often than it has steps, several calls are one step: `Sampling` counts.)
     """
     found: list[Stage] = []
     before: list[float | None] = []
-    for step in range(request.steps):
-        strengths = [strength_at(one.use, step / request.steps) for one in placed]
+    steps = total(request)
+    for step in range(steps):
+        strengths = [strength_at(one.use, step / steps) for one in placed]
         if not found or strengths != before:
             stack = (_entry(one, strength) for one, strength in zip(placed, strengths, strict=True))
             found.append(Stage(step, tuple(stack)))

@@ -54,17 +54,16 @@ class Prompt:
 class Applied:
     """The image prompts of a generation while it is drawn."""
 
-    def __init__(self, component: str, processors: Mapping[str, Any], uses: Sequence[ResolvedAdapter], steps: int):
+    def __init__(self, component: str, processors: Mapping[str, Any], uses: Sequence[ResolvedAdapter]):
         self._component = component
         self._processors = processors
         self._uses = uses
-        self._steps = steps
 
-    def at(self, step: int) -> None:
-        """Set the strengths of a step; the one after the last is none."""
-        if step < self._steps:
+    def at(self, step: int, of: int) -> None:
+        """Set the strengths of a step of those that a pass draws; the one after the last is none."""
+        if step < of:
             for path, processor in self._processors.items():
-                processor.scale = [_strength(use, self._component, path, step / self._steps) for use in self._uses]
+                processor.scale = [_strength(use, self._component, path, step / of) for use in self._uses]
 
 
 class ImagePrompts:
@@ -86,9 +85,9 @@ class ImagePrompts:
             ((use, one) for use, one in zip(request.adapters, adapters, strict=True) if one.image_prompt),
             key=lambda pair: pair[0].sha256,
         )
-        heard = [(use, one) for use, one in found if self._heard(use, request.steps)]
+        heard = [(use, one) for use, one in found if self._heard(use, request.drawn or [request.steps])]
         if not heard:
-            yield Applied(self._component, {}, (), request.steps)
+            yield Applied(self._component, {}, ())
             return
         prompts = [self._prompt(use, adapter) for use, adapter in heard]
         denoiser = self._base.components[self._component]
@@ -100,11 +99,11 @@ class ImagePrompts:
                 vars(modules[path])["processor"] = processor  # beside the modules: it is none of the model's
             hook = denoiser.register_forward_pre_hook(_given(prompts, self._component), with_kwargs=True)
             undo.callback(hook.remove)
-            yield Applied(self._component, processors, [prompt.use for prompt in prompts], request.steps)
+            yield Applied(self._component, processors, [prompt.use for prompt in prompts])
 
-    def _heard(self, use: ResolvedAdapter, steps: int) -> bool:
+    def _heard(self, use: ResolvedAdapter, passes: Sequence[int]) -> bool:
         """Tell whether an image prompt is applied at any step, in any layer."""
-        fractions = {step / steps for step in range(steps)} if use.schedule else {0.0}
+        fractions = {step / steps for steps in passes for step in range(steps)} if use.schedule else {0.0}
         return any(_strength(use, self._component, one.path, at) for at in fractions for one in self._places)
 
     def _prompt(self, use: ResolvedAdapter, adapter: Adapter) -> Prompt:

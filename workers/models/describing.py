@@ -17,6 +17,7 @@ from workers.image_prompts.encoder import image_encoder_of, takes_image_prompts
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
 from workers.models.folder import Unservable
+from workers.models.latents import rounds_up
 from workers.models.obeys import (
     fixed_sizes,
     max_clip_skip,
@@ -85,6 +86,7 @@ def profile_of(
         sizes=[size for size in fixed_sizes(pipeline) if max(size) <= max_edge],
         max_pixels=most_pixels(pipeline, device.type),
         max_steps=most_steps(pipeline),
+        denoise_rounding="up" if rounds_up(pipeline) else "down",
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),
         apply_modes=["auto", *(["merge"] if mergeable else []), "bypass", "recompute"],

@@ -8,6 +8,7 @@ from typing import Any
 from app.shared.wire.generation import SIDE, ResolvedRequest
 from workers.models.call import NEEDED, arguments_of, default_of
 from workers.models.families import UNREAD, family_of, further_arguments, setting
+from workers.models.latents import begins_from_pictures
 from workers.models.samplers import eta_samplers
 from workers.models.weighted_prompts import can_weigh
 
@@ -28,6 +29,11 @@ ARGUMENTS = {
     "target_size": "target_size",
     "crops_coords_top_left": "crops_coords_top_left",
 }
+# What is obeyed wherever a picture may be begun from another
+FROM_PICTURES = (
+    *("init_image", "denoise", "mask_image", "mask_blur", "fit", "inpaint_area", "inpaint_padding"),
+    "upscale",
+)
 MICRO_CONDITIONS = ("original_size", "target_size", "crops_coords_top_left")
 CLIP = "clip_text_model"  # as transformers calls it in a configuration
 NATIVE = 1024  # pixels of an edge, where a pipeline says nothing of it: what bases of 2026 are trained at
@@ -53,6 +59,7 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     found["clip_skip"] &= bool(max_clip_skip(pipeline))
     found["eta"] &= bool(eta_samplers(getattr(pipeline, "scheduler", None)))
     found["prompt_syntax"] = can_weigh(pipeline)
+    found |= dict.fromkeys(FROM_PICTURES, begins_from_pictures(pipeline))
     if setting(pipeline, "transformer", "use_style_cond_and_image_meta_size") is False:  # HunyuanDiT 1.2
         found |= dict.fromkeys(MICRO_CONDITIONS, False)
     return found

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
+from app.shared.wire.picture import PictureIn
 from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
@@ -22,9 +23,25 @@ Apply = Literal["auto", "merge", "bypass", "recompute"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
 Sigmas = Literal["karras", "exponential", "beta", "simple"]
 PromptSyntax = Literal["plain", "weighted"]
+Fit = Literal["refuse", "stretch", "crop", "pad"]
+InpaintArea = Literal["whole", "masked"]
+Denoise = Annotated[Number, Field(gt=0, le=1, allow_inf_nan=False)]
+MAX_REFERENCES = 8  # pictures that a model is shown
 Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=SIDE)]
 Pixels = Annotated[Whole, Field(ge=1, le=16384)]
 Offset = Annotated[Whole, Field(ge=0, le=16384)]
+
+
+class Upscale(Wire):
+    """A second pass at a larger size: image to image of the first picture, with a seed derived from its own."""
+
+    scale: Annotated[Number, Field(gt=1, le=4, allow_inf_nan=False)] = Field(
+        description="by which width and height are multiplied; they are rounded to multiples that the model draws"
+    )
+    denoise: Denoise = Field(0.4, description="how much is drawn anew, as the `denoise` of a request")
+    method: Literal["lanczos", "latent"] = Field(
+        "lanczos", description="what is scaled: the picture, or its latents, which need a `denoise` of at least 0.5"
+    )
 
 
 class Picture(Wire):
@@ -93,6 +110,38 @@ class Picture(Wire):
     crops_coords_top_left: tuple[Offset, Offset] | None = Field(
         None, description="[left, top] at which the picture is to look cut out (SDXL); null is [0, 0]"
     )
+    init_image: PictureIn | None = Field(
+        None, description="a picture to begin from; without `width` and `height` the answer has its size"
+    )
+    denoise: Denoise | None = Field(
+        None,
+        description="how much of `init_image` is drawn anew: so much of the steps is drawn, and at 1 nothing of it is "
+        "left where it is drawn; null is 0.75 with a picture",
+    )
+    mask_image: PictureIn | None = Field(
+        None,
+        description="of the size of `init_image`: white is drawn anew, black is kept, bit for bit; grey is drawn for "
+        "the last part of the steps alone, as large as it is light",
+    )
+    mask_blur: Whole = Field(
+        0, ge=0, le=256, description="pixels over which the change fades in, inwards from the edge of what is masked"
+    )
+    fit: Fit = Field(
+        "refuse",
+        description="what is done with a picture of another size than the drawing: `refuse`, `stretch`, `crop` what is "
+        "too much, or `pad` what is missing, which is drawn (with it the answer may have any size)",
+    )
+    inpaint_area: InpaintArea = Field(
+        "whole",
+        description="`masked`: only a box around the mask is drawn, at the model's own size, scaled and put back",
+    )
+    inpaint_padding: Whole = Field(
+        32, ge=0, le=4096, description="pixels between the mask and the edges of the box that is drawn"
+    )
+    upscale: Upscale | None = Field(None, description="a second pass at a larger size; null is none")
+    reference_images: list[PictureIn] = Field(
+        [], max_length=MAX_REFERENCES, description="pictures that an editing model is shown, each at its own size"
+    )
 
 
 # Of a picture, what version 0.1 has. Of every other field a profile has to say that it is obeyed, and a recipe leaves
@@ -158,6 +207,7 @@ class ResolvedRequest(Picture):
     steps: int
     guidance_scale: float
     seed: int
+    drawn: list[int] = Field([], description="steps that are drawn in each pass; empty: all, in one")
 
 
 class Status(StrEnum):

@@ -1,6 +1,6 @@
 """Models on the wire: what a base is and what it takes, as the engine that loaded it says."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,9 @@ class ModelProfile(Wire):
     max_steps: int | None = Field(None, description="the most `steps` that it can take; null: as many as the service")
     negative_over: float | None = Field(
         None, description="the `guidance_scale` over which it reads a negative prompt; null: it does not depend on that"
+    )
+    denoise_rounding: Literal["down", "up"] = Field(
+        "down", description="how `steps` times `denoise` is rounded to the steps that are drawn from a picture"
     )
     tokens: dict[str, int] = Field(
         {},

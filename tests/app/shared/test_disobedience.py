@@ -9,6 +9,7 @@ from app.shared.wire.generation import FIRST_FIELDS, Picture, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from tests.app.shared.making import profile, request
 
+PICTURE = "image:" + "0" * 64
 LATER = sorted(Picture.model_fields.keys() - FIRST_FIELDS)
 SET: dict[str, Any] = {
     "sigmas": "karras",
@@ -21,6 +22,22 @@ SET: dict[str, Any] = {
     "original_size": [64, 32],
     "target_size": [64, 32],
     "crops_coords_top_left": [0, 8],
+    "init_image": PICTURE,
+    "denoise": 0.5,
+    "mask_image": PICTURE,
+    "mask_blur": 4,
+    "fit": "pad",
+    "inpaint_area": "masked",
+    "inpaint_padding": 8,
+    "upscale": {"scale": 1.5},
+    "reference_images": [PICTURE],
+}
+WITH_PICTURE = {"init_image": PICTURE}
+MASKED = WITH_PICTURE | {"mask_image": PICTURE}
+BESIDE: dict[str, dict[str, Any]] = {  # what a field says nothing without
+    **dict.fromkeys(("denoise", "mask_image", "fit"), WITH_PICTURE),
+    **dict.fromkeys(("mask_blur", "inpaint_area"), MASKED),
+    "inpaint_padding": MASKED | {"inpaint_area": "masked"},
 }
 ALL = dict.fromkeys((*FIRST_FIELDS, *LATER, "width", "height", "steps", "guidance_scale"), True)
 
@@ -41,7 +58,29 @@ def test_a_profile_that_knows_nothing_of_a_field_does_not_obey_it() -> None:
 def test_a_profile_that_says_so_obeys_it() -> None:
     model = profile(obeys=ALL, sampler_sigmas={"own": ["karras"]}, eta_samplers=["own"], max_clip_skip=1)
     for field in LATER:
-        assert not refused(model, request(**{field: SET[field]})), field
+        assert not refused(model, request(**BESIDE.get(field, {}), **{field: SET[field]})), field
+
+
+def test_a_field_that_says_nothing_without_another_is_refused_without_it() -> None:
+    model = profile(obeys=ALL)
+    for field, beside in BESIDE.items():
+        for left_out in beside:
+            some = {name: value for name, value in beside.items() if name != left_out}
+            assert refused(model, request(**some, **{field: SET[field]})), (field, left_out)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "steps", "denoise", "least"),
+    [("down", 10, 0.05, 0.1), ("down", 49, 0.02, 0.0205), ("up", 10, 0.05, None), ("down", 20, 0.05, None)],
+)
+def test_a_denoise_that_draws_no_step_names_the_smallest_that_does(
+    rounding: str, steps: int, denoise: float, least: float | None
+) -> None:
+    model = profile(obeys=ALL, denoise_rounding=rounding)
+    found = refused(model, request(**WITH_PICTURE, steps=steps, denoise=denoise))
+    assert found == ({} if least is None else {"denoise": {"minimum": least}})
+    if least is not None:
+        assert not refused(model, request(**WITH_PICTURE, steps=steps, denoise=least))
 
 
 @pytest.mark.parametrize(

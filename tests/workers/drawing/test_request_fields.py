@@ -18,6 +18,7 @@ from redis import Redis
 
 from app.shared.catalog import file_key
 from app.shared.generations import Ledger, image_key
+from app.shared.pictures import Pictures, picture_ref
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.adapter import TAKEN_BY, AdapterSettings, AdapterUse
@@ -25,6 +26,7 @@ from app.shared.wire.generation import FIRST_FIELDS, GenerationRequest, Picture,
 from tests.app.shared.making import profile, request
 from tests.families import stable_diffusion
 from tests.lycoris import zoo
+from tests.workers.drawing.pictures import gradient, spot
 from tests.workers.training import toys
 from workers.drawing.engine import Engine
 from workers.models.loading import LoadedModel
@@ -36,8 +38,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
 PINNED = {"base"}  # another one is not this engine's to draw
+NOT_HERE = {"reference_images", "drawn"}  # an editing model's, and what follows from the others
 UNSEEN = {"model", "count"}  # names and numbers of pictures: no pixel of the first one, and no word of its recipe
 ROUNDING = {"apply"}  # the recipe says which way was taken; the pixels may be the same
+PICTURES = {
+    "init_image": gradient(64, 64),
+    "mask_image": spot(64, 64, (0, 0), 0.125),
+    "wide": gradient(96, 64),
+    "other": gradient(64, 64, 1),
+}
 VALUES: dict[str, Any] = {
     "sampler": "ddpm",
     "apply": "bypass",
@@ -52,11 +61,24 @@ VALUES: dict[str, Any] = {
     "original_size": [32, 48],
     "target_size": [48, 32],
     "crops_coords_top_left": [0, 16],
-}
+    "denoise": 0.4,
+    "mask_blur": 6,
+    "fit": "crop",
+    "inpaint_area": "masked",
+    "inpaint_padding": 4,
+    "upscale": {"scale": 1.5},
+} | {field: picture_ref(picture) for field, picture in PICTURES.items() if field in Picture.model_fields}
+WITH_PICTURE = {"init_image": VALUES["init_image"], "denoise": 0.7}
+MASKED = WITH_PICTURE | {"mask_image": VALUES["mask_image"]}
 BESIDE: dict[str, Any] = {  # what a field needs beside it
     "sigmas": {"sampler": "euler"},
     "eta": {"sampler": "ddim"},
     "prompt_syntax": {"prompt": "(red:1.5) disc"},
+    **dict.fromkeys(("denoise", "mask_image"), WITH_PICTURE),
+    **dict.fromkeys(("mask_blur", "inpaint_area"), MASKED),
+    "init_image": {"init_image": picture_ref(PICTURES["other"]), "denoise": 0.7},
+    "inpaint_padding": MASKED | {"inpaint_area": "masked"},
+    "fit": {"init_image": picture_ref(PICTURES["wide"]), "denoise": 0.7, "fit": "stretch"},
 }
 OF_SDXL = {"prompt_2", "negative_prompt_2", "original_size", "target_size", "crops_coords_top_left"}
 VALUES_OF_AN_ADAPTER: dict[str, Any] = {
@@ -109,6 +131,8 @@ def drawer(storage: Storage, redis: Redis, settings: Settings) -> Iterator[Calla
 
     def over(pipe: Any, *components: str, **usual: Any) -> Drawn:
         pipe.set_progress_bar_config(disable=True)
+        for picture in PICTURES.values():
+            Pictures(storage).put(picture)
         found = offer(pipe.scheduler)
         facts = profile(
             obeys=obeyed(pipe),
@@ -147,12 +171,12 @@ def drawn(drawer: Callable[..., Drawn], adapters: list[dict[str, Any]]) -> Drawn
 def test_every_field_of_a_request_decides_the_pixels_and_is_in_the_recipe(drawn: Drawn) -> None:
     usual = request(prompt="red disc", guidance_scale=5.0)
     plain = drawn()
-    for field in ResolvedRequest.model_fields.keys() - PINNED - OF_SDXL:
+    for field in ResolvedRequest.model_fields.keys() - PINNED - OF_SDXL - NOT_HERE:
         if (value := VALUES.get(field)) is None:
             value = another(field, getattr(usual, field), GenerationRequest)
         beside = BESIDE.get(field, {})
         pixels, recipe = drawn(**beside) if beside else plain
-        other_pixels, other_recipe = drawn(**beside, **{field: value})
+        other_pixels, other_recipe = drawn(**beside | {field: value})
         if field in UNSEEN:
             assert (other_pixels, other_recipe) == (pixels, recipe), field
             continue
@@ -176,7 +200,7 @@ def test_fields_of_a_base_with_two_text_encoders_decide_the_pixels_too(
     for field in (*OF_SDXL, "clip_skip", "guidance_rescale", "eta", "sigmas"):
         beside = BESIDE.get(field, {})
         pixels, recipe = drawn(**beside) if beside else plain
-        other_pixels, other_recipe = drawn(**beside, **{field: VALUES[field]})
+        other_pixels, other_recipe = drawn(**beside | {field: VALUES[field]})
         assert other_recipe == recipe | {field: VALUES[field]}
         assert other_pixels != pixels, f"{field} changes nothing"
 
@@ -220,4 +244,4 @@ def test_every_setting_of_an_adapter_decides_the_pixels_and_is_in_the_recipe(
 
 def test_what_is_asked_for_is_what_is_resolved() -> None:
     """But for the priority, which decides nothing of a picture, and the base, which nobody asks for."""
-    assert GenerationRequest.model_fields.keys() ^ ResolvedRequest.model_fields.keys() == {"priority", "base"}
+    assert GenerationRequest.model_fields.keys() ^ ResolvedRequest.model_fields.keys() == {"priority", "base", "drawn"}

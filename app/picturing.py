@@ -1,0 +1,98 @@
+"""The pictures of a request: their sizes fill in what it leaves open, and what cannot be drawn from them is refused."""
+
+from collections.abc import Iterator
+
+from app.faults import Allowed, fault
+from app.shared.errors import BadRequest, RadiataError
+from app.shared.passes import DENOISE, drawn_by, upscaled
+from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.model import ModelProfile
+from app.shared.wire.picture import StoredPicture
+
+Size = tuple[int, int]
+
+
+def filled(asked: GenerationRequest, init: StoredPicture | None, profile: ModelProfile) -> GenerationRequest:
+    """Return a request with what its picture says where it leaves something open."""
+    if init is None or not profile.obeys.get("init_image"):
+        return asked
+    own: dict[str, object] = {} if asked.denoise is not None else {"denoise": DENOISE}
+    sides = zip(("width", "height"), _drawable(init, asked, profile), strict=True)
+    return asked.model_copy(update=own | {side: size for side, size in sides if getattr(asked, side) is None})
+
+
+def unfit(
+    asked: GenerationRequest, init: StoredPicture | None, mask: StoredPicture | None, profile: ModelProfile
+) -> Iterator[RadiataError]:
+    """Yield what cannot be drawn from the pictures of a request, filled in."""
+    size = (asked.width or profile.width, asked.height or profile.height)
+    if init is not None and profile.obeys.get("init_image"):
+        yield from _alpha("init_image", init, "put it on a colour first")
+        own = (init.width, init.height)
+        near = _near(own, profile)
+        if asked.fit == "refuse" and own not in near:
+            shown = " or ".join(map(_sized, near))
+            message = f"the picture is {_sized(own)}; nearest sizes that {profile.name!r} draws: {shown}; or set fit"
+            yield _wrong("init_image", "picture_size", message, [list(one) for one in near])
+        elif asked.fit == "refuse" and own != size:
+            message = f"the picture is {_sized(own)} and the drawing {_sized(size)}; make them the same, or set fit"
+            yield _wrong("init_image", "picture_size", message, [list(size)])
+    if mask is not None and profile.obeys.get("mask_image"):
+        if init is not None and (mask.width, mask.height) != (init.width, init.height):
+            sizes = f"the mask is {mask.width}×{mask.height} and the picture {init.width}×{init.height}"
+            message = f"{sizes}; make the mask as large as the picture"
+            yield _wrong("mask_image", "mask_size", message, [[init.width, init.height]])
+        why = "a mask is black and white, and white is drawn anew: which of it a transparent place is, it does not say"
+        yield from _alpha("mask_image", mask, why)
+    if asked.upscale is not None:
+        yield from _upscaled(asked, size, profile)
+
+
+def drawn(asked: GenerationRequest, profile: ModelProfile) -> list[int]:
+    """Return the steps that each pass of a request, filled in, draws; none where that is all steps in one."""
+    found = drawn_by(asked, asked.steps or profile.steps, profile.denoise_rounding)
+    return [] if asked.init_image is None and asked.upscale is None else found
+
+
+def _upscaled(asked: GenerationRequest, size: Size, profile: ModelProfile) -> Iterator[RadiataError]:
+    assert asked.upscale is not None
+    larger = upscaled(size, asked.upscale.scale, profile.size_multiple)
+    most = min(profile.max_edge / max(size), (profile.max_pixels or float("inf")) ** 0.5 / (size[0] * size[1]) ** 0.5)
+    if max(larger) > profile.max_edge or (profile.max_pixels and larger[0] * larger[1] > profile.max_pixels):
+        message = f"the second pass would draw {_sized(larger)}, and {profile.name!r} draws up to {profile.max_edge}"
+        yield _wrong("upscale/scale", "size_over_limit", message, {"maximum": round(most, 3)})
+    elif profile.sizes and larger not in profile.sizes:
+        message = f"the second pass would draw {_sized(larger)}, which is none of the sizes of {profile.name!r}"
+        yield _wrong("upscale/scale", "size_not_offered", message)
+
+
+def _drawable(picture: StoredPicture, asked: GenerationRequest, profile: ModelProfile) -> Size:
+    """Return the size at which a request with its picture's own size is drawn."""
+    own = (picture.width, picture.height)
+    return _near(own, profile)[0] if asked.fit in ("stretch", "crop") else own
+
+
+def _near(size: Size, profile: ModelProfile) -> list[Size]:
+    """Return the sizes that a model draws next to this one, the nearest first; it alone where that is one."""
+
+    def far(one: Size) -> int:
+        return abs(one[0] - size[0]) + abs(one[1] - size[1])
+
+    if profile.sizes:
+        return [size] if size in profile.sizes else sorted(profile.sizes, key=far)[:3]
+    multiple = profile.size_multiple
+    edges = [sorted({edge - edge % multiple or multiple, -(-edge // multiple) * multiple}) for edge in size]
+    return sorted(((wide, high) for wide in edges[0] for high in edges[1]), key=far)
+
+
+def _alpha(field: str, picture: StoredPicture, why: str) -> Iterator[RadiataError]:
+    if picture.alpha:
+        yield _wrong(field, "picture_transparent", f"the picture has transparent pixels; {why}")
+
+
+def _sized(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _wrong(field: str, code: str, message: str, allowed: Allowed = None) -> RadiataError:
+    return BadRequest(code, message, reasons=[fault(f"/{field}", code, message, allowed)])
