@@ -15,15 +15,15 @@ from app.shared.at_once import about_to_wait
 from app.shared.disobedience import disobeyed as what_is_disobeyed
 from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
+from app.shared.obstacles import told
 from app.shared.prompts import Part, any_length, texts
 from app.shared.wire.adapter import AdapterUse, denoises
-from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.generation import ApplyMode, GenerationRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.words import teach
 
 BLOCKS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # as lycoris.stack has them
 PIPELINE = ("normalizer", "pre_tokenizer", "post_processor", "decoder")  # of a tokenizer, beside its model
-NAMED = 5  # layers that a refusal spells out
 PARSED = 64  # tokenizers kept as they are written down: to parse one of CLIP's size takes a second
 TAUGHT = 16  # tokenizers kept, with the words of a stack
 
@@ -51,10 +51,8 @@ def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) ->
         yield from _ranks(one)
         yield from _blocks(one)
         sequence = asked.stack_mode == "sequential" and len(asked.adapters) > 1
-        if one.fitting and asked.apply == "bypass" and not sequence:
-            yield from _hindered(one, steps, "bypass", one.fitting.places)
-        if one.fitting and asked.apply == "recompute":
-            yield from _hindered(one, steps, "recompute", one.fitting.fixed)
+        if one.fitting and asked.apply != "auto" and not (asked.apply == "bypass" and sequence):
+            yield from _hindered(one, one.fitting, steps, asked.apply, sequence)
     yield from _triggers(adapters, steps)
 
 
@@ -101,20 +99,27 @@ def _blocks(one: Judged) -> Iterator[BadRequest]:
             yield _refusal(["adapters", one.at, "blocks", block], "block_without_change", message)
 
 
-def _hindered(one: Judged, steps: int, way: str, places: Mapping[str, Mapping[str, str]]) -> Iterator[BadRequest]:
-    """Yield what hinders a way of applying, of the places that the adapter changes at some strength."""
+def _hindered(one: Judged, fitting: Fitting, steps: int, way: ApplyMode, sequence: bool) -> Iterator[BadRequest]:
+    """Yield what hinders a way of applying an adapter, and which others it leaves."""
+    places = {"merge": fitting.unmergeable, "bypass": fitting.places, "recompute": fitting.fixed}
     factors = {_path(block): factor for block, factor in reversed(one.use.blocks.items())}  # of two names, the first
-    hindered = [
-        f"{component}.{name}: {why}"
-        for component, part in places.items()
-        if (strongest := _strongest(one.use, component, steps))
-        for name, why in part.items()
-        if why and strongest * _factor(name, factors)
-    ]
-    if hindered:
-        more = f" and {len(hindered) - NAMED} more" if len(hindered) > NAMED else ""
-        message = f'merge {one.use.ref!r}, or leave "apply" out: {"; ".join(hindered[:NAMED])}{more}'
-        yield _refusal(["apply"], f"{way}_impossible", message, ["auto", "merge"])
+    if hindered := list(_changed(one.use, steps, factors, places.pop(way))):
+        places = {other: part for other, part in places.items() if not (sequence and other == "bypass")}
+        others = [other for other, part in places.items() if not any(_changed(one.use, steps, factors, part))]
+        instead = f", or ask for {' or '.join(others)}" if others else ""
+        message = f'leave "apply" out{instead}: {one.use.ref!r} has no {way} here; {told(hindered)}'
+        yield _refusal(["apply"], f"{way}_impossible", message, ["auto", *others])
+
+
+def _changed(
+    use: AdapterUse, steps: int, factors: Mapping[str, float], places: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Yield the places that are hindered, and why, of those that an adapter changes at some strength."""
+    for component, part in places.items():
+        if strongest := _strongest(use, component, steps):
+            for name, why in part.items():
+                if why and strongest * _factor(name, factors):
+                    yield f"{component}.{name}", why
 
 
 def _triggers(adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:

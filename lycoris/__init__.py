@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lycoris.hooked.layers import bypass_sites
     from lycoris.hooked.owners import recompute_obstacles
     from lycoris.inspection import Verdict, inspect, judged, verdict_of
-    from lycoris.kernels.stored import quantised, storage, stored_as
+    from lycoris.kernels.stored import merge_obstacles, quantised, storage, stored_as
     from lycoris.merged.merge import Mode
     from lycoris.merged.pristine import PristineChoice
     from lycoris.patcher import Patcher
@@ -61,6 +61,7 @@ __all__ = [
     "inspect",
     "judged",
     "load",
+    "merge_obstacles",
     "quantised",
     "read",
     "recompute_obstacles",
@@ -104,6 +105,7 @@ MODULES = {
     "shapes_of": "lycoris.placement.shapes",
     "bypass_sites": "lycoris.hooked.layers",
     "recompute_obstacles": "lycoris.hooked.owners",
+    "merge_obstacles": "lycoris.kernels.stored",
     "blocks_of": "lycoris.stack",
     "factor_at": "lycoris.stack",  # of an adapter's strength, by the block that a module lies in
     # Textual inversions in a file

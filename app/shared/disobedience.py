@@ -47,7 +47,7 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
         yield Disobeyed("steps", "steps_over_limit", message, {"maximum": profile.max_steps})
     if asked.apply not in profile.apply_modes and getattr(asked, "adapters", ()):
         modes = ", ".join(profile.apply_modes)
-        message = f"{name} applies no adapters by {asked.apply!r}, as it has quantised weights; it takes {modes}"
+        message = f"{name} applies no adapters by {asked.apply!r}; it takes {modes}"
         yield Disobeyed("apply", "not_obeyed", message, profile.apply_modes)
     yield from misplaced(profile, asked)
     yield from _sizes(profile, asked)

@@ -21,6 +21,7 @@ class Fitting(Wire):
     places: dict[str, dict[str, str]]  # component -> parameter changed -> why not beside the weight, or nothing
     words: dict[str, Word] = Field({})  # by trigger, as its file has it
     fixed: dict[str, dict[str, str]] = Field(default={})  # as places, of what cannot be computed anew, and why
+    unmergeable: dict[str, dict[str, str]] = Field(default={})  # as places, of what nothing can be merged into, and why
 
     @cached_property
     def paths(self) -> frozenset[str]:
@@ -76,6 +77,7 @@ class BaseSites(Wire):
     fingerprint: str
     sites: dict[str, dict[str, str]]
     fixed: dict[str, dict[str, str]] = Field(default={})  # component -> parameter that cannot be computed anew -> why
+    unmergeable: dict[str, dict[str, str]] = Field(default={})  # the same of those that nothing can be merged into
 
 
 class BaseDenoiser(Wire):

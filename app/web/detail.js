@@ -7,10 +7,20 @@ import { stackText } from "./tiles.js";
 
 const SHOWN_AT_LEAST = 384;
 const APPLIED = { bypass: "by bypass, not merged", recompute: "by recomputing, not merged" }; // merging is usual
+const BECAUSE = {
+  quantised: ", as weights are quantised",
+  no_forward_form: ", as weights are quantised and an adapter has no forward form",
+  in_sequence: ", as weights are quantised and adapters follow each other",
+  never_called: ", as the model does not call all of its layers",
+};
 
 function fileName(prompt, seed) {
   const words = prompt.toLowerCase().normalize("NFKD").replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);
   return `${words || "picture"}-${seed}.png`;
+}
+
+function applied({ applied: way, applied_because: because }) {
+  return APPLIED[way] && APPLIED[way] + (BECAUSE[because] ?? "");
 }
 
 function adapterLine({ name, version, strength, strengths, sha256, ignore, kind, boxes, ...rest }) {
@@ -55,7 +65,7 @@ export function showPicture(generation, index, reuse) {
         facts([
           ["Seed", String(seed)],
           ["Adapters", request.adapters.length ? el("ul", {}, ...request.adapters.map(adapterLine)) : "none"],
-          ["Applied", APPLIED[generation.applied]],
+          ["Applied", applied(generation)],
           ["Negative prompt", request.negative_prompt],
           ["Model", request.model],
           ["Size", `${image.width} × ${image.height}`],

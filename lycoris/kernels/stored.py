@@ -10,7 +10,7 @@
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,6 +25,18 @@ FOUR_BITS = "bitsandbytes.functional"
 def quantised(weight: Tensor) -> bool:
     """Tell whether a weight is stored otherwise than as one float for each of its numbers."""
     return weight.dtype not in FLOATS or type(weight) not in OF_TORCH
+
+
+def merge_obstacles(components: Mapping[str, nn.Module]) -> dict[str, dict[str, str]]:
+    """Return component -> parameter -> why nothing can be merged into it exactly, of those that it is so with."""
+    return {
+        component: {
+            name: f"is quantised ({stored_as(weight)}), and cannot be changed exactly"
+            for name, weight in module.named_parameters(remove_duplicate=False)
+            if quantised(weight)
+        }
+        for component, module in components.items()
+    }
 
 
 def readable(weight: Tensor) -> bool:

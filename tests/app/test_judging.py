@@ -46,8 +46,11 @@ def requests() -> Iterator[tuple[GenerationRequest, Fitting]]:
         }
         use = {"ref": "one", "strength": r.choice((0.0, 0.5)), "blocks": blocks}
         use |= {"strengths": {"unet": r.choice((0.0, -1.0))}} if r.random() < 0.5 else {}
-        asked = {"prompt": "a", "apply": r.choice(("bypass", "recompute")), "adapters": [use]}
-        yield GenerationRequest.model_validate(asked), Fitting(places=places, words={}, fixed=places)
+        asked = {"prompt": "a", "apply": r.choice(("merge", "bypass", "recompute")), "adapters": [use]}
+        yield (
+            GenerationRequest.model_validate(asked),
+            Fitting(places=places, words={}, fixed=places, unmergeable=places),
+        )
 
 
 def test_blocks_are_judged_as_by_a_look_at_each_layer() -> None:
@@ -65,7 +68,7 @@ def test_blocks_are_judged_as_by_a_look_at_each_layer() -> None:
         codes = [one["code"] for one in found]
         assert codes == ["block_without_change"] * len(empty) + [f"{asked.apply}_impossible"] * hindered
         said |= set(codes)
-    assert len(said) == 3
+    assert len(said) == 4
 
 
 def test_many_blocks_cost_no_more_than_a_look_up_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +89,19 @@ def test_many_blocks_cost_no_more_than_a_look_up_each(monkeypatch: pytest.Monkey
     assert len(found) == 16 * 64 + 16
     assert len(paths) == 2 * 16 * 64  # one for whether it is there, one for its factor
     print(f"{1000 * (time.process_time() - began):.0f} ms")
+
+
+def test_a_refusal_names_the_other_ways_and_few_layers() -> None:
+    loha = dict.fromkeys(MANY, "has a loha, which has no exact forward form")
+    one = {"unet": {**loha, "mid_block.attentions.0.to_q": "is read by the layer around it, and not only called"}}
+    eight = {"unet": dict.fromkeys(MANY, "is quantised (int8), and cannot be changed exactly")}
+    told = {}
+    for fitting in (Fitting(places=one), Fitting(places=one, unmergeable=eight)):
+        asked = GenerationRequest.model_validate({"prompt": "a", "apply": "bypass", "adapters": [{"ref": "one"}]})
+        (found,) = misused(asked, [Judged(0, asked.adapters[0], "one", True, fitting)], 4)
+        told[found.message] = found.reasons[0]["allowed"]
+    (plain, allowed), (quantised, fewer) = told.items()
+    assert (allowed, fewer) == (["auto", "merge", "recompute"], ["auto", "recompute"])
+    assert plain.startswith("leave \"apply\" out, or ask for merge or recompute: 'one' has no bypass here; unet.down")
+    assert f"and {len(MANY) - 3} more: has a loha, which" in plain and len(plain) < 500
+    assert "out, or ask for recompute: " in quantised

@@ -46,6 +46,9 @@ WAYS = {
 }
 
 
+BECAUSE = {"bypass": "quantised", "recompute": "no_forward_form"}
+
+
 def float32(folder: Path) -> Any:
     return DiffusionPipeline.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
 
@@ -173,15 +176,25 @@ def test_every_algorithm_is_as_merged_into_the_numbers_and_leaves_nothing(
         expected, found = diffusers.drawn(), served.pixels(ended)
         patcher.restore()
         print(f"{algorithm}: {ended.applied}, {apart(found, expected)} from merged, {apart(found, plain)} from plain")
-        assert ended.applied == way
+        assert (ended.applied, ended.applied_because) == (way, BECAUSE[way])
+        named = served.ended(adapters=[use], apply=way)
+        assert png(served, named) == png(served, ended), "what is asked for as it would be anyway"
         assert apart(found, expected) <= APART < apart(found, plain), algorithm
         assert png(served, served.ended()) == png(served, first) and stored(served) == before, algorithm
         refusal = served.refusal(adapters=[use], apply="merge")
-        assert refusal is not None and "merge" in refusal.message
+        assert refusal is not None and refusal.code == "merge_impossible"
+        assert f"is quantised ({case.stored})" in refusal.message and "recompute: " in refusal.message
     assert served.engine._applier.verify(math.inf) == []
     for algorithm in ("loha", "lora"):
         again = served.ended(adapters=[{"ref": f"sha256:{drawn[algorithm].request.adapters[0].sha256}"}])
         assert png(served, again) == png(served, drawn[algorithm]), algorithm
+
+
+def test_weights_that_are_not_quantised_are_merged_into(served: Served) -> None:
+    use, _ = served.lora("text_encoder")
+    for apply in ("auto", "merge"):
+        ended = served.ended(adapters=[use], apply=apply)
+        assert (ended.applied, ended.applied_because) == ("merge", "mergeable"), ended.error
 
 
 def test_the_numbers_stay_near_those_of_the_file(served: Served, case: Case, whole: Path) -> None:

@@ -20,17 +20,19 @@ def fitting(adapter: Adapter, shapes: Shapes, index: Index, base: BaseSites) -> 
     why = {one.subject: one.message for one in Bypass.of_sites(base.sites, index).obstacles([StackEntry(adapter)])}
     places: dict[str, dict[str, str]] = {}
     fixed: dict[str, dict[str, str]] = {}
+    unmergeable: dict[str, dict[str, str]] = {}
     for target in resolve(adapter, index).targets:
         obstacle = why.get(f"{target.component}.{target.parameter}", "")
         found = places.setdefault(target.component, {})
         first = target.first_parameter  # by which it is in a block or not
         found[first] = found.get(first) or obstacle
-        hindered = base.fixed.get(target.component, {})
-        if unreadable := [hindered[name] for _, name in target.keys if name in hindered]:
-            fixed.setdefault(target.component, {})[first] = unreadable[0]
+        for into, hindered in ((fixed, base.fixed), (unmergeable, base.unmergeable)):
+            known = hindered.get(target.component, {})
+            if reasons := [known[name] for _, name in target.keys if name in known]:
+                into.setdefault(target.component, {})[first] = reasons[0]
     encoders = encoders_of(shapes)
     words = {}
     for trigger, vectors in adapter.embeddings.items():
         lengths = {encoders[role].component: length_of(rows) for role, rows in vectors.items() if role in encoders}
         words[trigger] = Word(folded=folded_trigger(trigger), vectors=lengths)
-    return Fitting(places=places, words=words, fixed=fixed)
+    return Fitting(places=places, words=words, fixed=fixed, unmergeable=unmergeable)

@@ -22,7 +22,7 @@ from lycoris import (
     quantised,
     resolve,
 )
-from workers.drawing.apply_mode import choose_apply_mode, merge_instead
+from workers.drawing.apply_mode import Choice, after_never_called, choose_apply_mode
 from workers.drawing.strength_schedule import PlacedAdapter, Stage, stages
 from workers.models.loading import LoadedModel
 
@@ -31,14 +31,14 @@ from workers.models.loading import LoadedModel
 class AppliedStack:
     """The stacks of a generation by the step from which each is on, and how they are applied."""
 
-    apply_mode: ApplyMode
+    choice: Choice
     stack_mode: Mode
     stages: tuple[Stage, ...]
-    mergeable: bool = True  # whether every weight that they change can be merged into
+    further: ApplyMode | None = None  # the way to take where this one does not reach all layers
 
-    def merged_instead(self, error: NeverCalled) -> "AppliedStack":
-        """Return the same stacks merged, where a layer was not reached; raise BadRequest if they cannot be."""
-        return replace(self, apply_mode=merge_instead(self.apply_mode, error.reasons, self.mergeable))
+    def anew(self, error: NeverCalled) -> "AppliedStack":
+        """Return the same stacks applied otherwise, where a layer was not reached; raise BadRequest if they cannot."""
+        return replace(self, choice=after_never_called(self.choice.mode, error.reasons, self.further), further=None)
 
 
 class AdapterApplier:
@@ -92,8 +92,11 @@ class AdapterApplier:
             "bypass": obstacles(self.bypass),
             "recompute": obstacles(self.recompute),
         }
-        mode = choose_apply_mode(request, mergeable, hindered)
-        return AppliedStack(mode, request.stack_mode, following, mergeable)
+        choice = choose_apply_mode(request, mergeable, hindered)
+        further: ApplyMode | None = "merge" if mergeable else None
+        if choice.mode == "bypass" and not mergeable and not hindered["recompute"]():
+            further = "recompute"  # which reaches a layer whose forward is called past its hooks
+        return AppliedStack(choice, request.stack_mode, following, further)
 
     def apply(self, applied: AppliedStack, step: int, check: Callable[[], None] | None = None) -> None:
         """Apply the stack of the stage that begins at this step; nothing is done between two stages.
@@ -105,7 +108,7 @@ class AdapterApplier:
             return
         if step:
             self.check_called()
-        on = self._ways[applied.apply_mode]
+        on = self._ways[applied.choice.mode]
         for way in self._ways.values():
             if way is not on:
                 way.swap(())  # costs nothing where it has none, and finishes what an interruption left

@@ -1,4 +1,4 @@
-"""Merge, bypass or recompute: how the adapters of a generation are applied.
+"""Merge, bypass or recompute: how the adapters of a generation are applied, and why so.
 
 They agree but for rounding, so which of them it was is in the recipe. It is decided by request, adapters and base
 alone: by nothing that may differ the next time, as load, clocks, or what is active now.
@@ -11,52 +11,64 @@ alone: by nothing that may differ the next time, as load, clocks, or what is act
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from app.shared.errors import BadRequest
-from app.shared.wire.generation import ApplyMode, ResolvedRequest
+from app.shared.obstacles import told
+from app.shared.wire.generation import AppliedBecause, ApplyMode, ResolvedRequest
 from lycoris import Reason
 
-NAMED = 5  # layers that a refusal names
 Obstacles = Callable[[], Sequence[Reason]]  # returns why a stack cannot be applied so, if it cannot
 
 
-def choose_apply_mode(request: ResolvedRequest, mergeable: bool, obstacles: Mapping[ApplyMode, Obstacles]) -> ApplyMode:
+class Choice(NamedTuple):
+    """A way of applying, and why it is this one."""
+
+    mode: ApplyMode
+    because: AppliedBecause
+
+
+def choose_apply_mode(request: ResolvedRequest, mergeable: bool, obstacles: Mapping[ApplyMode, Obstacles]) -> Choice:
     """Return how the generation's adapters are applied: as it says, or else by the cheapest way that is exact.
 
     mergeable: whether every weight that they change can be merged into exactly; quantised ones cannot. obstacles: of
-    "bypass" and "recompute". Raises BadRequest for either where it is asked for and impossible.
+    "bypass" and "recompute". A way that is asked for and that "auto" would take as well has its reason, so that it is
+    the same picture. Raises BadRequest for "bypass" and "recompute" where it is asked for and impossible.
     """
     asked = request.apply
-    several_in_sequence = request.stack_mode == "sequential" and len(request.adapters) > 1
-    if asked == "merge" or not request.adapters or (asked == "bypass" and several_in_sequence):
-        return "merge"
-    if asked == "auto":
-        if mergeable:
-            return "merge"
-        ways: tuple[ApplyMode, ...] = ("recompute",) if several_in_sequence else ("bypass", "recompute")
-        for way in ways:
-            if not obstacles[way]():
-                return way
-        return "merge"  # which refuses the weights by name
-    way: ApplyMode = asked
-    if reasons := obstacles[way]():
-        raise BadRequest(f"{way}_impossible", f'merge it, or leave "apply" out: {_named(reasons)}')
-    return way
+    sequence = request.stack_mode == "sequential" and len(request.adapters) > 1
+    if asked == "bypass" and sequence:  # of version 0.1, which merged them
+        return Choice("merge", "in_sequence")
+    if asked in ("bypass", "recompute") and request.adapters and (reasons := obstacles[asked]()):
+        raise BadRequest(f"{asked}_impossible", f'leave "apply" out, or ask for another: {_told(reasons)}')
+    cheapest = _cheapest(request, mergeable, sequence, obstacles)
+    return cheapest if asked in ("auto", cheapest.mode) or not request.adapters else Choice(asked, "asked")
 
 
-def merge_instead(way: ApplyMode, reasons: Sequence[Reason], mergeable: bool) -> ApplyMode:
+def _cheapest(
+    request: ResolvedRequest, mergeable: bool, sequence: bool, obstacles: Mapping[ApplyMode, Obstacles]
+) -> Choice:
+    if mergeable or not request.adapters:
+        return Choice("merge", "mergeable")
+    if not sequence and not obstacles["bypass"]():
+        return Choice("bypass", "quantised")
+    if not obstacles["recompute"]():
+        return Choice("recompute", "in_sequence" if sequence else "no_forward_form")
+    return Choice("merge", "asked")  # which refuses the weights by name
+
+
+def after_never_called(mode: ApplyMode, reasons: Sequence[Reason], further: ApplyMode | None) -> Choice:
     """Return the way to draw a picture anew after its model has computed without calling a layer that it was to change.
 
     Found in the first forward, so that little is drawn twice; and found anew for each generation, because the prompt
-    may decide which layers are called: what was drawn before must decide no byte. Raises BadRequest where merging is
-    impossible too.
+    may decide which layers are called: what was drawn before must decide no byte. further: the next way to try. Raises
+    BadRequest where there is none.
     """
-    if not mergeable:
-        message = f"quantised weights cannot be merged into, and {way} does not reach all layers of these adapters"
-        raise BadRequest(f"{way}_impossible", f"{message}: {_named(reasons)}")
-    return "merge"
+    if further is None:
+        message = f"quantised weights cannot be merged into, and {mode} does not reach all layers of these adapters"
+        raise BadRequest(f"{mode}_impossible", f"{message}: {_told(reasons)}")
+    return Choice(further, "never_called")
 
 
-def _named(reasons: Sequence[Reason]) -> str:
-    more = f" and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
-    return "; ".join(map(str, reasons[:NAMED])) + more
+def _told(reasons: Sequence[Reason]) -> str:
+    return told((reason.subject, reason.message) for reason in reasons)

@@ -188,18 +188,20 @@ class Engine:
         with words, self._image_prompts.applied(request, adapters) as prompts:
             self._check_length(request)
             for index in range(request.count):
-                try:
-                    picture = self._picture(generation, index, drawing, applied, prompts, progress, clock)
-                except NeverCalled as error:
-                    applied = [one.merged_instead(error) for one in applied]
-                    picture = self._picture(generation, index, drawing, applied, prompts, progress, clock)
+                picture = None
+                while picture is None:
+                    try:
+                        picture = self._picture(generation, index, drawing, applied, prompts, progress, clock)
+                    except NeverCalled as error:
+                        applied = [one.anew(error) for one in applied]
                 images.append(self._store(generation, index, picture, applied[0]))
                 clock.lap("store")
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
         count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
-        return {"images": images, "applied": applied[0].apply_mode, "timings_ms": timings}
+        mode, because = applied[0].choice
+        return {"images": images, "applied": mode, "applied_because": because, "timings_ms": timings}
 
     def _check_obeyed(self, request: ResolvedRequest) -> None:
         """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
@@ -253,7 +255,7 @@ class Engine:
 
     def _store(self, generation: Generation, index: int, picture: Picture, applied: AppliedStack) -> Image:
         seed = generation.request.seed + index
-        data = encode(picture, recipe(generation.request, seed, self._base.profile, applied.apply_mode))
+        data = encode(picture, recipe(generation.request, seed, self._base.profile, *applied.choice))
         self._storage.put(image_key(generation.id, index), data)
         image = Image(
             index=index,

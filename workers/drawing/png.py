@@ -2,7 +2,8 @@
 
 The recipe holds all that decides the pixels and nothing else (no names, times or ids), so that the same request gives
 the same bytes. (A CPU's kind, which can turn a last bit, is not in it.) Fields that version 0.1 has stand in every
-recipe, later ones where they are set, so that a request without them gives the bytes that it gave before.
+recipe, later ones where they are set, so that a request without them gives the bytes that it gave before. Why adapters
+were applied as they were stands there where the base is the reason: where weights are quantised, and it was no merge.
 """
 
 import io
@@ -15,7 +16,7 @@ from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
 from app.shared.wire.adapter import FIRST_SETTINGS, ResolvedAdapter
-from app.shared.wire.generation import FIRST_FIELDS, ApplyMode, Picture, ResolvedRequest
+from app.shared.wire.generation import FIRST_FIELDS, AppliedBecause, ApplyMode, Picture, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 
 RECIPE = "radiata"  # keyword of the iTXt chunk
@@ -30,7 +31,9 @@ LIBRARIES_OF = {("sigmas", "beta"): ("scipy",), ("prompt_syntax", "weighted"): (
 COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 
 
-def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: ApplyMode) -> dict[str, Any]:
+def recipe(
+    request: ResolvedRequest, seed: int, profile: ModelProfile, applied: ApplyMode, because: AppliedBecause = "asked"
+) -> dict[str, Any]:
     """Return everything that decides the pixels of one picture: the request, and what it was drawn with."""
     asked = request.model_dump(exclude=NOT_OF_THE_PICTURE)
     for name, field in Picture.model_fields.items():
@@ -46,6 +49,8 @@ def recipe(request: ResolvedRequest, seed: int, profile: ModelProfile, applied: 
         asked["adapters"].sort(key=lambda one: one["sha256"])
     if profile.quantised:  # version 0.1 has no such bases
         asked["quantised"] = profile.quantised
+        if applied != "merge" and because != "asked":
+            asked["applied_because"] = because
     return asked | {
         "seed": seed,
         "applied": applied,

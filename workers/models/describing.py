@@ -3,16 +3,16 @@
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from app.shared.disobedience import disobeyed
 from app.shared.settings import Settings
-from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.generation import Apply, GenerationRequest
 from app.shared.wire.model import ModelProfile
-from lycoris import TEXT_ENCODERS, blocks_of, quantised, shapes_of
+from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
 from workers.image_prompts.encoder import image_encoder_of, takes_image_prompts
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
@@ -58,7 +58,6 @@ def profile_of(
     if obeys["guidance_scale"] and own.guidance_scale is not None:
         guidance = own.guidance_scale
     max_edge = max(width, height) * EDGE_OVER_NATIVE
-    mergeable = all(map(_is_mergeable, components.values()))
     offered = offer(getattr(pipeline, "scheduler", None), family_of(pipeline).without)
     obeys["eta"] &= bool(offered.eta)
     profile = ModelProfile(
@@ -89,7 +88,7 @@ def profile_of(
         denoise_rounding="up" if rounds_up(pipeline) else "down",
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),
-        apply_modes=["auto", *(["merge"] if mergeable else []), "bypass", "recompute"],
+        apply_modes=[*get_args(Apply)],
         adapter_kinds=[
             "weights",
             *(["embedding"] if _takes_embeddings(components) else []),
@@ -124,11 +123,6 @@ def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings
         )
         for wrong in disobeyed(profile, asked):
             raise Unservable(f"{folder / OWN} cannot be used: {wrong.message}")
-
-
-def _is_mergeable(module: nn.Module) -> bool:
-    """Tell whether a change can be merged into every weight of a component."""
-    return not any(map(quantised, module.parameters()))
 
 
 def _takes_embeddings(components: dict[str, nn.Module]) -> bool:

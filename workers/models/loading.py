@@ -15,7 +15,7 @@ from app.shared.facts import BaseDenoiser, BaseSites, BaseTokenizers
 from app.shared.profiles import BaseFacts, Shapes
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
-from lycoris import bypass_sites, recompute_obstacles, shapes_of
+from lycoris import bypass_sites, merge_obstacles, recompute_obstacles, shapes_of
 from workers.models.components import components_of, made_of
 from workers.models.describing import profile_of
 from workers.models.folder import INDEX, ModelFolder
@@ -51,6 +51,7 @@ class LoadedModel:
                 fingerprint=fingerprint,
                 sites=bypass_sites(self.components),
                 fixed=recompute_obstacles(self.components),
+                unmergeable=merge_obstacles(self.components),
             ),
             *([denoiser] if denoiser else []),
         ]

@@ -44,8 +44,8 @@ def look(name: str, settings: Settings) -> Look:
     components = components_of(pipeline)
     profile = profile_of(name, ready.source, UNREAD, pipeline, components, ready.device, ready.dtype, settings)
     stored = _stored(ready.folder)
-    if any(map(is_quantised, stored)):
-        profile = profile.model_copy(update={"apply_modes": [mode for mode in profile.apply_modes if mode != "merge"]})
+    quantised = [ready.quantize] if ready.quantize else list(filter(is_quantised, stored))
+    profile = profile.model_copy(update={"quantised": quantised})
     shapes = {component: shapes_of(module) for component, module in components.items()}
     family = architecture_of_model(shapes)
     models = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]

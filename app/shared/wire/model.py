@@ -67,7 +67,7 @@ class ModelProfile(Wire):
     )
     apply_modes: list[Apply] = Field(
         ["auto", "merge", "bypass"],
-        description="what a request's `apply` may say; no `merge` where weights are quantised",
+        description="what a request's `apply` may say; which of them is possible depends on its adapters too",
     )
     quantised: list[str] = Field(
         [],

@@ -70,7 +70,7 @@ def seen(
     """What the denoiser makes of the same thing at every step."""
     wanted, adapters = asked(*names, apply=mode, **fields)
     applied = applier.plan(wanted, adapters)
-    assert applied.apply_mode == mode
+    assert applied.choice.mode == mode
     made = []
     for step in range(wanted.steps):
         applier.apply(applied, step)
@@ -113,7 +113,7 @@ def test_the_result_does_not_depend_on_the_stack_before(
 def test_by_itself_the_bundled_base_is_merged(applier: AdapterApplier) -> None:
     for name in ("fluent-3d-lora", "fluent-3d-locon", "fluent-3d-lokr"):
         wanted, adapters = asked(name, steps=20)
-        assert applier.plan(wanted, adapters).apply_mode == "merge"
+        assert applier.plan(wanted, adapters).choice == ("merge", "mergeable")
 
 
 def test_a_way_that_is_not_possible_is_refused_with_the_layers_named(applier: AdapterApplier) -> None:

@@ -57,11 +57,26 @@ def test_what_is_not_reached_is_drawn_anew_merged(
     past.pipeline.before_step = lambda: forwards.append(1)
     anew = drawn(engine, ledger, **asked, count=2, apply=way)
     assert anew.applied == merged.applied == "merge"
+    assert (anew.applied_because, merged.applied_because) == ("never_called", "mergeable")
     for index in range(2):
         assert png(storage, anew, index) == png(storage, merged, index), "pixels, and the recipe that says how"
     assert png(storage, drawn(engine, ledger, steps=4)) != png(storage, merged)
     assert len(forwards) - 4 == 8 + (1 if schedule is None else 3), "found in its first forward, and for all pictures"
     assert steps_told(redis, anew) == [{"step": step, "steps": 8} for step in range(1, 9)]
+
+
+def test_a_quantised_layer_whose_hooks_are_passed_is_recomputed(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base.profile.apply_modes.append("recompute")
+    layer = base.pipeline.unet.block["to_q"]
+    monkeypatch.setattr(base.pipeline.unet, "forward", lambda x: layer.forward(x))
+    asked = {"adapters": [use(storage, 1)], "steps": 4}
+    recomputed = drawn(engine, ledger, **asked, apply="recompute")
+    monkeypatch.setattr(engine._applier, "_quantised", frozenset({("unet", "block.to_q.weight")}))
+    found = drawn(engine, ledger, **asked)
+    assert (found.applied, found.applied_because) == ("recompute", "never_called")
+    assert png(storage, found) == png(storage, recomputed) != png(storage, drawn(engine, ledger, steps=4))
 
 
 @pytest.mark.parametrize("way", ["auto", "bypass", "recompute"])
@@ -70,6 +85,6 @@ def test_where_merging_is_impossible_too_it_fails_by_name(
 ) -> None:
     monkeypatch.setattr(engine._applier, "_quantised", frozenset({("unet", "block.to_q.weight")}))
     failed = drawn(engine, ledger, adapters=[use(storage, 1)], apply=way)
-    assert failed.error is not None and failed.error.code == f"{'bypass' if way == 'auto' else way}_impossible"
+    assert failed.error is not None and failed.error.code == "recompute_impossible", "which is tried after a bypass"
     assert "unet.block.to_q" in failed.error.message
     assert pictures(storage, failed) == []

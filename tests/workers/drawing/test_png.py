@@ -59,6 +59,23 @@ def test_how_adapters_were_applied_is_in_the_recipe_and_what_was_asked_for_is_no
     )
 
 
+def test_why_so_is_in_the_recipe_where_the_weights_are_the_reason() -> None:
+    """Version 0.1 has no quantised weights: what it drew keeps its bytes."""
+    eight = profile(quantised=["int8"])
+    for base, applied, because, told in (
+        (profile(), "merge", "mergeable", False),
+        (profile(), "merge", "never_called", False),
+        (profile(), "bypass", "asked", False),
+        (eight, "merge", "mergeable", False),
+        (eight, "bypass", "quantised", True),
+        (eight, "recompute", "asked", False),
+        (eight, "recompute", "never_called", True),
+    ):
+        made = recipe(request(), 7, base, applied, because)
+        assert ("applied_because" in made, made.get("quantised", [])) == (told, base.quantised)
+        assert made == recipe(request(), 7, base, applied) | ({"applied_because": because} if told else {})
+
+
 def test_the_number_of_threads_is_in_the_recipe() -> None:
     one, two = (recipe(request(), 7, profile(threads=threads), "merge") for threads in (1, 2))
     assert one != two
