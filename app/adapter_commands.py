@@ -2,16 +2,22 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from app import terminal
+from app.adapter_folder import adapters_in, add_all
 from app.shared.settings import read_settings
 from app.terminal import SPINNER, Url, err, out, plain, show, told
+
+COLOURS = {"added": "green", "there": "dim", "refused": "red"}
+OTHER_WEIGHTS = (".ckpt", ".pt", ".pth", ".bin")
 
 cli = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapters; make files of files.")
 
@@ -19,17 +25,45 @@ cli = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapter
 @cli.command("add")
 def adapters_add(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="A .safetensors file, or PEFT's folder as a zip.")
+        Path,
+        typer.Argument(exists=True, help="A .safetensors file, PEFT's folder as a zip, or a folder of such files."),
     ],
     name: Annotated[str | None, typer.Option(help="Its name here; unset, the file's.")] = None,
     description: Annotated[str, typer.Option(help="A line about it.")] = "",
     ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,
     url: Url = None,
 ) -> None:
-    """Upload an adapter and print its verdict."""
+    """Upload an adapter and print its verdict; or all of a folder, a line each, by hash: run again, it goes on."""
+    if file.is_dir():
+        if name or description or ignore:
+            raise typer.BadParameter("a name, a description and tensors to leave out are of one file, not of a folder")
+        _add_folder(file, url)
+        return
     with terminal.connected(url) as client, err.status("uploading and inspecting", spinner=SPINNER):
         record = client.upload(file, name or file.stem.lower(), description, ignore or [])
     show(record)
+
+
+def _add_folder(folder: Path, url: str | None) -> None:
+    """Add every adapter in a folder; ends with status 1 where any was refused."""
+    files, counts = adapters_in(folder), Counter[str]()
+    others = sum(1 for file in folder.rglob("*") if file.suffix.lower() in OTHER_WEIGHTS)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with (
+        terminal.connected(url) as client,
+        Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar,
+    ):
+        task = bar.add_task("adding", total=len(files))
+        for one in add_all(client, files, read_settings()):
+            counts[one.what] += 1
+            bar.advance(task)
+            where = plain(str(one.file.relative_to(folder)))
+            out.print(f"[{COLOURS[one.what]}]{one.what}[/] {where}: {plain(one.line)}", soft_wrap=True)
+    told = ", ".join(f"{counts[what]} {what}" for what in COLOURS)
+    left = f"; {others} files are no safetensors and were left" if others else ""
+    out.print(f"{len(files)} files: {told}{left}")
+    if counts["refused"]:
+        raise typer.Exit(1)
 
 
 @cli.command("list")

@@ -19,6 +19,8 @@ INSPECTION_POLL_S = 0.5
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0  # between two tries
 PATIENCE_S = 120.0  # for a service that has taken work on and is away: it is started again, or a proxy says so
 TIMES = httpx.Timeout(60, connect=10)  # a stream of events says something every 15 s
+PATIENT = httpx.Timeout(TIMES.connect, read=None)  # how long an upload's verdict is waited for, the service decides
+UNKNOWN = (404, 410)
 ENDS = ("succeeded", "failed", "canceled")
 AWAY = (502, 503, 504)
 
@@ -157,14 +159,35 @@ class Client:
 
     def _settled(self, path: str, file: Path, fields: dict[str, Any]) -> httpx.Response:
         with file.open("rb") as stream:
-            # How long it waits for the verdict is the service's setting
-            patient = httpx.Timeout(TIMES.connect, read=None)
-            response = self._http.post(path, files={"file": (file.name, stream)}, data=fields, timeout=patient)
+            files = {"file": (file.name, stream)}
+            response = self._http.post(path, files=files, data=fields, timeout=PATIENT)
+        return self._judged(response)
+
+    def _judged(self, response: httpx.Response) -> httpx.Response:
         while _checked(response).status_code == httpx.codes.ACCEPTED:
             time.sleep(INSPECTION_POLL_S)
             where = self._below(response.headers["Location"])
             response = self._again(lambda: _checked(self._http.get(where)))  # noqa: B023
         return response
+
+    def bytes_known(self, sha256: str) -> dict[str, Any] | None:
+        """The first adapter with these bytes, or None."""
+        try:
+            return self.adapter(f"sha256:{sha256}")
+        except Refused as refused:
+            if refused.status in UNKNOWN:
+                return None
+            raise
+
+    def judge_placed(self, upload_id: str, name: str, description: str) -> dict[str, Any] | None:
+        """The record of a file that was put into the service's own store; None where it is not in that."""
+        path, said = f"/v1/adapters/uploads/{upload_id}", {"name": name, "description": description}
+        try:
+            return _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name")
+        except Refused as refused:
+            if refused.status in UNKNOWN:
+                return None
+            raise
 
     def delete(self, name: str) -> None:
         """Delete an adapter."""

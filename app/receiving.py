@@ -11,7 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service
 from app.hub import within
+from app.shared.errors import TooLarge
 from app.shared.lifecycle import now
+from app.shared.settings import MIB
+from app.shared.uploads import bytes_key, record_key
 from app.shared.wire.upload import Upload, UploadKind, UploadStatus
 
 ASYNC = "respond-async"  # RFC 7240
@@ -40,6 +43,33 @@ async def stage(service: Service, kind: UploadKind, data: Path | bytes, digest: 
 async def stage_bytes(service: Service, kind: UploadKind, data: bytes) -> Upload:
     """As `stage`, of a file that is in memory."""
     return await stage(service, kind, data, sha256(data).hexdigest(), len(data))
+
+
+def stage_placed(service: Service, upload_id: str, **said: Any) -> Upload:
+    """As `stage`, of a file that the command line of this machine has put into the store itself.
+
+    Raises NotFound, also for what was staged before, and TooLarge.
+    """
+    key, cap_mb = bytes_key(upload_id), service.settings.max_upload_mb
+    found = service.storage.stream(key)
+    if found is None or service.storage.exists(record_key(upload_id)):
+        raise service.uploads.unknown()
+    size, chunks = found
+    if size > cap_mb * MIB:
+        raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_UPLOAD_MB sets the cap")
+    digest = sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    staged = Upload(
+        id=upload_id,
+        status=UploadStatus.INSPECTING,
+        sha256=digest.hexdigest(),
+        size_bytes=size,
+        created_at=now(),
+        **said,
+    )
+    service.uploads.stage_placed(staged)
+    return staged
 
 
 async def settled(service: Service, upload_id: str, gone: Callable[[], Awaitable[bool]]) -> Upload:

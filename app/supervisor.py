@@ -114,7 +114,7 @@ class Service:
     """The processes of one service over one data folder."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._children: list[_Child] = []
         self._sockets: list[socket.socket] = []
         self.url = ""
@@ -127,7 +127,7 @@ class Service:
         tick: called with what is being waited for, every tenth of a second. Raises StartFailed and
         BadSettings.
         """
-        with _only_one(self._settings.data_dir):
+        with _only_one(self.settings.data_dir):
             try:
                 self._start()
                 self._wait_ready(tick)
@@ -160,7 +160,7 @@ class Service:
         return {child.name: child.process.pid for child in self._children if child.process}
 
     def _start(self) -> None:
-        settings = self._settings
+        settings = self.settings
         # Held here for good: nobody else can answer there, and while the API is started again its callers wait
         self._sockets = listen(settings)
         numbers = [one.fileno() for one in self._sockets]
@@ -234,7 +234,7 @@ class Service:
             return "Redis"  # it died, which is seen in a moment, or is busy
         if INTAKE not in working:
             return "the intake worker"
-        return None if generation_queue(self._settings.model) in working else "the model"
+        return None if generation_queue(self.settings.model) in working else "the model"
 
     def _stop(self) -> None:
         until = time.monotonic() + STOP_S

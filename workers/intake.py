@@ -99,6 +99,7 @@ class Intake:
             upload.created_at,
             wanted=lambda: self._uploads.waiting(upload.id) is not None,
             last_word=lambda: self._uploads.to_be_named(upload.id),
+            keep=lambda key: self._storage.copy(bytes_key(upload.id), key),
         )
         return {"version": version.version, "new": new}
 
@@ -117,17 +118,22 @@ class Intake:
         created_at: datetime,
         wanted: Callable[[], bool] = lambda: True,
         last_word: Callable[[], bool] = lambda: True,
+        keep: Callable[[str], None] | None = None,
     ) -> tuple[AdapterVersion, bool]:
         """Judge these bytes and give them a name; say whether that was new.
 
-        wanted: asked once they are judged; last_word: once they are kept, right before the name is given. Raises
-        AdapterRefused, Unreadable, and Gone when nobody wants them any more.
+        wanted: asked once they are judged; last_word: once they are kept, right before the name is given; keep: keeps
+        them under a key, where storage has them already. Raises AdapterRefused, Unreadable, and Gone when nobody wants
+        them any more.
         """
         kind, verdicts, facts = self._judge(data, ignore)
         if not wanted():
             raise Gone("upload_canceled", CANCELED)
         sha256 = hashlib.sha256(data).hexdigest()
-        self._storage.put(file_key(sha256), data)
+        if keep:
+            keep(file_key(sha256))
+        else:
+            self._storage.put(file_key(sha256), data)
         version = AdapterVersion(
             name=name,
             version=1,

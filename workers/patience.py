@@ -92,6 +92,10 @@ class PatientStorage(Storage):
         """Write `data` under `key` unless something else is there; say whether it was written."""
         return self._patience.waits(self._inner.create, key, data)
 
+    def copy(self, source: str, key: str) -> None:
+        """Have the bytes of one object under a second key as well."""
+        self._patience.waits(self._inner.copy, source, key)
+
     def flush(self, key: str) -> None:
         """Make sure that what was read under `key` outlives a power cut."""
         self._patience.waits(self._inner.flush, key)

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from fastapi import Form, Header, Request, Response, UploadFile
+from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
 from app.downloads import documented, download
 from app.faults import fault, refused
-from app.receiving import at_once, known, settled, stage
+from app.receiving import at_once, known, settled, stage, stage_placed
 from app.routing import Router, answers
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, Gone, NotFound, TooLarge, Unavailable
@@ -19,12 +20,19 @@ from app.shared.settings import MIB
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
 from app.shared.wire.upload import Upload, UploadStatus
-from app.shared.wire.values import Name, Ref
+from app.shared.wire.values import Name, Ref, Wire
 from app.spool import Spooled
 
 router = Router(prefix="/v1/adapters", tags=["adapters"])
 
 ZIP = b"PK\x03\x04"  # two bytes would not do: a sound safetensors file of 19,280 bytes of header begins with "PK" too
+
+
+class Placed(Wire):
+    """What is said of a file that is in the store already."""
+
+    name: AdapterName
+    description: str = Field("", max_length=2000)
 
 
 class AdapterList(BaseModel):
@@ -104,6 +112,29 @@ def _outcome(service: Service, upload: Upload) -> AdapterRecord:
         headers = {"Location": f"/v1/adapters/uploads/{upload.id}"}
         return JSONResponse(upload.model_dump(mode="json"), 202, headers)  # type: ignore[return-value]
     return service.catalog.record(f"{upload.name}:{upload.version}")
+
+
+@router.post(
+    "/uploads/{upload_id}",
+    status_code=201,
+    responses={200: {"model": AdapterRecord}, 202: {"model": Upload}},
+    include_in_schema=False,
+)
+async def judge_placed(
+    upload_id: Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")],
+    said: Placed,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+) -> AdapterRecord:
+    """Judge a file that `radiata adapters add FOLDER` has linked into the store of this machine; as an upload is."""
+    _text({"/description": said.description})
+    if not await run_in_threadpool(service.profiles.ready):
+        raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
+    staged = await run_in_threadpool(stage_placed, service, upload_id, **said.model_dump())
+    found = await settled(service, staged.id, request.is_disconnected)
+    response.status_code = 201 if found.new else 200
+    return await run_in_threadpool(_outcome, service, found)
 
 
 @router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})

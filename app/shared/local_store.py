@@ -28,6 +28,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from app.shared.linking import place
+
 CHUNK = 1 << 20
 ABANDONED_S = 24 * 3600
 UNFINISHED = re.compile(r"\..*\.part|.*#[0-9]+")  # ours, and those of version 0.1; no key has such a part
@@ -73,6 +75,27 @@ class LocalStore:
             written = self.get(key) == data  # ours, where the first try was written and then failed to say so
         _flush_folder(folder)
         return written
+
+    def copy(self, source: str, key: str) -> None:
+        """Have the bytes of one object under a second key as well, without a second copy of them on the disk."""
+        folder, unfinished, target = self._places(key)
+        self._make(folder)
+        os.link(f"{self._folder}/{source}", unfinished)
+        try:
+            os.replace(unfinished, target)
+        finally:
+            _discard(unfinished)  # still there where both keys meant one file already
+        _flush_folder(folder)
+
+    def take(self, key: str, file: Path) -> str:
+        """Have a file of another folder as an object, linked where that can be; say how."""
+        folder, _, target = self._places(key)
+        self._make(folder)
+        how = place(file, Path(target))
+        with _opened(target, os.O_RDONLY) as number:
+            _flush(number)
+        _flush_folder(folder)
+        return how
 
     def flush(self, key: str) -> None:
         """Make sure that an object that was read outlives a power cut."""

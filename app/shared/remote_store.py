@@ -53,6 +53,10 @@ class RemoteStore:
         """Write an object, replacing what was there."""
         obstore.put(self._large if _is_large(data) else self._store, key, data)
 
+    def copy(self, source: str, key: str) -> None:
+        """Have the bytes of one object under a second key as well; the store makes the copy."""
+        obstore.copy(self._large, source, key)
+
     async def put_async(self, key: str, data: bytes | Path) -> None:
         """As `put`."""
         await obstore.put_async(self._large if _is_large(data) else self._store, key, data)

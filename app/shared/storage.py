@@ -76,6 +76,16 @@ class Storage:
         with _told(key):
             return self._store.create(_checked(key), data)
 
+    def copy(self, source: str, key: str) -> None:
+        """Have the bytes of one object under a second key as well, replacing what was there."""
+        with _told(key):
+            self._store.copy(_checked(source), _checked(key))
+
+    def take(self, key: str, file: Path) -> str | None:
+        """Have a file of this machine under `key`, linked where that can be; say how, or None for a store elsewhere."""
+        with _told(key):
+            return self._local.take(_checked(key), file) if self._local else None
+
     def flush(self, key: str) -> None:
         """Make sure that what was read under `key` lies where `create` puts things: its writer may not be so far."""
         with _told(key):

@@ -85,6 +85,11 @@ class Uploads(Lifecycle[Upload]):
         await self._storage.create_async(record_key(upload.id), UPLOAD.write(upload))
         await asyncio.to_thread(self.queue, upload)
 
+    def stage_placed(self, upload: Upload) -> None:
+        """As `stage`, of bytes that are in storage already."""
+        self.begin(upload)
+        self.queue(upload)
+
     def get(self, upload_id: str) -> Upload:
         """An upload as it stands; raises Unreadable, or NotFound when it never was or ended over an hour ago."""
         return self.known(upload_id)

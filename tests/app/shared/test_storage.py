@@ -56,6 +56,27 @@ def test_what_was_put_is_got_until_it_is_deleted(storage: Storage) -> None:
     assert storage.get("a/b") is None and not storage.exists("a/b")
 
 
+def test_what_was_copied_outlives_the_first(storage: Storage) -> None:
+    storage.put("a/b", b"one")
+    storage.put("c/d/e", b"two")
+    for _ in range(2):
+        storage.copy("a/b", "c/d/e")
+        assert storage.get("c/d/e") == b"one"
+    storage.put("a/b", b"three")
+    assert storage.get("c/d/e") == b"one"
+    storage.delete("a/b")
+    assert storage.get("c/d/e") == b"one" and sorted(storage.keys("")) == ["c/d/e"]
+    with pytest.raises(Unavailable):
+        storage.copy("a/b", "c/d/f")
+
+
+def test_a_file_of_this_machine_is_taken_where_the_store_is_a_folder(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"one")
+    how = storage.take("a/b", tmp_path / "file")
+    assert (how is None) == (not storage.url.startswith("file:"))
+    assert storage.get("a/b") == (b"one" if how else None)
+
+
 def test_flushing_changes_nothing(storage: Storage) -> None:
     storage.put("a/b", b"one")
     for key in ("a/b", "a/c", "d/e"):
