@@ -12,6 +12,7 @@ from typing import Protocol
 
 from app.faults import Allowed, fault, meant, pointer
 from app.judging import Judged, disobeyed, misused, too_long
+from app.judging_control import uncontrolled
 from app.liveness import Liveness
 from app.picturing import drawn, unfit
 from app.picturing import filled as with_size
@@ -141,7 +142,8 @@ def _resolved(
         except Gone as error:
             wrong.append(_wrong(Gone, f"{at}/ref", error.code, error.message))
             continue
-        if twin := next((other for other in adapters if other.sha256 == version.sha256), None):
+        twin = next((other for other in adapters if other.sha256 == version.sha256), None)
+        if twin and version.kind != "control":  # a net may read several pictures
             message = f"{twin.ref!r} and {use.ref!r} are the same file; name it once"
             wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
         wrong += _misused(at, use, version, profile)
@@ -170,6 +172,8 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
     if version.kind == "image_prompt" and not use.pictures:
         message = f"{use.ref!r} is an image prompt; give it a picture as image, or several as images"
         yield _wrong(BadRequest, f"{at}/image", "image_missing", message)
+    if version.kind == "control":  # it has no components and no blocks
+        return
     components = version.components_of.get(profile.name, version.components)
     known = ", ".join(components)
     for missing in sorted(set(use.strengths) - set(components)):
@@ -192,6 +196,8 @@ def _foreseen(
     adapters = []
     for index, (use, one) in enumerate(zip(asked.adapters, resolved, strict=True)):
         facts = parts.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
+        if one.kind == "control":
+            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile)
         ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
         adapters.append(Judged(index, use, one.name, ranked, fitting))
     steps = asked.steps or profile.steps

@@ -143,11 +143,11 @@ def _words(one: Judged, steps: int) -> Iterable[tuple[str, Word]]:
 def _applied(one: Judged, steps: int) -> bool:
     """Tell whether an adapter is applied at all, so that its words are read."""
     use = one.use
-    by_step = _by_step(use, steps) if one.fitting and any(map(denoises, one.fitting.places)) else ()
-    return bool(use.strength) or any(chain(use.strengths.values(), by_step))
+    stepwise = by_step(use, steps) if one.fitting and any(map(denoises, one.fitting.places)) else ()
+    return bool(use.strength) or any(chain(use.strengths.values(), stepwise))
 
 
-def _by_step(use: AdapterUse, steps: int) -> set[float]:
+def by_step(use: AdapterUse, steps: int) -> set[float]:
     """Return the strengths that the denoiser has at some step."""
     fractions = (step / steps for step in range(steps)) if use.schedule else ()
     return {next(strength for start, strength in reversed(use.schedule) if start <= fraction) for fraction in fractions}
@@ -156,7 +156,7 @@ def _by_step(use: AdapterUse, steps: int) -> set[float]:
 def _strongest(use: AdapterUse, component: str, steps: int) -> float:
     """Return the strength on a component that is furthest from nothing."""
     if use.schedule and denoises(component):
-        return max(map(abs, _by_step(use, steps)))
+        return max(map(abs, by_step(use, steps)))
     return abs(use.strengths.get(component, use.strength))
 
 

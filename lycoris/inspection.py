@@ -144,6 +144,7 @@ def verdict_of(file: CheckedFile, ignored: Sequence[str] = ()) -> Verdict:
         refused=(),
         ignored=tuple(sorted(ignored)),
         embeddings=(),
+        image_prompt=0,
         metadata=facts(file.metadata),
         triggers=triggers(file.metadata),
         warnings=(),

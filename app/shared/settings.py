@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         "in the base's own `file`s, which costs none; `auto` is `file` on a CPU and `host` elsewhere.",
     )
     adapter_cache_mb: int = Field(1024, ge=1, description="Host memory for parsed adapters, in MiB.")
+    control_cache_mb: int = Field(
+        4096, ge=1, description="Memory for control nets beside a base, on its device, in MiB."
+    )
     disk_cache_mb: int | None = Field(
         None,
         ge=0,

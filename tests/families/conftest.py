@@ -15,7 +15,9 @@ IN_THE_GATE = ("sd-1.5", "flux.1-dev", "qwen-image", "pixart-sigma", "wan-2.2")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test of the suite over the families that are asked for."""
     if "family" in metafunc.fixturenames:
-        names = [*FAMILIES] if metafunc.config.getoption("every") else [*IN_THE_GATE]
+        here = vars(metafunc.module)  # which may be about some families alone
+        every, gate = here.get("EVERY", FAMILIES), here.get("IN_THE_GATE", IN_THE_GATE)
+        names = [*(every if metafunc.config.getoption("every") else gate)]
         metafunc.parametrize("family", names, ids=names, scope="module", indirect=True)
 
 

@@ -85,6 +85,9 @@ class AdapterCache:
 
         Raises as `get` does; it does not try twice.
         """
+        if use.kind == "control":  # which is no stack's; its file is had ready
+            self.data(use, ())
+            return
         key = _key(use)
         with self._lock:
             if key in self._held:
@@ -113,6 +116,14 @@ class AdapterCache:
     def nbytes(self) -> int:
         """Bytes of tensors held."""
         return sum(adapter.nbytes for adapter in self._held.values())
+
+    def data(self, use: ResolvedAdapter, pauses_s: Sequence[float] = PAUSES_S) -> bytes:
+        """The bytes of an adapter's file, from the disk or from storage; raises as `get` does."""
+
+        def fetch() -> bytes:
+            return self._fetch(use, pauses_s)
+
+        return self._disk.get(use.sha256, fetch) if self._disk else fetch()
 
     def _size(self, sha256: str) -> int | None:
         size = self._disk.size(sha256) if self._disk else None
@@ -149,10 +160,7 @@ class AdapterCache:
             self.counters.add(prefetch_wasted=wasted)
 
     def _load(self, use: ResolvedAdapter, pauses_s: Sequence[float]) -> Adapter:
-        def fetch() -> bytes:
-            return self._fetch(use, pauses_s)
-
-        data = self._disk.get(use.sha256, fetch) if self._disk else fetch()
+        data = self.data(use, pauses_s)
         start = time.perf_counter()
         adapter = load(data, ignore=use.ignore)
         self.counters.add_to_tier(MEMORY, bytes=adapter.nbytes, seconds=time.perf_counter() - start)

@@ -161,4 +161,4 @@ class Control:
 
     def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
         """Return them with what its modes are called."""
-        return AdapterFacts(ranked=False, on=on, modes=list(self._file.modes))
+        return AdapterFacts(ranked=False, on=on, modes=list(self._file.modes), multiple=self._file.multiple)

@@ -79,13 +79,10 @@ CLASSES: tuple[NetClass, ...] = (  # the first that a file is told by
     NetClass(T2IAdapter, _any_of("adapter.conv_in.weight", "adapter.body.0.in_conv.weight"), {UNET: t2i}),
 )
 
+DENOISERS = frozenset(name for one in CLASSES for name in one.denoisers)  # for which there are control nets
+
 
 def class_of(tensors: Iterable[str]) -> NetClass | None:
     """Return the class of control nets that a file with tensors of these names is of; None for another adapter."""
     found = frozenset(tensors)
     return next((one for one in CLASSES if any(names <= found for names in one.told_by)), None)
-
-
-def named(name: str) -> NetClass:
-    """Return the class of this name of diffusers'."""
-    return next(one for one in CLASSES if one.made.__name__ == name)

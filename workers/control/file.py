@@ -34,6 +34,7 @@ class ControlFile:
     def __init__(self, file: CheckedFile, ignore: Sequence[str] = ()) -> None:
         """ignore: shell patterns over names of tensors that are left out."""
         self._file = file
+        self.multiple = 1  # pixels of which width and height are multiples; known with the first verdict
         self._ignored = tuple(sorted(name for name in file.shapes if _matches(name, ignore)))
         self._given = {name: shape for name, shape in file.shapes.items() if name not in self._ignored}
 
@@ -59,6 +60,7 @@ class ControlFile:
         if reasons:
             raise (FileRefused if wrong else NoPlace)(reasons)
         verdict = verdict_of(self._file, self._ignored)
+        self.multiple = config.get("downscale_factor", 1)
         return verdict.as_dict() | {"kind": "control", "net": net.made.__name__, "modes": list(self.modes)}
 
     @property

@@ -23,12 +23,13 @@ from app.shared.metrics import count
 from app.shared.passes import passes, second_seed, total
 from app.shared.pictures import Pictures
 from app.shared.prompts import any_length, texts
-from app.shared.settings import Settings
+from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Image, ResolvedRequest, Status, Timings
 from lycoris import AdapterError, NeverCalled
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
+from workers.control.controller import Controller, Prepared, apart
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
 from workers.drawing.identity import Identity
 from workers.drawing.memory import give_back, ran_out, too_large
@@ -68,6 +69,7 @@ class Engine:
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)
         self._identity = Identity(base.components)
+        self._controller = Controller(base, self._cache, pictures, settings.control_cache_mb * MIB)
 
     @property
     def base(self) -> str:
@@ -82,7 +84,7 @@ class Engine:
     @property
     def resident(self) -> list[str]:
         """sha256 of adapters that are in memory, at most as many as a reply should carry."""
-        return sorted(self._cache.resident)[:MOST_RESIDENT]
+        return sorted(self._cache.resident | self._controller.resident)[:MOST_RESIDENT]
 
     def run(self, generation_id: str) -> None:
         """Draw a generation and end it; a generation that has ended meanwhile is left alone.
@@ -179,19 +181,21 @@ class Engine:
         request = generation.request
         self._check_obeyed(request)
         clock, progress = _Clock(), Progress(self._ledger, generation)
-        adapters = self._cache.pin(request.adapters)
+        stack = apart(request)
+        adapters = self._cache.pin(stack.adapters)
+        controls = self._controller.prepared(request)
         clock.lap("load")
         drawing = passes(request, self._base.profile)
-        applied = [self._applier.plan(one, adapters) for one in drawing]
+        applied = [self._applier.plan(apart(one), adapters) for one in drawing]
         images = []
         words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
-        with words, self._image_prompts.applied(request, adapters) as prompts:
+        with words, self._image_prompts.applied(stack, adapters) as prompts:
             self._check_length(request)
             for index in range(request.count):
                 picture = None
                 while picture is None:
                     try:
-                        picture = self._picture(generation, index, drawing, applied, prompts, progress, clock)
+                        picture = self._picture(generation, index, drawing, applied, prompts, controls, progress, clock)
                     except NeverCalled as error:
                         applied = [one.anew(error) for one in applied]
                 images.append(self._store(generation, index, picture, applied[0]))
@@ -226,6 +230,7 @@ class Engine:
         drawing: Sequence[ResolvedRequest],
         applied: Sequence[AppliedStack],
         prompts: Applied,
+        controls: Prepared,
         progress: Progress,
         clock: "_Clock",
     ) -> Picture:
@@ -244,9 +249,10 @@ class Engine:
                 progress.taken(before + taken)
                 self._applier.apply(stack, taken, progress.glance)
                 prompts.at(taken, steps)
+                controls.at(taken, steps)
 
             own_seed = seed if picture is None else second_seed(seed)
-            picture = self._sampling.picture(request, own_seed, after_step, picture)
+            picture = self._sampling.picture(request, own_seed, after_step, picture, controls)
             self._applier.check_called()
             taken_before += total(request)
             clock.lap("sample")

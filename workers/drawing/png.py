@@ -46,7 +46,7 @@ def recipe(
                 del one[name]
     further = chain(*(found for (name, value), found in LIBRARIES_OF.items() if asked.get(name) == value))
     if request.stack_mode == "sum":  # then their order decides nothing
-        asked["adapters"].sort(key=lambda one: one["sha256"])
+        asked["adapters"].sort(key=lambda one: (one["sha256"], json.dumps(one, sort_keys=True)))
     if profile.quantised:  # version 0.1 has no such bases
         asked["quantised"] = profile.quantised
         if applied != "merge" and because != "asked":

@@ -17,6 +17,7 @@ from app.shared.passes import drawn_by
 from app.shared.pictures import Pictures
 from app.shared.prompts import PROMPTS
 from app.shared.wire.generation import ResolvedRequest
+from workers.control.controller import Prepared
 from workers.drawing.beginning import Beginning
 from workers.drawing.pictures_in import Canvas, whole, without
 from workers.models.device_memory import decodes
@@ -54,14 +55,19 @@ class Sampling:
                 object.__setattr__(part, "text_model", part)  # no module of itself
 
     def picture(
-        self, request: ResolvedRequest, seed: int, after_step: AfterStep, before: Picture | None = None
+        self,
+        request: ResolvedRequest,
+        seed: int,
+        after_step: AfterStep,
+        before: Picture | None = None,
+        controls: Prepared | None = None,
     ) -> Picture:
         """Return the picture of one pass of a request, from this seed; the same whatever was drawn before.
 
         after_step: called whenever a scheduler has made a step, with how many of the pass's steps are taken by then:
         every number up to the last in turn, some of them several times (0 as long as a prior draws). What it raises
-        stops the drawing. before: what it begins from, in place of `init_image`. Raises Spoilt, and BadRequest for
-        pictures that it cannot begin from.
+        stops the drawing. before: what it begins from, in place of `init_image`. controls: the request's control nets.
+        Raises Spoilt, and BadRequest for pictures that it cannot begin from.
         """
         pipeline, profile = self._base.pipeline, self._base.profile
         # Some pipelines draw from torch's own generator, whatever they are given
@@ -75,6 +81,8 @@ class Sampling:
         with ExitStack() as undo:
             undo.enter_context(torch.inference_mode())
             beginning = self._beginning(request, canvas, drawn, before)
+            if controls:
+                undo.enter_context(controls.during(canvas, seed))
             if beginning:
                 undo.callback(vars(pipeline).pop, "prepare_latents")
                 pipeline.prepare_latents = beginning.prepared(pipeline.prepare_latents)

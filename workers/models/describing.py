@@ -13,7 +13,9 @@ from app.shared.settings import Settings
 from app.shared.wire.generation import Apply, GenerationRequest
 from app.shared.wire.model import ModelProfile
 from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
+from workers.control.classes import DENOISERS
 from workers.image_prompts.encoder import image_encoder_of, takes_image_prompts
+from workers.models.components import made_of
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
 from workers.models.folder import Unservable
@@ -92,6 +94,7 @@ def profile_of(
         adapter_kinds=[
             "weights",
             *(["embedding"] if _takes_embeddings(components) else []),
+            *(["control"] if takes_control(pipeline, components) else []),
             *(["image_prompt"] if takes_image_prompts(pipeline) else []),
         ],
         image_encoder=image_encoder_of(pipeline),
@@ -133,3 +136,9 @@ def _takes_embeddings(components: dict[str, nn.Module]) -> bool:
         if component in components
         for name in shapes_of(components[component])
     )
+
+
+def takes_control(pipeline: Any, components: dict[str, nn.Module]) -> bool:
+    """Tell whether there are control nets for the denoiser of a pipeline."""
+    made = made_of(pipeline, components)
+    return made is not None and made["made"] in DENOISERS

@@ -66,7 +66,11 @@ class AdapterSettings(Wire):
         description="apply only the first ranks of its LoRA layers, that many, as a DyLoRA is trained to be used; "
         "layers with at most that many, and layers of other algorithms, are applied whole",
     )
-    image: PictureIn | None = Field(default=None, description="the picture of an image prompt")
+    image: PictureIn | None = Field(
+        default=None,
+        description="the picture of an image prompt, or what a control net reads, of the drawing's size: what is "
+        "transparent in it is black",
+    )
     images: list[PictureIn] = Field(
         default=[], max_length=MAX_IMAGES, description="several pictures of an image prompt, read together"
     )
@@ -74,6 +78,11 @@ class AdapterSettings(Wire):
         default="crop",
         description="what of a picture an image prompt reads, which is a square: its middle (`crop`), or all of it "
         "with white around (`pad`)",
+    )
+    mode: str | None = Field(
+        default=None,
+        max_length=64,
+        description="what kind of picture it is, for a control net that is several in one: one of its `modes`",
     )
 
     @property
@@ -84,11 +93,16 @@ class AdapterSettings(Wire):
 
 # Settings of an adapter that stand in every recipe; a later one is left out where it is as by default
 FIRST_SETTINGS = frozenset(("ref", "strength", "strengths", "blocks", "schedule", "rank", "ignore"))
-# Which kinds of adapters take a later setting
+WEIGHTS: tuple[AdapterKind, ...] = ("weights", "embedding")
+# Which kinds of adapters take a setting, where not all do
 TAKEN_BY: Mapping[str, tuple[AdapterKind, ...]] = {
-    "image": ("image_prompt",),
+    "strengths": (*WEIGHTS, "image_prompt"),
+    "blocks": (*WEIGHTS, "image_prompt"),
+    "rank": (*WEIGHTS, "image_prompt"),
+    "image": ("control", "image_prompt"),
     "images": ("image_prompt",),
     "fit": ("image_prompt",),
+    "mode": ("control",),
 }
 
 

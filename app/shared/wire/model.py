@@ -76,8 +76,8 @@ class ModelProfile(Wire):
     )
     adapter_kinds: list[str] = Field(
         ["weights"],
-        description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger, an "
-        "`image_prompt` (IP-Adapter) where it has an `image_encoder`",
+        description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger, a `control` "
+        "net for its denoiser, an `image_prompt` (IP-Adapter) where it has an `image_encoder`",
     )
     image_encoder: ImageEncoder | None = Field(
         None, description="what reads the pictures of image prompts; null: none, and such a file is refused"

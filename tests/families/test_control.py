@@ -1,0 +1,241 @@
+"""Laws of control nets: diffusers' own picture with one, the plain picture without, and nothing left behind."""
+
+import inspect
+import random
+from typing import Any
+
+import diffusers as library
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from app.shared.errors import RadiataError
+from app.shared.wire.generation import Status
+from tests.families.controls import control_net, tensors
+from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
+from workers.drawing.placement import Placement
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
+]
+# Pipeline -> diffusers' own with a control net, the argument that the map is, and that of the guidance
+CONTROLLED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "StableDiffusionPipeline": ("StableDiffusionControlNetPipeline", "image", {"guidance_scale": GUIDANCE}),
+    "StableDiffusionXLPipeline": ("StableDiffusionXLControlNetPipeline", "image", {"guidance_scale": GUIDANCE}),
+    "StableDiffusion3Pipeline": ("StableDiffusion3ControlNetPipeline", "control_image", {"guidance_scale": GUIDANCE}),
+    "FluxPipeline": ("FluxControlNetPipeline", "control_image", {"guidance_scale": GUIDANCE}),
+    "QwenImagePipeline": (
+        "QwenImageControlNetPipeline",
+        "control_image",
+        {"true_cfg_scale": GUIDANCE, "negative_prompt": ""},
+    ),
+}
+IN_THE_GATE = ("sd-1.5", "flux.1-dev", "qwen-image")
+EVERY = ("sd-1.5", "sd-2", "sdxl", "sd-3", "flux.1-dev", "qwen-image")
+FORMS = {"sdxl": ("", "union", "t2i"), "sd-1.5": ("", "t2i"), "flux.1-dev": ("", "union", "hint")}
+MODES = {"sdxl": "canny", "flux.1-dev": "canny"}
+STRENGTH = 0.8
+
+
+def line_map(size: tuple[int, int], shift: int = 0) -> Image.Image:
+    """White lines on black."""
+    rows = np.zeros((size[1], size[0], 3), np.uint8)
+    rows[8 + shift : 40 : 12, 8:48] = rows[8:40, 8 + shift : 48 : 15] = 255
+    return Image.fromarray(rows)
+
+
+class Controlled:
+    """A control net of a family, as the service has it."""
+
+    def __init__(self, served: Served, form: str, seed: int = 1, shift: int = 0) -> None:
+        self.net = control_net(served.base.pipeline, form, seed)
+        self.map = line_map(served.family.size, shift)
+        use = served.upload(f"net-{form or 'plain'}-{seed}", tensors(self.net))
+        self.use: dict[str, Any] = use | {"image": served.pictures.put(self.map).ref, "strength": STRENGTH}
+        if form == "union":
+            self.use["mode"] = MODES[served.family.name]
+
+    def with_strength(self, **settings: Any) -> dict[str, Any]:
+        """Its entry in a request with other settings."""
+        return self.use | settings
+
+
+@pytest.fixture(scope="module")
+def plain(served: Served) -> np.ndarray:
+    """The usual picture without control."""
+    return served.drawn()
+
+
+@pytest.fixture(scope="module")
+def net(served: Served) -> Controlled:
+    """A net of the usual form."""
+    return Controlled(served, "")
+
+
+def test_with_a_net_it_is_diffusers_own_picture(served: Served, diffusers: Diffusers, plain: np.ndarray) -> None:
+    for form in FORMS.get(served.family.name, ("",)):
+        here = Controlled(served, form)
+        drawn = served.drawn(adapters=[here.use])
+        assert apart(drawn, expected(served, diffusers, here, form)) <= 1, form
+        assert apart(drawn, plain) > 1, f"{form or 'usual'}: the net is not heard"
+    assert apart(served.drawn(), plain) == 0
+
+
+def test_without_strength_it_is_the_plain_picture(served: Served, net: Controlled, plain: np.ndarray) -> None:
+    assert apart(served.drawn(adapters=[net.with_strength(strength=0)]), plain) == 0
+    late = served.drawn(adapters=[net.with_strength(schedule=[[0.0, 0.0], [0.5, STRENGTH]])])
+    assert apart(late, plain) > 0 < apart(late, served.drawn(adapters=[net.use]))
+
+
+def test_several_nets_are_summed_in_any_order(served: Served, net: Controlled) -> None:
+    other = Controlled(served, "", seed=2, shift=3)
+    both = served.drawn(adapters=[net.use, other.use])
+    assert apart(both, served.drawn(adapters=[other.use, net.use])) == 0
+    alone = served.drawn(adapters=[net.use])
+    assert apart(both, alone) > 0
+    assert apart(served.drawn(adapters=[other.with_strength(strength=0), net.use]), alone) == 0
+
+
+def test_a_map_goes_through_the_placement_of_the_other_pictures(served: Served, net: Controlled) -> None:
+    """Stretched to the drawing it is as if it had been stretched before; and any beginning is controlled."""
+    width, height = served.family.size
+    wide = line_map((width + 16, height))
+    placed = Placement.of(wide.size, served.family.size, "stretch").place(wide)
+    entries = [net.with_strength(image=served.pictures.put(one).ref) for one in (wide, placed)]
+    drawn = [served.drawn(adapters=[entry], fit=fit) for entry, fit in zip(entries, ("stretch", "refuse"), strict=True)]
+    assert apart(*drawn) == 0
+    begun = {"init_image": served.pictures.put(line_map(served.family.size, 5)).ref, "denoise": 0.5, "steps": 4}
+    without = served.drawn(**begun)
+    assert apart(served.drawn(**begun, adapters=[net.with_strength(strength=0)]), without) == 0
+    assert apart(served.drawn(**begun, adapters=[net.use]), without) > 0
+
+
+def test_nothing_is_left_behind(
+    served: Served,
+    net: Controlled,
+    plain: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    pytestconfig: pytest.Config,
+) -> None:
+    """Plain, control, an error inside, weights, in any order: what is plain is always the same picture."""
+    numbers = random.Random(0)
+    before = objects(served)
+    denoiser = getattr(served.base.pipeline, served.family.components[0])
+    lora, _ = served.lora(served.family.components[0])
+    how: dict[str, list[dict[str, Any]]] = {
+        "plain": [],
+        "control": [net.use],
+        "error": [net.use],
+        "weights": [lora],
+        "both": [lora, net.use],
+    }
+    expected: dict[str, np.ndarray] = {"plain": plain}
+    forward = type(net.net).forward
+    for _ in range(100 if pytestconfig.getoption("every") else 10):
+        name = numbers.choice([*how])
+        with monkeypatch.context() as patch:
+            if name == "error":
+                patch.setattr(type(net.net), "forward", failing(forward, numbers.randrange(2)))
+            ended = served.ended(adapters=how[name])
+        if name == "error":
+            assert ended.status is Status.FAILED and ended.error and "on purpose" in ended.error.message
+        else:
+            drawn = served.pixels(ended)
+            assert apart(drawn, expected.setdefault(name, drawn)) == 0, name
+        assert not denoiser._forward_pre_hooks and not denoiser._forward_pre_hooks_with_kwargs
+        assert objects(served) == before, name
+    assert apart(served.drawn(), plain) == 0
+
+
+def test_what_a_net_cannot_obey_is_refused(served: Served, net: Controlled) -> None:
+    lora, _ = served.lora(served.family.components[0])
+    wide = served.pictures.put(line_map((72, 64))).ref
+    refused: list[tuple[dict[str, Any], str, str]] = [
+        (net.with_strength(image=None), "/adapters/0/image", "image_missing"),
+        (net.with_strength(image="image:" + "0" * 64), "/adapters/0/image", "image_unknown"),
+        (net.with_strength(image=wide), "/adapters/0/image", "picture_size"),
+        (net.with_strength(rank=2), "/adapters/0/rank", "setting_of_another_kind"),
+        (net.with_strength(strengths={"vae": 0.5}), "/adapters/0/strengths", "setting_of_another_kind"),
+        (net.with_strength(mode="canny"), "/adapters/0/mode", "mode_unknown"),
+        (net.with_strength(schedule=[[0.0, 0.0], [0.9, 1.0]]), "/adapters/0/schedule", "schedule_without_step"),
+        (lora | {"image": net.use["image"]}, "/adapters/0/image", "setting_of_another_kind"),
+    ]
+    for use, at, code in refused:
+        assert found(served.refusal(adapters=[use])) == [(at, code)]
+    if served.family.name in MODES:
+        union = Controlled(served, "union")
+        assert found(served.refusal(adapters=[union.with_strength(mode=None)])) == [
+            ("/adapters/0/mode", "mode_missing")
+        ]
+        assert found(served.refusal(adapters=[union.with_strength(mode="fog")])) == [
+            ("/adapters/0/mode", "mode_unknown")
+        ]
+
+
+def found(refusal: RadiataError | None) -> list[tuple[str, str]]:
+    """Pointer and code of every reason."""
+    assert refusal
+    return [(one["pointer"], one["code"]) for one in refusal.reasons]
+
+
+def failing(forward: Any, calls: int) -> Any:
+    """A forward that fails after so many calls."""
+    times = 0
+
+    def called(*given: Any, **named: Any) -> Any:
+        nonlocal times
+        times += 1
+        if times > calls:
+            raise RadiataError("on_purpose", "on purpose")
+        return forward(*given, **named)
+
+    return called
+
+
+def objects(served: Served) -> dict[str, int]:
+    """The identity of every module and processor of a base."""
+    parts = {name: part for name, part in served.base.pipeline.components.items() if isinstance(part, nn.Module)}
+    return {
+        f"{name}.{path}": id(one)
+        for name, part in parts.items()
+        for path, module in part.named_modules()
+        for one in (module, getattr(module, "processor", None))
+    }
+
+
+def expected(served: Served, diffusers: Diffusers, here: Controlled, form: str) -> np.ndarray:
+    """The picture of diffusers' own pipeline with the net, over the same latents."""
+    kind, argument, further = CONTROLLED[type(diffusers.pipeline).__name__]
+    parts: dict[str, Any] = dict(diffusers.pipeline.components)
+    if form == "t2i":
+        kind = kind.replace("ControlNet", "Adapter").replace("StableDiffusionXLAdapter", "StableDiffusionXLAdapter")
+        parts |= {"adapter": here.net}
+        further = further | {"adapter_conditioning_scale": STRENGTH}
+    else:
+        kind = kind.replace("ControlNet", "ControlNetUnion") if form == "union" and "XL" in kind else kind
+        parts |= {"controlnet": here.net}
+        further = further | {"controlnet_conditioning_scale": STRENGTH}
+    if form == "union":
+        argument = "control_image"
+        further |= {"control_mode": [3] if "XL" in kind else 0}
+    pipeline = getattr(library, kind)(**{name: part for name, part in parts.items() if name in takes(kind)})
+    pipeline.set_progress_bar_config(disable=True)
+    width, height = served.family.size
+    call: dict[str, Any] = {"prompt": served.family.prompt or PROMPT, "width": width, "height": height}
+    call |= {argument: here.map, "num_inference_steps": served.family.steps} | further
+    with torch.inference_mode():
+        if kind.startswith(("Flux", "QwenImage")):  # encoding the map takes numbers from the picture's generator
+            channels = pipeline.transformer.config.in_channels // 4
+            shape = (1, channels, height, width, torch.float32, torch.device("cpu"))
+            made = pipeline.prepare_latents(*shape, torch.Generator().manual_seed(SEED))
+            call["latents"] = made[0] if isinstance(made, tuple) else made
+        torch.manual_seed(SEED)
+        output = pipeline(**call, generator=torch.Generator().manual_seed(SEED))
+    return np.asarray(served.family.picture(output)).astype(int)
+
+
+def takes(kind: str) -> frozenset[str]:
+    """Names of the parts that a pipeline of diffusers' is made of."""
+    return frozenset(inspect.signature(getattr(library, kind).__init__).parameters)

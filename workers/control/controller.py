@@ -1,0 +1,96 @@
+"""The control nets of generations: nets and pictures are had once for each, and work while its pictures are drawn."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from PIL import Image
+from PIL.Image import Image as Picture
+
+from app.shared.errors import BadRequest
+from app.shared.pictures import Pictures
+from app.shared.wire.adapter import ResolvedAdapter
+from app.shared.wire.generation import ResolvedRequest
+from workers.adapters.cache import AdapterCache
+from workers.control.applying import Control, Controls
+from workers.control.nets import Nets
+from workers.drawing.pictures_in import Canvas
+from workers.drawing.placement import Placement
+from workers.models.loading import LoadedModel
+
+BLACK = (0, 0, 0, 255)
+KIND = "control"
+
+
+class Controller:
+    """Has the control nets of a base ready, generation by generation."""
+
+    def __init__(self, base: LoadedModel, cache: AdapterCache, pictures: Pictures, budget_bytes: int) -> None:
+        self._base = base
+        self._pictures = pictures
+        self._nets = Nets(base, cache, budget_bytes)
+
+    @property
+    def resident(self) -> frozenset[str]:
+        """sha256 of every net that is in memory."""
+        return self._nets.resident
+
+    def prepared(self, request: ResolvedRequest) -> "Prepared":
+        """Return the nets and pictures of a request.
+
+        Raises as `AdapterCache.get` does, NotFound for a picture, BadRequest for one that does not fit.
+        """
+        uses = [use for use in request.adapters if use.kind == KIND]
+        nets = self._nets.pin(uses)
+        found = [Control(use, net, self._picture(use, request)) for use, net in zip(uses, nets, strict=True)]
+        return Prepared(self._base, found)
+
+    def _picture(self, use: ResolvedAdapter, request: ResolvedRequest) -> Picture:
+        if use.image is None:
+            raise BadRequest("image_missing", f"{use.ref!r} is a control net: it needs an image")
+        picture = opaque(self._pictures.load(use.image))
+        try:
+            placement = Placement.of(picture.size, (request.width, request.height), request.fit)
+        except ValueError as error:
+            raise BadRequest("picture_size", f"{use.ref!r}: {error}; set fit, or make them the same") from error
+        return placement.place(picture, 0)
+
+
+class Prepared:
+    """The control nets of one generation."""
+
+    def __init__(self, base: LoadedModel, controls: Sequence[Control]) -> None:
+        self._base = base
+        self._controls = controls
+        self._now: Controls | None = None
+
+    def during(self, canvas: Canvas, seed: int) -> AbstractContextManager[None]:
+        """Control one pass of a picture (context manager)."""
+        made = self._base.denoiser() if self._controls else None
+        if made is None:
+            return nullcontext()
+        placed = [replace(one, picture=_part(canvas, one.picture)) for one in self._controls]
+        self._now = Controls(self._base.pipeline, made.component, placed, seed)
+        return self._now.on()
+
+    def at(self, step: int, steps: int) -> None:
+        """Have the strengths of a step from now on."""
+        if self._now:
+            self._now.at(step, steps)
+
+
+def _part(canvas: Canvas, picture: Picture) -> Picture:
+    """Return what is drawn of a map of the first pass's size, at the size at which it is drawn."""
+    return canvas.part(Placement.of(picture.size, canvas.size, "stretch").place(picture))
+
+
+def apart(request: ResolvedRequest) -> ResolvedRequest:
+    """Return a request without its control nets, which are no part of a stack."""
+    return request.model_copy(update={"adapters": [use for use in request.adapters if use.kind != KIND]})
+
+
+def opaque(picture: Picture) -> Picture:
+    """Return a picture in RGB; what is transparent is black, as the ground of line maps and poses is."""
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, BLACK), picture)
+    return picture.convert("RGB")
