@@ -6,11 +6,18 @@ import { arrange, byId, el } from "./dom.js";
 import { partsField } from "./parts.js";
 import { strengthRow } from "./strength.js";
 import { notify } from "./problems.js";
+import { slot } from "./slot.js";
 import { algorithmsOf } from "./verdict.js";
 
 const MANY = 10;
 const DESCRIBED = 30; // rows whose verdict is asked for; the others' are a click away
 const TRIGGERS = 6;
+const MOST_PICTURES = 16; // of one image prompt
+// Adapters that read pictures, by kind: how many, and what is said of that
+const READS = {
+  control: { most: 1, text: "Choose a picture…", label: "Control picture", use: "Follow its shapes" },
+  image_prompt: { most: MOST_PICTURES, text: "Add a picture…", label: "Prompt picture", use: "Draw something like it", multiple: true },
+};
 
 /** `name:version`: what was looked at is what is used, even if a newer version comes in between. */
 export function refOf({ name, version }) {
@@ -21,6 +28,26 @@ function whyNot(record, model) {
   if (record.fits.includes(model)) return null;
   const others = record.fits.length ? `fits ${record.fits.join(", ")}` : "fits no model here";
   return `Not for ${model}: ${others}.`;
+}
+
+/** The pictures that `use` names, as a list; and the same put back. */
+function picturesOf({ image, images }) {
+  return image ? [image] : [...(images ?? [])];
+}
+
+function setPictures(use, refs) {
+  delete use.images;
+  use.image = refs.length === 1 ? refs[0] : null;
+  if (refs.length > 1) use.images = [...refs];
+}
+
+/** The pictures that an adapter reads, where it reads any. */
+function picturesField(record, use) {
+  const reads = READS[record.kind];
+  if (!reads) return null;
+  const refs = picturesOf(use);
+  const { use: _, ...shown } = reads;
+  return slot({ ...shown, label: `${reads.label} of ${record.name}`, refs, changed: () => setPictures(use, refs) });
 }
 
 /** The list; `about(record)` shows one adapter, `changed()` is called when the stack changes. */
@@ -80,6 +107,7 @@ export function createAdapters({ about, changed }) {
         ),
       ),
       use ? strengthRow(record.name, use) : null,
+      use ? picturesField(record, use) : null,
       use ? partsField(record.name, use) : null,
       words,
       reason ? el("p", { class: "hint quiet" }, reason) : null,
@@ -149,6 +177,23 @@ export function createAdapters({ about, changed }) {
         uses.set(ref, { ...use, ref, on: true });
       }
       render();
+    },
+
+    /** What a picture may be for: each adapter of the model that reads one, as [words, what gives it the picture]. */
+    pictureUses(stored) {
+      return [...pinned, ...records].filter((record) => READS[record.kind] && !whyNot(record, model)).map((record) => [
+        `${READS[record.kind].use}: ${record.name}`,
+        () => {
+          const ref = refOf(record);
+          const { most } = READS[record.kind];
+          const refs = [...(most > 1 ? picturesOf(uses.get(ref) ?? {}) : []), stored.ref];
+          rows.delete(ref);
+          toggle(record, true);
+          setPictures(uses.get(ref), refs);
+          rows.delete(ref);
+          render();
+        },
+      ]);
     },
 
     /** Adds one more adapter to the stack. */

@@ -2,6 +2,8 @@
 
 import { byId, dialogTop, el, facts, openDialog } from "./dom.js";
 import { partsShown } from "./parts.js";
+import { notify } from "./problems.js";
+import { pictureUrl } from "./send_picture.js";
 import { strengthText } from "./strength.js";
 import { stackText } from "./tiles.js";
 
@@ -41,8 +43,20 @@ function timing(timings) {
   return `${ms(total)} ms: waiting ${ms(queued)}, loading ${ms(load)}, swap ${ms(swap)}, drawing ${ms(sample)}, storing ${ms(store)}`;
 }
 
-/** Shows picture `index` of a generation; `reuse(request, seed)` puts its settings back into the form. */
-export function showPicture(generation, index, reuse) {
+/** The pictures that it was drawn from, as small views; null where there are none. */
+function drawnFrom({ init_image: start, mask_image: mask, reference_images: shown = [], denoise }) {
+  const views = [
+    start && [start, "start picture"],
+    mask && [mask, "mask"],
+    ...shown.map((ref, at) => [ref, `reference picture ${at + 1}`]),
+  ].filter(Boolean);
+  if (!views.length) return null;
+  const words = start ? el("p", {}, `${strengthText(denoise)} drawn anew${mask ? " where masked" : ""}`) : null;
+  return el("div", { class: "slot" }, ...views.map(([ref, label]) => el("figure", { class: "thumb" }, el("img", { src: pictureUrl(ref), alt: label }))), words);
+}
+
+/** Shows picture `index` of a generation; `reuse(request, seed)` puts its settings back, `from(url)` draws from it. */
+export function showPicture(generation, index, { reuse, from }) {
   const dialog = byId("picture");
   const { request } = generation;
   const image = generation.images.find((candidate) => candidate.index === index);
@@ -51,6 +65,10 @@ export function showPicture(generation, index, reuse) {
   const again = () => {
     dialog.close();
     reuse({ ...request, priority: generation.priority }, seed);
+  };
+  const onward = () => {
+    dialog.close();
+    from(image.url).catch(notify);
   };
   openDialog(
     dialog,
@@ -66,6 +84,7 @@ export function showPicture(generation, index, reuse) {
           ["Seed", String(seed)],
           ["Adapters", request.adapters.length ? el("ul", {}, ...request.adapters.map(adapterLine)) : "none"],
           ["Applied", applied(generation)],
+          ["Drawn from", drawnFrom(request)],
           ["Negative prompt", request.negative_prompt],
           ["Model", request.model],
           ["Size", `${image.width} × ${image.height}`],
@@ -80,6 +99,7 @@ export function showPicture(generation, index, reuse) {
           "div",
           { class: "actions" },
           el("button", { type: "button", class: "primary", onclick: again }, "Reuse these settings"),
+          el("button", { type: "button", onclick: onward }, "Draw from it"),
           el("a", { class: "button", href: image.url, download: fileName(request.prompt, seed) }, "Download PNG"),
         ),
       ),

@@ -6,7 +6,7 @@ function carriesFiles(event) {
   return event.dataTransfer?.types.includes("Files") ?? false;
 }
 
-/** Calls `take(file)` for a file dropped on the page or chosen. */
+/** Calls `take(file)` for a file dropped on the page, pasted or chosen. */
 export function acceptFiles(take) {
   const veil = byId("drop");
   const input = el("input", { type: "file", accept: ".safetensors,.zip", id: "adapters-file", hidden: true });
@@ -15,6 +15,12 @@ export function acceptFiles(take) {
   input.addEventListener("change", () => {
     if (input.files.length) take(input.files[0]);
     input.value = "";
+  });
+  window.addEventListener("paste", (event) => {
+    const [file] = event.clipboardData?.files ?? [];
+    if (!file || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    take(file);
   });
   window.addEventListener("dragover", (event) => {
     if (!carriesFiles(event)) return;

@@ -2,18 +2,22 @@
 
 import { byId, el, onEdit } from "./dom.js";
 import { createFurther } from "./further.js";
+import { PICTURE_FIELDS } from "./pictures_in.js";
+import { sizeFor } from "./size.js";
+import { createUpscale } from "./upscale.js";
 
 const SUGGESTIONS_AT_ONCE = 6;
 const SMALL = 128; // pixels; larger pictures get larger tiles
 const NUMBERS = { width: "width", height: "height", steps: "steps", guidance_scale: "guidance", count: "count" };
-const FIELDS = new Set(["prompt", "negative_prompt", "model", "adapters", "sampler", "seed", ...Object.keys(NUMBERS)]);
+const OWN = ["prompt", "negative_prompt", "model", "adapters", "sampler", "seed", "upscale", ...PICTURE_FIELDS];
+const FIELDS = new Set([...OWN, ...Object.keys(NUMBERS)]);
 const OBEYED = { ...NUMBERS, negative_prompt: "negative" }; // inputs of fields that a model may not obey
 const SHORT = { width: "wide", height: "high", steps: "steps", guidance_scale: "guidance", count: "pictures" };
 
 /**
  * The form without its adapters.
  *
- * `changed(modelName)` is called whenever the chosen model changes.
+ * `changed(model, fields)` is called whenever the chosen model changes, with its profile and the fields of a request.
  */
 export function createForm(changed) {
   const form = byId("form");
@@ -22,7 +26,9 @@ export function createForm(changed) {
   const summary = more.querySelector("summary");
   let models = [];
   const further = createFurther(byId("further"));
-  let known = {}; // fields of a request without a place of their own, by name, as JSON Schema
+  const upscale = createUpscale(byId("upscale"));
+  let all = {}; // fields of a request, by name, as JSON Schema
+  let known = {}; // those without a place of their own
 
   const profile = () => models.find(({ name }) => name === byId("model").value) ?? models[0] ?? null;
   const defaults = () => ({ ...profile(), count: 1 });
@@ -37,7 +43,7 @@ export function createForm(changed) {
     if (byId("sampler").value) parts.push(byId("sampler").value);
     if (byId("seed").value) parts.push(`seed ${byId("seed").value}`);
     if (negative()) parts.push("negative prompt");
-    parts.push(...further.parts());
+    parts.push(...further.parts(), ...upscale.parts());
     summary.textContent = parts.length ? `More: ${parts.join(", ")}` : "More";
   }
 
@@ -79,6 +85,7 @@ export function createForm(changed) {
   }
 
   function offerFurther() {
+    upscale.offer(profile());
     further.offer(known, profile(), byId("sampler").value);
   }
 
@@ -95,6 +102,7 @@ export function createForm(changed) {
     byId("negative").value = byId("seed").value = "";
     chooseSampler(null);
     further.set({});
+    upscale.set({});
     changedByHand();
   }
 
@@ -124,7 +132,14 @@ export function createForm(changed) {
     byId("facts").textContent = [name, device, dtype].filter(Boolean).join(" · ");
     fillDefaults();
     showSuggestions();
-    changed(name);
+    changed(profile(), all);
+  }
+
+  function setSize([width, height]) {
+    Object.assign(byId("width"), { value: width });
+    Object.assign(byId("height"), { value: height });
+    byId("size").value = `${width}×${height}`;
+    summarise();
   }
 
   function changedByHand() {
@@ -157,6 +172,7 @@ export function createForm(changed) {
   return {
     /** Takes the service's models and the fields of a request; what was typed stays if the chosen model is still there. */
     setModels(profiles, defaultName, fields) {
+      all = fields;
       known = Object.fromEntries(Object.entries(fields).filter(([field]) => !FIELDS.has(field)));
       const chosen = models.length ? byId("model").value : defaultName;
       models = profiles;
@@ -168,7 +184,17 @@ export function createForm(changed) {
       byId("model").value = there ? chosen : models[0].name;
       if (!there || !byId("width").value) return useModel();
       offerFurther();
-      changed(chosen);
+      changed(profile(), all);
+    },
+
+    /** The size that is drawn. */
+    size: () => [Number(byId("width").value), Number(byId("height").value)],
+
+    /** Asks for the size of a picture, or of its shape where the model does not draw that; whether it is its own. */
+    ask(picture) {
+      setSize(sizeFor(picture, profile()));
+      const [width, height] = this.size();
+      return width === picture.width && height === picture.height;
     },
 
     /** Whether every field holds what it may; the browser points at the first that does not. */
@@ -181,6 +207,7 @@ export function createForm(changed) {
       const numbers = Object.entries(NUMBERS).map(([field, id]) => [field, Number(byId(id).value)]);
       return {
         ...further.values(),
+        ...upscale.values(),
         prompt: prompt.value,
         negative_prompt: negative(),
         model: profile().name,
@@ -202,6 +229,7 @@ export function createForm(changed) {
       prompt.value = request.prompt;
       chooseSampler(request.sampler);
       further.set(request);
+      upscale.set(request);
       changedByHand();
       prompt.focus();
     },

@@ -5,12 +5,14 @@ import { createAdapters, refOf } from "./adapters.js";
 import { call } from "./api.js";
 import { connection } from "./connection.js";
 import { showPicture } from "./detail.js";
-import { byId } from "./dom.js";
+import { byId, onEdit } from "./dom.js";
 import { acceptFiles } from "./drop.js";
 import { freshSeed, randomKey } from "./random.js";
 import { createForm } from "./form.js";
 import { createGallery } from "./gallery.js";
+import { createPictures } from "./pictures_in.js";
 import { notify } from "./problems.js";
+import { isPicture } from "./send_picture.js";
 import { showUpload } from "./upload.js";
 
 const NO_MODEL_YET_MS = 2000;
@@ -18,6 +20,7 @@ const NO_MODEL_YET_MS = 2000;
 const adapters = createAdapters({
   about: (record) => showAdapter(refOf(record), reloadAdapters).catch(notify),
   changed: () => {
+    pictures.show();
     const some = adapters.stack().length > 0;
     byId("compare").disabled = byId("draw").disabled || !some;
     byId("compare").title = some
@@ -25,12 +28,26 @@ const adapters = createAdapters({
       : "Tick an adapter first";
   },
 });
-const form = createForm((model) => adapters.setModel(model));
-const gallery = createGallery((generation, index) => showPicture(generation, index, reuse));
+const form = createForm((profile, known) => {
+  adapters.setModel(profile.name);
+  pictures.offer(known, profile);
+});
+const pictures = createPictures({
+  sizes: { drawn: form.size, ask: (picture) => form.ask(picture) },
+  others: adapters.pictureUses,
+  changed: () => {},
+});
+const gallery = createGallery((generation, index) => showPicture(generation, index, { reuse, from }));
 
 function reuse(request, seed) {
   form.reuse(request, seed, 1);
   adapters.setStack(request.adapters);
+  pictures.set(request).catch(notify);
+}
+
+/** Draws from a picture that was drawn. */
+async function from(url) {
+  await pictures.take(await (await fetch(url)).blob());
 }
 
 function reloadAdapters() {
@@ -52,15 +69,19 @@ async function post(request) {
   gallery.add(await call("POST", "v1/generations", { body: request, key: randomKey() }));
 }
 
+function request() {
+  return { ...form.request(), ...pictures.values() };
+}
+
 async function draw() {
-  await post({ ...form.request(), adapters: adapters.stack() });
+  await post({ ...request(), adapters: adapters.stack() });
 }
 
 /** The same prompt and seed, bare and then with each adapter of the stack alone; the gallery shows them side by side. */
 async function compare() {
-  const request = { ...form.request(), count: 1 };
-  request.seed ??= freshSeed();
-  for (const stack of [[], ...adapters.stack().map((use) => [use])]) await post({ ...request, adapters: stack });
+  const asked = { ...request(), count: 1 };
+  asked.seed ??= freshSeed();
+  for (const stack of [[], ...adapters.stack().map((use) => [use])]) await post({ ...asked, adapters: stack });
 }
 
 /** Runs an action of the form's buttons, once at a time. */
@@ -87,7 +108,10 @@ byId("form").addEventListener("submit", (event) => {
   act(draw);
 });
 byId("compare").addEventListener("click", () => act(compare));
-acceptFiles((file) => showUpload(file, { added: reloadAdapters, use: adapters.add }));
+byId("reset").addEventListener("click", () => pictures.set({}).catch(notify));
+onEdit(byId("form"), () => pictures.look());
+acceptFiles((file) =>
+  isPicture(file) ? pictures.take(file).catch(notify) : showUpload(file, { added: reloadAdapters, use: adapters.add }));
 document.addEventListener("visibilitychange", () => document.hidden || load());
 connection.onBack(load);
 connection.watch();

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import httpx
-from PIL import Image
+from PIL import Image, ImageDraw
 
 FAST = {"prompt": "a red apple", "seed": 7, "steps": 3, "guidance_scale": 3.0}
 PATIENCE_S = 120.0
@@ -60,3 +60,17 @@ def recipe(png: bytes) -> dict[str, Any]:
 def upload(http: httpx.Client, data: bytes, name: str, **fields: Any) -> httpx.Response:
     """Upload a file under a name."""
     return http.post("/v1/adapters", files={"file": ("file.safetensors", data)}, data={"name": name, **fields})
+
+
+def disc(width: int, height: int, mode: str = "RGB") -> bytes:
+    """A PNG of a disc."""
+    image = Image.new("RGB", (width, height), "black")
+    ImageDraw.Draw(image).ellipse((width // 4, height // 4, width * 3 // 4, height * 3 // 4), fill="white")
+    buffer = io.BytesIO()
+    image.convert(mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def send_picture(http: httpx.Client, data: bytes) -> str:
+    """Have a picture taken; its ref."""
+    return http.post("/v1/images", files={"file": ("a.png", data)}).json()["ref"]

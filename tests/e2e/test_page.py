@@ -13,11 +13,11 @@ from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
 from app.shared.wire.adapter import TAKEN_BY, AdapterUse, ResolvedAdapter
-from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.generation import FIRST_FIELDS, GenerationRequest, Picture
 from app.supervisor import Service
 from tests import samples
 from tests.e2e.browser import chromium, complaints
-from tests.e2e.drawing import draw, picture, post, recipe, upload, wait
+from tests.e2e.drawing import disc, draw, picture, post, recipe, send_picture, upload, wait
 from tests.e2e.page import Page
 
 ROOT = Path(__file__).parents[2]
@@ -199,6 +199,13 @@ def everything(http: httpx.Client) -> dict[str, Any]:
         "seed": 2**53 - 9,
         "count": 2,
         "priority": "high",
+        "init_image": send_picture(http, disc(72, 56)),
+        "denoise": 0.55,
+        "mask_image": send_picture(http, disc(72, 56, "1")),
+        "mask_blur": 2,
+        "fit": "crop",
+        "inpaint_area": "masked",
+        "inpaint_padding": 8,
     }
 
 
@@ -208,8 +215,11 @@ def test_a_request_with_every_field_away_from_its_default_is_drawn_again_byte_fo
     asked = everything(http)
     plain = GenerationRequest.model_validate({"prompt": "a"}).model_dump()
     (model,) = http.get("/v1/models").json()["models"]
-    # Weighted prompts are refused beside clip_skip
-    obeyed = [one for one in GenerationRequest.model_fields if model["obeys"].get(one, True) and one != "prompt_syntax"]
+    # Weighted prompts are refused beside clip_skip, and a second pass beside a mask
+    apart = ("prompt_syntax", "upscale")
+    later = Picture.model_fields.keys() - FIRST_FIELDS  # of which a profile has to say that they are obeyed
+    names = [one for one in GenerationRequest.model_fields if one not in apart]
+    obeyed = [one for one in names if model["obeys"].get(one, one not in later)]
     assert not [field for field in obeyed if asked.get(field, plain[field]) == plain[field]]
     bare = AdapterUse.model_validate({"ref": "a"}).model_dump(mode="json")
     of_weights = [field for field in bare if "weights" in TAKEN_BY.get(field, ("weights",))]
@@ -236,7 +246,7 @@ def test_a_request_with_every_field_away_from_its_default_is_drawn_again_byte_fo
     assert drawn == before
     page.one("#more summary").click()
     page.one("#reset").click()
-    assert "sequential" not in page.one("#more summary").text
+    assert "sequential" not in page.one("#more summary").text and not page.all("#start-picture .view")
 
 
 def newer(http: httpx.Client, than: str) -> dict[str, Any] | None:
