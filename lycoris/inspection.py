@@ -11,6 +11,7 @@ from torch import nn
 
 from lycoris.adapter import Adapter, read, read_names
 from lycoris.architectures.detect import Architecture, architecture_of_adapter, disagreements, reported_architecture
+from lycoris.dialects import trained_on
 from lycoris.errors import AdapterError, Code, FileRefused, NoPlace, Reason, shown
 from lycoris.files.checked_file import CheckedFile
 from lycoris.files.safetensors_file import FILE_CAP, Header
@@ -83,10 +84,14 @@ def inspect(
 
 
 def judged(
-    adapter: Adapter, reasons: Sequence[Reason], components: Index | Mapping[str, nn.Module | Shapes] | None = None
+    adapter: Adapter,
+    reasons: Sequence[Reason],
+    components: Index | Mapping[str, nn.Module | Shapes] | None = None,
+    stored: Sequence[str] | None = None,
 ) -> Verdict:
     """Return the verdict on an adapter that `read` or `read_names` returned; so a file is read once for many models.
 
+    stored: what the model's weights are quantised to, as `stored_as` says; None where that is not known.
     Raises FileRefused or NoPlace as `inspect` does.
     """
     refusal: type[AdapterError] = FileRefused if reasons else NoPlace
@@ -123,6 +128,7 @@ def judged(
             *adapter.doubts,
             *(plan.warnings if plan else ()),
             *disagreements(found, adapter.metadata, index.architecture if index else None),
+            *trained_on.told(adapter.metadata, stored),
         ),
     )
 

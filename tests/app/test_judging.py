@@ -96,7 +96,7 @@ def test_a_refusal_names_the_other_ways_and_few_layers() -> None:
     one = {"unet": {**loha, "mid_block.attentions.0.to_q": "is read by the layer around it, and not only called"}}
     eight = {"unet": dict.fromkeys(MANY, "is quantised (int8), and cannot be changed exactly")}
     told = {}
-    for fitting in (Fitting(places=one), Fitting(places=one, unmergeable=eight)):
+    for fitting in (Fitting(places=one, words={}), Fitting(places=one, words={}, unmergeable=eight)):
         asked = GenerationRequest.model_validate({"prompt": "a", "apply": "bypass", "adapters": [{"ref": "one"}]})
         (found,) = misused(asked, [Judged(0, asked.adapters[0], "one", True, fitting)], 4)
         told[found.message] = found.reasons[0]["allowed"]

@@ -135,7 +135,7 @@ class ImagePrompt:
 def _verdict(adapter: Adapter, wrong: Sequence[Reason], base: KnownBase, unfit: list[Reason]) -> dict[str, Any]:
     """Return the verdict on what of an adapter changes weights; raise with everything that is wrong, `unfit` too."""
     try:
-        verdict = judged(adapter, wrong, base.index)
+        verdict = judged(adapter, wrong, base.index, base.profile.quantised)
     except AdapterError as refusal:
         raise type(refusal)([*refusal.reasons, *unfit]) from refusal
     if unfit:

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from app.shared.wire.adapter import ResolvedAdapter
+from app.shared.wire.generation import AppliedBecause, ApplyMode
+from app.shared.wire.model import ModelProfile
 from tests.app.shared.making import profile, request
 from workers.drawing.png import encode, recipe
 
@@ -62,7 +64,7 @@ def test_how_adapters_were_applied_is_in_the_recipe_and_what_was_asked_for_is_no
 def test_why_so_is_in_the_recipe_where_the_weights_are_the_reason() -> None:
     """Version 0.1 has no quantised weights: what it drew keeps its bytes."""
     eight = profile(quantised=["int8"])
-    for base, applied, because, told in (
+    cases: list[tuple[ModelProfile, ApplyMode, AppliedBecause, bool]] = [
         (profile(), "merge", "mergeable", False),
         (profile(), "merge", "never_called", False),
         (profile(), "bypass", "asked", False),
@@ -70,7 +72,8 @@ def test_why_so_is_in_the_recipe_where_the_weights_are_the_reason() -> None:
         (eight, "bypass", "quantised", True),
         (eight, "recompute", "asked", False),
         (eight, "recompute", "never_called", True),
-    ):
+    ]
+    for base, applied, because, told in cases:
         made = recipe(request(), 7, base, applied, because)
         assert ("applied_because" in made, made.get("quantised", [])) == (told, base.quantised)
         assert made == recipe(request(), 7, base, applied) | ({"applied_because": because} if told else {})
