@@ -10,6 +10,7 @@ from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import StoredPicture
 
 Size = tuple[int, int]
+WHITE = 255
 
 
 def filled(asked: GenerationRequest, init: StoredPicture | None, profile: ModelProfile) -> GenerationRequest:
@@ -42,6 +43,10 @@ def unfit(
             sizes = f"the mask is {mask.width}×{mask.height} and the picture {init.width}×{init.height}"
             message = f"{sizes}; make the mask as large as the picture"
             yield _wrong("mask_image", "mask_size", message, [[init.width, init.height]])
+        steps = drawn(asked, profile)
+        if mask.lightest is not None and steps and mask.lightest * steps[0] < WHITE:
+            message = f"the mask is nowhere light enough for one of {steps[0]} steps: nothing would be drawn anew"
+            yield _wrong("mask_image", "mask_empty", message)
         why = "a mask is black and white, and white is drawn anew: which of it a transparent place is, it does not say"
         yield from _alpha("mask_image", mask, why)
     if asked.upscale is not None:

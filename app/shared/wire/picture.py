@@ -35,6 +35,7 @@ class StoredPicture(Wire):
     width: int
     height: int
     alpha: bool = Field(False, description="whether it has transparent pixels")
+    lightest: int | None = Field(None, description="of its pixels as grey, from 0 to 255; null: it was not noted")
 
 
 def pictures_of(asked: BaseModel) -> Iterator[tuple[Place, str]]:

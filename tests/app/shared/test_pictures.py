@@ -1,5 +1,6 @@
 """A picture is kept once, under the hash of its pixels, and found as it was."""
 
+import io
 from typing import Any
 
 import pytest
@@ -127,3 +128,14 @@ def test_a_picture_is_named_by_a_ref_or_a_data_url(kind: Any, value: str, fits: 
         assert TypeAdapter(kind).validate_python(value) == value and fits
     except ValidationError:
         assert not fits
+
+
+def test_how_light_a_picture_is_at_most_is_known_without_its_pixels(storage: Storage) -> None:
+    for colour, lightest in (((0, 0, 0), 0), ((255, 255, 255), 255), ((7, 7, 7), 7), ((128, 128, 128), 128)):
+        stored = Pictures(storage).put(Image.new("RGB", (9, 5), colour))
+        assert Pictures(storage).info(stored.ref).lightest == lightest
+        assert Pictures(storage).load(stored.ref).size == (9, 5)
+    unnoted = io.BytesIO()
+    Image.new("RGB", (9, 5)).save(unnoted, "PNG")
+    storage.put(picture_key(stored.ref), unnoted.getvalue())
+    assert Pictures(storage).info(stored.ref).lightest is None
