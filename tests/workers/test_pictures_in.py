@@ -1,5 +1,6 @@
 """Pictures come in over HTTP, are decoded by intake, and are named by requests; the API and intake as they run."""
 
+import base64
 import io
 from collections.abc import Iterator
 from threading import Event, Thread
@@ -130,3 +131,62 @@ def test_a_picture_that_kills_its_decoding_is_refused_as_a_picture(api: httpx.Cl
     answer = api.get(where)
     assert (answer.status_code, answer.json()["code"]) == (422, "inspection_died")
     assert "decoding this picture" in answer.json()["detail"]
+
+
+# In a request
+
+
+OBEYS = dict.fromkeys(("prompt", "width", "height", "init_image", "denoise", "mask_image", "fit"), True)
+
+
+@pytest.fixture
+def drawing(settings: Settings, storage: Storage, decoding: None) -> Iterator[httpx.Client]:
+    """An API of a model that draws from pictures."""
+    Profiles(storage, settings).publish(profile(obeys=OBEYS), {"unet": {}})
+    with serving(settings.model_copy(update={"upload_wait_s": 10.0})) as client:
+        yield client
+
+
+def data_url(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def ask(api: httpx.Client, key: str = "", **fields: object) -> httpx.Response:
+    body = {"prompt": "a fox", "seed": 1} | fields
+    return api.post("/v1/generations", json=body, headers={"Idempotency-Key": key} if key else {})
+
+
+def test_a_data_url_is_taken_where_a_ref_is(drawing: httpx.Client, storage: Storage) -> None:
+    image = png(size=(64, 64))
+    ref = picture_ref(Image.new("RGB", (64, 64), "red"))
+    answer = ask(drawing, key="one", init_image=data_url(image), mask_image=data_url(image))
+    assert answer.status_code == 202, answer.text
+    asked = answer.json()["request"]
+    assert (asked["init_image"], asked["mask_image"]) == (ref, ref)
+    assert list(storage.keys("pictures")) == [f"pictures/{ref[6:]}.png"]
+    again = ask(drawing, key="one", init_image=data_url(image), mask_image=data_url(image))
+    assert again.json()["id"] == answer.json()["id"], "the same body under the same key"
+    assert ask(drawing, key="one", init_image=ref, mask_image=ref).status_code == 409
+    assert ask(drawing, init_image=ref).json()["request"]["init_image"] == ref
+
+
+def test_a_picture_that_cannot_be_had_is_told_at_its_field(drawing: httpx.Client, storage: Storage) -> None:
+    answer = ask(drawing, init_image=data_url(b"<svg/>"), mask_image="data:image/png;base64,AAAAA")
+    codes = {one["pointer"]: one["code"] for one in answer.json()["errors"]}
+    assert (answer.status_code, codes) == (
+        422,
+        {"/init_image": "image_format_unknown", "/mask_image": "image_not_readable"},
+    )
+    answer = ask(drawing, init_image=NOBODYS, mask_image=NOBODYS)
+    assert (answer.status_code, answer.json()["code"]) == (404, "image_unknown")
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/init_image", "/mask_image"]
+    assert ask(drawing, init_image="https://example.org/a.png").json()["errors"][0]["pointer"] == "/init_image"
+    assert list(storage.keys("pending")) == []
+
+
+def test_a_picture_that_is_not_decoded_in_time_is_no_generation(settings: Settings, storage: Storage) -> None:
+    Profiles(storage, settings).publish(profile(obeys=OBEYS), {"unet": {}})
+    with serving(settings) as api:  # nobody decodes
+        answer = ask(api, init_image=data_url(png()))
+    assert (answer.status_code, answer.json()["code"]) == (503, "image_not_decoded")
+    assert list(storage.keys("pending")) == []
