@@ -1,6 +1,11 @@
-"""An adapter and how it is applied, as people type it: `NAME=0.8 down=0.5 up.1=0 0:0.2 0.6:1.0`."""
+"""An adapter and how it is applied, as people type it: `NAME=0.8 down=0.5 up.1=0 0:0.2 0.6:1.0`.
+
+One that reads a picture is typed with its file: `NAME=0.8:file.png 0:1 0.6:0`.
+"""
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 HELP = (
@@ -8,6 +13,11 @@ HELP = (
     "the model (down=0.5 up.1=0.3), strengths from a fraction of the denoising on (0:0.2 0.6:1.0), rank=8 for the "
     "first 8 ranks alone; as in 'NAME=0.8 down=0.5 0:0.2 0.6:1.0'."
 )
+
+CONTROL_HELP = "NAME=FILE or NAME=0.8:FILE, a control net and what it reads; repeatable; in quotes steps may follow."
+PROMPT_HELP = "NAME=FILE or NAME=0.8:FILE, an image prompt; repeatable, the same NAME with several files too."
+# NAME, strength and file of one that reads a picture, and what is said of it as of any adapter
+WITH_FILE = re.compile(r"(?P<ref>[^=]+)=(?:(?P<strength>[-+.\d]+):)?(?P<file>.+?)(?P<words>(?: +[\w.]+[:=][-+.\d]+)*)")
 
 
 def use_of(text: str) -> dict[str, Any]:
@@ -31,6 +41,27 @@ def use_of(text: str) -> dict[str, Any]:
         else:
             raise ValueError(f"{text!r}: {word!r} is neither a block and a factor (down=0.5) nor a step (0.6:1.0)")
     return use
+
+
+def use_with_file(text: str) -> dict[str, Any]:
+    """Return the same of an adapter that reads a picture, whose file is its `image`; raises ValueError."""
+    found = WITH_FILE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r}: an adapter that reads a picture is given with it, as in NAME=0.8:file.png")
+    strength = f"={found['strength']}" if found["strength"] else ""
+    return use_of(f"{found['ref']}{strength}{found['words']}") | {"image": found["file"]}
+
+
+def prompts_of(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the entries of image prompts: one for all files that are given with the same name; raises ValueError."""
+    uses: dict[str, dict[str, Any]] = {}
+    for use in map(use_with_file, texts):
+        file = use.pop("image")
+        files = uses.setdefault(use["ref"], use | {"images": []})
+        if files != use | {"images": files["images"]}:
+            raise ValueError(f"{use['ref']!r} is given in two ways; say the same of it with each of its files")
+        files["images"].append(file)
+    return list(uses.values())
 
 
 def _number(text: str, of: str) -> float:

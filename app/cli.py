@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app import adapter_commands, model_commands, terminal
@@ -18,6 +19,7 @@ from app.client import Client
 from app.request_options import as_fields, with_options
 from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import serving_settings
+from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.picture import REF_PREFIX, picture_fields
 from app.terminal import SPINNER, Url, err, out, plain, told
@@ -124,6 +126,8 @@ def worker(
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     adapter: Annotated[list[str] | None, typer.Option("--adapter", "-a", help=uses.HELP)] = None,
+    control: Annotated[list[str] | None, typer.Option("--control", help=uses.CONTROL_HELP)] = None,
+    image_prompt: Annotated[list[str] | None, typer.Option("--image-prompt", help=uses.PROMPT_HELP)] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; more pictures get -1, -2, …")] = Path(
         "out.png"
     ),
@@ -132,18 +136,17 @@ def generate(
 ) -> None:
     """Draw a prompt and save the picture."""
     try:
-        body = {"prompt": prompt, "adapters": [uses.use_of(text) for text in adapter or []]}
-        body |= as_fields(GenerationRequest, fields)
+        adapters = [*map(uses.use_of, adapter or []), *map(uses.use_with_file, control or [])]
+        adapters += uses.prompts_of(image_prompt or [])
+        body = {"prompt": prompt, "adapters": adapters, **as_fields(GenerationRequest, fields)}
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with terminal.connected(url) as client, Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
         task = bar.add_task("waiting", total=None)
-        for name in picture_fields(GenerationRequest) & body.keys():
-            said = body[name]
-            body[name] = (
-                [_sent(client, one) for one in said] if isinstance(said, list) else said and _sent(client, said)
-            )
+        _send(client, body, GenerationRequest)
+        for entry in adapters:
+            _send(client, entry, AdapterUse)
         generation = client.generate(
             body,
             lambda step, total: bar.update(task, description="drawing", completed=step, total=total),
@@ -168,6 +171,13 @@ def cancel(
     with terminal.connected(url) as client:
         generation = client.cancel(generation_id)
     out.print(f"{plain(generation['id'])} {plain(generation['status'])}")
+
+
+def _send(client: Client, body: dict[str, Any], kind: type[BaseModel]) -> None:
+    """Put refs in place of the files that fields of a body name, once they are sent."""
+    for name in picture_fields(kind) & body.keys():
+        said = body[name]
+        body[name] = [_sent(client, one) for one in said] if isinstance(said, list) else said and _sent(client, said)
 
 
 def _sent(client: Client, picture: str) -> str:

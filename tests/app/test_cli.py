@@ -44,6 +44,9 @@ class _Service:
         facts = {"name": "small", "width": 64, "obeys": {"width": True, "eta": False}, "sizes": [[64, 64], [128, 64]]}
         return {"models": [facts], "not_ready_why": {"other": "[red]no worker[/red]"}}
 
+    def picture(self, file: Path) -> dict[str, Any]:
+        return {"ref": f"image:{file.name}", "notes": ["[red]taken as sRGB[/red]"]}
+
     def image(self, url: str) -> bytes:
         return url.encode()
 
@@ -106,6 +109,48 @@ def test_more_of_how_an_adapter_is_applied_follows_its_name(service: _Service, t
     assert service.body["apply"] == "bypass"
     assert run("generate", "a fox", "-a", "one 0:0.5", "-o", out)[0] == 0
     assert service.body["adapters"] == [{"ref": "one", "strength": 1.0, "schedule": [[0.0, 0.5]]}]
+
+
+def test_pictures_are_sent_before_they_are_drawn_from(
+    service: _Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b c.png", "m.png"):
+        Path(name).write_bytes(b"picture")
+    options = "--init a.png --mask m.png --denoise 0.5 --fit crop --upscale 1.5 --control edges=0.8:a.png"
+    words = [
+        "--control",
+        "poses=b c.png 0:1 0.5:0",
+        "--image-prompt",
+        "like=0.6:a.png",
+        "--image-prompt",
+        "like=0.6:m.png",
+    ]
+    code, said = run("generate", "a fox", *options.split(), *words)
+    assert code == 0 and "a.png: [red]taken as sRGB[/red]" in said, said
+    body = service.body
+    assert (body["init_image"], body["mask_image"], body["denoise"], body["fit"]) == (
+        "image:a.png",
+        "image:m.png",
+        0.5,
+        "crop",
+    )
+    assert body["upscale"] == {"scale": 1.5}
+    assert body["adapters"] == [
+        {"ref": "edges", "strength": 0.8, "image": "image:a.png"},
+        {"ref": "poses", "strength": 1.0, "image": "image:b c.png", "schedule": [[0.0, 1.0], [0.5, 0.0]]},
+        {"ref": "like", "strength": 0.6, "images": ["image:a.png", "image:m.png"]},
+    ]
+    assert run("generate", "a fox", "--init", "image:0123")[0] == 0 and service.body["init_image"] == "image:0123"
+    for wrong in (
+        ["--init", "none.png"],
+        ["--control", "edges"],
+        ["--control", "edges=none.png"],
+        ["--upscale-denoise", "0.4"],
+    ):
+        service.body = {}
+        assert run("generate", "a fox", *wrong)[0] == 2 and service.body == {}, wrong
+    assert run("generate", "a fox", "--image-prompt", "one=a.png", "--image-prompt", "one=0.5:a.png")[0] == 2
 
 
 @pytest.mark.parametrize("twice", ["down=0.5 down=0.7", "rank=3 0:1 rank=4"])
