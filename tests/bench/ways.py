@@ -1,8 +1,10 @@
 """A step by each way of applying, merge, bypass and recompute, as a ratio to a plain step, for each algorithm.
 
-`python -m tests.bench.ways [--rounds 5]` takes a block shaped like those of SD 1.5 (a residual block and a transformer
-block, of 320 channels at 32×32) and one of FLUX.1's single blocks at half its width (1536, 256 tokens), each in float32
-and with its weights in eight bits (integers and a scale a row, multiplied out at every call, as libraries do on a CPU).
+`python -m tests.bench.ways [--rounds 5] [--quantize int8 fp8 nf4]` takes a block shaped like those of SD 1.5 (a
+residual block and a transformer block, of 320 channels at 32×32) and one of FLUX.1's single blocks at half its width
+(1536, 256 tokens), each in float32 and with its weights in eight bits (integers and a scale a row, multiplied out at
+every call, as libraries do on a CPU); with `--quantize` instead as the `quantize` of a base makes them. Their plain
+steps are measured against float32 too.
 CPU seconds of one thread; each sample beside one of the plain step.
 """
 
@@ -24,11 +26,14 @@ from torch import Tensor, nn
 from lycoris import Bypass, Patcher, Recompute, StackEntry, StackRefused, load
 from tests.bench.provenance import provenance
 from tests.lycoris import zoo
-from tests.lycoris.kernels.test_stored import quantise
+from tests.lycoris.kernels.test_stored import quantise as in_eight_bits
+from workers.models.quantising import WAYS as QUANTISERS
+from workers.models.quantising import quantise
 
 ALGORITHMS = ("lora", "lokr-low", "loha", "dora-lora-output", "oft", "boft", "glora", "peft-hra")
 WAYS = ("merge", "bypass", "recompute")
 STORED = ("float32", "int8")
+LIBRARY = "quantize: "  # in front of what a library makes
 CHANNELS, SIDE, TEXT = 320, 32, 768
 WIDTH, TOKENS, HEAD = 1536, 256, 128
 
@@ -88,6 +93,24 @@ def ratios(model: nn.Module, step: Callable[[nn.Module], Any], rounds: int) -> I
             yield algorithm, name, statistics.median(found[1:]) if found else None
 
 
+def stored_as(model: nn.Module, stored: str) -> None:
+    """Quantise a block's layers: as the tests do, or by the library of `quantize`, its linear ones."""
+    if stored == "int8":
+        for layer in [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]:
+            in_eight_bits(layer)
+    elif stored != "float32":
+        to: Any = stored.removeprefix(LIBRARY)
+        quantise({"unet": nn.Sequential(nn.ModuleList([model]))}, to, torch.float32)
+
+
+def of_plain(made: Callable[[], tuple[nn.Module, Callable[[nn.Module], Any]]], stored: str, rounds: int) -> float:
+    """Return the median of a plain step's time to that of the same block in float32."""
+    (model, step), (floats, _) = made(), made()
+    stored_as(model.eval().requires_grad_(False), stored)
+    with torch.inference_mode():
+        return statistics.median([timed(step, model) / timed(step, floats.eval()) for _ in range(rounds + 1)][1:])
+
+
 def timed(step: Callable[[nn.Module], Any], model: nn.Module) -> float:
     """CPU seconds of a step."""
     began = time.process_time()
@@ -95,17 +118,14 @@ def timed(step: Callable[[nn.Module], Any], model: nn.Module) -> float:
     return time.process_time() - began
 
 
-def measured(rounds: int) -> dict[str, dict[str, dict[str, float | None]]]:
+def measured(rounds: int, storages: Sequence[str]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Block and storage -> algorithm -> way -> ratio."""
     found: dict[str, dict[str, dict[str, float | None]]] = {}
-    for (name, made), stored in ((block, stored) for block in BLOCKS.items() for stored in STORED):
+    for (name, made), stored in ((block, stored) for block in BLOCKS.items() for stored in storages):
         torch.manual_seed(0)
         model, step = made()
         model.eval().requires_grad_(False)
-        if stored == "int8":
-            layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-            for layer in layers:
-                quantise(layer)
+        stored_as(model, stored)
         with torch.inference_mode():
             for algorithm, way, ratio in ratios(model, step, rounds):
                 found.setdefault(f"{name}, {stored}", {}).setdefault(algorithm, {})[way] = ratio
@@ -116,9 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args(arguments).rounds
+    parser.add_argument("--quantize", nargs="+", choices=list(QUANTISERS), default=[])
+    asked = parser.parse_args(arguments)
+    rounds, storages = asked.rounds, [f"{LIBRARY}{one}" for one in asked.quantize] or STORED
     torch.set_num_threads(1)
-    found = measured(rounds)
+    for (name, made), stored in ((block, stored) for block in BLOCKS.items() for stored in storages):
+        print(f"A plain step ÷ one in float32, {name}, {stored}: {of_plain(made, stored, rounds):.2f}")
+    found = measured(rounds, storages)
     for block, by_algorithm in found.items():
         table = Table("algorithm", *WAYS, title=f"A step ÷ a plain step: {block}")
         for algorithm, by_way in by_algorithm.items():
