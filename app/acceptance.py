@@ -13,6 +13,7 @@ from typing import Protocol
 from app.faults import Allowed, fault, meant, pointer
 from app.judging import Judged, disobeyed, misused, too_long
 from app.judging_control import uncontrolled
+from app.judging_masks import misfitting_mask
 from app.liveness import Liveness
 from app.picturing import drawn, unfit
 from app.picturing import filled as with_size
@@ -199,7 +200,8 @@ def _foreseen(
         if one.kind == "control":
             yield from uncontrolled(index, use, facts, parts.pictures, asked, profile)
         ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
-        adapters.append(Judged(index, use, one.name, ranked, fitting))
+        adapters.append(Judged(index, use, one.name, ranked, fitting, one.kind))
+        yield from misfitting_mask(index, use, one.kind, parts.pictures, asked, profile)
     steps = asked.steps or profile.steps
     yield from misused(asked, adapters, steps)
     yield from too_long(asked, adapters, steps, parts.profiles.tokenizers(profile), profile)

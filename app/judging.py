@@ -17,7 +17,7 @@ from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
 from app.shared.obstacles import told
 from app.shared.prompts import Part, any_length, texts
-from app.shared.wire.adapter import AdapterUse, denoises
+from app.shared.wire.adapter import AdapterKind, AdapterUse, denoises
 from app.shared.wire.generation import ApplyMode, GenerationRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.words import teach
@@ -37,6 +37,7 @@ class Judged:
     name: str
     ranked: bool | None
     fitting: Fitting | None
+    kind: AdapterKind = "weights"
 
 
 def disobeyed(asked: GenerationRequest, profile: ModelProfile) -> Iterator[BadRequest]:
@@ -51,8 +52,10 @@ def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) ->
         yield from _ranks(one)
         yield from _blocks(one)
         sequence = asked.stack_mode == "sequential" and len(asked.adapters) > 1
-        if one.fitting and asked.apply != "auto" and not (asked.apply == "bypass" and sequence):
-            yield from _hindered(one, one.fitting, steps, asked.apply, sequence)
+        yield from _unplaced(one, steps)
+        way = "bypass" if any(map(_kept, adapters)) else asked.apply
+        if one.fitting and way != "auto" and not (way == "bypass" and sequence):
+            yield from _hindered(one, one.fitting, steps, way, sequence)
     yield from _triggers(adapters, steps)
 
 
@@ -120,6 +123,22 @@ def _changed(
             for name, why in part.items():
                 if why and strongest * _factor(name, factors):
                     yield f"{component}.{name}", why
+
+
+def _kept(one: Judged) -> bool:
+    """Tell whether an adapter's changes of weights are kept to a region, which a bypass alone can."""
+    return one.use.mask is not None and one.kind != "image_prompt"
+
+
+def _unplaced(one: Judged, steps: int) -> Iterator[BadRequest]:
+    """Yield that a mask leaves nothing out of some layers, unless they are to be changed everywhere."""
+    if not _kept(one) or one.use.unmasked == "apply" or one.fitting is None:
+        return
+    factors = {_path(block): factor for block, factor in reversed(one.use.blocks.items())}
+    if changed := list(_changed(one.use, steps, factors, one.fitting.placeless)):
+        message = f'a mask keeps {one.use.ref!r} to a region, but not all of it: say "unmasked": "apply" to have that '
+        message += f"changed everywhere, or give it the strength 0 there; {told(changed)}"
+        yield _refusal(["adapters", one.at, "unmasked"], "mask_without_positions", message, ["apply"])
 
 
 def _triggers(adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:

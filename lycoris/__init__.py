@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lycoris.files.model_folder import MappedFolder
     from lycoris.hooked.layers import bypass_sites
     from lycoris.hooked.owners import recompute_obstacles
+    from lycoris.hooked.region import Region, positions
     from lycoris.inspection import Verdict, inspect, judged, verdict_of
     from lycoris.kernels.stored import merge_obstacles, quantised, storage, stored_as
     from lycoris.merged.merge import Mode
@@ -48,6 +49,7 @@ __all__ = [
     "PristineChoice",
     "Reason",
     "Recompute",
+    "Region",
     "StackEntry",
     "StackRefused",
     "Verdict",
@@ -62,6 +64,7 @@ __all__ = [
     "judged",
     "load",
     "merge_obstacles",
+    "positions",
     "quantised",
     "read",
     "recompute_obstacles",
@@ -90,6 +93,7 @@ MODULES = {
     "StackEntry": "lycoris.stack",
     "Patcher": "lycoris.patcher",
     "Bypass": "lycoris.bypass",
+    "Region": "lycoris.hooked.region",  # where in the picture a bypass adds
     "Mode": "lycoris.merged.merge",
     "PristineChoice": "lycoris.merged.pristine",
     "Recompute": "lycoris.recompute",
@@ -104,6 +108,7 @@ MODULES = {
     "resolve": "lycoris.placement.resolve",
     "shapes_of": "lycoris.placement.shapes",
     "bypass_sites": "lycoris.hooked.layers",
+    "positions": "lycoris.hooked.region",  # whether a layer computes for each place of the picture
     "recompute_obstacles": "lycoris.hooked.owners",
     "merge_obstacles": "lycoris.kernels.stored",
     "blocks_of": "lycoris.stack",

@@ -19,6 +19,7 @@ from lycoris.errors import Code, Reason, StackRefused, not_finite
 from lycoris.hooked.forward import ADDENDS, SCALES, Addend, RowMap, has_form, scales_inputs, scattered
 from lycoris.hooked.hooks import ComponentHook, LayerHooks, remove
 from lycoris.hooked.layers import Site, sites_of
+from lycoris.hooked.region import Region, positions
 from lycoris.patcher import Mode
 from lycoris.placement.resolve import Index, Target
 from lycoris.stack import (
@@ -148,14 +149,17 @@ class Bypass:
             change = applied.target.change
             for site, rows in sites.items():
                 layer = layers.setdefault(site, LayerHooks(site, self))
-                if _is_bias(applied.target):
+                region = _region(applied)
+                if _is_bias(applied.target) and region:
+                    layer.biases.append((_of_bias(applied, sites, site), region))
+                elif _is_bias(applied.target):
                     layer.bias = _plus(layer.bias, _of_bias(applied, sites, site))
                 elif type(change) in SCALES:
                     _scale(layer, applied, rows)
                 else:
                     key = (change, site)
                     addends[key] = self._addends.get(key) or ADDENDS[type(change)](site, change, rows)
-                    layer.addends.append((addends[key], applied.strength))
+                    layer.addends.append((addends[key], applied.strength, region))
         unfit = [site for site, layer in layers.items() if not layer.fits()]
         if unfit:
             raise not_finite(site.name for site in unfit)
@@ -173,7 +177,7 @@ class Bypass:
             target = applied.target
             sites, wrong = self._rows(target)
             reasons += self._twice(applied, met)
-            wrong = wrong or _obstacle(target, sites, scaled)
+            wrong = wrong or _obstacle(target, sites, scaled) or _unplaced(applied)
             if wrong:
                 reasons.append(Reason(Code.NO_FORM, f"{target.component}.{target.parameter}", wrong))
             changes.append((applied, sites))
@@ -181,7 +185,7 @@ class Bypass:
 
     def _twice(self, applied: AppliedChange, met: dict[Hashable, str]) -> Iterator[Reason]:
         """Yield a reason for every layer that the adapter already changes under another name; met: updated."""
-        target, _, (sha256, _, _) = applied
+        target, _, (sha256, _, _), _ = applied
         for row in target.view.rows:
             path, _, kind = row.parameter.rpartition(".")
             site, name = self._sites.get((target.component, path)), f"{target.component}.{row.parameter}"
@@ -226,6 +230,29 @@ def _obstacle(target: Target, sites: SiteRows, scaled: dict[Site, bool]) -> str:
         if any(scaled.setdefault(site, by_input) != by_input for site in sites):
             return "is scaled along its inputs by one adapter and along its outputs by another"
     return ""
+
+
+def _unplaced(applied: AppliedChange) -> str:
+    """Say why a change cannot be kept to a region of the picture, or nothing."""
+    target, region = applied.target, applied.region
+    if region is None:
+        return ""
+    if type(target.change) in SCALES:
+        return f"has an {target.change.name}, which scales and adds nothing that a mask could be laid on"
+    if region.everywhere or all(positions(target.component, _layer(name)) == "picture" for _, name in target.keys):
+        return ""
+    return "has no positions in the picture, or words among them, so that a mask leaves nothing out"
+
+
+def _region(applied: AppliedChange) -> Region | None:
+    """Return the region that a change is added in; None where the layer has no positions, and everywhere is asked."""
+    target, region = applied.target, applied.region
+    placed = any(positions(target.component, _layer(name)) != "none" for _, name in target.keys)
+    return region if placed else None
+
+
+def _layer(parameter: str) -> str:
+    return parameter.rpartition(".")[0]
 
 
 def _of_bias(applied: AppliedChange, sites: SiteRows, site: Site) -> Tensor:

@@ -29,7 +29,7 @@ from lycoris.merged.pristine import (
     bytes_by_location,
 )
 from lycoris.placement.resolve import Index
-from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, plans_of, problems
+from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, masked, plans_of, problems
 
 READY_BYTES = 256 * 1024 * 1024
 # Identifies a weight by its memory: tied parameters share memory, and so have one key
@@ -173,7 +173,7 @@ class Patcher:
     def _groups(self, stack: Sequence[StackEntry], live: "_Live") -> "tuple[list[PatchGroup[Key]], dict[Key, _Found]]":
         """Return the patches of all weights, in order of the stack; raise with every reason against it."""
         plans = plans_of(stack, self._index)
-        reasons = list(problems(stack, plans))
+        reasons = [*problems(stack, plans), *masked(stack)]
         keys: dict[tuple[str, str], Key] = {}
         found: dict[Key, _Found] = {}
         for plan in plans:
@@ -185,7 +185,7 @@ class Patcher:
                 found.setdefault(key, one)
         if reasons:
             raise StackRefused(reasons)
-        return patch_groups([weight_patch(*change, keys) for change in changes_of(stack, plans)]), found
+        return patch_groups([weight_patch(*change[:3], keys) for change in changes_of(stack, plans)]), found
 
     def _forget_moved(self, live: "_Live") -> None:
         """Drop the backups of weights that were moved while unpatched; raise ModelChanged if any was patched."""

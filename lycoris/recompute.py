@@ -22,7 +22,7 @@ from lycoris.kernels.stored import quantised
 from lycoris.merged.integrity import Checksums
 from lycoris.merged.merge import Mode, PatchGroup, patch_groups, summed, weight_patch
 from lycoris.placement.resolve import Index, Plan
-from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, plans_of, problems
+from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, changes_of, masked, plans_of, problems
 
 Signature = tuple[Mode, tuple[EntryKey, ...]]
 PLAIN: Signature = ("sum", ())
@@ -124,6 +124,7 @@ class Recompute:
         return list(self._obstacles(stack, plans_of(stack, self._index)))
 
     def _obstacles(self, stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Reason]:
+        yield from masked(stack)
         for target, *_ in changes_of(stack, plans):
             for component, parameter in target.keys:
                 held = self._held.get((component, parameter))
@@ -137,7 +138,7 @@ class Recompute:
         reasons = [*problems(stack, plans), *self._twice(plans), *dict.fromkeys(self._obstacles(stack, plans))]
         if reasons:
             raise StackRefused(reasons)
-        patches = [weight_patch(*change, self._held) for change in changes_of(stack, plans)]
+        patches = [weight_patch(*change[:3], self._held) for change in changes_of(stack, plans)]
         forwards: dict[nn.Module, ComputedForward] = {}
         for group in patch_groups(patches):
             summing = SummedGroup(group, mode)

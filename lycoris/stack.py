@@ -10,10 +10,11 @@ from torch import nn
 
 from lycoris.adapter import Adapter
 from lycoris.errors import Code, NoPlace, Reason
+from lycoris.hooked.region import Region
 from lycoris.placement.resolve import Index, Plan, Target, resolve
 
 Numbers = tuple[tuple[str, float], ...]
-EntryKey = tuple[str, tuple[str, ...], float, Numbers, Numbers]
+EntryKey = tuple[str, tuple[str, ...], float, Numbers, Numbers, str]
 BLOCK_PATHS = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}  # short names for parts of a UNet
 
 
@@ -23,19 +24,22 @@ class StackEntry:
 
     strengths: by component, in place of `strength`. blocks: factors of the strength by block of the model: "down",
     "mid", "up.1", or the beginning of a module's own path ("transformer_blocks.3"); the longest that fits counts, and
-    where none fits the factor is 1. It holds for every kind of layer in a block.
+    where none fits the factor is 1. It holds for every kind of layer in a block. region: where in the picture it is
+    added, which `Bypass` alone can.
     """
 
     adapter: Adapter
     strength: float = 1.0
     strengths: Mapping[str, float] = field(default_factory=dict)
     blocks: Mapping[str, float] = field(default_factory=dict)
+    region: Region | None = None
 
     @property
     def key(self) -> EntryKey:
         """Equal for two entries that change a model in the same way."""
         strengths, blocks = (tuple(sorted(numbers.items())) for numbers in (self.strengths, self.blocks))
-        return (self.adapter.sha256, self.adapter.ignored, self.strength, strengths, blocks)
+        region = self.region.key if self.region else ""
+        return (self.adapter.sha256, self.adapter.ignored, self.strength, strengths, blocks, region)
 
     def strength_on(self, target: Target) -> float:
         """Return the strength for the change of one target."""
@@ -68,12 +72,13 @@ class AppliedChange(NamedTuple):
     target: Target
     strength: float
     origin: tuple[str, tuple[str, ...], int]  # sha256, ignored tensors, number of the target in its plan
+    region: Region | None = None
 
 
 def changes_of(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> list[AppliedChange]:
     """Return every change of a stack in order, except those of strength 0."""
     return [
-        AppliedChange(target, strength, (entry.adapter.sha256, entry.adapter.ignored, number))
+        AppliedChange(target, strength, (entry.adapter.sha256, entry.adapter.ignored, number), entry.region)
         for entry, plan in zip(stack, plans, strict=True)
         for number, target in enumerate(plan.targets)
         if (strength := entry.strength_on(target)) != 0
@@ -101,6 +106,14 @@ def problems(stack: Sequence[StackEntry], plans: Sequence[Plan]) -> Iterator[Rea
                 yield Reason(Code.BAD_STRENGTH, sha256, f"the factor of a block must be a finite number, not {factor}")
             if not any(_within(target.first_parameter, block) for target in plan.targets):
                 yield Reason(Code.BAD_STRENGTH, sha256, f"has a factor for {block}, but changes nothing there")
+
+
+def masked(stack: Sequence[StackEntry]) -> Iterator[Reason]:
+    """Yield a reason for every adapter that is kept to a region, which a changed weight cannot be."""
+    for entry in stack:
+        if entry.region:
+            message = "is kept to a region of the picture, and a weight is the same everywhere: it needs a bypass"
+            yield Reason(Code.NO_FORM, entry.adapter.sha256, message)
 
 
 def blocks_of(module: nn.Module) -> list[str]:

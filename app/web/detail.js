@@ -10,6 +10,7 @@ import { stackText } from "./tiles.js";
 const SHOWN_AT_LEAST = 384;
 const APPLIED = { bypass: "by bypass, not merged", recompute: "by recomputing, not merged" }; // merging is usual
 const BECAUSE = {
+  masked: ", because an adapter is kept to a region",
   quantised: ", as weights are quantised",
   no_forward_form: ", as weights are quantised and an adapter has no forward form",
   in_sequence: ", as weights are quantised and adapters follow each other",

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from lycoris.errors import Code, NeverCalled, Reason
 from lycoris.hooked.forward import Addend
 from lycoris.hooked.layers import Site
+from lycoris.hooked.region import CONVOLVED, Region, positions
 from lycoris.kernels.linalg import finite
 
 LINEAR_AXES = 2  # of a linear layer's weight
@@ -21,10 +23,11 @@ class LayerHooks:
         self.site = site
         self.name = site.name
         self.owner = owner
-        self.addends: list[tuple[Addend, float]] = []
+        self.addends: list[tuple[Addend, float, Region | None]] = []
         self.inputs: Tensor | None = None  # (i), Σ s·w
         self.outputs: Tensor | None = None  # (o), Σ s·w
         self.bias: Tensor | None = None  # (o), Σ s·Δb
+        self.biases: list[tuple[Tensor, Region]] = []  # s·Δb of those that are kept to a region
         self.called = False
         self._input: Tensor | None = None
 
@@ -34,7 +37,8 @@ class LayerHooks:
         if not dtype.is_floating_point:
             return True  # quantised: the compute dtype is only known when the layer runs
         rows = [row for row in (self.inputs, self.outputs, self.bias) if row is not None]
-        return all(finite(row.to(dtype)) for row in rows) and all(addend.fits(dtype) for addend, _ in self.addends)
+        rows += [bias for bias, _ in self.biases]
+        return all(finite(row.to(dtype)) for row in rows) and all(addend.fits(dtype) for addend, _, _ in self.addends)
 
     def register(self) -> None:
         """Register the hooks on the layer."""
@@ -57,9 +61,22 @@ class LayerHooks:
             own = self.site.module.bias
             plain = y if own is None else y - self._along_channels(own, y)
             y = y + plain * self._along_channels(self.outputs, y)
-        for addend, strength in self.addends:
-            y = addend.add(y, x, strength)
+        for addend, strength, region in self.addends:
+            y = self._within(region, y, addend.add(y, x, strength))
+        for bias, region in self.biases:
+            y = self._within(region, y, y + self._along_channels(bias, y))
         return y if self.bias is None else y + self._along_channels(self.bias, y)
+
+    def _within(self, region: Region | None, y: Tensor, changed: Tensor) -> Tensor:
+        """Return `changed` inside a region, y outside of it, and what lies between where the mask is grey."""
+        if region is None:
+            return changed
+        if len(self.site.shape) >= CONVOLVED:
+            mask = region.of_convolution(y, self.name)
+        else:
+            component, _, path = self.name.partition(".")
+            mask = region.of_tokens(y, self.name, positions(component, path) == "text and picture")
+        return torch.lerp(y, changed, mask)  # exact at 0 and at 1
 
     def _along_channels(self, row: Tensor, like: Tensor) -> Tensor:
         """Return a row that broadcasts over the channels of `like`: last axis if linear, second of a convolution."""

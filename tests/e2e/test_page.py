@@ -222,7 +222,7 @@ def test_a_request_with_every_field_away_from_its_default_is_drawn_again_byte_fo
     obeyed = [one for one in names if model["obeys"].get(one, one not in later)]
     assert not [field for field in obeyed if asked.get(field, plain[field]) == plain[field]]
     bare = AdapterUse.model_validate({"ref": "a"}).model_dump(mode="json")
-    of_weights = [field for field in bare if "weights" in TAKEN_BY.get(field, ("weights",))]
+    of_weights = [field for field in bare if "weights" in TAKEN_BY.get(field, ("weights",)) and "mask" not in field]
     assert not [field for field in of_weights if asked["adapters"][0].get(field, bare[field]) == bare[field]]
 
     first = draw(http, **asked)

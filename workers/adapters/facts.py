@@ -2,7 +2,7 @@
 
 from app.shared.facts import BaseSites, Fitting, Word
 from app.shared.profiles import Shapes
-from lycoris import Adapter, Bypass, Index, StackEntry, StackRefused, first_ranks, folded_trigger, resolve
+from lycoris import Adapter, Bypass, Index, StackEntry, StackRefused, first_ranks, folded_trigger, positions, resolve
 from workers.drawing.textual_inversion import encoders_of, length_of
 
 
@@ -21,6 +21,7 @@ def fitting(adapter: Adapter, shapes: Shapes, index: Index, base: BaseSites) -> 
     places: dict[str, dict[str, str]] = {}
     fixed: dict[str, dict[str, str]] = {}
     unmergeable: dict[str, dict[str, str]] = {}
+    placeless: dict[str, dict[str, str]] = {}
     for target in resolve(adapter, index).targets:
         obstacle = why.get(f"{target.component}.{target.parameter}", "")
         found = places.setdefault(target.component, {})
@@ -30,9 +31,11 @@ def fitting(adapter: Adapter, shapes: Shapes, index: Index, base: BaseSites) -> 
             known = hindered.get(target.component, {})
             if reasons := [known[name] for _, name in target.keys if name in known]:
                 into.setdefault(target.component, {})[first] = reasons[0]
+        if any(positions(target.component, name.rpartition(".")[0]) != "picture" for _, name in target.keys):
+            placeless.setdefault(target.component, {})[first] = "has no positions in the picture"
     encoders = encoders_of(shapes)
     words = {}
     for trigger, vectors in adapter.embeddings.items():
         lengths = {encoders[role].component: length_of(rows) for role, rows in vectors.items() if role in encoders}
         words[trigger] = Word(folded=folded_trigger(trigger), vectors=lengths)
-    return Fitting(places=places, words=words, fixed=fixed, unmergeable=unmergeable)
+    return Fitting(places=places, words=words, fixed=fixed, unmergeable=unmergeable, placeless=placeless)

@@ -1,7 +1,7 @@
 """The stack on a base while it draws: planned once for each generation, and then applied stage by stage."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 from app.shared.wire.generation import ApplyMode, ResolvedRequest
@@ -17,6 +17,7 @@ from lycoris import (
     PristineChoice,
     Reason,
     Recompute,
+    Region,
     StackEntry,
     first_ranks,
     quantised,
@@ -35,6 +36,7 @@ class AppliedStack:
     stack_mode: Mode
     stages: tuple[Stage, ...]
     further: ApplyMode | None = None  # the way to take where this one does not reach all layers
+    regions: Mapping[str, Region] = field(default_factory=dict)  # where those with a mask are, by sha256
 
     def anew(self, error: NeverCalled) -> "AppliedStack":
         """Return the same stacks applied otherwise, where a layer was not reached; raise BadRequest if they cannot."""
@@ -69,8 +71,10 @@ class AdapterApplier:
         """The stack that is on the model now, in whatever way."""
         return next((way.active for way in self._ways.values() if way.active), ())
 
-    def plan(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> AppliedStack:
-        """Return what to apply at which step, and how.
+    def plan(
+        self, request: ResolvedRequest, adapters: Sequence[Adapter], regions: Mapping[str, Region] | None = None
+    ) -> AppliedStack:
+        """Return what to apply at which step, and how; regions: of adapters with a mask, by sha256.
 
         Raises NoPlace for an adapter that the base has no place for, StackRefused for one without ranks of which some
         are asked for, BadRequest for an impossible bypass or recompute.
@@ -81,8 +85,13 @@ class AdapterApplier:
             if not adapter.image_prompt  # which changes no weight
         ]
         plans = [resolve(adapter, self._index) for _, adapter in pairs]
-        placed = (PlacedAdapter(use, adapter, plan) for (use, adapter), plan in zip(pairs, plans, strict=True))
-        following = stages(request, tuple(placed))
+        regions = regions or {}
+        placed = tuple(
+            PlacedAdapter(use, adapter, plan, regions.get(use.sha256))
+            for (use, adapter), plan in zip(pairs, plans, strict=True)
+        )
+        following = stages(request, placed)
+        masked = any(one.region for one in placed)
 
         def obstacles(way: Bypass | Recompute) -> Callable[[], list[Reason]]:
             return lambda: list(dict.fromkeys(one for stage in following for one in way.obstacles(stage.stack)))
@@ -92,11 +101,11 @@ class AdapterApplier:
             "bypass": obstacles(self.bypass),
             "recompute": obstacles(self.recompute),
         }
-        choice = choose_apply_mode(request, mergeable, hindered)
-        further: ApplyMode | None = "merge" if mergeable else None
-        if choice.mode == "bypass" and not mergeable and not hindered["recompute"]():
+        choice = choose_apply_mode(request, mergeable, hindered, masked)
+        further: ApplyMode | None = "merge" if mergeable and not masked else None
+        if choice.mode == "bypass" and not mergeable and not masked and not hindered["recompute"]():
             further = "recompute"  # which reaches a layer whose forward is called past its hooks
-        return AppliedStack(choice, request.stack_mode, following, further)
+        return AppliedStack(choice, request.stack_mode, following, further, regions)
 
     def apply(self, applied: AppliedStack, step: int, check: Callable[[], None] | None = None) -> None:
         """Apply the stack of the stage that begins at this step; nothing is done between two stages.

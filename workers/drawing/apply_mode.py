@@ -28,15 +28,24 @@ class Choice(NamedTuple):
     because: AppliedBecause
 
 
-def choose_apply_mode(request: ResolvedRequest, mergeable: bool, obstacles: Mapping[ApplyMode, Obstacles]) -> Choice:
+def choose_apply_mode(
+    request: ResolvedRequest, mergeable: bool, obstacles: Mapping[ApplyMode, Obstacles], masked: bool = False
+) -> Choice:
     """Return how the generation's adapters are applied: as it says, or else by the cheapest way that is exact.
 
     mergeable: whether every weight that they change can be merged into exactly; quantised ones cannot. obstacles: of
-    "bypass" and "recompute". A way that is asked for and that "auto" would take as well has its reason, so that it is
-    the same picture. Raises BadRequest for "bypass" and "recompute" where it is asked for and impossible.
+    "bypass" and "recompute". masked: whether some are kept to a region, which a bypass alone can. A way that is asked
+    for and that "auto" would take as well has its reason, so that it is the same picture. Raises BadRequest for a way
+    that is asked for and impossible.
     """
     asked = request.apply
     sequence = request.stack_mode == "sequential" and len(request.adapters) > 1
+    if masked:
+        if asked in ("merge", "recompute") or sequence:
+            raise BadRequest("mask_needs_bypass", "an adapter with a mask is applied by bypass, as a sum")
+        if reasons := obstacles["bypass"]():
+            raise BadRequest("bypass_impossible", f"an adapter with a mask is applied by bypass: {_told(reasons)}")
+        return Choice("bypass", "masked")
     if asked == "bypass" and sequence:  # of version 0.1, which merged them
         return Choice("merge", "in_sequence")
     if asked in ("bypass", "recompute") and request.adapters and (reasons := obstacles[asked]()):
@@ -65,7 +74,7 @@ def after_never_called(mode: ApplyMode, reasons: Sequence[Reason], further: Appl
     BadRequest where there is none.
     """
     if further is None:
-        message = f"quantised weights cannot be merged into, and {mode} does not reach all layers of these adapters"
+        message = f"neither quantised weights nor masks are merged, and {mode} does not reach all layers here"
         raise BadRequest(f"{mode}_impossible", f"{message}: {_told(reasons)}")
     return Choice(further, "never_called")
 

@@ -35,6 +35,7 @@ from workers.drawing.identity import Identity
 from workers.drawing.memory import give_back, ran_out, too_large
 from workers.drawing.png import encode, recipe
 from workers.drawing.progress import Ended, Progress
+from workers.drawing.regions import regions_of
 from workers.drawing.sampling import Sampling, Spoilt
 from workers.drawing.textual_inversion import textual_inversions
 from workers.image_prompts.applying import Applied, ImagePrompts
@@ -65,7 +66,7 @@ class Engine:
         self._cache = open_cache(storage, settings, self._patience)
         profile = base.profile
         self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
-        pictures = Pictures(self._storage)
+        pictures = self._pictures = Pictures(self._storage)
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)
         self._identity = Identity(base.components)
@@ -186,7 +187,8 @@ class Engine:
         controls = self._controller.prepared(request)
         clock.lap("load")
         drawing = passes(request, self._base.profile)
-        applied = [self._applier.plan(apart(one), adapters) for one in drawing]
+        regions = [regions_of(one, (request.width, request.height), self._pictures, self._base) for one in drawing]
+        applied = [self._applier.plan(apart(one), adapters, of) for one, of in zip(drawing, regions, strict=True)]
         images = []
         words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
         with words, self._image_prompts.applied(stack, adapters) as prompts:
@@ -239,7 +241,7 @@ class Engine:
         picture = None
         for request, stack in zip(drawing, applied, strict=True):
             self._applier.apply(stack, 0, progress.glance)
-            prompts.at(0, total(request))
+            prompts.at(0, total(request), stack.regions)
             clock.lap("swap")
             self._prefetcher.begin()
 
@@ -248,7 +250,7 @@ class Engine:
             ) -> None:
                 progress.taken(before + taken)
                 self._applier.apply(stack, taken, progress.glance)
-                prompts.at(taken, steps)
+                prompts.at(taken, steps, stack.regions)
                 controls.at(taken, steps)
 
             own_seed = seed if picture is None else second_seed(seed)

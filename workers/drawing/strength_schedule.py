@@ -6,7 +6,7 @@ from typing import NamedTuple
 from app.shared.passes import total
 from app.shared.wire.adapter import ResolvedAdapter, denoises
 from app.shared.wire.generation import ResolvedRequest
-from lycoris import Adapter, Plan, StackEntry
+from lycoris import Adapter, Plan, Region, StackEntry
 
 
 class PlacedAdapter(NamedTuple):
@@ -15,6 +15,7 @@ class PlacedAdapter(NamedTuple):
     use: ResolvedAdapter
     adapter: Adapter
     plan: Plan
+    region: Region | None = None
 
 
 class Stage(NamedTuple):
@@ -50,4 +51,4 @@ def strength_at(use: ResolvedAdapter, fraction: float) -> float | None:
 def _entry(one: PlacedAdapter, strength: float | None) -> StackEntry:
     use = one.use
     by_step = {} if strength is None else dict.fromkeys(filter(denoises, one.plan.components), strength)
-    return StackEntry(one.adapter, use.strength, use.strengths | by_step, use.blocks)
+    return StackEntry(one.adapter, use.strength, use.strengths | by_step, use.blocks, one.region)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from app.shared.pictures import Pictures
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ResolvedRequest
-from lycoris import Adapter, NoPlace, factor_at
+from lycoris import Adapter, NoPlace, Region, factor_at
 from workers.drawing.strength_schedule import strength_at
 from workers.image_prompts.encoder import encoded, square_of
 from workers.image_prompts.judging import ATTENTION, PROJECTION, misfits
@@ -59,11 +59,31 @@ class Applied:
         self._processors = processors
         self._uses = uses
 
-    def at(self, step: int, of: int) -> None:
-        """Set the strengths of a step of those that a pass draws; the one after the last is none."""
+    def at(self, step: int, of: int, regions: Mapping[str, Region]) -> None:
+        """Set the strengths of a step of those that a pass draws; the one after the last is none.
+
+        regions: of those with a mask, at the size of the pass, by sha256.
+        """
         if step < of:
             for path, processor in self._processors.items():
-                processor.scale = [_strength(use, self._component, path, step / of) for use in self._uses]
+                processor.scale = [self._scale(use, path, step / of, regions.get(use.sha256)) for use in self._uses]
+
+    def _scale(self, use: ResolvedAdapter, path: str, fraction: float, region: Region | None) -> "float | Regional":
+        strength = _strength(use, self._component, path, fraction)
+        return Regional(strength, region, path) if strength and region else strength
+
+
+@dataclass(frozen=True, eq=False)
+class Regional:
+    """What a processor scales by in place of a number: a strength inside a region of the picture."""
+
+    strength: float
+    region: Region
+    path: str
+
+    def __mul__(self, said: Tensor) -> Tensor:
+        """Return what attention says of the pictures, (batch, tokens, features), at the strength of each token."""
+        return said * (self.strength * self.region.of_tokens(said, self.path))
 
 
 class ImagePrompts:

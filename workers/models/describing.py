@@ -30,6 +30,7 @@ from workers.models.obeys import (
     own_guidance,
     own_steps,
     size_multiple,
+    takes_masks,
 )
 from workers.models.own import OWN, Own
 from workers.models.quantising import libraries, quantisations
@@ -97,6 +98,7 @@ def profile_of(
             *(["control"] if takes_control(pipeline, components) else []),
             *(["image_prompt"] if takes_image_prompts(pipeline) else []),
         ],
+        masks=takes_masks(pipeline),
         image_encoder=image_encoder_of(pipeline),
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         quantised=quantisations(components),

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
 from app.shared.wire.generation import SIDE, ResolvedRequest
 from workers.models.call import NEEDED, arguments_of, default_of
 from workers.models.families import UNREAD, family_of, further_arguments, setting
@@ -34,6 +37,7 @@ FROM_PICTURES = (
     *("init_image", "denoise", "mask_image", "mask_blur", "fit", "inpaint_area", "inpaint_padding"),
     "upscale",
 )
+MASKED = (UNet2DConditionModel, FluxTransformer2DModel)  # `lycoris.positions` knows their layers by name
 MICRO_CONDITIONS = ("original_size", "target_size", "crops_coords_top_left")
 CLIP = "clip_text_model"  # as transformers calls it in a configuration
 NATIVE = 1024  # pixels of an edge, where a pipeline says nothing of it: what bases of 2026 are trained at
@@ -71,6 +75,12 @@ def max_clip_skip(pipeline: Any) -> int | None:
     layers = [setting(pipeline, name, "num_hidden_layers") - 1 for name in encoders]
     takes = "clip_skip" in arguments_of(type(pipeline))
     return (min(layers) or None) if layers and takes else None
+
+
+def takes_masks(pipeline: Any) -> bool:
+    """Tell whether it is known of every layer of the denoiser whether it has positions in the picture."""
+    denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    return isinstance(denoiser, MASKED)
 
 
 def negative_over(pipeline: Any) -> float | None:

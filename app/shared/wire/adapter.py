@@ -84,6 +84,16 @@ class AdapterSettings(Wire):
         max_length=64,
         description="what kind of picture it is, for a control net that is several in one: one of its `modes`",
     )
+    mask: PictureIn | None = Field(
+        default=None,
+        description="where in the picture it is applied, a picture of the same size: white is where, black is where "
+        "not, and grey is how much. Adapters are then applied by `bypass`",
+    )
+    unmasked: Literal["refuse", "apply"] = Field(
+        default="refuse",
+        description="of a mask: what becomes of layers that have no positions in the picture (text encoders, what "
+        "attention makes of the text, times): such an adapter is refused, or they are changed everywhere",
+    )
 
     @property
     def pictures(self) -> list[str]:
@@ -103,6 +113,8 @@ TAKEN_BY: Mapping[str, tuple[AdapterKind, ...]] = {
     "images": ("image_prompt",),
     "fit": ("image_prompt",),
     "mode": ("control",),
+    "mask": ("weights", "image_prompt"),
+    "unmasked": ("weights",),
 }
 
 

@@ -20,7 +20,7 @@ SIDE = 8  # pixels of which every width and height is a multiple, whatever the m
 StackMode = Literal["sum", "sequential"]
 ApplyMode = Literal["merge", "bypass", "recompute"]
 Apply = Literal["auto", "merge", "bypass", "recompute"]
-AppliedBecause = Literal["asked", "mergeable", "quantised", "no_forward_form", "in_sequence", "never_called"]
+AppliedBecause = Literal["asked", "mergeable", "quantised", "no_forward_form", "in_sequence", "never_called", "masked"]
 Priority = Literal["high", "normal", "low"]  # the first goes first
 Sigmas = Literal["karras", "exponential", "beta", "simple"]
 PromptSyntax = Literal["plain", "weighted"]
@@ -280,8 +280,9 @@ class Generation(Wire):
     applied_because: AppliedBecause | None = Field(
         default=None,
         description="why so: `asked` for; every changed weight is `mergeable`; some are `quantised`, and a bypass is "
-        "cheapest; an adapter has `no_forward_form` beside, or several are `in_sequence`; or the way before did not "
-        "reach a layer that was `never_called`. A way that `auto` takes too is never `asked`. Null in old records",
+        "cheapest; an adapter has `no_forward_form` beside, or several are `in_sequence`; one is `masked`; or "
+        "the way before did not reach a layer that was `never_called`. A way that `auto` takes too is never `asked`. "
+        "Null in old records",
     )
     timings_ms: Timings | None = None
     error: Failure | None = None

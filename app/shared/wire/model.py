@@ -79,6 +79,7 @@ class ModelProfile(Wire):
         description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger, a `control` "
         "net for its denoiser, an `image_prompt` (IP-Adapter) where it has an `image_encoder`",
     )
+    masks: bool = Field(False, description="an adapter's entry may have a `mask`, a region where it is applied")
     image_encoder: ImageEncoder | None = Field(
         None, description="what reads the pictures of image prompts; null: none, and such a file is refused"
     )
