@@ -42,7 +42,7 @@ PARTS = {
 }
 # What training left in a file, and no picture is drawn with: schedules of noise, averages, counters
 LEFTOVERS = re.compile(
-    r"betas|(alphas|sqrt|log|posterior)_\w+|logvar|lvlb_weights|scale_factor|(model_ema|denoiser|embedding_manager)\..+"
+    r"v_pred|ztsnr|betas|(alphas|sqrt|log|posterior)_\w+|logvar|lvlb_weights|scale_factor|(model_ema|denoiser|embedding_manager)\..+"
 )
 ADAPTER = re.compile(r"(lora|lycoris|lokr)_|.*\.(lora_(A|B|up|down|E)\b|hada_w|lokr_w|oft_)")
 SCALED = re.compile(

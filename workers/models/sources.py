@@ -14,6 +14,7 @@ from workers.models.checkpoint import Checkpoint
 from workers.models.components import IMAGE_ENCODER, class_of, denoiser_of, takes_image_encoder
 from workers.models.families import FAMILIES
 from workers.models.folder import CONFIG, INDEX, ModelFolder
+from workers.models.lone import configured
 from workers.models.own import NOTHING, Own, own_of
 from workers.models.weight_files import Unservable, pickled
 from workers.models.weight_names import FORMATS, PICKLES
@@ -45,7 +46,7 @@ def source_of(said: BaseSource) -> Source:
     """
     path = Path(said.source)
     if path.is_file():
-        folder, checkpoint = _configured(path), path
+        folder, checkpoint = _configured(path, said), path
     else:
         folder, checkpoint = find(said.source), None
     index = ModelFolder(folder).index
@@ -85,13 +86,15 @@ def find(source: str) -> Path:
     return Path(DiffusionPipeline.download(source, use_safetensors=True))
 
 
-def _configured(checkpoint: Path) -> Path:
-    """Return the folder with the configurations for a file: of its name, beside it, or else the one that it is in."""
+def _configured(checkpoint: Path, said: BaseSource) -> Path:
+    """Return the folder with the configurations for a file: of its name, beside it, the one that it is in, or made."""
     judge_suffix(checkpoint)
     beside = checkpoint.with_suffix("")
     for folder in (beside, checkpoint.parent):
         if (folder / INDEX).is_file():
             return folder
+    if folder := configured(checkpoint, said.parts, beside):
+        return folder
     held = Checkpoint(checkpoint)
     held.judge()
     raise Unservable(

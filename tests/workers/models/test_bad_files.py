@@ -96,7 +96,11 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "with scales": (with_more("model.diffusion_model.out.2.scale_weight"), "with scales of their own"),
     "without configurations": (
         lambda file, _: shutil.rmtree(file.with_suffix("")),
-        r"single.safetensors has weights of Stable Diffusion and no configuration: put the folder 'single' beside it",
+        r"single.safetensors has weights of Stable Diffusion 1, .* and no tokenizer: put vocab.json and merges.txt of",
+    ),
+    "of a kind whose configurations cannot be made": (
+        lambda file, _: as_files(file, {"double_blocks.0.img_attn.qkv.weight": torch.zeros(64, 64)}),
+        r"single.safetensors has weights of FLUX.* and no configuration: put the folder 'single' beside it",
     ),
     "GGUF of another family": (
         lambda file, _: as_gguf(file, {"double_blocks.0.img_attn.qkv.weight": torch.zeros(64, 64)}),
@@ -141,6 +145,14 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, torch
     for part in ("vae", "text_encoder"):  # of which a GGUF file has none
         shutil.copytree(at / "folder" / part, configured / part, dirs_exist_ok=True)
     return configured, original.stable_diffusion(at / "folder")
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object, **__: object) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr("workers.models.lone.snapshot_download", nowhere)
 
 
 @pytest.mark.parametrize("case", REFUSED)
