@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_pndm import PNDMScheduler
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
@@ -99,25 +102,23 @@ def test_what_is_made_of_the_true_shapes_is_what_the_hub_has(
 
 def sd1(folder: Path) -> None:
     tokenizer = tokenizers.clip()
-    denoiser = unet(block_out_channels=(32, 64), norm_num_groups=32, attention_head_dim=8, cross_attention_dim=WIDTH)
-    fill(
-        StableDiffusionPipeline(
-            unet=denoiser,
-            vae=kl_codec(block_out_channels=(32,) * 4, norm_num_groups=32),
-            text_encoder=clip_encoder(tokenizer, hidden_size=WIDTH, num_attention_heads=1),
-            tokenizer=tokenizer,
-            scheduler=PNDMScheduler(**NOISE, skip_prk_steps=True, set_alpha_to_one=False),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-    ).save_pretrained(folder)
+    parts: dict[str, Any] = {
+        "unet": unet(block_out_channels=(32, 64), norm_num_groups=32, attention_head_dim=8, cross_attention_dim=WIDTH),
+        "vae": kl_codec(block_out_channels=(32,) * 4, norm_num_groups=32),
+        "text_encoder": clip_encoder(tokenizer, hidden_size=WIDTH, num_attention_heads=1),
+        "tokenizer": tokenizer,
+        "scheduler": PNDMScheduler(**NOISE, skip_prk_steps=True, set_alpha_to_one=False),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    fill(StableDiffusionPipeline(**parts)).save_pretrained(folder)
 
 
 def xl(folder: Path) -> None:
     first, second = tokenizers.clip(), tokenizers.clip()
     second.pad_token = "!"
-    wide = {"hidden_size": WIDTH, "num_attention_heads": 1}
+    wide: dict[str, Any] = {"hidden_size": WIDTH, "num_attention_heads": 1}
     denoiser = unet(
         block_out_channels=(64, 128),
         norm_num_groups=32,
@@ -129,16 +130,16 @@ def xl(folder: Path) -> None:
         projection_class_embeddings_input_dim=6 * 8 + WIDTH,
         cross_attention_dim=2 * WIDTH,
     )
-    pipeline = StableDiffusionXLPipeline(
-        unet=denoiser,
-        vae=kl_codec(block_out_channels=(32,) * 4, norm_num_groups=32, scaling_factor=0.13025),
-        text_encoder=clip_encoder(first, **wide),
-        text_encoder_2=clip_encoder(second, projected=True, hidden_act="gelu", projection_dim=WIDTH, **wide),
-        tokenizer=first,
-        tokenizer_2=second,
-        scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="leading"),
-    )
-    fill(pipeline).save_pretrained(folder)
+    parts: dict[str, Any] = {
+        "unet": denoiser,
+        "vae": kl_codec(block_out_channels=(32,) * 4, norm_num_groups=32, scaling_factor=0.13025),
+        "text_encoder": clip_encoder(first, **wide),
+        "text_encoder_2": clip_encoder(second, projected=True, hidden_act="gelu", projection_dim=WIDTH, **wide),
+        "tokenizer": first,
+        "tokenizer_2": second,
+        "scheduler": EulerDiscreteScheduler(**NOISE, timestep_spacing="leading"),
+    }
+    fill(StableDiffusionXLPipeline(**parts)).save_pretrained(folder)
 
 
 LONE = {"sd-1.5": (sd1, original.stable_diffusion), "sdxl": (xl, original.stable_diffusion_xl)}
