@@ -62,10 +62,10 @@ def resolve(
     profile = _profile(parts, body)
     if unknown := list(_unknown_pictures(parts, body)):  # nothing can be said of what is not there
         raise _together(unknown)
-    found = {place[0]: parts.pictures.info(ref) for place, ref in pictures_of(body)}
-    filled = _filled(with_size(body, found.get("init_image"), profile), profile)
+    found = {place: parts.pictures.info(ref) for place, ref in pictures_of(body)}
+    filled = _filled(with_size(body, found, profile), profile)
     wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
-    wrong += unfit(filled, found.get("init_image"), found.get("mask_image"), profile)
+    wrong += unfit(filled, found, profile)
     adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
     wrong += unusable
     if not wrong:  # what the engine would refuse; of adapters that are none it could say nothing

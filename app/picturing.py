@@ -1,20 +1,21 @@
 """The pictures of a request: their sizes fill in what it leaves open, and what cannot be drawn from them is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from app.faults import Allowed, fault
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.passes import DENOISE, drawn_by, upscaled
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
-from app.shared.wire.picture import StoredPicture
+from app.shared.wire.picture import Place, StoredPicture
 
 Size = tuple[int, int]
 WHITE = 255
 
 
-def filled(asked: GenerationRequest, init: StoredPicture | None, profile: ModelProfile) -> GenerationRequest:
+def filled(asked: GenerationRequest, found: Mapping[Place, StoredPicture], profile: ModelProfile) -> GenerationRequest:
     """Return a request with what its picture says where it leaves something open."""
+    init = found.get(("init_image",))
     if init is None or not profile.obeys.get("init_image"):
         return asked
     own: dict[str, object] = {} if asked.denoise is not None else {"denoise": DENOISE}
@@ -23,9 +24,10 @@ def filled(asked: GenerationRequest, init: StoredPicture | None, profile: ModelP
 
 
 def unfit(
-    asked: GenerationRequest, init: StoredPicture | None, mask: StoredPicture | None, profile: ModelProfile
+    asked: GenerationRequest, found: Mapping[Place, StoredPicture], profile: ModelProfile
 ) -> Iterator[RadiataError]:
     """Yield what cannot be drawn from the pictures of a request, filled in."""
+    init, mask = found.get(("init_image",)), found.get(("mask_image",))
     size = (asked.width or profile.width, asked.height or profile.height)
     if init is not None and profile.obeys.get("init_image"):
         yield from _alpha("init_image", init, "put it on a colour first")
@@ -49,6 +51,10 @@ def unfit(
             yield _wrong("mask_image", "mask_empty", message)
         why = "a mask is black and white, and white is drawn anew: which of it a transparent place is, it does not say"
         yield from _alpha("mask_image", mask, why)
+    for (field, *at), one in found.items():
+        if field == "reference_images" and profile.obeys.get(field):
+            yield from _alpha(f"{field}/{at[0]}", one, "put it on a colour first")
+            yield from _unreadable(f"{field}/{at[0]}", one, profile)
     if asked.upscale is not None:
         yield from _upscaled(asked, size, profile)
 
@@ -93,6 +99,17 @@ def _near(size: Size, profile: ModelProfile) -> list[Size]:
 def _alpha(field: str, picture: StoredPicture, why: str) -> Iterator[RadiataError]:
     if picture.alpha:
         yield _wrong(field, "picture_transparent", f"the picture has transparent pixels; {why}")
+
+
+def _unreadable(field: str, picture: StoredPicture, profile: ModelProfile) -> Iterator[RadiataError]:
+    shorter, longer = sorted((picture.width, picture.height))
+    if shorter < profile.reference_edge:
+        message = f"an edge of it is {shorter} pixels; {profile.name!r} reads pictures from {profile.reference_edge} on"
+        yield _wrong(field, "picture_too_small", message, {"minimum": profile.reference_edge})
+    if profile.reference_aspect and longer > profile.reference_aspect * shorter:
+        most = f"{profile.name!r} reads up to {profile.reference_aspect:g}"
+        message = f"its longer edge is {longer / shorter:.1f} times the shorter; {most}"
+        yield _wrong(field, "picture_too_long", message, {"maximum": profile.reference_aspect})
 
 
 def _sized(size: Size) -> str:

@@ -40,6 +40,9 @@ def misplaced(profile: ModelProfile, asked: Picture) -> Iterator[Wrong]:
             yield Wrong(field, "picture_missing", message, [default])
     if asked.fit != "refuse" and not has_pictures(asked):
         yield Wrong("fit", "picture_missing", "fit says nothing without a picture; leave it out", ["refuse"])
+    if len(asked.reference_images) > profile.max_references and profile.obeys.get("reference_images"):
+        message = f"{profile.name!r} is shown {profile.max_references} pictures at most"
+        yield Wrong("reference_images", "too_many_references", message, {"maxItems": profile.max_references})
     if asked.upscale and asked.mask_image:
         message = "a second pass would change what the mask keeps; leave out upscale or mask_image"
         yield Wrong("upscale", "upscale_with_mask", message, [None])

@@ -7,6 +7,7 @@ from diffusers import (
     ChromaPipeline,
     ChromaTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
 )
@@ -34,9 +35,9 @@ CODEC: dict[str, Any] = {
 }
 
 
-def _flux(folder: Path, *, guided: bool) -> None:
+def _flux(folder: Path, *, guided: bool, kind: Any = FluxPipeline) -> None:
     first, second = tokenizers.clip(), tokenizers.t5()
-    pipeline = FluxPipeline(
+    pipeline = kind(
         transformer=FluxTransformer2DModel(**BLOCKS, pooled_projection_dim=WIDTH, guidance_embeds=guided),
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=guided, shift=3.0 if guided else 1.0),
         vae=kl_codec(**CODEC),
@@ -51,6 +52,11 @@ def _flux(folder: Path, *, guided: bool) -> None:
 def dev(folder: Path) -> None:
     """Save a FLUX.1 [dev]: its guidance is embedded."""
     _flux(folder, guided=True)
+
+
+def kontext(folder: Path) -> None:
+    """Save a FLUX.1 Kontext [dev], which edits a picture."""
+    _flux(folder, guided=True, kind=FluxKontextPipeline)
 
 
 def schnell(folder: Path) -> None:
@@ -78,5 +84,13 @@ OF_FLUX = ("transformer", "text_encoder", "text_encoder_2")
 FAMILIES = (
     Family("flux.1-dev", dev, OF_FLUX, negative=False, multiple=16),
     Family("flux.1-schnell", schnell, OF_FLUX, guidance=None, negative=False, multiple=16),
+    Family(
+        "flux.1-kontext",
+        kontext,
+        OF_FLUX,
+        negative=False,
+        multiple=16,
+        extra={"_auto_resize": False, "max_area": 64 * 64},
+    ),
     Family("chroma", chroma, ("transformer", "text_encoder"), multiple=16),
 )

@@ -107,7 +107,11 @@ def pictured(served: Served) -> dict[str, Any]:
     mask = spot(width, height, (0, 0), 0.125)
     given = {"init_image": gradient(width, height), "mask_image": mask}
     refs: dict[str, Any] = {field: served.pictures.put(picture).ref for field, picture in given.items()}
-    return refs | {"upscale": {"scale": 1.5, "denoise": 0.5}, "reference_images": [refs["init_image"]], "denoise": 0.5}
+    return refs | {
+        "upscale": {"scale": 1.5, "denoise": 0.5},
+        "reference_images": [served.pictures.put(gradient(96, 64)).ref],
+        "denoise": 0.5,
+    }
 
 
 def beside_pictures(served: Served) -> dict[str, dict[str, Any]]:

@@ -263,7 +263,8 @@ class Engine:
 
     def _store(self, generation: Generation, index: int, picture: Picture, applied: AppliedStack) -> Image:
         seed = generation.request.seed + index
-        data = encode(picture, recipe(generation.request, seed, self._base.profile, *applied.choice))
+        made_by = recipe(generation.request, seed, self._base.profile, *applied.choice)
+        data = encode(picture, made_by | self._sampling.noted)
         self._storage.put(image_key(generation.id, index), data)
         image = Image(
             index=index,

@@ -5,6 +5,7 @@ What a mask keeps is in the answer bit for bit: its pixels are pasted, and have 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -66,6 +67,14 @@ class Canvas:
             box, scaled = around(mask, request.inpaint_padding, (profile.width, profile.height), profile.size_multiple)
         drawn = multiples(scaled, profile.size_multiple)
         return cls(size, box, scaled, drawn, picture, mask, request.mask_blur)
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """What a recipe says of it: the part that is drawn, and its size, where that is not the whole at its own."""
+        whole = (0, 0, *self.size)
+        return (
+            {} if (self.box, self.scaled) == (whole, self.size) else {"drawn_box": self.box, "drawn_size": self.drawn}
+        )
 
     def part(self, picture: Picture, beside: int | None = None, resampling: Resampling = Resampling.LANCZOS) -> Picture:
         """Return what is drawn of a picture of the answer's size; beside: the value of what the model draws beside."""

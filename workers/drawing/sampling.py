@@ -24,6 +24,7 @@ from workers.models.device_memory import decodes
 from workers.models.latents import encoded, enlarged
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
+from workers.models.references import read_size
 from workers.models.samplers import flows, make
 from workers.models.weighted_prompts import weighted_arguments
 
@@ -45,6 +46,7 @@ class Sampling:
     def __init__(self, base: LoadedModel, pictures: Pictures | None = None) -> None:
         self._base = base
         self._pictures = pictures
+        self.noted: dict[str, Any] = {}  # of the last picture, what its recipe says beside the request
         parts = vars(base.pipeline)
         # The folder's own schedulers, pristine
         self._own = {name: part for name, part in parts.items() if isinstance(part, SchedulerMixin)}
@@ -78,6 +80,10 @@ class Sampling:
         canvas = self._canvas(request, before)
         asked = request.model_copy(update=dict(zip(("width", "height"), canvas.drawn, strict=True)))
         wanted = call_arguments(asked, pipeline, profile.obeys)
+        self.noted = canvas.noted
+        if references := [self._load(ref) for ref in request.reference_images]:
+            wanted["image"] = references
+            self.noted = self.noted | {"reference_sizes": [read_size(pipeline, one.size) for one in references]}
         with ExitStack() as undo:
             undo.enter_context(torch.inference_mode())
             beginning = self._beginning(request, canvas, drawn, before)
@@ -104,12 +110,11 @@ class Sampling:
         return canvas.answer(picture)
 
     def _canvas(self, request: ResolvedRequest, before: Picture | None) -> Canvas:
-        init = before if before is not None else self._load(request.init_image)
-        return Canvas.of(request, self._base.profile, init, self._load(request.mask_image))
+        init = before or (self._load(request.init_image) if request.init_image else None)
+        mask = self._load(request.mask_image) if request.mask_image else None
+        return Canvas.of(request, self._base.profile, init, mask)
 
-    def _load(self, ref: str | None) -> Picture | None:
-        if ref is None:
-            return None
+    def _load(self, ref: str) -> Picture:
         assert self._pictures is not None
         return self._pictures.load(ref)
 

@@ -34,6 +34,7 @@ from workers.models.obeys import (
 )
 from workers.models.own import OWN, Own
 from workers.models.quantising import libraries, quantisations
+from workers.models.references import shown_to
 from workers.models.sampler_trial import offer
 from workers.models.sources import Source
 from workers.models.tokens import limits
@@ -88,6 +89,9 @@ def profile_of(
         sizes=[size for size in fixed_sizes(pipeline) if max(size) <= max_edge],
         max_pixels=most_pixels(pipeline, device.type),
         max_steps=most_steps(pipeline),
+        max_references=shown_to(pipeline).most,
+        reference_edge=shown_to(pipeline).edge,
+        reference_aspect=shown_to(pipeline).times,
         denoise_rounding="up" if rounds_up(pipeline) else "down",
         negative_over=negative_over(pipeline),
         tokens=limits(pipeline),

@@ -143,6 +143,11 @@ FAMILIES: tuple[Family, ...] = (
         guidance_scale=0.0,
     ),
     Family("FluxPipeline", negative_over=UNREAD),
+    Family(  # else it draws about a megapixel, and reads a picture at one of its own sizes
+        "FluxKontextPipeline",
+        negative_over=UNREAD,
+        extra={"_auto_resize": False, "max_area": lambda asked: asked.width * asked.height},
+    ),
     Family("StableDiffusion3Pipeline", spare=("text_encoder_3", "tokenizer_3")),
     Family("Flux2Pipeline", reads={"": Reads(around=_instructed)}),
     Family(

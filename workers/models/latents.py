@@ -73,7 +73,7 @@ LATENTS: dict[str, Latents] = {
     **dict.fromkeys(("AuraFlowPipeline", "SanaPipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline"), _PLAIN),
     **dict.fromkeys(("HunyuanDiTPipeline", "HunyuanImagePipeline"), _PLAIN),
     **dict.fromkeys(("CogView3PlusPipeline", "CogView4Pipeline"), _PLAIN),
-    **dict.fromkeys(("FluxPipeline", "ChromaPipeline", "LongCatImagePipeline"), _ROWS),
+    **dict.fromkeys(("FluxPipeline", "FluxKontextPipeline", "ChromaPipeline", "LongCatImagePipeline"), _ROWS),
     **dict.fromkeys(("QwenImagePipeline", "QwenImage21Pipeline", "Krea2Pipeline"), Latents(_normal, _packed)),
     **dict.fromkeys(("Flux2Pipeline", "Flux2KleinPipeline"), Latents(_batch_normal, _rows)),
     "WanPipeline": Latents(_normal),

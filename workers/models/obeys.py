@@ -12,6 +12,7 @@ from app.shared.wire.generation import SIDE, ResolvedRequest
 from workers.models.call import NEEDED, arguments_of, default_of
 from workers.models.families import UNREAD, family_of, further_arguments, setting
 from workers.models.latents import begins_from_pictures
+from workers.models.references import shown_to
 from workers.models.samplers import eta_samplers
 from workers.models.weighted_prompts import can_weigh
 
@@ -64,6 +65,7 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     found["eta"] &= bool(eta_samplers(getattr(pipeline, "scheduler", None)))
     found["prompt_syntax"] = can_weigh(pipeline)
     found |= dict.fromkeys(FROM_PICTURES, begins_from_pictures(pipeline))
+    found["reference_images"] = bool(shown_to(pipeline).most)
     if setting(pipeline, "transformer", "use_style_cond_and_image_meta_size") is False:  # HunyuanDiT 1.2
         found |= dict.fromkeys(MICRO_CONDITIONS, False)
     return found

@@ -57,6 +57,11 @@ class ModelProfile(Wire):
     negative_over: float | None = Field(
         None, description="the `guidance_scale` over which it reads a negative prompt; null: it does not depend on that"
     )
+    max_references: int = Field(0, description="how many `reference_images` it can be shown")
+    reference_edge: int = Field(0, description="the least pixels of an edge of one")
+    reference_aspect: float | None = Field(
+        None, description="the most that the longer edge of one may be of the shorter; null: any"
+    )
     denoise_rounding: Literal["down", "up"] = Field(
         "down", description="how `steps` times `denoise` is rounded to the steps that are drawn from a picture"
     )

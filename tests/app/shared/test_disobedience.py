@@ -56,7 +56,9 @@ def test_a_profile_that_knows_nothing_of_a_field_does_not_obey_it() -> None:
 
 
 def test_a_profile_that_says_so_obeys_it() -> None:
-    model = profile(obeys=ALL, sampler_sigmas={"own": ["karras"]}, eta_samplers=["own"], max_clip_skip=1)
+    model = profile(
+        obeys=ALL, sampler_sigmas={"own": ["karras"]}, eta_samplers=["own"], max_clip_skip=1, max_references=1
+    )
     for field in LATER:
         assert not refused(model, request(**BESIDE.get(field, {}), **{field: SET[field]})), field
 
