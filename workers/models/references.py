@@ -32,8 +32,8 @@ def _limited(pipeline: Any, size: Size) -> Size:
 class Shown:
     """How a family is shown pictures.
 
-    most: how many. size: at which it reads one of a size. edge: the least pixels of one. times: the most that its longer
-    edge may be of the shorter.
+    most: how many. size: at which it reads one of a size. edge: the least pixels of one. times: the most that its
+    longer edge may be of the shorter.
     """
 
     most: int
