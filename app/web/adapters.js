@@ -15,8 +15,8 @@ const TRIGGERS = 6;
 const MOST_PICTURES = 16; // of one image prompt
 // Adapters that read pictures, by kind: how many, and what is said of that
 const READS = {
-  control: { most: 1, text: "Choose a picture…", label: "Control picture", use: "Follow its shapes" },
-  image_prompt: { most: MOST_PICTURES, text: "Add a picture…", label: "Prompt picture", use: "Draw something like it", multiple: true },
+  control: { called: "control", most: 1, text: "Choose a picture…", label: "Control picture", sized: true, use: "Follow its shapes" },
+  image_prompt: { called: "image prompt", most: MOST_PICTURES, text: "Add a picture…", label: "Prompt picture", use: "Draw something like it", multiple: true },
 };
 
 /** `name:version`: what was looked at is what is used, even if a newer version comes in between. */
@@ -41,17 +41,33 @@ function setPictures(use, refs) {
   if (refs.length > 1) use.images = [...refs];
 }
 
-/** The pictures that an adapter reads, where it reads any. */
-function picturesField(record, use) {
+/** The pictures that an adapter reads, and of which kind they are where it reads several; null where it reads none. */
+function picturesField(record, use, verdict, given) {
   const reads = READS[record.kind];
   if (!reads) return null;
   const refs = picturesOf(use);
-  const { use: _, ...shown } = reads;
-  return slot({ ...shown, label: `${reads.label} of ${record.name}`, refs, changed: () => setPictures(use, refs) });
+  const { most, text, multiple } = reads;
+  const field = el("div", { class: "reads" },
+    slot({ most, text, multiple, label: `${reads.label} of ${record.name}`, refs, changed: (stored) => {
+      setPictures(use, refs);
+      given(stored);
+    } }));
+  verdict.then(({ modes = [] }) => {
+    if (!modes.length) return;
+    use.mode ??= modes[0];
+    const chosen = el("select", { "aria-label": `What the picture of ${record.name} is` },
+      ...modes.map((mode) => el("option", { value: mode, selected: mode === use.mode }, mode)));
+    chosen.addEventListener("change", () => (use.mode = chosen.value));
+    field.append(chosen);
+  }).catch(notify);
+  return field;
 }
 
-/** The list; `about(record)` shows one adapter, `changed()` is called when the stack changes. */
-export function createAdapters({ about, changed }) {
+/**
+ * The list; `about(record)` shows one adapter, `changed()` is called when the stack changes, `given(stored)` when one
+ * that reads pictures of the drawing's size is given one.
+ */
+export function createAdapters({ about, changed, given }) {
   const list = byId("adapters-list");
   const filter = byId("adapters-filter");
   const uses = new Map(); // by ref; kept when unticked, so that a strength found by trying is not lost
@@ -71,6 +87,11 @@ export function createAdapters({ about, changed }) {
     render();
   }
 
+  function gave(record, stored) {
+    if (stored && READS[record.kind].sized) given(stored);
+    else changed();
+  }
+
   function verdictOf(record) {
     const ref = refOf(record);
     if (!verdicts.has(ref)) verdicts.set(ref, call("GET", adapterPath(ref)).then(({ verdict }) => verdict));
@@ -79,7 +100,7 @@ export function createAdapters({ about, changed }) {
 
   async function describe(record, kind, words) {
     const verdict = await verdictOf(record);
-    kind.textContent = algorithmsOf(verdict);
+    kind.textContent = algorithmsOf(verdict) || READS[record.kind]?.called || "";
     if (verdict.triggers.length) words.textContent = `Trained with: ${verdict.triggers.slice(0, TRIGGERS).join(", ")}`;
   }
 
@@ -107,7 +128,7 @@ export function createAdapters({ about, changed }) {
         ),
       ),
       use ? strengthRow(record.name, use) : null,
-      use ? picturesField(record, use) : null,
+      use ? picturesField(record, use, verdictOf(record), (stored) => gave(record, stored)) : null,
       use ? partsField(record.name, use) : null,
       words,
       reason ? el("p", { class: "hint quiet" }, reason) : null,
@@ -192,8 +213,15 @@ export function createAdapters({ about, changed }) {
           setPictures(uses.get(ref), refs);
           rows.delete(ref);
           render();
+          gave(record, stored);
         },
       ]);
+    },
+
+    /** Whether one of the stack reads a picture of the drawing's size. */
+    readsPictures() {
+      const sized = [...pinned, ...records].filter((record) => READS[record.kind]?.sized && isActive(record));
+      return sized.some((record) => picturesOf(uses.get(refOf(record))).length > 0);
     },
 
     /** Adds one more adapter to the stack. */

@@ -18,6 +18,7 @@ import { showUpload } from "./upload.js";
 const NO_MODEL_YET_MS = 2000;
 
 const adapters = createAdapters({
+  given: (stored) => pictures.bring(stored),
   about: (record) => showAdapter(refOf(record), reloadAdapters).catch(notify),
   changed: () => {
     pictures.show();
@@ -33,9 +34,10 @@ const form = createForm((profile, known) => {
   pictures.offer(known, profile);
 });
 const pictures = createPictures({
-  sizes: { drawn: form.size, ask: (picture) => form.ask(picture) },
+  drawn: form.size,
+  ask: (picture) => form.ask(picture),
+  controls: adapters.readsPictures,
   others: adapters.pictureUses,
-  changed: () => {},
 });
 const gallery = createGallery((generation, index) => showPicture(generation, index, { reuse, from }));
 
@@ -109,7 +111,7 @@ byId("form").addEventListener("submit", (event) => {
 });
 byId("compare").addEventListener("click", () => act(compare));
 byId("reset").addEventListener("click", () => pictures.set({}).catch(notify));
-onEdit(byId("form"), () => pictures.look());
+onEdit(byId("form"), () => pictures.show());
 acceptFiles((file) =>
   isPicture(file) ? pictures.take(file).catch(notify) : showUpload(file, { added: reloadAdapters, use: adapters.add }));
 document.addEventListener("visibilitychange", () => document.hidden || load());

@@ -1,6 +1,7 @@
 // Pictures that a request draws from: dropped, pasted or chosen, then put to the use that the visitor says.
 
-import { byId, dialogTop, el, openDialog } from "./dom.js";
+import { byId, dialogTop, el, onEdit, openDialog } from "./dom.js";
+import { createFurther } from "./further.js";
 import { notify } from "./problems.js";
 import { pictureUrl, sendPicture } from "./send_picture.js";
 import { chooser, slot } from "./slot.js";
@@ -9,24 +10,45 @@ import { START_FIELDS, createStart } from "./start_picture.js";
 const MOST_REFERENCES = 8;
 
 /** Fields of a request that are chosen in this section. */
-export const PICTURE_FIELDS = [...START_FIELDS, "reference_images"];
+export const PICTURE_FIELDS = [...START_FIELDS, "fit", "reference_images"];
 
 /**
- * The section; `sizes` as `createStart` takes them; `others(stored)` are further uses of a picture, as [what it is for,
- * what does it]; `changed()` is called when anything here changes.
+ * The section. `drawn()` is [width, height] of the drawing; `ask(picture)` asks for a picture's own size and says
+ * whether the model draws it; `controls()` tells whether an adapter in use reads a picture of the drawing's size;
+ * `others(stored)` are further uses of a picture, as [what it is for, what does it].
  */
-export function createPictures({ sizes, others, changed }) {
+export function createPictures({ drawn, ask: askFor, controls, others }) {
   const section = byId("pictures-in");
-  const start = createStart(byId("start-picture"), sizes, changed);
+  const fitting = createFurther(byId("fitting"));
+  const fit = () => fitting.values().fit ?? "refuse";
+  const start = createStart(byId("start-picture"), { drawn, fit, began: (stored) => bring(stored, true), changed: show });
   const references = [];
   let profile = {};
+
+  /** Has a picture fit: by the drawing's size where that is `free`, else by cutting off what is too much. */
+  function bring(stored, free) {
+    const [width, height] = drawn();
+    const same = free ? askFor(stored) : stored.width === width && stored.height === height;
+    if (free && same) fitting.set({});
+    else if (!same && fit() === "refuse") fitting.set({ fit: "crop" });
+  }
+
+  const placed = () => start.begun() || controls();
+
+  function show() {
+    section.hidden = uses({}).length === 0;
+    byId("fitting").hidden = !placed();
+    start.look();
+  }
+
+  onEdit(byId("fitting"), show);
 
   function showReferences() {
     const place = byId("references");
     place.hidden = !profile.obeys?.reference_images;
     if (place.hidden) references.length = 0;
     place.replaceChildren(el("h3", {}, "Shown to the model"), slot({
-      refs: references, most: MOST_REFERENCES, text: "Add…", label: "Reference picture", multiple: true, changed,
+      refs: references, most: MOST_REFERENCES, text: "Add…", label: "Reference picture", multiple: true,
     }));
   }
 
@@ -37,7 +59,6 @@ export function createPictures({ sizes, others, changed }) {
       profile.obeys?.reference_images && ["Show it to the model", () => {
         if (references.length < MOST_REFERENCES) references.push(stored.ref);
         showReferences();
-        changed();
       }],
     ];
     return [...own.filter(Boolean), ...others(stored)];
@@ -65,14 +86,19 @@ export function createPictures({ sizes, others, changed }) {
     /** Takes what a model obeys, and the fields of a request by name, as JSON Schema. */
     offer(fields, chosen) {
       profile = chosen;
+      fitting.offer(fields.fit ? { fit: fields.fit } : {}, chosen, "");
       start.offer(fields, chosen);
       showReferences();
-      this.show();
+      show();
     },
 
-    /** Shows the section where a picture is of use: by the model, or by an adapter of the list. */
-    show() {
-      section.hidden = uses({}).length === 0;
+    /** Shows what is of use: by the model, or by an adapter of the list. */
+    show,
+
+    /** Has the picture that an adapter was given fit. */
+    bring(stored) {
+      bring(stored, !start.begun());
+      show();
     },
 
     /** Takes a picture file, sends it, and asks what it is for. */
@@ -81,20 +107,15 @@ export function createPictures({ sizes, others, changed }) {
     },
 
     /** What is chosen here, as the wire has it. */
-    values: () => ({ ...start.values(), ...(references.length ? { reference_images: [...references] } : {}) }),
-
-    /** The same in words. */
-    parts: () => [...start.parts(), ...(references.length ? [`${references.length} shown to the model`] : [])],
+    values: () => ({ ...start.values(), ...(placed() ? fitting.values() : {}), ...(references.length ? { reference_images: [...references] } : {}) }),
 
     /** Puts back what a resolved request has. */
     async set(request) {
       references.splice(0, Infinity, ...(request.reference_images ?? []));
       showReferences();
+      fitting.set(request);
       await start.set(request);
-      changed();
+      show();
     },
-
-    /** Shows the start picture at the drawing's shape. */
-    look: start.look,
   };
 }

@@ -35,7 +35,7 @@ export function thumb(ref, label, remove) {
 /**
  * Up to `most` pictures, as an element; `refs` is the list of them, which it changes in place.
  *
- * `changed()` is called whenever it does.
+ * `changed(stored)` is called whenever it does, with the picture that was added.
  */
 export function slot({ refs, most, text, label, changed, ...more }) {
   const shown = el("div", { class: "slot" });
@@ -45,11 +45,11 @@ export function slot({ refs, most, text, label, changed, ...more }) {
       render();
       changed?.();
     }));
-    const take = ({ ref }) => {
+    const take = ({ ref, ...size }) => {
       if (most === 1) refs.length = 0;
       if (refs.length < most && !refs.includes(ref)) refs.push(ref);
       render();
-      changed?.();
+      changed?.({ ref, ...size });
     };
     const full = most > 1 && refs.length >= most;
     shown.replaceChildren(...views, ...(full ? [] : chooser(refs.length && most === 1 ? "Another…" : text, label, take, more)));

@@ -8,27 +8,25 @@ import { opaque, pictureUrl, sizeOf } from "./send_picture.js";
 import { chooser } from "./slot.js";
 
 const DENOISE = { least: 0.05, usual: 0.75 };
-const OF_PICTURE = ["fit"];
 const OF_MASK = ["mask_blur", "inpaint_area", "inpaint_padding"];
 const SHOWN_AS = { stretch: "fill", crop: "cover", pad: "contain", refuse: "contain" }; // `fit` as CSS has it
 
 /** Fields of a request that are chosen here. */
-export const START_FIELDS = ["init_image", "denoise", "mask_image", ...OF_PICTURE, ...OF_MASK];
+export const START_FIELDS = ["init_image", "denoise", "mask_image", ...OF_MASK];
 
 /**
- * The card in `place`; `sizes` tells of the drawing's: `drawn()` is [width, height], `ask(picture)` asks for a
- * picture's own and says whether the model draws it. `changed()` is called when anything here changes.
+ * The card in `place`; `drawn()` is [width, height] of the drawing, and `fit()` how pictures are brought to that;
+ * `began(stored)` is called with a picture to start from, `changed()` when anything here changes.
  */
-export function createStart(place, sizes, changed) {
+export function createStart(place, { drawn, fit, began, changed }) {
   let start = null; // {ref, width, height}
   let mask = null;
   let fields = {}; // by name, as JSON Schema
   let profile = {};
   const denoise = el("input", { type: "range", id: "denoise", min: String(DENOISE.least), max: "1", step: "0.05" });
   const exactly = el("input", { type: "number", id: "denoise-number", min: "0.001", max: "1", step: "any", required: true, "aria-label": "Drawn anew, as a number" });
-  const ofPicture = el("div", { class: "grid" });
   const ofMask = el("div", { class: "grid" });
-  const [further, furtherOfMask] = [createFurther(ofPicture), createFurther(ofMask)];
+  const furtherOfMask = createFurther(ofMask);
   const view = el("div", { class: "view" });
 
   denoise.addEventListener("input", () => (exactly.value = denoise.value));
@@ -40,17 +38,17 @@ export function createStart(place, sizes, changed) {
   /** The picture as the model sees it: at the drawing's shape, by `fit`, with what is drawn anew in red. */
   function look() {
     if (!start) return;
-    const [width, height] = sizes.drawn();
-    const fit = further.values().fit ?? "refuse";
+    const [width, height] = drawn();
+    const how = SHOWN_AS[fit()];
     const layers = [el("img", { src: pictureUrl(start.ref), alt: "Start picture" })];
     if (mask) {
       const red = el("div", { class: "masked" });
       red.style.maskImage = red.style.webkitMaskImage = `url("${new URL(pictureUrl(mask), document.baseURI).href}")`;
-      red.style.maskSize = red.style.webkitMaskSize = { fill: "100% 100%" }[SHOWN_AS[fit]] ?? SHOWN_AS[fit];
+      red.style.maskSize = red.style.webkitMaskSize = { fill: "100% 100%" }[how] ?? how;
       layers.push(red);
     }
     view.replaceChildren(...layers);
-    view.style.setProperty("--fit", SHOWN_AS[fit]);
+    view.style.setProperty("--fit", how);
     view.style.aspectRatio = `${width} / ${height}`;
     view.title = `${start.width} × ${start.height}, drawn at ${width} × ${height}`;
     ofMask.hidden = !mask;
@@ -85,8 +83,7 @@ export function createStart(place, sizes, changed) {
       el("div", { class: "begun" }, view,
         el("div", { class: "settings" },
           el("div", { class: "field" }, el("label", { for: "denoise" }, "Drawn anew"), el("div", { class: "joined strengths" }, denoise, exactly)),
-          ofPicture)),
-      el("div", { class: "buttons" }, ...masks),
+          el("div", { class: "buttons" }, ...masks))),
       ofMask,
     );
     look();
@@ -99,7 +96,6 @@ export function createStart(place, sizes, changed) {
     offer(known, chosen) {
       fields = known;
       profile = chosen;
-      further.offer(some(OF_PICTURE), chosen, "");
       furtherOfMask.offer(some(OF_MASK), chosen, "");
       if (!obeys("init_image")) start = mask = null;
       render();
@@ -111,27 +107,25 @@ export function createStart(place, sizes, changed) {
       if (mask && (stored.width !== start.width || stored.height !== start.height)) mask = null;
       if (!start) denoise.value = exactly.value = String(DENOISE.usual);
       start = stored;
-      const own = sizes.ask(stored);
-      further.set(own ? {} : { fit: "crop" });
+      began(stored);
       render();
       place.scrollIntoView({ block: "nearest" });
       changed();
     },
 
+    /** Whether there is a picture. */
+    begun: () => start !== null,
+
     values: () => !start ? {} : {
-      ...further.values(),
       ...(mask ? { mask_image: mask, ...furtherOfMask.values() } : {}),
       init_image: start.ref,
       denoise: Number(exactly.value),
     },
 
-    parts: () => !start ? [] : [`from a picture, ${exactly.value} drawn anew${mask ? " where masked" : ""}`],
-
     /** Puts back what a resolved request has. */
     async set(request) {
       start = request.init_image ? { ref: request.init_image } : null;
       mask = request.mask_image ?? null;
-      further.set(request);
       furtherOfMask.set(request);
       denoise.value = exactly.value = String(request.denoise ?? DENOISE.usual);
       if (start) Object.assign(start, await sizeOf(start.ref));
