@@ -12,6 +12,8 @@ from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
 
+UNMADE = ("depth", "pose")  # maps that need a model of their own
+
 
 def uncontrolled(
     at: int,
@@ -27,6 +29,9 @@ def uncontrolled(
         yield _wrong(at, "image", "image_missing", message)
     else:
         yield from _picture(at, use, use.image, pictures, asked, profile)
+    if use.preprocess in UNMADE:
+        message = f"no {use.preprocess} map is made here yet; send one as image, with preprocess none"
+        yield _wrong(at, "preprocess", "preprocess_unavailable", message, ["none", "canny"])
     if facts:
         yield from _mode(at, use, facts)
         yield from _multiple(use, facts, asked, profile)

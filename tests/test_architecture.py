@@ -68,6 +68,7 @@ ARROWS: dict[str, set[str]] = {
         "gguf",  # headers of quantised weights
         "torchao",  # weights of 8 bits
         "bitsandbytes",  # weights of 4 bits
+        "cv2",  # edges of a picture
         "accelerate",  # a control net's class, made without numbers
         "huggingface_hub",  # parts of a base that have a repository of their own
         "pydantic",  # what a base's folder says of itself

@@ -41,7 +41,7 @@ class AdapterFacts(Wire):
 
     ranked: bool  # whether its first ranks could be applied alone
     on: dict[str, Fitting] = Field({})  # by fingerprint of the base
-    modes: list[str] = Field([])  # of a control net that is several in one, by number
+    modes: list[str] = Field(default=[])  # of a control net that is several in one, by number
     multiple: int = 1  # pixels of which a control net needs width and height to be multiples
 
 

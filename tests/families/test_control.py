@@ -1,6 +1,8 @@
 """Laws of control nets: diffusers' own picture with one, the plain picture without, and nothing left behind."""
 
 import inspect
+import io
+import json
 import random
 from typing import Any
 
@@ -12,10 +14,12 @@ from PIL import Image
 from torch import nn
 
 from app.shared.errors import RadiataError
-from app.shared.wire.generation import Status
+from app.shared.generations import image_key
+from app.shared.wire.generation import Generation, Status
 from tests.families.controls import control_net, tensors
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
 from workers.drawing.placement import Placement
+from workers.drawing.png import RECIPE
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
@@ -110,6 +114,39 @@ def test_a_map_goes_through_the_placement_of_the_other_pictures(served: Served, 
     without = served.drawn(**begun)
     assert apart(served.drawn(**begun, adapters=[net.with_strength(strength=0)]), without) == 0
     assert apart(served.drawn(**begun, adapters=[net.use]), without) > 0
+
+
+def test_a_map_is_made_kept_and_read_as_any_other(served: Served, net: Controlled) -> None:
+    width, height = served.family.size
+    square = Image.new("RGB", (width, height), "black")
+    square.paste("white", (16, 16, width - 16, height - 16))
+    photograph = served.pictures.put(square).ref
+    made = served.ended(adapters=[net.with_strength(image=photograph, preprocess="canny")])
+    told = recipe_of(served, made)["adapters"][0]
+    assert told["image"] != photograph and "preprocess" not in told
+    edges = np.asarray(served.pictures.load(told["image"]))
+    assert set(np.unique(edges)) == {0, 255} and edges.mean() < 0.5 * 255 and edges.shape[:2] == (height, width)
+    assert png_of(served, made) == png_of(served, served.ended(adapters=[net.with_strength(image=told["image"])]))
+    assert apart(served.pixels(made), served.drawn(adapters=[net.with_strength(image=photograph)])) > 0
+    for preprocess in ("depth", "pose"):
+        use = net.with_strength(preprocess=preprocess)
+        assert found(served.refusal(adapters=[use])) == [("/adapters/0/preprocess", "preprocess_unavailable")]
+    if served.family.name in MODES:
+        light = served.pictures.put(Image.new("RGB", (width, height), "white")).ref
+        ended = served.ended(adapters=[Controlled(served, "union").with_strength(image=light)])
+        assert ended.error and ended.error.code == "map_not_lines"
+
+
+def png_of(served: Served, generation: Generation) -> bytes:
+    """The file of a generation's first picture."""
+    assert generation.status is Status.SUCCEEDED, generation.error
+    return served.storage.get(image_key(generation.id, 0)) or b""
+
+
+def recipe_of(served: Served, generation: Generation) -> dict[str, Any]:
+    """What the file of its first picture says."""
+    with Image.open(io.BytesIO(png_of(served, generation))) as picture:
+        return json.loads(picture.info[RECIPE])
 
 
 def test_nothing_is_left_behind(

@@ -157,7 +157,7 @@ class Control:
 
     def fitting(self, base: KnownBase) -> Fitting | None:
         """Return that it changes no weight."""
-        return Fitting(places={})
+        return Fitting(places={}, words={})
 
     def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
         """Return them with what its modes are called."""

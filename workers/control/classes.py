@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffusers import (
-    ControlNetModel,
-    ControlNetUnionModel,
-    FluxControlNetModel,
-    QwenImageControlNetModel,
-    SD3ControlNetModel,
-    T2IAdapter,
-)
+from diffusers.models.adapter import T2IAdapter
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from diffusers.models.controlnets.controlnet_qwenimage import QwenImageControlNetModel
+from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
+from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
 
 from app.shared.facts import BaseDenoiser
 from workers.control.configuration import Configuration, Shapes, flux, qwen, sd3, size, t2i, unet, union

@@ -7,7 +7,11 @@ so the latents that a picture begins with are the same with and without control.
 from typing import Any
 
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, FluxControlNetModel, SD3ControlNetModel, T2IAdapter
+from diffusers.models.adapter import T2IAdapter
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
+from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
 from PIL.Image import Image as Picture
 from torch import Tensor
 
@@ -20,7 +24,7 @@ class Condition:
     def __init__(self, pipeline: Any, net: Any, picture: Picture, seed: int) -> None:
         """picture: of the drawing's size."""
         self._pipeline = pipeline
-        self._net = net
+        self._net, self._settings = net, net.config
         self._picture = picture
         self._seed = seed
         self._by_rows: dict[int, Any] = {}
@@ -34,7 +38,7 @@ class Condition:
     def _read(self, count: int) -> Any:
         match self._net:
             case T2IAdapter():  # whose features do not depend on the step
-                features = self._net(self._pixels(1, self._net.config.in_channels))
+                features = self._net(self._pixels(1, self._settings.in_channels))
                 return [feature.repeat(count, 1, 1, 1) for feature in features]
             case ControlNetModel() | ControlNetUnionModel():
                 return self._pixels(count)
@@ -46,7 +50,7 @@ class Condition:
                 return self._packed((latents - config.shift_factor) * config.scaling_factor)
             case SD3ControlNetModel():
                 config = self._pipeline.vae.config
-                shift = 0 if self._net.config.force_zeros_for_pooled_projection else config.shift_factor
+                shift = 0 if self._settings.force_zeros_for_pooled_projection else config.shift_factor
                 return (self._latents(count, self._generator()) - shift) * config.scaling_factor
             case _:  # Qwen-Image, whose codec is of films
                 latents = self._latents(count, self._generator(), frame=True)

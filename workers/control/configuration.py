@@ -11,13 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import (
-    ControlNetModel,
-    ControlNetUnionModel,
-    FluxControlNetModel,
-    QwenImageControlNetModel,
-    SD3ControlNetModel,
-)
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from diffusers.models.controlnets.controlnet_qwenimage import QwenImageControlNetModel
+from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
+from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
 
 from app.shared.facts import BaseDenoiser
 

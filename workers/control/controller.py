@@ -13,7 +13,8 @@ from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ResolvedRequest
 from workers.adapters.cache import AdapterCache
 from workers.control.applying import Control, Controls
-from workers.control.nets import Nets
+from workers.control.maps import MADE, check_lines
+from workers.control.nets import Net, Nets
 from workers.drawing.pictures_in import Canvas
 from workers.drawing.placement import Placement
 from workers.models.loading import LoadedModel
@@ -42,10 +43,10 @@ class Controller:
         """
         uses = [use for use in request.adapters if use.kind == KIND]
         nets = self._nets.pin(uses)
-        found = [Control(use, net, self._picture(use, request)) for use, net in zip(uses, nets, strict=True)]
+        found = [self._control(use, net, request) for use, net in zip(uses, nets, strict=True)]
         return Prepared(self._base, found)
 
-    def _picture(self, use: ResolvedAdapter, request: ResolvedRequest) -> Picture:
+    def _control(self, use: ResolvedAdapter, net: Net, request: ResolvedRequest) -> Control:
         if use.image is None:
             raise BadRequest("image_missing", f"{use.ref!r} is a control net: it needs an image")
         picture = opaque(self._pictures.load(use.image))
@@ -53,7 +54,13 @@ class Controller:
             placement = Placement.of(picture.size, (request.width, request.height), request.fit)
         except ValueError as error:
             raise BadRequest("picture_size", f"{use.ref!r}: {error}; set fit, or make them the same") from error
-        return placement.place(picture, 0)
+        placed = placement.place(picture, 0)
+        if use.preprocess == "none":
+            check_lines(use.ref, use.mode, placed)
+            return Control(use, net, placed)
+        made = MADE[use.preprocess](placed)
+        by_its_map = {"image": self._pictures.put(made).ref, "preprocess": "none"}
+        return Control(use.model_copy(update=by_its_map), net, made)
 
 
 class Prepared:
@@ -63,6 +70,12 @@ class Prepared:
         self._base = base
         self._controls = controls
         self._now: Controls | None = None
+
+    def told(self, request: ResolvedRequest) -> ResolvedRequest:
+        """Return a request with the maps that are read in place of the pictures that they are made of."""
+        uses = iter(one.use for one in self._controls)
+        adapters = [next(uses) if use.kind == KIND else use for use in request.adapters]
+        return request.model_copy(update={"adapters": adapters})
 
     def during(self, canvas: Canvas, seed: int) -> AbstractContextManager[None]:
         """Control one pass of a picture (context manager)."""

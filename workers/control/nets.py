@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accelerate import init_empty_weights
-from diffusers import SD3ControlNetModel
+from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 
 from app.shared.wire.adapter import ResolvedAdapter
 from lycoris import checked
@@ -78,12 +78,11 @@ class Nets:
         dtype, device = denoiser.dtype, denoiser.device
         # What a class computes for itself is kept; numbers of a size that the file decides are not drawn first
         with warnings.catch_warnings(action="ignore"), init_empty_weights(include_buffers=False):
-            module = net.made(**config)
+            module: Any = net.made(**config)
         module.load_state_dict(file.state(names, dtype), strict=True, assign=True)
-        if (
-            isinstance(module, SD3ControlNetModel) and module.pos_embed is None
-        ):  # it has the base's, as diffusers has it
-            module.pos_embed = module._get_pos_embed_from_transformer(denoiser)
+        if isinstance(module, SD3ControlNetModel) and module.pos_embed is None:  # it has a copy of the base's
+            own: Any = module
+            own.pos_embed = own._get_pos_embed_from_transformer(denoiser)
         module = module.to(device=device, dtype=dtype).requires_grad_(False).eval()
         nbytes = sum(tensor.nbytes for tensor in module.state_dict().values())
         self._cache.counters.add_to_tier(TIER, bytes=nbytes, seconds=time.perf_counter() - start)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import ControlNetUnionModel, T2IAdapter
+from diffusers.models.adapter import T2IAdapter
+from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
 from torch import Tensor
 
 Call = Mapping[str, Any]  # arguments of the denoiser's forward, by name
@@ -31,9 +32,10 @@ def of_unet(net: Any, _: Any, call: Call, condition: Any, scale: float, mode: in
     if isinstance(net, T2IAdapter):
         return {FEATURES: [feature * scale for feature in condition]}
     given: dict[str, Any] = {"controlnet_cond": condition}
+    settings = net.config
     if isinstance(net, ControlNetUnionModel):
         assert mode is not None
-        chosen = torch.zeros(len(condition), net.config.num_control_type).index_fill_(1, torch.tensor([mode]), 1)
+        chosen = torch.zeros(len(condition), settings.num_control_type).index_fill_(1, torch.tensor([mode]), 1)
         given = {
             "controlnet_cond": [condition],
             "control_type": chosen.to(condition),

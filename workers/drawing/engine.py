@@ -189,7 +189,7 @@ class Engine:
         drawing = passes(request, self._base.profile)
         regions = [regions_of(one, (request.width, request.height), self._pictures, self._base) for one in drawing]
         applied = [self._applier.plan(apart(one), adapters, of) for one, of in zip(drawing, regions, strict=True)]
-        images = []
+        images, told = [], generation.model_copy(update={"request": controls.told(request)})
         words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
         with words, self._image_prompts.applied(stack, adapters) as prompts:
             self._check_length(request)
@@ -200,7 +200,7 @@ class Engine:
                         picture = self._picture(generation, index, drawing, applied, prompts, controls, progress, clock)
                     except NeverCalled as error:
                         applied = [one.anew(error) for one in applied]
-                images.append(self._store(generation, index, picture, applied[0]))
+                images.append(self._store(told, index, picture, applied[0]))
                 clock.lap("store")
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000

@@ -19,6 +19,7 @@ Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Strength = Annotated[Number, Field(ge=-20, le=20, allow_inf_nan=False)]
 Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
 Fraction = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
+Preprocess = Literal["none", "canny", "depth", "pose"]
 AdapterKind = Literal["weights", "embedding", "control", "image_prompt"]
 
 
@@ -79,6 +80,11 @@ class AdapterSettings(Wire):
         description="what of a picture an image prompt reads, which is a square: its middle (`crop`), or all of it "
         "with white around (`pad`)",
     )
+    preprocess: Preprocess = Field(
+        default="none",
+        description="what a control net reads of its `image`: `none`, the picture itself, which is a map then; "
+        "`canny`, the edges of it, found at the drawing's size",
+    )
     mode: str | None = Field(
         default=None,
         max_length=64,
@@ -112,6 +118,7 @@ TAKEN_BY: Mapping[str, tuple[AdapterKind, ...]] = {
     "image": ("control", "image_prompt"),
     "images": ("image_prompt",),
     "fit": ("image_prompt",),
+    "preprocess": ("control",),
     "mode": ("control",),
     "mask": ("weights", "image_prompt"),
     "unmasked": ("weights",),
