@@ -29,15 +29,20 @@ LIBRARIES = {"torchao": "torchao", "optimum": "optimum-quanto", "bitsandbytes": 
 def quantise(components: Mapping[str, nn.Module], to: Quantize, dtype: torch.dtype) -> None:
     """Quantise the linear layers of the denoisers among these components, in place.
 
-    dtype: what they compute in. Raises Unservable where the library is missing, or they are quantised already.
+    dtype: what they compute in. Raises Unservable where the library is missing, they are quantised already, or have
+    nothing to quantise.
     """
     denoisers = {name: module for name, module in components.items() if denoises(name)}
     for name, module in denoisers.items():
         if found := quantisations({name: module}):
             raise Unservable(f"`{name}` is quantised already ({', '.join(found)}): leave `quantize` out")
+    layers = {module: frozenset(chosen(module)) for module in denoisers.values()}
+    if not any(layers.values()):
+        message = f"has no linear layers of at least {LEAST} × {LEAST} in blocks: leave `quantize` out"
+        raise Unservable(f"`{', '.join(denoisers)}` {message}")
     try:
-        for module in denoisers.values():
-            WAYS[to](module, frozenset(chosen(module)), dtype)
+        for module, those in layers.items():
+            WAYS[to](module, those, dtype)
     except ImportError as error:
         message = f"`quantize: {to}` needs a library that is not here: pip install 'radiata[quantize]'"
         raise Unservable(f"{message} ({error})") from error

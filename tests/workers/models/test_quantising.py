@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from app.shared.base_source import BaseSource
@@ -86,5 +87,11 @@ def test_a_library_that_is_not_there_is_named(flux: Path, monkeypatch: pytest.Mo
 def test_what_is_quantised_already_is_left_alone() -> None:
     layer = in_eight_bits(nn.Linear(64, 64))
     with pytest.raises(Unservable, match=r"`unet` is quantised already .int8.: leave `quantize` out"):
-        quantise({"unet": layer, "text_encoder": nn.Linear(64, 64)}, "int8", layer.get_parameter("weight").dtype)
+        quantise({"unet": layer, "text_encoder": nn.Linear(64, 64)}, "int8", torch.float32)
     assert libraries({"unet": layer}) == [], "the tests' own"
+
+
+def test_a_base_without_such_layers_is_not_said_to_be_quantised() -> None:
+    small = nn.ModuleDict({"blocks": nn.ModuleList([nn.Conv2d(64, 64, 1), nn.Linear(16, 16)])})
+    with pytest.raises(Unservable, match="`unet` has no linear layers of at least 32 × 32 in blocks: leave `quantize`"):
+        quantise({"unet": small, "text_encoder": nn.ModuleList([nn.Linear(64, 64)])}, "int8", torch.float32)
