@@ -25,9 +25,10 @@ HELP = {
     "sample_seconds": "Seconds spent drawing",
 }
 
-TIERS = ("memory", "disk", "storage")
+TIERS = ("memory", "disk", "storage", "control")
 HELP_OF_TIERS = {
-    "hits": "Adapters found in a tier: a worker's memory, its machine's disk, object storage",
+    "hits": "Adapters found in a tier: a worker's memory, its machine's disk, object storage, "
+    "the control nets on its device",
     "misses": "Adapters not found in a tier",
     "bytes": "Bytes of adapters parsed into memory, read from disk, fetched from storage",
     "seconds": "Seconds spent parsing into memory, reading from disk, fetching from storage; hashing included",

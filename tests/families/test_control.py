@@ -186,6 +186,22 @@ def test_nothing_is_left_behind(
     assert apart(served.drawn(), plain) == 0
 
 
+def test_nets_stay_in_memory_while_there_is_room(
+    served: Served, net: Controlled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the picture at hand stay in any case; what goes is made anew, and draws the same."""
+    nets = served.engine._controller._nets  # pyright: ignore[reportPrivateUsage]
+    other = Controlled(served, "", seed=4)
+    drawn = served.drawn(adapters=[net.use, other.use])
+    both = {one.use["ref"].removeprefix("sha256:") for one in (net, other)}
+    assert both <= nets.resident <= set(served.engine.resident)
+    monkeypatch.setattr(nets, "_budget", 1)
+    served.drawn(adapters=[other.use])
+    assert nets.resident == {other.use["ref"].removeprefix("sha256:")}
+    assert apart(served.drawn(adapters=[net.use, other.use]), drawn) == 0
+    assert nets.resident == both
+
+
 def test_what_a_net_cannot_obey_is_refused(served: Served, net: Controlled) -> None:
     lora, _ = served.lora(served.family.components[0])
     wide = served.pictures.put(line_map((72, 64))).ref
