@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from lycoris import Bypass, Patcher, Recompute, StackEntry, StackRefused, load
+from lycoris import Bypass, Patcher, Recompute, StackEntry, StackRefused, load, shapes_of
 from tests.bench.provenance import provenance
 from tests.lycoris import zoo
 from tests.lycoris.kernels.test_stored import quantise as in_eight_bits
@@ -67,8 +67,9 @@ BLOCKS = {"SD 1.5": of_unet, "FLUX.1": of_flux}
 
 def adapter(model: nn.Module, algorithm: str) -> StackEntry:
     """An adapter on every linear and convolutional layer."""
+    shapes = shapes_of(model)
     layers = {
-        f"unet.{name}": zoo.tensors(algorithm, layer.get_parameter("weight"))
+        f"unet.{name}": zoo.tensors(algorithm, torch.zeros(shapes[f"{name}.weight"]))
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d)
     }
