@@ -19,7 +19,7 @@ from tests.workers.image_prompts import made
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
 BASES = ("sd-1.5", pytest.param("sdxl", marks=pytest.mark.slow), "flux.1-dev")
 PROJECTIONS = {"plain": made.plain_projection, "plus": made.plus_projection, "full": made.full_projection}
-COMINGS_AND_GOINGS = 20  # 1,000 were tried by hand
+COMINGS_AND_GOINGS = 20
 
 
 @pytest.fixture(scope="module", params=BASES)
@@ -151,6 +151,13 @@ def test_comings_and_goings_with_weights_between_leave_the_base_as_it_was(served
     assert after.sha256 == before.sha256
     assert list(denoiser.state_dict()) == names and not identity.lost()
     assert {name: id(one) for name, one in denoiser.attn_processors.items()} == processors
+
+
+def test_beside_a_picture_to_begin_from_it_is_heard_and_at_0_it_is_not(served: Served) -> None:
+    begun = {"init_image": served.pictures.put(made.disc(64, 64, "blue")).ref, "denoise": 0.6, "steps": 4}
+    plain, use = served.drawn(**begun), uploaded(served)
+    assert apart(served.drawn(adapters=[use], **begun), plain) > 1
+    assert not apart(served.drawn(adapters=[use | {"strength": 0.0}], **begun), plain)
 
 
 def test_two_image_prompts_are_the_same_in_any_order(served: Served) -> None:
