@@ -45,11 +45,12 @@ function timing(timings) {
 }
 
 /** The pictures that it was drawn from, as small views; null where there are none. */
-function drawnFrom({ init_image: start, mask_image: mask, reference_images: shown = [], denoise }) {
+function drawnFrom({ init_image: start, mask_image: mask, reference_images: shown = [], denoise, adapters }) {
   const views = [
     start && [start, "start picture"],
     mask && [mask, "mask"],
     ...shown.map((ref, at) => [ref, `reference picture ${at + 1}`]),
+    ...adapters.flatMap(({ name, image, images = [] }) => [image, ...images].map((ref) => ref && [ref, `picture of ${name}`])),
   ].filter(Boolean);
   if (!views.length) return null;
   const words = start ? el("p", {}, `${strengthText(denoise)} drawn anew${mask ? " where masked" : ""}`) : null;

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
+from diffusers.models.adapter import T2IAdapter
 from PIL import Image
+from safetensors.torch import save
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 
 from app.supervisor import Service
 from tests.e2e.browser import chromium, complaints
-from tests.e2e.drawing import disc
+from tests.e2e.drawing import disc, upload
 from tests.e2e.page import Page
 
 PASTE = """
@@ -34,6 +37,31 @@ def page(tmp_path: Path, service: Service) -> Iterator[Page]:
         opened.open()
         yield opened
         assert complaints(browser) == []
+
+
+def test_a_picture_is_given_to_an_adapter_that_reads_one(page: Page, http: httpx.Client) -> None:
+    torch.manual_seed(1)
+    net = T2IAdapter(3, [128, 160], 1, 8)
+    assert upload(http, save(net.state_dict()), "shapes").is_success
+    page.open()
+    page.until(lambda: page.all("[data-name=shapes]"), "the adapter is not listed")
+    page.run(PASTE, list(disc(160, 120)))
+    choices = page.until(lambda: page.all("#use[open] .settings button"), "nothing is asked")
+    assert [one.text for one in choices][:1] == ["Start from it"]
+    next(one for one in choices if one.text.endswith(": shapes")).click()
+    page.until(lambda: page.all("[data-name=shapes] .thumb img"), "it has no picture")
+    assert page.one("#further-fit").get_attribute("value") == "crop" and not page.all("#start-picture .view")
+    page.draw("a moon of its shape", steps=2, seed=3)
+    page.newest("a moon of its shape").find_element(By.CSS_SELECTOR, ".picture").click()
+    asked = http.get("/v1/generations?limit=1").json()["generations"][0]["request"]
+    assert asked["adapters"][0]["image"].startswith("image:") and asked["init_image"] is None
+    assert len(page.all("#picture .thumb img")) == 1
+    page.open()
+    page.newest("a moon of its shape").find_element(By.CSS_SELECTOR, ".picture").click()
+    page.one("#picture button.primary").click()
+    page.until(lambda: page.all("[data-name=shapes] .thumb img"), "it is not given back")
+    assert page.one("#further-fit").get_attribute("value") == "crop"
+    assert http.delete("/v1/adapters/shapes").is_success
 
 
 def test_a_pasted_picture_is_drawn_from_where_a_mask_is_painted(page: Page, http: httpx.Client) -> None:
