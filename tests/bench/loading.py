@@ -1,7 +1,8 @@
-"""What loading a base takes in memory: the peak while it is loaded, as a ratio to its weights.
+"""What loading a base takes: the peak of memory as a ratio to its weights, the time as a ratio to reading its files.
 
-`python -m tests.bench.loading [--folder FOLDER] [--dtype auto]` makes a folder of the shape of SD 1.5, in part smaller
-(or takes one), loads it in a process of its own, and prints a table, and one line of JSON last. Linux only.
+`python -m tests.bench.loading [--folder FOLDER] [--single] [--dtype auto]` makes a folder of the shape of SD 1.5, in
+part smaller (or takes one), as a single file where that is asked for, loads it in a process of its own, and prints a
+table, and one line of JSON last. Files are read before, so that their pages are in memory both times. Linux only.
 """
 
 import argparse
@@ -19,12 +20,15 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from app.shared.settings import Settings
 from tests.bench.provenance import provenance
+from tests.families import original
 from tests.workers.training import toys
 from workers.models.loading import load
+from workers.models.looking import look
 
 AIM = 1.1
 LOOK_S = 0.002
@@ -37,6 +41,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="a diffusers folder; unset, one is made")
+    parser.add_argument("--single", action="store_true", help="the same weights as one file in their original layout")
     parser.add_argument("--dtype", default="auto", help="as RADIATA_DTYPE (default auto)")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -44,7 +49,9 @@ def main() -> None:
         print(json.dumps(measured(arguments.folder, arguments.dtype)))
         return
     with tempfile.TemporaryDirectory(prefix="radiata-bench-") as made:
-        folder = arguments.folder or build(Path(made))
+        folder = arguments.folder or build(Path(made) / "base")
+        if arguments.single:
+            folder = single(folder)
         command = [sys.executable, "-m", __spec__.name, "--child", "--folder", str(folder), "--dtype", arguments.dtype]
         figures = json.loads(
             subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
@@ -75,18 +82,44 @@ def build(folder: Path) -> Path:
     return folder
 
 
+def single(folder: Path) -> Path:
+    """Write the weights of a folder of Stable Diffusion as one file beside it, which then has configurations alone."""
+    file = folder.with_suffix(".safetensors")
+    save_file(original.stable_diffusion(folder), file)
+    for part in ("unet", "vae", "text_encoder"):
+        for weights in (folder / part).glob("*.safetensors"):
+            weights.unlink()
+    return file
+
+
+def reading(files: list[Path]) -> float:
+    """Return the seconds that reading these files takes, into memory that is there."""
+    buffer = bytearray(16 * MIB)
+    began = time.perf_counter()
+    for file in files:
+        with file.open("rb", buffering=0) as stream:
+            while stream.readinto(buffer):
+                pass
+    return time.perf_counter() - began
+
+
 def measured(folder: Path, dtype: str) -> dict[str, float | str]:
     """Load it once, and look at this process' memory meanwhile."""
     settings = Settings(models={"base": str(folder)}, dtype=dtype, device="cpu", threads=1)  # type: ignore[arg-type]
     load(settings.model, settings.model_copy(update={"models": {"base": "bundled:emoji-64"}}))  # libraries, once
+    files = [folder] if folder.is_file() else [file for part in folder.iterdir() for file in part.glob("*.safetensors")]
+    read = min(reading(files) for _ in range(3))
+    began = time.perf_counter()
+    look(settings.model, settings)
+    looked = time.perf_counter() - began
     before, peaks, done = _memory(), [], threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         while not done.is_set():
             peaks.append(_memory())
             time.sleep(LOOK_S)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=watch)
     thread.start()
     began = time.perf_counter()
     base = load(settings.model, settings)
@@ -95,8 +128,8 @@ def measured(folder: Path, dtype: str) -> dict[str, float | str]:
     thread.join()
     parts = [part for part in base.pipeline.components.values() if isinstance(part, torch.nn.Module)]
     weights = sum(weight.nbytes for part in parts for weight in part.parameters())
-    stored = sum(file.stat().st_size for part in folder.iterdir() for file in part.glob("*.safetensors"))
-    with safe_open(next((folder / "unet").glob("*.safetensors")), "pt") as file:
+    stored = sum(file.stat().st_size for file in files)
+    with safe_open(files[0], "pt") as file:
         kept = file.get_slice(next(iter(file.keys()))).get_dtype()
     return {
         "stored_as": kept,
@@ -108,6 +141,9 @@ def measured(folder: Path, dtype: str) -> dict[str, float | str]:
         "peak_ratio_with_mapped_pages": (max(map(sum, peaks)) - sum(before)) / weights,
         "after_mib": (_memory()[0] - before[0]) / MIB,
         "seconds": seconds,
+        "reading_seconds": (read := min(read, *(reading(files) for _ in range(3)))),
+        "load_over_reading": seconds / read,
+        "looking_seconds": looked,
     }
 
 
