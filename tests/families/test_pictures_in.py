@@ -12,7 +12,6 @@ import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
-from torch import nn
 
 from app.shared.passes import second_seed, upscaled
 from app.shared.wire.adapter import denoises
@@ -134,7 +133,7 @@ def encoded_and_decoded(served: Served, begun: Image.Image) -> torch.Tensor:
     seen: list[torch.Tensor] = []
     hook = vae.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     with torch.inference_mode():
-        films = any(isinstance(one, nn.Conv3d) for one in vae.modules())
+        films = "latents_mean" in vae.config and "z_dim" in vae.config
         output = vae.encode(pixels.unsqueeze(2) if films else pixels)
         latents = output.latent_dist.mode() if hasattr(output, "latent_dist") else next(iter(output.values()))
         vae.decode(latents)

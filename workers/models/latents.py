@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from workers.models.samplers import flows
@@ -60,10 +60,14 @@ def _rows(pipeline: Any, latents: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Latents:
-    """How a family's latents come from those of its codec. values: their numbers; shape: their places."""
+    """How a family's latents come from those of its codec.
+
+    values: their numbers. shape: their places. films: whether the codec reads frames, so that a picture is one.
+    """
 
     values: Form = _scaled
     shape: Form = _as_they_are
+    films: bool = False
 
 
 _PLAIN, _ROWS = Latents(), Latents(_scaled, _packed)
@@ -74,9 +78,9 @@ LATENTS: dict[str, Latents] = {
     **dict.fromkeys(("HunyuanDiTPipeline", "HunyuanImagePipeline"), _PLAIN),
     **dict.fromkeys(("CogView3PlusPipeline", "CogView4Pipeline"), _PLAIN),
     **dict.fromkeys(("FluxPipeline", "FluxKontextPipeline", "ChromaPipeline", "LongCatImagePipeline"), _ROWS),
-    **dict.fromkeys(("QwenImagePipeline", "QwenImage21Pipeline", "Krea2Pipeline"), Latents(_normal, _packed)),
+    **dict.fromkeys(("QwenImagePipeline", "Krea2Pipeline"), Latents(_normal, _packed, True)),
     **dict.fromkeys(("Flux2Pipeline", "Flux2KleinPipeline"), Latents(_batch_normal, _rows)),
-    "WanPipeline": Latents(_normal),
+    "WanPipeline": Latents(_normal, films=True),
 }
 
 
@@ -99,11 +103,12 @@ def encoded(pipeline: Any, picture: Picture) -> Tensor:
     if upcast:
         vae.to(torch.float32)
     values = (2.0 * (pixels.float() / 255.0) - 1.0).contiguous().to(vae.device, vae.dtype)
-    found = vae.encode(values.unsqueeze(2) if _of_films(vae) else values)
+    family = LATENTS[type(pipeline).__name__]
+    found = vae.encode(values.unsqueeze(2) if family.films else values)
     if upcast:
         vae.to(torch.float16)
     latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else next(iter(found.values()))
-    return LATENTS[type(pipeline).__name__].values(pipeline, latents)
+    return family.values(pipeline, latents)
 
 
 def enlarged(latents: Tensor, like: Tensor) -> Tensor:
@@ -119,12 +124,6 @@ def shaped(pipeline: Any, latents: Tensor, like: Tensor) -> Tensor:
         name = type(pipeline).__name__
         raise RuntimeError(f"{name} denoises latents of {tuple(like.shape)}; the picture's are {tuple(found.shape)}")
     return found.to(like.device, like.dtype)
-
-
-def _of_films(vae: nn.Module) -> bool:
-    """Tell whether a codec takes frames."""
-    convolution = next(one for one in vae.modules() if isinstance(one, nn.Conv2d | nn.Conv3d))
-    return isinstance(convolution, nn.Conv3d)
 
 
 def _channels(values: Any, like: Tensor) -> Tensor:
