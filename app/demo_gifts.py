@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,22 @@ class Gift:
         return self.entry(f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}")
 
 
-def _elsewhere(drawing: Image.Image) -> Image.Image:
-    """Return the drawing mirrored, smaller and in a corner: its edges say where the thing is to be drawn."""
+STEP = 40  # of 255, between two pixels side by side: an edge
+
+
+def _lines(drawing: Image.Image) -> Image.Image:
+    """Return the edges of the drawing, mirrored, smaller and in a corner: there the thing is to be drawn."""
     small = ImageOps.mirror(drawing).resize((drawing.width * 2 // 3, drawing.height * 2 // 3))
     paper = Image.new("RGB", drawing.size, "white")
     paper.paste(small, (paper.width - small.width, paper.height - small.height))
-    return paper
+    grey = paper.convert("L")
+    across, down = (ImageChops.difference(grey, ImageChops.offset(grey, *step)) for step in ((1, 0), (0, 1)))
+    return ImageChops.lighter(across, down).point([255 * (change > STEP) for change in range(256)]).convert("RGB")
 
 
 GIFTS = {
-    "control": Gift(_elsewhere, lambda address: {"image": address, "preprocess": "canny"}),
+    "control": Gift(_lines, lambda address: {"image": address}),
     # A prompt that names nothing: what is drawn, the reference says
-    "image_prompt": Gift(lambda drawing: drawing, lambda address: {"images": [address]}, prompt="emoji"),
+    "image_prompt": Gift(lambda drawing: drawing, lambda address: {"image": address}, prompt="emoji"),
 }
 """Kind of adapter -> what it is given."""

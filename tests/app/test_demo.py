@@ -11,6 +11,7 @@ from rich.console import Console
 
 from app import demo
 
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 NAMES = {"a": "weights", "edges": "control", "words": "embedding", "likeness": "image_prompt"}
 
 
@@ -56,11 +57,11 @@ def test_every_adapter_is_drawn_with_and_those_that_read_a_picture_are_given_one
     assert len(service.asked) == 5 * len(demo.PROMPTS)
     prompt, use = by_name["edges"]
     assert prompt == demo.PROMPTS[-1]
-    assert use["preprocess"] == "canny"
-    moved = _picture(use["image"])
-    assert moved.getpixel((62, 24)) == (255, 0, 0), "mirrored, smaller and in the corner"
-    assert moved.getpixel((2, 2)) == (255, 255, 255)
+    lines = _picture(use["image"])
+    assert WHITE in [lines.getpixel((x, 24)) for x in (43, 44, 45)], "where the mirrored square begins"
+    assert {lines.getpixel((x, 24)) for x in range(47, 64)} == {BLACK}
+    assert [lines.getpixel((20, y)) for y in (24, 42)] == [BLACK, BLACK], "smaller, and in the corner"
     prompt, use = by_name["likeness"]
     assert prompt not in demo.PROMPTS
-    assert _picture(use["images"][0]).getpixel((2, 2)) == (255, 0, 0)
+    assert _picture(use["image"]).getpixel((2, 2)) == (255, 0, 0)
     assert {f"{name}.png" for name in ("base", "sheet", "given", *NAMES)} <= {file.name for file in tmp_path.iterdir()}

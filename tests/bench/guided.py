@@ -104,7 +104,7 @@ class Bench:
             "held_back": (self.held_back, [drawings.lay(s.drawings[0]) for s in self.held_back]),
             "twemoji": (known, [drawings.lay(theirs[s.item.name]) for s in known]),
         }
-        plain = {label: samples.draw(self.pipe, [WORD] * len(asked[label][0]), seed=SEED) for label in asked}
+        plain = samples.draw(self.pipe, [WORD] * self.pictures, seed=SEED)  # the same for both
         self.pipe.load_ip_adapter(str(file.parent), subfolder="", weight_name=file.name, image_encoder_folder=None)
         figures = {}
         for label, (things, pictures) in asked.items():
@@ -115,15 +115,16 @@ class Bench:
             def given(part: slice, embeds: torch.Tensor = embeds) -> dict:
                 return {"ip_adapter_image_embeds": [torch.cat([torch.zeros_like(embeds[part]), embeds[part]])]}
 
-            drawn = samples.draw(self.pipe, [WORD] * len(things), seed=SEED, given=given)
+            # One by one: of a batch of prompts diffusers gives every picture the references of all
+            drawn = samples.draw(self.pipe, [WORD] * len(things), seed=SEED, batch=1, given=given)
             names = [thing.item.name for thing in things]
             figures[label] = {
                 "pictures": len(things),
                 "among": len(truth),
-                "without": likeness(encoder, plain[label], references, names, truth),
+                "without": likeness(encoder, plain, references, names, truth),
                 "with": likeness(encoder, drawn, references, names, truth),
             }
-            rows += [np.concatenate([references[:16], plain[label][:16], drawn[:16]])]
+            rows += [np.concatenate([references[:16], plain[:16], drawn[:16]])]
         return figures
 
 

@@ -26,6 +26,7 @@ from workers.training import pipeline
 from workers.training.emoji import captions, drawings, items, samples, styles
 from workers.training.emoji.items import Item
 from workers.training.emoji.packages import DRAWINGS
+from workers.training.factors import RECIPES
 
 SEED = 1000
 
@@ -47,7 +48,8 @@ def main() -> None:
         figures |= {**bench.base(quick=options.quick), "codec": bench.codec()}
         figures["generation_seconds"] = bench.generation_time()
     if "adapters" in options.parts:
-        figures["adapters"] = bench.adapters(sorted((options.model / "adapters").glob("*.safetensors")))
+        files = sorted((options.model / "adapters").glob("*.safetensors"))
+        figures["adapters"] = bench.adapters([file for file in files if file.stem.rpartition("-")[2] in RECIPES])
     _print(figures)
     print(json.dumps(figures))
 

@@ -59,16 +59,22 @@ def test_the_control_learns_and_diffusers_reads_its_file(tmp_path: Path) -> None
 
 def test_the_image_prompt_learns_and_diffusers_reads_its_file(tmp_path: Path) -> None:
     pipe, encoder = _base(), image_encoder.blank(seed=1)
+    before = {name: weight.clone() for name, weight in pipe.unet.state_dict().items()}
     prompt = image_prompt.ImagePrompt(pipe.unet, image_encoder.EMBEDDING, seed=1)
     _learns(prompt, image_prompt.Objective(prompt, encoder, pipe, _seen()).loss, tmp_path)
+    assert all(torch.equal(before[name], weight) for name, weight in pipe.unet.state_dict().items())
     launch.write(tmp_path / "reference.safetensors", prompt.file(), launch.IMAGE_PROMPT_HEADER)
-    other = _base()
-    other.load_ip_adapter(str(tmp_path), subfolder="", weight_name="reference.safetensors", image_encoder_folder=None)
-    given = {"image_embeds": [torch.randn(1, 1, image_encoder.EMBEDDING)]}
-    latents, hidden = torch.randn(1, 24, 8, 8), torch.randn(1, 24, 32)
-    with torch.no_grad():
-        ours, theirs = (p.unet(latents, 500, hidden, added_cond_kwargs=given).sample for p in (pipe, other))
-    assert torch.allclose(ours, theirs, atol=2e-3), "the file holds float16, and nothing else may differ"
+    pipe.load_ip_adapter(str(tmp_path), subfolder="", weight_name="reference.safetensors", image_encoder_folder=None)
+    embeds, given = torch.randn(1, 1, image_encoder.EMBEDDING), torch.randn(1, 64, 32)
+    projected = pipe.unet.encoder_hid_proj([embeds])[0][:, 0]
+    assert torch.allclose(projected, prompt.projection(embeds[0]), atol=2e-3), "the file holds float16"
+    for layer, k, v in zip(prompt.layers, prompt.k, prompt.v, strict=True):
+        text = torch.randn(1, 24, 32)
+        query, keys, values = layer.to_q(given), layer.to_k(text), layer.to_v(text)
+        told = image_prompt._attend(layer.heads, query, keys, values)
+        told = told + image_prompt._attend(layer.heads, query, k(projected), v(projected))
+        theirs = layer(given, (text, [projected[:, None]]))
+        assert torch.allclose(layer.to_out[0](told), theirs, atol=2e-3), "what is taught is what diffusers adds"
 
 
 def test_the_encoder_learns_to_tell_things_apart(tmp_path: Path) -> None:

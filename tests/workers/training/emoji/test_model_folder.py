@@ -4,20 +4,30 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import CLIPTokenizer
+from diffusers.models.adapter import T2IAdapter
+from safetensors.torch import load_file
+from transformers import CLIPTokenizer, CLIPVisionModelWithProjection
 
 import workers.models
 from lycoris import load
+from workers.control.classes import class_of
 from workers.training.emoji import items
 from workers.training.factors import RECIPES
 
 FOLDER = Path(workers.models.__path__[0]) / "emoji-64"
-ADAPTERS = sorted((FOLDER / "adapters").glob("*.safetensors"))
+FILES = sorted((FOLDER / "adapters").glob("*.safetensors"))
+GUIDED = ("edges-t2i", "reference-ip")
+ADAPTERS = [file for file in FILES if file.stem not in GUIDED]
 
 
-def test_folder_is_at_most_25_megabytes() -> None:
-    total = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())
-    assert total <= 25_000_000, f"{total:,} bytes"
+def _size(*places: Path) -> int:
+    return sum(file.stat().st_size for place in places for file in (place, *place.rglob("*")) if file.is_file())
+
+
+def test_folder_is_at_most_31_megabytes_of_which_at_most_6_read_pictures() -> None:
+    assert _size(FOLDER) <= 31_000_000, f"{_size(FOLDER):,} bytes"
+    guided = _size(FOLDER / "image_encoder", *(file for file in FILES if file.stem in GUIDED))
+    assert guided <= 6_000_000, f"{guided:,} bytes"
 
 
 def test_vocabulary_matches_the_items() -> None:
@@ -56,3 +66,28 @@ def test_two_styles_of_four_algorithms() -> None:
     assert [file.stem for file in ADAPTERS] == sorted(
         f"{style}-{algorithm}" for style in ("fluent-3d", "striped") for algorithm in RECIPES
     )
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_what_reads_a_picture_says_what_it_is(name: str) -> None:
+    data = (FOLDER / "adapters" / f"{name}.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    said = header.pop("__metadata__")
+    assert {tensor["dtype"] for tensor in header.values()} == {"F16"}
+    assert said["ss_base_model_version"] == "emoji-64"
+    assert said["modelspec.description"] and said["modelspec.license"]
+
+
+def test_the_control_is_a_t2i_adapter_beside_the_unet() -> None:
+    tensors = load_file(FOLDER / "adapters" / "edges-t2i.safetensors")
+    assert (found := class_of(tensors)) and found.made is T2IAdapter
+    channels = json.loads((FOLDER / "unet/config.json").read_text())["block_out_channels"]
+    T2IAdapter(in_channels=1, channels=channels, num_res_blocks=2).load_state_dict(tensors)
+
+
+def test_the_image_prompt_reads_the_encoder_that_the_base_names() -> None:
+    own = json.loads((FOLDER / "radiata.json").read_text(encoding="utf-8"))
+    encoder = CLIPVisionModelWithProjection.from_pretrained(FOLDER / own["image_encoder"], local_files_only=True)
+    adapter = load(FOLDER / "adapters" / "reference-ip.safetensors")
+    assert adapter.image_prompt["image_proj.proj.weight"].shape[1] == encoder.config.projection_dim
+    assert not adapter.layers
