@@ -52,6 +52,10 @@ def _net(denoiser: Any, form: str) -> nn.Module:
             known = {"num_mode": 10} if form == "union" else {}
             hint = {"conditioning_embedding_channels": 4, "patch_size": 2} if form == "hint" else {}
             return FluxControlNetModel(**_taken(FluxControlNetModel, config) | known | hint)
+        case "SD3Transformer2DModel", "large":  # of 3.5 Large: it reads no text, and takes the base's positions
+            plain = _taken(SD3ControlNetModel, config) | {"num_layers": 1, "qk_norm": None}
+            own = {"joint_attention_dim": None, "use_pos_embed": False, "force_zeros_for_pooled_projection": False}
+            return SD3ControlNetModel(**plain | own)
         case "SD3Transformer2DModel", _:
             return SD3ControlNetModel(**_taken(SD3ControlNetModel, config) | {"num_layers": 1, "qk_norm": None})
         case "QwenImageTransformer2DModel", _:

@@ -38,7 +38,12 @@ CONTROLLED: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 IN_THE_GATE = ("sd-1.5", "flux.1-dev", "qwen-image")
 EVERY = ("sd-1.5", "sd-2", "sdxl", "sd-3", "flux.1-dev", "qwen-image")
-FORMS = {"sdxl": ("", "union", "t2i"), "sd-1.5": ("", "t2i"), "flux.1-dev": ("", "union", "hint")}
+FORMS = {
+    "sdxl": ("", "union", "t2i"),
+    "sd-1.5": ("", "t2i"),
+    "flux.1-dev": ("", "union", "hint"),
+    "sd-3": ("", "large"),
+}
 MODES = {"sdxl": "canny", "flux.1-dev": "canny"}
 STRENGTH = 0.8
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from accelerate import init_empty_weights
 from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 
@@ -75,15 +76,14 @@ class Nets:
         made = self._base.denoiser()
         net, names, config = file.configured(made)
         denoiser = getattr(self._base.pipeline, made.component)  # type: ignore[union-attr]  # else it is not configured
-        dtype, device = denoiser.dtype, denoiser.device
+        dtype, device = getattr(torch, self._base.profile.dtype), denoiser.device
         # What a class computes for itself is kept; numbers of a size that the file decides are not drawn first
         with warnings.catch_warnings(action="ignore"), init_empty_weights(include_buffers=False):
             module: Any = net.made(**config)
         module.load_state_dict(file.state(names, dtype), strict=True, assign=True)
-        if isinstance(module, SD3ControlNetModel) and module.pos_embed is None:  # it has a copy of the base's
-            own: Any = module
-            own.pos_embed = own._get_pos_embed_from_transformer(denoiser)
-        module = module.to(device=device, dtype=dtype).requires_grad_(False).eval()
+        if net.made is SD3ControlNetModel and module.pos_embed is None:  # it has a copy of the base's
+            module.pos_embed = module._get_pos_embed_from_transformer(denoiser)
+        module.to(device=device, dtype=dtype).requires_grad_(False).eval()
         nbytes = sum(tensor.nbytes for tensor in module.state_dict().values())
         self._cache.counters.add_to_tier(TIER, bytes=nbytes, seconds=time.perf_counter() - start)
         return Net(module, file.modes, nbytes)
