@@ -52,7 +52,7 @@ def unfit(
         why = "a mask is black and white, and white is drawn anew: which of it a transparent place is, it does not say"
         yield from _alpha("mask_image", mask, why)
     for (field, *at), one in found.items():
-        if field == "reference_images" and profile.obeys.get(field):
+        if field == "reference_images" and profile.obeys.get("reference_images"):
             yield from _alpha(f"{field}/{at[0]}", one, "put it on a colour first")
             yield from _unreadable(f"{field}/{at[0]}", one, profile)
     if asked.upscale is not None:

@@ -34,7 +34,8 @@ class ParameterGroup:
         Raises StackRefused if float32 cannot hold it.
         """
         changes = {name: torch.zeros(weight.shape, dtype=torch.float32) for name, weight in pristine.items()}
-        for target, strength, _ in self.changes:
+        for one in self.changes:
+            target, strength = one.target, one.strength
             view, weight_view, change = target.view, target.weight_view, target.change
             joined = _rows(pristine, view)
             whole = torch.zeros(joined.shape, dtype=torch.float32)
@@ -55,7 +56,7 @@ class ParameterGroup:
         weights = {name: Weight.of(weight) for name, weight in pristine.items()}
         with torch.no_grad():
             keys = {(self.component, name): name for name in self.parameters}
-            patches = [weight_patch(*change, keys) for change in self.changes]
+            patches = [weight_patch(*change[:3], keys) for change in self.changes]
             unfit = patch_weights(weights, patches, Scratch(), mode)
         if unfit:
             raise not_finite(f"{self.component}.{name}" for name in unfit)

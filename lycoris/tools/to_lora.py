@@ -90,8 +90,8 @@ def approximate(change: Tensor, budget: Budget, dtype: torch.dtype, layer: str) 
 
 def _small_enough(group: ParameterGroup, budget: Budget) -> LoRA | None:
     """Return the one LoRA of a group if it needs no approximation."""
-    (target, _, _), *others = group.changes
-    change = target.change
+    first, *others = group.changes
+    target, change = first.target, first.target.change
     if others or not target.view.whole or not isinstance(change, LoRA) or budget.energy is not None:
         return None
     plain = not {"lora_mid.weight", "bias_values"} & change.tensors().keys()

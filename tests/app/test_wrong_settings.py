@@ -147,7 +147,7 @@ def test_a_port_that_another_has_ends_the_command(
 def test_nobody_else_can_answer_where_a_service_is(service: Service) -> None:
     """Another Radiata's API, even while this one's is being started again."""
     port = service.url.rpartition(":")[2]
-    own = {"RADIATA_DATA_DIR": str(service._settings.data_dir), "RADIATA_REDIS_URL": service.redis_url}
+    own = {"RADIATA_DATA_DIR": str(service.settings.data_dir), "RADIATA_REDIS_URL": service.redis_url}
     environment = {**os.environ, **own, "RADIATA_PORT": port}
     environment.pop(SOCKETS, None)
     done = subprocess.run(

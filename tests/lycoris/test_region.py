@@ -1,5 +1,7 @@
 """A change that is kept to a region: exact inside, nothing outside, on every grid that a network has."""
 
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import save
@@ -158,7 +160,7 @@ def test_every_layer_of_a_unet_that_is_called_with_the_text_or_the_time_has_no_p
     """By what each layer puts out, on latents of a size that no other count equals."""
     seen: dict[str, bool] = {}
 
-    def saw(path: str, y: Tensor) -> None:
+    def saw(path: str, y: Any) -> None:
         seen[path] = y.ndim == 4 or (y.ndim == 3 and y.shape[1] != WORDS)
 
     hooks = [

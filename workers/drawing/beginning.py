@@ -53,8 +53,8 @@ class Beginning:
         @wraps(prepare)
         def with_picture(*inputs: Any, **named: Any) -> Any:
             found = prepare(*inputs, **named)
-            self._sample = found[0] if isinstance(found, tuple) else found
-            self._noise = self._sample.clone()
+            sample = found[0] if isinstance(found, tuple) else found
+            self._sample, self._noise = sample, sample.clone()
             self._clean = shaped(self._pipeline, self._latents, self._noise)
             if self._mask is not None:
                 cells = adaptive_max_pool2d(self._mask, self._latents.shape[-2:])

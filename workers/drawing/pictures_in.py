@@ -143,8 +143,8 @@ def faded(mask: Picture, blur: int) -> Picture:
     inside = mask.point(lambda value: WHITE if value else 0)
     if not blur or inside.getextrema()[0] == WHITE:
         return inside
-    depth = distance_transform_edt(inside) / (blur + 1)
-    return Image.fromarray((depth.clip(max=1) * WHITE).round().astype("uint8"))
+    depth: Any = distance_transform_edt(inside)
+    return Image.fromarray(((depth / (blur + 1)).clip(max=1) * WHITE).round().astype("uint8"))
 
 
 def without(picture: Picture, mask: Picture) -> Picture:
@@ -155,7 +155,8 @@ def without(picture: Picture, mask: Picture) -> Picture:
         return picture
     if least:
         return Image.new("RGB", picture.size, (GREY,) * 3)
-    rows, columns = map(torch.from_numpy, distance_transform_edt(hidden, return_distances=False, return_indices=True))
+    nearest: Any = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    rows, columns = map(torch.from_numpy, nearest)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
     return Image.fromarray(pixels[rows.long(), columns.long()].numpy())
 

@@ -41,7 +41,7 @@ class Upload(Wire):
     new: bool = False  # whether these bytes were not there under this name before
     version: int | None = None
     picture: StoredPicture | None = None
-    notes: list[str] = Field([], description="what was made of a picture that its sender may not expect")
+    notes: list[str] = Field(default=[], description="what was made of a picture that its sender may not expect")
     code: str | None = None
     message: str | None = None
     reasons: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from app import cli
+from app.adapter_commands import FILE_TOOLS
 from lycoris import load
 from lycoris.__main__ import main
 from lycoris.files.safetensors_file import judge_file
@@ -193,13 +194,13 @@ def test_a_reader_who_has_seen_enough_is_no_error(style: str) -> None:
 
 def test_radiata_hands_the_words_on_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     executed: list[list[str]] = []
-    monkeypatch.setattr(cli.os, "execv", lambda path, arguments: executed.append(arguments[1:]))
+    monkeypatch.setattr(os, "execv", lambda path, arguments: executed.append(arguments[1:]))
     words = ["a.safetensors", "--rank", "4", "-o", "b.safetensors", "--help"]
-    for tool in cli.FILE_TOOLS:
+    for tool in FILE_TOOLS:
         result = CliRunner().invoke(cli.cli, ["adapters", tool, *words])
         assert result.exit_code == 0, result.output
-    assert executed == [["-m", "lycoris", tool, *words] for tool in cli.FILE_TOOLS]
-    for tool in cli.FILE_TOOLS:
+    assert executed == [["-m", "lycoris", tool, *words] for tool in FILE_TOOLS]
+    for tool in FILE_TOOLS:
         with pytest.raises(SystemExit) as end:
             main([tool, "--help"])
         assert end.value.code == 0

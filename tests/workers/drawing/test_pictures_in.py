@@ -16,10 +16,10 @@ SIZE = (200, 136)
 CORNERS = list(itertools.product((0.0, 1.0), (0.0, 1.0)))
 
 
-def boxed(*box: int) -> Image.Image:
+def boxed(left: int, top: int, right: int, bottom: int) -> Image.Image:
     """A mask of this size that is white in a box."""
     mask = Image.new("L", SIZE)
-    mask.paste(255, box)
+    mask.paste(255, (left, top, right, bottom))
     return mask
 
 
