@@ -96,6 +96,10 @@ class PatientStorage(Storage):
         """Have the bytes of one object under a second key as well."""
         self._patience.waits(self._inner.copy, source, key)
 
+    def take(self, key: str, file: Path) -> str | None:
+        """Have a file of this machine under `key`; say how, or None for a store elsewhere."""
+        return self._patience.waits(self._inner.take, key, file)
+
     def flush(self, key: str) -> None:
         """Make sure that what was read under `key` outlives a power cut."""
         self._patience.waits(self._inner.flush, key)

@@ -86,7 +86,8 @@ LATENTS: dict[str, Latents] = {
 
 def begins_from_pictures(pipeline: Any) -> bool:
     """Tell whether a pipeline can be made to begin from a picture."""
-    return type(pipeline).__name__ in LATENTS and hasattr(pipeline.vae, "encode") and hasattr(pipeline, "scheduler")
+    encodes = hasattr(getattr(pipeline, "vae", None), "encode")
+    return type(pipeline).__name__ in LATENTS and encodes and hasattr(pipeline, "scheduler")
 
 
 def rounds_up(pipeline: Any) -> bool:

@@ -28,6 +28,7 @@ from tests.workers.training import toys
 from workers.models.families import FAMILIES, Family
 from workers.models.obeys import (
     ARGUMENTS,
+    FROM_PICTURES,
     call_arguments,
     fixed_sizes,
     most_steps,
@@ -72,7 +73,8 @@ def like(kind: type, **parts: Any) -> Any:
 )
 def test_what_a_pipeline_obeys_is_read_off_it(pipeline: Any, not_obeyed: set[str]) -> None:
     found = obeyed(pipeline)
-    assert found.keys() == {*ARGUMENTS, "prompt_syntax"}  # which is in what the prompts are given as
+    # No arguments: what the prompts are given as, and what pictures it begins from or is shown
+    assert found.keys() == {*ARGUMENTS, "prompt_syntax", *FROM_PICTURES, "reference_images"}
     assert {field for field in USUAL if not found[field]} == not_obeyed
 
 

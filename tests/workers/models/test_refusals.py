@@ -178,7 +178,7 @@ def test_what_is_whole_is_loaded_whole(folder: Path) -> None:
     assert (profile.steps, profile.guidance_scale, profile.width, profile.height) == (9, 2.5, 72, 64)
     assert (profile.apply_modes, profile.adapter_kinds) == (
         ["auto", "merge", "bypass", "recompute"],
-        ["weights", "embedding"],
+        ["weights", "embedding", "control", "image_prompt"],
     )
 
 
