@@ -29,7 +29,8 @@ test: .venv/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --dist loadfile -m "not service and not browser"
+	$(BIN)/pytest -m "service or browser"
 
 check: .venv/.installed-test
 	$(BIN)/ruff format --check .
