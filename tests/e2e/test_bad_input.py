@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from app.shared.settings import MIB, Settings
 from app.supervisor import Service
 from tests import samples
 from tests.e2e.drawing import FAST, draw, upload
@@ -140,9 +141,10 @@ def test_what_is_not_a_request_is_refused(http: httpx.Client, content: bytes) ->
 
 
 def test_a_huge_body_is_refused_before_it_is_read(http: httpx.Client) -> None:
-    response = http.post("/v1/generations", json=FAST | {"prompt": "a" * 2_000_000})
+    cap = Settings.model_fields["max_image_mb"].default * 4 // 3 + 2  # MiB, and more: a picture may be brought
+    response = http.post("/v1/generations", json=FAST | {"prompt": "a" * (cap * MIB)})
     problem(response, 413, "too_large")
-    sent_in_pieces = http.post("/v1/generations", content=(b"a" * 65536 for _ in range(64)))
+    sent_in_pieces = http.post("/v1/generations", content=(b"a" * MIB for _ in range(cap)))
     problem(sent_in_pieces, 413, "too_large")
 
 

@@ -39,6 +39,11 @@ def page(tmp_path: Path, service: Service) -> Iterator[Page]:
         assert complaints(browser) == []
 
 
+def start_from_it(page: Page) -> None:
+    """Say what a picture is for: there are adapters that would read it, too."""
+    page.until(lambda: page.all("#use[open] .settings button"), "nothing is asked")[0].click()
+
+
 def test_a_picture_is_given_to_an_adapter_that_reads_one(page: Page, http: httpx.Client) -> None:
     torch.manual_seed(1)
     net = T2IAdapter(3, [128, 160], 1, 8)
@@ -66,6 +71,7 @@ def test_a_picture_is_given_to_an_adapter_that_reads_one(page: Page, http: httpx
 
 def test_a_pasted_picture_is_drawn_from_where_a_mask_is_painted(page: Page, http: httpx.Client) -> None:
     page.run(PASTE, list(disc(160, 120)))
+    start_from_it(page)
     page.until(lambda: page.all("#start-picture .view img"), "there is no start picture")
     assert [page.one(f"#{side}").get_attribute("value") for side in ("width", "height")] == ["72", "56"]
     assert page.one("#further-fit").get_attribute("value") == "crop", "its shape is not quite the drawing's"
@@ -91,6 +97,7 @@ def test_a_pasted_picture_is_drawn_from_where_a_mask_is_painted(page: Page, http
     mask = Image.open(io.BytesIO(http.get(f"/v1/images/{asked['mask_image']}").content))
     assert mask.size == (160, 120) and {value for _, value in mask.getcolors() or []} == {(0, 0, 0), (255, 255, 255)}
     page.all("#picture .actions button")[1].click()  # draw from it
+    start_from_it(page)
     page.until(lambda: page.one("#further-fit").get_attribute("value") == "", "its own size is drawn")
     assert not page.all("#start-picture .masked"), "a mask is of one size"
 
