@@ -17,6 +17,8 @@ from app.supervisor import Service
 
 CI = bool(os.environ.get("CI"))
 E2E = Path(__file__).parent / "e2e"
+# pytest-xdist tells its processes how wide the terminal is, and a console of rich keeps that for good
+os.environ.pop("COLUMNS", None)
 # Fixtures that start processes of their own: who asks for one is marked, so nobody marks such a test by hand
 STARTED_BY = {"browser": {"browser"}, "service": {"service", "_valkey_server", "s3"}}
 

@@ -40,7 +40,8 @@ def test_every_part_gives_figures_and_nothing_is_left_behind() -> None:
     assert {"date", "commit", "machine", "settings"} <= set(line)
     figures = line["figures"]
     assert {figure["part"] for figure in figures} == set(PARTS)
-    unmeasured = [figure for figure in figures if "value" not in figure]
+    # From how many steps on merging pays may be "never", where the machine is busy
+    unmeasured = [one for one in figures if "value" not in one and not one["what"].endswith("merging pays")]
     assert unmeasured == [], done.stderr
     ours = {figure["what"]: figure["value"] for figure in figures if "numbers changed" in figure["what"]}
     assert {name: value for name, value in ours.items() if value and not name.startswith(("diffusers", "adding"))} == {}
