@@ -106,7 +106,7 @@ class Interrupted(Storage):
         self.url = inner.url
 
     def __getattribute__(self, name: str) -> Any:
-        if name not in ("put", "create", "get", "flush", "delete", "entries", "keys", "size"):
+        if name not in ("put", "create", "get", "flush", "delete", "entries", "keys", "size", "copy", "take"):
             return super().__getattribute__(name)
         self._left -= 1
         if self._left == -1:

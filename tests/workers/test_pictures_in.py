@@ -70,7 +70,7 @@ def test_a_picture_is_found_by_its_pixels(api: httpx.Client) -> None:
     ref = picture_ref(Image.new("RGB", (8, 6), "red"))
     assert (answer.status_code, answer.json()) == (
         201,
-        {"ref": ref, "width": 8, "height": 6, "alpha": False, "notes": []},
+        {"ref": ref, "width": 8, "height": 6, "alpha": False, "lightest": 76, "notes": []},
     )
     assert answer.headers["location"] == f"/v1/images/{ref}"
     for again in (png(), png(format="WEBP", lossless=True)):
