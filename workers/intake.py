@@ -91,6 +91,10 @@ class Intake:
             self._uploads.settle(upload.model_copy(update={"status": UploadStatus.ADMITTED, **found}))
 
     def _adapter(self, upload: Upload, data: bytes) -> dict[str, Any]:
+        def keep(key: str) -> None:
+            if not self._storage.copy(bytes_key(upload.id), key):  # canceled just now, and cleared away
+                raise Gone("upload_canceled", CANCELED)
+
         version, new = self.admit(
             data,
             upload.name,
@@ -99,7 +103,7 @@ class Intake:
             upload.created_at,
             wanted=lambda: self._uploads.waiting(upload.id) is not None,
             last_word=lambda: self._uploads.to_be_named(upload.id),
-            keep=lambda key: self._storage.copy(bytes_key(upload.id), key),
+            keep=keep,
         )
         return {"version": version.version, "new": new}
 

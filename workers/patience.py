@@ -92,9 +92,9 @@ class PatientStorage(Storage):
         """Write `data` under `key` unless something else is there; say whether it was written."""
         return self._patience.waits(self._inner.create, key, data)
 
-    def copy(self, source: str, key: str) -> None:
-        """Have the bytes of one object under a second key as well."""
-        self._patience.waits(self._inner.copy, source, key)
+    def copy(self, source: str, key: str) -> bool:
+        """Have the bytes of one object under a second key as well; False without a source."""
+        return self._patience.waits(self._inner.copy, source, key)
 
     def take(self, key: str, file: Path) -> str | None:
         """Have a file of this machine under `key`; say how, or None for a store elsewhere."""

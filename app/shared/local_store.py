@@ -76,16 +76,23 @@ class LocalStore:
         _flush_folder(folder)
         return written
 
-    def copy(self, source: str, key: str) -> None:
-        """Have the bytes of one object under a second key as well, without a second copy of them on the disk."""
+    def copy(self, source: str, key: str) -> bool:
+        """Have the bytes of one object under a second key as well, without a second copy of them on the disk.
+
+        Says whether there are any.
+        """
         folder, unfinished, target = self._places(key)
         self._make(folder)
-        os.link(f"{self._folder}/{source}", unfinished)
+        try:
+            os.link(f"{self._folder}/{source}", unfinished)
+        except FileNotFoundError:
+            return False
         try:
             os.replace(unfinished, target)
         finally:
             _discard(unfinished)  # still there where both keys meant one file already
         _flush_folder(folder)
+        return True
 
     def take(self, key: str, file: Path) -> str:
         """Have a file of another folder as an object, linked where that can be; say how."""

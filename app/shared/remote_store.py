@@ -53,9 +53,13 @@ class RemoteStore:
         """Write an object, replacing what was there."""
         obstore.put(self._large if _is_large(data) else self._store, key, data)
 
-    def copy(self, source: str, key: str) -> None:
-        """Have the bytes of one object under a second key as well; the store makes the copy."""
-        obstore.copy(self._large, source, key)
+    def copy(self, source: str, key: str) -> bool:
+        """Have the bytes of one object under a second key as well, copied by the store; say whether there are any."""
+        try:
+            obstore.copy(self._large, source, key)
+        except FileNotFoundError:
+            return False
+        return True
 
     async def put_async(self, key: str, data: bytes | Path) -> None:
         """As `put`."""

@@ -76,10 +76,10 @@ class Storage:
         with _told(key):
             return self._store.create(_checked(key), data)
 
-    def copy(self, source: str, key: str) -> None:
-        """Have the bytes of one object under a second key as well, replacing what was there."""
+    def copy(self, source: str, key: str) -> bool:
+        """Have the bytes of one object under a second key as well, replacing what was there; False without a source."""
         with _told(key):
-            self._store.copy(_checked(source), _checked(key))
+            return self._store.copy(_checked(source), _checked(key))
 
     def take(self, key: str, file: Path) -> str | None:
         """Have a file of this machine under `key`, linked where that can be; say how, or None for a store elsewhere."""
