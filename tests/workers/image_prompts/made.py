@@ -1,18 +1,33 @@
 """Files of image prompts with random weights, in IP-Adapter's layout, and a tiny image encoder."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from tests.families.family import Family
+from tests.families.serving import Served, serving
 from tests.families.weights import fill
 
 HIDDEN, PROJECTED, EDGE = 16, 24, 32
 TOKENS = 4  # as diffusers takes every plain file to have
 LOUD = 3.0  # so that a random image prompt moves a random base
+
+
+def serving_with_encoder(
+    family: Family, folders: pytest.TempPathFactory, valkey: str
+) -> AbstractContextManager[Served]:
+    """An engine over a base with an image encoder that its radiata.json names."""
+    folder = folders.mktemp("base") / family.name
+    family.build(folder)
+    save_encoder(folder.parent / "encoder")
+    (folder / "radiata.json").write_text('{"image_encoder": "../encoder"}')
+    return serving(family, folder, folders.mktemp("store"), valkey)
 
 
 def save_encoder(folder: Path, **changed: Any) -> None:

@@ -13,7 +13,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 from app.shared.errors import RadiataError
 from app.shared.wire.generation import Status
 from tests.families.registry import FAMILIES
-from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart, serving
+from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
 from tests.workers.image_prompts import made
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
@@ -27,11 +27,7 @@ def served(
     request: pytest.FixtureRequest, _valkey_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """A base with an image encoder that its radiata.json names."""
-    folder = tmp_path_factory.mktemp("base") / request.param
-    FAMILIES[request.param].build(folder)
-    made.save_encoder(folder.parent / "encoder")
-    (folder / "radiata.json").write_text('{"image_encoder": "../encoder"}')
-    with serving(FAMILIES[request.param], folder, tmp_path_factory.mktemp("store"), _valkey_server) as one:
+    with made.serving_with_encoder(FAMILIES[request.param], tmp_path_factory, _valkey_server) as one:
         yield one
 
 

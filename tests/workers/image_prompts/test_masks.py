@@ -8,7 +8,7 @@ from PIL import Image
 
 from lycoris import positions
 from tests.families.registry import FAMILIES
-from tests.families.serving import Served, apart, loras, serving
+from tests.families.serving import Served, apart, loras
 from tests.workers.image_prompts import made
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
@@ -19,11 +19,7 @@ WIDE = {"width": 104, "height": 72}  # latents of 13 × 9, then 7 × 5, 4 × 3
 def served(
     request: pytest.FixtureRequest, _valkey_server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("base") / request.param
-    FAMILIES[request.param].build(folder)
-    made.save_encoder(folder.parent / "encoder")
-    (folder / "radiata.json").write_text('{"image_encoder": "../encoder"}')
-    with serving(FAMILIES[request.param], folder, tmp_path_factory.mktemp("store"), _valkey_server) as one:
+    with made.serving_with_encoder(FAMILIES[request.param], tmp_path_factory, _valkey_server) as one:
         yield one
 
 
