@@ -146,10 +146,9 @@ class Bypass:
         addends: Addends = {}
         for applied, sites in changes:
             check()
-            change = applied.target.change
+            change, region = applied.target.change, _region(applied)
             for site, rows in sites.items():
                 layer = layers.setdefault(site, LayerHooks(site, self))
-                region = _region(applied)
                 if _is_bias(applied.target) and region:
                     layer.biases.append((_of_bias(applied, sites, site), region))
                 elif _is_bias(applied.target):
@@ -247,6 +246,8 @@ def _unplaced(applied: AppliedChange) -> str:
 def _region(applied: AppliedChange) -> Region | None:
     """Return the region that a change is added in; None where the layer has no positions, and everywhere is asked."""
     target, region = applied.target, applied.region
+    if region is None:
+        return None
     placed = any(positions(target.component, _layer(name)) != "none" for _, name in target.keys)
     return region if placed else None
 

@@ -4,7 +4,7 @@ Which layers have positions is read off their names: `positions` knows the UNets
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -53,7 +53,7 @@ class Region:
         level = self._levels.get(tuple(y.shape[-2:]))
         if level is None:
             raise self._elsewhere(name, tuple(y.shape[-2:]))
-        return self._like(y, ("rows", *level.shape), level)
+        return self._like(y, ("rows", *level.shape), lambda: level)
 
     def of_tokens(self, y: Tensor, name: str, both: bool = False) -> Tensor:
         """Return the mask for (batch, tokens, features), (1, tokens, 1); both: words come before the picture.
@@ -61,21 +61,25 @@ class Region:
         Raises StackRefused where there is no grid of so many tokens.
         """
         tokens = y.shape[-2]
+        return self._like(y, ("both" if both else "tokens", tokens), lambda: self._tokens(tokens, name, both))
+
+    def _tokens(self, tokens: int, name: str, both: bool) -> Tensor:
         sizes = [level for level in self._levels.values() if level.numel() == tokens]
         if not both and sizes:
-            return self._like(y, ("tokens", tokens), sizes[0].reshape(1, -1, 1))
+            return sizes[0].reshape(1, -1, 1)
         if both and len(self._levels) > 1:
             picture = list(self._levels.values())[1].flatten()  # FLUX's tokens are two latents wide and high
             if tokens >= len(picture):
                 words = torch.full((tokens - len(picture),), float(self.everywhere))
-                return self._like(y, ("both", tokens), torch.cat([words, picture]).view(1, -1, 1))
+                return torch.cat([words, picture]).view(1, -1, 1)
         raise self._elsewhere(name, (tokens,))
 
-    def _like(self, y: Tensor, which: tuple[object, ...], mask: Tensor) -> Tensor:
+    def _like(self, y: Tensor, which: tuple[object, ...], mask: Callable[[], Tensor]) -> Tensor:
+        """Return a mask of y's device and dtype, made when it is asked for first: layers ask at every step."""
         key = (*which, y.device, y.dtype)
         if key not in self._cast:
             with torch.inference_mode(False):  # cached tensors must work inside and outside inference mode
-                self._cast[key] = mask.to(y.device, y.dtype)
+                self._cast[key] = mask().to(y.device, y.dtype)
         return self._cast[key]
 
     def _elsewhere(self, name: str, found: tuple[int, ...]) -> StackRefused:

@@ -85,8 +85,9 @@ class AdapterCache:
 
         Raises as `get` does; it does not try twice.
         """
-        if use.kind == "control":  # which is no stack's; its file is had ready
-            self.data(use, ())
+        if use.kind == "control":  # which is no stack's; its file is had ready, where there is a disk to have it on
+            if self._disk:
+                self.data(use, ())
             return
         key = _key(use)
         with self._lock:
