@@ -27,11 +27,12 @@ from app.shared.settings import Settings
 from app.shared.wire.adapter import TAKEN_BY, AdapterUse, AdapterVersion, ResolvedAdapter, denoises
 from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
 from app.shared.wire.model import ModelProfile
-from app.shared.wire.picture import pictures_of
+from app.shared.wire.picture import Place, StoredPicture, pictures_of
 
 SEED_BITS = 32  # what people can read aloud, and what other tools take
 UNRESOLVED = ("priority",)  # of a request, what is not in the resolved one: it decides nothing of the pictures
 FROM_PROFILE = GenerationRequest.model_fields.keys() & ModelProfile.model_fields.keys()
+UNSAID = {field: AdapterUse.model_fields[field].get_default(call_default_factory=True) for field in TAKEN_BY}
 COMPARED = 1000  # names of adapters that a misspelt one is compared with
 
 
@@ -60,9 +61,9 @@ def resolve(
     Unavailable.
     """
     profile = _profile(parts, body)
-    if unknown := list(_unknown_pictures(parts, body)):  # nothing can be said of what is not there
+    found, unknown = _pictures(parts, body)
+    if unknown:  # nothing can be said of what is not there
         raise _together(unknown)
-    found = {place: parts.pictures.info(ref) for place, ref in pictures_of(body)}
     filled = _filled(with_size(body, found, profile), profile)
     wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
     wrong += unfit(filled, found, profile)
@@ -94,12 +95,16 @@ def _profile(parts: Parts, body: GenerationRequest) -> ModelProfile:
         raise _wrong(NotFound, "/model", error.code, error.message + meant(name, known), known) from error
 
 
-def _unknown_pictures(parts: Parts, body: GenerationRequest) -> Iterator[RadiataError]:
+def _pictures(parts: Parts, body: GenerationRequest) -> tuple[dict[Place, StoredPicture], list[RadiataError]]:
+    """Return what is known of every picture that a request names, and a reason for each that is not there."""
+    found: dict[Place, StoredPicture] = {}
+    unknown: list[RadiataError] = []
     for place, ref in pictures_of(body):
         try:
-            parts.pictures.info(ref)
+            found[place] = parts.pictures.info(ref)
         except NotFound as error:
-            yield _wrong(NotFound, pointer(place), error.code, error.message)
+            unknown.append(_wrong(NotFound, pointer(place), error.code, error.message))
+    return found, unknown
 
 
 def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationRequest) -> Iterator[RadiataError]:
@@ -166,8 +171,7 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
         message = f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
         yield _wrong(AdapterMisfit, f"{at}/ref", "adapter_for_another_base", message)
     for field, kinds in TAKEN_BY.items():
-        default = AdapterUse.model_fields[field].get_default(call_default_factory=True)
-        if version.kind not in kinds and getattr(use, field) != default:
+        if version.kind not in kinds and getattr(use, field) != UNSAID[field]:
             message = f"{use.ref!r} is of the kind {version.kind}, which takes no {field}; leave it out"
             yield _wrong(BadRequest, f"{at}/{field}", "setting_of_another_kind", message)
     if version.kind == "image_prompt" and not use.pictures:

@@ -80,7 +80,7 @@ def adapters_list(url: Url = None) -> None:
 
 
 @cli.command("show")
-def adaptersshow(ref: str, url: Url = None) -> None:
+def adapters_show(ref: str, url: Url = None) -> None:
     """One adapter with its verdict: NAME, NAME:VERSION or sha256:…"""
     with terminal.connected(url) as client:
         show(client.adapter(ref))

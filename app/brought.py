@@ -14,7 +14,7 @@ from app.receiving import settled, stage_bytes
 from app.shared.errors import Unavailable
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.picture import DATA_PREFIX, Place, pictures_of, with_pictures
-from app.shared.wire.upload import Upload, UploadStatus
+from app.shared.wire.upload import Upload
 
 CUT_OFF = ("image_not_readable", "what follows base64, is not whole base64; four characters stand for three bytes")
 
@@ -52,8 +52,7 @@ async def _received(service: Service, url: str) -> Upload | tuple[str, str]:
     except binascii.Error:
         return CUT_OFF
     staged = await stage_bytes(service, "picture", data)
-    found = await settled(service, staged.id, _stays)
-    return found if found.status is not UploadStatus.CANCELED else ("upload_canceled", "the picture was canceled")
+    return await settled(service, staged.id, _stays)
 
 
 async def _stays() -> bool:

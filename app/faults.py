@@ -67,6 +67,11 @@ def dotted(place: str) -> str:
     return place[1:].replace("/", ".") or "body"
 
 
+def refusal(place: Iterable[str | int], code: str, message: str, allowed: Allowed = None) -> BadRequest:
+    """Return the refusal of one place; place: the steps of the pointer to it."""
+    return BadRequest(code, message, reasons=[fault(pointer(place), code, message, allowed)])
+
+
 def refused(faults: Sequence[Mapping[str, Any]], code: str = "invalid_request") -> BadRequest:
     """Return the refusal of a request for all of these."""
     return BadRequest(code, detail(faults), reasons=[dict(one) for one in faults])

@@ -10,7 +10,7 @@ from itertools import chain
 
 from tokenizers import Tokenizer
 
-from app.faults import Allowed, fault, pointer
+from app.faults import refusal
 from app.shared.at_once import about_to_wait
 from app.shared.disobedience import disobeyed as what_is_disobeyed
 from app.shared.errors import BadRequest
@@ -43,7 +43,7 @@ class Judged:
 def disobeyed(asked: GenerationRequest, profile: ModelProfile) -> Iterator[BadRequest]:
     """Yield the fields of a request, filled in, that the model would drop or round."""
     for one in what_is_disobeyed(profile, asked):
-        yield _refusal([one.field], one.code, one.message, one.allowed)
+        yield refusal([one.field], one.code, one.message, one.allowed)
 
 
 def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:
@@ -78,7 +78,7 @@ def too_long(
         if over and all(length > most for length, most in over):
             length, most = max(over, key=lambda pair: pair[1])
             message = f"the {field} is {length} tokens long; this model reads {most}"
-            yield _refusal([field], "prompt_too_long", message, {"maxTokens": most})
+            yield refusal([field], "prompt_too_long", message, {"maxTokens": most})
 
 
 def _tokens(tokenizer: Tokenizer, parts: Sequence[Part]) -> int:
@@ -92,14 +92,14 @@ def _tokens(tokenizer: Tokenizer, parts: Sequence[Part]) -> int:
 def _ranks(one: Judged) -> Iterator[BadRequest]:
     if one.use.rank is not None and one.ranked is False:
         message = f"{one.use.ref!r} has no layer of which the first {one.use.rank} ranks could be applied alone"
-        yield _refusal(["adapters", one.at, "rank"], "rank_impossible", f"{message}: only LoRA and LoCon have")
+        yield refusal(["adapters", one.at, "rank"], "rank_impossible", f"{message}: only LoRA and LoCon have")
 
 
 def _blocks(one: Judged) -> Iterator[BadRequest]:
     for block in one.use.blocks:
         if one.fitting and _path(block) not in one.fitting.paths:
             message = f"{one.use.ref!r} changes nothing in {block}; leave it out"
-            yield _refusal(["adapters", one.at, "blocks", block], "block_without_change", message)
+            yield refusal(["adapters", one.at, "blocks", block], "block_without_change", message)
 
 
 def _hindered(one: Judged, fitting: Fitting, steps: int, way: ApplyMode, sequence: bool) -> Iterator[BadRequest]:
@@ -111,7 +111,7 @@ def _hindered(one: Judged, fitting: Fitting, steps: int, way: ApplyMode, sequenc
         others = [other for other, part in places.items() if not any(_changed(one.use, steps, factors, part))]
         instead = f", or ask for {' or '.join(others)}" if others else ""
         message = f'leave "apply" out{instead}: {one.use.ref!r} has no {way} here; {told(hindered)}'
-        yield _refusal(["apply"], f"{way}_impossible", message, ["auto", *others])
+        yield refusal(["apply"], f"{way}_impossible", message, ["auto", *others])
 
 
 def _changed(
@@ -138,7 +138,7 @@ def _unplaced(one: Judged, steps: int) -> Iterator[BadRequest]:
     if changed := list(_changed(one.use, steps, factors, one.fitting.placeless)):
         message = f'a mask keeps {one.use.ref!r} to a region, but not all of it: say "unmasked": "apply" to have that '
         message += f"changed everywhere, or give it the strength 0 there; {told(changed)}"
-        yield _refusal(["adapters", one.at, "unmasked"], "mask_without_positions", message, ["apply"])
+        yield refusal(["adapters", one.at, "unmasked"], "mask_without_positions", message, ["apply"])
 
 
 def _triggers(adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:
@@ -147,11 +147,7 @@ def _triggers(adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:
         for trigger, word in _words(one, steps):
             if (first := owners.setdefault(word.folded, one)) is not one:
                 message = f"{trigger!r} is a trigger of embeddings in {first.use.ref!r} and in {one.use.ref!r}"
-                yield _refusal(["adapters", one.at, "ref"], "trigger_twice", f"{message}; leave one of them out")
-
-
-def _refusal(place: Sequence[str | int], code: str, message: str, allowed: Allowed = None) -> BadRequest:
-    return BadRequest(code, message, reasons=[fault(pointer(place), code, message, allowed)])
+                yield refusal(["adapters", one.at, "ref"], "trigger_twice", f"{message}; leave one of them out")
 
 
 def _words(one: Judged, steps: int) -> Iterable[tuple[str, Word]]:

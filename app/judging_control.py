@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.faults import Allowed, fault, meant, pointer, quoted
+from app.faults import Allowed, meant, quoted, refusal
 from app.judging import by_step
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.facts import AdapterFacts
@@ -72,12 +72,8 @@ def _multiple(
     for side, edge in (("width", asked.width or profile.width), ("height", asked.height or profile.height)):
         if edge % facts.multiple:
             message = f"{side} is {edge}; {use.ref!r} works at multiples of {facts.multiple}"
-            yield BadRequest(
-                "size_not_multiple",
-                message,
-                reasons=[fault(f"/{side}", "size_not_multiple", message, {"multipleOf": facts.multiple})],
-            )
+            yield refusal([side], "size_not_multiple", message, {"multipleOf": facts.multiple})
 
 
 def _wrong(at: int, field: str, code: str, message: str, allowed: Allowed = None) -> BadRequest:
-    return BadRequest(code, message, reasons=[fault(pointer(["adapters", at, field]), code, message, allowed)])
+    return refusal(["adapters", at, field], code, message, allowed)

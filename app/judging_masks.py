@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.faults import fault, pointer
+from app.faults import refusal
 from app.shared.errors import BadRequest
 from app.shared.pictures import Pictures
 from app.shared.wire.adapter import AdapterKind, AdapterUse
@@ -17,32 +17,28 @@ def misfitting_mask(
     if use.mask is None:
         if use.unmasked != "refuse":
             message = "unmasked says what a mask leaves open, and there is none; leave it out"
-            yield _refusal(["adapters", index, "unmasked"], "unmasked_without_mask", message)
+            yield refusal(["adapters", index, "unmasked"], "unmasked_without_mask", message)
         return
     place = ["adapters", index, "mask"]
     if not profile.masks:
         message = f"{profile.name!r} ({profile.pipeline}) takes no masks of adapters: Stable Diffusion and FLUX.1 do"
-        yield _refusal(place, "mask_not_obeyed", message)
+        yield refusal(place, "mask_not_obeyed", message)
         return
     if asked.inpaint_area == "masked":
         message = "an adapter's mask is of the whole picture, and of that a part is drawn alone; leave one of both out"
-        yield _refusal(["inpaint_area"], "mask_not_obeyed", message, ["whole"])
+        yield refusal(["inpaint_area"], "mask_not_obeyed", message, ["whole"])
     known, wanted = pictures.info(use.mask), (asked.width or profile.width, asked.height or profile.height)
     if known.alpha:
         message = "the mask has transparent pixels, which may mean either; send white where the adapter is applied"
-        yield _refusal(place, "mask_misfit", message)
+        yield refusal(place, "mask_misfit", message)
     if (known.width, known.height) != wanted:
         message = f"the mask is {known.width}×{known.height} and the picture {wanted[0]}×{wanted[1]}"
-        yield _refusal(place, "mask_misfit", f"{message}; both must have one size")
+        yield refusal(place, "mask_misfit", f"{message}; both must have one size")
     if kind == "image_prompt":  # which needs no bypass
         return
     if asked.apply in ("merge", "recompute"):
         message = f"an adapter with a mask is applied by bypass, not by {asked.apply}"
-        yield _refusal(["apply"], "mask_needs_bypass", message, ["auto", "bypass"])
+        yield refusal(["apply"], "mask_needs_bypass", message, ["auto", "bypass"])
     if asked.stack_mode == "sequential" and len(asked.adapters) > 1:
         message = "an adapter with a mask is applied by bypass, which is of a sum, not of a sequence"
-        yield _refusal(["stack_mode"], "mask_needs_bypass", message, ["sum"])
-
-
-def _refusal(place: list[str | int], code: str, message: str, allowed: list[str] | None = None) -> BadRequest:
-    return BadRequest(code, message, reasons=[fault(pointer(place), code, message, allowed)])
+        yield refusal(["stack_mode"], "mask_needs_bypass", message, ["sum"])

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from app.faults import Allowed, fault
-from app.shared.errors import BadRequest, RadiataError
+from app.faults import Allowed, refusal
+from app.shared.errors import RadiataError
 from app.shared.passes import DENOISE, drawn_by, upscaled
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
@@ -117,4 +117,4 @@ def _sized(size: Size) -> str:
 
 
 def _wrong(field: str, code: str, message: str, allowed: Allowed = None) -> RadiataError:
-    return BadRequest(code, message, reasons=[fault(f"/{field}", code, message, allowed)])
+    return refusal(field.split("/"), code, message, allowed)

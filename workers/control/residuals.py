@@ -128,10 +128,9 @@ def arguments(residuals: Residuals) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for argument, added in residuals.items():
         found[argument] = added[0] if argument == MID else tuple(added) if argument == DOWN else list(added)
-    if DOWN in found and FEATURES not in found:
-        return found
-    # A UNet adds to the features it is given
-    return found | {FEATURES: [feature.clone() for feature in found[FEATURES]]} if FEATURES in found else found
+    if FEATURES in found:  # a UNet adds to those that it is given
+        found[FEATURES] = [feature.clone() for feature in found[FEATURES]]
+    return found
 
 
 def _sum(tensors: Sequence[Tensor]) -> Tensor:

@@ -78,15 +78,13 @@ class Canvas:
 
     def part(self, picture: Picture, beside: int | None = None, resampling: Resampling = Resampling.LANCZOS) -> Picture:
         """Return what is drawn of a picture of the answer's size; beside: the value of what the model draws beside."""
-        seen = tuple(map(float, self.box))
-        return Placement(self.drawn, seen, (0, 0, *self.scaled)).place(picture, beside, resampling)  # type: ignore[arg-type]
+        return Placement(self.drawn, self.box, (0, 0, *self.scaled)).place(picture, beside, resampling)
 
     def answer(self, drawn: Picture) -> Picture:
         """Return the answer of what was drawn."""
         left, top, right, bottom = self.box
         inner = (right - left, bottom - top)
-        seen = tuple(map(float, (0, 0, *self.scaled)))
-        drawn = Placement(inner, seen, (0, 0, *inner)).place(drawn)  # type: ignore[arg-type]
+        drawn = Placement(inner, (0, 0, *self.scaled), (0, 0, *inner)).place(drawn)
         if self.placed is None or self.mask is None:
             return drawn
         changed = self.placed.copy()

@@ -128,12 +128,17 @@ class Sampling:
         if parts is not None and float(parts.max()) * drawn < 1:
             message = f"the mask is nowhere light enough for one of {drawn} steps: nothing would be drawn anew"
             raise BadRequest("mask_empty", message)
-        picture, anew = canvas.part(canvas.placed), request.denoise == 1
-        if anew and canvas.mask is not None:
-            picture = without(picture, canvas.part_of_mask(canvas.mask))
-        latents = encoded(pipeline, picture)
+        anew = request.denoise == 1
         if before is not None and request.upscale and request.upscale.method == "latent":
-            latents = enlarged(encoded(pipeline, whole(before, self._base.profile.size_multiple)), latents)
+            small, (width, height) = whole(before, self._base.profile.size_multiple), canvas.drawn
+            latents = encoded(pipeline, small)
+            rows, columns = latents.shape[-2:]
+            latents = enlarged(latents, rows * height // small.height, columns * width // small.width)
+        else:
+            picture = canvas.part(canvas.placed)
+            if anew and canvas.mask is not None:
+                picture = without(picture, canvas.part_of_mask(canvas.mask))
+            latents = encoded(pipeline, picture)
         flow, skipped = flows(self._own[MAIN]), request.steps - drawn
         return Beginning(pipeline, latents, skipped, anew=anew, flow=flow, mask=parts)
 

@@ -112,10 +112,10 @@ def encoded(pipeline: Any, picture: Picture) -> Tensor:
     return family.values(pipeline, latents)
 
 
-def enlarged(latents: Tensor, like: Tensor) -> Tensor:
-    """Return latents scaled to the rows and columns of others."""
-    rows = latents.reshape(1, -1, *latents.shape[-2:])
-    return interpolate(rows, like.shape[-2:], mode="bilinear").reshape(like.shape)
+def enlarged(latents: Tensor, rows: int, columns: int) -> Tensor:
+    """Return latents scaled to so many rows and columns."""
+    layers = latents.reshape(1, -1, *latents.shape[-2:])
+    return interpolate(layers, (rows, columns), mode="bilinear").reshape(*latents.shape[:-2], rows, columns)
 
 
 def shaped(pipeline: Any, latents: Tensor, like: Tensor) -> Tensor:

@@ -16,18 +16,16 @@ from torch.nn.functional import mse_loss
 from workers.training.emoji import samples
 from workers.training.emoji.latents import Batch, LatentSet
 from workers.training.flat import Flat
-from workers.training.schedule import Run
+from workers.training.loop import LoopPlan
 from workers.training.velocity import chance, noised
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Run):
+class Plan(LoopPlan):
     """How the base is trained."""
 
     batch: int = 32
-    weight_decay: float = 0.01
-    ema: float = 0.998
-    seed: int = 64
+    warm_up: int = 60
     save_every: int = 400
     grid_every: int = 1200
 

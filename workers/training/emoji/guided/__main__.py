@@ -14,6 +14,8 @@ Base = Annotated[Path, typer.Option(help="The diffusers folder of the base model
 Minutes = Annotated[float, typer.Option(help="Length of the run by the clock.")]
 Steps = Annotated[int, typer.Option(help="Length of the run in steps, if no minutes are given.")]
 Out = Annotated[Path, typer.Option(help="The safetensors file to write.")]
+Run = Annotated[Path, typer.Option(help="Folder of this run. Run again to resume.")]
+Batch = Annotated[int, typer.Option(help="Pictures a step.")]
 CACHE, BASE = Path("runs/cache"), Path("workers/models/emoji-64")
 
 
@@ -24,7 +26,7 @@ def program() -> None:
 
 @app.command()
 def encoder(
-    run: Annotated[Path, typer.Option(help="Folder of this run. Run again to resume.")] = Path("runs/encoder"),
+    run: Run = Path("runs/encoder"),
     cache: Cache = CACHE,
     base: Base = BASE,
     minutes: Minutes = 0,
@@ -40,12 +42,12 @@ def encoder(
 @app.command()
 def control(
     out: Out = Path("runs/control/edges-t2i.safetensors"),
-    run: Annotated[Path, typer.Option(help="Folder of this run. Run again to resume.")] = Path("runs/control"),
+    run: Run = Path("runs/control"),
     cache: Cache = CACHE,
     base: Base = BASE,
     minutes: Minutes = 0,
     steps: Steps = 0,
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
+    batch: Batch = 16,
 ) -> None:
     """Train the T2I-Adapter for line maps."""
     from workers.training.emoji.guided import launch
@@ -57,12 +59,12 @@ def control(
 def image_prompt(
     encoder: Annotated[Path, typer.Option(help="The trained image encoder.")] = Path("runs/encoder/image_encoder"),
     out: Out = Path("runs/image-prompt/reference-ip.safetensors"),
-    run: Annotated[Path, typer.Option(help="Folder of this run. Run again to resume.")] = Path("runs/image-prompt"),
+    run: Run = Path("runs/image-prompt"),
     cache: Cache = CACHE,
     base: Base = BASE,
     minutes: Minutes = 0,
     steps: Steps = 0,
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
+    batch: Batch = 16,
 ) -> None:
     """Train the IP-Adapter on the trained image encoder."""
     from workers.training.emoji.guided import launch
