@@ -43,7 +43,7 @@ class Judged:
 def disobeyed(asked: GenerationRequest, profile: ModelProfile) -> Iterator[BadRequest]:
     """Yield the fields of a request, filled in, that the model would drop or round."""
     for one in what_is_disobeyed(profile, asked):
-        yield refusal([one.field], one.code, one.message, one.allowed)
+        yield refusal(one.field.split("/"), one.code, one.message, one.allowed)
 
 
 def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:

@@ -58,6 +58,10 @@ def errors(answer: httpx.Response) -> list[dict[str, Any]]:
             {"adapters": [{"ref": "a", "blocks": {"middle": 1}}]},
             [("/adapters/0/blocks/middle", "block_unknown", ["down", "mid"])],
         ),
+        (
+            {"upscale": {"scale": 1.5, "denoise": 0.4, "method": "latent"}},
+            [("/upscale/denoise", "denoise_too_small", {"minimum": 0.5})],
+        ),
         ({"stack_mode": "product"}, [("/stack_mode", "literal_error", ["sum", "sequential"])]),
         (
             {"steps": 1000, "sampler": "x", "adapters": [{"ref": "b"}, {"ref": "a", "blocks": {"x": 1, "y": 1}}]},
@@ -85,7 +89,7 @@ def test_a_refusal_names_each_place_and_what_is_allowed(
     api: httpx.Client, settings: Settings, redis: Redis, fields: dict[str, Any], places: list[Any]
 ) -> None:
     storage = Storage(settings.store_url)
-    obeys = {"negative_prompt": False, "guidance_scale": False, "width": True}
+    obeys = {"negative_prompt": False, "guidance_scale": False, "width": True, "upscale": True}
     facts = profile(blocks=["down", "mid"], obeys=obeys, guidance_scale=1.0, size_multiple=16)
     Profiles(storage, settings).publish(facts, {"unet": {}})
     Catalog(storage, redis).admit(version("a"), {})
