@@ -17,6 +17,7 @@ from app.shared.errors import BadRequest
 from app.shared.facts import Fitting, TokenizerFile, Word
 from app.shared.obstacles import told
 from app.shared.prompts import Part, any_length, texts
+from app.shared.sequence import in_sequence
 from app.shared.wire.adapter import AdapterKind, AdapterUse, denoises
 from app.shared.wire.generation import ApplyMode, GenerationRequest
 from app.shared.wire.model import ModelProfile
@@ -48,12 +49,19 @@ def disobeyed(asked: GenerationRequest, profile: ModelProfile) -> Iterator[BadRe
 
 def misused(asked: GenerationRequest, adapters: Sequence[Judged], steps: int) -> Iterator[BadRequest]:
     """Yield everything for which these adapters cannot be applied as the request says."""
+    sequence = in_sequence(asked.stack_mode, (one.kind for one in adapters))
+    masked = any(map(_kept, adapters))
+    if sequence and masked:
+        message = "an adapter with a mask is applied by bypass, which is of a sum, not of a sequence"
+        yield refusal(["stack_mode"], "mask_needs_bypass", message, ["sum"])
+    elif sequence and asked.apply == "bypass":
+        message = "several adapters in sequence have no bypass; merge or recompute them, or sum them"
+        yield refusal(["apply"], "bypass_impossible", message, ["auto", "merge", "recompute"])
     for one in adapters:
         yield from _ranks(one)
         yield from _blocks(one)
-        sequence = asked.stack_mode == "sequential" and len(asked.adapters) > 1
         yield from _unplaced(one, steps)
-        way = "bypass" if any(map(_kept, adapters)) else asked.apply
+        way = "bypass" if masked else asked.apply
         if one.fitting and way != "auto" and not (way == "bypass" and sequence):
             yield from _hindered(one, one.fitting, steps, way, sequence)
     yield from _triggers(adapters, steps)

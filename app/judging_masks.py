@@ -39,6 +39,3 @@ def misfitting_mask(
     if asked.apply in ("merge", "recompute"):
         message = f"an adapter with a mask is applied by bypass, not by {asked.apply}"
         yield refusal(["apply"], "mask_needs_bypass", message, ["auto", "bypass"])
-    if asked.stack_mode == "sequential" and len(asked.adapters) > 1:
-        message = "an adapter with a mask is applied by bypass, which is of a sum, not of a sequence"
-        yield refusal(["stack_mode"], "mask_needs_bypass", message, ["sum"])

@@ -66,12 +66,6 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
         )
     ),
     ("an unknown way", {"apply": "loosely"}, 422, "invalid_request"),
-    (
-        "a sequence beside the weights",
-        {"apply": "bypass", "stack_mode": "sequential", "adapters": [{"ref": "bad-input"}, {"ref": "other"}]},
-        422,
-        "invalid_request",
-    ),
 ]
 
 
@@ -111,6 +105,12 @@ def test_what_the_engine_would_refuse_is_refused_at_once(http: httpx.Client) -> 
     assert upload(http, samples.file("loha"), "no-form").is_success
     cases: list[tuple[dict[str, Any], str, str, str]] = [
         ({"adapters": [{"ref": "no-form"}], "apply": "bypass"}, "bypass_impossible", "/apply", "resnets.1.conv2"),
+        (
+            {"adapters": [{"ref": "bad-input"}, {"ref": "no-form"}], "apply": "bypass", "stack_mode": "sequential"},
+            "bypass_impossible",
+            "/apply",
+            "sequence",
+        ),
         ({"adapters": [{"ref": "no-form", "rank": 2}]}, "rank_impossible", "/adapters/0/rank", "first 2 ranks"),
         (
             {"adapters": [{"ref": "bad-input", "blocks": {"down.0": 0.5}}]},

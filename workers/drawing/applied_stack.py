@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
+from app.shared.sequence import in_sequence
 from app.shared.wire.generation import ApplyMode, ResolvedRequest
 from lycoris import (
     Adapter,
@@ -105,7 +106,8 @@ class AdapterApplier:
         further: ApplyMode | None = "merge" if mergeable and not masked else None
         if choice.mode == "bypass" and not mergeable and not masked and not hindered["recompute"]():
             further = "recompute"  # which reaches a layer whose forward is called past its hooks
-        return AppliedStack(choice, request.stack_mode, following, further, regions)
+        sequence = in_sequence(request.stack_mode, (use.kind for use in request.adapters))
+        return AppliedStack(choice, "sequential" if sequence else "sum", following, further, regions)
 
     def apply(self, applied: AppliedStack, step: int, check: Callable[[], None] | None = None) -> None:
         """Apply the stack of the stage that begins at this step; nothing is done between two stages.

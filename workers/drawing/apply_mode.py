@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from app.shared.errors import BadRequest
 from app.shared.obstacles import told
+from app.shared.sequence import changes_weights, in_sequence
 from app.shared.wire.generation import AppliedBecause, ApplyMode, ResolvedRequest
 from lycoris import Reason
 
@@ -39,7 +40,8 @@ def choose_apply_mode(
     that is asked for and impossible.
     """
     asked = request.apply
-    sequence = request.stack_mode == "sequential" and len(request.adapters) > 1
+    kinds = [use.kind for use in request.adapters]
+    sequence, stacked = in_sequence(request.stack_mode, kinds), any(map(changes_weights, kinds))
     if masked:
         if asked in ("merge", "recompute") or sequence:
             raise BadRequest("mask_needs_bypass", "an adapter with a mask is applied by bypass, as a sum")
@@ -48,16 +50,14 @@ def choose_apply_mode(
         return Choice("bypass", "masked")
     if asked == "bypass" and sequence:  # of version 0.1, which merged them
         return Choice("merge", "in_sequence")
-    if asked in ("bypass", "recompute") and request.adapters and (reasons := obstacles[asked]()):
+    if asked in ("bypass", "recompute") and stacked and (reasons := obstacles[asked]()):
         raise BadRequest(f"{asked}_impossible", f'leave "apply" out, or ask for another: {_told(reasons)}')
-    cheapest = _cheapest(request, mergeable, sequence, obstacles)
-    return cheapest if asked in ("auto", cheapest.mode) or not request.adapters else Choice(asked, "asked")
+    cheapest = _cheapest(mergeable or not stacked, sequence, obstacles)
+    return cheapest if asked in ("auto", cheapest.mode) or not stacked else Choice(asked, "asked")
 
 
-def _cheapest(
-    request: ResolvedRequest, mergeable: bool, sequence: bool, obstacles: Mapping[ApplyMode, Obstacles]
-) -> Choice:
-    if mergeable or not request.adapters:
+def _cheapest(mergeable: bool, sequence: bool, obstacles: Mapping[ApplyMode, Obstacles]) -> Choice:
+    if mergeable:
         return Choice("merge", "mergeable")
     if not sequence and not obstacles["bypass"]():
         return Choice("bypass", "quantised")

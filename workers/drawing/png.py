@@ -15,6 +15,7 @@ from typing import Any
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
+from app.shared.sequence import in_sequence
 from app.shared.wire.adapter import FIRST_SETTINGS, ResolvedAdapter
 from app.shared.wire.generation import FIRST_FIELDS, AppliedBecause, ApplyMode, Picture, ResolvedRequest
 from app.shared.wire.model import ModelProfile
@@ -45,7 +46,7 @@ def recipe(
             if name in one and name not in FIRST_SETTINGS and one[name] == default:
                 del one[name]
     further = chain(*(found for (name, value), found in LIBRARIES_OF.items() if asked.get(name) == value))
-    if request.stack_mode == "sum":  # then their order decides nothing
+    if not in_sequence(request.stack_mode, (one.kind for one in request.adapters)):  # their order decides nothing
         asked["adapters"].sort(key=lambda one: (one["sha256"], json.dumps(one, sort_keys=True)))
     if profile.quantised:  # version 0.1 has no such bases
         asked["quantised"] = profile.quantised

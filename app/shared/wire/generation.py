@@ -6,9 +6,9 @@ types: no `None` that means "the default" survives acceptance.
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
@@ -177,12 +177,6 @@ class GenerationRequest(Picture):
     priority: Priority = Field(
         "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
     )
-
-    @model_validator(mode="after")
-    def _sequences_are_merged(self) -> Self:
-        if self.apply == "bypass" and self.stack_mode == "sequential" and len(self.adapters) > 1:
-            raise ValueError("several adapters in sequence have no bypass; merge or recompute them, or sum them")
-        return self
 
     @field_validator(*(name for name, field in Picture.model_fields.items() if field.annotation in TEXTS))
     @classmethod
