@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from app.faults import Allowed, meant, quoted, refusal
 from app.judging import by_step
+from app.judging_maps import UNMADE
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.facts import AdapterFacts
 from app.shared.passes import drawn_by
@@ -11,8 +12,6 @@ from app.shared.pictures import Pictures
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
-
-UNMADE = ("depth", "pose")  # maps that need a model of their own
 
 
 def uncontrolled(
@@ -32,6 +31,8 @@ def uncontrolled(
     if use.preprocess in UNMADE:
         message = f"no {use.preprocess} map is made here yet; send one as image, with preprocess none"
         yield _wrong(at, "preprocess", "preprocess_unavailable", message, ["none", "canny"])
+    if use.thresholds is not None and use.preprocess != "canny":
+        yield _wrong(at, "thresholds", "thresholds_without_edges", "thresholds are of canny alone; leave them out")
     if facts:
         yield from _mode(at, use, facts)
         yield from _multiple(use, facts, asked, profile)

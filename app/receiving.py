@@ -7,11 +7,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service
 from app.hub import within
-from app.shared.errors import TooLarge
+from app.shared.environment import variable
+from app.shared.errors import BadRequest, Gone, TooLarge
 from app.shared.lifecycle import now
 from app.shared.settings import MIB
 from app.shared.uploads import bytes_key, record_key
@@ -23,6 +26,12 @@ ASYNC = "respond-async"  # RFC 7240
 def at_once(prefer: str | None) -> bool:
     """Whether a `Prefer` header says that no verdict is waited for."""
     return (prefer or "").strip().lower() == ASYNC
+
+
+def judge_size(size: int, cap_mb: int, setting: str) -> None:
+    """Raise TooLarge for a file over the cap that a setting is."""
+    if size > cap_mb * MIB:
+        raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; {variable(setting)} sets the cap")
 
 
 async def stage(service: Service, kind: UploadKind, data: Path | bytes, digest: str, size: int, **said: Any) -> Upload:
@@ -50,13 +59,11 @@ def stage_placed(service: Service, upload_id: str, **said: Any) -> Upload:
 
     Raises NotFound, also for what was staged before, and TooLarge.
     """
-    key, cap_mb = bytes_key(upload_id), service.settings.max_upload_mb
-    found = service.storage.stream(key)
+    found = service.storage.stream(bytes_key(upload_id))
     if found is None or service.storage.exists(record_key(upload_id)):
         raise service.uploads.unknown()
     size, chunks = found
-    if size > cap_mb * MIB:
-        raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_UPLOAD_MB sets the cap")
+    judge_size(size, service.settings.max_upload_mb, "max_upload_mb")
     digest = sha256()
     for chunk in chunks:
         digest.update(chunk)
@@ -86,9 +93,22 @@ async def settled(service: Service, upload_id: str, gone: Callable[[], Awaitable
             await within(published, left)
 
 
-def known(service: Service, upload_id: str, kind: UploadKind) -> Upload:
-    """An upload of that kind as it stands; raises NotFound or Unreadable."""
+def known(service: Service, upload_id: str, *kinds: UploadKind) -> Upload:
+    """An upload of one of these kinds as it stands; raises NotFound or Unreadable."""
     found = service.uploads.get(upload_id)
-    if found.kind != kind:
+    if found.kind not in kinds:
         raise service.uploads.unknown()
     return found
+
+
+def judge_end(upload: Upload, refused: type[BadRequest]) -> None:
+    """Raise `refused` or Gone for an upload of which nothing has become."""
+    if upload.status is UploadStatus.REFUSED:
+        raise refused(upload.code or "upload_refused", upload.message or "", reasons=upload.reasons)
+    if upload.status is UploadStatus.CANCELED:
+        raise Gone("upload_canceled", "this upload was canceled before it was judged; send the file again")
+
+
+def later(record: BaseModel, where: str) -> JSONResponse:
+    """The answer to an upload that is not settled: what is known of it, and where to ask."""
+    return JSONResponse(record.model_dump(mode="json"), 202, {"Location": where})

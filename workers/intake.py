@@ -1,4 +1,8 @@
-"""Intake: what becomes of a file that somebody uploaded, judged in a process that may die."""
+"""Intake: what becomes of a file that somebody uploaded, judged in a process that may die.
+
+Maps that are asked for by themselves are made here too: they depend on no base, so they need not wait behind drawings,
+and what they need much memory or time for ends with its fork.
+"""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,7 +16,7 @@ from redis import Redis
 from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.errors import AdapterRefused, Gone, Newer, PictureRefused, Unavailable, Unreadable
+from app.shared.errors import AdapterRefused, BadRequest, Gone, Newer, NotFound, PictureRefused, Unavailable, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
 from app.shared.pictures import Pictures
@@ -21,9 +25,11 @@ from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.adapter import AdapterKind, AdapterVersion
+from app.shared.wire.map import MapWanted
 from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import AdapterError
 from workers.adapters.uploaded import KnownBase, opened
+from workers.control.maps import Maps
 from workers.decoding import decode
 from workers.limits import limit_memory, limit_time
 from workers.patience import Patience, PatientStorage
@@ -42,7 +48,7 @@ class _Judged(NamedTuple):
 
 
 class Intake:
-    """Judges files against every model that is ready, and gives those that fit one their name; decodes pictures."""
+    """Judges files against every model that is ready, and names those that fit one; decodes pictures, makes maps."""
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         self._patience = Patience(settings.storage_patience_s)
@@ -52,7 +58,8 @@ class Intake:
         self._profiles = Profiles(storage, settings)
         self._uploads = Uploads(storage, redis, settings)
         self._pictures = Pictures(storage)
-        self._ways = {"adapter": self._adapter, "picture": self._picture}
+        self._maps = Maps(self._pictures)
+        self._ways = {"adapter": self._adapter, "picture": self._picture, "map": self._map}
 
     def run(self, upload_id: str) -> None:
         """Settle an upload; to be called in a fork of its own. What is away is waited for."""
@@ -75,7 +82,7 @@ class Intake:
             self._uploads.canceled(upload)
         except Newer:  # another worker can read it
             raise
-        except (AdapterRefused, PictureRefused, Unreadable) as refusal:
+        except (AdapterRefused, BadRequest, NotFound, PictureRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
         except JobTimeoutException:
             seconds = self._settings.inspect_timeout_s
@@ -112,6 +119,10 @@ class Intake:
         image, notes = decode(data)
         kept, new = self._pictures.keep(image)
         return {"picture": kept, "new": new, "notes": notes}
+
+    def _map(self, upload: Upload, data: bytes) -> dict[str, Any]:
+        kept, new = self._pictures.keep(self._maps.made(MapWanted.model_validate_json(data)))
+        return {"picture": kept, "new": new}
 
     def admit(
         self,

@@ -5,18 +5,16 @@ from typing import Annotated
 
 from fastapi import Form, Header, Request, Response, UploadFile
 from fastapi import Path as PathParameter
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
 from app.downloads import documented, download
 from app.faults import fault, refused
-from app.receiving import at_once, known, settled, stage, stage_placed
+from app.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_placed
 from app.routing import Router, answers
 from app.shared.catalog import file_key
-from app.shared.errors import AdapterRefused, Gone, NotFound, TooLarge, Unavailable
-from app.shared.settings import MIB
+from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
 from app.shared.wire.upload import Upload, UploadStatus
@@ -77,11 +75,9 @@ async def upload(
 
 async def _staged(service: Service, file: Spooled, name: str, description: str, ignore: list[str]) -> Upload:
     """Put a file where intake finds it."""
-    cap_mb = service.settings.max_upload_mb
     if not file.size:
         raise AdapterRefused("upload_empty", "the file is empty; send the bytes of a .safetensors file")
-    if file.size > cap_mb * MIB:
-        raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_UPLOAD_MB sets the cap")
+    judge_size(file.size, service.settings.max_upload_mb, "max_upload_mb")
     if not await run_in_threadpool(service.profiles.ready):
         raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
     said = {"name": name, "description": description, "ignore": sorted({pattern for pattern in ignore if pattern})}
@@ -104,13 +100,9 @@ def _text(texts: Mapping[str, str]) -> None:
 
 def _outcome(service: Service, upload: Upload) -> AdapterRecord:
     """The record of what was admitted, or a 202 while it is inspected; raises AdapterRefused."""
-    if upload.status is UploadStatus.REFUSED:
-        raise AdapterRefused(upload.code or "adapter_refused", upload.message or "", reasons=upload.reasons)
-    if upload.status is UploadStatus.CANCELED:
-        raise Gone("upload_canceled", "this upload was canceled before it was judged; send the file again")
+    judge_end(upload, AdapterRefused)
     if upload.status is UploadStatus.INSPECTING:
-        headers = {"Location": f"/v1/adapters/uploads/{upload.id}"}
-        return JSONResponse(upload.model_dump(mode="json"), 202, headers)  # type: ignore[return-value]
+        return later(upload, f"/v1/adapters/uploads/{upload.id}")  # type: ignore[return-value]
     return service.catalog.record(f"{upload.name}:{upload.version}")
 
 

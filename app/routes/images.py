@@ -5,17 +5,19 @@ from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Header, Request, Response, UploadFile
-from fastapi.responses import JSONResponse
+from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
-from app.deps import ServiceDep
+from app.deps import Service, ServiceDep
 from app.downloads import documented, download
-from app.receiving import at_once, known, settled, stage
+from app.judging_maps import wanted
+from app.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
 from app.routing import Router, answers
-from app.shared.errors import Gone, NotFound, PictureRefused, TooLarge
+from app.shared.errors import NotFound, PictureRefused
 from app.shared.generations import image_key
 from app.shared.pictures import StoredPicture, picture_key
-from app.shared.settings import MIB
+from app.shared.wire.map import MapRequest
 from app.shared.wire.picture import REF_PATTERN
 from app.shared.wire.upload import Upload, UploadStatus
 from app.spool import Spooled
@@ -32,7 +34,7 @@ class ReceivedPicture(StoredPicture):
 
 
 class WaitingPicture(BaseModel):
-    """A picture that waits to be decoded."""
+    """A picture that waits to be decoded, or a map that waits to be made."""
 
     id: str
     status: UploadStatus
@@ -61,26 +63,45 @@ async def upload(
     """
     assert isinstance(file, Spooled)
     try:
-        cap_mb = service.settings.max_image_mb
         if not file.size:
             raise PictureRefused("image_empty", "the file is empty; send the bytes of a picture")
-        if file.size > cap_mb * MIB:
-            raise TooLarge("upload_too_large", f"the file is over {cap_mb} MiB; RADIATA_MAX_IMAGE_MB sets the cap")
+        judge_size(file.size, service.settings.max_image_mb, "max_image_mb")
         staged = await stage(service, "picture", file.path, file.sha256, file.size)
     finally:
         await file.close()
-    found = staged if at_once(prefer) else await settled(service, staged.id, request.is_disconnected)
-    answer = _outcome(found)
-    if isinstance(answer, ReceivedPicture):
-        response.status_code = 201 if found.new else 200
-        response.headers["Location"] = f"/v1/images/{answer.ref}"
-    return answer
+    return await _received(service, staged, prefer, request, response)
+
+
+@router.post(
+    "/{ref}/preprocess",
+    status_code=201,
+    responses={
+        200: {"model": ReceivedPicture},
+        202: {"model": WaitingPicture},
+        **answers({507: "There is no room for the map"}),
+    },
+)
+async def preprocess(
+    ref: Annotated[str, PathParameter(pattern=REF_PATTERN)],
+    asked: MapRequest,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+    prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no map")] = None,
+) -> ReceivedPicture:
+    """Make the map of a picture that an adapter's `preprocess` would make, and keep it: 201 with its ref, 200, or 202.
+
+    It is the same to the bit at the size and with the `fit` of the drawing, so it shows what a control net will read.
+    """
+    picture = await run_in_threadpool(service.pictures.info, ref)
+    staged = await stage_bytes(service, "map", wanted(asked, picture).model_dump_json().encode())
+    return await _received(service, staged, prefer, request, response)
 
 
 @router.get("/uploads/{upload_id}", responses={202: {"model": WaitingPicture}})
 def upload_status(upload_id: str, service: ServiceDep) -> ReceivedPicture:
-    """The outcome of an upload: 202 while it waits, then its ref, or 422 with the reason."""
-    return _outcome(known(service, upload_id, "picture"))
+    """The outcome of an upload or of a map: 202 while it waits, then its ref, or 422 with the reason."""
+    return _outcome(known(service, upload_id, "picture", "map"))
 
 
 @router.get("/{key:path}", response_class=Response, responses=documented("image/png"))
@@ -98,14 +119,22 @@ def picture(key: str, service: ServiceDep, request: Request) -> Response:
     return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), "image/png")
 
 
+async def _received(
+    service: Service, staged: Upload, prefer: str | None, request: Request, response: Response
+) -> ReceivedPicture:
+    """The outcome of what was staged, waited for unless its sender prefers not to."""
+    found = staged if at_once(prefer) else await settled(service, staged.id, request.is_disconnected)
+    answer = _outcome(found)
+    if isinstance(answer, ReceivedPicture):
+        response.status_code = 201 if found.new else 200
+        response.headers["Location"] = f"/v1/images/{answer.ref}"
+    return answer
+
+
 def _outcome(upload: Upload) -> ReceivedPicture:
-    """What requests can name now, or a 202 while it is decoded; raises PictureRefused."""
-    if upload.status is UploadStatus.REFUSED:
-        raise PictureRefused(upload.code or "image_refused", upload.message or "", reasons=upload.reasons)
-    if upload.status is UploadStatus.CANCELED:
-        raise Gone("upload_canceled", "this upload was canceled before it was decoded; send the file again")
+    """What requests can name now, or a 202 while it is decoded or made; raises PictureRefused."""
+    judge_end(upload, PictureRefused)
     if upload.picture is None:
-        headers = {"Location": f"/v1/images/uploads/{upload.id}"}
         waiting = WaitingPicture(id=upload.id, status=upload.status)
-        return JSONResponse(waiting.model_dump(mode="json"), 202, headers)  # type: ignore[return-value]
+        return later(waiting, f"/v1/images/uploads/{upload.id}")  # type: ignore[return-value]
     return ReceivedPicture(**upload.picture.model_dump(), notes=upload.notes)

@@ -16,8 +16,10 @@ from torch import nn
 from app.shared.errors import RadiataError
 from app.shared.generations import image_key
 from app.shared.wire.generation import Generation, Status
+from app.shared.wire.map import MapWanted
 from tests.families.controls import control_net, tensors
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
+from workers.control.maps import Maps
 from workers.drawing.placement import Placement
 from workers.drawing.png import RECIPE
 
@@ -131,6 +133,8 @@ def test_a_map_is_made_kept_and_read_as_any_other(served: Served, net: Controlle
     assert told["image"] != photograph and "preprocess" not in told
     edges = np.asarray(served.pictures.load(told["image"]))
     assert set(np.unique(edges)) == {0, 255} and edges.mean() < 0.5 * 255 and edges.shape[:2] == (height, width)
+    asked = MapWanted(image=photograph, preprocess="canny", width=width, height=height)
+    assert served.pictures.put(Maps(served.pictures).made(asked)).ref == told["image"], "as the route makes it"
     assert png_of(served, made) == png_of(served, served.ended(adapters=[net.with_strength(image=told["image"])]))
     assert apart(served.pixels(made), served.drawn(adapters=[net.with_strength(image=photograph)])) > 0
     for preprocess in ("depth", "pose"):
@@ -217,6 +221,7 @@ def test_what_a_net_cannot_obey_is_refused(served: Served, net: Controlled) -> N
         (net.with_strength(rank=2), "/adapters/0/rank", "setting_of_another_kind"),
         (net.with_strength(strengths={"vae": 0.5}), "/adapters/0/strengths", "setting_of_another_kind"),
         (net.with_strength(mode="canny"), "/adapters/0/mode", "mode_unknown"),
+        (net.with_strength(thresholds=[1, 2]), "/adapters/0/thresholds", "thresholds_without_edges"),
         (net.with_strength(schedule=[[0.0, 0.0], [0.9, 1.0]]), "/adapters/0/schedule", "schedule_without_step"),
         (lora | {"image": net.use["image"]}, "/adapters/0/image", "setting_of_another_kind"),
     ]

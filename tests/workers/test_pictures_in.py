@@ -133,6 +133,48 @@ def test_a_picture_that_kills_its_decoding_is_refused_as_a_picture(api: httpx.Cl
     assert "decoding this picture" in answer.json()["detail"]
 
 
+# Maps of it
+
+
+@pytest.mark.usefixtures("decoding")
+def test_a_map_is_asked_for_by_the_pictures_ref(api: httpx.Client, storage: Storage) -> None:
+    ref = send(api, png(size=(64, 48))).json()["ref"]
+    answer = map_of(api, ref, preprocess="canny", width=32, height=32, fit="pad")
+    assert (answer.status_code, answer.json()["width"], answer.json()["height"]) == (201, 32, 32)
+    assert answer.headers["location"] == f"/v1/images/{answer.json()['ref']}"
+    again = map_of(api, ref, preprocess="canny", width=32, height=32, fit="pad")
+    assert (again.status_code, again.json()) == (200, answer.json())
+    own = map_of(api, ref, preprocess="canny", thresholds=[1, 2]).json()
+    assert (own["width"], own["height"]) == (64, 48)
+    assert len(list(storage.keys("pictures"))) == 3
+
+
+@pytest.mark.usefixtures("decoding")
+@pytest.mark.parametrize(
+    ("asked", "pointer"),
+    [
+        ({"preprocess": "canny", "width": 32}, "/fit"),
+        ({"preprocess": "canny", "width": 16384, "height": 16384, "fit": "pad"}, "/width"),
+        ({"preprocess": "canny", "thresholds": [3, 2]}, "/thresholds"),
+        ({"preprocess": "none"}, "/preprocess"),
+        ({"preprocess": "depth", "thresholds": [1, 2]}, ""),
+        ({"preprocess": "depth"}, "/preprocess"),
+    ],
+)
+def test_a_map_that_is_not_made_is_refused(api: httpx.Client, asked: dict[str, Any], pointer: str) -> None:
+    answer = map_of(api, send(api, png(size=(64, 48))).json()["ref"], **asked)
+    assert (answer.status_code, [one["pointer"] for one in answer.json()["errors"]]) == (422, [pointer])
+
+
+def test_a_map_of_nothing_is_none(api: httpx.Client) -> None:
+    answer = map_of(api, NOBODYS, preprocess="canny")
+    assert (answer.status_code, answer.json()["code"]) == (404, "image_unknown")
+
+
+def map_of(api: httpx.Client, ref: str, **asked: object) -> httpx.Response:
+    return api.post(f"/v1/images/{ref}/preprocess", json=asked)
+
+
 # In a request
 
 

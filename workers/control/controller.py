@@ -4,22 +4,21 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from PIL import Image
 from PIL.Image import Image as Picture
 
 from app.shared.errors import BadRequest
 from app.shared.pictures import Pictures
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ResolvedRequest
+from app.shared.wire.map import MapWanted
 from workers.adapters.cache import AdapterCache
 from workers.control.applying import Control, Controls
-from workers.control.maps import MADE, check_lines
+from workers.control.maps import Maps, check_lines, placed_for_control
 from workers.control.nets import Net, Nets
 from workers.drawing.pictures_in import Canvas
 from workers.drawing.placement import Placement
 from workers.models.loading import LoadedModel
 
-BLACK = (0, 0, 0, 255)
 KIND = "control"
 
 
@@ -29,6 +28,7 @@ class Controller:
     def __init__(self, base: LoadedModel, cache: AdapterCache, pictures: Pictures, budget_bytes: int) -> None:
         self._base = base
         self._pictures = pictures
+        self._maps = Maps(pictures)
         self._nets = Nets(base, cache, budget_bytes)
 
     @property
@@ -49,17 +49,15 @@ class Controller:
     def _control(self, use: ResolvedAdapter, net: Net, request: ResolvedRequest) -> Control:
         if use.image is None:
             raise BadRequest("image_missing", f"{use.ref!r} is a control net: it needs an image")
-        picture = opaque(self._pictures.load(use.image))
-        try:
-            placement = Placement.of(picture.size, (request.width, request.height), request.fit)
-        except ValueError as error:
-            raise BadRequest("picture_size", f"{use.ref!r}: {error}; set fit, or make them the same") from error
-        placed = placement.place(picture, 0)
+        size = (request.width, request.height)
         if use.preprocess == "none":
+            placed = placed_for_control(self._pictures.load(use.image), size, request.fit)
             check_lines(use.ref, use.mode, placed)
             return Control(use, net, placed)
-        made = MADE[use.preprocess](placed)
-        by_its_map = {"image": self._pictures.put(made).ref, "preprocess": "none"}
+        settings = {"preprocess": use.preprocess, "fit": request.fit, "thresholds": use.thresholds}
+        wanted = MapWanted.model_validate({"image": use.image, "width": size[0], "height": size[1]} | settings)
+        made = self._maps.made(wanted)
+        by_its_map = {"image": self._pictures.put(made).ref, "preprocess": "none", "thresholds": None}
         return Control(use.model_copy(update=by_its_map), net, made)
 
 
@@ -100,10 +98,3 @@ def _part(canvas: Canvas, picture: Picture) -> Picture:
 def apart(request: ResolvedRequest) -> ResolvedRequest:
     """Return a request without its control nets, which are no part of a stack."""
     return request.model_copy(update={"adapters": [use for use in request.adapters if use.kind != KIND]})
-
-
-def opaque(picture: Picture) -> Picture:
-    """Return a picture in RGB; what is transparent is black, as the ground of line maps and poses is."""
-    if picture.mode == "RGBA":
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, BLACK), picture)
-    return picture.convert("RGB")

@@ -1,10 +1,9 @@
 """Maps made of pictures for control nets: what `preprocess` of an adapter's entry says.
 
 A map is made at the drawing's size, kept as a picture, and named in the recipe in place of the picture that it was made
-of: from then on it is a map as any other, and a request that names it directly draws the same bytes.
+of: from then on it is a map as any other, and a request that names it directly draws the same bytes. `POST
+/v1/images/{ref}/preprocess` and an entry's `preprocess` call one function, so the map is the same to the bit.
 """
-
-from collections.abc import Callable, Mapping
 
 import cv2
 import torch
@@ -12,20 +11,54 @@ from PIL import Image
 from PIL.Image import Image as Picture
 
 from app.shared.errors import BadRequest
+from app.shared.pictures import Pictures
+from app.shared.wire.map import MapWanted
+from app.shared.wire.picture import Fit
+from workers.drawing.placement import Placement, Size
 
-WEAK, STRONG = 100, 200  # gradients between which an edge goes on, and from which one begins, as in diffusers' guides
+BLACK = (0, 0, 0, 255)
+THRESHOLDS = (100, 200)  # gradients from which an edge goes on, and from which one begins, as in diffusers' guides
 LINES = frozenset(("canny", "soft_edge"))  # modes whose maps are white lines on black
 MOST_WHITE, WHITE = 0.5, 128
 
 
-def canny(picture: Picture) -> Picture:
+class Maps:
+    """Makes maps of stored pictures."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+
+    def made(self, wanted: MapWanted) -> Picture:
+        """Return a map (RGB) of a picture; raises NotFound, Unreadable, and BadRequest for one that does not fit."""
+        placed = placed_for_control(self._pictures.load(wanted.image), (wanted.width, wanted.height), wanted.fit)
+        if wanted.preprocess != "canny":
+            raise BadRequest("preprocess_unavailable", f"no {wanted.preprocess} map is made here yet")
+        return canny(placed, wanted.thresholds or THRESHOLDS)
+
+
+def placed_for_control(picture: Picture, size: Size, fit: Fit) -> Picture:
+    """Return a picture (RGB) as a control net reads it: of the drawing's size, black where there is none of it.
+
+    Raises BadRequest for one that does not fit.
+    """
+    try:
+        return Placement.of(picture.size, size, fit).place(opaque(picture), 0)
+    except ValueError as error:
+        raise BadRequest("picture_size", f"{error}; set fit, or make them the same") from error
+
+
+def opaque(picture: Picture) -> Picture:
+    """Return a picture in RGB; what is transparent is black, as the ground of line maps and poses is."""
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, BLACK), picture)
+    return picture.convert("RGB")
+
+
+def canny(picture: Picture, thresholds: tuple[int, int] = THRESHOLDS) -> Picture:
     """Return the edges of a picture (RGB), white on black."""
     values = torch.frombuffer(bytearray(picture.convert("L").tobytes()), dtype=torch.uint8)
-    edges = cv2.Canny(values.view(picture.height, picture.width).numpy(), WEAK, STRONG)
+    edges = cv2.Canny(values.view(picture.height, picture.width).numpy(), *thresholds)
     return Image.fromarray(edges).convert("RGB")
-
-
-MADE: Mapping[str, Callable[[Picture], Picture]] = {"canny": canny}
 
 
 def check_lines(ref: str, mode: str | None, picture: Picture) -> None:

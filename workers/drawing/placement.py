@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from PIL.Image import Image as Picture
 from PIL.Image import Resampling, new
 
-from app.shared.wire.generation import Fit
+from app.shared.wire.picture import Fit
 
 Size = tuple[int, int]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from app.shared.references import Box, Fit
+from app.shared.wire.map import ABOUT_THRESHOLDS, Preprocess, Thresholds
 from app.shared.wire.picture import PictureIn
 from app.shared.wire.values import Name, Number, Ref, Sha256, Whole, Wire
 
@@ -19,7 +20,6 @@ Component = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Strength = Annotated[Number, Field(ge=-20, le=20, allow_inf_nan=False)]
 Block = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[A-Za-z0-9_]{1,64}){0,15}$")]
 Fraction = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
-Preprocess = Literal["none", "canny", "depth", "pose"]
 AdapterKind = Literal["weights", "embedding", "control", "image_prompt"]
 
 
@@ -83,8 +83,9 @@ class AdapterSettings(Wire):
     preprocess: Preprocess = Field(
         default="none",
         description="what a control net reads of its `image`: `none`, the picture itself, which is a map then; "
-        "`canny`, the edges of it, found at the drawing's size",
+        "`canny`, `depth` or `pose`, the map that is made of it at the drawing's size",
     )
+    thresholds: Thresholds | None = Field(default=None, description=ABOUT_THRESHOLDS)
     mode: str | None = Field(
         default=None,
         max_length=64,
@@ -119,6 +120,7 @@ TAKEN_BY: Mapping[str, tuple[AdapterKind, ...]] = {
     "images": ("image_prompt",),
     "fit": ("image_prompt",),
     "preprocess": ("control",),
+    "thresholds": ("control",),
     "mode": ("control",),
     "mask": ("weights", "image_prompt"),
     "unmasked": ("weights",),

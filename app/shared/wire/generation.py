@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
-from app.shared.wire.picture import PictureIn
+from app.shared.wire.picture import Fit, PictureIn, Pixels
 from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
@@ -24,12 +24,10 @@ AppliedBecause = Literal["asked", "mergeable", "quantised", "no_forward_form", "
 Priority = Literal["high", "normal", "low"]  # the first goes first
 Sigmas = Literal["karras", "exponential", "beta", "simple"]
 PromptSyntax = Literal["plain", "weighted"]
-Fit = Literal["refuse", "stretch", "crop", "pad"]
 InpaintArea = Literal["whole", "masked"]
 Denoise = Annotated[Number, Field(gt=0, le=1, allow_inf_nan=False)]
 MAX_REFERENCES = 8  # pictures that a model is shown
 Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=SIDE)]
-Pixels = Annotated[Whole, Field(ge=1, le=16384)]
 Offset = Annotated[Whole, Field(ge=0, le=16384)]
 
 

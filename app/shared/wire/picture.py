@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from app.shared.wire.values import Wire
+from app.shared.wire.values import Whole, Wire
 
 MOST_EDGE = 16384
 MOST_PIXELS = 2**26  # 67 million: decoded, some copies of it fit into what an inspection may take
@@ -16,6 +16,8 @@ REF_PATTERN = r"^image:[0-9a-f]{64}$"
 IN_PATTERN = r"^(image:[0-9a-f]{64}|data:image/[a-z0-9.+-]{1,32};base64,[A-Za-z0-9+/]+={0,2})$"
 IS_PICTURE = object()  # among the metadata of a field: what stands there names a picture
 
+Fit = Literal["refuse", "stretch", "crop", "pad"]
+Pixels = Annotated[Whole, Field(ge=1, le=MOST_EDGE)]
 PictureRef = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
 # In a request: a ref, or a data URL, which acceptance turns into a ref. A field of this type needs nothing else
 PictureIn = Annotated[

@@ -1,4 +1,7 @@
-"""Uploads on the wire: a file on its way to being an adapter, or a picture that requests draw from."""
+"""Uploads on the wire: a file on its way to being an adapter, or a picture that requests draw from.
+
+A map that is asked for (`MapWanted`) comes the same way, and its file is what was asked.
+"""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +12,7 @@ from pydantic import Field
 from app.shared.wire.picture import StoredPicture
 from app.shared.wire.values import Name, Sha256, Wire
 
-UploadKind = Literal["adapter", "picture"]
+UploadKind = Literal["adapter", "picture", "map"]
 
 
 class UploadStatus(StrEnum):
