@@ -26,6 +26,7 @@ from app.shared.old_records import in_new_words
 from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.dataset import DATASET_PREFIX, Dataset
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.upload import Upload
 from app.shared.wire.values import Wire
@@ -168,6 +169,12 @@ FACTS = Kind(
     "upload the file again: they are written anew",
 )
 PROFILE = Kind(r"models/([^/]+)\.json", ModelProfile, _AGAIN, lambda one: (one.name,))
+DATASET = Kind(
+    r"datasets/([0-9a-f]{64})\.json",
+    Dataset,
+    "`DELETE /v1/datasets/dataset:{0}` and send it again",
+    lambda one: (one.ref.removeprefix(DATASET_PREFIX),),
+)
 IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,
@@ -183,6 +190,7 @@ KINDS: tuple[Kind[Any], ...] = (
     SITES,
     DENOISER,
     PROFILE,
+    DATASET,
     IDENTITY,
 )
 

@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 from app.judging import Judged, misused
 from app.shared.errors import BadRequest
+from app.shared.wire.adapter import AdapterKind
 from app.shared.wire.generation import GenerationRequest
 from lycoris import Adapter, load
 from tests.app.shared.making import request
@@ -21,13 +22,13 @@ from workers.control.controller import apart
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
 
 STEPS = 2
-FILES = {
+FILES: dict[AdapterKind, list[bytes]] = {
     "weights": [toy.adapter(1), toy.adapter(2)],
     "embedding": [save({f"bundle_emb.word{at}.string_to_param.*": torch.ones(1, toy.WIDTH)}) for at in range(2)],
     "image_prompt": [save({"ip_adapter.1.to_k_ip.weight": torch.full((2, 2), float(at))}) for at in range(2)],
 }
-KINDS = [*FILES, "control"]
-STACKS = [(kind,) for kind in KINDS] + list(product(KINDS, KINDS))
+KINDS: list[AdapterKind] = [*FILES, "control"]
+STACKS: list[tuple[AdapterKind, ...]] = [(kind,) for kind in KINDS] + list(product(KINDS, KINDS))
 
 
 def engine_says(applier: AdapterApplier, uses: list[dict[str, Any]], adapters: list[Adapter], **fields: Any) -> Any:
@@ -44,7 +45,7 @@ def engine_says(applier: AdapterApplier, uses: list[dict[str, Any]], adapters: l
 @pytest.mark.parametrize("stack", STACKS, ids="+".join)
 @pytest.mark.parametrize("quantised", [False, True], ids=["plain", "quantised"])
 def test_what_is_accepted_is_applied_and_what_is_refused_could_not_be(
-    stack: tuple[str, ...], quantised: bool, monkeypatch: pytest.MonkeyPatch
+    stack: tuple[AdapterKind, ...], quantised: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AdapterApplier, "_mergeable", lambda *_: not quantised)
     applier = AdapterApplier(toy.base())
@@ -60,7 +61,7 @@ def test_what_is_accepted_is_applied_and_what_is_refused_could_not_be(
             {"prompt": "a", "adapters": [{"ref": name} for name in names], "stack_mode": mode, "apply": apply}
         )
         judged = [
-            Judged(at, use, use.ref, True, None, kind)  # type: ignore[arg-type]
+            Judged(at, use, use.ref, True, None, kind)
             for at, (use, kind) in enumerate(zip(asked.adapters, stack, strict=True))
         ]
         refused = list(misused(asked, judged, STEPS))

@@ -35,6 +35,7 @@ WHOLE = {  # one of every kind
     f"models/{profile().name}.denoiser.json": '{"fingerprint": "f", "component": "unet", "made": "U", "config": {}, '
     '"pixels": 8}',
     f"models/{profile().name}.json": profile().model_dump_json(),
+    f"datasets/{SHA}.json": f'{{"ref": "dataset:{SHA}", "pictures": [], "created_at": "2026-01-01T00:00:00Z"}}',
     "store.json": f'{{"id": "{ID}"}}',
 }
 SPOILT = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"some": "other"}', b"[" * 100_000, b'"\xed\xa0\x80"', b"1e999"]

@@ -1,0 +1,72 @@
+"""Datasets: pictures with captions, stored under the hash of their content; their pixels are where every picture is.
+
+So a ref means the same pixels and words for ever, whatever the files were called and whenever they were sent: who
+changes a caption makes another dataset.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from hashlib import sha256
+
+from app.shared.errors import NotFound
+from app.shared.records import DATASET
+from app.shared.storage import Storage
+from app.shared.wire.dataset import DATASET_PREFIX, Dataset, DatasetPicture, DatasetRef, DatasetReport
+
+__all__ = ["Dataset", "DatasetPicture", "DatasetRef", "Datasets", "dataset_key", "dataset_of"]
+
+
+def dataset_key(ref: DatasetRef) -> str:
+    """Where the record of a dataset is stored."""
+    return f"datasets/{ref.removeprefix(DATASET_PREFIX)}.json"
+
+
+def dataset_of(pictures: Iterable[DatasetPicture], report: DatasetReport, created_at: datetime) -> Dataset:
+    """Return the dataset of these pictures, in its own order; those with the same pixels and caption are one.
+
+    Such a one is seen as often as all of them together.
+    """
+    merged: dict[tuple[str, bool, str], DatasetPicture] = {}
+    for one in pictures:
+        key = one.ref, one.caption is not None, one.caption or ""
+        before = merged.get(key)
+        merged[key] = before.model_copy(update={"repeats": before.repeats + one.repeats}) if before else one
+    ordered = tuple(merged[key] for key in sorted(merged))
+    content = [[one.ref, one.caption, one.repeats] for one in ordered]
+    digest = sha256(json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
+    return Dataset(ref=DATASET_PREFIX + digest, pictures=ordered, report=report, created_at=created_at)
+
+
+class Datasets:
+    """Keeps datasets by their content. Raises Unavailable as storage does."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def get(self, ref: DatasetRef) -> Dataset:
+        """Return a dataset; raise NotFound (`dataset_unknown`) or Unreadable."""
+        found = DATASET.get(self._storage, dataset_key(ref))
+        if found is None:
+            raise NotFound(
+                "dataset_unknown", f"there is no dataset {ref!r} here; `POST /v1/datasets` gives the ref of one"
+            )
+        return found
+
+    def keep(self, dataset: Dataset) -> tuple[Dataset, bool]:
+        """Keep a dataset unless it is there; return what is there now, and whether it was new."""
+        key = dataset_key(dataset.ref)
+        if self._storage.create(key, DATASET.write(dataset)):
+            return dataset, True
+        return self.get(dataset.ref), False
+
+    def delete(self, ref: DatasetRef) -> None:
+        """Delete the record of a dataset; its pictures stay, for others may have them. Raises NotFound."""
+        self.get(ref)
+        self._storage.delete(dataset_key(ref))
+
+    def refs(self) -> Iterator[DatasetRef]:
+        """Yield the ref of every dataset, in no order."""
+        for key in self._storage.keys("datasets"):
+            if match := DATASET.keys.fullmatch(key):
+                yield DATASET_PREFIX + match[1]
