@@ -6,7 +6,8 @@
     ├── StackRefused      the adapters are sound, but cannot be applied together, or not at these strengths
     ├── NeverCalled       a bypass did not reach a layer: the model computes with its weight without calling it
     ├── ModelChanged      the live model was moved, cast or rebuilt while adapters were applied
-    └── ToolRefused       a tool cannot write a result, or not at the given place
+    ├── ToolRefused       a tool cannot write a result, or not at the given place
+    └── PlanRefused       an adapter cannot be trained as it was asked for
 
 Every error carries all of its reasons at once, so that one upload shows everything that is wrong with a file.
 """
@@ -51,6 +52,7 @@ class Code(StrEnum):
     UNWRITABLE = "unwritable"  # the system does not allow a tool to write
     NOT_CALLED = "not_called"  # a bypassed layer that its model did not call
     NO_FORM = "no_form"  # the contents have no representation in the requested form
+    BAD_OPTION = "bad_option"  # a value for training that the algorithm has no use for, or that is out of range
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,10 @@ class ModelChanged(AdapterError):
 
 class ToolRefused(AdapterError):
     """A tool cannot write its output: the path is taken, or the format cannot hold it."""
+
+
+class PlanRefused(AdapterError):
+    """An adapter cannot be trained so: an option without meaning, no layer to train, a file that does not fit."""
 
 
 def shown(name: str) -> str:

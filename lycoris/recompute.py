@@ -51,10 +51,15 @@ class Recompute:
     components: component -> module. index: of the same modules, if there already is one. A weight that cannot be
     computed anew is refused by name (`obstacles`). A component that runs without calling a module of the active stack
     raises NeverCalled at the end of its forward; a weight that is not finite any more raises StackRefused in its first.
+    checkpointing: where gradients are recorded, each call is computed anew in the backward pass, and no changed weight
+    is kept until then.
     """
 
-    def __init__(self, components: Mapping[str, nn.Module], index: Index | None = None) -> None:
+    def __init__(
+        self, components: Mapping[str, nn.Module], index: Index | None = None, checkpointing: bool = False
+    ) -> None:
         self._components = components
+        self._checkpointing = checkpointing
         self._index = index or Index(components)
         self._held = held_by(components)
         self._modules = list(dict.fromkeys(owner.module for held in self._held.values() for owner in held.owners))
@@ -145,9 +150,8 @@ class Recompute:
             changed = dict.fromkeys(held for patch in group.patches for held, _ in patch.rows)
             for held in changed:
                 for owner in held.owners:
-                    forward = forwards.setdefault(
-                        owner.module, ComputedForward(owner.name, owner.module, self, changed={})
-                    )
+                    fresh = ComputedForward(owner.name, owner.module, self, {}, self._checkpointing)
+                    forward = forwards.setdefault(owner.module, fresh)
                     forward.changed[owner.parameter] = (held, summing)
         self._refuse_replaced(forwards)
         return forwards

@@ -39,6 +39,11 @@ ARROWS: dict[str, set[str]] = {
         *("lycoris.files", "lycoris.dialects", "torch", "safetensors"),
         *("lycoris.adapter", "lycoris.stack", "lycoris.errors"),
     },
+    "lycoris.training": {
+        *("lycoris.training", "lycoris.tools.names", "lycoris.tools.kinds", "lycoris.hooked", "lycoris.placement"),
+        *("lycoris.algorithms", "lycoris.kernels", "lycoris.files", "lycoris.dialects", "torch"),
+        *("lycoris.adapter", "lycoris.recompute", "lycoris.stack", "lycoris.errors"),
+    },
     "app.shared": {
         *("app.shared", "pydantic", "pydantic_settings", "redis", "rq", "obstore"),
         "structlog",  # one log format on both sides
@@ -278,6 +283,7 @@ def test_no_file_is_too_long_to_read() -> None:
         ("lycoris", {"torch", "safetensors", "numpy", "app", "workers"}),
         ("lycoris.patcher", {"pydantic", "fastapi", "redis", "rq", "diffusers", "transformers", "app", "workers"}),
         ("lycoris.dialects", {"torch", "safetensors"}),
+        ("lycoris.training.plan", {"torch", "safetensors"}),
     ],
 )
 def test_importing_one_part_does_not_load_another(module: str, never: set[str]) -> None:

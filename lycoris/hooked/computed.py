@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lycoris.errors import not_finite
 from lycoris.hooked.owners import Held, Owner, dense_forward
@@ -39,10 +40,17 @@ class ComputedForward:
     module: nn.Module
     owner: object
     changed: dict[str, tuple[Held, Group]]  # by the parameter's name in the module
+    checkpointing: bool = False
     called: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the module's own forward returns, with the changed weights."""
+        if self.checkpointing and torch.is_grad_enabled():
+            # Nothing here is random, so no state of a generator has to be kept
+            return checkpoint(self._computed, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        return self._computed(*args, **kwargs)
+
+    def _computed(self, *args: Any, **kwargs: Any) -> Any:
         weights = self._weights([*args, *kwargs.values()])
         if not self.called:  # once in the life of a stack: to read every weight again costs a tenth of a call
             unfit = [f"{self.name}.{name}" for name, weight in weights.items() if not finite(weight)]

@@ -1,0 +1,92 @@
+"""A training's choice of algorithm, judged against the table. Without torch, so that a front end can judge it too."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from lycoris.errors import Code, PlanRefused, Reason, shown
+from lycoris.training.options import Algorithm, Value, out_of_range
+from lycoris.training.table import ALGORITHMS
+
+MOST_RANK = 4096
+LEAST_ALPHA, MOST_ALPHA = 1e-3, 1e6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An algorithm with its numbers, every option given; `plan` makes one of what a request says.
+
+    layers: shell patterns (`*`, `?`, `[…]`) over "component.module.path"; empty: the layers of the model's blocks, of
+    every kind that the algorithm reaches. text_encoders: whether the text encoders' layers are among them.
+    """
+
+    algorithm: str
+    rank: int | None = None
+    alpha: float | None = None
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    layers: tuple[str, ...] = ()
+    text_encoders: bool = False
+
+    @property
+    def facts(self) -> Algorithm:
+        """The algorithm's line of the table."""
+        return ALGORITHMS[self.algorithm]
+
+
+def plan(
+    algorithm: str,
+    rank: int | None = None,
+    alpha: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    layers: Sequence[str] = (),
+    text_encoders: bool = False,
+) -> Plan:
+    """Return the plan with every default filled in: alpha is the rank unless given, so that the scale is 1.
+
+    Raises PlanRefused with a reason for every value that the algorithm has no use for, or that is out of range; the
+    subject of a reason is the field: "rank", "options.factor".
+    """
+    if algorithm not in ALGORITHMS:
+        raise PlanRefused([_reason("algorithm", f"is none that is known: {_near(algorithm, ALGORITHMS)}")])
+    facts, given = ALGORITHMS[algorithm], dict(options or {})
+    reasons = [*_numbers(facts, rank, alpha), *_options(facts, given)]
+    if facts.untrainable:
+        reasons = [_reason("algorithm", f"{algorithm} cannot be trained here: {facts.untrainable}")]
+    if reasons:
+        raise PlanRefused(reasons)
+    rank = facts.default_rank if rank is None else rank
+    if facts.alpha and alpha is None and rank is not None:
+        alpha = float(rank)
+    filled = {option.name: given.get(option.name, option.default) for option in facts.options}
+    return Plan(algorithm, rank, alpha if facts.alpha else None, filled, tuple(layers), text_encoders)
+
+
+def _numbers(facts: Algorithm, rank: int | None, alpha: float | None) -> Iterator[Reason]:
+    if rank is not None and not facts.rank:
+        yield _reason("rank", f"has no meaning for {facts.name}, whose factors have none")
+    elif rank is not None and (wrong := out_of_range(rank, 1, MOST_RANK)):
+        yield _reason("rank", wrong)
+    if alpha is not None and not facts.alpha:
+        yield _reason("alpha", f"has no meaning for {facts.name}, whose change is not scaled")
+    elif alpha is not None and (wrong := out_of_range(alpha, LEAST_ALPHA, MOST_ALPHA)):
+        yield _reason("alpha", wrong)
+
+
+def _options(facts: Algorithm, given: Mapping[str, Any]) -> Iterator[Reason]:
+    known = {option.name: option for option in facts.options}
+    for name, value in given.items():
+        if name not in known:
+            yield _reason(f"options.{shown(name)}", f"is no option of {facts.name}: {_near(name, known)}")
+        elif wrong := known[name].problem(value):
+            yield _reason(f"options.{name}", wrong)
+
+
+def _near(word: str, known: Mapping[str, Any]) -> str:
+    near = get_close_matches(word.strip(), known, n=1)
+    listed = ", ".join(known) or "none at all"
+    return f"did you mean {near[0]}?" if near else f"there are {listed}"
+
+
+def _reason(subject: str, message: str) -> Reason:
+    return Reason(Code.BAD_OPTION, subject, message)
