@@ -43,6 +43,11 @@ def misplaced(profile: ModelProfile, asked: Picture) -> Iterator[Wrong]:
     if len(asked.reference_images) > profile.max_references and profile.obeys.get("reference_images"):
         message = f"{profile.name!r} is shown {profile.max_references} pictures at most"
         yield Wrong("reference_images", "too_many_references", message, {"maxItems": profile.max_references})
+    if len(asked.reference_images) < profile.min_references:
+        message = (
+            f"{profile.name!r} ({profile.pipeline}) changes a picture that it is shown; name it in reference_images"
+        )
+        yield Wrong("reference_images", "reference_missing", message, {"minItems": profile.min_references})
     if asked.upscale and asked.mask_image:
         message = "a second pass would change what the mask keeps; leave out upscale or mask_image"
         yield Wrong("upscale", "upscale_with_mask", message, [None])

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21
 
 from tests.families.registry import FAMILIES
 from tests.families.serving import Diffusers, Served, serving
@@ -19,6 +22,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         every, gate = here.get("EVERY", FAMILIES), here.get("IN_THE_GATE", IN_THE_GATE)
         names = [*(every if metafunc.config.getoption("every") else gate)]
         metafunc.parametrize("family", names, ids=names, scope="module", indirect=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_references() -> Iterator[None]:
+    """Qwen-Image-Edit scales every picture that it is shown to a megapixel; here to a 64th of that."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus, pipeline_qwenimage21):
+            own = module.calculate_dimensions
+
+            def smaller(area: float, ratio: float, own: Any = own) -> Any:
+                return own(area / 64, ratio)
+
+            patch.setattr(module, "calculate_dimensions", smaller)
+        yield
 
 
 @pytest.fixture(scope="module")

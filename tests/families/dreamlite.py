@@ -17,7 +17,7 @@ from tests.families.family import Family
 from tests.families.hunyuan import TEMPLATE
 from tests.families.language_models import qwen3_vl
 from tests.families.parts import WIDTH
-from tests.families.processors import opened_for_text, processor, save_as
+from tests.families.processors import opened_for_text, save_as, seeing
 from tests.families.weights import fill
 
 LATENTS = 4
@@ -49,7 +49,7 @@ def save(kind: Any, folder: Path) -> None:
     pipeline = kind(
         text_encoder=qwen3_vl(Qwen3VLForConditionalGeneration, tokenizer),
         tokenizer=tokenizer,
-        processor=processor(tokenizer),
+        processor=seeing(tokenizer, 16),
         vae=vae,
         unet=unet,
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),

@@ -33,6 +33,7 @@ class Family:
     negative: bool = True  # a negative prompt is read
     multiple: int = 8  # of width and height, in pixels
     size: tuple[int, int] = (64, 64)  # width and height of the suite's pictures
+    shown: bool = False  # it draws nothing without a picture that it is shown
     extra: Mapping[str, Any] = field(default_factory=dict)  # further arguments of diffusers' own call
     picture: Callable[[Any], Any] = first_image
     steps: int = 2

@@ -61,11 +61,20 @@ def qwen25_vl(tokenizer: Any, layers: int = 4) -> Qwen2_5_VLForConditionalGenera
     """A Qwen 2.5 VL of four layers: some pipelines read its third last state."""
     rope = {"rope_type": "default", "mrope_section": [2, 2, 4], "rope_theta": ROPE_THETA}
     text = decoder_sizes(tokenizer, layers) | {"rope_parameters": rope}
-    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=VISION))
+    return Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config=text, vision_config=VISION, **_places(tokenizer))
+    )
 
 
 def qwen3_vl(kind: Any, tokenizer: Any, layers: int = 2) -> Any:
     """A Qwen 3 VL of that class, with its head or without."""
     rope = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": ROPE_THETA}
     text = decoder_sizes(tokenizer, layers) | {"head_dim": 8, "rope_parameters": rope}
-    return kind(Qwen3VLConfig(text_config=text, vision_config=VISION | {"deepstack_visual_indexes": [0]}))
+    sight = VISION | {"deepstack_visual_indexes": [0]}
+    return kind(Qwen3VLConfig(text_config=text, vision_config=sight, **_places(tokenizer)))
+
+
+def _places(tokenizer: Any) -> dict[str, int]:
+    """The tokens of pictures among those of a text."""
+    marks = {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start", "vision_end": "vision_end"}
+    return {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{mark}|>") for name, mark in marks.items()}

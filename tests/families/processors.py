@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from transformers import Qwen2VLImageProcessorPil
+
 from tests.families.family import opened
 from workers.models.folder import ModelFolder
 from workers.models.linked import linked
-from workers.models.processors import PromptProcessor
+from workers.models.processors import PictureProcessor, PromptProcessor
 
 INDEX = "model_index.json"
 
@@ -15,6 +17,11 @@ INDEX = "model_index.json"
 def processor(tokenizer: Any) -> PromptProcessor:
     """A processor that can be made where torchvision is not."""
     return PromptProcessor(tokenizer, chat_template=tokenizer.chat_template)
+
+
+def seeing(tokenizer: Any, patch: int = 14) -> PictureProcessor:
+    """A processor of pictures too; patch: pixels of an edge of what is one token before four are merged."""
+    return PictureProcessor(Qwen2VLImageProcessorPil(patch_size=patch), tokenizer, tokenizer.chat_template)
 
 
 def save_as(pipeline: Any, folder: Path, **kinds: str) -> None:

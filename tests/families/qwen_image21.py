@@ -14,7 +14,7 @@ from tests.families import tokenizers
 from tests.families.family import Family
 from tests.families.language_models import qwen3_vl
 from tests.families.parts import WIDTH
-from tests.families.processors import opened_for_text, processor, save_as
+from tests.families.processors import opened_for_text, save_as, seeing
 from tests.families.weights import fill
 
 CHANNELS = 8  # of latents
@@ -45,7 +45,7 @@ def qwen_image21(folder: Path) -> None:
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=vae,
         text_encoder=qwen3_vl(Qwen3VLForConditionalGeneration, tokenizer),
-        processor=processor(tokenizer),
+        processor=seeing(tokenizer, 16),
         transformer=transformer,
     )
     save_as(fill(pipeline, gain=1.5), folder, processor="Qwen3VLProcessor")

@@ -29,6 +29,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, GenerationRequest, ResolvedRequest, Status
 from tests.families.family import Family
+from tests.workers.drawing.pictures import gradient
 from workers.drawing.engine import Engine
 from workers.intake import Intake
 from workers.models.loading import LoadedModel, load
@@ -74,6 +75,8 @@ class Served:
         plain |= {"seed": SEED, "steps": self.family.steps}
         if self.family.guidance:
             plain["guidance_scale"] = GUIDANCE
+        if self.family.shown:
+            plain["reference_images"] = [self.pictures.put(gradient(*self.family.size)).ref]
         return resolve(self._parts, GenerationRequest.model_validate(plain | changed))
 
     def ended(self, **changed: Any) -> Generation:
@@ -134,6 +137,8 @@ class Diffusers:
         call |= self.family.extra
         if self.family.guidance:
             call[self.family.guidance] = GUIDANCE
+        if self.family.shown:
+            call["image"] = gradient(width, height)
         generator = torch.Generator("cpu").manual_seed(SEED)
         with torch.inference_mode():
             output = self.pipeline(**call, num_inference_steps=self.family.steps, generator=generator)

@@ -24,7 +24,7 @@ from workers.models.device_memory import decodes
 from workers.models.latents import encoded, enlarged
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
-from workers.models.references import read_size
+from workers.models.references import read_size, shown
 from workers.models.samplers import flows, make
 from workers.models.weighted_prompts import weighted_arguments
 
@@ -82,8 +82,9 @@ class Sampling:
         wanted = call_arguments(asked, pipeline, profile.obeys)
         self.noted = canvas.noted
         if references := [self._load(ref) for ref in request.reference_images]:
-            wanted["image"] = references
-            self.noted = self.noted | {"reference_sizes": [read_size(pipeline, one.size) for one in references]}
+            wanted |= shown(pipeline, references)
+            sizes = [read_size(pipeline, one.size, canvas.drawn) for one in references]
+            self.noted = self.noted | {"reference_sizes": sizes}
         with ExitStack() as undo:
             undo.enter_context(torch.inference_mode())
             beginning = self._beginning(request, canvas, drawn, before)
@@ -96,6 +97,8 @@ class Sampling:
                 name: self._scheduled(request, drawn, name, generator, after_step, beginning, undo)
                 for name in self._own
             }
+            if references:
+                undo.callback(pipeline.vae.encoder.register_forward_pre_hook(_in_own_dtype).remove)
             for decoder in self._decoders:
                 undo.callback(decoder.register_forward_hook(self._check_decoded).remove)
             if request.prompt_syntax == "weighted":
@@ -217,6 +220,11 @@ def _install(pipeline: Any, name: str, scheduler: Any) -> None:
     for holder in (pipeline, *inner):
         for place in [place for place, part in vars(holder).items() if part is before]:
             setattr(holder, place, scheduler)
+
+
+def _in_own_dtype(encoder: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cast what a codec reads: Z-Image-Omni gives it a reference in bfloat16, whatever it computes in."""
+    return (inputs[0].to(next(encoder.parameters()).dtype), *inputs[1:])
 
 
 def _first(output: Any) -> Picture:

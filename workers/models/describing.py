@@ -90,6 +90,7 @@ def profile_of(
         max_pixels=most_pixels(pipeline, device.type),
         max_steps=most_steps(pipeline),
         max_references=shown_to(pipeline).most,
+        min_references=shown_to(pipeline).least,
         reference_edge=shown_to(pipeline).edge,
         reference_aspect=shown_to(pipeline).times,
         denoise_rounding="up" if rounds_up(pipeline) else "down",
@@ -128,7 +129,11 @@ def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings
         raise Unservable(f"{folder / OWN} cannot be used: {message}")
     if own.width or own.height or own.steps:
         asked = GenerationRequest.model_construct(
-            prompt="a", width=profile.width, height=profile.height, steps=profile.steps
+            prompt="a",
+            width=profile.width,
+            height=profile.height,
+            steps=profile.steps,
+            reference_images=[""] * profile.min_references,
         )
         for wrong in disobeyed(profile, asked):
             raise Unservable(f"{folder / OWN} cannot be used: {wrong.message}")

@@ -105,6 +105,7 @@ def _dropped(pipeline: Any, longest: int) -> int:
     return longest + pipeline.prompt_template_encode_start_idx
 
 
+_EDIT = Reads(lambda pipeline, _: pipeline.tokenizer.model_max_length, attrgetter("prompt_template_encode"))
 _QWEN = Reads(_dropped, attrgetter("prompt_template_encode"))
 _SANA = Reads(
     instructed_length,
@@ -160,6 +161,8 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("Flux2KleinPipeline", reads={"": _KLEIN}),
     Family("QwenImagePipeline", guidance=("true_cfg_scale",), reads={"": _QWEN}),
+    Family("QwenImageEditPipeline", guidance=("true_cfg_scale",), reads={"": _EDIT}),
+    Family("QwenImageEditPlusPipeline", guidance=("true_cfg_scale",), reads={"": _EDIT}),
     Family(
         "QwenImage21Pipeline",
         guidance=("true_cfg_scale",),

@@ -70,15 +70,17 @@ class Latents:
     films: bool = False
 
 
-_PLAIN, _ROWS = Latents(), Latents(_scaled, _packed)
+_PLAIN, _ROWS, _FILMS = Latents(), Latents(_scaled, _packed), Latents(_normal, _packed, films=True)
 LATENTS: dict[str, Latents] = {
     **dict.fromkeys(("StableDiffusionPipeline", "StableDiffusionXLPipeline", "LatentConsistencyModelPipeline"), _PLAIN),
     **dict.fromkeys(("StableDiffusion3Pipeline", "ZImagePipeline", "Lumina2Pipeline", "HiDreamImagePipeline"), _PLAIN),
     **dict.fromkeys(("AuraFlowPipeline", "SanaPipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline"), _PLAIN),
-    **dict.fromkeys(("HunyuanDiTPipeline", "HunyuanImagePipeline"), _PLAIN),
+    **dict.fromkeys(("HunyuanDiTPipeline", "HunyuanImagePipeline", "ZImageOmniPipeline"), _PLAIN),
     **dict.fromkeys(("CogView3PlusPipeline", "CogView4Pipeline"), _PLAIN),
     **dict.fromkeys(("FluxPipeline", "FluxKontextPipeline", "ChromaPipeline", "LongCatImagePipeline"), _ROWS),
-    **dict.fromkeys(("QwenImagePipeline", "Krea2Pipeline"), Latents(_normal, _packed, True)),
+    **dict.fromkeys(
+        ("QwenImagePipeline", "QwenImageEditPipeline", "QwenImageEditPlusPipeline", "Krea2Pipeline"), _FILMS
+    ),
     **dict.fromkeys(("Flux2Pipeline", "Flux2KleinPipeline"), Latents(_batch_normal, _rows)),
     "WanPipeline": Latents(_normal, films=True),
 }

@@ -9,6 +9,7 @@ import diffusers
 from workers.models.call import NEEDED, arguments_of
 from workers.models.families import FAMILIES
 from workers.models.folder import ModelFolder, Unservable
+from workers.models.references import SHOWN
 
 # A call with one of these changes a picture, or follows one
 GIVEN = ("strength", "mask_image", "control_image", "control_images", "control_video", "video", "source_prompt")
@@ -42,7 +43,7 @@ def _why_not(name: str, takes: Any) -> str:
         return f"needs {pictures[0]} besides a prompt"
     if name.endswith("PriorPipeline"):
         return "draws no picture, but what a decoder reads"
-    if CHANGES.search(name) or any(one in takes for one in GIVEN):
+    if name not in SHOWN and (CHANGES.search(name) or any(one in takes for one in GIVEN)):
         return "changes a picture that it is given"
     if any(one in takes for one in SOUND):
         return "makes sound"

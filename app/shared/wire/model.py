@@ -58,6 +58,7 @@ class ModelProfile(Wire):
         None, description="the `guidance_scale` over which it reads a negative prompt; null: it does not depend on that"
     )
     max_references: int = Field(0, description="how many `reference_images` it can be shown")
+    min_references: int = Field(0, description="without how many of them it draws nothing")
     reference_edge: int = Field(0, description="the least pixels of an edge of one")
     reference_aspect: float | None = Field(
         None, description="the most that the longer edge of one may be of the shorter; null: any"

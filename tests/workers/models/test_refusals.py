@@ -194,9 +194,10 @@ def test_the_dtype_is_that_of_the_denoiser_as_it_is_stored(folder: Path) -> None
 STILL = """AuraFlow Chroma CogView3Plus CogView4 Cosmos2TextToImage DreamLite ErnieImage Flux2 Flux2Klein FluxKontext
 Flux GlmImage HiDreamImage HunyuanDiT HunyuanImage Ideogram4 Kandinsky3 Kandinsky5T2I KandinskyV22Combined Krea2
 LatentConsistencyModel LongCatImage Lumina2 Lumina OmniGen OvisImage PixArtAlpha PixArtSigma PRX QwenImage21 QwenImage
+QwenImageEdit QwenImageEditPlus
 SanaSprint Sana StableDiffusion3 StableDiffusion StableDiffusionXL Wan ZImageOmni ZImage StableDiffusionPAG"""
 OTHERS = """AudioLDM2 StableAudio3 CogVideoX HunyuanVideo HunyuanImageRefiner KandinskyV22 KandinskyV22Prior LTX2
-LTXImageToVideo Kandinsky5T2V Kandinsky5I2I QwenImageEdit QwenImageLayered FluxFill FluxControl FluxPriorRedux
+LTXImageToVideo Kandinsky5T2V Kandinsky5I2I QwenImageEditInpaint QwenImageLayered FluxFill FluxControl FluxPriorRedux
 StableDiffusionUpscale StableDiffusionInstructPix2Pix StableDiffusionControlNet StableVideoDiffusion WanImageToVideo
 WanVACE ShapE DDPM LLaDA2 StableDiffusionAdapter StableCascadePrior"""
 
