@@ -24,7 +24,7 @@ from app.shared.profiles import Profiles
 from app.shared.prompts import PROMPTS
 from app.shared.references import Box, box_of
 from app.shared.settings import Settings
-from app.shared.wire.adapter import TAKEN_BY, AdapterUse, AdapterVersion, ResolvedAdapter, denoises
+from app.shared.wire.adapter import OF_CONTROL_LORAS, TAKEN_BY, AdapterUse, AdapterVersion, ResolvedAdapter, denoises
 from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import Place, StoredPicture, pictures_of
@@ -171,6 +171,8 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
         message = f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
         yield _wrong(AdapterMisfit, f"{at}/ref", "adapter_for_another_base", message)
     for field, kinds in TAKEN_BY.items():
+        if version.kind == "weights" and field in OF_CONTROL_LORAS:
+            continue  # by what is known of it on the model
         if version.kind not in kinds and getattr(use, field) != UNSAID[field]:
             message = f"{use.ref!r} is of the kind {version.kind}, which takes no {field}; leave it out"
             yield _wrong(BadRequest, f"{at}/{field}", "setting_of_another_kind", message)
@@ -201,14 +203,24 @@ def _foreseen(
     adapters = []
     for index, (use, one) in enumerate(zip(asked.adapters, resolved, strict=True)):
         facts = parts.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
-        if one.kind == "control":
-            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile)
         ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
+        if one.kind == "control" or (fitting and fitting.picture):
+            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile)
+        elif one.kind == "weights" and fitting:
+            yield from _unread(index, use)
         adapters.append(Judged(index, use, one.name, ranked, fitting, one.kind))
         yield from misfitting_mask(index, use, one.kind, parts.pictures, asked, profile)
     steps = asked.steps or profile.steps
     yield from misused(asked, adapters, steps)
     yield from too_long(asked, adapters, steps, parts.profiles.tokenizers(profile), profile)
+
+
+def _unread(index: int, use: AdapterUse) -> Iterator[RadiataError]:
+    """Yield the settings of a control LoRA that an adapter which is none has."""
+    for field in OF_CONTROL_LORAS:
+        if getattr(use, field) != UNSAID[field]:
+            message = f"{use.ref!r} is of the kind weights, and reads no picture: it takes no {field}; leave it out"
+            yield _wrong(BadRequest, f"/adapters/{index}/{field}", "setting_of_another_kind", message)
 
 
 def _named(block: str, known: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""What of a control net in a request cannot be obeyed: its picture, its mode, its schedule."""
+"""What of a control net or a control LoRA in a request cannot be obeyed: its picture, its mode, its schedule."""
 
 from collections.abc import Iterator
 
@@ -22,9 +22,9 @@ def uncontrolled(
     asked: GenerationRequest,
     profile: ModelProfile,
 ) -> Iterator[RadiataError]:
-    """Yield everything for which a control net cannot work as the request says; at: its place in the list."""
+    """Yield everything for which a control net or LoRA cannot work as the request says; at: its place in the list."""
     if use.image is None:
-        message = f"{use.ref!r} is a control net; give it the picture that it reads as image"
+        message = f"{use.ref!r} is for control; give it the picture that it reads as image"
         yield _wrong(at, "image", "image_missing", message)
     else:
         yield from _picture(at, use, use.image, pictures, asked, profile)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lycoris.ranks import first_ranks
     from lycoris.recompute import Recompute
     from lycoris.stack import StackEntry, blocks_of, factor_at
+    from lycoris.widened import FurtherInputs, further_inputs
 
 __all__ = [
     "EMBEDDING_PREFIX",
@@ -38,6 +39,7 @@ __all__ = [
     "CheckedFile",
     "Code",
     "FileRefused",
+    "FurtherInputs",
     "Index",
     "MappedFolder",
     "Mode",
@@ -60,6 +62,7 @@ __all__ = [
     "factor_at",
     "first_ranks",
     "folded_trigger",
+    "further_inputs",
     "inspect",
     "judged",
     "load",
@@ -86,6 +89,8 @@ MODULES = {
     "judged": "lycoris.inspection",  # the verdict on what `read` returned, for one model of several
     "Verdict": "lycoris.inspection",
     "first_ranks": "lycoris.ranks",
+    "further_inputs": "lycoris.widened",  # of a layer that a file trains with more than the model's has
+    "FurtherInputs": "lycoris.widened",
     "checked": "lycoris.files.checked_file",  # a file of any contents, its header judged
     "CheckedFile": "lycoris.files.checked_file",
     "verdict_of": "lycoris.inspection",  # on such a file, as far as it can be told without reading it

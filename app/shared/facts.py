@@ -20,6 +20,7 @@ class Fitting(Wire):
 
     places: dict[str, dict[str, str]]  # component -> parameter changed -> why not beside the weight, or nothing
     words: dict[str, Word] = Field({})  # by trigger, as its file has it
+    picture: bool = False  # whether it reads one, beside changing weights: a control LoRA
     placeless: dict[str, dict[str, str]] = Field(default={})  # as places, of layers without positions, and what of that
     fixed: dict[str, dict[str, str]] = Field(default={})  # as places, of what cannot be computed anew, and why
     unmergeable: dict[str, dict[str, str]] = Field(default={})  # as places, of what nothing can be merged into, and why

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lycoris import Index, inspect, resolve
+from lycoris import Index, NoPlace, further_inputs, inspect, resolve
 from lycoris.adapter import read_names
 from tests.lycoris.keys import published
 from tests.lycoris.keys.models import model
@@ -121,6 +121,17 @@ def test_the_scales_of_a_control_adapter_are_what_the_norms_shall_be() -> None:
     adapter, _ = read_names({"double_blocks.0.img_attn.norm.key_norm.scale": (128,)})
     (target,) = resolve(adapter, index("flux1-control")).targets
     assert (target.parameter, target.change.name) == ("transformer_blocks.0.attn.norm_k.weight", "overwrite")
+
+
+def test_the_control_loras_of_flux_are_a_lora_of_its_own_layers_and_what_reads_a_picture() -> None:
+    base = index("flux1")
+    adapter, _ = read_names(published.tensors("flux1-bfl-control"))
+    found = further_inputs(adapter, base, "transformer", "x_embedder")
+    assert found and not further_inputs(found[0], base, "transformer", "x_embedder")
+    assert (found[1].up.shape, found[1].down.shape, found[1].gamma) == ((3072, 128), (128, 64), 1.0)
+    assert len(resolve(found[0], base).targets) > len(adapter.layers)  # each with its bias
+    with pytest.raises(NoPlace, match="img_in"):
+        resolve(adapter, base)
 
 
 def test_bare_parameters_and_whole_ones_by_their_own_name() -> None:

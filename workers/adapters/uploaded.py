@@ -15,6 +15,7 @@ from app.shared.wire.model import ModelProfile
 from lycoris import Adapter, AdapterError, FileRefused, Index, NoPlace, Reason, checked, judged, read
 from workers.adapters.facts import fitting, ranked
 from workers.control.file import ControlFile
+from workers.control.loras import divided
 from workers.drawing.textual_inversion import misfits
 from workers.image_prompts import judging as image_prompts
 from workers.image_prompts.places import places_of
@@ -95,12 +96,20 @@ class Weights:
     def verdict(self, base: KnownBase) -> dict[str, Any]:
         """Return the verdict on layers and words."""
         unheard = list(misfits(self._adapter.embeddings, base.shapes))
-        return _verdict(self._adapter, self._wrong, base, unheard) | {"kind": self.kind}
+        adapter, reads = self._on(base)
+        found = _verdict(adapter, self._wrong, base, unheard) | {"kind": self.kind}
+        return found | {"reads_picture": True} if reads else found
 
     def fitting(self, base: KnownBase) -> Fitting | None:
         """Return its places, its words, and what hinders a way of applying."""
-        sites = base.sites
-        return fitting(self._adapter, base.shapes, base.index, sites) if sites else None
+        sites, (adapter, reads) = base.sites, self._on(base)
+        found = fitting(adapter, base.shapes, base.index, sites) if sites else None
+        return found.model_copy(update={"picture": reads}) if found else None
+
+    def _on(self, base: KnownBase) -> tuple[Adapter, bool]:
+        """Return what of it changes weights of a base, and whether the rest reads a picture there (a control LoRA)."""
+        found = divided(self._adapter, base.denoiser, base.index)
+        return (found[0], True) if found else (self._adapter, False)
 
     def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
         """Return them with whether its first ranks can be applied alone."""

@@ -12,6 +12,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from PIL.Image import Image as Picture
 from torch import Tensor
 
@@ -19,7 +20,7 @@ GREY = "L"
 
 
 class Condition:
-    """One picture as one net reads it, for as many rows as the denoiser is called with."""
+    """One picture as one net, or a denoiser, reads it, for as many rows as the denoiser is called with."""
 
     def __init__(self, pipeline: Any, net: Any, picture: Picture, seed: int) -> None:
         """picture: of the drawing's size."""
@@ -44,7 +45,7 @@ class Condition:
                 return self._pixels(count)
             case FluxControlNetModel() if self._net.input_hint_block is not None:
                 return self._pixels(count) * 2 - 1
-            case FluxControlNetModel():
+            case FluxControlNetModel() | FluxTransformer2DModel():  # the second for a control LoRA
                 latents = self._latents(count, self._generator())
                 config = self._pipeline.vae.config
                 return self._packed((latents - config.shift_factor) * config.scaling_factor)

@@ -1,7 +1,7 @@
-"""The control nets of generations: nets and pictures are had once for each, and work while its pictures are drawn."""
+"""Control of generations by nets and by LoRAs: pictures are read once for each, and what reads them works meanwhile."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from PIL.Image import Image as Picture
@@ -11,15 +11,17 @@ from app.shared.pictures import Pictures
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ResolvedRequest
 from app.shared.wire.map import MapWanted
+from lycoris import FurtherInputs, Region
 from workers.adapters.cache import AdapterCache
 from workers.control.applying import Control, Controls
+from workers.control.loras import Reading, Readings
 from workers.control.maps import Maps, check_lines, placed_for_control
-from workers.control.nets import Net, Nets
+from workers.control.nets import Nets
 from workers.drawing.pictures_in import Canvas
 from workers.drawing.placement import Placement
 from workers.models.loading import LoadedModel
 
-KIND = "control"
+KIND, WEIGHTS = "control", "weights"
 
 
 class Controller:
@@ -36,58 +38,81 @@ class Controller:
         """sha256 of every net that is in memory."""
         return self._nets.resident
 
-    def prepared(self, request: ResolvedRequest) -> "Prepared":
-        """Return the nets and pictures of a request.
+    def prepared(self, request: ResolvedRequest, loras: Mapping[str, FurtherInputs]) -> "Prepared":
+        """Return what reads pictures of a request, and these.
 
-        Raises as `AdapterCache.get` does, NotFound for a picture, BadRequest for one that does not fit.
+        loras: what of its adapters of weights reads one, by sha256. Raises as `AdapterCache.get` does, NotFound for a
+        picture, BadRequest for one that does not fit, or that nothing reads.
         """
-        uses = [use for use in request.adapters if use.kind == KIND]
-        nets = self._nets.pin(uses)
-        found = [self._control(use, net, request) for use, net in zip(uses, nets, strict=True)]
-        return Prepared(self._base, found)
+        nets = iter(self._nets.pin([use for use in request.adapters if use.kind == KIND]))
+        found = Prepared(self._base, request)
+        for at, use in enumerate(request.adapters):
+            if use.kind == KIND:
+                told, picture = self._read(use, request)
+                found.controls[at] = Control(told, next(nets), picture)
+            elif use.sha256 in loras:
+                told, picture = self._read(use, request)
+                found.readings[at] = Reading(told, loras[use.sha256], picture)
+            elif use.kind == WEIGHTS and (use.image or use.thresholds or use.preprocess != "none"):
+                raise BadRequest("setting_of_another_kind", f"{use.ref!r} reads no picture on this base; leave it out")
+        return found
 
-    def _control(self, use: ResolvedAdapter, net: Net, request: ResolvedRequest) -> Control:
+    def _read(self, use: ResolvedAdapter, request: ResolvedRequest) -> tuple[ResolvedAdapter, Picture]:
+        """Return the map that an entry reads, and the entry as one that names it."""
         if use.image is None:
-            raise BadRequest("image_missing", f"{use.ref!r} is a control net: it needs an image")
+            raise BadRequest("image_missing", f"{use.ref!r} is for control: it needs an image")
         size = (request.width, request.height)
         if use.preprocess == "none":
             placed = placed_for_control(self._pictures.load(use.image), size, request.fit)
             check_lines(use.ref, use.mode, placed)
-            return Control(use, net, placed)
+            return use, placed
         settings = {"preprocess": use.preprocess, "fit": request.fit, "thresholds": use.thresholds}
         wanted = MapWanted.model_validate({"image": use.image, "width": size[0], "height": size[1]} | settings)
         made = self._maps.made(wanted)
         by_its_map = {"image": self._pictures.put(made).ref, "preprocess": "none", "thresholds": None}
-        return Control(use.model_copy(update=by_its_map), net, made)
+        return use.model_copy(update=by_its_map), made
 
 
 class Prepared:
-    """The control nets of one generation."""
+    """What reads pictures in one generation, by its place in the request's list."""
 
-    def __init__(self, base: LoadedModel, controls: Sequence[Control]) -> None:
+    def __init__(self, base: LoadedModel, request: ResolvedRequest) -> None:
         self._base = base
-        self._controls = controls
-        self._now: Controls | None = None
+        self._request = request
+        self.controls: dict[int, Control] = {}
+        self.readings: dict[int, Reading] = {}
+        self.regions: Mapping[str, Region] = {}  # of the pass at hand, by sha256
+        self._now: list[Controls | Readings] = []
 
-    def told(self, request: ResolvedRequest) -> ResolvedRequest:
-        """Return a request with the maps that are read in place of the pictures that they are made of."""
-        uses = iter(one.use for one in self._controls)
-        adapters = [next(uses) if use.kind == KIND else use for use in request.adapters]
-        return request.model_copy(update={"adapters": adapters})
+    def told(self) -> ResolvedRequest:
+        """Return the request with the maps that are read in place of the pictures that they are made of."""
+        found = {**self.controls, **self.readings}
+        adapters = [found[at].use if at in found else use for at, use in enumerate(self._request.adapters)]
+        return self._request.model_copy(update={"adapters": adapters})
 
-    def during(self, canvas: Canvas, seed: int) -> AbstractContextManager[None]:
+    @contextmanager
+    def during(self, canvas: Canvas, seed: int) -> Iterator[None]:
         """Control one pass of a picture (context manager)."""
-        made = self._base.denoiser() if self._controls else None
-        if made is None:
-            return nullcontext()
-        placed = [replace(one, picture=_part(canvas, one.picture)) for one in self._controls]
-        self._now = Controls(self._base.pipeline, made.component, placed, seed)
-        return self._now.on()
+        with ExitStack() as undo:
+            self._now = [*self._working(canvas, seed)]
+            undo.callback(self._now.clear)
+            for one in self._now:
+                undo.enter_context(one.on())
+            yield
 
     def at(self, step: int, steps: int) -> None:
         """Have the strengths of a step from now on."""
-        if self._now:
-            self._now.at(step, steps)
+        for one in self._now:
+            one.at(step, steps)
+
+    def _working(self, canvas: Canvas, seed: int) -> Iterator[Controls | Readings]:
+        controls = [replace(one, picture=_part(canvas, one.picture)) for one in self.controls.values()]
+        readings = [replace(one, picture=_part(canvas, one.picture)) for one in self.readings.values()]
+        made = self._base.denoiser() if controls or readings else None
+        if made and controls:
+            yield Controls(self._base.pipeline, made.component, controls, seed)
+        if made and readings:
+            yield Readings(self._base.pipeline, made.component, readings, seed, self.regions)
 
 
 def _part(canvas: Canvas, picture: Picture) -> Picture:

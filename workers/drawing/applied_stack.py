@@ -9,6 +9,7 @@ from app.shared.wire.generation import ApplyMode, ResolvedRequest
 from lycoris import (
     Adapter,
     Bypass,
+    FurtherInputs,
     Index,
     MappedFolder,
     Mode,
@@ -24,6 +25,7 @@ from lycoris import (
     quantised,
     resolve,
 )
+from workers.control.loras import Divided
 from workers.drawing.apply_mode import Choice, after_never_called, choose_apply_mode
 from workers.drawing.strength_schedule import PlacedAdapter, Stage, stages
 from workers.models.loading import LoadedModel
@@ -51,6 +53,7 @@ class AdapterApplier:
         components = base.components
         self._index = Index(components)
         self._cuts: WeakKeyDictionary[Adapter, tuple[int, Adapter]] = WeakKeyDictionary()
+        self._loras = Divided(base.denoiser(), self._index)
         self._quantised = frozenset(
             (name, parameter)
             for name, module in components.items()
@@ -81,7 +84,7 @@ class AdapterApplier:
         are asked for, BadRequest for an impossible bypass or recompute.
         """
         pairs = [
-            (use, self._cut(adapter, use.rank))
+            (use, self._loras.weights(self._cut(adapter, use.rank)))
             for use, adapter in zip(request.adapters, adapters, strict=True)
             if not adapter.image_prompt  # which changes no weight
         ]
@@ -108,6 +111,12 @@ class AdapterApplier:
             further = "recompute"  # which reaches a layer whose forward is called past its hooks
         sequence = in_sequence(request.stack_mode, (use.kind for use in request.adapters))
         return AppliedStack(choice, "sequential" if sequence else "sum", following, further, regions)
+
+    def reading(self, request: ResolvedRequest, adapters: Sequence[Adapter]) -> dict[str, FurtherInputs]:
+        """Return what of the adapters of a request reads a picture, by sha256; raises StackRefused as `plan` does."""
+        pairs = zip(request.adapters, adapters, strict=True)
+        found = ((use.sha256, self._loras.picture(self._cut(adapter, use.rank))) for use, adapter in pairs)
+        return {sha256: inputs for sha256, inputs in found if inputs}
 
     def apply(self, applied: AppliedStack, step: int, check: Callable[[], None] | None = None) -> None:
         """Apply the stack of the stage that begins at this step; nothing is done between two stages.

@@ -184,12 +184,12 @@ class Engine:
         clock, progress = _Clock(), Progress(self._ledger, generation)
         stack = apart(request)
         adapters = self._cache.pin(stack.adapters)
-        controls = self._controller.prepared(request)
+        controls = self._controller.prepared(request, self._applier.reading(stack, adapters))
         clock.lap("load")
         drawing = passes(request, self._base.profile)
         regions = [regions_of(one, (request.width, request.height), self._pictures, self._base) for one in drawing]
         applied = [self._applier.plan(apart(one), adapters, of) for one, of in zip(drawing, regions, strict=True)]
-        images, told = [], generation.model_copy(update={"request": controls.told(request)})
+        images, told = [], generation.model_copy(update={"request": controls.told()})
         words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
         with words, self._image_prompts.applied(stack, adapters) as prompts:
             self._check_length(request)
@@ -242,6 +242,7 @@ class Engine:
         for request, stack in zip(drawing, applied, strict=True):
             self._applier.apply(stack, 0, progress.glance)
             prompts.at(0, total(request), stack.regions)
+            controls.regions = stack.regions
             clock.lap("swap")
             self._prefetcher.begin()
 

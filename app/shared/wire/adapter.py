@@ -69,8 +69,8 @@ class AdapterSettings(Wire):
     )
     image: PictureIn | None = Field(
         default=None,
-        description="the picture of an image prompt, or what a control net reads, of the drawing's size: what is "
-        "transparent in it is black",
+        description="the picture of an image prompt, or what a control net or a control LoRA reads, of the drawing's "
+        "size: what is transparent in it is black",
     )
     images: list[PictureIn] = Field(
         default=[], max_length=MAX_IMAGES, description="several pictures of an image prompt, read together"
@@ -82,7 +82,7 @@ class AdapterSettings(Wire):
     )
     preprocess: Preprocess = Field(
         default="none",
-        description="what a control net reads of its `image`: `none`, the picture itself, which is a map then; "
+        description="what a control net or LoRA reads of its `image`: `none`, the picture itself, which is a map then; "
         "`canny`, `depth` or `pose`, the map that is made of it at the drawing's size",
     )
     thresholds: Thresholds | None = Field(default=None, description=ABOUT_THRESHOLDS)
@@ -125,6 +125,8 @@ TAKEN_BY: Mapping[str, tuple[AdapterKind, ...]] = {
     "mask": ("weights", "image_prompt"),
     "unmasked": ("weights",),
 }
+# Those of them that `weights` take too where they read a picture: a control LoRA, on a base that it fits
+OF_CONTROL_LORAS = ("image", "preprocess", "thresholds")
 
 
 class AdapterUse(AdapterSettings):
