@@ -14,6 +14,8 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
 from app.shared.passes import second_seed, upscaled
+from app.shared.pictures import picture_key
+from app.shared.storage import Storage
 from app.shared.wire.adapter import denoises
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
 from tests.workers.drawing.pictures import gradient, spot
@@ -163,6 +165,24 @@ def test_steps_are_told_as_they_are_drawn_and_plain_pictures_stay_as_they_were(s
     again = served.ledger.accept(with_it.request)
     served.engine.run(again.id)
     assert served.ledger.get(again.id).images[0].sha256 == with_it.images[0].sha256
+
+
+def test_every_picture_is_read_from_storage_once_for_a_generation_and_then_forgotten(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    get = Storage.get
+
+    def counting(self: Storage, key: str) -> bytes | None:
+        read.extend([key] if key.startswith("pictures/") else [])
+        return get(self, key)
+
+    asked, _, _ = masked(served, 5)
+    monkeypatch.setattr(Storage, "get", counting)
+    for _ in range(2):
+        read.clear()
+        served.pixels(served.ended(**asked, count=2, steps=1, denoise=1.0))
+        assert sorted(read) == sorted(map(picture_key, asked.values()))
 
 
 def test_a_second_pass_is_image_to_image_of_the_first_result(served: Served) -> None:

@@ -21,7 +21,6 @@ from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
 from app.shared.passes import passes, second_seed, total
-from app.shared.pictures import Pictures
 from app.shared.prompts import any_length, texts
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
@@ -31,6 +30,7 @@ from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.control.controller import Controller, Prepared, apart
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
+from workers.drawing.held_pictures import HeldPictures
 from workers.drawing.identity import Identity
 from workers.drawing.memory import give_back, ran_out, too_large
 from workers.drawing.png import encode, recipe
@@ -66,7 +66,7 @@ class Engine:
         self._cache = open_cache(storage, settings, self._patience)
         profile = base.profile
         self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
-        pictures = self._pictures = Pictures(self._storage)
+        pictures = self._pictures = HeldPictures(self._storage)
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)
         self._identity = Identity(base.components)
@@ -151,6 +151,7 @@ class Engine:
             else:
                 self._ledger.discard(generation)
         finally:
+            self._pictures.forget()
             self._prefetcher.rest()
 
     def idle(self) -> None:
