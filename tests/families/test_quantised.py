@@ -28,6 +28,7 @@ from tests.families.serving import Diffusers, Served, apart, serving
 from tests.families.z_image_file import as_gguf
 from tests.lycoris import zoo
 from tests.lycoris.measure import bits
+from workers.models.looking import look
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Quanto.* is deprecated:FutureWarning")
 
@@ -188,6 +189,15 @@ def test_every_algorithm_is_as_merged_into_the_numbers_and_leaves_nothing(
     for algorithm in ("loha", "lora"):
         again = served.ended(adapters=[{"ref": f"sha256:{drawn[algorithm].request.adapters[0].sha256}"}])
         assert png(served, again) == png(served, drawn[algorithm]), algorithm
+
+
+def test_what_is_told_without_loading_is_what_it_takes(served: Served) -> None:
+    """The scales of whole rows are not counted: of layers as small as these they are some of the memory."""
+    looked = look(served.family.name, served.settings)
+    modules = [part for part in served.base.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    held = sum(one.nbytes for module in modules for weight in module.parameters() for one in storage(weight))
+    assert looked.memory_bytes == pytest.approx(held, rel=0 if "Q8_0" in looked.stored else 0.05)
+    assert looked.memory_bytes < sum(weight.numel() * 4 for module in modules for weight in module.parameters())
 
 
 def test_weights_that_are_not_quantised_are_merged_into(served: Served) -> None:

@@ -28,7 +28,7 @@ FILES: dict[AdapterKind, list[bytes]] = {
     "image_prompt": [save({"ip_adapter.1.to_k_ip.weight": torch.full((2, 2), float(at))}) for at in range(2)],
 }
 KINDS: list[AdapterKind] = [*FILES, "control"]
-STACKS: list[tuple[AdapterKind, ...]] = [(kind,) for kind in KINDS] + list(product(KINDS, KINDS))
+STACKS: list[tuple[AdapterKind, ...]] = [*((kind,) for kind in KINDS), *product(KINDS, KINDS)]
 
 
 def engine_says(applier: AdapterApplier, uses: list[dict[str, Any]], adapters: list[Adapter], **fields: Any) -> Any:

@@ -73,6 +73,7 @@ class Checkpoint:
     def __init__(self, path: Path, part: str | None = None) -> None:
         self.path = path
         self._part = part
+        self._judged = False
 
     @cached_property
     def header(self) -> Mapping[str, Stored]:
@@ -81,6 +82,8 @@ class Checkpoint:
 
     def judge(self) -> None:
         """Raise Unservable for what is no base, or not of one."""
+        if self._judged:
+            return
         names = [*self.header]
         if not names:
             raise Unservable(f"{self.path} has no tensors")
@@ -95,6 +98,7 @@ class Checkpoint:
         if len(found) > 1:
             told = " and ".join(f"{family} ({name})" for family, name in found.items())
             raise Unservable(f"{self.path} has tensors of more than one family: {told}")
+        self._judged = True
 
     def parts(self, index: Mapping[str, Any]) -> dict[str, dict[str, Stored]]:
         """Return the tensors by the part of the pipeline that they belong to; raises Unservable."""

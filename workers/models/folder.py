@@ -18,7 +18,7 @@ from torch import nn
 
 from workers.models.checkpoint import Checkpoint
 from workers.models.components import IMAGE_ENCODER, class_of, denoiser_of
-from workers.models.weight_files import Unservable, dtype_of, header_of, weights_of
+from workers.models.weight_files import Stored, Unservable, dtype_of, header_of, weights_of
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
@@ -32,11 +32,12 @@ class ModelFolder:
     """A folder that holds a pipeline as diffusers writes it, and what is in place of its parts."""
 
     def __init__(
-        self, path: Path, checkpoint: Path | None = None, parts: Mapping[str, Path | None] | None = None
+        self, path: Path, checkpoint: Checkpoint | None = None, parts: Mapping[str, Path | None] | None = None
     ) -> None:
         self.path = path
         self.checkpoint = checkpoint
         self.parts = parts or {}
+        self._tensors: dict[str, Mapping[str, Stored]] = {}
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -56,9 +57,8 @@ class ModelFolder:
         """The parts whose weights are in a single file, with that file; raises Unservable."""
         found: dict[str, Checkpoint] = {}
         if self.checkpoint:
-            whole = Checkpoint(self.checkpoint)
-            whole.judge()
-            found |= dict.fromkeys(whole.parts(self.index), whole)
+            self.checkpoint.judge()
+            found |= dict.fromkeys(self.checkpoint.parts(self.index), self.checkpoint)
         found |= {part: Checkpoint(file, part) for part, file in self.parts.items() if file and file.is_file()}
         # What else a file has is not of this pipeline; what is elsewhere is not taken from it
         models = {part for part, _ in self.models()}
@@ -79,17 +79,32 @@ class ModelFolder:
                 if not (place / CONFIG).is_file():
                     raise Unservable(f"{place} has no {CONFIG}, which goes with the weights in {file.path}")
             elif _is_model(library, kind):
-                for one in weights_of(place):
-                    header_of(one)
+                self.tensors(part)
 
     def stored_dtype(self) -> torch.dtype:
         """Return the floating dtype in which most of the denoiser's weights are stored; float32 where it has none."""
         part = denoiser_of(part for part, _ in self.components())
         if part is None:
             return torch.float32
-        if file := self.files.get(part):
-            return dtype_of(file.parts(self.index)[part].values())
-        return dtype_of(tensor for one in weights_of(self.place(part)) for tensor in header_of(one).values())
+        return dtype_of(self.tensors(part).values())
+
+    def tensors(self, part: str) -> Mapping[str, Stored]:
+        """Return the tensors that a model is made of, by their names in its files, whose headers are read once.
+
+        Raises Unservable where a file is missing or not whole.
+        """
+        if part not in self._tensors:
+            if file := self.files.get(part):
+                self._tensors[part] = file.parts(self.index)[part]
+            else:
+                headers = [header_of(one) for one in self.weights(part)]
+                self._tensors[part] = {name: one for header in headers for name, one in header.items()}
+        return self._tensors[part]
+
+    def weights(self, part: str) -> list[Path]:
+        """Return the files of a model's weights; raises Unservable where one is missing."""
+        file = self.files.get(part)
+        return [file.path] if file else weights_of(self.place(part))
 
     def place(self, part: str) -> Path:
         """Return the folder of a part: of its configuration, and of its weights where no single file has them."""

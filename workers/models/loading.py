@@ -167,7 +167,7 @@ def fingerprint(folder: ModelFolder, quantize: str | None = None) -> str:
     # No name of a file of the folder ends so
     files |= {f"{part}/": place for part, place in folder.parts.items() if place and place.is_file()}
     if folder.checkpoint:
-        files["/"] = folder.checkpoint
+        files["/"] = folder.checkpoint.path
     total = hashlib.sha256()
     for name, file in sorted(files.items(), key=lambda item: folder.path / item[0]):
         with file.open("rb") as stream:

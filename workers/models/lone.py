@@ -18,19 +18,18 @@ SPECIAL = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_to
 _MADE: list[TemporaryDirectory[str]] = []  # until this process ends: a base's files are read again for its fingerprint
 
 
-def configured(checkpoint: Path, parts: Mapping[str, str | None], beside: Path) -> Path | None:
+def configured(file: Checkpoint, parts: Mapping[str, str | None], beside: Path) -> Path | None:
     """Return a folder of configurations for a file; None for one of a kind whose configurations cannot be made.
 
     parts: those that the settings take from elsewhere. beside: where a tokenizer may lie. Raises Unservable where a
     part is nowhere, with what to do.
     """
-    file = Checkpoint(checkpoint)
     file.judge()
     try:
         found = made(file.header)
     except Unservable as error:
         raise Unservable(
-            f"{checkpoint}: {error}; with its configurations in the folder {beside.name!r} beside it, more can be told"
+            f"{file.path}: {error}; with its configurations in the folder {beside.name!r} beside it, more can be told"
         ) from error
     if found is None:
         return None
@@ -46,10 +45,10 @@ def configured(checkpoint: Path, parts: Mapping[str, str | None], beside: Path) 
         (folder / part / name).write_text(json.dumps(config))
     for part in ("vae", *kind.encoders):
         if part not in parts and part not in file.parts(index):
-            raise Unservable(f"{checkpoint} has no weights of its {part}: name a folder or a file of them as `{part}`")
+            raise Unservable(f"{file.path} has no weights of its {part}: name a folder or a file of them as `{part}`")
     for part in kind.tokenizers:
         if part not in parts:
-            _write_tokenizer(_words(checkpoint, kind, parts, beside), folder / part, kind.tokenizers[part])
+            _write_tokenizer(_words(file.path, kind, parts, beside), folder / part, kind.tokenizers[part])
     return folder
 
 

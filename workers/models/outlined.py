@@ -13,7 +13,6 @@ from workers.models.components import class_of
 from workers.models.folder import CONFIG, ModelFolder, Unservable
 from workers.models.linked import linked
 from workers.models.opening import judge_vocabulary, refuse, shortened
-from workers.models.weight_files import header_of, weights_of
 
 # Of the numbers of a model, that a file may have more or fewer: tables of positions, a projection that nobody reads
 COUNTED_APART = 0.02
@@ -59,8 +58,9 @@ def _judge_shapes(folder: ModelFolder, part: str, model: nn.Module) -> None:
     older names as well. Of a single file, whose names are others, the numbers are counted.
     """
     state = model.state_dict()
+    headers = folder.tensors(part)
     if file := folder.files.get(part):
-        stored = sum(prod(one.shape) for one in file.parts(folder.index)[part].values())
+        stored = sum(prod(one.shape) for one in headers.values())
         wanted = sum(tensor.numel() for tensor in state.values())
         if abs(stored - wanted) > COUNTED_APART * wanted:
             told = f" ({family})" if (family := file.family()) else ""
@@ -70,7 +70,6 @@ def _judge_shapes(folder: ModelFolder, part: str, model: nn.Module) -> None:
             )
         return
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    headers = {name: one for file in weights_of(folder.place(part)) for name, one in header_of(file).items()}
     wrong = [name for name, shape in shapes.items() if name in headers and headers[name].shape != shape]
     if wrong and not hasattr(model.config, "quantization_config"):
         refuse(folder, part, wrong, "MISMATCH")

@@ -22,6 +22,8 @@ from lycoris import quantised, stored_as
 from workers.models.weight_files import Unservable
 
 LEAST = 32  # inputs and outputs of a layer that is worth it
+# Bytes of a number, beside scales too few to count: four bits have one byte for each 64
+BYTES: Mapping[Quantize, float] = {"int8": 1, "fp8": 1, "nf4": 0.5 + 1 / 64}
 # By the module that the type of a weight comes from: the library whose version decides what is computed with it
 LIBRARIES = {"torchao": "torchao", "optimum": "optimum-quanto", "bitsandbytes": "bitsandbytes"}
 

@@ -30,7 +30,7 @@ class Source:
     """The files of a base: a folder as diffusers writes it, and what is taken from elsewhere."""
 
     folder: Path
-    checkpoint: Path | None = None  # a file with the weights of several parts, or of the denoiser
+    checkpoint: Checkpoint | None = None  # a file with the weights of several parts, or of the denoiser
     parts: Mapping[str, Path | None] = field(default_factory=dict)  # a folder or a file; None where it is left out
     own: Own = NOTHING
 
@@ -46,7 +46,8 @@ def source_of(said: BaseSource) -> Source:
     """
     path = Path(said.source)
     if path.is_file():
-        folder, checkpoint = _configured(path, said), path
+        checkpoint = Checkpoint(path)
+        folder = _configured(checkpoint, said)
     else:
         folder, checkpoint = find(said.source), None
     index = ModelFolder(folder).index
@@ -86,20 +87,18 @@ def find(source: str) -> Path:
     return Path(DiffusionPipeline.download(source, use_safetensors=True))
 
 
-def _configured(checkpoint: Path, said: BaseSource) -> Path:
+def _configured(file: Checkpoint, said: BaseSource) -> Path:
     """Return the folder with the configurations for a file: of its name, beside it, the one that it is in, or made."""
-    judge_suffix(checkpoint)
-    beside = checkpoint.with_suffix("")
-    for folder in (beside, checkpoint.parent):
+    judge_suffix(file.path)
+    beside = file.path.with_suffix("")
+    for folder in (beside, file.path.parent):
         if (folder / INDEX).is_file():
             return folder
-    if folder := configured(checkpoint, said.parts, beside):
+    if folder := configured(file, said.parts, beside):
         return folder
-    held = Checkpoint(checkpoint)
-    held.judge()
     raise Unservable(
-        f"{checkpoint} has {held.family() or 'weights'} and no configuration: put the folder {beside.name!r} beside "
-        f"it, with {INDEX} and the folders of the model's parts as diffusers writes them ({held.configured_by()}); "
+        f"{file.path} has {file.family() or 'weights'} and no configuration: put the folder {beside.name!r} beside "
+        f"it, with {INDEX} and the folders of the model's parts as diffusers writes them ({file.configured_by()}); "
         "of parts whose weights are in the file, config.json is enough"
     )
 
@@ -112,7 +111,7 @@ def judge_suffix(file: Path) -> None:
         raise Unservable(f"{file} is opened by nothing here: single files are {' or '.join(FORMATS)}")
 
 
-def _at_the_top(folder: Path, part: str | None) -> Path | None:
+def _at_the_top(folder: Path, part: str | None) -> Checkpoint | None:
     """Return the file at the top of a folder in which the denoiser has no weights; None where it has, or is no such."""
     files = sorted(file for file in folder.iterdir() if file.suffix in FORMATS)
     if part is None or not files or any((folder / part).glob("*.safetensors")):
@@ -120,7 +119,7 @@ def _at_the_top(folder: Path, part: str | None) -> Path | None:
     if len(files) > 1:
         named = ", ".join(file.name for file in files)
         raise Unservable(f"{folder} has several files at its top ({named}): name one of them in RADIATA_MODELS")
-    return files[0]
+    return Checkpoint(files[0])
 
 
 def _place(part: str, place: str | None, relative_to: Path) -> Path | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from gguf import GGUFReader
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader
 from safetensors import SafetensorError, safe_open
 
 from workers.models.weight_names import GGUF, INDEX_OF_SHARDS, PICKLES, WEIGHTS
@@ -25,6 +25,7 @@ DTYPES = {
     "F8_E4M3": torch.bfloat16,  # stored so to be small, and computed with in this
     "F8_E5M2": torch.bfloat16,
 }
+INTEGERS = {"I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
 QUANTISED = re.compile(r"(I?Q|TQ|MXFP)\d.*")  # GGUF's names
 
 
@@ -68,6 +69,15 @@ def dtype_of(tensors: Iterable[Stored]) -> torch.dtype:
         if dtype:
             sizes[dtype] += prod(tensor.shape)
     return max(sizes, key=sizes.__getitem__, default=torch.float32)
+
+
+def bytes_of(tensor: Stored, dtype: torch.dtype) -> int:
+    """Return the bytes of a tensor in memory: blocks and integers as they are stored, floats in a dtype."""
+    numbers = prod(tensor.shape)
+    if is_quantised(tensor.dtype):
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.dtype]]
+        return numbers // block * size
+    return numbers * (dtype if tensor.dtype in DTYPES else INTEGERS.get(tensor.dtype, dtype)).itemsize
 
 
 def is_quantised(dtype: str) -> bool:

@@ -23,6 +23,8 @@ from tests.families.parts import clip_encoder, kl_codec
 from tests.families.stable_diffusion import NOISE, unet
 from tests.families.weights import fill
 from tests.workers.models.test_sources import drawn, loaded
+from workers.models import checkpoint, weight_files
+from workers.models import folder as model_folder
 from workers.models.folder import Unservable
 from workers.models.loading import fingerprint
 from workers.models.looking import look
@@ -203,6 +205,16 @@ def test_a_file_that_says_that_it_predicts_velocity_is_drawn_so(both: tuple[Path
     save_file(load_file(both[1]) | {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}, tmp_path / "it.safetensors")
     config = loaded(tmp_path / "it.safetensors").pipeline.scheduler.config
     assert config.prediction_type == "v_prediction" and config.rescale_betas_zero_snr
+
+
+def test_every_header_is_read_once(both: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    for module in (model_folder, checkpoint):
+        monkeypatch.setattr(module, "header_of", lambda file: read.append(str(file)) or weight_files.header_of(file))
+    for source in both:
+        look("it", settings(str(source)))
+        assert read and len(set(read)) == len(read), read
+        read.clear()
 
 
 def settings(source: Any) -> Settings:
