@@ -109,7 +109,8 @@ class PeftGLoRABias(Change):
 
     @property
     def needs_weight(self) -> bool:
-        return holds(self._column())
+        column = self._column()
+        return column.requires_grad or holds(column)  # a column in training begins at zero
 
     def with_weight(self, weight: Tensor) -> "PeftGLoRABias":
         if not self.needs_weight:

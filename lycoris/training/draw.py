@@ -1,6 +1,6 @@
 """Values that factors begin with: each decided by the seed, the layer's name and the factor's name alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from math import prod, sqrt
 
@@ -20,11 +20,18 @@ class Draw:
 
     seed: int
     layer: str
+    _drawn: dict[str, Tensor] = field(default_factory=dict[str, Tensor], compare=False)
 
     def uniform(self, factor: str, *shape: int) -> Tensor:
         """Return values in ±1/√fan_in, what torch's linear layers and convolutions begin with."""
         drawn = torch.rand(shape, generator=generator(self.seed, self.layer, factor))
         return (drawn * 2 - 1) / sqrt(prod(shape[1:]))
+
+    def once(self, factor: str, *shape: int) -> Tensor:
+        """Return `uniform` of this factor: the same tensor every time, for layers that share it."""
+        if factor not in self._drawn:
+            self._drawn[factor] = self.uniform(factor, *shape)
+        return self._drawn[factor]
 
     def normal(self, factor: str, deviation: float, *shape: int) -> Tensor:
         """Return normal values of this standard deviation."""

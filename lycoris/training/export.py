@@ -15,6 +15,7 @@ from lycoris.errors import Code, NoPlace, PlanRefused, Reason
 from lycoris.files.stable_bytes import stable_bytes
 from lycoris.placement.resolve import resolve
 from lycoris.tools.names import FileLayer, Namer
+from lycoris.training.continuing import plan_entry
 from lycoris.training.place import Tensors
 from lycoris.training.reach import TrainedLayer
 from lycoris.training.trainable import FIXED, TrainableAdapter
@@ -76,7 +77,7 @@ def network_metadata(adapter: TrainableAdapter) -> dict[str, str]:
         "ss_network_module": LORA_MODULE if plan.algorithm == "lora" else LYCORIS_MODULE,
         "ss_network_args": json.dumps(arguments, sort_keys=True),
         "modelspec.sai_model_spec": "1.0.0",
-    }
+    } | plan_entry(plan)
     if plan.rank is not None:
         entries["ss_network_dim"] = str(plan.rank)
     if plan.alpha is not None:

@@ -35,8 +35,16 @@ class Option:
         if self.kind == "choice" and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}, not {value!r}"
         if self.kind in ("whole", "number"):
-            return out_of_range(value, self.least, self.most)
+            return self._out_of_range(value)
         return ""
+
+    def _out_of_range(self, value: float) -> str:
+        least, most = self.least, self.most
+        if (least is None or value >= least) and (most is None or value <= most):
+            return ""
+        if least is not None and most is not None:
+            return f"must be from {least:g} to {most:g}, not {value:g}"
+        return f"must be at least {least:g}, not {value:g}" if least is not None else f"must be at most {most:g}"
 
     def _is_of_kind(self, value: Any) -> bool:
         if self.kind == "flag":
@@ -67,12 +75,3 @@ class Algorithm:
     first_change: float = 0.0
     why_rate: str = ""
     untrainable: str = ""
-
-
-def out_of_range(value: float, least: float | None, most: float | None) -> str:
-    """Return why a number is outside its range, or ""."""
-    if (least is None or value >= least) and (most is None or value <= most):
-        return ""
-    if least is not None and most is not None:
-        return f"must be from {least:g} to {most:g}, not {value:g}"
-    return f"must be at least {least:g}, not {value:g}" if least is not None else f"must be at most {most:g}"

@@ -6,11 +6,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from lycoris.errors import Code, PlanRefused, Reason, shown
-from lycoris.training.options import Algorithm, Value, out_of_range
+from lycoris.training.options import Algorithm, Option, Value
 from lycoris.training.table import ALGORITHMS
 
-MOST_RANK = 4096
-LEAST_ALPHA, MOST_ALPHA = 1e-3, 1e6
+RANK = Option(name="rank", kind="whole", default=None, least=1, most=4096, meaning="as the algorithm has it")
+ALPHA = Option(
+    name="alpha", kind="number", default=None, least=1e-3, most=1e6, meaning="scale of the change, times rank"
+)
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,12 @@ def plan(
     return Plan(algorithm, rank, alpha if facts.alpha else None, filled, tuple(layers), text_encoders)
 
 
-def _numbers(facts: Algorithm, rank: int | None, alpha: float | None) -> Iterator[Reason]:
-    if rank is not None and not facts.rank:
-        yield _reason("rank", f"has no meaning for {facts.name}, whose factors have none")
-    elif rank is not None and (wrong := out_of_range(rank, 1, MOST_RANK)):
-        yield _reason("rank", wrong)
-    if alpha is not None and not facts.alpha:
-        yield _reason("alpha", f"has no meaning for {facts.name}, whose change is not scaled")
-    elif alpha is not None and (wrong := out_of_range(alpha, LEAST_ALPHA, MOST_ALPHA)):
-        yield _reason("alpha", wrong)
+def _numbers(facts: Algorithm, rank: Any, alpha: Any) -> Iterator[Reason]:
+    for option, value, taken in ((RANK, rank, bool(facts.rank)), (ALPHA, alpha, facts.alpha)):
+        if value is not None and not taken:
+            yield _reason(option.name, f"has no meaning for {facts.name}, which takes none")
+        elif wrong := option.problem(value):
+            yield _reason(option.name, wrong)
 
 
 def _options(facts: Algorithm, given: Mapping[str, Any]) -> Iterator[Reason]:

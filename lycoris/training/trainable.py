@@ -15,6 +15,7 @@ from lycoris.errors import Code, PlanRefused, Reason
 from lycoris.placement.shapes import shapes_of
 from lycoris.recompute import Recompute
 from lycoris.stack import StackEntry
+from lycoris.training import sizes
 from lycoris.training.beginnings import BEGINNINGS
 from lycoris.training.draw import Draw
 from lycoris.training.place import Place, Tensors, Unfit
@@ -104,18 +105,19 @@ def begin(components: Mapping[str, nn.Module], plan: Plan, seed: int) -> Trainab
     name and its factor's name alone. Raises PlanRefused where no layer can be trained as asked.
     """
     layers, notes = reached(components, plan)
+    sizes.refuse_above_all(plan, layers)
+    shared = Draw(seed, SHARED)
     widest = (max(layer.shape[0] for layer in layers), max(prod(layer.shape[1:]) for layer in layers))
+    places = {layer: _place(layer, plan, Draw(seed, layer.name), shared, widest) for layer in layers}
     begun: dict[TrainedLayer, Tensors] = {}
-    for layer in layers:
-        place = _place(layer, plan, seed, widest)
+    for layer, place in places.items():
         try:
-            tensors = BEGINNINGS[plan.algorithm](place)
+            begun[layer] = BEGINNINGS[plan.algorithm](place)
         except Unfit as why:
             notes.append(f"{layer.name} is not trained: {why}")
-            continue
-        begun[layer] = tensors
     if not begun:
         raise PlanRefused([Reason(Code.MISFIT, "layers", note) for note in notes])
+    notes += sizes.notes(begun, {layer: place.rank for layer, place in places.items()})
     return trainable(components, plan, begun, notes)
 
 
@@ -146,7 +148,7 @@ def adapter_of(tensors: Mapping[TrainedLayer, Tensors]) -> Adapter:
     return Adapter(None, tuple(layers), (), {}, (), nbytes, nbytes)
 
 
-def _place(layer: TrainedLayer, plan: Plan, seed: int, widest: tuple[int, int]) -> Place:
+def _place(layer: TrainedLayer, plan: Plan, draw: Draw, shared: Draw, widest: tuple[int, int]) -> Place:
     rank, alpha, options = plan.rank or 0, plan.alpha or 0.0, plan.options
     scale = alpha / rank if rank and alpha else 1.0
     conv_rank, conv_alpha = options.get("conv_rank"), options.get("conv_alpha")
@@ -155,5 +157,4 @@ def _place(layer: TrainedLayer, plan: Plan, seed: int, widest: tuple[int, int]) 
         scale = float(conv_alpha) / rank if conv_alpha else scale
     if options.get("rank_stabilised"):
         scale *= sqrt(rank)
-    draw, shared = Draw(seed, layer.name), Draw(seed, SHARED)
     return Place(layer.shape, layer.bias, rank, scale, options, draw, shared, widest, layer.weight)

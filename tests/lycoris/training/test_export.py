@@ -1,0 +1,138 @@
+"""The file: the very change that was trained, under names that are all read, with the same bytes every time."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lycoris import Bypass, Patcher, Recompute, StackEntry, StackRefused, checked, load
+from lycoris.errors import PlanRefused
+from lycoris.placement.resolve import resolve
+from lycoris.training.export import Naming, export
+from lycoris.training.plan import plan
+from lycoris.training.trainable import TrainableAdapter, begin
+from tests.lycoris.kernels.test_stored import quantise
+from tests.lycoris.measure import assert_close, bits, bits_of
+from tests.lycoris.test_recompute import left
+from tests.lycoris.training.cases import CASES
+from tests.lycoris.training.models import Denoiser, given, trained
+
+NAMINGS: tuple[Naming, ...] = ("kohya", "diffusers")
+UNNAMED = {"locon-tucker"}  # PEFT has no name for a core
+
+
+def taught(name: str, model: torch.nn.Module) -> tuple[TrainableAdapter, Tensor]:
+    """Return an adapter after a few steps, and the model's output with it."""
+    adapter = begin({"unet": model}, CASES[name].plan(), seed=5)
+    losses = trained(model, adapter, 6, 1e-2)
+    assert losses[-1] < losses[0]
+    with adapter.applied({"unet": model}), torch.no_grad():
+        return adapter, model(given(next(model.parameters()).dtype))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_served_is_what_was_trained(name: str) -> None:
+    model = Denoiser().requires_grad_(False)
+    before = bits_of(model)
+    adapter, wanted = taught(name, model)
+    assert bits_of(model) == before and not left(model)
+    read = load(export(adapter))
+    for kind in (Patcher, Recompute, Bypass):
+        served = kind({"unet": model})
+        try:
+            served.swap([StackEntry(read)])
+        except StackRefused:
+            assert kind is Bypass  # many have no form beside the weight
+            continue
+        with torch.no_grad():
+            assert_close(model(given()), wanted, f"{name}, {kind.__name__}")
+        served.restore()
+    if name in UNNAMED:
+        with pytest.raises(PlanRefused, match="kohya"):
+            export(adapter, "diffusers")
+        return
+    Patcher({"unet": model}).swap([StackEntry(load(export(adapter, "diffusers")))])
+    with torch.no_grad():
+        assert_close(model(given()), wanted, f"{name}, diffusers' names")
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "oft", "loha"])
+def test_on_a_half_precision_base_the_merged_weights_are_the_trained_ones(name: str) -> None:
+    model = Denoiser(torch.bfloat16).requires_grad_(False)
+    adapter, wanted = taught(name, model)
+    Patcher({"unet": model}).swap([StackEntry(load(export(adapter)))])
+    with torch.no_grad():
+        assert bits(model(given(torch.bfloat16))) == bits(wanted)
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("numbers", [(1, 0.5), (8, 3.0), (48, 48.0)], ids=str)
+def test_hazard_13_the_files_scale_is_the_one_trained_with(numbers: tuple[int, float], naming: Naming) -> None:
+    model = Denoiser().requires_grad_(False)
+    rank, alpha = numbers
+    model.down_blocks[0].to_q = torch.nn.Linear(8, 12)
+    wide = torch.nn.Linear(64, 64)
+    components = {"unet": torch.nn.ModuleDict({"model": model, "wide": wide})}
+    options = {"conv_rank": 2, "conv_alpha": 5.0}
+    adapter = begin(components, plan("locon", rank=rank, alpha=alpha, options=options), seed=2)
+    adapter.set({name: torch.randn_like(factor) for name, factor in adapter.factors.items()})
+    found = {t.parameter: t.change for t in resolve(load(export(adapter, naming)), components).targets}
+    trained_ones = resolve(adapter.adapter, components).targets
+    assert {2, rank} <= {target.change.rank for target in trained_ones}
+    for target in trained_ones:
+        weight = components["unet"].get_parameter(target.parameter).detach()
+        changes = [torch.zeros_like(weight) for _ in range(2)]
+        target.change.add_change(changes[0], weight, 1.0)
+        found[target.parameter].add_change(changes[1], weight, 1.0)
+        assert_close(changes[1].detach(), changes[0].detach(), target.parameter)
+
+
+def test_hazard_26_an_adapter_of_a_quantised_base_is_served_as_it_was_trained() -> None:
+    model = Denoiser().requires_grad_(False)
+    for block in (*model.down_blocks, *model.up_blocks):
+        quantise(block.ff)
+    adapter, wanted = taught("oft", model)
+    Recompute({"unet": model}).swap([StackEntry(load(export(adapter)))])
+    with torch.no_grad():
+        assert_close(model(given()), wanted, "on eight bits")
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("name", sorted(CASES.keys() - UNNAMED))
+def test_hazard_28_every_name_has_a_place_and_every_layer_all_its_factors(name: str, naming: Naming) -> None:
+    model = Denoiser()
+    adapter = begin({"unet": model}, CASES[name].plan(), seed=5)
+    data = export(adapter, naming, {"modelspec.title": "a title"})
+    stored = checked(data).shapes
+    start = ("lora_unet_", "base_model.vera") if naming == "kohya" else ("unet.", "base_model.vera")
+    assert all(key.startswith(start) for key in stored)
+    expected = sum(len(group) for group in adapter.tensors.values())
+    if name == "vera":
+        expected -= 2 * (len(adapter.layers) - 1)  # the matrices once
+    if naming == "diffusers" and any("lora_up.weight" in group for group in adapter.tensors.values()):
+        expected -= len(adapter.layers)  # no alpha
+    assert len(stored) == expected
+    metadata = load(data).metadata
+    assert {"ss_network_module", "ss_network_args", "modelspec.sai_model_spec", "modelspec.title"} <= metadata.keys()
+    assert not any("date" in key or "time" in key for key in metadata)
+
+
+def test_the_same_numbers_are_the_same_bytes() -> None:
+    metadata = {f"key{number}": str(number) for number in range(20)}  # which safetensors writes in a random order
+    made = [export(begin({"unet": Denoiser()}, plan("loha", rank=2), 3), metadata=metadata) for _ in range(3)]
+    assert made[0] == made[1] == made[2]
+    assert load(made[0]).metadata.items() > metadata.items()
+
+
+def test_other_factors_are_written_without_touching_those_in_training() -> None:
+    model = Denoiser()
+    adapter = begin({"unet": model}, plan("lora", rank=2), 3)
+    mean = {name: torch.full_like(factor, 0.25) for name, factor in adapter.factors.items()}
+    before = [bits(factor) for factor in adapter.factors.values()]
+    read = load(export(adapter, factors=mean))
+    assert [bits(factor) for factor in adapter.factors.values()] == before
+    assert all(
+        bool((t == 0.25).all())
+        for layer in read.layers
+        for k, t in layer.changes["weight"].tensors().items()
+        if k != "alpha"
+    )
