@@ -10,6 +10,7 @@ from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from diffusers.models.controlnets.controlnet_qwenimage import QwenImageControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+from diffusers.models.controlnets.controlnet_z_image import ZImageControlNetModel
 from torch import Tensor, nn
 
 from tests.families.weights import fill
@@ -60,6 +61,12 @@ def _net(denoiser: Any, form: str) -> nn.Module:
             return SD3ControlNetModel(**_taken(SD3ControlNetModel, config) | {"num_layers": 1, "qk_norm": None})
         case "QwenImageTransformer2DModel", _:
             return QwenImageControlNetModel(**_taken(QwenImageControlNetModel, config) | {"num_layers": 1})
+        case "ZImageTransformer2DModel", version:  # the second reads a mask beside the picture
+            plain = _taken(ZImageControlNetModel, config)
+            plain |= {"control_layers_places": [0] if version else [0, 1], "control_refiner_layers_places": [0]}
+            refining = {"": None, "2.0": "control_layers", "2.1": "control_noise_refiner"}[version]
+            channels = config["in_channels"] + (5 if version else 0)
+            return ZImageControlNetModel(**plain | {"control_in_dim": channels, "add_control_noise_refiner": refining})
         case name, _:
             raise NotImplementedError(name)
 

@@ -37,14 +37,16 @@ CONTROLLED: dict[str, tuple[str, str, dict[str, Any]]] = {
         "control_image",
         {"true_cfg_scale": GUIDANCE, "negative_prompt": ""},
     ),
+    "ZImagePipeline": ("ZImageControlNetPipeline", "control_image", {"guidance_scale": GUIDANCE}),
 }
 IN_THE_GATE = ("sd-1.5", "flux.1-dev", "qwen-image")
-EVERY = ("sd-1.5", "sd-2", "sdxl", "sd-3", "flux.1-dev", "qwen-image")
+EVERY = ("sd-1.5", "sd-2", "sdxl", "sd-3", "flux.1-dev", "qwen-image", "z-image")
 FORMS = {
     "sdxl": ("", "union", "t2i"),
     "sd-1.5": ("", "t2i"),
     "flux.1-dev": ("", "union", "hint"),
     "sd-3": ("", "large"),
+    "z-image": ("", "2.0", "2.1"),
 }
 MODES = {"sdxl": "canny", "flux.1-dev": "canny"}
 STRENGTH = 0.8

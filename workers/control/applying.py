@@ -48,7 +48,7 @@ class Controls:
 
     def __init__(self, pipeline: Any, component: str, controls: Sequence[Control], seed: int) -> None:
         self._denoiser: nn.Module = getattr(pipeline, component)
-        self._added, self._latents = ADDED[type(self._denoiser).__name__]
+        self._adding = ADDED[type(self._denoiser).__name__]
         self._signature = inspect.signature(self._denoiser.forward)
         # One order, whatever that of the list
         self._controls = sorted(controls, key=lambda one: (one.use.sha256, one.use.model_dump_json(exclude=NAMES)))
@@ -77,12 +77,14 @@ class Controls:
         if not any(strengths):
             return None
         call = self._signature.bind(*given, **named).arguments
-        latents, timestep = call[self._latents], call["timestep"]
+        latents, timestep = call[self._adding.latents], call[self._adding.timestep]
         # With true guidance a denoiser is called twice with the same latents; a net reads the prompt alone, as
         # diffusers' pipelines have it
         if not self._last or self._last[0] is not latents or not _same(self._last[1], timestep):
             parts = [
-                self._added(one.net.module, self._denoiser, call, condition.rows(len(latents)), strength, one.mode)
+                self._adding.residuals(
+                    one.net.module, self._denoiser, call, condition.rows(len(latents)), strength, one.mode
+                )
                 for one, condition, strength in zip(self._controls, self._conditions, strengths, strict=True)
                 if strength
             ]

@@ -10,9 +10,10 @@ from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from diffusers.models.controlnets.controlnet_qwenimage import QwenImageControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+from diffusers.models.controlnets.controlnet_z_image import ZImageControlNetModel
 
 from app.shared.facts import BaseDenoiser
-from workers.control.configuration import Configuration, Shapes, flux, qwen, sd3, size, t2i, unet, union
+from workers.control.configuration import Configuration, Shapes, flux, qwen, sd3, size, t2i, unet, union, z_image
 
 # What the numbers of a union's modes mean: of the SDXL unions with 6 and 8 modes, and of FLUX.1's
 SDXL_MODES = ("pose", "depth", "soft_edge", "canny", "normal", "segmentation", "tile", "repaint")
@@ -25,7 +26,8 @@ class NetClass:
 
     made: of diffusers. told_by: tensors of which a file of this class has one set, and no adapter of another kind has.
     denoisers: class of the base's denoiser, by name -> the net's configuration beside it; it raises NotForThis.
-    modes: what the modes of a union mean, by number, and the tensor that has a row for each.
+    modes: what the modes of a union mean, by number, and the tensor that has a row for each. shares: whether it
+    computes with layers of its base, by `from_transformer`, and so changes with them.
     """
 
     made: type[Any]
@@ -33,6 +35,7 @@ class NetClass:
     denoisers: Mapping[str, Callable[[Shapes, BaseDenoiser], Configuration]]
     modes: tuple[str, ...] = ()
     counted: str = ""
+    shares: bool = False
 
     def modes_of(self, shapes: Shapes) -> tuple[str, ...]:
         """Return the modes of a file by number, as far as their meaning is known; none of one that is no union."""
@@ -73,6 +76,12 @@ CLASSES: tuple[NetClass, ...] = (  # the first that a file is told by
         {"FluxTransformer2DModel": flux},
         FLUX_MODES,
         "controlnet_mode_embedder.weight",
+    ),
+    NetClass(
+        ZImageControlNetModel,
+        _any_of("control_layers.0.before_proj.weight"),
+        {"ZImageTransformer2DModel": z_image},
+        shares=True,
     ),
     NetClass(T2IAdapter, _any_of("adapter.conv_in.weight", "adapter.body.0.in_conv.weight"), {UNET: t2i}),
 )

@@ -12,6 +12,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+from diffusers.models.controlnets.controlnet_z_image import ZImageControlNetModel
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from PIL.Image import Image as Picture
 from torch import Tensor
@@ -49,6 +50,12 @@ class Condition:
                 latents = self._latents(count, self._generator())
                 config = self._pipeline.vae.config
                 return self._packed((latents - config.shift_factor) * config.scaling_factor)
+            case ZImageControlNetModel():
+                config = self._pipeline.vae.config
+                latents = (self._distribution(count).mode() - config.shift_factor) * config.scaling_factor
+                blank = latents.new_zeros(count, self._settings.control_in_dim - latents.shape[1], *latents.shape[2:])
+                read = torch.cat([latents, blank], dim=1).unsqueeze(2)  # a film of one picture, nothing painted over
+                return list(read.to(device=self._net.device, dtype=self._net.dtype))
             case SD3ControlNetModel():
                 config = self._pipeline.vae.config
                 shift = 0 if self._settings.force_zeros_for_pooled_projection else config.shift_factor
@@ -70,9 +77,12 @@ class Condition:
         return pixels.to(device=self._net.device, dtype=self._net.dtype).repeat(count, 1, 1, 1)
 
     def _latents(self, count: int, generator: torch.Generator, frame: bool = False) -> Tensor:
+        return self._distribution(count, frame).sample(generator)
+
+    def _distribution(self, count: int, frame: bool = False) -> Any:
         codec = self._pipeline.vae
         pixels = (self._pixels(count).float() * 2 - 1).to(device=codec.device, dtype=codec.dtype)
-        return codec.encode(pixels.unsqueeze(2) if frame else pixels).latent_dist.sample(generator)
+        return codec.encode(pixels.unsqueeze(2) if frame else pixels).latent_dist
 
     def _packed(self, latents: Tensor) -> Tensor:
         """Return latents [rows, channels, height, width] as a transformer has them, by two in each direction."""

@@ -16,6 +16,7 @@ from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
 from diffusers.models.controlnets.controlnet_qwenimage import QwenImageControlNetModel
 from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
+from diffusers.models.controlnets.controlnet_z_image import ZImageControlNetModel
 
 from app.shared.facts import BaseDenoiser
 
@@ -114,6 +115,31 @@ def qwen(shapes: Shapes, base: BaseDenoiser) -> Configuration:
     config = _copied(QwenImageControlNetModel, base)
     _nothing_more(shapes, "controlnet_x_embedder.weight", config["in_channels"])
     return config | {"num_layers": _count(shapes, "transformer_blocks."), "extra_condition_channels": 0}
+
+
+def z_image(shapes: Shapes, base: BaseDenoiser) -> Configuration:
+    """Return the configuration of a net beside a Z-Image, whose blocks are spread evenly over those of the base.
+
+    Of the published ones, those of version 1 read the latents of a picture, and those of version 2 a mask as well,
+    which is of zeros where nothing is painted over.
+    """
+    if base.config.get("siglip_feat_dim") is not None:
+        raise NotForThis("is for Z-Image, and this base is a Z-Image-Omni")
+    config = _copied(ZImageControlNetModel, base)
+    layers, of = max(_count(shapes, "control_layers."), 1), int(base.config["n_layers"])
+    if of % layers:
+        raise NotForThis(f"has {layers} blocks, which cannot be spread evenly over the {of} of this base")
+    patch, frames = config["all_patch_size"][0], config["all_f_patch_size"][0]
+    values = patch * patch * frames  # of a channel in each place
+    channels = size(shapes, f"control_all_x_embedder.{patch}-{frames}.weight", 1, 0) // values
+    refining = "control_noise_refiner" if "control_noise_refiner.0.after_proj.weight" in shapes else "control_layers"
+    first = channels <= base.config["in_channels"] and _any(shapes, "control_noise_refiner.")
+    return config | {
+        "control_layers_places": list(range(0, of, of // layers)),
+        "control_in_dim": max(channels, base.config["in_channels"]),
+        "control_refiner_layers_places": list(range(config["n_refiner_layers"])),
+        "add_control_noise_refiner": None if first and refining == "control_layers" else refining,
+    }
 
 
 def t2i(shapes: Shapes, base: BaseDenoiser) -> Configuration:

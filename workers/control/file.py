@@ -6,7 +6,7 @@ called here.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,10 @@ from workers.control.configuration import Configuration, NotForThis
 ORIGINAL = "control_model."  # before every name of a ControlNet in its first layout, or nothing is
 HINT = "input_hint_block.0.weight"  # of a ControlNet in that layout
 LORA = "lora_controlnet"  # a tensor that marks Stability's control LoRAs
+SHARES = "computes with layers of the base's transformer: adapters that change those are in what it adds, too"
+# Tensors that a Z-Image net of version 2.0 has and does not use, as diffusers' loader tells by the first being zero
+UNUSED, ZERO = "control_noise_refiner.", "control_noise_refiner.0.before_proj.weight"
+NOT_USED = f"is not used by a net of version 2.0, which this is (its {ZERO} is zero): name {UNUSED}* in ignore"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -48,7 +52,7 @@ class ControlFile:
         net, names, config = self.configured(base)
         expected = expected_shapes(net, config)
         wrong = self._wrong
-        reasons = [*wrong]
+        reasons = [*wrong, *self._unused()]
         for name, tensor in sorted(names.items()):
             if name not in expected:
                 reasons.append(Reason(Code.UNKNOWN_TENSOR, tensor, f"has no place in a {net.made.__name__}"))
@@ -61,7 +65,8 @@ class ControlFile:
             raise (FileRefused if wrong else NoPlace)(reasons)
         verdict = verdict_of(self._file, self._ignored)
         self.multiple = config.get("downscale_factor", 1)
-        return verdict.as_dict() | {"kind": "control", "net": net.made.__name__, "modes": list(self.modes)}
+        found = verdict.as_dict() | {"kind": "control", "net": net.made.__name__, "modes": list(self.modes)}
+        return found | {"warnings": [SHARES]} if net.shares else found
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -94,6 +99,13 @@ class ControlFile:
         """Return the tensors by their names in the net; names: as `configured` returns them."""
         tensors = self._file.tensors()
         return {name: tensors[tensor].to(dtype) for name, tensor in names.items()}
+
+    def _unused(self) -> Iterator[Reason]:
+        """Yield the tensors that the net would leave unread, though its class has places for them."""
+        if ZERO in self._given and not bool(self._file.tensors()[ZERO].any()):
+            yield from (
+                Reason(Code.UNKNOWN_TENSOR, one, NOT_USED) for one in sorted(self._given) if one.startswith(UNUSED)
+            )
 
     @cached_property
     def _wrong(self) -> list[Reason]:

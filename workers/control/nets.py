@@ -1,7 +1,7 @@
 """Control nets in memory: made of an adapter's file, of the base's dtype, on its device, kept beside it.
 
 Least recently used go first; those of the generation at hand stay. A net changes no module of the base: it is called
-beside it (`applying.py`).
+beside it (`applying.py`). Some classes compute with layers of the base, which are then those of both.
 """
 
 import time
@@ -85,5 +85,7 @@ class Nets:
             module.pos_embed = module._get_pos_embed_from_transformer(denoiser)
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
         nbytes = sum(tensor.nbytes for tensor in module.state_dict().values())
+        if net.shares:
+            module.from_transformer(module, denoiser)
         self._cache.counters.add_to_tier(TIER, bytes=nbytes, seconds=time.perf_counter() - start)
         return Net(module, file.modes, nbytes)

@@ -5,7 +5,7 @@ Everything that a net is called with beside its picture is what the denoiser its
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.adapter import T2IAdapter
@@ -13,7 +13,8 @@ from diffusers.models.controlnets.controlnet_union import ControlNetUnionModel
 from torch import Tensor
 
 Call = Mapping[str, Any]  # arguments of the denoiser's forward, by name
-Residuals = dict[str, list[Tensor]]  # argument of the denoiser's forward -> what is added, place by place
+# Argument of the denoiser's forward -> what is added, place by place; with ".3" behind it, at that place alone
+Residuals = dict[str, list[Tensor]]
 
 DOWN, MID, FEATURES = (
     "down_block_additional_residuals",
@@ -105,12 +106,27 @@ def of_qwen(net: Any, denoiser: Any, call: Call, condition: Any, scale: float, _
     return {BLOCKS: _spread(blocks, len(denoiser.transformer_blocks), math.ceil)}
 
 
-# Class of the denoiser -> what a net adds to it, and the argument of its forward that its latents are
-ADDED: Mapping[str, tuple[Callable[..., Residuals], str]] = {
-    "UNet2DConditionModel": (of_unet, "sample"),
-    "FluxTransformer2DModel": (of_flux, "hidden_states"),
-    "SD3Transformer2DModel": (of_sd3, "hidden_states"),
-    "QwenImageTransformer2DModel": (of_qwen, "hidden_states"),
+def of_z_image(net: Any, _denoiser: Any, call: Call, condition: Any, scale: float, _: int | None) -> Residuals:
+    """Return what a net adds to a Z-Image, for those of its blocks that the net has one for."""
+    sizes = {name: call[name] for name in ("patch_size", "f_patch_size") if name in call}
+    blocks = net(call["x"], call["t"], call["cap_feats"], condition, conditioning_scale=scale, **sizes)
+    return {f"{BLOCKS}.{at}": [added] for at, added in blocks.items()}
+
+
+class Adding(NamedTuple):
+    """How nets add to a class of denoisers: what computes it, and arguments of its forward, of latents and of time."""
+
+    residuals: Callable[..., Residuals]
+    latents: str
+    timestep: str = "timestep"
+
+
+ADDED: Mapping[str, Adding] = {  # by class of the denoiser
+    "UNet2DConditionModel": Adding(of_unet, "sample"),
+    "FluxTransformer2DModel": Adding(of_flux, "hidden_states"),
+    "SD3Transformer2DModel": Adding(of_sd3, "hidden_states"),
+    "QwenImageTransformer2DModel": Adding(of_qwen, "hidden_states"),
+    "ZImageTransformer2DModel": Adding(of_z_image, "x", "t"),
 }
 
 
@@ -127,6 +143,10 @@ def arguments(residuals: Residuals) -> dict[str, Any]:
     """Return the arguments of a denoiser's forward that stand for these residuals; lists that it may empty."""
     found: dict[str, Any] = {}
     for argument, added in residuals.items():
+        whole, dot, place = argument.partition(".")
+        if dot:
+            found.setdefault(whole, {})[int(place)] = added[0]
+            continue
         found[argument] = added[0] if argument == MID else tuple(added) if argument == DOWN else list(added)
     if FEATURES in found:  # a UNet adds to those that it is given
         found[FEATURES] = [feature.clone() for feature in found[FEATURES]]

@@ -152,4 +152,5 @@ def _takes_embeddings(components: dict[str, nn.Module]) -> bool:
 def takes_control(pipeline: Any, components: dict[str, nn.Module]) -> bool:
     """Tell whether there are control nets for the denoiser of a pipeline."""
     made = made_of(pipeline, components)
-    return made is not None and made["made"] in DENOISERS
+    # A Z-Image-Omni is of Z-Image's class, and reads its pictures otherwise
+    return made is not None and made["made"] in DENOISERS and made["config"].get("siglip_feat_dim") is None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
 from safetensors.torch import save
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from app.shared.facts import BaseDenoiser
 from lycoris import AdapterError, FileRefused, NoPlace, checked
 from tests.families.controls import control_net, tensors
 from tests.families.stable_diffusion import unet
-from workers.control.file import ControlFile
+from workers.control.file import SHARES, ControlFile
 from workers.models.components import made_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -64,6 +65,41 @@ def test_a_net_of_a_base_has_its_place_there_and_beside_no_other(form: str) -> N
     assert isinstance(refused(tensors(net), base_of(other)), NoPlace)
     transformer = pipeline(transformer=SimpleNamespace(config={"in_channels": 4}))
     assert "and this base is a SimpleNamespace" in str(refused(tensors(net), base_of(transformer)))
+
+
+@pytest.mark.parametrize("version", ["", "2.0", "2.1"])
+def test_a_net_of_z_image_is_told_by_its_shapes_and_says_that_it_shares_layers(version: str) -> None:
+    base = base_of(pipeline(transformer=z_image()))
+    net = control_net(pipeline(transformer=z_image()), version)
+    assert verdict(tensors(net), base)["warnings"] == [SHARES]
+    config = ControlFile(checked(save(tensors(net)))).configured(base)[2]
+    assert {
+        name: config[name] for name in ("control_layers_places", "control_in_dim", "add_control_noise_refiner")
+    } == {name: net.config[name] for name in ("control_layers_places", "control_in_dim", "add_control_noise_refiner")}
+    omni = base_of(pipeline(transformer=z_image(siglip_feat_dim=8)))
+    assert "this base is a Z-Image-Omni" in str(refused(tensors(net), omni))
+    assert "cannot be spread" in str(refused(tensors(net) | {"control_layers.2.x": torch.zeros(1)}, deeper(base)))
+
+
+def test_what_a_z_image_net_of_version_2_0_does_not_use_is_named_and_can_be_left_out() -> None:
+    base = base_of(pipeline(transformer=z_image()))
+    held = tensors(control_net(pipeline(transformer=z_image()), "2.1"))
+    held["control_noise_refiner.0.before_proj.weight"].zero_()
+    unused = [name for name in held if name.startswith("control_noise_refiner.")]
+    assert [one.subject for one in refused(held, base).reasons] == sorted(unused)
+    assert verdict(held, base, "control_noise_refiner.*")["ignored"] == tuple(sorted(unused))
+
+
+def z_image(**changed: Any) -> ZImageTransformer2DModel:
+    """A Z-Image's transformer of two blocks."""
+    plain: dict[str, Any] = {"in_channels": 4, "dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2}
+    plain |= {"n_kv_heads": 2, "cap_feat_dim": 16, "axes_dims": [8, 4, 4], "axes_lens": [64, 64, 64]}
+    return ZImageTransformer2DModel(**plain | changed)
+
+
+def deeper(base: BaseDenoiser) -> BaseDenoiser:
+    """A base of seven blocks."""
+    return base.model_copy(update={"config": base.config | {"n_layers": 7}})
 
 
 def test_everything_that_is_wrong_is_named_at_once() -> None:
