@@ -2,15 +2,17 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 from uuid import uuid4
 
+import structlog
 import typer
 
-from app.shared.connection import connect, warn_of_eviction
-from app.shared.exit_with_parent import watch_parent
+from app.shared.connection import AWAY, connect, warn_of_eviction
+from app.shared.exit_with_parent import supervised, watch_parent
 from app.shared.job import INTAKE, SERIALIZER, KnownQueue
 from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings, serving_settings
@@ -20,6 +22,7 @@ BASE_CHANGED = (
     "again to draw with that (`radiata up`, docker compose, and whatever restarts what fails do so)"
 )
 
+log = structlog.get_logger()
 cli = typer.Typer(add_completion=False, help="The workers of Radiata; settings come from RADIATA_… variables.")
 
 
@@ -30,13 +33,15 @@ def _settings() -> Settings:
 
 
 @contextmanager
-def _wrong_settings_end_it() -> Iterator[None]:
-    """End the program with a sentence where settings are wrong."""
+def _ended_with_a_sentence() -> Iterator[None]:
+    """End the program with a sentence where settings are wrong, or Redis is away for longer than it is waited for."""
     try:
         yield
     except BadSettings as error:
         print(f"settings: {error}", file=sys.stderr)
         sys.exit(WRONG_SETTINGS)
+    except AWAY as error:
+        sys.exit(f"Redis does not answer ({error}): start it, or say in RADIATA_REDIS_URL where it is")
 
 
 @cli.command()
@@ -45,12 +50,17 @@ def generate(
 ) -> None:
     """Draw generations of one base model, one at a time, in an engine process that holds it."""
     watch_parent()
-    with _wrong_settings_end_it():
-        settings = _settings()
-        name = model or settings.model
-        if name not in settings.models:
-            raise typer.BadParameter(f"no model {name!r}; RADIATA_MODELS has {', '.join(settings.models)}")
-        connection = connect(settings, patient=True)
+    with _ended_with_a_sentence():
+        _generate(model)
+
+
+def _generate(model: str | None) -> None:
+    since = time.monotonic()
+    settings = _settings()
+    name = model or settings.model
+    if name not in settings.models:
+        raise typer.BadParameter(f"no model {name!r}; RADIATA_MODELS has {', '.join(settings.models)}")
+    connection = connect(settings, patient=True)
 
     from workers.dispatch.affinity import affinity_queues
     from workers.dispatch.engine_client import NOT_LOADED
@@ -58,8 +68,7 @@ def generate(
 
     queues = affinity_queues(name, connection, settings)
     worker = GenerationWorker(settings, queues, f"{name}.{uuid4().hex[:12]}", connection)
-    with _wrong_settings_end_it():
-        worker.claim()
+    worker.claim()
     warn_of_eviction(connection)
     try:
         if not worker.start_engine():
@@ -68,8 +77,10 @@ def generate(
                 sys.exit(status)
             why = "its own lines above say why" if status >= 0 else f"signal {-status} ended it"
             sys.exit(f"the engine could not load model {name!r}; {why}")
-        with _wrong_settings_end_it():
-            worker.work(logging_level="WARNING")
+        if not supervised():
+            seconds = round(time.monotonic() - since, 1)
+            log.info("worker_ready", model=name, base=worker.base[:12], device=worker.device, seconds=seconds)
+        worker.work(logging_level="WARNING")
         if worker.base_changed:
             print(BASE_CHANGED.format(name, settings.models[name]), file=sys.stderr)
             sys.exit(os.EX_TEMPFAIL)
@@ -79,27 +90,32 @@ def generate(
 
 @cli.command()
 def intake() -> None:
-    """Inspect uploaded adapters, each in a fork of its own with a memory limit."""
+    """Inspect uploaded files, each in a fork of its own with a memory limit."""
     watch_parent()
-    with _wrong_settings_end_it():
-        settings = _settings()
-        connection = connect(settings, patient=True)
+    with _ended_with_a_sentence():
+        _intake()
+
+
+def _intake() -> None:
+    since = time.monotonic()
+    settings = _settings()
+    connection = connect(settings, patient=True)
 
     from workers.dispatch.intake_worker import IntakeWorker
 
     queue = KnownQueue(INTAKE, connection=connection, serializer=SERIALIZER)
     worker = IntakeWorker(settings, [queue], f"intake.{uuid4().hex[:12]}", connection)
-    with _wrong_settings_end_it():
-        worker.claim()
+    worker.claim()
 
     from app.shared.storage import Storage
     from workers import tasks
     from workers.intake import Intake  # torch, for seconds: a Redis of another store is told before
 
     tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
-    with _wrong_settings_end_it():
-        warn_of_eviction(connection)
-        worker.work(logging_level="WARNING")
+    warn_of_eviction(connection)
+    if not supervised():
+        log.info("intake_ready", seconds=round(time.monotonic() - since, 1))
+    worker.work(logging_level="WARNING")
 
 
 @cli.command(
@@ -117,7 +133,7 @@ def engine(model: str, worker_name: str, orders_fd: int, replies_fd: int) -> Non
     """The engine process of a generation worker; started by it, never by hand."""
     from workers.dispatch.engine_main import main
 
-    with _wrong_settings_end_it():
+    with _ended_with_a_sentence():
         main(model, worker_name, orders_fd, replies_fd, _settings())
 
 

@@ -13,9 +13,14 @@ VARIABLE = "RADIATA_EXIT_WITH_PARENT"  # set by the supervisor: standard input i
 GRACE_S = 5.0
 
 
+def supervised() -> bool:
+    """Tell whether a supervisor has started this process, and tells its user what is ready."""
+    return bool(os.environ.get(VARIABLE))
+
+
 def watch_parent() -> None:
     """Stop this process soon after its supervisor has gone; without a supervisor, do nothing."""
-    if os.environ.get(VARIABLE):
+    if supervised():
         threading.Thread(target=_watch, name="exit-with-parent", daemon=True).start()
 
 

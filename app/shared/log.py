@@ -5,10 +5,27 @@ import logging
 import os
 import re
 import sys
+from typing import Any
 
 import structlog
 
+KEPT = ("timestamp", "level")
 TALKATIVE = ("rq.worker", "rq.job", "httpx", "httpcore", "uvicorn")  # what they tell at "info" is not news here
+
+SENTENCES = {  # events that whoever sits at a terminal is told in a sentence
+    "worker_ready": "model {model!r} is ready to draw: base {base}, on {device}, loaded in {seconds} s",
+    "intake_ready": "ready to inspect uploads, after {seconds} s",
+    "redis_away": "Redis does not answer ({error}); it is waited for, {patience_s:g} seconds at most",
+}
+
+
+def _in_a_sentence(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    sentence = SENTENCES.get(str(event["event"]))
+    return (
+        {name: event[name] for name in KEPT if name in event} | {"event": sentence.format_map(event)}
+        if sentence
+        else event
+    )
 
 
 def configure(level: str) -> None:
@@ -21,6 +38,7 @@ def configure(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    spoken = [_in_a_sentence] if terminal else []
     tracebacks: list[structlog.typing.Processor] = [] if terminal else [structlog.processors.format_exc_info]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -31,7 +49,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tracebacks, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tracebacks, *spoken, renderer],
             foreign_pre_chain=shared,
         )
     )

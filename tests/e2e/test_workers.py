@@ -18,6 +18,7 @@ from app.supervisor import Service
 from tests.conftest import running
 from tests.e2e.drawing import PATIENCE_S, post, wait
 
+SAID = "said by the other worker"
 ADAPTERS = ("fluent-3d-lora", "fluent-3d-locon", "fluent-3d-loha")
 
 
@@ -26,7 +27,8 @@ def another_worker(service: Service, folder: Path) -> Iterator[subprocess.Popen[
     """A worker as it runs on another machine: it shares Redis and object storage, and nothing else."""
     environment = {**os.environ, "RADIATA_REDIS_URL": service.redis_url, "RADIATA_DATA_DIR": str(folder / "elsewhere")}
     environment["RADIATA_STORAGE_URL"] = (folder / "store").as_uri()
-    process = subprocess.Popen([sys.executable, "-m", "workers", "generate"], env=environment)
+    with (folder / SAID).open("wb") as said:
+        process = subprocess.Popen([sys.executable, "-m", "workers", "generate"], env=environment, stderr=said)
     try:
         yield process
     finally:
@@ -61,6 +63,9 @@ def test_two_workers_share_a_queue_and_one_is_killed(tmp_path: Path) -> None:
     ):
         names = {one["name"] for one in held(http, 2)}
         hashes = {name: http.get(f"/v1/adapters/{name}").json()["sha256"] for name in ADAPTERS}
+        told = [json.loads(line) for line in (tmp_path / SAID).read_text().splitlines()]
+        (ready,) = [one for one in told if one["event"] == "worker_ready"]
+        assert (ready["model"], ready["device"]) == ("emoji-64", "cpu") and ready["base"] and ready["seconds"] > 0
         first = [post(http, steps=2, adapters=[{"ref": ADAPTERS[n % 3]}], seed=n)["id"] for n in range(24)]
         assert all(wait(http, one)["status"] == "succeeded" for one in first)
         assert {starts(redis, one) for one in first} == {1}

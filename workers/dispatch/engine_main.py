@@ -56,7 +56,7 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
             continue
         if order:
             _perform(order, worker_name, redis, settings)
-        state = {"base": engine.base, "active": engine.active, "resident": engine.resident}
+        state = {"base": engine.base, "device": engine.device, "active": engine.active, "resident": engine.resident}
         _reply(replies, {"done": order.get("job"), **state})
 
 

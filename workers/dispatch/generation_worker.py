@@ -30,7 +30,8 @@ class GenerationWorker(SweepingWorker):
     queue_class = AffinityQueue
     _engine: EngineProcess | None = None
     _active_since: datetime | None = None
-    _base = ""  # fingerprint of the base that its engine has loaded
+    base = ""  # fingerprint of the base that its engine has loaded
+    device = ""  # on which
     base_changed = False  # while it ran: it has stopped, and must be started again
 
     def start_engine(self) -> bool:
@@ -99,18 +100,19 @@ class GenerationWorker(SweepingWorker):
         """Read the engine's reply and take over its state; False when it died instead, and has none."""
         assert self._engine is not None
         reply = self._engine.reply()
-        if reply and reply.get("base", "") != self._base:
+        if reply and reply.get("base", "") != self.base:
             self._set_base(reply["base"])
+            self.device = reply.get("device", "")
         self._set_engine_state(reply or {})
         return reply is not None
 
     def _set_base(self, base: str) -> None:
         """Take jobs of this base from now on; where another was loaded before, stop, to be started again."""
-        if self._base:
-            log.warning("base_changed", model=model_of(self.queues[0].name), before=self._base, now=base)
+        if self.base:
+            log.warning("base_changed", model=model_of(self.queues[0].name), before=self.base, now=base)
             self.base_changed = self._stop_requested = True
             return
-        self._base = base
+        self.base = base
         self.queues = affinity_queues(model_of(self.queues[0].name), self.connection, self._settings, base)
         self._ordered_queues = self.queues[:]
 
@@ -126,7 +128,7 @@ class GenerationWorker(SweepingWorker):
         state = WorkerState(
             name=self.name,
             model=model_of(self.queues[0].name),
-            base=self._base,
+            base=self.base,
             host=self.hostname or "",
             state=self.get_state(),  # type: ignore[arg-type]  # RQ's enumeration of the same words
             active=sorted(self._engine_state.active),

@@ -78,6 +78,11 @@ class Engine:
         return self._base.profile.fingerprint
 
     @property
+    def device(self) -> str:
+        """On what it draws."""
+        return self._base.profile.device
+
+    @property
     def active(self) -> list[str]:
         """sha256 of the adapters that are on the model."""
         return sorted({entry.adapter.sha256 for entry in self._applier.active})

@@ -13,6 +13,23 @@ from app.shared.settings import Settings
 from tests.workers.dispatch.processes import ROOT
 
 
+def test_a_worker_without_a_redis_ends_with_a_sentence(tmp_path: Path) -> None:
+    facts = {"REDIS_URL": "redis://127.0.0.1:1", "DATA_DIR": str(tmp_path), "STORAGE_PATIENCE_S": "0.1"}
+    worker = subprocess.run(
+        [sys.executable, "-m", "workers", "generate"],
+        env=os.environ | {f"RADIATA_{name}": text for name, text in facts.items()},
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert worker.returncode == 1 and "Traceback" not in worker.stderr
+    waited, ended = worker.stderr.splitlines()
+    assert json.loads(waited)["event"] == "redis_away"
+    assert ended.startswith("Redis does not answer") and ended.endswith("say in RADIATA_REDIS_URL where it is")
+
+
 def test_a_worker_ends_with_the_sentence_that_says_why(tmp_path: Path, redis: Redis, settings: Settings) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "LTXPipeline"}))
     assert settings.redis_url is not None
