@@ -205,7 +205,7 @@ def _foreseen(
         facts = parts.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
         ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
         if one.kind == "control" or (fitting and fitting.picture):
-            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile)
+            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile, parts.settings)
         elif one.kind == "weights" and fitting:
             yield from _unread(index, use)
         adapters.append(Judged(index, use, one.name, ranked, fitting, one.kind))

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from app.faults import Allowed, meant, quoted, refusal
 from app.judging import by_step
-from app.judging_maps import UNMADE
+from app.judging_maps import makes, unmade
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.facts import AdapterFacts
 from app.shared.passes import drawn_by
 from app.shared.pictures import Pictures
+from app.shared.settings import Settings
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
@@ -21,6 +22,7 @@ def uncontrolled(
     pictures: Pictures,
     asked: GenerationRequest,
     profile: ModelProfile,
+    settings: Settings,
 ) -> Iterator[RadiataError]:
     """Yield everything for which a control net or LoRA cannot work as the request says; at: its place in the list."""
     if use.image is None:
@@ -28,9 +30,8 @@ def uncontrolled(
         yield _wrong(at, "image", "image_missing", message)
     else:
         yield from _picture(at, use, use.image, pictures, asked, profile)
-    if use.preprocess in UNMADE:
-        message = f"no {use.preprocess} map is made here yet; send one as image, with preprocess none"
-        yield _wrong(at, "preprocess", "preprocess_unavailable", message, ["none", "canny"])
+    if message := unmade(use.preprocess, settings):
+        yield _wrong(at, "preprocess", "preprocess_unavailable", message, ["none", *makes(settings)])
     if use.thresholds is not None and use.preprocess != "canny":
         yield _wrong(at, "thresholds", "thresholds_without_edges", "thresholds are of canny alone; leave them out")
     if facts:

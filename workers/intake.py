@@ -58,7 +58,7 @@ class Intake:
         self._profiles = Profiles(storage, settings)
         self._uploads = Uploads(storage, redis, settings)
         self._pictures = Pictures(storage)
-        self._maps = Maps(self._pictures)
+        self._maps = Maps(self._pictures, settings)
         self._ways = {"adapter": self._adapter, "picture": self._picture, "map": self._map}
 
     def run(self, upload_id: str) -> None:

@@ -94,7 +94,7 @@ async def preprocess(
     It is the same to the bit at the size and with the `fit` of the drawing, so it shows what a control net will read.
     """
     picture = await run_in_threadpool(service.pictures.info, ref)
-    staged = await stage_bytes(service, "map", wanted(asked, picture).model_dump_json().encode())
+    staged = await stage_bytes(service, "map", wanted(asked, picture, service.settings).model_dump_json().encode())
     return await _received(service, staged, prefer, request, response)
 
 

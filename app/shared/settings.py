@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     control_cache_mb: int = Field(
         4096, ge=1, description="Memory for control nets beside a base, on its device, in MiB."
     )
+    preprocessors: dict[Literal["depth", "pose", "person"], str] = Field(
+        {},
+        description="Models that maps for control nets are made with, each a folder or a hub id (JSON): `depth` (DPT, "
+        "Depth Anything), `pose` (ViTPose) and, for it, `person` (RT-DETR or its like, which finds people).",
+    )
     disk_cache_mb: int | None = Field(
         None,
         ge=0,
@@ -217,6 +222,13 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(f"{name!r}: {error}") from error
         return {name: said if isinstance(said, str) else read_source(said) for name, said in models.items()}
+
+    @field_validator("preprocessors")
+    @classmethod
+    def _people_can_be_found(cls, preprocessors: dict[str, str]) -> dict[str, str]:
+        if len(preprocessors.keys() & {"pose", "person"}) == 1:
+            raise ValueError("poses are of people that are found first: name both pose and person, or neither")
+        return preprocessors
 
     @field_validator("models")
     @classmethod

@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import diffusers as library
@@ -19,6 +20,7 @@ from app.shared.wire.generation import Generation, Status
 from app.shared.wire.map import MapWanted
 from tests.families.controls import control_net, tensors
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
+from tests.workers.control.tiny_preprocessors import save_dpt
 from workers.control.maps import Maps
 from workers.drawing.placement import Placement
 from workers.drawing.png import RECIPE
@@ -135,8 +137,10 @@ def test_a_map_is_made_kept_and_read_as_any_other(served: Served, net: Controlle
     assert told["image"] != photograph and "preprocess" not in told
     edges = np.asarray(served.pictures.load(told["image"]))
     assert set(np.unique(edges)) == {0, 255} and edges.mean() < 0.5 * 255 and edges.shape[:2] == (height, width)
-    asked = MapWanted(image=photograph, preprocess="canny", width=width, height=height)
-    assert served.pictures.put(Maps(served.pictures).made(asked)).ref == told["image"], "as the route makes it"
+    asked = MapWanted(image=photograph, preprocess="canny", width=width, height=height, fit="refuse", thresholds=None)
+    assert served.pictures.put(Maps(served.pictures, served.settings).made(asked)).ref == told["image"], (
+        "as the route makes it"
+    )
     assert png_of(served, made) == png_of(served, served.ended(adapters=[net.with_strength(image=told["image"])]))
     assert apart(served.pixels(made), served.drawn(adapters=[net.with_strength(image=photograph)])) > 0
     for preprocess in ("depth", "pose"):
@@ -146,6 +150,22 @@ def test_a_map_is_made_kept_and_read_as_any_other(served: Served, net: Controlle
         light = served.pictures.put(Image.new("RGB", (width, height), "white")).ref
         ended = served.ended(adapters=[Controlled(served, "union").with_strength(image=light)])
         assert ended.error and ended.error.code == "map_not_lines"
+
+
+def test_a_map_of_depth_is_the_one_that_is_asked_for_by_itself(
+    served: Served, net: Controlled, plain: np.ndarray, tmp_path: Path
+) -> None:
+    """And its model is named in the recipe; plain pictures are as before."""
+    width, height = served.family.size
+    photograph = served.pictures.put(line_map((width, height), 2)).ref
+    served.settings.preprocessors["depth"] = str(save_dpt(tmp_path))
+    made = served.ended(adapters=[net.with_strength(image=photograph, preprocess="depth")])
+    recipe = recipe_of(served, made)
+    asked = MapWanted(image=photograph, preprocess="depth", width=width, height=height, fit="refuse", thresholds=None)
+    ref = served.pictures.put(Maps(served.pictures, served.settings).made(asked)).ref
+    assert recipe["adapters"][0]["image"] == ref and len(recipe["preprocessors"]["depth"][0]) == 64
+    assert apart(served.pixels(made), served.drawn(adapters=[net.with_strength(image=ref)])) == 0
+    assert apart(served.drawn(), plain) == 0
 
 
 def png_of(served: Served, generation: Generation) -> bytes:

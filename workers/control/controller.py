@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 from PIL.Image import Image as Picture
 
 from app.shared.errors import BadRequest
 from app.shared.pictures import Pictures
+from app.shared.settings import MIB, Settings
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ResolvedRequest
 from app.shared.wire.map import MapWanted
@@ -27,11 +29,11 @@ KIND, WEIGHTS = "control", "weights"
 class Controller:
     """Has the control nets of a base ready, generation by generation."""
 
-    def __init__(self, base: LoadedModel, cache: AdapterCache, pictures: Pictures, budget_bytes: int) -> None:
+    def __init__(self, base: LoadedModel, cache: AdapterCache, pictures: Pictures, settings: Settings) -> None:
         self._base = base
         self._pictures = pictures
-        self._maps = Maps(pictures)
-        self._nets = Nets(base, cache, budget_bytes)
+        self._maps = Maps(pictures, settings)
+        self._nets = Nets(base, cache, settings.control_cache_mb * MIB)
 
     @property
     def resident(self) -> frozenset[str]:
@@ -55,6 +57,9 @@ class Controller:
                 found.readings[at] = Reading(told, loras[use.sha256], picture)
             elif use.kind == WEIGHTS and (use.image or use.thresholds or use.preprocess != "none"):
                 raise BadRequest("setting_of_another_kind", f"{use.ref!r} reads no picture on this base; leave it out")
+        by = {use.preprocess: self._maps.made_by(use.preprocess) for use in request.adapters}
+        if made_by := {kind: models for kind, models in by.items() if models}:
+            found.noted = {"preprocessors": made_by}
         return found
 
     def _read(self, use: ResolvedAdapter, request: ResolvedRequest) -> tuple[ResolvedAdapter, Picture]:
@@ -81,6 +86,7 @@ class Prepared:
         self._request = request
         self.controls: dict[int, Control] = {}
         self.readings: dict[int, Reading] = {}
+        self.noted: dict[str, Any] = {}  # what the recipe says beside the request: fingerprints of what made the maps
         self.regions: Mapping[str, Region] = {}  # of the pass at hand, by sha256
         self._now: list[Controls | Readings] = []
 

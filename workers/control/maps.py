@@ -12,8 +12,14 @@ from PIL.Image import Image as Picture
 
 from app.shared.errors import BadRequest
 from app.shared.pictures import Pictures
-from app.shared.wire.map import MapWanted
+from app.shared.settings import Settings
+from app.shared.wire.map import MapWanted, Preprocess
 from app.shared.wire.picture import Fit
+from workers.control.depth import depth
+from workers.control.depth import preprocessor as depth_model
+from workers.control.pose import pose
+from workers.control.pose import preprocessors as pose_models
+from workers.control.preprocessors import Preprocessors
 from workers.drawing.placement import Placement, Size
 
 BLACK = (0, 0, 0, 255)
@@ -23,17 +29,32 @@ MOST_WHITE, WHITE = 0.5, 128
 
 
 class Maps:
-    """Makes maps of stored pictures."""
+    """Makes maps of stored pictures; the models that some need are kept."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, settings: Settings) -> None:
         self._pictures = pictures
+        self._models = Preprocessors(settings)
 
     def made(self, wanted: MapWanted) -> Picture:
         """Return a map (RGB) of a picture; raises NotFound, Unreadable, and BadRequest for one that does not fit."""
         placed = placed_for_control(self._pictures.load(wanted.image), (wanted.width, wanted.height), wanted.fit)
-        if wanted.preprocess != "canny":
-            raise BadRequest("preprocess_unavailable", f"no {wanted.preprocess} map is made here yet")
-        return canny(placed, wanted.thresholds or THRESHOLDS)
+        match wanted.preprocess:
+            case "canny":
+                return canny(placed, wanted.thresholds or THRESHOLDS)
+            case "depth":
+                return depth(placed, self._models)
+            case "pose":
+                return pose(placed, self._models)
+
+    def made_by(self, preprocess: Preprocess) -> list[str]:
+        """Return the fingerprints of the models that make maps of this kind."""
+        match preprocess:
+            case "depth":
+                return [depth_model(self._models).fingerprint]
+            case "pose":
+                return [one.fingerprint for one in pose_models(self._models)]
+            case _:
+                return []
 
 
 def placed_for_control(picture: Picture, size: Size, fit: Fit) -> Picture:

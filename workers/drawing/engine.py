@@ -22,7 +22,7 @@ from app.shared.generations import Ledger, image_key
 from app.shared.metrics import count
 from app.shared.passes import passes, second_seed, total
 from app.shared.prompts import any_length, texts
-from app.shared.settings import MIB, Settings
+from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Image, ResolvedRequest, Status, Timings
 from lycoris import AdapterError, NeverCalled
@@ -70,7 +70,7 @@ class Engine:
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)
         self._identity = Identity(base.components)
-        self._controller = Controller(base, self._cache, pictures, settings.control_cache_mb * MIB)
+        self._controller = Controller(base, self._cache, pictures, settings)
 
     @property
     def base(self) -> str:
@@ -206,7 +206,7 @@ class Engine:
                         picture = self._picture(generation, index, drawing, applied, prompts, controls, progress, clock)
                     except NeverCalled as error:
                         applied = [one.anew(error) for one in applied]
-                images.append(self._store(told, index, picture, applied[0]))
+                images.append(self._store(told, index, picture, applied[0], controls))
                 clock.lap("store")
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
@@ -268,10 +268,12 @@ class Engine:
         assert picture is not None
         return picture
 
-    def _store(self, generation: Generation, index: int, picture: Picture, applied: AppliedStack) -> Image:
+    def _store(
+        self, generation: Generation, index: int, picture: Picture, applied: AppliedStack, controls: Prepared
+    ) -> Image:
         seed = generation.request.seed + index
         made_by = recipe(generation.request, seed, self._base.profile, *applied.choice)
-        data = encode(picture, made_by | self._sampling.noted)
+        data = encode(picture, made_by | self._sampling.noted | controls.noted)
         self._storage.put(image_key(generation.id, index), data)
         image = Image(
             index=index,

@@ -35,7 +35,7 @@ def opened(folder: ModelFolder, dtype: torch.dtype) -> Any:
     """Return the pipeline in a folder, on the CPU; raises Unservable where it, or one of its parts, is not whole."""
     given: dict[str, Any] = {part: None for part, place in folder.parts.items() if place is None}
     given |= {"safety_checker": None} | {part: _read(folder, part, file, dtype) for part, file in folder.files.items()}
-    with linked(folder) as source, _reports(TRANSFORMERS) as reports:
+    with linked(folder) as source, reports_of(TRANSFORMERS) as reports:
         try:
             pipeline = DiffusionPipeline.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, local_files_only=True, **given
@@ -57,7 +57,7 @@ def _read(folder: ModelFolder, part: str, file: Checkpoint, dtype: torch.dtype) 
     """Return a part from a single file; raises Unservable where it is not the one that its configuration says."""
     what = f"{file.path} does not fit {folder.place(part) / CONFIG}"
     told = f" ({family})" if part == denoiser_of(folder.index) and (family := file.family()) else ""
-    with _reports(SINGLE_FILES) as reports:
+    with reports_of(SINGLE_FILES) as reports:
         try:
             model = file.model(part, folder.place(part), folder.index, dtype)
         except Exception as error:  # whatever it meets: a sentence is clearer than its traceback
@@ -71,7 +71,7 @@ def _read(folder: ModelFolder, part: str, file: Checkpoint, dtype: torch.dtype) 
 
 
 @contextmanager
-def _reports(name: str) -> Iterator[list[str]]:
+def reports_of(name: str) -> Iterator[list[str]]:
     """Collect what a library reports of the models that are loaded meanwhile, under the name of its logger."""
     found: list[str] = []
     handler = logging.Handler(logging.WARNING)

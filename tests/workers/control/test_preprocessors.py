@@ -1,0 +1,126 @@
+"""Depth and pose are transformers' own, drawn as nets read them; a model that is not whole or not known is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForDepthEstimation, pipeline
+
+from app.shared.errors import BadRequest
+from app.shared.settings import BadSettings, read_settings
+from tests.workers.control import tiny_preprocessors as tiny
+from workers.control import pose as module
+from workers.control.depth import depth
+from workers.control.openpose import COLOURS, DIMMED, drawn
+from workers.control.pose import pose
+from workers.control.preprocessors import Preprocessors
+
+STANDING = [  # the joints of COCO, of a person who faces us in 64×64: its right is on our left
+    *((32, 8), (34, 6), (30, 6), (36, 8), (28, 8), (40, 18), (24, 18), (44, 28), (20, 28)),
+    *((48, 36), (16, 36), (38, 38), (26, 38), (38, 48), (26, 48), (38, 60), (26, 60)),
+]
+
+
+def photo() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))
+
+
+def models(**named: Path) -> Preprocessors:
+    return Preprocessors(read_settings(preprocessors={name: str(folder) for name, folder in named.items()}))
+
+
+@pytest.mark.parametrize("save", [tiny.save_dpt, tiny.save_depth_anything])
+def test_depth_is_that_of_transformers_own_pipeline(save: Callable[[Path], Path], tmp_path: Path) -> None:
+    folder, threads = save(tmp_path), torch.get_num_threads()
+    found = models(depth=folder)
+    made = depth(photo(), found)
+    processor = found.get("depth", lambda: AutoModelForDepthEstimation, lambda _: None).processor
+    own = pipeline("depth-estimation", model=str(folder), image_processor=processor, device="cpu")(photo())
+    assert made.mode == "RGB" and made.size == photo().size
+    assert (np.asarray(made) == np.asarray(own["depth"])[..., None]).all()
+    assert 0 == np.asarray(made).min() < np.asarray(made).max() == 255
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("experts", [1, 2])
+def test_poses_are_of_the_joints_that_transformers_finds(experts: int, tmp_path: Path) -> None:
+    found = models(pose=tiny.save_vitpose(tmp_path / "pose", experts), person=tiny.save_detector(tmp_path / "person"))
+    people, joints = module.preprocessors(found)
+    made = np.asarray(pose(photo(), found))
+    with torch.inference_mode():
+        read = people.model(**people.processor(images=photo(), return_tensors="pt"))
+        (seen,) = people.processor.post_process_object_detection(read, threshold=0.5, target_sizes=[(40, 48)])
+        left, top, right, bottom = seen["boxes"].unbind(1)
+        boxes = torch.stack((left, top, right - left, bottom - top), 1).numpy()
+        pixels = joints.processor(photo(), boxes=[boxes], return_tensors="pt")
+        index = {"dataset_index": torch.zeros(len(boxes), dtype=torch.int64)} if experts > 1 else {}
+        (poses,) = joints.processor.post_process_pose_estimation(joints.model(**pixels, **index), boxes=[boxes])
+    shown = [
+        [tuple(at) if score > 0.3 else None for at, score in zip(one["keypoints"].tolist(), one["scores"], strict=True)]
+        for one in poses
+    ]
+    assert len(shown) == 3 and made.any()
+    assert (made == np.asarray(drawn(shown, (48, 40)))).all()
+
+
+def test_joints_and_limbs_have_openposes_colours() -> None:
+    canvas = np.asarray(drawn([STANDING], (64, 64)))
+
+    def colour(x: int, y: int) -> tuple[int, ...]:
+        return tuple(int(value) for value in canvas[y, x])
+
+    assert colour(32, 8) == COLOURS[0] and colour(32, 18) == COLOURS[1]  # nose, and the neck between the shoulders
+    assert colour(24, 18) == COLOURS[2] and colour(40, 18) == COLOURS[5]  # its right shoulder, its left one
+    assert colour(16, 36) == COLOURS[4] and colour(38, 60) == COLOURS[13] and colour(26, 60) == COLOURS[10]
+    assert colour(28, 18) == tuple(int(value * DIMMED) for value in COLOURS[0])  # neck to right shoulder, red first
+    assert colour(36, 18) == tuple(int(value * DIMMED) for value in COLOURS[1])
+    assert colour(0, 0) == (0, 0, 0)
+    hidden: list[tuple[float, float] | None] = [None, *STANDING[1:]]
+    assert drawn([hidden], (64, 64)).getpixel((32, 8)) == (0, 0, 0), (
+        "a joint that is not seen is not drawn, and no limb to it"
+    )
+
+
+def test_a_picture_without_people_has_no_pose(tmp_path: Path) -> None:
+    person = tiny.save_detector(tmp_path / "person", confident=-4.0)
+    with pytest.raises(BadRequest, match="no person"):
+        pose(photo(), models(pose=tiny.save_vitpose(tmp_path / "pose"), person=person))
+
+
+def test_a_model_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    metric = tiny.save_depth_anything(tmp_path / "metric", "metric")
+    pickled, part = tiny.save_dpt(tmp_path / "pickled"), tiny.save_dpt(tmp_path / "part")
+    weights = pickled / "model.safetensors"
+    torch.save({}, weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    tensors = load_file(part / "model.safetensors")
+    save_file({name: tensors[name] for name in sorted(tensors)[1:]}, part / "model.safetensors", {"format": "pt"})
+    detector = tiny.save_detector(tmp_path / "detector")
+    for folder, why in (
+        (metric, "in metres"),
+        (pickled, "safetensors"),
+        (part, "lack"),
+        (detector, "rt_detr"),
+        (tmp_path / "nowhere", "owner/name"),
+    ):
+        with pytest.raises(BadRequest, match=why) as refusal:
+            depth(photo(), models(depth=folder))
+        assert "RADIATA_PREPROCESSORS" in refusal.value.message
+
+
+def test_models_go_when_there_is_no_room(tmp_path: Path) -> None:
+    found = models(pose=tiny.save_vitpose(tmp_path / "pose"), person=tiny.save_detector(tmp_path / "person"))
+    before = pose(photo(), found)
+    found._budget = 1  # pyright: ignore[reportPrivateUsage]
+    assert pose(photo(), found) == before
+    assert list(found._held) == ["pose"]  # pyright: ignore[reportPrivateUsage]
+
+
+def test_poses_need_a_model_that_finds_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RADIATA_PREPROCESSORS", '{"pose": "a/b"}')
+    with pytest.raises(BadSettings, match="name both"):
+        read_settings()

@@ -1,0 +1,123 @@
+"""Models that maps are made with: transformers' own, from folders of safetensors, kept while there is room.
+
+They run on the CPU, in float32 and with one thread, wherever the base is: so a map is the same to the bit in intake,
+which makes it to be looked at, and in the engine, which draws by it.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+
+from app.shared.environment import variable
+from app.shared.errors import BadRequest
+from app.shared.settings import MIB, Settings
+from workers.models.hub import Wanted, wanted_of
+from workers.models.opening import TRANSFORMERS, reports_of, shortened
+
+FETCHED = ["*.json", "*.safetensors"]
+SETTING = variable("preprocessors")
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessor:
+    """A model that reads pictures, and what makes its input of one."""
+
+    folder: Path
+    model: Any
+    processor: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(tensor.nbytes for tensor in self.model.state_dict().values())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over its files."""
+        total = hashlib.sha256()
+        for file in sorted(file for pattern in FETCHED for file in self.folder.glob(pattern)):
+            with file.open("rb") as stream:
+                total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        return total.hexdigest()
+
+
+class Preprocessors:
+    """The models of `RADIATA_PREPROCESSORS`, loaded when they are needed; least recently used go first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._sources: Mapping[Any, str] = settings.preprocessors
+        self._token = settings.hub_token
+        self._budget = settings.control_cache_mb * MIB
+        self._held: OrderedDict[str, Preprocessor] = OrderedDict()
+
+    def get(self, name: str, made: Callable[[], type[Any]], judge: Callable[[Any], str | None]) -> Preprocessor:
+        """Return one of them; raises BadRequest (`preprocess_unavailable`) with a sentence where it cannot be had.
+
+        made: its class of transformers'. judge: says of a configuration why it cannot be used, or nothing.
+        """
+        if name not in self._held:
+            if name not in self._sources:
+                raise BadRequest("preprocess_unavailable", f"no {name} model is named: set it in {SETTING}")
+            self._held[name] = self._loaded(name, made, judge)
+        self._held.move_to_end(name)
+        found = self._held[name]
+        while len(self._held) > 1 and sum(one.nbytes for one in self._held.values()) > self._budget:
+            self._held.popitem(last=False)
+        return found
+
+    def _loaded(self, name: str, made: Callable[[], type[Any]], judge: Callable[[Any], str | None]) -> Preprocessor:
+        from transformers import AutoConfig, AutoImageProcessor  # seconds, for those who need them
+        from transformers.image_processing_backends import PilBackend
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        source = self._sources[name]
+        try:
+            folder = self._folder(source)
+            if wrong := judge(AutoConfig.from_pretrained(folder, local_files_only=True)):
+                raise ValueError(wrong)
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+            if not isinstance(processor, PilBackend):
+                raise TypeError(f"its {type(processor).__name__} needs torchvision, which is not used here")
+            with reports_of(TRANSFORMERS):
+                model, told = made().from_pretrained(
+                    folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+                )
+            if missing := sorted(told["missing_keys"]):  # transformers goes on with random ones
+                raise ValueError(f"its weights lack {', '.join(missing[:3])}")
+        except Exception as error:  # whatever it meets: a sentence is clearer than its traceback
+            message = f"the {name} model {source!r} of {SETTING} cannot be used: {shortened(str(error))}"
+            raise BadRequest("preprocess_unavailable", message) from error
+        return Preprocessor(folder, model.requires_grad_(False).eval(), processor)
+
+    def _folder(self, source: str) -> Path:
+        """Return the folder of a source; a repository on the hub is downloaded first."""
+        if Path(source).is_dir():
+            return Path(source)
+        match wanted_of(source if source.startswith("hf:") else f"hf:{source}"):
+            case Wanted(repository=repository, file=None, revision=revision):
+                token = self._token.get_secret_value() if self._token else None
+                found = snapshot_download(repository, revision=revision, allow_patterns=FETCHED, token=token)
+                return Path(found)
+            case _:
+                raise ValueError("it is no folder, and a repository on the hub is written owner/name[@revision]")
+
+
+@contextmanager
+def alike_everywhere() -> Iterator[None]:
+    """Compute without gradients, and with one thread: the number of threads can decide the last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
