@@ -121,6 +121,16 @@ def worker(
     os.execv(sys.executable, [sys.executable, "-m", "workers", *what])
 
 
+@cli.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Train an adapter on a folder of pictures with captions. Needs the `worker` extra.",
+)
+def train(context: typer.Context) -> None:
+    """Let the device side train, on this machine and with no service: nothing here knows torch."""
+    os.execv(sys.executable, [sys.executable, "-m", "workers.training", "run", *context.args])
+
+
 @cli.command()
 @with_options(GenerationRequest, "prompt", "adapters", names=SHORT, files=picture_fields(GenerationRequest))
 def generate(

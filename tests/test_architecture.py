@@ -87,6 +87,8 @@ ARROWS: dict[str, set[str]] = {
     "workers.training": {
         *("workers.training", "lycoris", "torch", "diffusers", "transformers", "tokenizers"),
         *("safetensors", "numpy", "PIL", "rich", "typer"),
+        # A base is loaded, called, sampled and read pictures for by the code that serves it
+        *("app.shared", "workers.models", "workers.drawing", "workers.decoding"),
         "cv2",  # line maps of pictures
     },
 }

@@ -163,8 +163,8 @@ class Sampling:
             scheduler = beginning.late(scheduler)
         steps = _Steps(scheduler, drawn if main else 0, after_step, beginning if main else None)
         scheduler.step = functools.wraps(scheduler.step)(steps)  # pipelines read its signature
-        undo.callback(_install, self._base.pipeline, name, self._own[name])
-        _install(self._base.pipeline, name, scheduler)
+        undo.callback(install, self._base.pipeline, name, self._own[name])
+        install(self._base.pipeline, name, scheduler)
         return steps
 
     def _check_decoded(self, _decoder: nn.Module, latents: tuple[Any, ...], pixels: Any) -> None:
@@ -213,7 +213,7 @@ class _Steps:
         return made
 
 
-def _install(pipeline: Any, name: str, scheduler: Any) -> None:
+def install(pipeline: Any, name: str, scheduler: Any) -> None:
     """Put a scheduler in the place of the one of this name, in pipelines inside the pipeline too."""
     before = getattr(pipeline, name)
     inner = [part for part in vars(pipeline).values() if isinstance(part, DiffusionPipeline)]

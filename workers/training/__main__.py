@@ -1,4 +1,4 @@
-"""`python -m workers.training adapter`: trains an adapter on a folder of captioned pictures."""
+"""`python -m workers.training`: `run`, which `radiata train` is, and `adapter`, which made the bundled ones."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from workers.training.command import train
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.command("run")(train)
 console = Console(stderr=True)
 
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]

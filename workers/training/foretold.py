@@ -1,0 +1,56 @@
+"""What a training will be, before its first step: what a dry run prints."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from workers.models.loading import LoadedModel
+from workers.training.pictures import TrainingPicture
+from workers.training.run import Training
+
+FLOAT = 4  # bytes
+COPIES = 4  # of each factor: itself, its gradient and two moments
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def foretold(
+    training: Training, base: LoadedModel, pictures: tuple[TrainingPicture, ...], seconds: float | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield what there is to know of a training, by name. seconds: of a step, where one was tried."""
+    plan, choice, batches = training.plan, training.choice, training.examples.batches
+    layers = Counter(layer.component for layer in training.adapter.layers)
+    yield "base", f"{base.profile.name}, {base.profile.pipeline}, {base.profile.dtype} on {base.profile.device}"
+    yield "algorithm", choice.algorithm
+    yield "trained", ", ".join(f"{count} layers of {component}" for component, count in layers.items())
+    yield "numbers", f"{training.adapter.parameters:,}"
+    if choice.rank is not None and choice.alpha is not None:
+        yield "γ", f"{choice.alpha / choice.rank:g} (alpha {choice.alpha:g} / rank {choice.rank})"
+    change = choice.facts.first_change * training.learning_rate
+    yield "learning rate", f"{training.learning_rate:g}; the first step changes a weight by about {change:.2g}"
+    copies = COPIES + (plan.ema is not None)
+    own = sum(weight.nbytes for part in base.components.values() for weight in part.parameters())
+    factors = training.adapter.parameters * FLOAT * copies
+    yield "memory", f"{_amount(factors)} for factors and moments, {_amount(own)} for the base, besides activations"
+    shown = training.pictures_seen()
+    epochs = shown / batches.pictures
+    yield "steps", f"{plan.steps} of {plan.batch_size * plan.accumulation}: {shown} pictures, {epochs:.3g} epochs"
+    sizes = Counter(bucket.size for bucket in training.examples.buckets)
+    yield "sizes", ", ".join(f"{width}×{height}: {count}" for (width, height), count in sorted(sizes.items()))
+    cut = [
+        f"{one.name} {bucket.box}"
+        for one, bucket in zip(pictures, training.examples.buckets, strict=True)
+        if bucket.box != (0, 0, one.width, one.height)
+    ]
+    if cut:
+        yield "cut", "; ".join(cut)
+    for note in training.adapter.notes:
+        yield "note", note
+    if seconds is not None:
+        yield "time", f"about {seconds:.2g} s a step, {seconds * plan.steps / 60:.3g} minutes in all"
+
+
+def _amount(count: float) -> str:
+    for unit in UNITS[:-1]:
+        if count < 1024:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} {UNITS[-1]}"

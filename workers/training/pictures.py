@@ -1,0 +1,50 @@
+"""Pictures that are trained, whoever keeps them: hash and size of their pixels, captions, repeats."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from PIL import Image as Images
+from PIL.Image import Image
+
+from app.shared.errors import BadRequest
+from app.shared.pictures import picture_ref
+
+
+@dataclass(frozen=True)
+class TrainingPicture:
+    """One picture: its identity is `ref`, the hash of its pixels, and never its name.
+
+    captions: wordings, of which one is drawn at every showing. repeats: how often it is shown in an epoch. load: gives
+    its pixels (mode RGB or RGBA, upright).
+    """
+
+    name: str
+    ref: str
+    width: int
+    height: int
+    captions: tuple[str, ...]
+    load: Callable[[], Image] = field(compare=False, repr=False)
+    repeats: int = 1
+
+    def pixels(self) -> Image:
+        """Return its pixels on white, mode RGB; raises BadRequest where they are others than when it was read."""
+        image = self.load()
+        if picture_ref(image) != self.ref:
+            raise BadRequest("picture_changed", f"picture {self.name!r} was changed since the training has read it")
+        return on_white(image)
+
+
+def on_white(image: Image) -> Image:
+    """Return a picture without alpha."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    return Images.alpha_composite(Images.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def fingerprint(pictures: Sequence[TrainingPicture]) -> str:
+    """Return a hash of everything about the pictures that decides a training."""
+    total = sha256()
+    for one in pictures:
+        total.update(repr((one.ref, one.captions, one.repeats)).encode())
+    return total.hexdigest()

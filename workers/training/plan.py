@@ -1,0 +1,107 @@
+"""What a training is asked for: everything that decides its bytes, and nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from app.shared.errors import BadRequest
+
+Rates = Literal["constant", "cosine", "linear"]
+Density = Literal["uniform", "logit_normal", "mode"]
+MOST_STEPS = 1_000_000
+EXTENDED = ("steps",)  # may grow when a training goes on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A picture that is drawn as the service would draw it with a checkpoint as its adapter."""
+
+    prompt: str
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """How an adapter is trained; equal plans, pictures and bases give equal bytes.
+
+    algorithm, rank, alpha, layers, options, text_encoder: as `lycoris.training` has them; None is the algorithm's own.
+    steps: of the optimiser. batch_size: pictures of one forward. accumulation: forwards of one step. rates: how the
+    learning rate goes after the warm-up. ema: decay of the moving average, which is then what is exported; None: none.
+    min_snr: gamma of min-SNR (Hang et al. 2023, arXiv:2303.09556). density: of the times of flow matching; None is
+    `logit_normal`. dropout: the part of captions that is left empty. keep_tokens: pieces between commas that are not
+    shuffled. area: pixels of a picture at most; None is the base's own.
+    """
+
+    algorithm: str
+    rank: int | None = None
+    alpha: float | None = None
+    layers: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    text_encoder: bool = False
+    steps: int
+    batch_size: int = 1
+    accumulation: int = 1
+    learning_rate: float | None = None
+    rates: Rates = "constant"
+    warm_up: int = 0
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float | None = None
+    seed: int = 0
+    min_snr: float | None = None
+    density: Density | None = None
+    shuffle: bool = False
+    keep_tokens: int = 0
+    dropout: float = 0.0
+    mirror: bool = False
+    area: int | None = None
+    gradient_checkpointing: bool = True
+    checkpoint_every: int = 100
+    sample_every: int | None = None
+    samples: tuple[Sample, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise BadRequest for what cannot be, the first thing by name."""
+        for name, least, most in LIMITS:
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise BadRequest("training_out_of_range", f"{name} is {value}; it goes from {least} to {most}")
+        if self.warm_up >= self.steps:
+            message = f"warm_up is {self.warm_up} of {self.steps} steps: the learning rate would never be reached"
+            raise BadRequest("training_void_option", message)
+        if self.keep_tokens and not self.shuffle:
+            raise BadRequest("training_void_option", "keep_tokens does nothing without shuffle")
+        if self.sample_every is not None and not self.samples:
+            raise BadRequest("training_void_option", "sample_every does nothing without samples")
+
+    def fingerprint(self) -> str:
+        """Return a hash of what must not change when a training goes on."""
+        fixed = {name: value for name, value in asdict(self).items() if name not in FREE}
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+    def told(self) -> str:
+        """Return, as JSON, what decides the bytes of the adapter."""
+        decides = {name: value for name, value in asdict(self).items() if name not in FREE or name in EXTENDED}
+        return json.dumps(decides, sort_keys=True)
+
+
+# What may change between a checkpoint and going on: it decides no number of the steps before
+FREE = (*EXTENDED, "checkpoint_every", "sample_every", "samples")
+LIMITS: tuple[tuple[str, float, float], ...] = (
+    ("steps", 1, MOST_STEPS),
+    ("batch_size", 1, 1024),
+    ("accumulation", 1, 1024),
+    ("learning_rate", 0.0, 100.0),
+    ("warm_up", 0, MOST_STEPS),
+    ("weight_decay", 0.0, 1.0),
+    ("clip", 0.0, 1e9),
+    ("ema", 0.0, 0.99999),
+    ("min_snr", 0.1, 1000.0),
+    ("dropout", 0.0, 1.0),
+    ("keep_tokens", 0, 1000),
+    ("area", 64, 1 << 26),
+    ("checkpoint_every", 1, MOST_STEPS),
+    ("sample_every", 1, MOST_STEPS),
+)

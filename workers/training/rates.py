@@ -1,0 +1,17 @@
+"""The learning rate of a step: a pure function of the step and of how many there are, in steps of the optimiser."""
+
+from math import cos, pi
+
+from workers.training.plan import TrainingPlan
+
+
+def rate(plan: TrainingPlan, highest: float, step: int) -> float:
+    """Return the learning rate of a step, from 0: linear up to `highest` during the warm-up, then as the plan says.
+
+    A rate that falls is 0 at the last step.
+    """
+    if step < plan.warm_up:
+        return highest * (step + 1) / plan.warm_up
+    over = (step - plan.warm_up) / max(plan.steps - 1 - plan.warm_up, 1)
+    fall = {"constant": 1.0, "linear": 1.0 - over, "cosine": 0.5 * (1.0 + cos(pi * over))}
+    return highest * fall[plan.rates]
