@@ -24,8 +24,8 @@ EDGE = 64
 def base(family: str, folder: Path) -> LoadedModel:
     """A family of tests/families, loaded as a worker loads it, whose own size is that of the tests."""
     FAMILIES[family].build(folder / family)
-    chosen: dict[str, Any] = {"models": {family: str(folder / family)}, "threads": 1}
-    loaded = load(family, Settings(data_dir=folder / "data", redis_url="redis://localhost", **chosen))
+    chosen: dict[str, Any] = {"models": {family: str(folder / family)}, "threads": 1, "redis_url": "redis://localhost"}
+    loaded = load(family, Settings(data_dir=folder / "data", **chosen))
     width, height = FAMILIES[family].size
     profile = loaded.profile.model_copy(update={"width": width, "height": height, "steps": 2})
     return LoadedModel(loaded.pipeline, loaded.components, profile, loaded.folder)
