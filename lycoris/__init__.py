@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from lycoris.architectures.detect import architecture_of_model
     from lycoris.bypass import Bypass
     from lycoris.dialects.embeddings import EMBEDDING_PREFIX, TEXT_ENCODERS, folded_trigger, usable_trigger
-    from lycoris.errors import AdapterError, Code, FileRefused, ModelChanged, NeverCalled, NoPlace, Reason, StackRefused
+    from lycoris.errors import (
+        AdapterError,
+        Code,
+        FileRefused,
+        ModelChanged,
+        NeverCalled,
+        NoPlace,
+        PlanRefused,
+        Reason,
+        StackRefused,
+    )
     from lycoris.files.checked_file import CheckedFile, checked
     from lycoris.files.model_folder import MappedFolder
     from lycoris.hooked.layers import bypass_sites
@@ -28,9 +38,11 @@ if TYPE_CHECKING:
     from lycoris.ranks import first_ranks
     from lycoris.recompute import Recompute
     from lycoris.stack import StackEntry, blocks_of, factor_at
+    from lycoris.training.table import ALGORITHMS
     from lycoris.widened import FurtherInputs, further_inputs
 
 __all__ = [
+    "ALGORITHMS",
     "EMBEDDING_PREFIX",
     "TEXT_ENCODERS",
     "Adapter",
@@ -48,6 +60,7 @@ __all__ = [
     "NoPlace",
     "Patcher",
     "Plan",
+    "PlanRefused",
     "PristineChoice",
     "Reason",
     "Recompute",
@@ -123,11 +136,14 @@ MODULES = {
     "TEXT_ENCODERS": "lycoris.dialects.embeddings",
     "folded_trigger": "lycoris.dialects.embeddings",
     "usable_trigger": "lycoris.dialects.embeddings",
+    # What can be trained, and with which options
+    "ALGORITHMS": "lycoris.training.table",
     # What may go wrong
     "AdapterError": "lycoris.errors",
     "FileRefused": "lycoris.errors",
     "NoPlace": "lycoris.errors",
     "StackRefused": "lycoris.errors",
+    "PlanRefused": "lycoris.errors",
     "NeverCalled": "lycoris.errors",
     "ModelChanged": "lycoris.errors",
     "Reason": "lycoris.errors",

@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "lycoris.tools": {
         *("lycoris.tools", "lycoris.merged", "lycoris.placement", "lycoris.algorithms", "lycoris.kernels"),
-        *("lycoris.files", "lycoris.dialects", "torch", "safetensors"),
+        *("lycoris.files", "lycoris.dialects", "torch"),
         *("lycoris.adapter", "lycoris.stack", "lycoris.errors"),
     },
     "lycoris.training": {

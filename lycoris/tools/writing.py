@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from lycoris.adapter import load
 from lycoris.dialects.header_config import SCALE_KEYS
+from lycoris.files.stable_bytes import stable_bytes
 from lycoris.placement.resolve import resolve
 from lycoris.placement.shapes import Shapes
 from lycoris.tools.outputs import Named, new_file
@@ -36,7 +36,7 @@ class Draft:
         with new_file(out, force) as temporary:
             tensors = {name: tensor.clone().contiguous() for name, tensor in self.tensors.items()}
             # Not save_file, which makes a file that only its owner can read.
-            temporary.write_bytes(safetensors.torch.save(tensors, dict(self.metadata)))
+            temporary.write_bytes(stable_bytes(tensors, self.metadata))
             adapter = load(temporary)
             if components is not None:
                 resolve(adapter, components)

@@ -34,11 +34,9 @@ class Option:
             return f"must be {WORDS[self.kind]}, not {value!r}"
         if self.kind == "choice" and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}, not {value!r}"
-        if self.kind in ("whole", "number"):
-            return self._out_of_range(value)
-        return ""
+        return self._out_of_range(value) if self.kind in ("whole", "number") else ""
 
-    def _out_of_range(self, value: float) -> str:
+    def _out_of_range(self, value: Any) -> str:
         least, most = self.least, self.most
         if (least is None or value >= least) and (most is None or value <= most):
             return ""

@@ -23,6 +23,7 @@ from lycoris.training.plan import Plan
 from lycoris.training.reach import TrainedLayer, reached
 
 FIXED = WHOLE | {"vera_A", "vera_B"}  # tensors of a layer that training leaves as they are
+SCALES = (".dora_scale", ".rescale", ".hra_u")  # suffixes of factors that do not rest at zero
 SHARED = "shared"  # in place of a layer's name, of values that all layers have in common
 
 
@@ -50,6 +51,11 @@ class TrainableAdapter:
             for suffix, tensor in self.tensors[layer].items()
             if suffix not in FIXED
         }
+
+    @property
+    def undecayed(self) -> frozenset[str]:
+        """The names of factors that a weight decay would spoil: they change nothing at another value than zero."""
+        return frozenset(name for name in self.factors if name.endswith(SCALES))
 
     @property
     def parameters(self) -> int:

@@ -20,7 +20,8 @@ class Case(NamedTuple):
         facts = ALGORITHMS[self.algorithm]
         numbers: dict[str, Any] = {"rank": RANK} if facts.rank else {}
         numbers |= {"alpha": ALPHA} if facts.alpha else {}
-        return plan(self.algorithm, **numbers | {"options": self.options} | more)
+        numbers |= {"options": self.options} | more
+        return plan(self.algorithm, **numbers)
 
 
 def case(algorithm: str, *first: str, **options: Any) -> Case:

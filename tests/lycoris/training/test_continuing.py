@@ -53,7 +53,7 @@ def test_hazard_29_a_file_that_differs_is_refused_with_the_difference() -> None:
 
     fewer = {key: tensor for key, tensor in tensors.items() if not key.startswith(LAYER)}
     assert "unet.up_blocks.0.ff: is trained by the plan, and the file has nothing for it" in refusal(fewer)
-    kernel = zoo.tensors("lora", model.up_blocks[0].conv.weight)
+    kernel = zoo.tensors("lora", model.get_parameter("up_blocks.0.conv.weight"))
     more = tensors | {f"lora_unet_up_blocks_0_conv.{suffix}": tensor for suffix, tensor in kernel.items()}
     assert "unet.up_blocks.0.conv: is in the file, and the plan does not train it" in refusal(more)
     dora = tensors | {f"{LAYER}.dora_scale": torch.ones(4, 1)}

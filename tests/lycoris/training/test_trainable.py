@@ -9,6 +9,7 @@ from lycoris.training.plan import plan
 from lycoris.training.trainable import begin
 from tests.lycoris.measure import bits, bits_of
 from tests.lycoris.test_recompute import left
+from tests.lycoris.training.cases import CASES
 from tests.lycoris.training.models import Denoiser, given, trained
 
 
@@ -89,3 +90,17 @@ def test_factors_are_set_all_together_or_not_at_all() -> None:
     with pytest.raises(PlanRefused) as refused:
         adapter.set(wrong)
     assert {reason.subject for reason in refused.value.reasons} == {first, "unet.surplus"}
+
+
+def test_decay_pulls_every_factor_but_the_undecayed_ones_to_no_change() -> None:
+    for case in CASES.values():
+        model = Denoiser()
+        adapter = begin({"unet": model}, case.plan(), seed=5)
+        with torch.no_grad():
+            for name, factor in adapter.factors.items():
+                if name not in adapter.undecayed:
+                    factor.zero_()
+        with torch.no_grad(), adapter.applied({"unet": model}):
+            changed = model(given())
+        with torch.no_grad():
+            torch.testing.assert_close(changed, model(given()), rtol=0, atol=1e-5)
