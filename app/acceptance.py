@@ -75,7 +75,7 @@ def resolve(
         raise _together(wrong)
     parts.liveness.require(profile)
     pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
-    pinned |= {"drawn": drawn(filled, profile)}
+    pinned |= {"drawn": drawn(filled, profile), "image_encoder": _image_encoder(profile, adapters)}
     return ResolvedRequest.model_validate(filled.model_dump(exclude={*UNRESOLVED, *pinned}) | pinned)
 
 
@@ -195,6 +195,12 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
             yield _wrong(
                 BadRequest, pointer([*at[1:].split("/"), "blocks", block]), "block_unknown", message, profile.blocks
             )
+
+
+def _image_encoder(profile: ModelProfile, adapters: list[ResolvedAdapter]) -> str:
+    """Return the fingerprint of what reads pictures for image prompts; empty without one."""
+    read = any(one.kind == "image_prompt" for one in adapters)
+    return profile.image_encoder.fingerprint if read and profile.image_encoder else ""
 
 
 def _foreseen(

@@ -219,6 +219,10 @@ class Engine:
         """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
         for wrong in disobeyed(self._base.profile, request):
             raise BadRequest(wrong.code, wrong.message)
+        own = self._base.profile.image_encoder
+        if request.image_encoder and request.image_encoder != (own.fingerprint if own else ""):
+            message = "this was accepted for another image encoder than the base has now; send it again"
+            raise BadRequest("other_image_encoder", message)
 
     def _check_length(self, request: ResolvedRequest) -> None:
         """Refuse a prompt that no text encoder reads whole: the pipeline would drop its end without a word."""

@@ -1,6 +1,7 @@
 """Base models onto their device: always through diffusers, always from safetensors."""
 
 import hashlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from app.shared.profiles import BaseFacts, Shapes
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
 from lycoris import bypass_sites, merge_obstacles, recompute_obstacles, shapes_of
-from workers.models.components import components_of, made_of
+from workers.image_prompts.encoder import takes_image_prompts
+from workers.models.components import IMAGE_ENCODER, components_of, made_of
 from workers.models.describing import profile_of
 from workers.models.folder import INDEX, ModelFolder
 from workers.models.opening import opened
@@ -130,8 +132,11 @@ def load(name: str, settings: Settings) -> LoadedModel:
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
-    identity = fingerprint(whole, ready.quantize)
+    identity = fingerprint(whole, ready.quantize, (IMAGE_ENCODER,) if takes_image_prompts(pipeline) else ())
     profile = profile_of(name, ready.source, identity, pipeline, components, device, dtype, settings)
+    if encoder := profile.image_encoder:
+        known = encoder.model_copy(update={"fingerprint": part_fingerprint(whole, IMAGE_ENCODER)})
+        profile = profile.model_copy(update={"image_encoder": known})
     return LoadedModel(pipeline, components, profile, ready.source.folder)
 
 
@@ -156,22 +161,43 @@ def _usable(name: str) -> torch.device:
     return device
 
 
-def fingerprint(folder: ModelFolder, quantize: str | None = None) -> str:
+def fingerprint(folder: ModelFolder, quantize: str | None = None, without: Collection[str] = ()) -> str:
     """sha256 over every file of a base that decides what it draws, weights and configurations, and its quantisation.
 
-    It does not know where the files are: a part from elsewhere counts as if it stood in the folder.
+    It does not know where the files are: a part from elsewhere counts as if it stood in the folder. without: parts that
+    have a fingerprint of their own.
     """
-    parts = [part for part in folder.index if folder.place(part).is_dir() and folder.parts.get(part, "") is not None]
-    files = {INDEX: folder.path / INDEX}
-    files |= {f"{part}/{file.name}": file for part in parts for file in folder.place(part).iterdir() if file.is_file()}
-    # No name of a file of the folder ends so
-    files |= {f"{part}/": place for part, place in folder.parts.items() if place and place.is_file()}
+    parts = [part for part in dict.fromkeys((*folder.index, *folder.parts)) if part not in without]
+    files = {INDEX: folder.path / INDEX} | _files(folder, parts)
     if folder.checkpoint:
         files["/"] = folder.checkpoint.path
+    total = _hashed(folder, files)
+    if quantize:  # other numbers, and other weights that can be merged into: another base
+        total.update(f"quantize\0{quantize}\n".encode())
+    return total.hexdigest()
+
+
+def part_fingerprint(folder: ModelFolder, part: str) -> str:
+    """sha256 over the files of one part of a base; empty where it has no such part."""
+    found = _files(folder, [part] if folder.index.get(part, [None])[0] else [])
+    return _hashed(folder, found).hexdigest() if found else ""
+
+
+def _files(folder: ModelFolder, parts: Iterable[str]) -> dict[str, Path]:
+    """Return the files of parts by their names in the folder."""
+    files: dict[str, Path] = {}
+    for part in parts:
+        left_out = part in folder.parts and folder.parts[part] is None
+        if folder.place(part).is_dir() and not left_out:
+            files |= {f"{part}/{file.name}": file for file in folder.place(part).iterdir() if file.is_file()}
+        if (place := folder.parts.get(part)) and place.is_file():  # no name of a file of the folder ends so
+            files[f"{part}/"] = place
+    return files
+
+
+def _hashed(folder: ModelFolder, files: Mapping[str, Path]) -> "hashlib._Hash":
     total = hashlib.sha256()
     for name, file in sorted(files.items(), key=lambda item: folder.path / item[0]):
         with file.open("rb") as stream:
             total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    if quantize:  # other numbers, and other weights that can be merged into: another base
-        total.update(f"quantize\0{quantize}\n".encode())
-    return total.hexdigest()
+    return total

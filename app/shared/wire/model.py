@@ -17,6 +17,9 @@ class ImageEncoder(Wire):
     image_embeds: int = Field(description="numbers that it says of a whole picture")
     hidden_states: int = Field(description="numbers that it says of each part of a picture")
     size: int = Field(description="pixels of an edge of what it reads: a picture is cropped or padded to a square")
+    fingerprint: str = Field(
+        "", description="sha256 over its files: it is no part of the base's, for it decides image prompts alone"
+    )
 
 
 class ModelProfile(Wire):

@@ -70,7 +70,7 @@ def test_a_net_of_a_base_has_its_place_there_and_beside_no_other(form: str) -> N
 @pytest.mark.parametrize("version", ["", "2.0", "2.1"])
 def test_a_net_of_z_image_is_told_by_its_shapes_and_says_that_it_shares_layers(version: str) -> None:
     base = base_of(pipeline(transformer=z_image()))
-    net = control_net(pipeline(transformer=z_image()), version)
+    net: Any = control_net(pipeline(transformer=z_image()), version)
     assert verdict(tensors(net), base)["warnings"] == [SHARES]
     config = ControlFile(checked(save(tensors(net)))).configured(base)[2]
     assert {

@@ -14,6 +14,7 @@ from app.shared.errors import RadiataError
 from app.shared.wire.generation import Status
 from tests.families.registry import FAMILIES
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
+from tests.families.test_control import recipe_of
 from tests.workers.image_prompts import made
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
@@ -108,6 +109,19 @@ def test_at_strength_0_and_afterwards_the_plain_picture_is_the_same_to_the_bit(s
     served.drawn(adapters=[use])
     (after,) = served.ended().images
     assert after.sha256 == before.sha256
+
+
+def test_the_recipe_names_the_image_encoder_of_an_image_prompt_and_of_nothing_else(served: Served) -> None:
+    own = served.base.profile.image_encoder
+    assert own and own.fingerprint
+    assert recipe_of(served, served.ended(adapters=[uploaded(served)]))["image_encoder"] == own.fingerprint
+    lora, _ = served.lora(served.family.components[0])
+    assert "image_encoder" not in recipe_of(served, served.ended(adapters=[lora]))
+    other = served.accepted(adapters=[uploaded(served)]).model_copy(update={"image_encoder": "0" * 64})
+    generation = served.ledger.accept(other)
+    served.engine.run(generation.id)
+    ended = served.ledger.get(generation.id)
+    assert ended.error and ended.error.code == "other_image_encoder"
 
 
 def test_an_error_half_way_leaves_nothing_behind(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,19 @@
 """A base is known by its files."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from app.shared.settings import Settings
 from tests.app.shared.making import profile
+from tests.old_store import STORE
+from workers.models.components import IMAGE_ENCODER
 from workers.models.folder import ModelFolder
-from workers.models.loading import LoadedModel, _device, _usable, computes, fingerprint
+from workers.models.loading import LoadedModel, _device, _usable, computes, fingerprint, load, part_fingerprint
 from workers.models.sources import find
 
 
@@ -85,3 +89,18 @@ def test_a_tied_weight_is_told_under_each_of_its_names() -> None:
 def test_what_is_neither_a_folder_nor_a_hub_id_is_said_to_be_neither(source: str) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder or file"):
         find(source)
+
+
+def test_the_image_encoder_counts_by_itself_and_the_bundled_base_is_that_of_version_0_1(
+    tmp_path: Path,
+) -> None:
+    written = json.loads((STORE / "models" / "emoji-64.json").read_text())
+    loaded = load("emoji-64", Settings(data_dir=tmp_path, device="cpu"))
+    own = loaded.profile.image_encoder
+    assert loaded.profile.fingerprint == written["fingerprint"] and own and len(own.fingerprint) == 64
+    other = shutil.copytree(loaded.folder, tmp_path / "other")
+    whole = ModelFolder(other, parts={IMAGE_ENCODER: other / IMAGE_ENCODER})
+    assert part_fingerprint(whole, IMAGE_ENCODER) == own.fingerprint
+    (other / IMAGE_ENCODER / "config.json").write_text("{}")
+    assert part_fingerprint(whole, IMAGE_ENCODER) != own.fingerprint
+    assert fingerprint(whole, without=[IMAGE_ENCODER]) == written["fingerprint"] != fingerprint(whole)
