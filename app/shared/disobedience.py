@@ -20,7 +20,8 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
     """Yield everything of a request, filled in, that the model does not obey."""
     name = f"{profile.name!r} ({profile.pipeline})"
     for field, only in profile.disobeyed(asked).items():
-        yield Disobeyed(field, "not_obeyed", f"{name} obeys no {field}; leave it out", [only])
+        why = f" ({profile.why_from_none})" if field in ("init_image", "upscale") and profile.why_from_none else ""
+        yield Disobeyed(field, "not_obeyed", f"{name} obeys no {field}{why}; leave it out", [only])
     yield from _prompts(asked, name)
     yield from _sampling(profile, asked, name)
     if asked.clip_skip is not None and profile.max_clip_skip is not None and asked.clip_skip > profile.max_clip_skip:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
-from workers.models.latents import shaped
+from workers.models.latents import mixed, shaped, times
 
 OWN = frozenset(("_inner", "_start", "_begun", "set_timesteps"))  # attributes of a `LateScheduler` itself
 
@@ -22,19 +22,16 @@ class Beginning:
     """What one picture begins from.
 
     latents: of the picture, as `encoded` gives them. skipped: steps that are not drawn. anew: whether nothing of the
-    picture is left where it is drawn. flow: whether the noise levels are those of flow matching. mask: [1, 1, rows,
-    columns] in pixels, from 0 to 1: for how large a part of the steps, the last one, each place is drawn; None draws
-    everything in all of them.
+    picture is left where it is drawn. mask: [1, 1, rows, columns] in pixels, from 0 to 1: for how large a part of the
+    steps, the last one, each place is drawn; None draws everything in all of them.
     """
 
-    def __init__(
-        self, pipeline: Any, latents: Tensor, skipped: int, *, anew: bool, flow: bool, mask: Tensor | None = None
-    ) -> None:
+    def __init__(self, pipeline: Any, latents: Tensor, skipped: int, *, anew: bool, mask: Tensor | None = None) -> None:
         self._pipeline = pipeline
-        self._latents = latents
+        self.latents = latents
         self._skipped = skipped
         self._anew = anew
-        self._flow = flow
+        self._mix, self._times = mixed(pipeline), times(pipeline)
         self._mask = mask
         self._scheduler: LateScheduler | None = None
         self._sample: Tensor | None = None  # what the pipeline begins with: the very tensor that it holds
@@ -55,11 +52,11 @@ class Beginning:
             found = prepare(*inputs, **named)
             sample = found[0] if isinstance(found, tuple) else found
             self._sample, self._noise = sample, sample.clone()
-            self._clean = shaped(self._pipeline, self._latents, self._noise)
+            self._clean = shaped(self._pipeline, self.latents, self._noise)
             if self._mask is not None:
-                cells = adaptive_max_pool2d(self._mask, self._latents.shape[-2:])
-                cells = cells.reshape(1, *(1,) * (self._latents.dim() - 3), *cells.shape[-2:])
-                self._drawn = shaped(self._pipeline, cells.expand_as(self._latents), self._noise.float())
+                cells = adaptive_max_pool2d(self._mask, self.latents.shape[-2:])
+                cells = cells.reshape(1, *(1,) * (self.latents.dim() - 3), *cells.shape[-2:])
+                self._drawn = shaped(self._pipeline, cells.expand_as(self.latents), self._noise.float())
             self._begin()
             return found
 
@@ -67,7 +64,7 @@ class Beginning:
 
     def check(self, sample: Tensor) -> None:
         """Raise RuntimeError where a pipeline's first step is from something else than what was prepared."""
-        if self._sample is None or not torch.equal(sample, self._sample.to(sample.dtype)):
+        if self._sample is None or not torch.equal(sample, (self._sample * self._times).to(sample.dtype)):
             raise RuntimeError(f"{type(self._pipeline).__name__} does not begin with what it prepared")
 
     def held(self, output: Any, made: int, of: int) -> Any:
@@ -85,20 +82,17 @@ class Beginning:
     def _begin(self) -> None:
         """Mix picture and noise in place, once there are both: some pipelines make the noise first, some its levels."""
         if self._sample is not None and self._scheduler is not None and self._scheduler.begun:
-            self._sample.copy_(self._at(0, len(self._scheduler.timesteps)))
+            self._sample.copy_(self._at(0, len(self._scheduler.timesteps)) / self._times)
 
     def _at(self, made: int, of: int) -> Tensor:
         """Return the picture at the noise level that it has before a step."""
         assert self._scheduler is not None
         inner, start = self._scheduler.inner, self._scheduler.start
         if made == of:
-            return self._clean
+            return self._clean * self._times
         if not made and self._anew:
-            return self._noise * getattr(inner, "init_noise_sigma", 1.0)
-        if not self._flow:
-            return inner.add_noise(self._clean, self._noise, inner.timesteps[start + made][None])
-        level = inner.sigmas[start + made].to(self._clean.device, self._clean.dtype)
-        return level * self._noise + (1.0 - level) * self._clean
+            return self._noise * getattr(inner, "init_noise_sigma", 1.0) * self._times
+        return self._mix(inner, self._clean, self._noise, start + made) * self._times
 
 
 class LateScheduler:
@@ -116,7 +110,8 @@ class LateScheduler:
         def late(*inputs: Any, **named: Any) -> None:
             set_timesteps(*inputs, **named)
             self._start = skipped * inner.order
-            inner.set_begin_index(self._start)
+            if hasattr(inner, "set_begin_index"):  # one of single steps asks for the timestep alone
+                inner.set_begin_index(self._start)
             begun()
 
         self._inner = inner
@@ -147,6 +142,11 @@ class LateScheduler:
     def timesteps(self) -> Tensor:
         """The timesteps that are drawn."""
         return self._inner.timesteps[self.start :]
+
+    @property
+    def sigmas(self) -> Tensor:
+        """The noise levels of the timesteps that are drawn, for pipelines that count steps themselves."""
+        return self._inner.sigmas[self.start :]
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Say which of the timesteps that are drawn is the first."""

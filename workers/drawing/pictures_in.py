@@ -64,7 +64,7 @@ class Canvas:
             picture = placement.place(picture.convert("RGB"))
             mask = mask and placement.place(mask.convert("L"), WHITE, Resampling.BILINEAR)
         if mask is not None and request.inpaint_area == "masked":
-            box, scaled = around(mask, request.inpaint_padding, (profile.width, profile.height), profile.size_multiple)
+            box, scaled = around(mask, request.inpaint_padding, profile)
         drawn = multiples(scaled, profile.size_multiple)
         return cls(size, box, scaled, drawn, picture, mask, request.mask_blur)
 
@@ -113,11 +113,12 @@ def whole(picture: Picture, multiple: int) -> Picture:
     return Placement.of(picture.size, multiples(picture.size, multiple), "stretch").place(picture)
 
 
-def around(mask: Picture, padding: int, native: Size, multiple: int) -> tuple[Box, Size]:
+def around(mask: Picture, padding: int, profile: ModelProfile) -> tuple[Box, Size]:
     """Return the box around a mask, in the shape of the model's own size where there is room, and its size as drawn.
 
-    Raises BadRequest for an empty mask.
+    That has the pixels of the model's own, as far as its edges allow. Raises BadRequest for an empty mask.
     """
+    native, multiple = (profile.width, profile.height), profile.size_multiple
     found, (width, height) = mask.getbbox(), mask.size
     if found is None:
         raise BadRequest("mask_empty", "the mask is black everywhere: nothing is to be drawn anew")
@@ -131,9 +132,13 @@ def around(mask: Picture, padding: int, native: Size, multiple: int) -> tuple[Bo
     middle, centre = (max(left, 0) + min(right, width)) / 2, (max(top, 0) + min(bottom, height)) / 2
     left = min(max(round(middle - wide / 2), 0), width - wide)
     top = min(max(round(centre - high / 2), 0), height - high)
-    scale = math.sqrt(native[0] * native[1] / (wide * high))
+    box = (left, top, left + wide, top + high)
+    if profile.sizes:
+        return box, min(profile.sizes, key=lambda size: abs(math.log(size[0] * high / (size[1] * wide))))
+    longest = profile.max_edge // multiple * multiple
+    scale = min(math.sqrt(native[0] * native[1] / (wide * high)), longest / max(wide, high))
     scaled = tuple(max(multiple, round(edge * scale / multiple) * multiple) for edge in (wide, high))
-    return (left, top, left + wide, top + high), scaled  # type: ignore[return-value]
+    return box, scaled  # type: ignore[return-value]
 
 
 def faded(mask: Picture, blur: int) -> Picture:

@@ -21,11 +21,11 @@ from workers.control.controller import Prepared
 from workers.drawing.beginning import Beginning
 from workers.drawing.pictures_in import Canvas, whole, without
 from workers.models.device_memory import decodes
-from workers.models.latents import encoded, enlarged
+from workers.models.latents import encoded, enlarged, noise_like, preparing
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
 from workers.models.references import read_size, shown
-from workers.models.samplers import flows, make
+from workers.models.samplers import make
 from workers.models.weighted_prompts import weighted_arguments
 
 MAIN = "scheduler"  # whose steps are those of a request; a prior's are not
@@ -91,8 +91,11 @@ class Sampling:
             if controls:
                 undo.enter_context(controls.during(canvas, seed))
             if beginning:
-                undo.callback(vars(pipeline).pop, "prepare_latents")
-                pipeline.prepare_latents = beginning.prepared(pipeline.prepare_latents)
+                if hasattr(prepares := preparing(pipeline), "prepare_latents"):
+                    undo.callback(vars(prepares).pop, "prepare_latents")
+                    prepares.prepare_latents = beginning.prepared(prepares.prepare_latents)
+                else:  # Ernie-Image draws its noise in the call itself
+                    wanted["latents"] = beginning.prepared(noise_like)(pipeline, beginning.latents, generator)
             steps = {
                 name: self._scheduled(request, drawn, name, generator, after_step, beginning, undo)
                 for name in self._own
@@ -142,8 +145,7 @@ class Sampling:
             if anew and canvas.mask is not None:
                 picture = without(picture, canvas.part_of_mask(canvas.mask))
             latents = encoded(pipeline, picture)
-        flow, skipped = flows(self._own[MAIN]), request.steps - drawn
-        return Beginning(pipeline, latents, skipped, anew=anew, flow=flow, mask=parts)
+        return Beginning(pipeline, latents, request.steps - drawn, anew=anew, mask=parts)
 
     def _scheduled(
         self,
@@ -202,10 +204,10 @@ class _Steps:
             self._beginning.check(named["sample"] if "sample" in named else arguments[2])
         made = self._step(*arguments, **named)
         self._made += 1
+        timesteps = len(self._scheduler.timesteps) - (self._scheduler.__class__.__name__ in ARRIVE)
         if self._beginning:
-            made = self._beginning.held(made, self._made, len(self._scheduler.timesteps))
+            made = self._beginning.held(made, self._made, timesteps)
         self.sample = made[0]
-        timesteps = len(self._scheduler.timesteps) - (type(self._scheduler).__name__ in ARRIVE)
         reached = min(self._steps * self._made // timesteps, self._steps)
         for taken in range(min(self._taken + 1, reached), reached + 1):
             self._after_step(taken)

@@ -19,9 +19,10 @@ from workers.models.components import made_of
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
 from workers.models.folder import Unservable
-from workers.models.latents import rounds_up
+from workers.models.latents import rounds_up, why_from_none
 from workers.models.obeys import (
     fixed_sizes,
+    longest_edge,
     max_clip_skip,
     most_steps,
     native_size,
@@ -61,7 +62,7 @@ def profile_of(
     width, height = own.width or width, own.height or height
     if obeys["guidance_scale"] and own.guidance_scale is not None:
         guidance = own.guidance_scale
-    max_edge = max(width, height) * EDGE_OVER_NATIVE
+    max_edge = int(min(max(width, height) * EDGE_OVER_NATIVE, longest_edge(pipeline)))
     offered = offer(getattr(pipeline, "scheduler", None), family_of(pipeline).without)
     obeys["eta"] &= bool(offered.eta)
     profile = ModelProfile(
@@ -89,6 +90,7 @@ def profile_of(
         sizes=[size for size in fixed_sizes(pipeline) if max(size) <= max_edge],
         max_pixels=most_pixels(pipeline, device.type),
         max_steps=most_steps(pipeline),
+        why_from_none=why_from_none(pipeline),
         max_references=shown_to(pipeline).most,
         min_references=shown_to(pipeline).least,
         reference_edge=shown_to(pipeline).edge,

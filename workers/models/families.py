@@ -37,13 +37,14 @@ class Reads:
 class Family:
     """What holds for all pipelines of one class, or for those of them whose configuration has the values of `where`.
 
-    where: setting, as `transformer.guidance_embeds`, -> value. guidance: what carries the guidance, arguments of the
-    call or, with a dot in it, attributes of a part; all get the request's. negative_over: the guidance above which a
-    negative prompt is read. size: width and height, in pixels. multiple: of which both are multiples, besides what can
-    be read off. sizes: from a pipeline, all (width, height) that it draws. steps, guidance_scale: the model's own.
-    extra: further arguments of the call, some by the request. without: samplers that its loop cannot run. reads: by
-    slot of the tokenizer, `""`, `"_2"`, …; None for one that does not read the prompt. spare: what
-    reads the prompt and may be left out.
+    where: setting, as `transformer.guidance_embeds`, -> value. guidance: what carries the guidance, arguments of
+    the call or, with a dot in it, attributes of a part; all get the request's. negative_over: the guidance above
+    which a negative prompt is read. size: width and height, in pixels. multiple: of which both are multiples,
+    besides what can be read off. longest: from a pipeline, the longest edge that it has positions for, in pixels.
+    sizes: from a pipeline, all (width, height) that it draws. steps, guidance_scale: the model's own. extra:
+    further arguments of the call, some by the request. without: samplers that its loop cannot run. reads: by slot
+    of the tokenizer, `""`, `"_2"`, …; None for one that does not read the prompt. spare: what reads the prompt and
+    may be left out.
     """
 
     pipeline: str
@@ -52,6 +53,7 @@ class Family:
     negative_over: float = 1.0
     size: tuple[int, int] | None = None
     multiple: int = 1
+    longest: Callable[[Any], int] | None = None
     sizes: Callable[[Any], Iterable[tuple[int, int]]] | None = None
     steps: int | None = None
     guidance_scale: float | None = None
@@ -73,6 +75,12 @@ def _fixed_points(pipeline: Any) -> list[tuple[int, int]]:
         (width, edge**2 // width // step * step + more) for width in range(step, 4 * edge, step) for more in (0, step)
     ]
     return sorted({size for size in near if size[1] and drawn(*size) == size})
+
+
+def _positions(pipeline: Any) -> int:
+    """Return the edge of AuraFlow's square of learned positions, in pixels."""
+    config = pipeline.transformer.config
+    return math.isqrt(config.pos_embed_max_size) * config.patch_size * pipeline.vae_scale_factor
 
 
 def _chat(pipeline: Any, **options: Any) -> str:
@@ -193,7 +201,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family("PixArtAlphaPipeline", extra=_EXACT_SIZE | _AS_WRITTEN),
     Family("PixArtSigmaPipeline", extra=_EXACT_SIZE | _AS_WRITTEN),
-    Family("AuraFlowPipeline", size=(1024, 1024)),
+    Family("AuraFlowPipeline", size=(1024, 1024), longest=_positions),
     Family(
         "HunyuanDiTPipeline",
         extra=_EXACT_SIZE,

@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from app.shared.wire.generation import SIDE, ResolvedRequest
 from workers.models.call import NEEDED, arguments_of, default_of
 from workers.models.families import UNREAD, family_of, further_arguments, setting
-from workers.models.latents import begins_from_pictures
+from workers.models.latents import why_from_none
 from workers.models.references import shown_to
 from workers.models.samplers import eta_samplers
 from workers.models.weighted_prompts import can_weigh
@@ -64,7 +64,7 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     found["clip_skip"] &= bool(max_clip_skip(pipeline))
     found["eta"] &= bool(eta_samplers(getattr(pipeline, "scheduler", None)))
     found["prompt_syntax"] = can_weigh(pipeline)
-    found |= dict.fromkeys(FROM_PICTURES, begins_from_pictures(pipeline))
+    found |= dict.fromkeys(FROM_PICTURES, why_from_none(pipeline) is None)
     found["reference_images"] = bool(shown_to(pipeline).most)
     if setting(pipeline, "transformer", "use_style_cond_and_image_meta_size") is False:  # HunyuanDiT 1.2
         found |= dict.fromkeys(MICRO_CONDITIONS, False)
@@ -115,10 +115,17 @@ def most_steps(pipeline: Any) -> int | None:
     return getattr(getattr(scheduler, "config", None), "original_inference_steps", None)
 
 
+def longest_edge(pipeline: Any) -> float:
+    """Return the longest edge in pixels that a pipeline has positions for; infinity where it computes them."""
+    longest = family_of(pipeline).longest
+    return longest(pipeline) if longest else math.inf
+
+
 def native_size(pipeline: Any) -> tuple[int, int]:
     """Return width and height in pixels of the pictures that a pipeline draws when not told otherwise."""
     if own := family_of(pipeline).size:
-        return own
+        width, height = (int(min(edge, longest_edge(pipeline))) for edge in own)
+        return width, height
     size = getattr(pipeline, "default_sample_size", None) or next(
         (found for part in ("unet", "transformer") if (found := setting(pipeline, part, "sample_size"))), None
     )

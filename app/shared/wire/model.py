@@ -60,6 +60,9 @@ class ModelProfile(Wire):
     negative_over: float | None = Field(
         None, description="the `guidance_scale` over which it reads a negative prompt; null: it does not depend on that"
     )
+    why_from_none: str | None = Field(
+        None, description="why it begins from no picture; null: it does, or it is not said"
+    )
     max_references: int = Field(0, description="how many `reference_images` it can be shown")
     min_references: int = Field(0, description="without how many of them it draws nothing")
     reference_edge: int = Field(0, description="the least pixels of an edge of one")

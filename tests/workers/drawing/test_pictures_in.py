@@ -11,7 +11,6 @@ from tests.app.shared.making import profile, request
 from tests.workers.drawing.pictures import gradient, spot
 from workers.drawing.pictures_in import Canvas, around, faded, without
 
-NATIVE = (64, 64)
 SIZE = (200, 136)
 CORNERS = list(itertools.product((0.0, 1.0), (0.0, 1.0)))
 
@@ -39,12 +38,18 @@ def boxed(left: int, top: int, right: int, bottom: int) -> Image.Image:
 def test_the_box_around_a_mask_is_as_computed_by_hand(
     white: tuple[int, ...], padding: int, box: tuple[int, ...], drawn: tuple[int, int]
 ) -> None:
-    assert around(boxed(*white), padding, NATIVE, 8) == (box, drawn)
+    assert around(boxed(*white), padding, profile()) == (box, drawn)
+
+
+def test_a_long_box_is_drawn_as_large_as_the_models_edges_allow_or_at_the_likest_of_its_sizes() -> None:
+    mask = Image.new("L", (200, 16), 255)
+    assert around(mask, 0, profile(max_edge=128))[1] == (128, 8)
+    assert around(mask, 0, profile(max_edge=128, sizes=[(64, 64), (128, 32)]))[1] == (128, 32)
 
 
 def test_an_empty_mask_is_refused() -> None:
     with pytest.raises(BadRequest, match="black everywhere"):
-        around(boxed(0, 0, 0, 0), 8, NATIVE, 8)
+        around(boxed(0, 0, 0, 0), 8, profile())
 
 
 @pytest.mark.parametrize("blur", [0, 2, 8])

@@ -6,6 +6,7 @@ from typing import Any
 
 import diffusers
 import pytest
+from diffusers.pipelines.aura_flow.pipeline_aura_flow import AuraFlowPipeline
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
 from diffusers.pipelines.hidream_image.pipeline_hidream_image import HiDreamImagePipeline
@@ -31,6 +32,7 @@ from workers.models.obeys import (
     FROM_PICTURES,
     call_arguments,
     fixed_sizes,
+    longest_edge,
     most_steps,
     native_size,
     negative_over,
@@ -256,3 +258,11 @@ def test_what_a_base_does_not_obey_as_it_stands_is_told_with_what_would_be_right
     assert (merged.field, merged.allowed) == ("apply", ["auto", "bypass"])
     assert not list(disobeyed(quantised, request(apply="bypass", adapters=[adapter])))
     assert not list(disobeyed(profile(), asked)), "a profile of version 0.1 says nothing of it"
+
+
+def test_no_edge_is_longer_than_the_positions_that_a_base_has_learned() -> None:
+    """Beyond them AuraFlow takes positions from the other end of its table, or none."""
+    pipeline = like(AuraFlowPipeline, transformer={"pos_embed_max_size": 9216, "patch_size": 2}, vae_scale_factor=8)
+    assert longest_edge(pipeline) == 1536
+    small = like(AuraFlowPipeline, transformer={"pos_embed_max_size": 1024, "patch_size": 2}, vae_scale_factor=8)
+    assert native_size(small) == (512, 512)
