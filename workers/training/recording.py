@@ -21,7 +21,7 @@ from app.shared.wire.adapter import denoises
 from app.shared.wire.generation import ResolvedRequest
 from workers.drawing.sampling import MAIN, install
 from workers.models.families import family_of
-from workers.models.latents import begins_from_pictures
+from workers.models.latents import why_from_none
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
 from workers.models.samplers import make
@@ -90,8 +90,8 @@ class Recorder:
         own = getattr(self._pipeline, MAIN, None)
         if own is None or type(own).__name__ in STUDENTS:
             raise _refused(name, "it was distilled for few steps, which noise and mean squared error would undo")
-        if not begins_from_pictures(self._pipeline):
-            raise _refused(name, "how pictures become its latents is not known")
+        if why := why_from_none(self._pipeline):
+            raise _refused(name, why)
         self.part = found[0]
         self._own = own
         self._names = list(inspect.signature(type(self.denoiser).forward).parameters)[1:]
