@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from app.client import UNKNOWN, Client, Refused
+from app.client import Client, Refused
 from app.shared.errors import RadiataError
 from app.shared.identity import KEY as STORE
 from app.shared.settings import Settings
@@ -77,13 +77,7 @@ def _added(client: Client, file: Path, store: Storage | None) -> Outcome:
 
 def _free(client: Client, name: str, sha256: str) -> str:
     """Return the name, or one with the hash in it where other bytes have it: a folder's files are no versions."""
-    try:
-        client.adapter(name)
-    except Refused as refused:
-        if refused.status in UNKNOWN:
-            return name
-        raise
-    return f"{name}-{sha256[:7]}"
+    return name if client.known(name) is None else f"{name}-{sha256[:7]}"
 
 
 def _linked(client: Client, file: Path, store: Storage, name: str, text: str) -> tuple[str, dict[str, Any] | None]:

@@ -1,12 +1,15 @@
 """An adapter and how it is applied, as people type it: `NAME=0.8 down=0.5 up.1=0 0:0.2 0.6:1.0`.
 
-One that reads a picture is typed with its file: `NAME=0.8:file.png 0:1 0.6:0`.
+One that reads a picture is typed with its file: `NAME=0.8:file.png 0:1 0.6:0`, or `NAME=0.8:photo.png@canny` where the
+map that it reads is made of that.
 """
 
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
+
+from app.shared.wire.map import Made
 
 HELP = (
     "NAME, NAME=0.8 or NAME:VERSION=0.8; repeatable. In quotes more may follow: factors of the strength by block of "
@@ -14,10 +17,15 @@ HELP = (
     "first 8 ranks alone; as in 'NAME=0.8 down=0.5 0:0.2 0.6:1.0'."
 )
 
-CONTROL_HELP = "NAME=FILE or NAME=0.8:FILE, a control net and what it reads; repeatable; in quotes steps may follow."
+CONTROL_HELP = (
+    "NAME=FILE or NAME=0.8:FILE, a control net and the map that it reads; FILE@canny (@depth, @pose) makes one of a "
+    "picture; repeatable; in quotes steps may follow."
+)
 PROMPT_HELP = "NAME=FILE or NAME=0.8:FILE, an image prompt; repeatable, the same NAME with several files too."
 # NAME, strength and file of one that reads a picture, and what is said of it as of any adapter
 WITH_FILE = re.compile(r"(?P<ref>[^=]+)=(?:(?P<strength>[-+.\d]+):)?(?P<file>.+?)(?P<words>(?: +[\w.]+[:=][-+.\d]+)*)")
+NUMBER = re.compile(r"[-+]?[\d.]+:?")
+PREPROCESS = get_args(Made)
 
 
 def use_of(text: str) -> dict[str, Any]:
@@ -49,7 +57,16 @@ def use_with_file(text: str) -> dict[str, Any]:
     if found is None:
         raise ValueError(f"{text!r}: an adapter that reads a picture is given with it, as in NAME=0.8:file.png")
     strength = f"={found['strength']}" if found["strength"] else ""
+    if NUMBER.fullmatch(found["file"]):
+        raise ValueError(f"{text!r}: the file is missing; it follows the strength, as in NAME=0.8:file.png")
     return use_of(f"{found['ref']}{strength}{found['words']}") | {"image": found["file"]}
+
+
+def control_of(text: str) -> dict[str, Any]:
+    """Return the same of a control net, behind whose file `@canny` may say that a map is made of it."""
+    use = use_with_file(text)
+    file, made, preprocess = use["image"].rpartition("@")
+    return use | {"image": file, "preprocess": preprocess} if made and file and preprocess in PREPROCESS else use
 
 
 def prompts_of(texts: Iterable[str]) -> list[dict[str, Any]]:

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app import adapter_commands, model_commands, terminal
 from app import adapter_syntax as uses
 from app.address import listen
-from app.client import Client
+from app.picture_commands import preprocess, send
 from app.request_options import as_fields, with_options
 from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import serving_settings
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
-from app.shared.wire.picture import REF_PREFIX, picture_fields
+from app.shared.wire.picture import picture_fields
 from app.terminal import SPINNER, Url, err, out, plain, told
 
 SHORT = {  # options that are not called as their fields are
@@ -39,6 +38,7 @@ cli = typer.Typer(
 )
 cli.add_typer(adapter_commands.cli, name="adapters")
 cli.add_typer(model_commands.cli, name="models")
+cli.command()(preprocess)
 
 
 @cli.command()
@@ -146,7 +146,7 @@ def generate(
 ) -> None:
     """Draw a prompt and save the picture."""
     try:
-        adapters = [*map(uses.use_of, adapter or []), *map(uses.use_with_file, control or [])]
+        adapters = [*map(uses.use_of, adapter or []), *map(uses.control_of, control or [])]
         adapters += uses.prompts_of(image_prompt or [])
         body = {"prompt": prompt, "adapters": adapters, **as_fields(GenerationRequest, fields)}
     except ValueError as error:
@@ -154,9 +154,9 @@ def generate(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with terminal.connected(url) as client, Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
         task = bar.add_task("waiting", total=None)
-        _send(client, body, GenerationRequest)
+        send(client, body, GenerationRequest)
         for entry in adapters:
-            _send(client, entry, AdapterUse)
+            send(client, entry, AdapterUse)
         generation = client.generate(
             body,
             lambda step, total: bar.update(task, description="drawing", completed=step, total=total),
@@ -181,25 +181,6 @@ def cancel(
     with terminal.connected(url) as client:
         generation = client.cancel(generation_id)
     out.print(f"{plain(generation['id'])} {plain(generation['status'])}")
-
-
-def _send(client: Client, body: dict[str, Any], kind: type[BaseModel]) -> None:
-    """Put refs in place of the files that fields of a body name, once they are sent."""
-    for name in picture_fields(kind) & body.keys():
-        said = body[name]
-        body[name] = [_sent(client, one) for one in said] if isinstance(said, list) else said and _sent(client, said)
-
-
-def _sent(client: Client, picture: str) -> str:
-    """Return the ref of a picture, sent now unless it is one already."""
-    if picture.startswith(REF_PREFIX):
-        return picture
-    if not Path(picture).is_file():
-        raise typer.BadParameter(f"there is no file {picture!r}")
-    found = client.picture(Path(picture))
-    for note in found.get("notes", []):
-        err.print(f"{plain(picture)}: {plain(note)}")
-    return found["ref"]
 
 
 @cli.command()

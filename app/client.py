@@ -148,6 +148,10 @@ class Client:
         """One adapter with its verdict."""
         return self._json("GET", f"/v1/adapters/{quote(ref, safe=':')}", "name")
 
+    def known(self, ref: str) -> dict[str, Any] | None:
+        """The same, or None where there is none."""
+        return _if_known(lambda: self.adapter(ref))
+
     def upload(self, file: Path, name: str, description: str, ignore: list[str]) -> dict[str, Any]:
         """Upload an adapter and wait for its verdict; its record."""
         fields = {"name": name, "description": description, "ignore": ignore}
@@ -156,6 +160,11 @@ class Client:
     def picture(self, file: Path) -> dict[str, Any]:
         """Send a picture that requests draw from, and wait until it is decoded; its ref and size, and notes on it."""
         return _json(self._settled("/v1/images", file, {}), "ref")
+
+    def map_of(self, ref: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Have a map of a picture made, and wait for it; its ref and size."""
+        path = f"/v1/images/{quote(ref, safe=':')}/preprocess"
+        return _json(self._judged(self._http.post(path, json=asked, timeout=PATIENT)), "ref")
 
     def _settled(self, path: str, file: Path, fields: dict[str, Any]) -> httpx.Response:
         with file.open("rb") as stream:
@@ -172,22 +181,12 @@ class Client:
 
     def bytes_known(self, sha256: str) -> dict[str, Any] | None:
         """The first adapter with these bytes, or None."""
-        try:
-            return self.adapter(f"sha256:{sha256}")
-        except Refused as refused:
-            if refused.status in UNKNOWN:
-                return None
-            raise
+        return self.known(f"sha256:{sha256}")
 
     def judge_placed(self, upload_id: str, name: str, description: str) -> dict[str, Any] | None:
         """The record of a file that was put into the service's own store; None where it is not in that."""
         path, said = f"/v1/adapters/uploads/{upload_id}", {"name": name, "description": description}
-        try:
-            return _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name")
-        except Refused as refused:
-            if refused.status in UNKNOWN:
-                return None
-            raise
+        return _if_known(lambda: _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name"))
 
     def delete(self, name: str) -> None:
         """Delete an adapter."""
@@ -199,6 +198,16 @@ class Client:
     def _below(self, url: str) -> str:
         """A path in an answer as one below the service's own address, which it may begin with."""
         return url.removeprefix(self._path) if url.startswith(f"{self._path}/") else url
+
+
+def _if_known(ask: Callable[[], Answer]) -> Answer | None:
+    """What is answered, or None where there is no such thing."""
+    try:
+        return ask()
+    except Refused as refused:
+        if refused.status in UNKNOWN:
+            return None
+        raise
 
 
 def _json(response: httpx.Response, *holds: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from app.faults import refusal
+from app.picturing import MASK_COLOURED
 from app.shared.errors import BadRequest
 from app.shared.pictures import Pictures
 from app.shared.wire.adapter import AdapterKind, AdapterUse
@@ -31,6 +32,8 @@ def misfitting_mask(
     if known.alpha:
         message = "the mask has transparent pixels, which may mean either; send white where the adapter is applied"
         yield refusal(place, "mask_misfit", message)
+    if known.colours:
+        yield refusal(place, "mask_coloured", MASK_COLOURED)
     if (known.width, known.height) != wanted:
         message = f"the mask is {known.width}×{known.height} and the picture {wanted[0]}×{wanted[1]}"
         yield refusal(place, "mask_misfit", f"{message}; both must have one size")

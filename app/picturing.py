@@ -1,6 +1,7 @@
 """The pictures of a request: their sizes fill in what it leaves open, and what cannot be drawn from them is refused."""
 
 from collections.abc import Iterator, Mapping
+from math import ceil, log, sqrt
 
 from app.faults import Allowed, refusal
 from app.shared.errors import RadiataError
@@ -11,6 +12,7 @@ from app.shared.wire.picture import Place, StoredPicture
 
 Size = tuple[int, int]
 WHITE = 255
+MASK_COLOURED = "the mask has colours, and a mask is black, white and grey: send what is to be white in white"
 
 
 def filled(asked: GenerationRequest, found: Mapping[Place, StoredPicture], profile: ModelProfile) -> GenerationRequest:
@@ -35,7 +37,7 @@ def unfit(
         near = _near(own, profile)
         if asked.fit == "refuse" and own not in near:
             shown = " or ".join(map(_sized, near))
-            message = f"the picture is {_sized(own)}; nearest sizes that {profile.name!r} draws: {shown}; or set fit"
+            message = f"the picture is {_sized(own)}; of about its shape {profile.name!r} draws {shown}; or set fit"
             yield _wrong("init_image", "picture_size", message, [list(one) for one in near])
         elif asked.fit == "refuse" and own != size:
             message = f"the picture is {_sized(own)} and the drawing {_sized(size)}; make them the same, or set fit"
@@ -51,6 +53,8 @@ def unfit(
             yield _wrong("mask_image", "mask_empty", message)
         why = "a mask is black and white, and white is drawn anew: which of it a transparent place is, it does not say"
         yield from _alpha("mask_image", mask, why)
+        if mask.colours:
+            yield _wrong("mask_image", "mask_coloured", MASK_COLOURED)
     for (field, *at), one in found.items():
         if field == "reference_images" and profile.obeys.get("reference_images"):
             yield from _alpha(f"{field}/{at[0]}", one, "put it on a colour first")
@@ -78,22 +82,34 @@ def _upscaled(asked: GenerationRequest, size: Size, profile: ModelProfile) -> It
 
 
 def _drawable(picture: StoredPicture, asked: GenerationRequest, profile: ModelProfile) -> Size:
-    """Return the size at which a request with its picture's own size is drawn."""
+    """Return the size at which a request that names none is drawn: its picture's, as far as the model draws that."""
     own = (picture.width, picture.height)
-    return _near(own, profile)[0] if asked.fit in ("stretch", "crop") else own
+    return own if asked.fit == "pad" and _within(own, profile) else _near(own, profile)[0]
+
+
+def _within(size: Size, profile: ModelProfile) -> bool:
+    """Tell whether a size is within the limits of a model, of which a picture's memory is one."""
+    width, height = (-(-edge // profile.size_multiple) * profile.size_multiple for edge in size)
+    return max(width, height) <= profile.max_edge and width * height <= (profile.max_pixels or width * height)
 
 
 def _near(size: Size, profile: ModelProfile) -> list[Size]:
-    """Return the sizes that a model draws next to this one, the nearest first; it alone where that is one."""
+    """Return the sizes that a model draws next to this one, or to its shape where that is too large; nearest first.
 
-    def far(one: Size) -> int:
-        return abs(one[0] - size[0]) + abs(one[1] - size[1])
-
-    if profile.sizes:
-        return [size] if size in profile.sizes else sorted(profile.sizes, key=far)[:3]
-    multiple = profile.size_multiple
-    edges = [sorted({edge - edge % multiple or multiple, -(-edge // multiple) * multiple}) for edge in size]
-    return sorted(((wide, high) for wide in edges[0] for high in edges[1]), key=far)
+    It alone where that is one.
+    """
+    width, height = size
+    multiple, most = profile.size_multiple, profile.max_pixels or float("inf")
+    if profile.sizes:  # by shape first: a photo is often many times as large
+        ordered = sorted(profile.sizes, key=lambda one: (abs(log(one[0] / one[1] / width * height)), -one[0] * one[1]))
+        return [size] if size in profile.sizes else ordered[:3]
+    scale = min(1.0, profile.max_edge / max(size), sqrt(most / (width * height)))
+    scaled = (width * scale, height * scale)
+    edges = [sorted({max(int(edge // multiple), 1) * multiple, ceil(edge / multiple) * multiple}) for edge in scaled]
+    found = [one for one in ((wide, high) for wide in edges[0] for high in edges[1]) if _within(one, profile)]
+    return sorted(
+        found or [(edges[0][0], edges[1][0])], key=lambda one: abs(one[0] - scaled[0]) + abs(one[1] - scaled[1])
+    )
 
 
 def _alpha(field: str, picture: StoredPicture, why: str) -> Iterator[RadiataError]:

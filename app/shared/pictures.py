@@ -6,6 +6,7 @@ in sRGB, upright, as PNG.
 """
 
 import io
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PictureRef", "Pictures", "StoredPicture", "picture_key", "picture_ref"]
 
-HEAD = 56  # bytes of a PNG up to the end of what is noted in it: size, kind of its pixels, and how light it is
-LIGHTEST = b"tEXtlightest\x00"  # of all pixels, as grey: written behind the size, for acceptance reads no pixels
+HEAD = 64  # bytes of a PNG up to the end of what is noted in it: size, kind of its pixels, and how light it is
+# Of all pixels, as grey, and whether they are: written behind the size, for acceptance reads no pixels. `255 grey`
+LIGHTEST = re.compile(rb"tEXtlightest\x00([0-9]{1,3})(?: (grey|colours))?")
+COLOURED = 16  # the least difference between red, green and blue that is a colour: less is noise of JPEG
 SIGNATURE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 AFTER = 33  # where a PNG goes on behind its size
 KINDS = {2: False, 6: True}  # of RGB and RGBA, as PNG numbers them: whether there is alpha
@@ -109,17 +112,31 @@ def _read_head(ref: PictureRef, head: bytes) -> StoredPicture:
         raise _unreadable(ref, "it does not begin as a PNG that is kept here")
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     noted = head[AFTER + 4 : AFTER + 8 + int.from_bytes(head[AFTER : AFTER + 4])] if len(head) > AFTER else b""
-    light = noted.removeprefix(LIGHTEST)
-    lightest = int(light) if noted.startswith(LIGHTEST) and light.isdigit() else None
-    return StoredPicture(ref=ref, width=width, height=height, alpha=kind, lightest=lightest)
+    light, colours = found.groups() if (found := LIGHTEST.fullmatch(noted)) else (None, None)
+    return StoredPicture(
+        ref=ref,
+        width=width,
+        height=height,
+        alpha=kind,
+        lightest=int(light) if light else None,
+        colours=colours == b"colours" if colours else None,
+    )
 
 
 def _note(image: "Image") -> "PngInfo":
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_text("lightest", str(image.convert("L").getextrema()[1]))
+    kind = "colours" if _coloured(image) else "grey"
+    info.add_text("lightest", f"{image.convert('L').getextrema()[1]} {kind}")
     return info
+
+
+def _coloured(image: "Image") -> bool:
+    from PIL import ImageChops
+
+    red, green, blue, *_ = image.split()
+    return any(ImageChops.difference(one, green).getextrema()[1] >= COLOURED for one in (red, blue))  # type: ignore[operator]
 
 
 def _unknown(ref: str) -> NotFound:

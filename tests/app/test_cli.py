@@ -47,6 +47,10 @@ class _Service:
     def picture(self, file: Path) -> dict[str, Any]:
         return {"ref": f"image:{file.name}", "notes": ["[red]taken as sRGB[/red]"]}
 
+    def map_of(self, ref: str, asked: dict[str, Any]) -> dict[str, Any]:
+        self.body = asked | {"of": ref}
+        return {"ref": "image:map", "width": 64, "height": 48}
+
     def image(self, url: str) -> bytes:
         return url.encode()
 
@@ -117,7 +121,7 @@ def test_pictures_are_sent_before_they_are_drawn_from(
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b c.png", "m.png"):
         Path(name).write_bytes(b"picture")
-    options = "--init a.png --mask m.png --denoise 0.5 --fit crop --upscale 1.5 --control edges=0.8:a.png"
+    options = "--init a.png --mask m.png --denoise 0.5 --fit crop --upscale 1.5 --control edges=0.8:a.png@canny"
     words = [
         "--control",
         "poses=b c.png 0:1 0.5:0",
@@ -137,7 +141,7 @@ def test_pictures_are_sent_before_they_are_drawn_from(
     )
     assert body["upscale"] == {"scale": 1.5}
     assert body["adapters"] == [
-        {"ref": "edges", "strength": 0.8, "image": "image:a.png"},
+        {"ref": "edges", "strength": 0.8, "image": "image:a.png", "preprocess": "canny"},
         {"ref": "poses", "strength": 1.0, "image": "image:b c.png", "schedule": [[0.0, 1.0], [0.5, 0.0]]},
         {"ref": "like", "strength": 0.6, "images": ["image:a.png", "image:m.png"]},
     ]
@@ -146,11 +150,29 @@ def test_pictures_are_sent_before_they_are_drawn_from(
         ["--init", "none.png"],
         ["--control", "edges"],
         ["--control", "edges=none.png"],
+        ["--control", "edges=0.8"],
         ["--upscale-denoise", "0.4"],
     ):
         service.body = {}
         assert run("generate", "a fox", *wrong)[0] == 2 and service.body == {}, wrong
     assert run("generate", "a fox", "--image-prompt", "one=a.png", "--image-prompt", "one=0.5:a.png")[0] == 2
+
+
+def test_a_map_is_made_and_saved(service: _Service, tmp_path: Path) -> None:
+    photo, made = tmp_path / "photo.png", tmp_path / "maps" / "map.png"
+    photo.write_bytes(b"picture")
+    code, said = run(
+        "preprocess", str(photo), "-o", str(made), "--width", "64", "--fit", "crop", "--thresholds", "1", "2"
+    )
+    assert code == 0 and "64×48" in said, said
+    assert service.body == {
+        "preprocess": "canny",
+        "width": 64,
+        "fit": "crop",
+        "thresholds": (1, 2),
+        "of": "image:photo.png",
+    }
+    assert made.read_bytes() == b"/v1/images/image:map"
 
 
 @pytest.mark.parametrize("twice", ["down=0.5 down=0.7", "rank=3 0:1 rank=4"])

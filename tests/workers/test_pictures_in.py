@@ -70,7 +70,7 @@ def test_a_picture_is_found_by_its_pixels(api: httpx.Client) -> None:
     ref = picture_ref(Image.new("RGB", (8, 6), "red"))
     assert (answer.status_code, answer.json()) == (
         201,
-        {"ref": ref, "width": 8, "height": 6, "alpha": False, "lightest": 76, "notes": []},
+        {"ref": ref, "width": 8, "height": 6, "alpha": False, "lightest": 76, "colours": True, "notes": []},
     )
     assert answer.headers["location"] == f"/v1/images/{ref}"
     for again in (png(), png(format="WEBP", lossless=True)):
@@ -199,8 +199,8 @@ def ask(api: httpx.Client, key: str = "", **fields: object) -> httpx.Response:
 
 
 def test_a_data_url_is_taken_where_a_ref_is(drawing: httpx.Client, storage: Storage) -> None:
-    image = png(size=(64, 64))
-    ref = picture_ref(Image.new("RGB", (64, 64), "red"))
+    image = png("white", size=(64, 64))
+    ref = picture_ref(Image.new("RGB", (64, 64), "white"))
     answer = ask(drawing, key="one", init_image=data_url(image), mask_image=data_url(image))
     assert answer.status_code == 202, answer.text
     asked = answer.json()["request"]
@@ -210,6 +210,12 @@ def test_a_data_url_is_taken_where_a_ref_is(drawing: httpx.Client, storage: Stor
     assert again.json()["id"] == answer.json()["id"], "the same body under the same key"
     assert ask(drawing, key="one", init_image=ref, mask_image=ref).status_code == 409
     assert ask(drawing, init_image=ref).json()["request"]["init_image"] == ref
+
+
+def test_a_mask_in_colours_is_refused(drawing: httpx.Client) -> None:
+    answer = ask(drawing, init_image=data_url(png(size=(64, 64))), mask_image=data_url(png(size=(64, 64))))
+    assert (answer.status_code, answer.json()["code"]) == (422, "mask_coloured")
+    assert answer.json()["errors"][0]["pointer"] == "/mask_image"
 
 
 def test_a_picture_that_cannot_be_had_is_told_at_its_field(drawing: httpx.Client, storage: Storage) -> None:

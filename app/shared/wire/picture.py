@@ -37,7 +37,12 @@ class StoredPicture(Wire):
     width: int
     height: int
     alpha: bool = Field(False, description="whether it has transparent pixels")
-    lightest: int | None = Field(None, description="of its pixels as grey, from 0 to 255; null: it was not noted")
+    lightest: int | None = Field(
+        None,
+        description="how light its lightest pixel is, as grey from 0 (black) to 255 (white): of a mask, whether any "
+        "of it is drawn anew; null: it was not noted",
+    )
+    colours: bool | None = Field(None, description="whether it has any, which a mask must not; null: it was not noted")
 
 
 def pictures_of(asked: BaseModel) -> Iterator[tuple[Place, str]]:

@@ -139,3 +139,12 @@ def test_how_light_a_picture_is_at_most_is_known_without_its_pixels(storage: Sto
     Image.new("RGB", (9, 5)).save(unnoted, "PNG")
     storage.put(picture_key(stored.ref), unnoted.getvalue())
     assert Pictures(storage).info(stored.ref).lightest is None
+    assert Pictures(storage).info(stored.ref).colours is None
+
+
+def test_whether_a_picture_has_colours_is_known_without_its_pixels(storage: Storage) -> None:
+    """A few steps apart they are grey yet: a grey JPEG that was saved in colour is no more exact."""
+    for colour, colours in (((9, 9, 9), False), ((9, 9, 21), False), ((9, 9, 60), True), ((60, 9, 9), True)):
+        for mode, alpha in (("RGB", ()), ("RGBA", (100,))):
+            stored = Pictures(storage).put(Image.new(mode, (9, 5), (*colour, *alpha)))
+            assert Pictures(storage).info(stored.ref).colours is colours
