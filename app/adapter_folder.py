@@ -64,15 +64,24 @@ def _added(client: Client, file: Path, store: Storage | None) -> Outcome:
         return Outcome(file, "there", f"is {known['name']}:{known['version']} already")
     name = _free(client, called(file), sha256)
     beside = sidecars_of(file)
+    cover, why = _kept(client, beside.cover)
     how, record = "sent", None
     if store:
-        how, record = _linked(client, file, store, name, beside.text)
-    record = record or client.upload(file, name, beside.text, [])
+        how, record = _linked(client, file, store, name, beside.text, cover)
+    record = record or client.upload(file, name, beside.text, [], cover)
     verdict = record.get("verdict") or {}
     found = ", ".join(map(str, verdict.get("algorithms") or [])) or record.get("kind", "adapter")
-    said = [f"{len(beside.words)} trigger words"] * bool(beside.words) + ["a cover"] * bool(beside.cover)
+    said = [f"{len(beside.words)} trigger words"] * bool(beside.words) + [f"a cover{why}"] * bool(beside.cover)
     line = f"{record['name']}: {found}, fits {', '.join(record['fits'])}, {record['size_bytes'] / 1e6:.1f} MB, {how}"
     return Outcome(file, "added", line + (f"; beside it {', '.join(said)}" if said else ""))
+
+
+def _kept(client: Client, cover: Path | None) -> tuple[str | None, str]:
+    """Have a cover decoded and kept as every picture is; return its ref, or None and why: an adapter does without."""
+    try:
+        return (client.picture(cover)["ref"] if cover else None), ""
+    except (Refused, OSError) as error:
+        return None, f" that is not kept ({error})"
 
 
 def _free(client: Client, name: str, sha256: str) -> str:
@@ -80,13 +89,15 @@ def _free(client: Client, name: str, sha256: str) -> str:
     return name if client.known(name) is None else f"{name}-{sha256[:7]}"
 
 
-def _linked(client: Client, file: Path, store: Storage, name: str, text: str) -> tuple[str, dict[str, Any] | None]:
+def _linked(
+    client: Client, file: Path, store: Storage, name: str, text: str, cover: str | None
+) -> tuple[str, dict[str, Any] | None]:
     """Link a file into the store and have it judged; None where the service has another store."""
     upload_id = secrets.token_hex(16)
     how = store.take(bytes_key(upload_id), file)
     record = None
     try:
-        record = client.judge_placed(upload_id, name, text)
+        record = client.judge_placed(upload_id, name, text, cover)
     finally:
         if record is None:  # judged, the service clears it away itself; so it does after an hour
             store.delete(bytes_key(upload_id))

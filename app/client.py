@@ -152,9 +152,12 @@ class Client:
         """The same, or None where there is none."""
         return _if_known(lambda: self.adapter(ref))
 
-    def upload(self, file: Path, name: str, description: str, ignore: list[str]) -> dict[str, Any]:
-        """Upload an adapter and wait for its verdict; its record."""
-        fields = {"name": name, "description": description, "ignore": ignore}
+    def upload(
+        self, file: Path, name: str, description: str, ignore: list[str], cover: str | None = None
+    ) -> dict[str, Any]:
+        """Upload an adapter and wait for its verdict; its record. cover: the ref of a picture of what it draws."""
+        fields: dict[str, Any] = {"name": name, "description": description, "ignore": ignore}
+        fields |= {"cover": cover} if cover else {}
         return _json(self._settled("/v1/adapters", file, fields), "name")
 
     def picture(self, file: Path) -> dict[str, Any]:
@@ -183,9 +186,11 @@ class Client:
         """The first adapter with these bytes, or None."""
         return self.known(f"sha256:{sha256}")
 
-    def judge_placed(self, upload_id: str, name: str, description: str) -> dict[str, Any] | None:
+    def judge_placed(
+        self, upload_id: str, name: str, description: str, cover: str | None = None
+    ) -> dict[str, Any] | None:
         """The record of a file that was put into the service's own store; None where it is not in that."""
-        path, said = f"/v1/adapters/uploads/{upload_id}", {"name": name, "description": description}
+        path, said = f"/v1/adapters/uploads/{upload_id}", {"name": name, "description": description, "cover": cover}
         return _if_known(lambda: _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name"))
 
     def delete(self, name: str) -> None:

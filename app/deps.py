@@ -14,6 +14,7 @@ from app.liveness import Liveness
 from app.scripts import Scripts
 from app.shared.catalog import Catalog
 from app.shared.connection import Shutter, connect, connect_async
+from app.shared.datasets import Datasets
 from app.shared.generations import Ledger
 from app.shared.identity import claim
 from app.shared.pictures import Pictures
@@ -40,6 +41,7 @@ class Service:
     liveness: Liveness
     uploads: Uploads
     pictures: Pictures
+    datasets: Datasets
 
 
 def build(settings: Settings) -> Service:
@@ -64,6 +66,7 @@ def build(settings: Settings) -> Service:
         liveness=Liveness(redis, settings, claim=partial(claim, storage, redis)),
         uploads=Uploads(storage, redis, settings),
         pictures=Pictures(storage),
+        datasets=Datasets(storage),
     )
 
 

@@ -16,10 +16,11 @@ from redis import Redis
 from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
+from app.shared.datasets import Datasets, sent_ref
 from app.shared.errors import AdapterRefused, BadRequest, Gone, Newer, NotFound, PictureRefused, Unavailable, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
-from app.shared.pictures import Pictures
+from app.shared.pictures import PictureRef, Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
@@ -30,6 +31,7 @@ from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import AdapterError
 from workers.adapters.uploaded import KnownBase, opened
 from workers.control.maps import Maps
+from workers.datasets import ReceivedDatasets
 from workers.decoding import decode
 from workers.limits import limit_memory, limit_time
 from workers.patience import Patience, PatientStorage
@@ -59,7 +61,8 @@ class Intake:
         self._uploads = Uploads(storage, redis, settings)
         self._pictures = Pictures(storage)
         self._maps = Maps(self._pictures, settings)
-        self._ways = {"adapter": self._adapter, "picture": self._picture, "map": self._map}
+        self._datasets = ReceivedDatasets(storage, self._pictures, settings)
+        self._ways = {"adapter": self._adapter, "picture": self._picture, "map": self._map, "dataset": self._dataset}
 
     def run(self, upload_id: str) -> None:
         """Settle an upload; to be called in a fork of its own. What is away is waited for."""
@@ -108,6 +111,7 @@ class Intake:
             upload.description,
             upload.ignore,
             upload.created_at,
+            cover=upload.cover,
             wanted=lambda: self._uploads.waiting(upload.id) is not None,
             last_word=lambda: self._uploads.to_be_named(upload.id),
             keep=keep,
@@ -124,6 +128,11 @@ class Intake:
         kept, new = self._pictures.keep(self._maps.made(MapWanted.model_validate_json(data)))
         return {"picture": kept, "new": new}
 
+    def _dataset(self, upload: Upload, data: bytes) -> dict[str, Any]:
+        kept, new = self._datasets.keep(data, upload.default_caption, upload.unreadable, upload.created_at)
+        Datasets(self._storage).note(sent_ref(upload.sha256, upload.default_caption, upload.unreadable), kept.ref)
+        return {"dataset": kept.ref, "new": new}
+
     def admit(
         self,
         data: bytes,
@@ -131,6 +140,7 @@ class Intake:
         description: str,
         ignore: Sequence[str],
         created_at: datetime,
+        cover: PictureRef | None = None,
         wanted: Callable[[], bool] = lambda: True,
         last_word: Callable[[], bool] = lambda: True,
         keep: Callable[[str], None] | None = None,
@@ -155,6 +165,7 @@ class Intake:
             sha256=sha256,
             description=description,
             ignore=list(ignore),
+            cover=cover,
             size_bytes=len(data),
             components=sorted({component for one in verdicts.values() for component in one["components"]}),
             components_of={model: sorted(one["components"]) for model, one in verdicts.items()},

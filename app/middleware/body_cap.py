@@ -18,10 +18,11 @@ FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
 class BodyCap:
     """Refuses a body over the cap."""
 
-    def __init__(self, app: ASGIApp, upload_mb: int, image_mb: int) -> None:
+    def __init__(self, app: ASGIApp, upload_mb: int, image_mb: int, dataset_mb: int) -> None:
         self._app = app
         self._caps = {
             "/v1/adapters": upload_mb * MIB + FORM_SLACK,
+            "/v1/datasets": dataset_mb * MIB + FORM_SLACK,
             "/v1/images": image_mb * MIB + FORM_SLACK,
             "/v1/generations": image_mb * MIB * 4 // 3 + JSON_CAP,
         }

@@ -18,14 +18,16 @@ EXPOSED = ("Location", "ETag", "Retry-After", "Content-Range", "Content-Disposit
 def surround(app: FastAPI, settings: Settings) -> None:
     """Put everything around `app`."""
     app.add_middleware(DocsPolicy)
-    app.add_middleware(BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb)
+    app.add_middleware(
+        BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb, dataset_mb=settings.max_dataset_mb
+    )
     app.add_middleware(Head)
     app.add_middleware(Origins, allowed=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )

@@ -12,11 +12,12 @@ from app.deps import Service, ServiceDep
 from app.downloads import documented, download
 from app.faults import fault, refused
 from app.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_placed
-from app.routing import Router, answers
+from app.routing import UNKNOWN, Router, answers
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
+from app.shared.wire.picture import PictureRef
 from app.shared.wire.upload import Upload, UploadStatus
 from app.shared.wire.values import Name, Ref, Wire
 from app.spool import Spooled
@@ -31,6 +32,7 @@ class Placed(Wire):
 
     name: AdapterName
     description: str = Field("", max_length=2000)
+    cover: PictureRef | None = None
 
 
 class AdapterList(BaseModel):
@@ -45,7 +47,7 @@ class AdapterList(BaseModel):
     responses={
         200: {"model": AdapterRecord},
         202: {"model": Upload},
-        **answers({507: "There is no room for the file"}),
+        **answers(UNKNOWN, {507: "There is no room for the file"}),
     },
 )
 async def upload(
@@ -56,13 +58,16 @@ async def upload(
     response: Response,
     description: Annotated[str, Form(max_length=2000)] = "",
     ignore: Annotated[list[Annotated[str, StringConstraints(max_length=256)]] | None, Form()] = None,
+    cover: Annotated[PictureRef | None, Form(description="a picture of what it draws, of `POST /v1/images`")] = None,
     prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no verdict")] = None,
 ) -> AdapterRecord:
     """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused."""
     assert isinstance(file, Spooled)
     try:
         _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
-        staged = await _staged(service, file, name, description, ignore or [])
+        if cover:
+            await run_in_threadpool(service.pictures.info, cover)
+        staged = await _staged(service, file, name, description, ignore or [], cover)
         if await request.is_disconnected():  # nobody will learn where to ask for it
             staged = await run_in_threadpool(service.uploads.cancel, staged.id)
     finally:
@@ -73,14 +78,17 @@ async def upload(
     return await run_in_threadpool(_outcome, service, found)
 
 
-async def _staged(service: Service, file: Spooled, name: str, description: str, ignore: list[str]) -> Upload:
+async def _staged(
+    service: Service, file: Spooled, name: str, description: str, ignore: list[str], cover: PictureRef | None
+) -> Upload:
     """Put a file where intake finds it."""
     if not file.size:
         raise AdapterRefused("upload_empty", "the file is empty; send the bytes of a .safetensors file")
     judge_size(file.size, service.settings.max_upload_mb, "max_upload_mb")
     if not await run_in_threadpool(service.profiles.ready):
         raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
-    said = {"name": name, "description": description, "ignore": sorted({pattern for pattern in ignore if pattern})}
+    left_out = sorted({pattern for pattern in ignore if pattern})
+    said = {"name": name, "description": description, "ignore": left_out, "cover": cover}
     return await stage(service, "adapter", file.path, file.sha256, file.size, **said)
 
 
@@ -121,6 +129,8 @@ async def judge_placed(
 ) -> AdapterRecord:
     """Judge a file that `radiata adapters add FOLDER` has linked into the store of this machine; as an upload is."""
     _text({"/description": said.description})
+    if said.cover:
+        await run_in_threadpool(service.pictures.info, said.cover)
     if not await run_in_threadpool(service.profiles.ready):
         raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
     staged = await run_in_threadpool(stage_placed, service, upload_id, **said.model_dump())

@@ -10,9 +10,17 @@ from datetime import datetime
 from hashlib import sha256
 
 from app.shared.errors import NotFound
-from app.shared.records import DATASET
+from app.shared.records import DATASET, SENT
 from app.shared.storage import Storage
-from app.shared.wire.dataset import DATASET_PREFIX, Dataset, DatasetPicture, DatasetRef, DatasetReport
+from app.shared.wire.dataset import (
+    DATASET_PREFIX,
+    Dataset,
+    DatasetPicture,
+    DatasetRef,
+    DatasetReport,
+    SentDataset,
+    Unreadable,
+)
 
 __all__ = ["Dataset", "DatasetPicture", "DatasetRef", "Datasets", "dataset_key", "dataset_of"]
 
@@ -20,6 +28,15 @@ __all__ = ["Dataset", "DatasetPicture", "DatasetRef", "Datasets", "dataset_key",
 def dataset_key(ref: DatasetRef) -> str:
     """Where the record of a dataset is stored."""
     return f"datasets/{ref.removeprefix(DATASET_PREFIX)}.json"
+
+
+def sent_ref(file_sha256: str, default_caption: str | None, unreadable: Unreadable) -> DatasetRef:
+    """Return the ref that is good for a dataset from when it is sent: of the bytes, and of what is said with them.
+
+    Its own ref is of decoded pixels, which nobody knows yet. `Datasets` knows a dataset by both.
+    """
+    said = json.dumps([file_sha256, default_caption, unreadable])
+    return DATASET_PREFIX + sha256(said.encode()).hexdigest()
 
 
 def dataset_of(pictures: Iterable[DatasetPicture], report: DatasetReport, created_at: datetime) -> Dataset:
@@ -47,6 +64,8 @@ class Datasets:
     def get(self, ref: DatasetRef) -> Dataset:
         """Return a dataset; raise NotFound (`dataset_unknown`) or Unreadable."""
         found = DATASET.get(self._storage, dataset_key(ref))
+        if found is None and (sent := SENT.get(self._storage, _sent_key(ref))):
+            found = DATASET.get(self._storage, dataset_key(sent.ref))
         if found is None:
             raise NotFound(
                 "dataset_unknown", f"there is no dataset {ref!r} here; `POST /v1/datasets` gives the ref of one"
@@ -60,13 +79,20 @@ class Datasets:
             return dataset, True
         return self.get(dataset.ref), False
 
+    def note(self, sent: DatasetRef, ref: DatasetRef) -> None:
+        """Have a dataset known by the ref that was given when it was sent, too."""
+        self._storage.put(_sent_key(sent), SENT.write(SentDataset(ref=ref)))
+
     def delete(self, ref: DatasetRef) -> None:
         """Delete the record of a dataset; its pictures stay, for others may have them. Raises NotFound."""
-        self.get(ref)
-        self._storage.delete(dataset_key(ref))
+        self._storage.delete(dataset_key(self.get(ref).ref))
 
     def refs(self) -> Iterator[DatasetRef]:
         """Yield the ref of every dataset, in no order."""
         for key in self._storage.keys("datasets"):
             if match := DATASET.keys.fullmatch(key):
                 yield DATASET_PREFIX + match[1]
+
+
+def _sent_key(ref: DatasetRef) -> str:
+    return f"datasets/sent/{ref.removeprefix(DATASET_PREFIX)}.json"

@@ -63,6 +63,12 @@ class PictureRefused(BadRequest):
     title = "The picture was refused"
 
 
+class DatasetRefused(BadRequest):
+    """What was sent is no dataset; `reasons` names every file that is wrong."""
+
+    title = "The dataset was refused"
+
+
 class AdapterMisfit(BadRequest):
     """An adapter is known, but has no place on the chosen model."""
 

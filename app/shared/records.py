@@ -26,7 +26,7 @@ from app.shared.old_records import in_new_words
 from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
-from app.shared.wire.dataset import DATASET_PREFIX, Dataset
+from app.shared.wire.dataset import DATASET_PREFIX, Dataset, SentDataset
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.upload import Upload
 from app.shared.wire.values import Wire
@@ -172,9 +172,10 @@ PROFILE = Kind(r"models/([^/]+)\.json", ModelProfile, _AGAIN, lambda one: (one.n
 DATASET = Kind(
     r"datasets/([0-9a-f]{64})\.json",
     Dataset,
-    "`DELETE /v1/datasets/dataset:{0}` and send it again",
+    "`DELETE /v1/datasets/dataset:{0}` and upload it again",
     lambda one: (one.ref.removeprefix(DATASET_PREFIX),),
 )
+SENT = Kind(r"datasets/sent/([0-9a-f]{64})\.json", SentDataset, "upload the dataset again")
 IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,
@@ -191,6 +192,7 @@ KINDS: tuple[Kind[Any], ...] = (
     DENOISER,
     PROFILE,
     DATASET,
+    SENT,
     IDENTITY,
 )
 

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     max_image_mb: int = Field(
         32, ge=1, description="Largest file of a picture taken, and of all that one request brings with it, in MiB."
     )
+    max_dataset_mb: int = Field(
+        512, ge=1, description="Largest dataset taken, in MiB: what is sent, and its files unpacked."
+    )
     max_prompt_chars: int = Field(2000, ge=1, description="Longest prompt taken, in characters.")
     max_steps: int = Field(150, ge=1, description="Most denoising steps of one picture.")
     max_count: int = Field(16, ge=1, description="Most pictures of one generation.")

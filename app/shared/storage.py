@@ -19,6 +19,7 @@
 | `generations/<id>/manifest.json`, `generations/<id>/<n>.png` | how a generation ended; its pictures | engine, api |
 | `pictures/<sha256 of pixels>.png` | a picture that requests draw from (`app/shared/pictures.py`) | intake, engine |
 | `datasets/<sha256 of content>.json` | pictures with captions to train on (`app/shared/datasets.py`) | intake, api |
+| `datasets/sent/<sha256 of what was sent>.json` | which dataset that came to | intake |
 
 A local folder is `app/shared/local_store.py`'s, everything else `app/shared/remote_store.py`'s; one suite of tests runs
 over all of them.

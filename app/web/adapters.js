@@ -63,6 +63,11 @@ function picturesField(record, use, verdict, given) {
   return field;
 }
 
+/** A small picture of what an adapter draws, where it has one; its name says the rest. */
+function coverOf({ cover }) {
+  return cover ? el("img", { class: "cover", src: `v1/images/${cover}`, alt: "", loading: "lazy" }) : null;
+}
+
 /**
  * The list; `about(record)` shows one adapter, `changed()` is called when the stack changes, `given(stored)` when one
  * that reads pictures of the drawing's size is given one.
@@ -119,7 +124,7 @@ export function createAdapters({ about, changed, given }) {
       el(
         "div",
         { class: "row" },
-        el("label", { class: "tick" }, tick, el("span", { class: "name" }, record.name)),
+        el("label", { class: "tick" }, tick, coverOf(record), el("span", { class: "name" }, record.name)),
         kind,
         el(
           "button",

@@ -1,6 +1,7 @@
 """A folder as other tools have one, into a running service: linked, judged line by line, gone on with after a kill."""
 
 import hashlib
+import io
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from safetensors.torch import load, save
 from typer.testing import CliRunner
 
@@ -43,6 +45,8 @@ def loras(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     (folder / "deeper").mkdir(parents=True)
     (folder / "My Löra (v1).safetensors").write_bytes(other(f"{mark}-1"))
     (folder / "My Löra (v1).civitai.info").write_text('{"trainedWords": ["lily"], "description": "<b>red</b>"}')
+    Image.new("RGB", (48, 32), (200, 0, 0)).save(folder / "My Löra (v1).preview.png")
+    (folder / "deeper" / "c.png").write_bytes(b"no picture")
     (folder / "deeper" / "My Löra (v1).safetensors").write_bytes(other(f"{mark}-2"))
     (folder / "deeper" / "c.safetensors").write_bytes(other(f"{mark}-3"))
     (folder / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0nonsense")
@@ -57,6 +61,14 @@ def test_a_folder_is_added_once(service: Service, http: httpx.Client, loras: Pat
     assert "not an adapter" in told["refused broken.safetensors"]
     first = http.get("/v1/adapters/my-l-ra-v1").json()
     assert first["description"] == "Trigger words: lily. red" and first["fits"] == ["emoji-64"]
+    cover = http.get(f"/v1/images/{first['cover']}")
+    assert Image.open(io.BytesIO(cover.content)).size == (48, 32) and told["added My Löra (v1).safetensors"].endswith(
+        "1 trigger words, a cover"
+    )
+    assert (
+        "a cover that is not kept" in told["added deeper/c.safetensors"]
+        and http.get("/v1/adapters/c").json()["cover"] is None
+    )
     digest = hashlib.sha256((loras / "deeper" / "My Löra (v1).safetensors").read_bytes()).hexdigest()
     assert http.get(f"/v1/adapters/sha256:{digest}").json()["name"] == f"my-l-ra-v1-{digest[:7]}"
     store = service.settings.data_dir / "store"

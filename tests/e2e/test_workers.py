@@ -26,7 +26,7 @@ ADAPTERS = ("fluent-3d-lora", "fluent-3d-locon", "fluent-3d-loha")
 def another_worker(service: Service, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker as it runs on another machine: it shares Redis and object storage, and nothing else."""
     environment = {**os.environ, "RADIATA_REDIS_URL": service.redis_url, "RADIATA_DATA_DIR": str(folder / "elsewhere")}
-    environment["RADIATA_STORAGE_URL"] = (folder / "store").as_uri()
+    environment |= {"RADIATA_STORAGE_URL": (folder / "store").as_uri(), "RADIATA_LOG_LEVEL": "info"}
     with (folder / SAID).open("wb") as said:
         process = subprocess.Popen([sys.executable, "-m", "workers", "generate"], env=environment, stderr=said)
     try:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field
 
 from app.shared.references import Box, Fit
 from app.shared.wire.map import ABOUT_THRESHOLDS, Preprocess, Thresholds
-from app.shared.wire.picture import PictureIn
+from app.shared.wire.picture import PictureIn, PictureRef
 from app.shared.wire.values import Name, Number, Ref, Sha256, Whole, Wire
 
 MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
@@ -195,6 +195,9 @@ class AdapterVersion(Wire):
     sha256: Sha256
     description: str = ""
     ignore: list[str] = []
+    cover: PictureRef | None = Field(
+        default=None, description="a picture of what it draws, as `POST /v1/images` keeps it"
+    )
     size_bytes: int
     components: list[str] = Field(description="parts of the models that it changes")
     kind: AdapterKind = Field(

@@ -16,6 +16,7 @@ MAX_PICTURES = 10_000
 MAX_NAME = 200  # characters
 
 DatasetRef = Annotated[str, StringConstraints(pattern=DATASET_PATTERN)]
+Unreadable = Literal["refuse", "leave_out"]
 Caption = Annotated[str, StringConstraints(max_length=MAX_CAPTION)]
 CaptionSource = Literal["file", "metadata", "folder", "default", "edited", "missing"]
 
@@ -24,26 +25,31 @@ class DatasetPicture(Wire):
     """One picture of a dataset: its pixels by their hash, and what is said of it."""
 
     ref: PictureRef
-    caption: Caption | None = Field(None, description="null where none was found: a training then needs a default")
-    repeats: Annotated[Whole, Field(ge=1, le=MAX_REPEATS)] = Field(1, description="times that it is seen in an epoch")
+    caption: Caption | None = Field(
+        default=None, description="null where none was found: a training then needs a default"
+    )
+    repeats: Annotated[Whole, Field(ge=1, le=MAX_REPEATS)] = Field(
+        default=1, description="times that it is seen in an epoch"
+    )
     width: int
     height: int
-    name: str = Field("", max_length=MAX_NAME, description="of its file, for people: no ref depends on it")
-    source: CaptionSource = Field("file", description="where the caption comes from; no ref depends on it")
+    thumbnail: PictureRef | None = Field(default=None, description="the same picture, small")
+    name: str = Field(default="", max_length=MAX_NAME, description="of its file, for people: no ref depends on it")
+    source: CaptionSource = Field(default="file", description="where the caption comes from; no ref depends on it")
 
 
 class DatasetReport(Wire):
     """What was found in what was sent."""
 
-    pictures: int = Field(0, description="entries of the dataset: pictures that differ in pixels or caption")
-    captions: dict[CaptionSource, int] = Field({}, description="how many pictures have a caption from where")
-    missing: list[str] = Field([], description="files of pictures without a caption")
-    empty: list[str] = Field([], description="files of pictures whose caption is empty")
-    orphaned: list[str] = Field([], description="captions of no picture")
-    duplicates: list[list[str]] = Field([], description="files with the same pixels")
-    unreadable: dict[str, str] = Field({}, description="files that are no picture that can be read, and why")
-    ignored: list[str] = Field([], description="files that are neither pictures nor captions")
-    sizes: dict[str, int] = Field({}, description="`width×height` and how many pictures have it")
+    pictures: int = Field(default=0, description="entries of the dataset: pictures that differ in pixels or caption")
+    captions: dict[CaptionSource, int] = Field(default={}, description="how many pictures have a caption from where")
+    missing: list[str] = Field(default=[], description="files of pictures without a caption")
+    empty: list[str] = Field(default=[], description="files of pictures whose caption is empty")
+    orphaned: list[str] = Field(default=[], description="captions of no picture")
+    duplicates: list[list[str]] = Field(default=[], description="files with the same pixels")
+    unreadable: dict[str, str] = Field(default={}, description="files that are no picture that can be read, and why")
+    ignored: list[str] = Field(default=[], description="files that are neither pictures nor captions")
+    sizes: dict[str, int] = Field(default={}, description="`width×height` and how many pictures have it")
 
 
 class Dataset(Wire):
@@ -56,3 +62,24 @@ class Dataset(Wire):
     pictures: tuple[DatasetPicture, ...] = Field(description="in order of their refs, then of their captions")
     report: DatasetReport = DatasetReport()
     created_at: datetime
+
+
+class SentDataset(Wire):
+    """Which dataset something that was sent came to: kept under a hash of what was sent."""
+
+    ref: DatasetRef
+
+
+class DatasetSummary(Wire):
+    """A dataset in a list."""
+
+    ref: DatasetRef
+    pictures: int
+    captions: dict[CaptionSource, int]
+    created_at: datetime
+
+
+class Recaption(Wire):
+    """Captions in place of those that pictures of a dataset have."""
+
+    captions: dict[PictureRef, Caption] = Field(min_length=1, max_length=MAX_PICTURES, description="by picture")

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from app.shared.wire.picture import StoredPicture
+from app.shared.wire.dataset import DatasetRef, Unreadable
+from app.shared.wire.picture import PictureRef, StoredPicture
 from app.shared.wire.values import Name, Sha256, Wire
 
-UploadKind = Literal["adapter", "picture", "map"]
+UploadKind = Literal["adapter", "picture", "map", "dataset"]
 
 
 class UploadStatus(StrEnum):
@@ -38,6 +39,10 @@ class Upload(Wire):
     name: Name | Literal[""] = Field("", description="of an adapter; pictures have none")
     description: str = ""
     ignore: list[str] = []
+    cover: PictureRef | None = Field(None, description="of an adapter: a picture of what it draws")
+    default_caption: str | None = Field(None, description="of a dataset: for pictures without a caption")
+    unreadable: Unreadable = Field("refuse", description="of a dataset: what becomes of pictures that cannot be read")
+    dataset: DatasetRef | None = None
     sha256: Sha256
     size_bytes: int
     created_at: datetime

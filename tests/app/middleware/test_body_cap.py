@@ -32,7 +32,7 @@ def through(path: str, declared: str | None, chunks: list[bytes]) -> tuple[int, 
     headers = [] if declared is None else [(b"content-length", declared.encode("latin-1"))]
     scope = {"type": "http", "path": path, "headers": headers}
     try:
-        asyncio.run(BodyCap(app, upload_mb=1, image_mb=3)(scope, receive, send))
+        asyncio.run(BodyCap(app, upload_mb=1, image_mb=3, dataset_mb=1)(scope, receive, send))
     except HTTPException as refusal:
         return refusal.status_code, reached
     return sent[0]["status"], reached

@@ -36,6 +36,7 @@ WHOLE = {  # one of every kind
     '"pixels": 8}',
     f"models/{profile().name}.json": profile().model_dump_json(),
     f"datasets/{SHA}.json": f'{{"ref": "dataset:{SHA}", "pictures": [], "created_at": "2026-01-01T00:00:00Z"}}',
+    f"datasets/sent/{SHA}.json": f'{{"ref": "dataset:{SHA}"}}',
     "store.json": f'{{"id": "{ID}"}}',
 }
 SPOILT = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"some": "other"}', b"[" * 100_000, b'"\xed\xa0\x80"', b"1e999"]

@@ -1,0 +1,199 @@
+"""Datasets from outside: what a caption belongs to, what is refused, and one ref for one content."""
+
+import io
+import json
+import stat
+import zipfile
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.shared.datasets import Datasets
+from app.shared.errors import DatasetRefused
+from app.shared.lifecycle import now
+from app.shared.pictures import Pictures
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.wire.dataset import Dataset
+from tests.app.conftest import serving
+from workers.datasets import ReceivedDatasets
+from workers.intake import Intake
+
+Files = dict[str, bytes]
+
+
+def picture(shade: int = 0, size: tuple[int, int] = (40, 90), kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (shade, 10, 10)).save(file, kind, lossless=True)
+    return file.getvalue()
+
+
+def zipped(files: Files) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return file.getvalue()
+
+
+@pytest.fixture
+def kept(storage: Storage, settings: Settings) -> Any:
+    """What becomes of files that are sent as a zip."""
+    received = ReceivedDatasets(storage, Pictures(storage), settings)
+
+    def keep(files: Files | bytes, default: str | None = None, unreadable: Any = "refuse") -> Dataset:
+        data = files if isinstance(files, bytes) else zipped(files)
+        return received.keep(data, default, unreadable, now())[0]
+
+    return keep
+
+
+def captions(dataset: Dataset) -> dict[str, tuple[str | None, str, int]]:
+    return {one.name: (one.caption, one.source, one.repeats) for one in dataset.pictures}
+
+
+def test_captions_are_read_from_texts_tables_and_folders(kept: Any) -> None:
+    rows = [{"file_name": "2.png", "text": "two"}, {"file_name": "gone.png", "text": "nobody"}]
+    dataset = kept(
+        {
+            "a/1.png": picture(1),
+            "a/1.txt": "\ufeffeine Katze, 猫\n".encode(),
+            "b/2.png": picture(2),
+            "b/metadata.jsonl": "\n".join(map(json.dumps, rows)).encode(),
+            "c/3.PNG": picture(3),
+            "c/metadata.csv": b'file_name,text\n3.PNG,"three, with a comma"\n',
+            "10_lily/4.png": picture(4),
+            "10_lily/5.png": picture(5),
+            "10_lily/5.txt": b"",
+            "7.png": picture(7),
+            "alone.txt": b"nothing",
+            "__MACOSX/._7.png": b"junk",
+            "notes.pdf": b"%PDF",
+        }
+    )
+    assert captions(dataset) == {
+        "a/1.png": ("eine Katze, 猫", "file", 1),
+        "b/2.png": ("two", "metadata", 1),
+        "c/3.PNG": ("three, with a comma", "metadata", 1),
+        "10_lily/4.png": ("lily", "folder", 10),
+        "10_lily/5.png": ("", "file", 10),
+        "7.png": (None, "missing", 1),
+    }
+    report = dataset.report
+    assert report.captions == {"file": 2, "metadata": 2, "folder": 1, "missing": 1} and report.pictures == 6
+    assert (report.missing, report.empty) == (["7.png"], ["10_lily/5.png"])
+    assert sorted(report.orphaned) == ["alone.txt", "b/metadata.jsonl: b/gone.png"]
+    assert sorted(report.ignored) == ["__MACOSX/._7.png", "notes.pdf"] and report.sizes == {"40×90": 6}
+
+
+def test_a_default_is_for_those_without_a_caption(kept: Any) -> None:
+    """Row 1 of the hazards: three captions and a default are 3 + 1."""
+    files = {f"{at}.png": picture(at) for at in range(4)} | {f"{at}.txt": b"a cat" for at in range(3)}
+    assert kept(files).report.missing == ["3.png"]
+    assert kept(files, "a thing").report.captions == {"file": 3, "default": 1}
+
+
+def test_one_content_is_one_ref_whatever_it_is_called(kept: Any, storage: Storage) -> None:
+    first = kept({"a.png": picture(1), "a.txt": b"one", "b.png": picture(2), "b.txt": b"two"})
+    again = kept({"x/2.webp": picture(2, kind="WEBP"), "x/2.txt": b"two\n", "y.png": picture(1), "y.caption": b"one"})
+    assert again == first and list(Datasets(storage).refs()) == [first.ref]
+    swapped = kept({"a.png": picture(1), "a.txt": b"two", "b.png": picture(2), "b.txt": b"one"})
+    assert swapped.ref != first.ref
+    small = Pictures(storage).load(first.pictures[0].thumbnail or "")
+    assert small.size == (40, 90)
+
+
+def test_the_same_pixels_twice_are_told_and_seen_twice(kept: Any) -> None:
+    dataset = kept({"a.png": picture(1), "b.png": picture(1), "1.png": picture(2), "x/1.png": picture(3)}, "it")
+    assert [one.repeats for one in dataset.pictures if one.name == "a.png"] == [2]
+    assert (dataset.report.duplicates, dataset.report.pictures) == ([["a.png", "b.png"]], 3)
+
+
+def link(name: str) -> bytes:
+    file, info = io.BytesIO(), zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    return file.getvalue()
+
+
+def encrypted() -> bytes:
+    data = bytearray(zipped({"1.png": picture()}))
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
+REFUSED: dict[str, tuple[Files | bytes, str]] = {
+    "no zip": (b"PK nonsense", "no whole zip"),
+    "cut off": (zipped({"1.png": picture()})[:-30], "no whole zip"),
+    "nothing in it": (zipped({}), "no picture in it"),
+    "no picture": ({"a.txt": b"a"}, "no picture in it"),
+    "out of the folder": ({"../1.png": picture()}, "'../1.png': is not the name of a file below"),
+    "absolute": ({"/1.png": picture()}, "is not the name of a file below"),
+    "of another system": ({"a\\1.png": picture()}, "is not the name of a file below"),
+    "escapes": ({"\x1b[31m.png": picture()}, "control characters"),
+    "a link": (link("1.png"), "is a link"),
+    "a password": (encrypted(), "is encrypted"),
+    "a bomb": ({"1.png": bytes(40 * 2**20)}, "is 40 MiB; RADIATA_MAX_IMAGE_MB takes 32"),
+    "a picture that is none": ({"1.png": b"GIF89a", "2.png": picture()}, "'1.png': pictures are PNG"),
+    "one text, two pictures": ({"1.png": picture(), "1.jpg": picture(), "1.txt": b"x"}, "may be of 1.jpg or of 1.png"),
+    "two captions": (
+        {"1.png": picture(), "1.txt": b"x", "metadata.csv": b"file_name,text\n1.png,y\n"},
+        "has several captions (1.txt, metadata.csv)",
+    ),
+    "no UTF-8": ({"1.png": picture(), "1.txt": b"\xff\xfe"}, "'1.txt': is not UTF-8 at byte 0"),
+    "a caption that steers": ({"1.png": picture(), "1.txt": b"\x1b[31m"}, "control characters"),
+    "no table": ({"1.png": picture(), "metadata.jsonl": b"{"}, "line 1 is no JSON"),
+    "a table without a column": ({"1.png": picture(), "metadata.csv": b"file,text\n1.png,x\n"}, "has not both"),
+    "seen too often": ({"99999_x/1.png": picture()}, "at most 10000"),
+}
+
+
+@pytest.mark.parametrize(("sent", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_dataset_is_refused_and_leaves_none(kept: Any, storage: Storage, sent: Any, why: str) -> None:
+    with pytest.raises(DatasetRefused) as caught:
+        kept(sent)
+    assert why in caught.value.message and len(caught.value.message) < 1000
+    assert list(Datasets(storage).refs()) == []
+
+
+def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(kept: Any) -> None:
+    dataset = kept({"1.png": b"GIF89a", "2.png": picture()}, unreadable="leave_out")
+    assert list(dataset.report.unreadable) == ["1.png"] and len(dataset.pictures) == 1
+
+
+def test_over_http(settings: Settings, storage: Storage, intake: Intake) -> None:
+    files = [("file", ("1.png", picture(1))), ("file", ("1.txt", b"one")), ("file", ("2.png", picture(2)))]
+    with serving(settings) as api:
+
+        def send(**said: str) -> httpx.Response:
+            return api.post("/v1/datasets", files=files, data=said, headers={"prefer": "respond-async"})
+
+        waiting = send()
+        assert waiting.status_code == 202 and waiting.json()["status"] == "inspecting", waiting.text
+        early = waiting.json()["ref"]
+        assert api.get(f"/v1/datasets/{early}").status_code == 404
+        intake.run(waiting.json()["id"])
+        found = api.get(waiting.headers["location"]).json()
+        assert found["report"]["missing"] == ["2.png"] and found["ref"] != early
+        assert api.get(f"/v1/datasets/{early}").json() == api.get(f"/v1/datasets/{found['ref']}").json() == found
+        again = send()
+        assert (again.status_code, again.json()["ref"]) == (200, found["ref"]), "the same bytes need no reading"
+        assert send(default_caption="it").status_code == 202
+        (second,) = [one["ref"] for one in found["pictures"] if one["caption"] is None]
+        edited = api.patch(f"/v1/datasets/{found['ref']}", json={"captions": {second: " two "}})
+        assert edited.status_code == 201 and edited.json()["report"]["captions"] == {"file": 1, "edited": 1}
+        assert edited.json()["report"]["missing"] == [] and edited.json()["ref"] != found["ref"]
+        assert {one["ref"] for one in api.get("/v1/datasets").json()["datasets"]} == {
+            found["ref"],
+            edited.json()["ref"],
+        }
+        wrong = api.patch(f"/v1/datasets/{found['ref']}", json={"captions": {f"image:{'0' * 64}": "x"}})
+        assert wrong.status_code == 404
+        assert api.get(f"/v1/images/{found['pictures'][0]['thumbnail']}").headers["content-type"] == "image/png"
+        assert api.delete(f"/v1/datasets/{early}").status_code == 204
+        assert api.get(f"/v1/datasets/{found['ref']}").status_code == 404
+        nothing = api.post("/v1/datasets", files=[("file", ("1.zip", b""))])
+        assert nothing.status_code == 422 and nothing.json()["code"] == "dataset_empty"
