@@ -18,6 +18,7 @@ from lycoris.stack import StackEntry
 from lycoris.training import sizes
 from lycoris.training.beginnings import BEGINNINGS
 from lycoris.training.draw import Draw
+from lycoris.training.dropout import Dropout
 from lycoris.training.place import Place, Tensors, Unfit
 from lycoris.training.plan import Plan
 from lycoris.training.reach import TrainedLayer, reached
@@ -81,7 +82,9 @@ class TrainableAdapter:
                 factor.copy_(factors[name])
 
     @contextmanager
-    def applied(self, components: Mapping[str, nn.Module], checkpointing: bool = True) -> Generator[Recompute]:
+    def applied(
+        self, components: Mapping[str, nn.Module], checkpointing: bool = True, dropout: Dropout | None = None
+    ) -> Generator[Recompute]:
         """Apply the adapter at strength 1 to the modules that it was begun on, differentiable in the factors.
 
         Each layer's `forward` is that of `apply: recompute`: it computes with W₀ + change at every call. No weight is
@@ -89,13 +92,16 @@ class TrainableAdapter:
         its own forward again. checkpointing: compute each layer anew in the backward pass in place of keeping its
         changed weight. A forward of a whole component that did not call one of its trained layers raises NeverCalled
         with its name; `check_called` of what is yielded does so where only parts of a component run.
+        dropout: parts of the change to leave out, for steps of training alone. Raises PlanRefused where it cannot be.
         """
+        if dropout is not None:
+            dropout.check(self.plan)
         hooked = Recompute(components, checkpointing=checkpointing)
         trained = [p for part in components.values() for p in part.parameters() if p.requires_grad]
         try:
             for parameter in trained:
                 parameter.requires_grad_(False)
-            hooked.swap([StackEntry(self.adapter)])
+            hooked.swap([StackEntry(dropout.over(self.adapter) if dropout else self.adapter)])
             yield hooked
         finally:
             hooked.restore()

@@ -75,7 +75,7 @@ class Training:
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.density, plan.min_snr)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
         self.learning_rate = self.choice.facts.learning_rate if plan.learning_rate is None else plan.learning_rate
-        self._state = State(self.adapter.factors, plan, self.learning_rate)
+        self._state = State(self.adapter.factors, plan, self.learning_rate, self.adapter.undecayed)
         of = {
             "plan": plan.fingerprint(),
             "pictures": fingerprint(self._pictures),

@@ -1,6 +1,6 @@
 """What changes from step to step: factors, the optimiser's moments, and their moving average; all in float32."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,15 +21,23 @@ class Diverged(RadiataError):
 
 
 class State:
-    """The state of a training. highest: its learning rate after the warm-up."""
+    """The state of a training. highest: its learning rate after the warm-up. undecayed: factors that no decay touches."""
 
-    def __init__(self, factors: Mapping[str, Tensor], plan: TrainingPlan, highest: float) -> None:
+    def __init__(
+        self, factors: Mapping[str, Tensor], plan: TrainingPlan, highest: float, undecayed: Collection[str] = ()
+    ) -> None:
         self._factors = dict(factors)
         self._plan = plan
         self._highest = highest
-        self._optimizer = torch.optim.AdamW(
-            [*self._factors.values()], lr=highest, betas=BETAS, weight_decay=plan.weight_decay
-        )
+        groups = [
+            {"params": some, "weight_decay": decay}
+            for decay, some in (
+                (plan.weight_decay, [factor for name, factor in self._factors.items() if name not in undecayed]),
+                (0.0, [factor for name, factor in self._factors.items() if name in undecayed]),
+            )
+            if some
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=highest, betas=BETAS)
         every: Any = [*self._factors.values()]
         self._average = None if plan.ema is None else EMAModel(every, decay=plan.ema)
         self.step = 0  # steps made

@@ -21,6 +21,7 @@ from workers.training.captioned_folder import read
 from workers.training.chance import generator
 from workers.training.kept import Kept, key_of
 from workers.training.rates import rate
+from workers.training.state import State
 from workers.training.times import flow_time, shift_of, shifted
 from workers.training.wording import text_at
 
@@ -107,6 +108,14 @@ def test_hazard_18_the_average_is_warm() -> None:
     for _ in range(100):
         average.step([one])
     assert float(average.shadow_params[0]) > 0.999
+
+
+def test_weight_decay_leaves_what_does_not_rest_at_zero() -> None:
+    factors = {"lora_up": torch.ones(3, requires_grad=True), "dora_scale": torch.ones(3, requires_grad=True)}
+    state = State(factors, plan(weight_decay=0.5), 0.1, undecayed={"dora_scale"})
+    state.begin()
+    state.advance()
+    assert factors["lora_up"].tolist() == pytest.approx([0.95] * 3) and factors["dora_scale"].tolist() == [1.0] * 3
 
 
 def test_hazard_5_texts_are_decided_by_the_step_alone() -> None:
