@@ -21,7 +21,7 @@ class Diverged(RadiataError):
 
 
 class State:
-    """The state of a training. highest: its learning rate after the warm-up. undecayed: factors that no decay touches."""
+    """The state of a training. highest: its learning rate after the warm-up. undecayed: factors without a decay."""
 
     def __init__(
         self, factors: Mapping[str, Tensor], plan: TrainingPlan, highest: float, undecayed: Collection[str] = ()

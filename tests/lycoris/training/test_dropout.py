@@ -15,7 +15,7 @@ from tests.lycoris.measure import bits
 from tests.lycoris.training.cases import CASES
 from tests.lycoris.training.models import Denoiser, given, loss_of
 
-MASKS, PART = 4000, 0.25
+MASKS, PART, CLOSE = 1000, 0.25, 0.03  # without the rescaling the mean would be a quarter off
 KINDS = [("outputs", "loha"), ("layers", "boft"), ("ranks", "glora")]
 
 
@@ -40,7 +40,7 @@ def test_hazard_25_the_mean_over_many_masks_is_the_change(kind: str, name: str) 
             seen.add(bits(added != 0))
     error = float((total / MASKS * wanted).sum() / wanted.pow(2).sum()) - 1
     print(f"{kind} of {name}: the mean is {error:+.2%} off")
-    assert abs(error) < 0.01 and (len(seen) > 1 or kind == "ranks")
+    assert abs(error) < CLOSE and (len(seen) > 1 or kind == "ranks")
 
 
 def test_hazard_25_a_step_decides_its_mask_and_nothing_but_the_forward_of_training_has_one() -> None:
