@@ -3,6 +3,7 @@
 import { adapterPath } from "./about.js";
 import { call } from "./api.js";
 import { arrange, byId, el } from "./dom.js";
+import { mapField } from "./map.js";
 import { partsField } from "./parts.js";
 import { strengthRow } from "./strength.js";
 import { notify } from "./problems.js";
@@ -41,8 +42,12 @@ function setPictures(use, refs) {
   if (refs.length > 1) use.images = [...refs];
 }
 
-/** The pictures that an adapter reads, and of which kind they are where it reads several; null where it reads none. */
-function picturesField(record, use, verdict, given) {
+/**
+ * The pictures that an adapter reads, and of which kind they are where it reads several; null where it reads none.
+ *
+ * `map` is the field of what is made of one, where it is read at the drawing's size.
+ */
+function picturesField(record, use, verdict, given, map) {
   const reads = READS[record.kind];
   if (!reads) return null;
   const refs = picturesOf(use);
@@ -50,8 +55,9 @@ function picturesField(record, use, verdict, given) {
   const field = el("div", { class: "reads" },
     slot({ most, text, multiple, label: `${reads.label} of ${record.name}`, refs, changed: (stored) => {
       setPictures(use, refs);
+      map?.look();
       given(stored);
-    } }));
+    } }), map?.element);
   verdict.then(({ modes = [] }) => {
     if (!modes.length) return;
     use.mode ??= modes[0];
@@ -70,14 +76,15 @@ function coverOf({ cover }) {
 
 /**
  * The list; `about(record)` shows one adapter, `changed()` is called when the stack changes, `given(stored)` when one
- * that reads pictures of the drawing's size is given one.
+ * that reads pictures of the drawing's size is given one, and `drawing()` is that size and how pictures fit it.
  */
-export function createAdapters({ about, changed, given }) {
+export function createAdapters({ about, changed, given, drawing }) {
   const list = byId("adapters-list");
   const filter = byId("adapters-filter");
   const uses = new Map(); // by ref; kept when unticked, so that a strength found by trying is not lost
   const rows = new Map();
   const verdicts = new Map(); // a version never changes
+  const maps = new Set(); // fields of rows that are shown, or were
   let records = [];
   let pinned = [];
   let model = null;
@@ -133,11 +140,18 @@ export function createAdapters({ about, changed, given }) {
         ),
       ),
       use ? strengthRow(record.name, use) : null,
-      use ? picturesField(record, use, verdictOf(record), (stored) => gave(record, stored)) : null,
+      use ? picturesField(record, use, verdictOf(record), (stored) => gave(record, stored), mapOf(record, use)) : null,
       use ? partsField(record.name, use) : null,
       words,
       reason ? el("p", { class: "hint quiet" }, reason) : null,
     );
+  }
+
+  function mapOf(record, use) {
+    if (!READS[record.kind]?.sized) return null;
+    const field = mapField(record.name, use, drawing);
+    maps.add(field);
+    return field;
   }
 
   // A row is made anew only when what it shows has changed, so that a slider in use is never replaced.
@@ -227,6 +241,11 @@ export function createAdapters({ about, changed, given }) {
     readsPictures() {
       const sized = [...pinned, ...records].filter((record) => READS[record.kind]?.sized && isActive(record));
       return sized.some((record) => picturesOf(uses.get(refOf(record))).length > 0);
+    },
+
+    /** Takes a map out of view that is not of the drawing's size any more. */
+    look() {
+      for (const map of maps) map.element.isConnected ? map.look() : maps.delete(map);
     },
 
     /** Adds one more adapter to the stack. */

@@ -45,7 +45,7 @@ function inputFor(name, schema, choices) {
   }
   if (schema.type === "string") return el("input", { ...hint, type: "text" });
   const step = schema.type === "integer" ? "1" : "any";
-  return el("input", { ...hint, type: "number", min: schema.minimum, max: schema.maximum, step });
+  return el("input", { ...hint, type: "number", placeholder: schema.default, min: schema.minimum, max: schema.maximum, step });
 }
 
 /** The inputs in `place`, and the values that they stand for. */

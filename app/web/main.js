@@ -19,6 +19,7 @@ const NO_MODEL_YET_MS = 2000;
 
 const adapters = createAdapters({
   given: (stored) => pictures.bring(stored),
+  drawing: () => ({ size: form.size(), fit: pictures.fit() }),
   about: (record) => showAdapter(refOf(record), reloadAdapters).catch(notify),
   changed: () => {
     pictures.show();
@@ -111,7 +112,10 @@ byId("form").addEventListener("submit", (event) => {
 });
 byId("compare").addEventListener("click", () => act(compare));
 byId("reset").addEventListener("click", () => pictures.set({}).catch(notify));
-onEdit(byId("form"), () => pictures.show());
+onEdit(byId("form"), () => {
+  pictures.show();
+  adapters.look();
+});
 acceptFiles((file) =>
   isPicture(file) ? pictures.take(file).catch(notify) : showUpload(file, { added: reloadAdapters, use: adapters.add }));
 document.addEventListener("visibilitychange", () => document.hidden || load());

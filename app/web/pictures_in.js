@@ -7,8 +7,6 @@ import { pictureUrl, sendPicture } from "./send_picture.js";
 import { chooser, slot } from "./slot.js";
 import { START_FIELDS, createStart } from "./start_picture.js";
 
-const MOST_REFERENCES = 8;
-
 /** Fields of a request that are chosen in this section. */
 export const PICTURE_FIELDS = [...START_FIELDS, "fit", "reference_images"];
 
@@ -24,6 +22,7 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
   const start = createStart(byId("start-picture"), { drawn, fit, began: (stored) => bring(stored, true), changed: show });
   const references = [];
   let profile = {};
+  const most = () => profile.max_references ?? 0;
 
   /** Has a picture fit: by the drawing's size where that is `free`, else by cutting off what is too much. */
   function bring(stored, free) {
@@ -46,9 +45,9 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
   function showReferences() {
     const place = byId("references");
     place.hidden = !profile.obeys?.reference_images;
-    if (place.hidden) references.length = 0;
+    references.splice(place.hidden ? 0 : most());
     place.replaceChildren(el("h3", {}, "Shown to the model"), slot({
-      refs: references, most: MOST_REFERENCES, text: "Add…", label: "Reference picture", multiple: true,
+      refs: references, most: most(), text: "Add…", label: "Reference picture", multiple: true,
     }));
   }
 
@@ -57,7 +56,7 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
     const own = [
       profile.obeys?.init_image && ["Start from it", () => start.begin(stored)],
       profile.obeys?.reference_images && ["Show it to the model", () => {
-        if (references.length < MOST_REFERENCES) references.push(stored.ref);
+        if (references.length < most()) references.push(stored.ref);
         showReferences();
       }],
     ];
@@ -94,6 +93,9 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
 
     /** Shows what is of use: by the model, or by an adapter of the list. */
     show,
+
+    /** How pictures are brought to the drawing's size. */
+    fit,
 
     /** Has the picture that an adapter was given fit. */
     bring(stored) {

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 
 from app.supervisor import Service
 from tests.e2e.browser import chromium, complaints
-from tests.e2e.drawing import disc, upload
+from tests.e2e.drawing import disc, recipe, upload
 from tests.e2e.page import Page
 
 PASTE = """
@@ -56,16 +56,25 @@ def test_a_picture_is_given_to_an_adapter_that_reads_one(page: Page, http: httpx
     next(one for one in choices if one.text.endswith(": shapes")).click()
     page.until(lambda: page.all("[data-name=shapes] .thumb img"), "it has no picture")
     assert page.one("#further-fit").get_attribute("value") == "crop" and not page.all("#start-picture .view")
+    assert not page.one("[data-name=shapes] .maps button").is_displayed(), "it is read as it is"
+    page.one("[data-name=shapes] .maps select option[value=canny]").click()
+    page.one("[data-name=shapes] .maps button").click()
+    shown = page.until(lambda: page.all("[data-name=shapes] .map img"), "no map is shown")[0].get_attribute("src")
     page.draw("a moon of its shape", steps=2, seed=3)
     page.newest("a moon of its shape").find_element(By.CSS_SELECTOR, ".picture").click()
     asked = http.get("/v1/generations?limit=1").json()["generations"][0]["request"]
     assert asked["adapters"][0]["image"].startswith("image:") and asked["init_image"] is None
+    assert asked["adapters"][0]["preprocess"] == "canny"
+    (image,) = http.get("/v1/generations?limit=1").json()["generations"][0]["images"]
+    read = recipe(http.get(image["url"]).content)["adapters"][0]["image"]
+    assert shown and shown.endswith(read), "what is shown is what is read"
     assert len(page.all("#picture .thumb img")) == 1
     page.open()
     page.newest("a moon of its shape").find_element(By.CSS_SELECTOR, ".picture").click()
     page.one("#picture button.primary").click()
     page.until(lambda: page.all("[data-name=shapes] .thumb img"), "it is not given back")
     assert page.one("#further-fit").get_attribute("value") == "crop"
+    assert page.one("[data-name=shapes] .maps select").get_attribute("value") == "canny"
     assert http.delete("/v1/adapters/shapes").is_success
 
 
