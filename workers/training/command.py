@@ -34,6 +34,7 @@ def train(
     alpha: Annotated[float | None, typer.Option(help="The change is multiplied by alpha/rank; unset, by 1.")] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Pattern of layers, as unet.*attn2*; several times.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Of the algorithm, as factor=8; several times.")] = None,
+    start: Annotated[Path | None, typer.Option(help="A file to begin from: its weights only.")] = None,
     text_encoder: Annotated[bool, typer.Option("--text-encoder", help="Train the text encoders, too.")] = False,
     batch_size: Annotated[int, typer.Option(help="Pictures of one forward.")] = 1,
     accumulation: Annotated[int, typer.Option(help="Forwards of one step.")] = 1,
@@ -77,17 +78,18 @@ def train(
             err.print(f"{orphan} is the caption of no picture", soft_wrap=True)
         for twice in found.twice:
             err.print(f"{twice} has the pixels of another picture", soft_wrap=True)
-        _run(plan, load(name, settings), found.pictures, to, dry_run)
+        _run(plan, load(name, settings), found.pictures, to, start, dry_run)
 
 
-def _run(plan: TrainingPlan, base: Any, pictures: Any, to: Path, dry_run: bool) -> None:
+def _run(plan: TrainingPlan, base: Any, pictures: Any, to: Path, start: Path | None, dry_run: bool) -> None:
     from app.shared.storage import Storage
     from workers.training.foretold import foretold
     from workers.training.run import Training
 
     beside = to.with_name(to.name + BESIDE).resolve()
     storage = Storage(beside.as_uri())
-    training = Training(plan, base, pictures, storage, kept=None if dry_run else beside / "kept", title=to.stem)
+    kept, begun = None if dry_run else beside / "kept", start.read_bytes() if start else None
+    training = Training(plan, base, pictures, storage, kept=kept, title=to.stem, start=begun)
     seconds = training.tried() if dry_run else None
     table = Table(show_header=False, box=None)
     for row in foretold(training, base, pictures, seconds):

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 from PIL import Image as Images
 from PIL.Image import Image
 
 from app.shared.errors import BadRequest
-from app.shared.pictures import picture_ref
+from app.shared.pictures import Pictures, picture_ref
+from app.shared.wire.dataset import Dataset
+
+NAMED = 5  # pictures in a sentence
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,27 @@ class TrainingPicture:
         if picture_ref(image) != self.ref:
             raise BadRequest("picture_changed", f"picture {self.name!r} was changed since the training has read it")
         return on_white(image)
+
+
+def of_dataset(dataset: Dataset, stored: Pictures, default: str | None = None) -> list[TrainingPicture]:
+    """Return the pictures of a dataset; default: the caption of those without one, without which BadRequest names them."""
+    missing = [one.name or one.ref for one in dataset.pictures if one.caption is None]
+    if missing and default is None:
+        listed = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
+        message = f"{len(missing)} of {len(dataset.pictures)} pictures have no caption: {listed}; name a default one"
+        raise BadRequest("caption_missing", message)
+    return [
+        TrainingPicture(
+            one.name or one.ref,
+            one.ref,
+            one.width,
+            one.height,
+            (one.caption if one.caption is not None else default or "",),
+            partial(stored.load, one.ref),
+            one.repeats,
+        )
+        for one in dataset.pictures
+    ]
 
 
 def on_white(image: Image) -> Image:

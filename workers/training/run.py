@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.storage import Storage
 from lycoris.errors import AdapterError
+from lycoris.training.continuing import continue_from
 from lycoris.training.export import export
 from lycoris.training.plan import Plan
 from lycoris.training.plan import plan as planned
@@ -51,8 +53,8 @@ class Trained:
 class Training:
     """A training that can be run; making one judges everything that can be known before the first step.
 
-    storage, prefix: where checkpoints are. kept: folder of latents and texts; None keeps them in memory. Raises
-    BadRequest (PlanRefused of the library among its causes).
+    storage, prefix: where checkpoints are. kept: folder of latents and texts; None keeps them in memory. start: an
+    adapter's file to begin from, its weights only. Raises BadRequest (PlanRefused of the library among its causes).
     """
 
     def __init__(
@@ -64,13 +66,18 @@ class Training:
         prefix: str = "",
         kept: Path | None = None,
         title: str = "adapter",
+        start: bytes | None = None,
     ) -> None:
         self.plan, self._base, self._pictures, self._title = plan, base, tuple(pictures), title
         with _refusals():
             self.choice: Plan = planned(
                 plan.algorithm, plan.rank, plan.alpha, plan.options, plan.layers, plan.text_encoder
             )
-            self.adapter: TrainableAdapter = begin(base.components, self.choice, plan.seed)
+            self.adapter: TrainableAdapter = (
+                begin(base.components, self.choice, plan.seed)
+                if start is None
+                else continue_from(start, base.components, self.choice)
+            )
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.density, plan.min_snr)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
@@ -81,6 +88,7 @@ class Training:
             "pictures": fingerprint(self._pictures),
             "base": base.profile.fingerprint,
             "dtype": base.profile.dtype,
+            "start": sha256(start).hexdigest() if start else "",
             "version": VERSION,
         }
         self._checkpoints = Checkpoints(storage, prefix, of)

@@ -1,5 +1,6 @@
 """A training as a whole: stopped anywhere the same bytes, and nothing that it does not say changes them."""
 
+import copy
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from lycoris import load
 from lycoris.training.export import export
 from tests.workers.training import trained
 from tests.workers.training.trained import checkpoints, picture, small_base, training
+from workers.models.components import components_of
+from workers.models.loading import LoadedModel
 from workers.training import examples as examples_module
 from workers.training.plan import Sample
 from workers.training.progress import Event, Note, Progress, Sampled, Saved
@@ -281,6 +284,38 @@ def test_hazard_28_and_29_the_file_is_the_training(tmp_path: Path) -> None:
     assert load(data).layers
     assert data == one.exported() != export(one.adapter)
     assert b"samples" not in data[: int.from_bytes(data[:8], "little")]
+
+
+def test_hazard_29_beginning_from_a_file_takes_all_of_it_or_refuses(tmp_path: Path) -> None:
+    before = training(tmp_path / "before")
+    data = before.run(nothing).data
+    again = training(tmp_path / "again", start=data, steps=1, learning_rate=0.0)
+    again.run(nothing)
+    own = before.adapter.factors
+    assert all(torch.equal(factor, own[name]) for name, factor in again.adapter.factors.items())
+    with pytest.raises(BadRequest, match="time_embedding"):
+        training(tmp_path / "more", start=data, layers=("unet.mid_block*", "unet.time_embedding*"))
+
+
+def test_hazard_16_what_is_trained_is_float32_whatever_the_base(tmp_path: Path) -> None:
+    half = small_base()
+    narrow = copy.deepcopy(half.pipeline).to(dtype=torch.bfloat16)
+    profile = half.profile.model_copy(update={"dtype": "bfloat16"})
+    one = training(tmp_path, on=LoadedModel(narrow, components_of(narrow), profile, half.folder), ema=0.9)
+    begun = {name: factor.clone() for name, factor in one.adapter.factors.items()}
+    one.run(nothing)
+    assert {tensor.dtype for tensor in one._state.checkpoint().tensors.values()} == {torch.float32}
+    assert not any(torch.equal(factor, begun[name]) for name, factor in one.adapter.factors.items())
+
+
+def test_min_snr_weighs_as_its_paper(tmp_path: Path) -> None:
+    one = training(tmp_path, min_snr=5.0)
+    call = one._recorder.record("a", 64, 64)
+    for time in (10, 300, 900):
+        signal = float(small_base().pipeline.scheduler.alphas_cumprod[time])
+        snr = signal / (1 - signal)
+        example = one._objective.diffused(call.sample, call.sample, time, call)
+        assert example.weight == pytest.approx(min(snr, 5.0) / snr, rel=1e-5)
 
 
 @pytest.fixture(autouse=True)

@@ -55,8 +55,8 @@ def plan(**changed: Any) -> TrainingPlan:
 def training(folder: Path, *, count: int = 3, on: LoadedModel | None = None, **changed: Any) -> Training:
     """A training of that plan, with its checkpoints in a folder."""
     pictures = changed.pop("pictures", None) or [picture(number) for number in range(count)]
-    kept = changed.pop("kept", None)
-    return Training(plan(**changed), on or small_base(), pictures, Storage(folder.as_uri()), kept=kept)
+    more = {name: changed.pop(name, None) for name in ("kept", "start")}
+    return Training(plan(**changed), on or small_base(), pictures, Storage(folder.as_uri()), **more)
 
 
 def checkpoints(folder: Path) -> dict[str, bytes]:
