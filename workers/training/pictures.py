@@ -40,7 +40,10 @@ class TrainingPicture:
 
 
 def of_dataset(dataset: Dataset, stored: Pictures, default: str | None = None) -> list[TrainingPicture]:
-    """Return the pictures of a dataset; default: the caption of those without one, without which BadRequest names them."""
+    """Return the pictures of a dataset.
+
+    default: the caption of those that have none; without it BadRequest names them.
+    """
     missing = [one.name or one.ref for one in dataset.pictures if one.caption is None]
     if missing and default is None:
         listed = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")

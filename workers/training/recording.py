@@ -146,7 +146,7 @@ class Recorder:
         given, sample = calls[0][self._sample], steps[0][2]
         listed = isinstance(given, list | tuple)
         plain = given[0] if listed else given
-        if not torch.equal(plain.flatten().float(), sample.flatten().float()):
+        if not isinstance(plain, Tensor) or not torch.equal(plain.flatten().float(), sample.flatten().float()):
             raise _refused(name, "its denoiser is given something else than the sample")
         sign = _sign(notes.answers[0], steps[0][1])
         if sign is None:

@@ -78,6 +78,7 @@ class Training:
                 if start is None
                 else continue_from(start, base.components, self.choice)
             )
+            export(self.adapter)  # what could not be written is refused now, and not after the last step
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.density, plan.min_snr)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
