@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def step(model: Any, batch: int) -> Callable[[], None]:
 
 
 def ratios(
-    once: Callable[[], None], ways: dict[str, Callable[[], AbstractContextManager[Any]]], rounds: int
+    once: Callable[[], None], ways: Mapping[str, Callable[[], AbstractContextManager[Any]]], rounds: int
 ) -> dict[str, float]:
     """Way -> the median of its time to that of the plain step beside it."""
     found: dict[str, list[float]] = {name: [] for name in ways}
