@@ -17,6 +17,8 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from workers.models.pixels import planes_of
+
 GREY = "L"
 
 
@@ -72,8 +74,7 @@ class Condition:
     def _pixels(self, count: int, colours: int = 3) -> Tensor:
         """Return values from 0 to 1 [rows, colours, height, width]."""
         picture = self._picture.convert(GREY) if colours == 1 else self._picture
-        values = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-        pixels = values.view(1, picture.height, picture.width, colours).permute(0, 3, 1, 2).float() / 255
+        pixels = planes_of(picture).float() / 255
         return pixels.to(device=self._net.device, dtype=self._net.dtype).repeat(count, 1, 1, 1)
 
     def _latents(self, count: int, generator: torch.Generator, frame: bool = False) -> Tensor:

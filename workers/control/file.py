@@ -49,9 +49,12 @@ class ControlFile:
 
     def verdict(self, base: BaseDenoiser | None) -> dict[str, Any]:
         """Return the verdict on a base; raise FileRefused or NoPlace with every reason against the file."""
-        net, names, config = self.configured(base)
-        expected = expected_shapes(net, config)
         wrong = self._wrong
+        try:
+            net, names, config = self.configured(base)
+            expected = expected_shapes(net, config)
+        except NoPlace as error:  # of another base: what is wrong in any case is told with it
+            raise (FileRefused if wrong else NoPlace)([*error.reasons, *wrong]) from error
         reasons = [*wrong, *self._unused()]
         for name, tensor in sorted(names.items()):
             if name not in expected:
@@ -80,7 +83,10 @@ class ControlFile:
         Raises FileRefused or NoPlace.
         """
         if LORA in self._given:
-            message = "is a control LoRA in Stability's layout; upload it as a ControlNet"
+            message = (
+                "marks a control LoRA in Stability's layout: low rank over a copy of the base's own UNet, which is not "
+                "made here; take a ControlNet for the same pictures"
+            )
             raise FileRefused([Reason(Code.NO_FORM, LORA, message)])
         if base is None:
             raise NoPlace([Reason(Code.NO_COMPONENT, "", "is a control net, and this base takes none")])

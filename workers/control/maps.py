@@ -6,7 +6,6 @@ of: from then on it is a map as any other, and a request that names it directly 
 """
 
 import cv2
-import torch
 from PIL import Image
 from PIL.Image import Image as Picture
 
@@ -21,6 +20,7 @@ from workers.control.pose import pose
 from workers.control.pose import preprocessors as pose_models
 from workers.control.preprocessors import Preprocessors
 from workers.drawing.placement import Placement, Size
+from workers.models.pixels import pixels_of
 
 BLACK = (0, 0, 0, 255)
 THRESHOLDS = (100, 200)  # gradients from which an edge goes on, and from which one begins, as in diffusers' guides
@@ -77,8 +77,7 @@ def opaque(picture: Picture) -> Picture:
 
 def canny(picture: Picture, thresholds: tuple[int, int] = THRESHOLDS) -> Picture:
     """Return the edges of a picture (RGB), white on black."""
-    values = torch.frombuffer(bytearray(picture.convert("L").tobytes()), dtype=torch.uint8)
-    edges = cv2.Canny(values.view(picture.height, picture.width).numpy(), *thresholds)
+    edges = cv2.Canny(pixels_of(picture.convert("L"))[..., 0].numpy(), *thresholds)
     return Image.fromarray(edges).convert("RGB")
 
 

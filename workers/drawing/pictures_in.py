@@ -18,6 +18,7 @@ from app.shared.errors import BadRequest
 from app.shared.wire.generation import ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from workers.drawing.placement import Placement, Size
+from workers.models.pixels import pixels_of
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 WHITE, GREY = 255, 127
@@ -160,10 +161,9 @@ def without(picture: Picture, mask: Picture) -> Picture:
         return Image.new("RGB", picture.size, (GREY,) * 3)
     nearest: Any = distance_transform_edt(hidden, return_distances=False, return_indices=True)
     rows, columns = map(torch.from_numpy, nearest)
-    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
-    return Image.fromarray(pixels[rows.long(), columns.long()].numpy())
+    return Image.fromarray(pixels_of(picture)[rows.long(), columns.long()].numpy())
 
 
 def _values(picture: Picture) -> Tensor:
     """Return a grey picture's values [rows, columns]."""
-    return torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width).float()
+    return pixels_of(picture)[..., 0].float()

@@ -1,6 +1,5 @@
 """The masks of a request's adapters, as regions of the latents."""
 
-import torch
 import torch.nn.functional as F
 from PIL.Image import Image as Picture
 from PIL.Image import Resampling
@@ -14,6 +13,7 @@ from workers.drawing.pictures_in import multiples
 from workers.drawing.placement import Size
 from workers.models.loading import LoadedModel
 from workers.models.obeys import takes_masks
+from workers.models.pixels import planes_of
 
 
 def regions_of(drawing: ResolvedRequest, size: Size, pictures: Pictures, base: LoadedModel) -> dict[str, Region]:
@@ -41,7 +41,7 @@ def regions_of(drawing: ResolvedRequest, size: Size, pictures: Pictures, base: L
 
 def _latents(mask: Picture, base: LoadedModel) -> Tensor:
     """Return a mask at the size of the latents, (rows, columns); what is drawn beside the picture is as its edge."""
-    pixels = torch.frombuffer(bytearray(mask.tobytes()), dtype=torch.uint8).view(1, 1, mask.height, mask.width) / 255
+    pixels = planes_of(mask) / 255
     width, height = multiples(mask.size, base.profile.size_multiple)
     pixels = F.pad(pixels, (0, width - mask.width, 0, height - mask.height), mode="replicate")
     edge = base.pipeline.vae_scale_factor

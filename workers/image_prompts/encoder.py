@@ -16,6 +16,7 @@ from app.shared.references import Box
 from app.shared.wire.model import ImageEncoder
 from workers.image_prompts.projections import Reads
 from workers.models.components import IMAGE_ENCODER
+from workers.models.pixels import pixels_of
 
 
 def image_encoder_of(pipeline: Any) -> ImageEncoder | None:
@@ -65,5 +66,4 @@ def encoded(encoder: Any, squares: list[Image], reads: Reads) -> tuple[Tensor, T
 def _pixels(square: Image, size: int) -> Tensor:
     """Return a picture as a CLIP reads it, (3, size, size): as transformers' own processor, which needs torchvision."""
     scaled = square.resize((size, size), Resampling.BICUBIC)
-    pixels = torch.frombuffer(bytearray(scaled.tobytes()), dtype=torch.uint8).view(size, size, 3)
-    return ((pixels / 255 - torch.tensor(OPENAI_CLIP_MEAN)) / torch.tensor(OPENAI_CLIP_STD)).permute(2, 0, 1)
+    return ((pixels_of(scaled) / 255 - torch.tensor(OPENAI_CLIP_MEAN)) / torch.tensor(OPENAI_CLIP_STD)).permute(2, 0, 1)

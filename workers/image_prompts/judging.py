@@ -58,11 +58,11 @@ def _projection(
     subject = PROJECTION + projection.told_by
     try:
         sizes, expected = projection.sizes(shapes), projection.expected(shapes)
-    except KeyError as missing:
-        yield Reason(Code.INCOMPLETE, f"{PROJECTION}{missing.args[0]}", "is missing")
-        return
-    except ValueError as error:
-        yield Reason(Code.BAD_SHAPE, subject, f"is of no {projection.name} projection: {error}")
+    except (KeyError, ValueError) as error:  # a tensor that the sizes are read off: the names can be compared
+        names = projection.names(tensors)
+        if isinstance(error, ValueError):
+            yield Reason(Code.BAD_SHAPE, subject, f"is of no {projection.name} projection: {error}")
+        yield from _compared(PROJECTION, {name: shapes.get(name, ()) for name in sorted(names)}, tensors)
         return
     yield from _compared(PROJECTION, expected, tensors)
     if sizes.width != width:

@@ -5,7 +5,7 @@ IP-Adapter's own files, without `image_proj.`
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -48,7 +48,8 @@ class Projection:
     """A kind of projection: the tensor that only it has, how it is built by shapes, and what its parameters are called.
 
     sizes, build: raise KeyError for a tensor that is missing, ValueError for one of another number of axes. renamed:
-    pattern over diffusers' names -> name in a file, and which part of the tensor's rows.
+    pattern over diffusers' names -> name in a file, and which part of the tensor's rows. least: the shapes that `build`
+    reads, as small as may be.
     """
 
     name: str
@@ -57,6 +58,12 @@ class Projection:
     sizes: Callable[[Shapes], Sizes]
     build: Callable[[Shapes], nn.Module]
     renamed: tuple[tuple[str, str, int, int], ...]
+    least: Shapes
+
+    def names(self, found: Iterable[str]) -> frozenset[str]:
+        """Return the tensors that a file has to have, whatever their shapes; found: those that it has."""
+        layers = {name: (1,) for name in found if LAYER.match(name)}
+        return frozenset(self.expected({**layers, **self.least}))
 
     def stored(self, parameter: str) -> Stored:
         """Return where a parameter of diffusers' class is in a file."""
@@ -141,6 +148,7 @@ PROJECTIONS = (
         _plain_sizes,
         _plain,
         ((r"image_embeds\.(.+)", r"proj.\1", 0, 1),),
+        {"proj.weight": (1, 1), "norm.weight": (1,)},
     ),
     Projection(
         "full",
@@ -153,6 +161,7 @@ PROJECTIONS = (
             (r"ff\.net\.2\.(.+)", r"proj.2.\1", 0, 1),
             (r"norm\.(.+)", r"proj.3.\1", 0, 1),
         ),
+        {"proj.0.weight": (1, 1), "proj.3.weight": (1,)},
     ),
     Projection(
         "plus",
@@ -171,6 +180,11 @@ PROJECTIONS = (
             (_IN_LAYER + r"ff\.1\.net\.0\.proj\.weight", r"layers.\1.1.1.weight", 0, 1),
             (_IN_LAYER + r"ff\.1\.net\.2\.weight", r"layers.\1.1.3.weight", 0, 1),
         ),
+        {
+            "latents": (1, 1, 1),
+            **dict.fromkeys(("proj_in.weight", "proj_out.weight", "layers.0.1.1.weight"), (1, 1)),
+            "layers.0.0.to_q.weight": (HEAD, 1),
+        },
     ),
 )
 # Tensors that tell a projection of what a network for faces says, which nothing here has

@@ -14,6 +14,7 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from workers.models.pixels import planes_of
 from workers.models.samplers import flows
 
 Form = Callable[[Any, Tensor], Tensor]
@@ -201,8 +202,7 @@ def preparing(pipeline: Any) -> Any:
 def encoded(pipeline: Any, picture: Picture) -> Tensor:
     """Return a picture's latents [1, channels, (frames,) rows, columns]: the likeliest ones, not a draw."""
     vae, family = _codec(pipeline), LATENTS[type(pipeline).__name__]
-    pixels = torch.frombuffer(bytearray(picture.convert(family.colours).tobytes()), dtype=torch.uint8)
-    pixels = pixels.view(1, picture.height, picture.width, len(family.colours)).permute(0, 3, 1, 2)
+    pixels = planes_of(picture.convert(family.colours))
     upcast = vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))  # SDXL's codec overflows in float16
     if upcast:
         vae.to(torch.float32)

@@ -193,7 +193,7 @@ class ResolvedRequest(Picture):
     """A request with everything filled in: it describes the same pictures for ever."""
 
     base: str = Field("", description="fingerprint of the base that draws it; empty in old records: any of that name")
-    image_encoder: str = Field("", description="fingerprint of what reads the pictures of its image prompts")
+    image_encoder: str = Field(default="", description="fingerprint of what reads the pictures of its image prompts")
     model: str
     adapters: list[ResolvedAdapter]
     width: int

@@ -18,7 +18,7 @@ class ImageEncoder(Wire):
     hidden_states: int = Field(description="numbers that it says of each part of a picture")
     size: int = Field(description="pixels of an edge of what it reads: a picture is cropped or padded to a square")
     fingerprint: str = Field(
-        "", description="sha256 over its files: it is no part of the base's, for it decides image prompts alone"
+        default="", description="sha256 over its files: it is no part of the base's, for it decides image prompts alone"
     )
 
 
