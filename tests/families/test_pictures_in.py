@@ -4,6 +4,7 @@ The gate runs a few families; `pytest tests/families --every` runs all of them.
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import diffusers as library
@@ -22,6 +23,7 @@ from tests.workers.drawing.pictures import gradient, spot
 from workers.drawing.beginning import Beginning
 from workers.drawing.sampling import Sampling
 from workers.models.components import components_of
+from workers.models.latents import encoded, enlarged
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
@@ -39,6 +41,13 @@ OWN_CLASS = {  # diffusers' image to image
     "kandinsky-2.2": "KandinskyV22Img2ImgCombinedPipeline",
     "kandinsky-3": "Kandinsky3Img2ImgPipeline",
     "sana-sprint": "SanaSprintImg2ImgPipeline",
+}
+INPAINTING = {  # of Chroma it is broken in diffusers 0.42, and of SD 3 it takes only 16 channels
+    **dict.fromkeys(("sd-1.5", "sd-2"), "StableDiffusionInpaintPipeline"),
+    "sdxl": "StableDiffusionXLInpaintPipeline",
+    **dict.fromkeys(("flux.1-dev", "flux.1-schnell"), "FluxInpaintPipeline"),
+    "qwen-image": "QwenImageInpaintPipeline",
+    "z-image": "ZImageInpaintPipeline",
 }
 
 
@@ -70,16 +79,25 @@ def test_it_is_diffusers_own_image_to_image_with_adapters_too(
     if served.family.name not in OWN_CLASS:
         pytest.skip("diffusers has no image to image for it")
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
-    kind = getattr(library, OWN_CLASS[served.family.name])
+    own = called(served, diffusers, OWN_CLASS[served.family.name])
+    asked = picture(served) | {"denoise": DENOISE, "steps": STEPS}
+    assert apart(served.drawn(**asked), own()) <= 1
+    use, layers = served.lora(served.family.components[0])
+    with diffusers.merged(served.family.components[0], layers):
+        assert apart(served.drawn(**asked, adapters=[use]), own()) <= max(1, served.family.apart)
+
+
+def called(served: Served, diffusers: Diffusers, name: str, **more: Any) -> Callable[[], np.ndarray]:
+    """The picture of a class of diffusers, made of the same parts, for the suite's usual request with a picture."""
+    kind = getattr(library, name)
     takes = inspect.signature(kind.__init__).parameters
     parts = {name: part for name, part in diffusers.pipeline.components.items() if name in takes}
-    more = {"requires_safety_checker": False} if "requires_safety_checker" in takes else {}
-    pipeline = kind(**parts, **more)
+    pipeline = kind(**parts, **({"requires_safety_checker": False} if "requires_safety_checker" in takes else {}))
     pipeline.set_progress_bar_config(disable=True)
     width, height = served.family.size
     call = {"prompt": served.family.prompt or PROMPT, "image": gradient(width, height), "strength": DENOISE}
     call |= {"intermediate_timesteps": None}  # of Sana-Sprint: the step between is for two steps alone
-    call |= {"num_inference_steps": STEPS, "width": width, "height": height} | dict(served.family.extra)
+    call |= {"num_inference_steps": STEPS, "width": width, "height": height} | dict(served.family.extra) | more
     call |= {served.family.guidance: GUIDANCE} if served.family.guidance else {}
     call = {name: value for name, value in call.items() if name in inspect.signature(kind.__call__).parameters}
 
@@ -88,11 +106,24 @@ def test_it_is_diffusers_own_image_to_image_with_adapters_too(
             generator = torch.Generator("cpu").manual_seed(SEED)
             return np.asarray(pipeline(**call, generator=generator).images[0]).astype(int)
 
-    asked = picture(served) | {"denoise": DENOISE, "steps": STEPS}
-    assert apart(served.drawn(**asked), own()) <= 1
-    use, layers = served.lora(served.family.components[0])
-    with diffusers.merged(served.family.components[0], layers):
-        assert apart(served.drawn(**asked, adapters=[use]), own()) <= max(1, served.family.apart)
+    return own
+
+
+def test_what_a_mask_draws_anew_is_what_diffusers_inpainting_draws_there(
+    served: Served, diffusers: Diffusers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside, no class of diffusers keeps the pixels: all of it goes through the codec."""
+    if served.family.name not in INPAINTING:
+        pytest.skip("diffusers has no inpainting for it")
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
+    mask = Image.new("RGB", served.family.size)
+    mask.paste((255, 255, 255), (16, 16, 48, 32))  # whole latents: of a part of one, diffusers takes its first pixel
+    inside = np.asarray(mask)[..., 0] > 0
+    own = called(served, diffusers, INPAINTING[served.family.name], mask_image=mask)()
+    asked = picture(served) | {"mask_image": served.pictures.put(mask).ref, "denoise": DENOISE, "steps": STEPS}
+    ours = served.drawn(**asked)
+    assert apart(ours[inside], own[inside]) <= 1
+    assert apart(ours[~inside], own[~inside]) > 1
 
 
 def test_what_is_black_is_the_input_bit_for_bit_and_the_rest_is_drawn(served: Served) -> None:
@@ -102,6 +133,19 @@ def test_what_is_black_is_the_input_bit_for_bit_and_the_rest_is_drawn(served: Se
         after = served.drawn(**asked, **padding, inpaint_area=area, denoise=1.0)
         assert (after[~inside] == before[~inside]).all()
         assert abs(after - before)[inside].mean() > 1
+
+
+def test_a_white_mask_is_none_and_a_grey_one_is_for_the_last_part_of_the_steps(served: Served) -> None:
+    size = served.family.size
+
+    def drawn(value: int) -> np.ndarray:
+        mask = served.pictures.put(Image.new("RGB", size, (value,) * 3)).ref
+        return served.drawn(**asked, mask_image=mask)
+
+    asked = picture(served) | {"denoise": DENOISE, "steps": STEPS}
+    assert apart(drawn(255), served.drawn(**asked)) == 0
+    assert apart(drawn(128), drawn(255)), "grey is white"
+    assert apart(drawn(128), np.asarray(gradient(*size)).astype(int)), "grey is black"
 
 
 def test_with_all_of_it_drawn_anew_nothing_of_the_picture_is_left(served: Served) -> None:
@@ -205,3 +249,29 @@ def test_a_second_pass_is_image_to_image_of_the_first_result(served: Served) -> 
     width, height = upscaled(served.family.size, 1.5, multiple)
     asked: dict[str, Any] = {"init_image": first, "fit": "stretch", "denoise": 0.5, "seed": second_seed(SEED)}
     assert apart(served.pixels(whole), served.drawn(**asked, width=width, height=height)) == 0
+
+
+def test_latents_that_are_enlarged_are_those_of_the_first_result(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if served.base.profile.sizes:
+        pytest.skip("draws no larger size")
+    made, begun = Beginning.__init__, []
+
+    def noted(self: Beginning, pipeline: Any, latents: torch.Tensor, *inputs: Any, **named: Any) -> None:
+        begun.append(latents)
+        made(self, pipeline, latents, *inputs, **named)
+
+    monkeypatch.setattr(Beginning, "__init__", noted)
+    larger = served.drawn(upscale={"scale": 1.5, "denoise": 0.5, "method": "latent"})
+    first = Image.fromarray(served.drawn().astype(np.uint8))
+    with torch.inference_mode():
+        small = encoded(served.base.pipeline, first)
+    rows, columns = (
+        edge * of // small_edge
+        for edge, of, small_edge in zip(small.shape[-2:], larger.shape[:2], first.size[::-1], strict=True)
+    )
+    assert torch.equal(begun[0], enlarged(small, rows, columns))
+    assert larger.shape[:2] == upscaled(served.family.size, 1.5, served.base.profile.size_multiple)[::-1]
+    refusal = served.refusal(upscale={"scale": 1.5, "denoise": 0.25, "method": "latent"})
+    assert refusal is not None and refusal.reasons[0]["code"] in ("denoise_too_small", "denoise_draws_nothing")

@@ -105,3 +105,14 @@ def test_pictures_and_masks_that_do_not_fit_are_refused() -> None:
         Canvas.of(request(), profile(), gradient(70, 58))
     with pytest.raises(BadRequest, match="mask is 65×64, and the picture 64×64"):
         Canvas.of(request(), profile(), gradient(64, 64), spot(65, 64))
+
+
+@pytest.mark.parametrize(("area", "off"), [("whole", 0), ("masked", 2)])
+@pytest.mark.parametrize("blur", [0, 8])
+def test_where_the_model_changes_nothing_no_seam_is_seen(area: str, off: int, blur: int) -> None:
+    """A part that is drawn larger and scaled back is the same but for what that rounds."""
+    picture, mask = gradient(*SIZE), spot(*SIZE, (0.3, 0.6), 0.4)
+    asked = request(width=SIZE[0], height=SIZE[1], inpaint_area=area, inpaint_padding=8, mask_blur=blur)
+    canvas = Canvas.of(asked, profile(), picture, mask)
+    before, after = (np.asarray(one).astype(int) for one in (picture, canvas.answer(canvas.part(picture))))
+    assert abs(after - before).max() <= off
