@@ -12,6 +12,7 @@ from lycoris.training.plan import plan
 from lycoris.training.trainable import TrainableAdapter, begin
 from tests.lycoris.kernels.test_stored import quantise
 from tests.lycoris.measure import assert_close, bits, bits_of
+from tests.lycoris.placement.test_views import flux
 from tests.lycoris.test_recompute import left
 from tests.lycoris.training.cases import CASES
 from tests.lycoris.training.models import Denoiser, given, trained
@@ -143,3 +144,14 @@ def test_other_factors_are_written_without_touching_those_in_training() -> None:
         for k, t in layer.changes["weight"].tensors().items()
         if k != "alpha"
     )
+
+
+def test_layers_that_their_authors_have_as_one_are_named_apart_all_of_a_component() -> None:
+    model = flux(torch.float32)
+    names = {
+        naming: set(checked(export(begin({"transformer": model}, plan("lora", rank=2), 1), naming)).shapes)
+        for naming in NAMINGS
+    }
+    assert {name.split("_transformer")[0] for name in names["kohya"]} == {"lora"}
+    assert all(name.startswith("transformer.") for name in names["diffusers"])
+    assert any("to_q" in name for name in names["kohya"])
