@@ -24,7 +24,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderMo
 
 from lycoris import architecture_of_model
 from workers.models.components import class_of, denoiser_of
-from workers.models.original_kinds import ANYTHING, kind_of, repository_of, unserved
+from workers.models.original_kinds import ANYTHING, further_repository, kind_of, repository_of, unserved
 from workers.models.weight_files import Stored, Unservable, header_of
 from workers.models.weight_names import GGUF
 
@@ -133,7 +133,7 @@ class Checkpoint:
             raise Unservable(f"{self.path} is like {repository_of(kind)}, and {why}: no picture is drawn from a prompt")
         if self.family().endswith(("SD 1", "Stable Diffusion")):
             kind = kind or ANYTHING
-        where = repository_of(kind)
+        where = further_repository(self.header) or repository_of(kind)
         return f"as in {where} on the hub" if where else "as in the model's repository on the hub"
 
     def makes(self, named: tuple[str, str]) -> bool:
