@@ -9,6 +9,8 @@ from tests.families.family import Family
 from tests.families.parts import WIDTH, clip_encoder, kl_codec, t5_encoder
 from tests.families.weights import fill
 
+LATENTS = 16  # by which diffusers tells a plain one from one for inpainting
+
 
 def sd3(folder: Path) -> None:
     """Save a Stable Diffusion 3."""
@@ -16,8 +18,8 @@ def sd3(folder: Path) -> None:
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
-        in_channels=4,
-        out_channels=4,
+        in_channels=LATENTS,
+        out_channels=LATENTS,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
@@ -29,7 +31,9 @@ def sd3(folder: Path) -> None:
     pipeline = StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=kl_codec(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609, scaling_factor=1.5305),
+        vae=kl_codec(
+            LATENTS, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609, scaling_factor=1.5305
+        ),
         text_encoder=clip_encoder(first, projected=True),
         tokenizer=first,
         text_encoder_2=clip_encoder(second, projected=True),
