@@ -37,7 +37,7 @@ from workers.models.sampler_trial import offer
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
-PINNED = {"base"}  # another one is not this engine's to draw
+PINNED = {"base", "image_encoder"}  # others are not this engine's to draw
 NOT_HERE = {"reference_images", "drawn"}  # an editing model's, and what follows from the others
 UNSEEN = {"model", "count"}  # names and numbers of pictures: no pixel of the first one, and no word of its recipe
 ROUNDING = {"apply"}  # the recipe says which way was taken; the pixels may be the same
@@ -244,4 +244,5 @@ def test_every_setting_of_an_adapter_decides_the_pixels_and_is_in_the_recipe(
 
 def test_what_is_asked_for_is_what_is_resolved() -> None:
     """But for the priority, which decides nothing of a picture, and the base, which nobody asks for."""
-    assert GenerationRequest.model_fields.keys() ^ ResolvedRequest.model_fields.keys() == {"priority", "base", "drawn"}
+    only = GenerationRequest.model_fields.keys() ^ ResolvedRequest.model_fields.keys()
+    assert only == {"priority", "drawn", *PINNED}
