@@ -3,19 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from safetensors.torch import load
 
 from app.shared.errors import BadRequest
 from lycoris.training.plan import plan as planned
 from lycoris.training.trainable import begin
 from tests.families.registry import FAMILIES
+from tests.families.serving import Served
 from tests.workers.training import trained
 from workers.models.loading import LoadedModel
 from workers.models.samplers import flows
 from workers.training.objective import Objective
+from workers.training.plan import Sample
 from workers.training.recording import Recorded, Recorder
+from workers.training.samples import Samples
 
 # Of libraries, about what they will do one day
 pytestmark = [
@@ -133,6 +138,22 @@ def test_learning_lowers_a_held_out_loss(base: LoadedModel, recorder: Recorder |
             optimizer.step()
         after = held_out()
     assert after < before
+
+
+def test_hazard_31_a_sample_is_the_picture_that_the_service_draws(family: str, served: Served, tmp_path: Path) -> None:
+    if family != IN_THE_GATE[0]:
+        pytest.skip("one family shows it")
+    profile, sample = served.base.profile.model_copy(update={"steps": 2}), Sample(prompt="a red apple", seed=3)
+    base = LoadedModel(served.base.pipeline, served.base.components, profile, served.folder)
+    pictures = [trained.picture(1, (profile.width, profile.height))]
+    one = trained.training(tmp_path, on=base, pictures=pictures, steps=1)
+    data = one.run(lambda _: None).data
+    drawn = np.asarray(Samples(base).draw(data, sample)).astype(int)
+    entry = served.upload("trained", load(data))
+    asked = {"steps": profile.steps, "guidance_scale": profile.guidance_scale, "adapters": [entry]}
+    asked |= {"prompt": sample.prompt, "seed": sample.seed, "width": profile.width, "height": profile.height}
+    assert np.array_equal(served.drawn(**asked), drawn)
+    assert not np.array_equal(served.drawn(**asked | {"adapters": []}), drawn)
 
 
 def test_a_recording_leaves_the_pipeline_as_it_was(base: LoadedModel, recorder: Recorder | BadRequest) -> None:
