@@ -60,10 +60,10 @@ def resolve(
     Raises BadRequest, AdapterMisfit, NotFound or Gone, by what is wrong first, with everything that is wrong; or
     Unavailable.
     """
-    profile = _profile(parts, body)
+    profile = profile_of(parts, body.model)
     found, unknown = _pictures(parts, body)
     if unknown:  # nothing can be said of what is not there
-        raise _together(unknown)
+        raise together(unknown)
     filled = _filled(with_size(body, found, profile), profile)
     wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
     wrong += unfit(filled, found, profile)
@@ -72,7 +72,7 @@ def resolve(
     if not wrong:  # what the engine would refuse; of adapters that are none it could say nothing
         wrong += _foreseen(parts, profile, filled, adapters)
     if wrong:
-        raise _together(wrong)
+        raise together(wrong)
     parts.liveness.require(profile)
     pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
     pinned |= {"drawn": drawn(filled, profile), "image_encoder": _image_encoder(profile, adapters)}
@@ -86,8 +86,9 @@ def _filled(body: GenerationRequest, profile: ModelProfile) -> GenerationRequest
     return body.model_copy(update=own | seed)
 
 
-def _profile(parts: Parts, body: GenerationRequest) -> ModelProfile:
-    name = body.model or parts.settings.model
+def profile_of(parts: Parts, model: str | None) -> ModelProfile:
+    """The profile of a model that a request names, or of the default one; raises NotFound, Unavailable, Unreadable."""
+    name = model or parts.settings.model
     try:
         return parts.profiles.get(name)
     except NotFound as error:
@@ -247,7 +248,7 @@ def _wrong(kind: type[RadiataError], at: str, code: str, message: str, allowed: 
     return kind(code, message, reasons=[fault(at, code, message, allowed)])
 
 
-def _together(wrong: list[RadiataError]) -> RadiataError:
+def together(wrong: list[RadiataError]) -> RadiataError:
     """Return one error of all: of the kind of the first, with the reasons of each."""
     first = wrong[0]
     reasons = [reason for one in wrong for reason in one.reasons]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import adapter_commands, model_commands, terminal
+from app import adapter_commands, model_commands, terminal, training_commands
 from app import adapter_syntax as uses
 from app.address import listen
 from app.picture_commands import preprocess, send
@@ -39,11 +39,13 @@ cli = typer.Typer(
 cli.add_typer(adapter_commands.cli, name="adapters")
 cli.add_typer(model_commands.cli, name="models")
 cli.command()(preprocess)
+cli.add_typer(training_commands.cli, name="trainings")
+cli.command()(training_commands.train)
 
 
 @cli.command()
 def up() -> None:
-    """Run everything on this machine: Valkey, the API, a generation worker and an intake worker. Ctrl-C stops it."""
+    """Run everything on this machine: Valkey, the API, and workers that draw, inspect and train. Ctrl-C stops it."""
     from app.supervisor import Service
 
     with _starting():
@@ -115,20 +117,13 @@ def api() -> None:
 def worker(
     model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
     intake: Annotated[bool, typer.Option("--intake", help="Inspect uploads instead of drawing.")] = False,
+    train: Annotated[bool, typer.Option("--train", help="Train adapters instead of drawing.")] = False,
 ) -> None:
     """Run one worker (on the Redis that the API uses; needs the `worker` extra installed)."""
-    what = ["intake"] if intake else ["generate", *([model] if model else [])]
+    if intake + train + (model is not None) > 1:
+        raise typer.BadParameter("a worker draws with one MODEL, or inspects, or trains; name one of the three")
+    what = ["intake"] if intake else ["train"] if train else ["generate", *([model] if model else [])]
     os.execv(sys.executable, [sys.executable, "-m", "workers", *what])
-
-
-@cli.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    help="Train an adapter on a folder of pictures with captions. Needs the `worker` extra.",
-)
-def train(context: typer.Context) -> None:
-    """Let the device side train, on this machine and with no service: nothing here knows torch."""
-    os.execv(sys.executable, [sys.executable, "-m", "workers.training", "run", *context.args])
 
 
 @cli.command()

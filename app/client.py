@@ -21,6 +21,7 @@ PATIENCE_S = 120.0  # for a service that has taken work on and is away: it is st
 TIMES = httpx.Timeout(60, connect=10)  # a stream of events says something every 15 s
 PATIENT = httpx.Timeout(TIMES.connect, read=None)  # how long an upload's verdict is waited for, the service decides
 UNKNOWN = (404, 410)
+TRAININGS = "/v1/trainings"
 ENDS = ("succeeded", "failed", "canceled")
 AWAY = (502, 503, 504)
 
@@ -72,30 +73,74 @@ class Client:
         accepted: called with its id as soon as there is one. What is accepted goes on whoever dies, so a service that
         is away in between is waited for.
         """
-        generation = self._accept(body)
+        generation = self._accept("/v1/generations", body)
         accepted(generation["id"])
-        path, last, pause_s = f"/v1/generations/{generation['id']}", "", PAUSE_S
-        while generation["status"] not in ENDS:
+        return self._follow("/v1/generations", generation, lambda data: progress(data["step"], data["steps"]))
+
+    def train(
+        self,
+        body: dict[str, Any],
+        progress: Callable[[dict[str, Any]], None] = lambda _: None,
+        accepted: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Accept a training, follow it to its end, and give it as it ended, as `generate` does."""
+        training = self._accept(TRAININGS, body)
+        accepted(training["id"])
+        return self._follow(TRAININGS, training, progress)
+
+    def go_on(self, training_id: str, steps: int | None, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Resume a training, or train it so many steps longer, and follow that to its end."""
+        path = f"{TRAININGS}/{quote(training_id, safe='')}"
+        if steps is None:
+            training = self._json("POST", f"{path}/resume", "id", "status")
+        else:
+            training = self._json("POST", f"{path}/extend", "id", "status", json={"steps": steps})
+        return self._follow(TRAININGS, training, progress)
+
+    def trainings(self) -> list[dict[str, Any]]:
+        """The newest trainings."""
+        return self._json("GET", TRAININGS, "trainings")["trainings"]
+
+    def training(self, training_id: str) -> dict[str, Any]:
+        """A training as it stands."""
+        return self._json("GET", f"{TRAININGS}/{quote(training_id, safe='')}", "id", "status")
+
+    def algorithms(self) -> list[dict[str, Any]]:
+        """Every algorithm that a training may name."""
+        return self._json("GET", f"{TRAININGS}/algorithms", "algorithms")["algorithms"]
+
+    def stop(self, training_id: str, keep: bool) -> dict[str, Any]:
+        """Cancel a training; keep: have what it learned so far get its version."""
+        path = f"{TRAININGS}/{quote(training_id, safe='')}"
+        return self._json("DELETE", path, "id", "status", params={"keep": str(keep).lower()})
+
+    def dataset(self, archive: Path) -> dict[str, Any]:
+        """Send a zip of pictures and captions, and wait until it is read; its ref, and the report on it."""
+        return _json(self._settled("/v1/datasets", archive, {}), "ref")
+
+    def _follow(self, below: str, job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        path, last, pause_s = f"{below}/{job['id']}", "", PAUSE_S
+        while job["status"] not in ENDS:
             before = last
             with suppress(httpx.TransportError), self._events(path, last) as events:
                 for event in events:
                     last = event.id or last
                     if event.kind == "progress":
-                        progress(event.data["step"], event.data["steps"])
+                        progress(event.data)
             # A stream may be cut short; what counts is what the service says
-            generation = self._again(lambda: self._json("GET", path, "id", "status"))
+            job = self._again(lambda: self._json("GET", path, "id", "status"))
             if last != before:
                 pause_s = PAUSE_S
-            elif generation["status"] not in ENDS:  # something before the service lets no events through
+            elif job["status"] not in ENDS:  # something before the service lets no events through
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        return generation
+        return job
 
-    def _accept(self, body: dict[str, Any]) -> dict[str, Any]:
-        key = {"Idempotency-Key": uuid4().hex}  # asked twice, it is the same generation
+    def _accept(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        key = {"Idempotency-Key": uuid4().hex}  # asked twice, it is the same job
 
         def ask() -> dict[str, Any]:
-            return self._json("POST", "/v1/generations", "id", "status", json=body, headers=key)
+            return self._json("POST", path, "id", "status", json=body, headers=key)
 
         try:
             return ask()

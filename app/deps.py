@@ -21,6 +21,7 @@ from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
 
 
@@ -40,6 +41,7 @@ class Service:
     profiles: Profiles
     liveness: Liveness
     uploads: Uploads
+    trainings: Trainings
     pictures: Pictures
     datasets: Datasets
 
@@ -51,7 +53,7 @@ def build(settings: Settings) -> Service:
     storage = Storage(settings.store_url)
     async_redis = connect_async(settings)
     scripts = Scripts(connect_async(settings, shutter))
-    ledger = Ledger(storage, redis, settings)
+    ledger, trainings = Ledger(storage, redis, settings), Trainings(storage, redis, settings)
     return Service(
         settings=settings,
         redis=redis,
@@ -60,11 +62,12 @@ def build(settings: Settings) -> Service:
         storage=storage,
         ledger=ledger,
         reading=FastReading(scripts, ledger),
-        hub=Hub(async_redis, ledger.end),
+        hub=Hub(async_redis, lambda one: ledger.end(one) or trainings.end(one)),
         catalog=Catalog(storage, redis),
         profiles=Profiles(storage, settings),
         liveness=Liveness(redis, settings, claim=partial(claim, storage, redis)),
         uploads=Uploads(storage, redis, settings),
+        trainings=trainings,
         pictures=Pictures(storage),
         datasets=Datasets(storage),
     )

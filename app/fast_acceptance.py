@@ -16,6 +16,7 @@ from functools import lru_cache
 from hashlib import sha256
 from itertools import chain
 
+from pydantic import BaseModel
 from redis.exceptions import RedisError
 from rq.job import Job
 from rq.queue import Queue
@@ -97,7 +98,7 @@ async def accept(service: Service, body: GenerationRequest, idempotency_key: str
     return generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
 
 
-def fingerprint_of(body: GenerationRequest) -> str:
+def fingerprint_of(body: BaseModel) -> str:
     """A hash that tells one body from another."""
     # Without what is as by default: a field added later must not make another body of one that lacks it
     asked = body.model_dump(mode="json", exclude_defaults=True)

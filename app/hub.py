@@ -22,6 +22,7 @@ from app.shared.errors import RadiataError
 from app.shared.events import CHANGED, START, Event, Position, event_of, position, stream_id, stream_key
 from app.shared.lifecycle import live_key
 from app.shared.wire.generation import Generation, Status
+from app.shared.wire.training import Training
 
 log = structlog.get_logger()
 
@@ -74,12 +75,12 @@ class Tail:
 
 
 class Hub:
-    """Follows generations, and waits for uploads, for everybody in this process; reads only while somebody does.
+    """Follows jobs, and waits for uploads, for everybody in this process; reads only while somebody does.
 
-    end_in_storage: how a generation ended, or None; called in a thread, may raise RadiataError.
+    end_in_storage: how a generation or a training ended, or None; called in a thread, may raise RadiataError.
     """
 
-    def __init__(self, redis: AsyncRedis, end_in_storage: Callable[[str], Generation | None]) -> None:
+    def __init__(self, redis: AsyncRedis, end_in_storage: Callable[[str], Generation | Training | None]) -> None:
         self._redis = redis
         self._end_in_storage = end_in_storage
         self._tails: dict[str, Tail] = {}
@@ -300,12 +301,11 @@ class Hub:
             log.info("events_resumed")
 
 
-def end_of(generation: Generation) -> Event | None:
-    """The event that tells how a generation ended, or None while it has not."""
-    if not generation.status.ended:
+def end_of(job: Generation | Training) -> Event | None:
+    """The event that tells how a generation or a training ended, or None while it has not."""
+    if not job.status.ended:
         return None
-    error = generation.error.model_dump() if generation.error else None
-    return Event("status", {"status": generation.status, "error": error})
+    return Event("status", {"status": job.status, "error": job.error.model_dump() if job.error else None})
 
 
 async def within(event: asyncio.Event, seconds: float) -> bool:

@@ -12,12 +12,12 @@ from app import errors
 from app.deps import build
 from app.documentation import documented
 from app.middleware.stack import surround
-from app.routes import adapters, datasets, events, generations, health, images, models, page, workers
+from app.routes import adapters, datasets, events, generations, health, images, models, page, trainings, workers
 from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-PARTS = (generations, events, adapters, images, datasets, models, workers, health, page)
+PARTS = (generations, events, adapters, images, datasets, trainings, models, workers, health, page)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.shared.wire.generation import Generation
+from app.shared.wire.training import Training
 
 
 async def _prefix(request: Request) -> str:
@@ -20,3 +21,11 @@ def placed(generation: Generation, prefix: str) -> Generation:
         return generation
     images = [image.model_copy(update={"url": prefix + image.url}) for image in generation.images]
     return generation.model_copy(update={"images": images})
+
+
+def training_placed(training: Training, prefix: str) -> Training:
+    """A training whose samples are where the client finds them."""
+    if not prefix:
+        return training
+    pictures = [one.model_copy(update={"url": prefix + one.url}) for one in training.pictures]
+    return training.model_copy(update={"pictures": pictures})

@@ -180,6 +180,7 @@ class Service:
         listening = environment | {SOCKETS: ",".join(map(str, numbers))}
         self._add("api", [sys.executable, "-m", "app.cli", "api"], listening, numbers)
         self._add("intake", [sys.executable, "-m", "workers", "intake"], environment)
+        self._add("trainer", [sys.executable, "-m", "workers", "train"], environment)
         self._add("worker", [sys.executable, "-m", "workers", "generate"], environment)
 
     def _add(

@@ -1,4 +1,4 @@
-"""Programs of the device side: `python -m workers generate MODEL`, `python -m workers intake`."""
+"""Programs of the device side: `python -m workers generate MODEL`, `python -m workers intake`, `… train`."""
 
 import os
 import sys
@@ -115,6 +115,31 @@ def _intake() -> None:
     warn_of_eviction(connection)
     if not supervised():
         log.info("intake_ready", seconds=round(time.monotonic() - since, 1))
+    worker.work(logging_level="WARNING")
+
+
+@cli.command()
+def train() -> None:
+    """Train adapters, one at a time, each in a process of its own that is niced; no model is held in between."""
+    watch_parent()
+    with _ended_with_a_sentence():
+        _train()
+
+
+def _train() -> None:
+    settings = _settings()
+    connection = connect(settings, patient=True)
+
+    from app.shared.queue import training_queue
+    from workers.dispatch.training_worker import TrainingWorker
+
+    names = map(training_queue, settings.models)
+    queues = [KnownQueue(one, connection=connection, serializer=SERIALIZER) for one in names]
+    worker = TrainingWorker(settings, queues, f"train.{uuid4().hex[:12]}", connection)
+    worker.claim()
+    warn_of_eviction(connection)
+    if not supervised():
+        log.info("trainer_ready", models=list(settings.models))
     worker.work(logging_level="WARNING")
 
 

@@ -1,13 +1,23 @@
 """The only functions that RQ calls, by dotted name and with JSON arguments."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from workers.drawing.engine import Engine
     from workers.intake import Intake
 
+
+class Trainer(Protocol):
+    """What trains; the rest of the service does not know it."""
+
+    def run(self, training_id: str) -> None:
+        """Train what was accepted, and end it."""
+        ...
+
+
 _engine: "Engine | None" = None
 _intake: "Intake | None" = None
+_trainer: Trainer | None = None
 
 
 def hold_engine(engine: "Engine") -> None:
@@ -22,6 +32,12 @@ def hold_intake(intake: "Intake") -> None:
     _intake = intake
 
 
+def hold_trainer(trainer: Trainer) -> None:
+    """Let `train` train with this trainer, in this process."""
+    global _trainer
+    _trainer = trainer
+
+
 def generate(generation_id: str) -> None:
     """Draw an accepted generation."""
     assert _engine is not None, "runs only in an engine process"
@@ -32,3 +48,9 @@ def inspect_upload(upload_id: str) -> None:
     """Judge an uploaded file; admit or refuse it."""
     assert _intake is not None, "runs only in an intake worker"
     _intake.run(upload_id)
+
+
+def train(training_id: str) -> None:
+    """Train an accepted training."""
+    assert _trainer is not None, "runs only in the process of a training"
+    _trainer.run(training_id)

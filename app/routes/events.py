@@ -1,4 +1,4 @@
-"""Server-sent events of one generation: `status`, `progress`, `image`, resumable by `Last-Event-ID`."""
+"""Server-sent events of one generation or training: `status`, `progress`, `image`, resumable by `Last-Event-ID`."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -9,16 +9,18 @@ from fastapi import Depends, Header
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
-from app.deps import ServiceDep
+from app.deps import Service, ServiceDep
 from app.hub import end_of
 from app.places import Prefix
 from app.routing import Router
 from app.shared.events import START, Event, position
 from app.shared.wire.generation import Generation
+from app.shared.wire.training import Training
 
 router = Router(prefix="/v1/generations", tags=["generations"])
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would keep events back
+LastEventId = Annotated[str | None, Header()]
 KEEP_ALIVE = b": still here\n\n"
 
 
@@ -44,12 +46,16 @@ async def events(
     service: ServiceDep,
     prefix: Prefix,
     generation: Annotated[Generation, Depends(_generation)],
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: LastEventId = None,
 ) -> EventStream:
     """Everything that happened to a generation and what happens next, until it ends."""
+    return followed(service, generation, last_event_id, prefix)
+
+
+def followed(service: Service, job: Generation | Training, last_event_id: str | None, prefix: str) -> EventStream:
+    """Every event of a job after the one with that id, or all."""
     after = position(last_event_id) if last_event_id else None
-    followed = service.hub.follow(generation.id, after or START, end_of(generation))
-    return EventStream(_frames(followed, prefix), headers=HEADERS)
+    return EventStream(_frames(service.hub.follow(job.id, after or START, end_of(job)), prefix), headers=HEADERS)
 
 
 async def _frames(followed: AsyncGenerator[list[Event]], prefix: str) -> AsyncGenerator[bytes]:

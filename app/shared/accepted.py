@@ -1,6 +1,7 @@
-"""What is stored of a generation, from its acceptance on and from its end on; never on the wire."""
+"""What is stored of a generation or a training, from its acceptance on and from its end on; never on the wire."""
 
 from app.shared.wire.generation import Generation, Status
+from app.shared.wire.training import Training
 from app.shared.wire.values import Wire
 
 
@@ -19,3 +20,20 @@ class Accepted(Wire):
     def status(self) -> Status:
         """Of the generation."""
         return self.generation.status
+
+
+class AcceptedTraining(Wire):
+    """A training as it was accepted, with what its idempotency key was used for."""
+
+    training: Training
+    fingerprint: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Of the training."""
+        return self.training.id
+
+    @property
+    def status(self) -> Status:
+        """Of the training."""
+        return self.training.status

@@ -1,4 +1,4 @@
-"""What may stand on a queue: one of two tasks, told by an id, and nothing else that RQ would act on.
+"""What may stand on a queue: one of three tasks, told by an id, and nothing else that RQ would act on.
 
 RQ takes the function, three callbacks, webhooks, dependencies and repeats of a job from its hash, and imports and calls
 what stands there. Whoever reaches Redis can write such a hash, so ours is read by a table of what each field may say,
@@ -32,10 +32,12 @@ log = structlog.get_logger()
 SERIALIZER = "json"
 GENERATE = "workers.tasks.generate"
 INSPECT = "workers.tasks.inspect_upload"
+TRAIN = "workers.tasks.train"
 INTAKE = "intake"
 ORIGINS = {  # of each task: the queues on which it may wait
     GENERATE: re.compile(r"generate\.[a-z0-9._@-]{1,300}(:high|:low)?"),
     INSPECT: re.compile(INTAKE),
+    TRAIN: re.compile(r"train\.[a-z0-9._-]{1,64}"),
 }
 MOST_NEWER = 50  # jobs of a later format that are put back before the worker looks elsewhere
 PUT_BACK_S = 1.0  # before a job that could not be done is queued again: what is away is rarely back at once

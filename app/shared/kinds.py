@@ -19,6 +19,7 @@ ALWAYS = {
     "radiata:impossible": "hash",
     "radiata:missed:generations": "hash",
     "radiata:missed:uploads": "hash",
+    "radiata:missed:trainings": "hash",
     "radiata:store": "string",
     "radiata:sweep": "string",
     "rq:queues": "set",

@@ -23,7 +23,7 @@ from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 
 from app.shared.job import is_newer
-from app.shared.queue import INTAKE, Queues, generation_queue, generation_queues
+from app.shared.queue import INTAKE, Queues, generation_queue, generation_queues, training_queue
 from app.shared.settings import Settings
 
 MISSED = "radiata:missed:"
@@ -33,12 +33,12 @@ _QUEUE, _JOB = Queue.redis_queue_namespace_prefix, Job.redis_job_namespace_prefi
 
 def queues_of(redis: Redis, settings: Settings) -> list[str]:
     """Names of all queues of this service, those of models included that are no longer in the settings."""
-    ours = generation_queue("")
+    ours = (generation_queue(""), training_queue(""))
     known = [
         key.decode(errors="replace").removeprefix(_QUEUE)
         for key in cast(set[bytes], redis.smembers(Queue.redis_queues_keys))
     ]
-    configured = [name for model in settings.models for name in generation_queues(model)]
+    configured = [name for model in settings.models for name in (*generation_queues(model), training_queue(model))]
     return sorted({*configured, INTAKE, *(name for name in known if name.startswith(ours))})
 
 

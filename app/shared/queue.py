@@ -16,7 +16,7 @@ from rq import Retry
 from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 
-from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, KnownJob, KnownQueue, meta_of
+from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, TRAIN, KnownJob, KnownQueue, meta_of
 from app.shared.settings import Settings
 from app.shared.wire.generation import Priority
 
@@ -42,6 +42,11 @@ def generation_queues(model: str, base: str = "") -> list[str]:
     """Names of all queues out of which a worker of `model` with that base takes, the one that goes first first."""
     bases = [base, ""] if base else [""]
     return [generation_queue(model, priority, one) for priority in get_args(Priority) for one in bases]
+
+
+def training_queue(model: str) -> str:
+    """Name of the queue on which the trainings on `model` wait."""
+    return f"train.{model}"
 
 
 def model_of(queue: str) -> str:
@@ -99,6 +104,12 @@ class Queues:
     def enqueue_inspection(self, upload_id: str) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
         self._enqueue(INTAKE, _job(INSPECT, upload_id, self._settings.inspect_timeout_s, INSPECTION_RETRIES, meta_of()))
+
+    def enqueue_training(self, model: str, training_id: str) -> None:
+        """Queue an accepted training; queueing it twice is the same as once."""
+        settings = self._settings
+        job = _job(TRAIN, training_id, settings.training_timeout_s, settings.retries, meta_of())
+        self._enqueue(training_queue(model), job)
 
     def _enqueue(self, queue: str, job: dict[str, Any]) -> None:
         with suppress(DuplicateJobError):

@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.accepted import Accepted
+from app.shared.accepted import Accepted, AcceptedTraining
 from app.shared.errors import Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseDenoiser, BaseSites, BaseTokenizers, Verdicts
 from app.shared.old_records import in_new_words
@@ -144,6 +144,11 @@ PENDING = Kind(r"pending/([0-9a-f]{32})\.json", Accepted, _REMOVE, lambda one: (
 MANIFEST = Kind(
     r"generations/([0-9a-f]{32})/manifest\.json", Accepted, _REMOVE, lambda one: (one.generation.id,), in_new_words
 )
+_TRAIN_AGAIN = "`DELETE /v1/trainings/{0}` clears it away; then send the request again"
+TO_TRAIN = Kind(r"to-train/([0-9a-f]{32})\.json", AcceptedTraining, _TRAIN_AGAIN, lambda one: (one.training.id,))
+TRAINED = Kind(
+    r"trainings/([0-9a-f]{32})/manifest\.json", AcceptedTraining, _TRAIN_AGAIN, lambda one: (one.training.id,)
+)
 VERSION = Kind(
     r"names/([^/]+)/([0-9]+)\.json",
     AdapterVersion,
@@ -180,6 +185,8 @@ IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,
     MANIFEST,
+    TO_TRAIN,
+    TRAINED,
     TOMBSTONE,
     VERSION,
     VERDICT,

@@ -136,6 +136,11 @@ class Settings(BaseSettings):
         "503; -1: always, where workers come when there is work.",
     )
     generation_timeout_s: int = Field(1800, ge=1, description="Seconds one generation may take on a worker.")
+    training_timeout_s: int = Field(
+        7 * 24 * 3600,
+        ge=1,
+        description="Seconds one training may take on a worker; resumed, it goes on from its checkpoint.",
+    )
     retries: int = Field(3, ge=0, description="Times a generation is done again when its engine dies.")
     affinity_window: int = Field(
         64,

@@ -20,7 +20,7 @@ from app.shared.errors import Unreadable
 from app.shared.generations import Ledger
 from app.shared.lost import Look, look, queues_of
 from app.shared.prospects import Impossible, Prospects
-from app.shared.queue import INTAKE, base_of, model_of
+from app.shared.queue import base_of, generation_queue, model_of
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
@@ -56,7 +56,7 @@ class Sweep:
         """What waits in queues that nobody can be expected to serve, and in which of them."""
         found: dict[str, list[str]] = {}
         for name, jobs in seen.waiting.items():
-            if jobs and name != INTAKE and prospects.against(model_of(name), base_of(name)):
+            if jobs and name.startswith(generation_queue("")) and prospects.against(model_of(name), base_of(name)):
                 for one in pending & set(jobs):
                     found.setdefault(one, []).append(name)
         return found

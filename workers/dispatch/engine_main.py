@@ -16,20 +16,17 @@ from typing import IO, Any
 import structlog
 from redis import Redis
 from redis.exceptions import RedisError
-from rq.exceptions import NoSuchJobError
-from rq.executions import Execution
-from rq.intermediate_queue import IntermediateQueue
 
 from app.shared.connection import connect
 from app.shared.errors import Unavailable
-from app.shared.job import SERIALIZER, KnownJob
+from app.shared.job import SERIALIZER
 from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.worker_state import tell_unservable
 from workers import tasks
 from workers.dispatch.affinity import AffinityQueue
 from workers.dispatch.engine_client import NOT_LOADED
-from workers.dispatch.known_worker import JobRunner
+from workers.dispatch.performing import perform
 from workers.drawing.engine import Engine
 from workers.models.loading import load
 from workers.models.publishing import Publisher
@@ -55,7 +52,8 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
             _offer_again(publisher)
             continue
         if order:
-            _perform(order, worker_name, redis, settings)
+            source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
+            perform(order["job"], order["execution"], source, worker_name, redis, settings)
         state = {"base": engine.base, "device": engine.device, "active": engine.active, "resident": engine.resident}
         _reply(replies, {"done": order.get("job"), **state})
 
@@ -110,15 +108,3 @@ def _tell(redis: Redis, model: str, why: str) -> None:
 
 def _in_a_line(message: str) -> str:
     return " ".join(message.split())
-
-
-def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:
-    """Do one job as RQ's own work horse does, in this process, which lives on."""
-    source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
-    try:
-        job = KnownJob.fetch(order["job"], connection=redis, serializer=SERIALIZER)
-    except NoSuchJobError:  # canceled on its way here, or none of ours
-        IntermediateQueue(source.key, redis).remove(order["job"])
-        return
-    execution = Execution(order["execution"], job.id, redis, worker_name)
-    JobRunner(settings, source, worker_name, redis).perform_job(job, source, execution)

@@ -1,4 +1,4 @@
-"""A worker that finds lost work within seconds; the generation worker and the intake worker are made of it."""
+"""A worker that finds lost work within seconds; the workers that draw, inspect and train are made of it."""
 
 import contextlib
 import os
@@ -26,6 +26,7 @@ from app.shared.lost import queues_of
 from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
+from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
 from app.shared.watch import Watch
 from workers.dispatch.known_worker import KnownWorker
@@ -186,5 +187,6 @@ class SweepingWorker(KnownWorker):
             claim(storage, self.connection)  # somebody may have emptied Redis
             Sweep(storage, self.connection, self._settings).run()
             Uploads(storage, self.connection, self._settings).sweep()
+            Trainings(storage, self.connection, self._settings).sweep()
         except RadiataError as error:  # storage is away; it is looked for again in a moment
             log.warning("sweep_failed", error=error.message)

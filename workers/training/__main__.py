@@ -1,4 +1,4 @@
-"""`python -m workers.training`: `run`, which `radiata train` is, and `adapter`, which made the bundled ones."""
+"""`python -m workers.training`: `run` trains with no service; `adapter` made the bundled ones."""
 
 from pathlib import Path
 from typing import Annotated
@@ -65,6 +65,18 @@ def adapter(
     contents = adapters.to_bytes(trainer.changes, header)
     adapters.write(out, contents)
     console.print(f"{sum(f.numel() for f in trainer.factors):,} numbers, {len(contents):,} bytes: {out}")
+
+
+@app.command(hidden=True)
+def serve(queue: str, job_id: str, execution_id: str, worker_name: str) -> None:
+    """The process of one training; its worker starts it, nobody by hand."""
+    from app.shared.log import configure
+    from app.shared.settings import serving_settings
+    from workers.training import service
+
+    settings = serving_settings()
+    configure(settings.log_level)
+    service.serve(queue, job_id, execution_id, worker_name, settings)
 
 
 if __name__ == "__main__":

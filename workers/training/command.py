@@ -1,4 +1,4 @@
-"""`radiata train`: an adapter from a folder of pictures; the same command again goes on where it was stopped."""
+"""`python -m workers.training run`: an adapter from a folder of pictures; the same command again goes on."""
 
 import os
 import sys

@@ -72,7 +72,7 @@ class Kept:
             tensors = load_tensors(data)
             structure = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][STRUCTURE]
             return _whole(json.loads(structure), tensors)
-        except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
+        except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RecursionError):
             return None
 
     def _write(self, key: str, value: Any) -> None:

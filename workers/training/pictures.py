@@ -39,10 +39,12 @@ class TrainingPicture:
         return on_white(image)
 
 
-def of_dataset(dataset: Dataset, stored: Pictures, default: str | None = None) -> list[TrainingPicture]:
-    """Return the pictures of a dataset.
+def of_dataset(
+    dataset: Dataset, stored: Pictures, default: str | None = None, trigger: str | None = None
+) -> list[TrainingPicture]:
+    """Return the pictures of a dataset; a caption has one wording a line.
 
-    default: the caption of those that have none; without it BadRequest names them.
+    default: the caption of those that have none; without it BadRequest names them. trigger: words before every wording.
     """
     missing = [one.name or one.ref for one in dataset.pictures if one.caption is None]
     if missing and default is None:
@@ -55,12 +57,17 @@ def of_dataset(dataset: Dataset, stored: Pictures, default: str | None = None) -
             one.ref,
             one.width,
             one.height,
-            (one.caption if one.caption is not None else default or "",),
+            _wordings(one.caption if one.caption is not None else default or "", trigger),
             partial(stored.load, one.ref),
             one.repeats,
         )
         for one in dataset.pictures
     ]
+
+
+def _wordings(caption: str, trigger: str | None) -> tuple[str, ...]:
+    lines = [line.strip() for line in caption.splitlines() if line.strip()] or [""]
+    return tuple(", ".join(filter(None, (trigger, line))) for line in lines)
 
 
 def on_white(image: Image) -> Image:

@@ -13,7 +13,7 @@ from app.shared.errors import BadRequest, RadiataError
 from app.shared.storage import Storage
 from lycoris.errors import AdapterError
 from lycoris.training.continuing import continue_from
-from lycoris.training.export import export
+from lycoris.training.export import Naming, export
 from lycoris.training.plan import Plan
 from lycoris.training.plan import plan as planned
 from lycoris.training.trainable import TrainableAdapter, begin
@@ -67,8 +67,10 @@ class Training:
         kept: Path | None = None,
         title: str = "adapter",
         start: bytes | None = None,
+        naming: Naming = "kohya",
     ) -> None:
         self.plan, self._base, self._pictures, self._title = plan, base, tuple(pictures), title
+        self._naming: Naming = naming
         with _refusals():
             self.choice: Plan = planned(
                 plan.algorithm, plan.rank, plan.alpha, plan.options, plan.layers, plan.text_encoder
@@ -78,7 +80,7 @@ class Training:
                 if start is None
                 else continue_from(start, base.components, self.choice)
             )
-            export(self.adapter)  # what could not be written is refused now, and not after the last step
+            export(self.adapter, naming)  # what could not be written is refused now, and not after the last step
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.density, plan.min_snr)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
@@ -136,10 +138,15 @@ class Training:
                     self._draw(samples, told)
         return Trained(self.exported(), state.step, loss, self.adapter.notes)
 
+    @property
+    def step(self) -> int:
+        """How many steps are made."""
+        return self._state.step
+
     def exported(self) -> bytes:
         """Return the file of the adapter as it is now."""
         entries = header(self.plan, self._base, self._pictures, self.learning_rate, self._title)
-        return export(self.adapter, metadata=entries, factors=self._state.served)
+        return export(self.adapter, self._naming, entries, self._state.served)
 
     def pictures_seen(self) -> int:
         """Return how many pictures the plan's steps show."""

@@ -39,9 +39,11 @@ class Upload(Wire):
     name: Name | Literal[""] = Field("", description="of an adapter; pictures have none")
     description: str = ""
     ignore: list[str] = []
-    cover: PictureRef | None = Field(None, description="of an adapter: a picture of what it draws")
-    default_caption: str | None = Field(None, description="of a dataset: for pictures without a caption")
-    unreadable: Unreadable = Field("refuse", description="of a dataset: what becomes of pictures that cannot be read")
+    cover: PictureRef | None = Field(default=None, description="of an adapter: a picture of what it draws")
+    default_caption: str | None = Field(default=None, description="of a dataset: for pictures without a caption")
+    unreadable: Unreadable = Field(
+        default="refuse", description="of a dataset: what becomes of pictures that cannot be read"
+    )
     dataset: DatasetRef | None = None
     sha256: Sha256
     size_bytes: int

@@ -7,6 +7,7 @@ from typing import Any
 from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.generation import ResolvedRequest
 from app.shared.wire.model import ModelProfile
+from app.shared.wire.training import ResolvedTraining
 from app.shared.wire.upload import Upload, UploadStatus
 
 MODEL = "emoji-64"
@@ -28,6 +29,23 @@ def request(**fields: Any) -> ResolvedRequest:
         "count": 1,
     }
     return ResolvedRequest.model_validate(plain | fields)
+
+
+def training_request(**fields: Any) -> ResolvedTraining:
+    """A training as it is resolved."""
+    plain = {
+        "name": "style",
+        "dataset": f"dataset:{'d' * 64}",
+        "algorithm": "lokr",
+        "base": "b" * 64,
+        "model": MODEL,
+        "steps": 40,
+        "batch_size": 2,
+        "learning_rate": 1e-3,
+        "seed": 7,
+        "checkpoint_every": 5,
+    }
+    return ResolvedTraining.model_validate(plain | fields)
 
 
 def version(name: str, content: bytes = b"", **fields: Any) -> AdapterVersion:

@@ -8,11 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from redis import Redis
 
-from app.shared.accepted import Accepted
+from app.shared.accepted import Accepted, AcceptedTraining
 from app.shared.errors import Unreadable
 from app.shared.records import KINDS, PENDING, PROFILE, VERSION, Kind, tell
 from app.shared.wire.generation import Generation, Progress, Status
-from tests.app.shared.making import profile, request, upload, version
+from app.shared.wire.training import Training, TrainingProgress
+from tests.app.shared.making import profile, request, training_request, upload, version
 
 ROOT = Path(__file__).parents[3]
 ID, SHA = "0" * 32, "0" * 64
@@ -20,9 +21,19 @@ GENERATION = Generation(
     id=ID, status=Status.QUEUED, progress=Progress(steps=3), request=request(), created_at=upload().created_at
 )
 ACCEPTED = Accepted(generation=GENERATION).model_dump_json()
+TRAINING = Training(
+    id=ID,
+    status=Status.QUEUED,
+    progress=TrainingProgress(steps=40),
+    request=training_request(),
+    created_at=upload().created_at,
+)
+TO_TRAIN = AcceptedTraining(training=TRAINING).model_dump_json()
 WHOLE = {  # one of every kind
     f"pending/{ID}.json": ACCEPTED,
     f"generations/{ID}/manifest.json": ACCEPTED,
+    f"to-train/{ID}.json": TO_TRAIN,
+    f"trainings/{ID}/manifest.json": TO_TRAIN,
     "names/a/deleted.json": '{"last_version": 3}',
     "names/a/1.json": version("a").model_dump_json(),
     f"adapters/{SHA}.json": '{"models": {"a": {"components": {}}}}',

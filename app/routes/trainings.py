@@ -1,0 +1,156 @@
+"""Trainings: accept, list, look at, follow, cancel, go on with."""
+
+from hashlib import sha256
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Path as PathParameter
+from pydantic import BaseModel, Field
+
+from app.deps import ServiceDep
+from app.downloads import documented, download
+from app.fast_acceptance import fingerprint_of
+from app.places import Prefix
+from app.places import training_placed as placed
+from app.routes.events import EventStream, LastEventId, followed
+from app.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
+from app.shared.errors import Conflict, Newer, NotFound, Unreadable
+from app.shared.trainings import sample_key
+from app.shared.wire.training import TrainableAlgorithm, Training, TrainingRequest
+from app.shared.wire.values import Limit, Whole, Wire
+from app.training_acceptance import algorithms, extended, resolve, resumed
+
+router = Router(prefix="/v1/trainings", tags=["trainings"])
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+GONE_ON = {409: "It has not ended, or ended otherwise"}
+
+
+class TrainingList(BaseModel):
+    """Trainings, newest first; `next` is the cursor of the following page, or null."""
+
+    trainings: list[Training]
+    next: str | None
+
+
+class AlgorithmList(BaseModel):
+    """The algorithms that are known."""
+
+    algorithms: list[TrainableAlgorithm]
+
+
+class Extension(Wire):
+    """How much longer is trained."""
+
+    steps: Whole = Field(ge=1, le=1_000_000, description="further steps")
+
+
+@router.post("", status_code=202, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL))
+def create(
+    body: TrainingRequest,
+    service: ServiceDep,
+    response: Response,
+    prefix: Prefix,
+    idempotency_key: IdempotencyKey = None,
+) -> Training:
+    """Accept a training: it will end, whichever process dies meanwhile."""
+    fingerprint = fingerprint_of(body)
+    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
+        resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint
+    )
+    return _accepted(training, response, prefix)
+
+
+@router.get("", responses=answers(UNKNOWN))
+def newest(
+    service: ServiceDep,
+    prefix: Prefix,
+    limit: Annotated[Limit, Query()] = 50,
+    before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
+) -> TrainingList:
+    """The newest trainings; `before` takes the `next` of the page before."""
+    found, cursor = service.trainings.newest(limit, before)
+    return TrainingList(trainings=[placed(one, prefix) for one in found], next=cursor)
+
+
+@router.get("/algorithms")
+def known_algorithms() -> AlgorithmList:
+    """Every algorithm that a training may name: what it takes, what it reaches, its options and learning rate."""
+    return AlgorithmList(algorithms=[TrainableAlgorithm.model_validate(one) for one in algorithms()])
+
+
+@router.get("/{training_id}")
+def look(training_id: str, service: ServiceDep, prefix: Prefix) -> Training:
+    """A training as it stands."""
+    return placed(service.trainings.get(training_id), prefix)
+
+
+def _training(training_id: str, service: ServiceDep) -> Training:
+    # Asked before the stream begins: then a 404 can still be said
+    return service.trainings.get(training_id)
+
+
+@router.get("/{training_id}/events", response_class=EventStream)
+async def events(
+    service: ServiceDep,
+    prefix: Prefix,
+    training: Annotated[Training, Depends(_training)],
+    last_event_id: LastEventId = None,
+) -> EventStream:
+    """Everything that happened to a training and what happens next, until it ends."""
+    return followed(service, training, last_event_id, prefix)
+
+
+@router.get("/{training_id}/samples/{step}-{sample}.png", response_class=Response, responses=documented("image/png"))
+def sample(
+    training_id: Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")],
+    step: Annotated[int, PathParameter(ge=0, le=1_000_000)],
+    sample: Annotated[int, PathParameter(ge=0, le=63)],
+    service: ServiceDep,
+    request: Request,
+) -> Response:
+    """A sample that was drawn with a checkpoint."""
+    data = service.storage.get(sample_key(training_id, step, sample))
+    if data is None:
+        raise NotFound("sample_unknown", "there is no such sample; `pictures` of the training says which there are")
+    tag = f'"{sha256(data).hexdigest()}"'
+    return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), "image/png")
+
+
+@router.delete(
+    "/{training_id}", responses=answers(ENDED) | {204: {"description": "its record could not be read: it is gone"}}
+)
+def cancel(
+    training_id: str,
+    service: ServiceDep,
+    prefix: Prefix,
+    keep: Annotated[bool, Query(description="give what was learned so far its version in the catalog")] = False,
+) -> Training:
+    """Cancel a training, queued or within a step; its checkpoints stay, and it can be resumed."""
+    try:
+        return placed(service.trainings.cancel(training_id, keep), prefix)
+    except Conflict as error:
+        ended = placed(service.trainings.get(training_id), prefix)
+        raise Conflict(error.code, error.message, members={"training": ended.model_dump(mode="json")}) from error
+    except Newer:  # nothing is wrong with it
+        raise
+    except Unreadable:
+        service.trainings.remove(training_id)
+        return Response(status_code=204)  # type: ignore[return-value]
+
+
+@router.post("/{training_id}/resume", status_code=202, responses=answers(GONE_ON, FULL))
+def resume(training_id: str, service: ServiceDep, response: Response, prefix: Prefix) -> Training:
+    """Go on with a training that failed or was canceled, from its last checkpoint, as a training of its own."""
+    return _accepted(service.trainings.accept(resumed(service, training_id)), response, prefix)
+
+
+@router.post("/{training_id}/extend", status_code=202, responses=answers(GONE_ON, FULL))
+def extend(training_id: str, body: Extension, service: ServiceDep, response: Response, prefix: Prefix) -> Training:
+    """Train longer what has succeeded, from its last checkpoint, as a training of its own."""
+    return _accepted(service.trainings.accept(extended(service, training_id, body.steps)), response, prefix)
+
+
+def _accepted(training: Training, response: Response, prefix: str) -> Training:
+    response.headers["Location"] = f"/v1/trainings/{training.id}"
+    return placed(training, prefix)

@@ -1,0 +1,337 @@
+"""Trainings: accepted, followed, and ended exactly once; killed anywhere, they go on from their last checkpoint.
+
+They live as every job does (`app/shared/lifecycle.py`). One that has not ended is `to-train/<id>.json`; its end is
+`trainings/<id>/manifest.json`. Beside that lie its checkpoints, and the samples that were drawn with them.
+
+| Storage key | what | kept for |
+|---|---|---|
+| `trainings/<id>/checkpoints/<step>-<hash>.safetensors` | factors, optimiser and step; the two newest | good |
+| `trainings/<id>/samples/<step>-<sample>.png` | a sample, drawn with that checkpoint | good |
+| `trainings/<id>/stop` | somebody wants it ended, and what it has learned so far kept | its end |
+
+Of its live state in Redis (`app/shared/lifecycle.py`), `progress` and `pictures` are JSON, `stop` is what storage has
+of that name, and `tried_from` is the step of the checkpoint from which the tries are counted.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Literal, cast
+
+from pydantic import TypeAdapter, ValidationError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.shared.accepted import AcceptedTraining
+from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
+from app.shared.job_records import Places
+from app.shared.lifecycle import OWNER, Lifecycle, id_for, live_key, now, time_in
+from app.shared.lost import look, queues_of
+from app.shared.queue import training_queue
+from app.shared.records import TO_TRAIN, TRAINED, tell
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.wire.generation import Failure, Status
+from app.shared.wire.training import ResolvedTraining, TrainedAdapter, Training, TrainingPicture, TrainingProgress
+
+SALT = "radiata training key"
+_CHECKPOINT = re.compile(r"trainings/[0-9a-f]{32}/checkpoints/([0-9]{7})-[0-9a-f]{16}\.safetensors")
+_PICTURES = TypeAdapter(list[TrainingPicture])
+
+
+def pending_key(training_id: str) -> str:
+    """Where an accepted training is kept until it ends."""
+    return f"to-train/{training_id}.json"
+
+
+def folder_of(training_id: str) -> str:
+    """Below which everything of a training is kept."""
+    return f"trainings/{training_id}"
+
+
+def manifest_key(training_id: str) -> str:
+    """Where the end of a training is kept."""
+    return f"{folder_of(training_id)}/manifest.json"
+
+
+def sample_key(training_id: str, step: int, sample: int) -> str:
+    """Where a sample that was drawn with a checkpoint is kept."""
+    return f"{folder_of(training_id)}/samples/{step:07d}-{sample}.png"
+
+
+def stop_key(training_id: str) -> str:
+    """What stands here while somebody wants it ended, and what it has learned kept."""
+    return f"{folder_of(training_id)}/stop"
+
+
+PLACES = Places("trainings", "to-train", TO_TRAIN, pending_key, TRAINED, manifest_key)
+
+
+def begun(training_id: str, request: ResolvedTraining, fingerprint: str | None) -> AcceptedTraining:
+    """A training as it is written down when it is accepted, now."""
+    training = Training(
+        id=training_id,
+        status=Status.QUEUED,
+        progress=TrainingProgress(steps=request.steps),
+        request=request,
+        created_at=now(),
+    )
+    return AcceptedTraining(training=training, fingerprint=fingerprint)
+
+
+def as_it_stands(training: Training, live: Mapping[str, str]) -> Training:
+    """A training as it was accepted, with the live state that Redis has; Redis is data too."""
+    if training.status.ended:
+        return training
+    told: dict[str, Any] = {}
+    if live.get("status") == Status.RUNNING:
+        told["status"] = Status.RUNNING
+    with suppress(ValidationError, KeyError):
+        progress = TrainingProgress.model_validate_json(live["progress"])
+        told["progress"] = progress.model_copy(update={"steps": training.progress.steps})
+    with suppress(ValidationError, KeyError):
+        told["pictures"] = _PICTURES.validate_json(live["pictures"])
+    with suppress(ValueError, KeyError):
+        told["started_at"] = datetime.fromisoformat(live["started_at"])
+    return training.model_copy(update=told)
+
+
+class Trainings(Lifecycle[AcceptedTraining]):
+    """Accepts trainings, follows them, and ends each one exactly once."""
+
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
+        super().__init__(storage, redis, settings, PLACES)
+
+    # Acceptance
+
+    def repeat(self, idempotency_key: str | None, fingerprint: str | None) -> Training | None:
+        """The training that was accepted with this key; None without a key, or where it is new.
+
+        Raises Conflict where the key was used for another body, and Unreadable.
+        """
+        if idempotency_key is None:
+            return None
+        record = self.records.either(id_for(idempotency_key, OWNER, SALT))
+        return None if record is None else self.get(self._same(record, fingerprint).id)
+
+    def accept(
+        self, request: ResolvedTraining, *, idempotency_key: str | None = None, fingerprint: str | None = None
+    ) -> Training:
+        """Accept a resolved request and queue it; where its key was just used, what was accepted then.
+
+        Raises Conflict where the key was used for another body, and Unavailable where too many wait.
+        """
+        try:
+            waiting = len(self.queues.of(training_queue(request.model)))
+        except RedisError as error:
+            raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
+        if waiting >= self._settings.max_queued:
+            message = f"{waiting} trainings wait for model {request.model!r} already; try again later"
+            raise Unavailable("queue_full", message)
+        accepted = begun(id_for(idempotency_key, OWNER, SALT), request, fingerprint)
+        if self.begin(accepted) is None:
+            with suppress(RedisError):
+                self.queue(accepted)
+        return self.get(accepted.id)
+
+    # Reading
+
+    def get(self, training_id: str) -> Training:
+        """A training as it stands; raises NotFound or Unreadable."""
+        return self.stands(training_id).training
+
+    def stands(self, job_id: str) -> AcceptedTraining:
+        """As `get`, with its fingerprint."""
+        live = self.live(job_id)
+        record = self.within(live, job_id)
+        return record.model_copy(update={"training": as_it_stands(record.training, live)})
+
+    def end(self, training_id: str) -> Training | None:
+        """How a training ended, as storage has it; None while it has not. Raises Unreadable."""
+        ended = self.records.ended(training_id)
+        return ended.training if ended else None
+
+    def newest(self, limit: int, before: str | None) -> tuple[list[Training], str | None]:
+        """The newest `limit` trainings older than the one called `before`, and the last of them if there are more.
+
+        Storage is listed: a training takes minutes or hours, so there are few. Raises NotFound for a cursor that is
+        none.
+        """
+        moments = {key.split("/")[1].removesuffix(".json"): when for key, when in self._storage.entries("to-train")}
+        for key, when in self._storage.entries("trainings"):
+            if match := TRAINED.keys.fullmatch(key):
+                moments[match[1]] = when
+        ids = sorted(moments, key=lambda one: (time_in(one) or moments[one].timestamp(), one), reverse=True)
+        if before is not None:
+            if before not in moments:
+                raise self.unknown()
+            ids = ids[ids.index(before) + 1 :]
+        found: list[Training] = []
+        for training_id in ids[:limit]:
+            try:
+                found.append(self.get(training_id))
+            except NotFound:  # cleared away just now
+                continue
+            except Unreadable as error:
+                tell(self._redis, error)
+        return found, ids[limit - 1] if len(ids) > limit else None
+
+    def checkpoints(self, training_id: str) -> list[int]:
+        """The steps after which there is a checkpoint, the newest last."""
+        found = map(_CHECKPOINT.fullmatch, self._storage.keys(f"{folder_of(training_id)}/checkpoints"))
+        return sorted(int(match[1]) for match in found if match)
+
+    # On a worker
+
+    def start(self, training_id: str) -> Training | None:
+        """Mark a training as running; None as `to_do` says, which raises Newer."""
+        accepted = self.to_do(training_id)
+        if accepted is None:
+            return None
+        training = as_it_stands(accepted.training, self.read_live(training_id))
+        started = training.started_at or now()
+        fields = {"started_at": started.isoformat(), "accepted": TO_TRAIN.write(accepted)}
+        self._mark(training_id, Status.RUNNING, fields)
+        return training.model_copy(update={"status": Status.RUNNING, "started_at": started})
+
+    def put_back(self, training_id: str) -> None:
+        """Mark a training that was started as waiting again."""
+        self._mark(training_id, Status.QUEUED, {})
+
+    def _mark(self, training_id: str, status: Status, fields: Mapping[str, str | bytes]) -> None:
+        with self._redis.pipeline() as pipe:
+            self.set_live(pipe, training_id, {"status": status.value, **fields})
+            self.publish(pipe, training_id, "status", {"status": status})
+            pipe.execute()
+
+    def tell(self, training_id: str, progress: TrainingProgress) -> None:
+        """Publish progress."""
+        with self._redis.pipeline() as pipe:
+            pipe.hsetnx(live_key(training_id), "status", Status.RUNNING.value)  # Redis may have been emptied since
+            self.set_live(pipe, training_id, {"progress": progress.model_dump_json()})
+            self.publish(pipe, training_id, "progress", progress.model_dump(mode="json"))
+            pipe.execute()
+
+    def show(self, training_id: str, pictures: list[TrainingPicture]) -> None:
+        """Publish the samples that were drawn so far, the last of them anew."""
+        with self._redis.pipeline() as pipe:
+            self.set_live(pipe, training_id, {"pictures": _PICTURES.dump_json(pictures)})
+            self.publish(pipe, training_id, "image", pictures[-1].model_dump(mode="json"))
+            pipe.execute()
+
+    def wants_stop(self, training_id: str) -> bool:
+        """Whether somebody wants it ended, and what it has learned kept, by storage, which knows it for certain."""
+        return self._storage.exists(stop_key(training_id))
+
+    def over(self, training_id: str) -> Literal["ended", "stop", ""]:
+        """Whether somebody has ended it, or wants that, by Redis: asked at every step."""
+        final, stop = cast(list[bytes | None], self._redis.hmget(live_key(training_id), ["final", "stop"]))
+        return "ended" if final else "stop" if stop else ""
+
+    # Ends
+
+    def finish(self, training: Training, **told: Any) -> bool:
+        """End a training as told, with what is known of its course; False when it had ended before: nothing changes."""
+        training, pending = as_it_stands(training, self.read_live(training.id)), None
+        with suppress(Unreadable):
+            pending = self.records.pending(training.id)
+        return self.conclude(_ended(training.model_copy(update=told), pending.fingerprint if pending else None))
+
+    def fail(self, training: Training, code: str, message: str) -> bool:
+        """End a training as failed; its checkpoints stay, and it can be resumed."""
+        return self.finish(training, status=Status.FAILED, error=Failure(code=code, message=message))
+
+    def end_with(self, training: Training, adapter: TrainedAdapter) -> bool:
+        """End a training with the adapter that it made, which is in the catalog: as canceled where it was stopped."""
+        whole = adapter.step == training.request.steps
+        return self.finish(training, status=Status.SUCCEEDED if whole else Status.CANCELED, adapter=adapter)
+
+    def cancel(self, training_id: str, keep: bool = False) -> Training:
+        """Cancel a training, queued or running; a worker on it stops within a step, and checkpoints stay.
+
+        keep: have the worker give what was learned so far its version in the catalog, and end it then. Raises NotFound,
+        Unreadable, and Conflict when it has ended already, or has learned nothing that could be kept.
+        """
+        if not keep:
+            return self.withdraw(training_id).training
+        record = self.stands(training_id)
+        if record.status.ended:
+            raise Conflict("already_ended", self.too_late(record))
+        if record.status is not Status.RUNNING and not self.checkpoints(training_id):
+            raise Conflict(
+                "nothing_learned", "this training has not begun: there is nothing to keep; cancel it without"
+            )
+        self._storage.put(stop_key(training_id), b"keep")
+        with suppress(RedisError), self._redis.pipeline() as pipe:  # where it does not know, the next checkpoint shows
+            self.set_live(pipe, training_id, {"stop": "keep"})
+            pipe.execute()
+        return record.training
+
+    def remove(self, training_id: str) -> None:
+        """Clear away a training whose record nobody can read: records, checkpoints, samples, its place in the queue."""
+        self.queues.drop(training_id)
+        self._storage.delete(pending_key(training_id))  # it says that the training was accepted, so it goes first
+        for key in sorted(self._storage.keys(folder_of(training_id)), key=manifest_key(training_id).__eq__):
+            self._storage.delete(key)
+        self._redis.delete(live_key(training_id))
+
+    # What the life cycle asks
+
+    def fingerprint(self, record: AcceptedTraining) -> str | None:
+        """A hash of the request's body."""
+        return record.fingerprint
+
+    def enqueue(self, record: AcceptedTraining) -> None:
+        """Queue a training by its model."""
+        self.queues.enqueue_training(record.training.request.model, record.id)
+
+    def news(self, record: AcceptedTraining) -> dict[str, Any]:
+        """Its status, its adapter, and the error of one that failed."""
+        training = record.training
+        found = {name: one.model_dump(mode="json") for name in ("error", "adapter") if (one := getattr(training, name))}
+        return {"status": record.status} | found
+
+    def clear(self, record: AcceptedTraining) -> None:
+        """Delete what asked for its end; checkpoints stay, for `resume` and `extend`."""
+        self._storage.delete(stop_key(record.id))
+
+    def give_up(self, record: AcceptedTraining) -> None:
+        """Try again from a checkpoint that is newer than at the last time; without one, end it as failed."""
+        newest = max(self.checkpoints(record.id), default=0)
+        before = self.read_live(record.id).get("tried_from", "0")
+        if newest > (int(before) if before.isdecimal() else 0):
+            with self._redis.pipeline() as pipe:
+                self.set_live(pipe, record.id, {"tried_from": str(newest)})
+                pipe.execute()
+            self.queues.drop(record.id)
+            self.queue(record)
+            return
+        tries = self._settings.retries + 1
+        message = f"its worker died on each of {tries} tries after step {newest}; see the worker's log"
+        self.fail(record.training, "worker_died", message)
+
+    def as_canceled(self, record: AcceptedTraining) -> AcceptedTraining:
+        """The record of a canceled training."""
+        return _ended(record.training.model_copy(update={"status": Status.CANCELED}), record.fingerprint)
+
+    def too_late(self, record: AcceptedTraining) -> str:
+        """Say how it ended."""
+        return f"this training has {record.status}; there is nothing to cancel"
+
+    def unknown(self) -> NotFound:
+        """No such training."""
+        return NotFound("training_unknown", "there is no such training; ids come from POST /v1/trainings")
+
+    # Nothing accepted is lost
+
+    def sweep(self) -> None:
+        """Bring back what is lost."""
+        if pending := set(self.records.waiting()):
+            names = [one for one in queues_of(self._redis, self._settings) if one.startswith(training_queue(""))]
+            self.bring_back(pending, look(self._redis, names))
+
+
+def _ended(training: Training, fingerprint: str | None) -> AcceptedTraining:
+    """The record of a training that ends now."""
+    return AcceptedTraining(training=training.model_copy(update={"finished_at": now()}), fingerprint=fingerprint)

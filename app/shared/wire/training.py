@@ -1,0 +1,213 @@
+"""Trainings on the wire: what a caller asks for, what was made of it when it was accepted, and its life."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, StringConstraints, field_validator, model_validator
+
+from app.shared.text import blank, no_control_characters
+from app.shared.wire.adapter import AdapterName
+from app.shared.wire.dataset import DatasetRef
+from app.shared.wire.generation import MAX_SEED, Failure, Status
+from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
+
+MAX_SAMPLES = 8  # prompts that are drawn at each checkpoint
+MAX_PATTERNS = 64
+MAX_STEPS = 1_000_000
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
+Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+Flag = Annotated[bool, Strict()]
+OptionName = Annotated[str, StringConstraints(max_length=64)]
+OptionValue = Flag | Whole | Annotated[Number, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=64)]
+Naming = Literal["kohya", "diffusers"]
+Rates = Literal["constant", "cosine", "linear"]
+Density = Literal["uniform", "logit_normal", "mode"]
+
+
+class TrainingSample(Wire):
+    """A prompt that is drawn with each checkpoint, always with the same seed."""
+
+    prompt: str = Field(min_length=1, max_length=2000)
+    seed: Seed = 0
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, prompt: str) -> str:
+        if blank(prompt):
+            raise ValueError("the prompt has nothing that can be seen; say what to draw")
+        return no_control_characters(prompt)
+
+
+class TrainingFields(Wire):
+    """What is asked for and obeyed as it stands."""
+
+    name: AdapterName = Field(description="of the adapter that is made; it gets the next version of that name")
+    description: str = Field("", max_length=2000)
+    dataset: DatasetRef = Field(description="as `POST /v1/datasets` answers it")
+    algorithm: str = Field(
+        max_length=32, examples=["lokr"], description="one of `GET /v1/trainings/algorithms`, which tells its options"
+    )
+    layers: list[Pattern] = Field(
+        [],
+        max_length=MAX_PATTERNS,
+        description="patterns (`unet.*attn*`) of the layers that are trained; empty: those of the model's blocks, of "
+        "every kind that the algorithm reaches",
+    )
+    text_encoder: Flag = Field(False, description="whether the layers of text encoders are trained too")
+    trigger: str | None = Field(None, min_length=1, max_length=200, description="words that every caption begins with")
+    default_caption: str | None = Field(
+        None, max_length=2000, description="of pictures that have none; without it such a dataset is refused"
+    )
+    batch_size: Whole = Field(1, ge=1, le=1024, description="pictures of one forward")
+    accumulation: Whole = Field(1, ge=1, le=1024, description="forwards of one step")
+    rates: Rates = Field("constant", description="how the learning rate goes after the warm-up")
+    warm_up: Whole = Field(0, ge=0, description="steps over which the learning rate rises")
+    weight_decay: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
+    clip: Annotated[Number, Field(ge=0, le=1e9, allow_inf_nan=False)] = Field(
+        1.0, description="the largest norm of the gradient; 0 is no limit"
+    )
+    ema: Annotated[Number, Field(ge=0, le=0.99999, allow_inf_nan=False)] | None = Field(
+        None, description="decay of a moving average, which is then what is kept; null is none"
+    )
+    min_snr: Annotated[Number, Field(ge=0.1, le=1000, allow_inf_nan=False)] | None = Field(
+        None, description="gamma of min-SNR (arXiv 2303.09556), for bases that predict noise; null is none"
+    )
+    density: Density | None = Field(
+        None, description="of the noise levels, for bases of flow matching, as in SD 3's paper; null is the base's own"
+    )
+    shuffle: Flag = Field(False, description="whether the pieces of a caption, between commas, come in random order")
+    keep_tokens: Whole = Field(0, ge=0, le=1000, description="of those pieces, how many stay in front")
+    dropout: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        0.0, description="the part of captions that is left empty"
+    )
+    mirror: Flag = Field(False, description="whether half of the showings are mirrored, pictures with text too")
+    area: Whole | None = Field(
+        None, ge=64, le=2**26, description="pixels of a picture at most; null is the model's own; none is enlarged"
+    )
+    gradient_checkpointing: Flag = Field(True, description="less memory, a third more time, the same numbers")
+    samples: list[TrainingSample] = Field([], max_length=MAX_SAMPLES, description="drawn at each checkpoint")
+    naming: Naming = Field("kohya", description="how the file names its tensors: as kohya and ComfyUI, or as diffusers")
+
+
+class TrainingRequest(TrainingFields):
+    """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
+
+    model: Name | None = Field(None, description="a model of `GET /v1/models`; null is its `default`")
+    rank: Whole | None = Field(None, ge=1, description="null is the algorithm's own; some have none")
+    alpha: Positive | None = Field(None, description="what is trained is scaled by alpha ÷ rank; null is the rank")
+    options: dict[OptionName, OptionValue] = Field({}, max_length=32, description="further options of the algorithm")
+    steps: Whole | None = Field(
+        None,
+        ge=1,
+        le=MAX_STEPS,
+        description="optimiser steps; null is 100 for each picture and batch, from 200 to 3000",
+    )
+    learning_rate: Annotated[Number, Field(gt=0, le=100, allow_inf_nan=False)] | None = Field(
+        None, description="null is the algorithm's own"
+    )
+    seed: Seed | None = Field(None, description="the same request with the same seed makes the same bytes")
+    checkpoint_every: Whole | None = Field(None, ge=1, le=MAX_STEPS, description="steps; null is a tenth of them")
+
+    @field_validator("description", "trigger", "default_caption")
+    @classmethod
+    def _text_is_printable(cls, text: str | None) -> str | None:
+        return text and no_control_characters(text)
+
+    @model_validator(mode="after")
+    def _every_option_has_an_effect(self) -> Self:
+        if self.keep_tokens and not self.shuffle:
+            raise ValueError("keep_tokens does nothing without shuffle; leave it out, or shuffle")
+        if self.steps is not None and self.warm_up >= self.steps:
+            raise ValueError(f"warm_up has to be less than the {self.steps} steps: the rate would never be reached")
+        return self
+
+
+class ResolvedTraining(TrainingFields):
+    """A request with everything filled in: it describes the same adapter for ever."""
+
+    base: Sha256 = Field(description="fingerprint of the base on which it is trained")
+    model: str
+    rank: int | None = None
+    alpha: float | None = None
+    options: dict[str, OptionValue | None] = {}
+    steps: int
+    learning_rate: float
+    seed: int
+    checkpoint_every: int
+    continues: str | None = Field(None, description="a training whose last checkpoint this one begins with")
+
+
+class TrainingProgress(Wire):
+    """Optimiser steps done, and how they go; what is not known yet is null."""
+
+    step: int = 0
+    steps: int
+    loss: float | None = Field(default=None, description="mean of the last steps")
+    pictures_per_s: float | None = None
+    remaining_s: float | None = Field(default=None, description="of training, without the drawing of samples")
+
+
+class TrainedAdapter(Wire):
+    """The version of the catalog that a training made."""
+
+    name: Name
+    version: int
+    sha256: Sha256
+    step: int
+
+
+class TrainingPicture(Wire):
+    """A sample as it was drawn with a checkpoint."""
+
+    step: int
+    sample: int = Field(description="which of the request's `samples`")
+    url: str
+    sha256: Sha256
+
+
+class Training(Wire):
+    """One accepted training and its life."""
+
+    id: str
+    status: Status
+    progress: TrainingProgress
+    request: ResolvedTraining
+    adapter: TrainedAdapter | None = Field(
+        default=None, description="in the catalog before the status says `succeeded`"
+    )
+    pictures: list[TrainingPicture] = Field(default=[], description="samples that were drawn, in order")
+    error: Failure | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class AlgorithmOption(Wire):
+    """One option of an algorithm; a null default means that another number decides, which `meaning` names."""
+
+    name: str
+    kind: Literal["flag", "whole", "number", "choice"]
+    default: OptionValue | None
+    meaning: str
+    least: float | None = None
+    most: float | None = None
+    choices: list[str] = []
+
+
+class TrainableAlgorithm(Wire):
+    """An algorithm as a training may name it."""
+
+    name: str
+    summary: str
+    reaches: list[str] = Field(description="kinds of layers that it trains")
+    rank: str = Field(description="what the rank means for it; empty: it takes none")
+    default_rank: int | None
+    alpha: bool = Field(description="whether it takes an alpha")
+    options: list[AlgorithmOption]
+    learning_rate: float
+    first_change: float = Field(
+        description="root mean square of what the first step changes in a weight, by unit of learning rate"
+    )
+    why_rate: str
+    untrainable: str = Field(description="why it cannot be trained here; empty: it can")

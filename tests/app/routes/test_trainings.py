@@ -1,0 +1,151 @@
+"""What a training may ask for, and what becomes of one while nobody trains."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+
+from app.shared.datasets import Datasets, dataset_of
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.trainings import Trainings, folder_of
+from app.shared.wire.dataset import DatasetPicture, DatasetReport
+from app.shared.wire.training import TrainedAdapter
+
+PICTURES = [DatasetPicture(ref=f"image:{at:064x}", caption=f"a {at}", width=64, height=64) for at in range(3)]
+MADE = TrainedAdapter(name="style", version=1, sha256="a" * 64, step=300)
+
+
+def kept(storage: Storage, *pictures: DatasetPicture) -> str:
+    dataset = dataset_of(pictures, DatasetReport(), datetime.now(UTC))
+    return Datasets(storage).keep(dataset)[0].ref
+
+
+@pytest.fixture
+def dataset(storage: Storage) -> str:
+    return kept(storage, *PICTURES)
+
+
+@pytest.fixture
+def trainings(storage: Storage, redis: Redis, settings: Settings) -> Trainings:
+    return Trainings(storage, redis, settings)
+
+
+def body(dataset: str, /, **fields: Any) -> dict[str, Any]:
+    return {"name": "style", "dataset": dataset, "algorithm": "lokr"} | fields
+
+
+def test_what_is_left_open_is_filled_in(api: httpx.Client, dataset: str) -> None:
+    answer = api.post("/v1/trainings", json=body(dataset))
+    assert answer.status_code == 202, answer.text
+    training, request = answer.json(), answer.json()["request"]
+    assert answer.headers["location"] == f"/v1/trainings/{training['id']}"
+    assert (training["status"], training["progress"]["step"], training["progress"]["steps"]) == ("queued", 0, 300)
+    assert (request["model"], request["rank"], request["alpha"], request["options"]["factor"]) == (
+        "emoji-64",
+        16,
+        16,
+        8,
+    )
+    assert (request["learning_rate"], request["checkpoint_every"]) == (1e-4, 30)
+    assert api.get(answer.headers["location"]).json() == training
+    assert api.get("/v1/trainings").json() == {"trainings": [training], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("fields", "places"),
+    [
+        ({"rank": 0}, ["/rank"]),
+        ({"algorithm": "lokre"}, ["/algorithm"]),
+        ({"algorithm": "lora", "options": {"factor": 8}}, ["/options/factor"]),
+        ({"options": {"factor": "8", "full_matrix": 1}}, ["/options/factor", "/options/full_matrix"]),
+        ({"rank": 5000, "options": {"facto": 8}}, ["/rank", "/options/facto"]),
+        ({"misspelt": 1}, ["/misspelt"]),
+        ({"warm_up": 300}, ["/warm_up"]),
+        ({"learning_rate": 0}, ["/learning_rate"]),
+        ({"default_caption": "a"}, ["/default_caption"]),
+        ({"dataset": f"dataset:{'0' * 64}"}, ["/dataset"]),
+        ({"model": "another"}, ["/model"]),
+        ({"samples": [{"prompt": " "}]}, ["/samples/0/prompt"]),
+        ({"layers": [""]}, ["/layers/0"]),
+        ({"text_encoder": 1}, ["/text_encoder"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_place_by_place(
+    api: httpx.Client, dataset: str, storage: Storage, fields: dict[str, Any], places: list[str]
+) -> None:
+    answer = api.post("/v1/trainings", json=body(dataset, **fields))
+    assert answer.status_code in (404, 422), answer.text
+    assert [one["pointer"] for one in answer.json()["errors"]] == places
+    assert list(storage.keys("to-train")) == []
+
+
+def test_a_dataset_has_several_pictures_and_a_caption_for_each(api: httpx.Client, storage: Storage) -> None:
+    alone = kept(storage, PICTURES[0])
+    assert api.post("/v1/trainings", json=body(alone)).json()["errors"][0]["code"] == "dataset_too_small"
+    silent = kept(storage, *PICTURES[:2], PICTURES[2].model_copy(update={"caption": None, "name": "third.png"}))
+    refused = api.post("/v1/trainings", json=body(silent)).json()["errors"][0]
+    assert refused["code"] == "caption_missing" and "third.png" in refused["message"]
+    assert api.post("/v1/trainings", json=body(silent, default_caption="a drawing")).status_code == 202
+
+
+def test_every_algorithm_tells_what_it_takes(api: httpx.Client, dataset: str) -> None:
+    found = api.get("/v1/trainings/algorithms").json()["algorithms"]
+    assert {"lora", "locon", "lokr"} <= {one["name"] for one in found}
+    for one in found:
+        answer = api.post("/v1/trainings", json=body(dataset, algorithm=one["name"], rank=4))
+        assert (answer.status_code == 202) is (bool(one["rank"]) and not one["untrainable"]), answer.text
+
+
+def test_one_key_means_one_training(api: httpx.Client, dataset: str) -> None:
+    key = {"Idempotency-Key": "key"}
+    first, again = (api.post("/v1/trainings", json=body(dataset), headers=key).json()["id"] for _ in range(2))
+    assert first == again
+    assert api.post("/v1/trainings", json=body(dataset, rank=4), headers=key).status_code == 409
+
+
+def test_it_is_canceled_and_gone_on_with(api: httpx.Client, dataset: str, trainings: Trainings) -> None:
+    where = api.post("/v1/trainings", json=body(dataset, seed=7)).headers["location"]
+    assert api.post(f"{where}/resume").status_code == api.post(f"{where}/extend", json={"steps": 5}).status_code == 409
+    assert api.delete(where, params={"keep": True}).json()["code"] == "nothing_learned"
+    canceled = api.delete(where).json()
+    assert canceled["status"] == "canceled" and api.delete(where).json() == canceled
+    resumed = api.post(f"{where}/resume").json()
+    assert resumed["request"] == canceled["request"] | {"continues": canceled["id"]}
+    trainings.end_with(trainings.get(resumed["id"]), MADE)
+    ended = api.get(f"/v1/trainings/{resumed['id']}").json()
+    assert ended["status"] == "succeeded" and ended["adapter"]["name"] == "style"
+    assert api.delete(f"/v1/trainings/{resumed['id']}").json()["training"] == ended
+    extended = api.post(f"/v1/trainings/{resumed['id']}/extend", json={"steps": 5}).json()
+    assert extended["request"] == ended["request"] | {"continues": ended["id"], "steps": 305}
+
+
+def test_its_events_end_with_it(api: httpx.Client, dataset: str, trainings: Trainings, redis: Redis) -> None:
+    training = api.post("/v1/trainings", json=body(dataset)).json()["id"]
+    trainings.cancel(training)
+    assert '"canceled"' in api.get(f"/v1/trainings/{training}/events").text
+    redis.flushall()
+    assert '"canceled"' in api.get(f"/v1/trainings/{training}/events").text
+    assert api.get(f"/v1/trainings/{'0' * 32}/events").status_code == 404
+
+
+def test_a_sample_is_a_picture_or_not_there(api: httpx.Client, storage: Storage) -> None:
+    storage.put(f"{folder_of('0' * 32)}/samples/0000030-1.png", b"png")
+    assert api.get(f"/v1/trainings/{'0' * 32}/samples/30-1.png").content == b"png"
+    for path in ("30-0.png", "31-1.png", "x-1.png", "30-1.jpg"):
+        assert api.get(f"/v1/trainings/{'0' * 32}/samples/{path}").status_code in (404, 422)
+
+
+def test_a_record_that_cannot_be_read_is_cleared_away(
+    api: httpx.Client, dataset: str, storage: Storage, redis: Redis
+) -> None:
+    training = api.post("/v1/trainings", json=body(dataset)).json()["id"]
+    storage.put(f"to-train/{training}.json", b"{")
+    redis.flushall()
+    assert api.get("/v1/trainings").json()["trainings"] == []
+    assert api.get(f"/v1/trainings/{training}").status_code == 502
+    assert api.delete(f"/v1/trainings/{training}").status_code == 204
+    assert api.get(f"/v1/trainings/{training}").status_code == 404

@@ -1,0 +1,127 @@
+"""A training ends once, and dies only where it learns nothing any more."""
+
+import pytest
+from redis import Redis
+from rq.job import JobStatus
+
+from app.shared.errors import Conflict, NotFound, Unavailable
+from app.shared.queue import training_queue
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.trainings import Trainings, folder_of, sample_key, stop_key
+from app.shared.wire.generation import Status
+from app.shared.wire.training import TrainedAdapter, TrainingPicture, TrainingProgress
+from tests.app.shared.making import training_request
+
+ASKED = training_request()
+MADE = TrainedAdapter(name="style", version=1, sha256="a" * 64, step=40)
+
+
+def checkpoint_key(training_id: str, step: int) -> str:
+    return f"{folder_of(training_id)}/checkpoints/{step:07d}-{'e' * 16}.safetensors"
+
+
+@pytest.fixture
+def trainings(storage: Storage, redis: Redis, settings: Settings) -> Trainings:
+    return Trainings(storage, redis, settings)
+
+
+def test_it_lives_as_a_generation_does(trainings: Trainings, storage: Storage, redis: Redis) -> None:
+    training = trainings.accept(ASKED)
+    assert (training.status, training.progress.step, training.progress.steps) == (Status.QUEUED, 0, 40)
+    assert trainings.queues.of(training_queue("emoji-64")).get_job_ids() == [training.id]
+    started = trainings.start(training.id)
+    assert started and trainings.get(training.id) == started and started.status is Status.RUNNING
+    trainings.tell(training.id, TrainingProgress(step=5, steps=40, loss=0.5))
+    assert trainings.over(training.id) == ""
+    picture = TrainingPicture(step=5, sample=0, url="/v1/there", sha256="c" * 64)
+    trainings.show(training.id, [picture])
+    running = trainings.get(training.id)
+    assert (running.progress.step, running.progress.loss, running.pictures) == (5, 0.5, [picture])
+    assert trainings.end_with(running, MADE) and not trainings.fail(running, "code", "message")
+    ended = trainings.get(training.id)
+    assert (ended.status, ended.adapter, ended.pictures) == (Status.SUCCEEDED, MADE, [picture])
+    assert trainings.over(training.id) == "ended"
+    redis.flushall()
+    assert trainings.get(training.id) == ended == trainings.end(training.id)
+    assert list(storage.keys("to-train")) == []
+
+
+def test_a_key_means_one_training(trainings: Trainings) -> None:
+    first = trainings.accept(ASKED, idempotency_key="key", fingerprint="one")
+    assert trainings.accept(ASKED, idempotency_key="key", fingerprint="one").id == first.id
+    assert (again := trainings.repeat("key", "one")) and again.id == first.id
+    assert trainings.repeat("another", "one") is trainings.repeat(None, "one") is None
+    with pytest.raises(Conflict):
+        trainings.repeat("key", "two")
+
+
+def test_the_list_is_newest_first_page_by_page(trainings: Trainings) -> None:
+    made = [trainings.accept(ASKED).id for _ in range(5)]
+    trainings.cancel(made[2])
+    first, cursor = trainings.newest(2, None)
+    second, _ = trainings.newest(2, cursor)
+    last, end = trainings.newest(2, second[-1].id)
+    assert sorted(one.id for one in first + second + last) == sorted(made) and end is None
+    with pytest.raises(NotFound):
+        trainings.newest(2, "f" * 32)
+
+
+def dead(trainings: Trainings, training_id: str) -> None:
+    """As RQ leaves a job whose worker died on every try."""
+    job = trainings.queues.job(training_id)
+    assert job
+    trainings.queues.of(training_queue("emoji-64")).remove(job)
+    job.set_status(JobStatus.FAILED)
+
+
+def test_a_death_after_a_new_checkpoint_uses_up_no_try(trainings: Trainings, storage: Storage) -> None:
+    training = trainings.accept(ASKED)
+    for step in (5, 10, 15):
+        storage.put(checkpoint_key(training.id, step), b"checkpoint")
+        dead(trainings, training.id)
+        trainings.sweep()
+        assert trainings.get(training.id).status is Status.QUEUED
+        assert trainings.queues.of(training_queue("emoji-64")).get_job_ids() == [training.id]
+    dead(trainings, training.id)
+    trainings.sweep()
+    failed = trainings.get(training.id)
+    assert failed.status is Status.FAILED and failed.error and failed.error.code == "worker_died"
+    assert trainings.checkpoints(training.id) == [5, 10, 15]
+
+
+def test_what_redis_forgot_is_queued_again(trainings: Trainings, redis: Redis) -> None:
+    training = trainings.accept(ASKED)
+    redis.flushall()
+    trainings.sweep()
+    assert trainings.queues.of(training_queue("emoji-64")).get_job_ids() == [training.id]
+
+
+def test_canceled_is_canceled_and_what_was_learned_stays(trainings: Trainings, storage: Storage) -> None:
+    training = trainings.accept(ASKED)
+    with pytest.raises(Conflict, match="nothing to keep"):
+        trainings.cancel(training.id, keep=True)
+    storage.put(checkpoint_key(training.id, 5), b"checkpoint")
+    assert trainings.cancel(training.id, keep=True).status is Status.QUEUED and trainings.wants_stop(training.id)
+    assert trainings.over(training.id) == "stop"
+    assert trainings.cancel(training.id).status is Status.CANCELED
+    assert not storage.exists(stop_key(training.id)) and trainings.checkpoints(training.id) == [5]
+    with pytest.raises(Conflict, match="canceled"):
+        trainings.cancel(training.id, keep=True)
+
+
+def test_one_that_nobody_can_read_is_cleared_away_whole(trainings: Trainings, storage: Storage, redis: Redis) -> None:
+    training = trainings.accept(ASKED)
+    for key in (checkpoint_key(training.id, 5), sample_key(training.id, 5, 0)):
+        storage.put(key, b"bytes")
+    trainings.remove(training.id)
+    assert list(storage.keys("to-train")) == list(storage.keys("trainings")) == []
+    with pytest.raises(NotFound):
+        trainings.get(training.id)
+
+
+def test_no_more_wait_than_are_taken(storage: Storage, redis: Redis, settings: Settings) -> None:
+    trainings = Trainings(storage, redis, settings.model_copy(update={"max_queued": 1}))
+    trainings.accept(ASKED)
+    with pytest.raises(Unavailable, match="try again later"):
+        trainings.accept(ASKED)

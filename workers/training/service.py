@@ -1,0 +1,234 @@
+"""A training of the service: taken off the queue, run in a process of its own, and its adapter given its version."""
+
+import os
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from hashlib import sha256
+from statistics import fmean
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+from rq.timeouts import JobTimeoutException
+
+from app.shared.connection import connect
+from app.shared.datasets import Datasets
+from app.shared.errors import RadiataError, Unavailable
+from app.shared.exit_with_parent import watch_parent
+from app.shared.job import SERIALIZER, KnownQueue
+from app.shared.lifecycle import id_for
+from app.shared.pictures import Pictures
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.trainings import Trainings, folder_of, sample_key
+from app.shared.uploads import Uploads
+from app.shared.wire.training import ResolvedTraining, TrainedAdapter, TrainingPicture, TrainingProgress
+from app.shared.wire.training import Training as Accepted
+from app.shared.wire.upload import Upload, UploadStatus
+from workers import tasks
+from workers.dispatch.performing import perform
+from workers.drawing.png import encode
+from workers.models.loading import load
+from workers.patience import Patience, PatientStorage
+from workers.training.pictures import of_dataset
+from workers.training.plan import Sample, TrainingPlan
+from workers.training.progress import Encoded, Event, Note, Progress, Sampled, Saved
+from workers.training.run import Canceled, Training
+
+log = structlog.get_logger()
+
+NICE = 10  # who waits for a picture goes before who waits for an adapter
+TOLD_S = 0.25  # between two lines of progress
+RECENT = 20  # steps of which the mean loss is told
+LOOK_S = 0.2  # between two looks for a verdict
+ASIDE = ("name", "description", "dataset", "trigger", "default_caption", "naming", "base", "model", "continues")
+KEPT = "latents"  # folder of latents and texts, below the data folder
+
+
+class Stopped(Exception):  # it is no fault
+    """Somebody else has ended the training."""
+
+
+def serve(queue: str, job_id: str, execution_id: str, worker_name: str, settings: Settings) -> None:
+    """Do one job of the training worker of that name."""
+    watch_parent()
+    os.nice(NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
+    redis = connect(settings, patient=True)
+    trainer = Trainer(Storage(settings.store_url), redis, settings)
+    signal.signal(signal.SIGTERM, lambda *_: trainer.leave())
+    tasks.hold_trainer(trainer)
+    source = KnownQueue(queue, connection=redis, serializer=SERIALIZER)
+    perform(job_id, execution_id, source, worker_name, redis, settings)
+
+
+class Trainer:
+    """Trains accepted trainings, and ends each; one that was interrupted goes on from its last checkpoint."""
+
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
+        self._settings = settings
+        self._patience = Patience(settings.storage_patience_s)
+        self._storage = PatientStorage(storage, self._patience)
+        self._trainings = Trainings(self._storage, redis, settings)
+        self._uploads = Uploads(self._storage, redis, settings)
+        self._leaving = False
+
+    def leave(self) -> None:
+        """Save a checkpoint after the step that is being made, and put the training back."""
+        self._leaving = True
+
+    def run(self, training_id: str) -> None:
+        """Train and end it; one that has ended meanwhile is left alone.
+
+        Raises Unavailable where storage is away for too long or this process is to leave, and RedisError; neither
+        counts as a try.
+        """
+        with suppress(Stopped), self._patience.during(lambda: self._look(training_id)):
+            self._run(training_id)
+
+    def _look(self, training_id: str) -> None:
+        if self._trainings.over(training_id) == "ended":
+            raise Stopped
+
+    def _run(self, training_id: str) -> None:
+        training = self._trainings.start(training_id)
+        if training is None:
+            return
+        try:
+            self._end(training, *self._trained(training))
+        except (Stopped, RedisError, Unavailable):
+            raise
+        except JobTimeoutException:
+            seconds = self._settings.training_timeout_s
+            message = f"training took longer than RADIATA_TRAINING_TIMEOUT_S ({seconds} s) allows; resume it to go on"
+            self._trainings.fail(training, "timed_out", message)
+        except RadiataError as error:
+            self._trainings.fail(training, error.code, error.message)
+        except Exception as error:  # whatever it is, trying again would end the same
+            log.exception("training_error", training=training_id)
+            self._trainings.fail(training, "training_error", f"{type(error).__name__}: {error}")
+
+    def _trained(self, training: Accepted) -> tuple[int, bytes]:
+        """Return after how many steps it was done or stopped, and the file of the adapter."""
+        request = training.request
+        base = load(request.model, self._settings)
+        if base.profile.fingerprint != request.base:
+            message = f"model {request.model!r} is another base than when this was accepted; ask again to train on it"
+            raise RadiataError("base_changed", message)
+        self._take_over(training)
+        kept = self._settings.data_dir / KEPT
+        dataset = Datasets(self._storage).get(request.dataset)
+        run = Training(
+            plan_of(request),
+            base,
+            of_dataset(dataset, Pictures(self._storage), request.default_caption, request.trigger),
+            self._storage,
+            folder_of(training.id),
+            kept,
+            request.name,
+            naming=request.naming,
+        )
+        try:
+            made = run.run(_Teller(self._trainings, self._storage, training), lambda: self._is_over(training.id))
+        except Canceled:
+            if self._trainings.over(training.id) == "ended":
+                raise Stopped from None
+            if self._leaving:
+                self._trainings.put_back(training.id)
+                raise Unavailable("worker_stopped", "the worker is stopped; another goes on from here") from None
+            return run.step, run.exported()
+        return made.step, made.data
+
+    def _is_over(self, training_id: str) -> bool:
+        return self._leaving or bool(self._trainings.over(training_id))
+
+    def _take_over(self, training: Accepted) -> None:
+        """Have the checkpoints of the training that this one continues, unless it has its own."""
+        before = training.request.continues
+        if before is None or self._trainings.checkpoints(training.id):
+            return
+        for key in self._storage.keys(f"{folder_of(before)}/checkpoints"):
+            self._storage.copy(key, key.replace(before, training.id))
+
+    def _end(self, training: Accepted, step: int, data: bytes) -> None:
+        """Give the adapter its version, by way of intake as every file, and end the training with it."""
+        digest = sha256(data).hexdigest()
+        upload = Upload(
+            id=id_for(f"{training.id} {digest}", salt="radiata trained adapter"),
+            status=UploadStatus.INSPECTING,
+            name=training.request.name,
+            description=training.request.description,
+            sha256=digest,
+            size_bytes=len(data),
+            created_at=training.created_at,
+        )
+        self._uploads.stage(upload, data)
+        while not (found := self._uploads.get(upload.id)).status.ended:
+            if self._leaving:
+                raise Unavailable("worker_stopped", "the worker is stopped; another goes on from here")
+            self._look(training.id)
+            time.sleep(LOOK_S)
+        if found.version is None:
+            raise RadiataError(found.code or "adapter_refused", found.message or f"its adapter was {found.status}")
+        made = TrainedAdapter(name=found.name, version=found.version, sha256=digest, step=step)
+        self._trainings.end_with(training, made)
+
+
+class _Teller:
+    """Tells of a training what its run tells."""
+
+    def __init__(self, trainings: Trainings, storage: Storage, training: Accepted) -> None:
+        self._trainings, self._storage, self._training = trainings, storage, training
+        self._losses = deque[float](maxlen=RECENT)
+        self._told = 0.0
+        self._pictures = list(training.pictures)
+
+    def __call__(self, event: Event) -> None:
+        """Tell of one event."""
+        match event:
+            case Progress():
+                self._progress(event)
+            case Sampled():
+                self._sampled(event)
+            case Note():
+                log.info("training_note", training=self._training.id, note=event.text)
+            case Encoded() | Saved():
+                pass
+
+    def _progress(self, event: Progress) -> None:
+        self._losses.append(event.loss)
+        if time.monotonic() - self._told < TOLD_S and event.step < event.steps:
+            return
+        self._told = time.monotonic()
+        progress = TrainingProgress(
+            step=event.step,
+            steps=event.steps,
+            loss=fmean(self._losses),
+            pictures_per_s=event.images,
+            remaining_s=event.remaining,
+        )
+        self._trainings.tell(self._training.id, progress)
+
+    def _sampled(self, event: Sampled) -> None:
+        if event.image is None:
+            log.warning("sample_failed", training=self._training.id, step=event.step, error=event.failed)
+            return
+        asked = [(one.prompt, one.seed) for one in self._training.request.samples]
+        number = asked.index((event.sample.prompt, event.sample.seed))
+        made_by = {"training": self._training.id, "step": event.step, "prompt": event.sample.prompt}
+        data = encode(event.image, made_by | {"seed": event.sample.seed})
+        self._storage.put(sample_key(self._training.id, event.step, number), data)
+        url = f"/v1/trainings/{self._training.id}/samples/{event.step}-{number}.png"
+        picture = TrainingPicture(step=event.step, sample=number, url=url, sha256=sha256(data).hexdigest())
+        self._pictures = [one for one in self._pictures if one.url != url] + [picture]
+        self._trainings.show(self._training.id, self._pictures)
+
+
+def plan_of(request: ResolvedTraining) -> TrainingPlan:
+    """Return the plan of an accepted request."""
+    asked = request.model_dump(exclude={*ASIDE, "samples"})
+    samples = tuple(Sample(prompt=one.prompt, seed=one.seed) for one in request.samples)
+    return TrainingPlan(**asked | {"layers": tuple(request.layers), "samples": samples})
