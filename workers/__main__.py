@@ -134,8 +134,8 @@ def _train() -> None:
     from workers.dispatch.training_worker import TrainingWorker
 
     names = map(training_queue, settings.models)
-    queues = [KnownQueue(one, connection=connection, serializer=SERIALIZER) for one in names]
-    worker = TrainingWorker(settings, queues, f"train.{uuid4().hex[:12]}", connection)
+    queues = (KnownQueue(one, connection=connection, serializer=SERIALIZER) for one in names)
+    worker = TrainingWorker(settings, [*queues], f"train.{uuid4().hex[:12]}", connection)
     worker.claim()
     warn_of_eviction(connection)
     if not supervised():

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from app.shared.errors import BadRequest
 from app.shared.obstacles import told
 from app.shared.sequence import changes_weights, in_sequence
+from app.shared.wire.adapter import AdapterKind
 from app.shared.wire.generation import AppliedBecause, ApplyMode, ResolvedRequest
 from lycoris import Reason
 
@@ -40,7 +41,7 @@ def choose_apply_mode(
     that is asked for and impossible.
     """
     asked = request.apply
-    kinds = [use.kind for use in request.adapters]
+    kinds: list[AdapterKind] = [use.kind for use in request.adapters]
     sequence, stacked = in_sequence(request.stack_mode, kinds), any(map(changes_weights, kinds))
     if masked:
         if asked in ("merge", "recompute") or sequence:

@@ -11,7 +11,7 @@ from redis import Redis
 from rq.job import Job
 
 from app.shared.generations import Ledger
-from app.shared.job import GENERATE, INSPECT, REFUSED
+from app.shared.job import GENERATE, INSPECT, REFUSED, SERIALIZER, KnownQueue
 from app.shared.lifecycle import live_key
 from app.shared.metrics import counted
 from app.shared.queue import Queues, generation_queue
@@ -22,8 +22,8 @@ from app.shared.worker_state import worker_states
 from tests.app.shared.making import MODEL, profile, request, upload
 from tests.workers.dispatch.processes import worker_process
 from workers.dispatch.affinity import affinity_queues
-from workers.dispatch.engine_main import _perform
 from workers.dispatch.generation_worker import GenerationWorker
+from workers.dispatch.performing import perform
 
 BAD = [f"{number:032x}" for number in range(1, 8)]
 
@@ -122,7 +122,7 @@ def test_an_engine_reads_what_it_is_handed_the_same_way(
     queue = generation_queue(MODEL)
     put_bad(redis, queue, GENERATE, tmp_path / "touched", url_of(listener))
     for job_id in BAD:
-        _perform({"job": job_id, "execution": "1" * 32, "queue": queue}, "worker", redis, settings)
+        perform(job_id, "1" * 32, KnownQueue(queue, connection=redis, serializer=SERIALIZER), "worker", redis, settings)
     assert counted(redis)[REFUSED] == len(BAD) and not (tmp_path / "touched").exists()
 
 

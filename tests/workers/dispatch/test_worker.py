@@ -16,7 +16,7 @@ from rq import Queue
 from rq.worker import WorkerStatus
 
 from app.shared.generations import Ledger
-from app.shared.job import INTAKE, SERIALIZER
+from app.shared.job import INTAKE, SERIALIZER, KnownQueue
 from app.shared.queue import Queues, generation_queue
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -28,9 +28,9 @@ from tests.workers.dispatch.processes import worker_process
 from workers import tasks
 from workers.dispatch.affinity import AffinityQueue, affinity_queues
 from workers.dispatch.engine_client import EngineProcess
-from workers.dispatch.engine_main import _perform
 from workers.dispatch.generation_worker import GenerationWorker
 from workers.dispatch.intake_worker import IntakeWorker
+from workers.dispatch.performing import perform
 from workers.dispatch.sweeping_worker import SWEEP_LOCK, SweepingWorker
 from workers.drawing.engine import NOT_PRISTINE
 
@@ -104,7 +104,7 @@ def canceled_on_its_way(redis: Redis, settings: Settings) -> Queue:
 
 def test_a_job_that_was_canceled_on_its_way_leaves_the_engine_alive(redis: Redis, settings: Settings) -> None:
     queue = canceled_on_its_way(redis, settings)
-    _perform({"job": "0" * 32, "execution": "1" * 32, "queue": QUEUE}, "worker", redis, settings)
+    perform("0" * 32, "1" * 32, KnownQueue(QUEUE, connection=redis, serializer=SERIALIZER), "worker", redis, settings)
     assert queue.intermediate_queue.get_job_ids() == []
 
 
@@ -113,7 +113,7 @@ def test_a_job_that_redis_forgot_while_it_was_done_leaves_nothing_behind(
 ) -> None:
     Queues(redis, settings).enqueue_generation(MODEL, "0" * 32)
     monkeypatch.setattr(tasks, "generate", lambda _: redis.flushall())
-    _perform({"job": "0" * 32, "execution": "1" * 32, "queue": QUEUE}, "worker", redis, settings)
+    perform("0" * 32, "1" * 32, KnownQueue(QUEUE, connection=redis, serializer=SERIALIZER), "worker", redis, settings)
     assert "Traceback" not in caplog.text
     left = [key for key in redis.keys("rq:*") if b"worker" not in key]  # type: ignore[union-attr]
     assert left == [], left

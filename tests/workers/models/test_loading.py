@@ -95,7 +95,7 @@ def test_the_image_encoder_counts_by_itself_and_the_bundled_base_is_that_of_vers
     tmp_path: Path,
 ) -> None:
     written = json.loads((STORE / "models" / "emoji-64.json").read_text())
-    loaded = load("emoji-64", Settings(data_dir=tmp_path, device="cpu"))
+    loaded = load("emoji-64", Settings.model_validate({"data_dir": tmp_path, "device": "cpu"}))
     own = loaded.profile.image_encoder
     assert loaded.profile.fingerprint == written["fingerprint"] and own and len(own.fingerprint) == 64
     other = shutil.copytree(loaded.folder, tmp_path / "other")
