@@ -36,6 +36,7 @@ from workers.training.pictures import of_dataset
 from workers.training.plan import Sample, TrainingPlan
 from workers.training.progress import Encoded, Event, Note, Progress, Sampled, Saved
 from workers.training.run import Canceled, Training
+from workers.training.wording import SEPARATOR
 
 log = structlog.get_logger()
 
@@ -230,5 +231,7 @@ class _Teller:
 def plan_of(request: ResolvedTraining) -> TrainingPlan:
     """Return the plan of an accepted request."""
     asked = request.model_dump(exclude={*ASIDE, "samples"})
+    if request.trigger and request.shuffle:  # it stays in front of what is shuffled
+        asked["keep_tokens"] += request.trigger.count(SEPARATOR) + 1
     samples = tuple(Sample(prompt=one.prompt, seed=one.seed) for one in request.samples)
     return TrainingPlan(**asked | {"layers": tuple(request.layers), "samples": samples})
