@@ -57,6 +57,7 @@ def is_text(name: str) -> bool:
 def layout_of(names: list[str], texts: Mapping[str, bytes], default: str | None) -> Layout:
     """Return which caption belongs to which picture; texts: of every file that may hold some, its bytes."""
     found = Layout()
+    default = None if default is None else default.strip()  # as every other caption is
     paths = {name: PurePosixPath(name) for name in sorted(names)}
     pictures = {name: path for name, path in paths.items() if path.suffix.lower() in PICTURES}
     found.ignored = [name for name in paths if name not in pictures and not is_text(name)]

@@ -1,6 +1,5 @@
 """A dataset that somebody sent, from its zip to pictures in storage: called in a process that may die."""
 
-from collections import Counter
 from datetime import datetime
 
 from app.shared.datasets import Dataset, DatasetPicture, Datasets, dataset_of
@@ -8,10 +7,10 @@ from app.shared.errors import DatasetRefused, PictureRefused
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.wire.dataset import MAX_NAME, MAX_PICTURES, MAX_REPEATS, DatasetReport, Unreadable
+from app.shared.wire.dataset import MAX_NAME, MAX_PICTURES, DatasetReport, Unreadable
 from app.shared.wire.picture import StoredPicture
 from workers.dataset_archive import Archive, refuse
-from workers.dataset_layout import Layout, is_text, layout_of
+from workers.dataset_layout import is_text, layout_of
 from workers.decoding import decode
 
 THUMBNAIL = (128, 128)
@@ -62,31 +61,19 @@ class ReceivedDatasets:
             for one in layout.pictures
             if one.name in kept
         ]
-        made = dataset_of(pictures, DatasetReport(), created_at)
-        refuse({one.name: f"is seen {one.repeats} times" for one in made.pictures if one.repeats > MAX_REPEATS})
-        report = _report(made, pictures, layout, wrong)
-        report = report.model_copy(update={"ignored": [*layout.ignored, *archive.left]})
-        return self._datasets.keep(made.model_copy(update={"report": report}))
+        names: dict[str, list[str]] = {}
+        for one in pictures:
+            names.setdefault(one.ref, []).append(one.name)
+        report = DatasetReport(
+            orphaned=layout.orphaned,
+            duplicates=[those for those in names.values() if len(those) > 1],
+            unreadable=wrong,
+            ignored=[*layout.ignored, *archive.left],
+        )
+        return self._datasets.keep(dataset_of(pictures, report, created_at))
 
     def _kept(self, data: bytes) -> tuple[StoredPicture, str]:
         image, _ = decode(data)
         small = image.copy()
         small.thumbnail(THUMBNAIL)
         return self._pictures.put(image), self._pictures.put(small).ref
-
-
-def _report(made: Dataset, pictures: list[DatasetPicture], layout: Layout, unreadable: dict[str, str]) -> DatasetReport:
-    names: dict[str, list[str]] = {}
-    for one in pictures:
-        names.setdefault(one.ref, []).append(one.name)
-    sizes = Counter(f"{one.width}×{one.height}" for one in made.pictures)
-    return DatasetReport(
-        pictures=len(made.pictures),
-        captions=dict(Counter(one.source for one in made.pictures)),
-        missing=[one.name for one in pictures if one.caption is None],
-        empty=[one.name for one in pictures if one.caption == ""],
-        orphaned=layout.orphaned,
-        duplicates=[those for those in names.values() if len(those) > 1],
-        unreadable=unreadable,
-        sizes=dict(sizes),
-    )

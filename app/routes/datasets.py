@@ -12,11 +12,11 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
-from app.faults import refusal
+from app.faults import detail, fault, pointer, refusal
 from app.receiving import at_once, judge_end, judge_size, known, later, settled, stage
 from app.routing import Router, answers
 from app.shared.datasets import Dataset, DatasetPicture, dataset_of, sent_ref
-from app.shared.errors import DatasetRefused, NotFound, Unreadable
+from app.shared.errors import DatasetRefused, Newer, NotFound, Unreadable
 from app.shared.lifecycle import now
 from app.shared.text import no_control_characters
 from app.shared.wire.dataset import DATASET_PATTERN, Caption, DatasetRef, DatasetSummary, Recaption
@@ -128,22 +128,16 @@ def recaption(ref: RefPath, said: Recaption, service: ServiceDep, response: Resp
     for picture, caption in said.captions.items():
         _judge_text(caption, "captions", picture)
     if unknown := sorted(said.captions.keys() - {one.ref for one in old.pictures}):
-        raise NotFound("image_unknown", f"there is no picture {unknown[0]!r} in this dataset")
+        faults = [
+            fault(pointer(["captions", one]), "image_unknown", "this dataset has no such picture") for one in unknown
+        ]
+        raise NotFound("image_unknown", detail(faults), reasons=faults)
 
     def edited(one: DatasetPicture) -> DatasetPicture:
         new = {"caption": said.captions[one.ref].strip(), "source": "edited"} if one.ref in said.captions else {}
         return one.model_copy(update=new)
 
-    pictures = [edited(one) for one in old.pictures]
-    made = dataset_of(pictures, old.report, now())
-    facts = {
-        "pictures": len(made.pictures),
-        "captions": _counted(made),
-        "missing": [one.name for one in pictures if one.caption is None],
-        "empty": [one.name for one in pictures if one.caption == ""],
-    }
-    made = made.model_copy(update={"report": old.report.model_copy(update=facts)})
-    kept, new = service.datasets.keep(made)
+    kept, new = service.datasets.keep(dataset_of([edited(one) for one in old.pictures], old.report, now()))
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/datasets/{kept.ref}"
     return kept
@@ -153,13 +147,6 @@ def recaption(ref: RefPath, said: Recaption, service: ServiceDep, response: Resp
 def delete(ref: RefPath, service: ServiceDep) -> None:
     """Delete a dataset. Its pictures stay: others, and recipes, may name them."""
     service.datasets.delete(ref)
-
-
-def _counted(made: Dataset) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for one in made.pictures:
-        counts[one.source] = counts.get(one.source, 0) + 1
-    return counts
 
 
 def _packed(files: list[Spooled], into: Path) -> tuple[Path, str, int]:
@@ -191,7 +178,9 @@ def _judge_text(text: str | None, *place: str) -> None:
 def _known(service: Service, ref: DatasetRef) -> Dataset | None:
     try:
         return service.datasets.get(ref)
-    except NotFound:
+    except Newer:
+        raise
+    except (NotFound, Unreadable):  # reading the bytes again mends what cannot be read
         return None
 
 

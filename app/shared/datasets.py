@@ -5,15 +5,18 @@ changes a caption makes another dataset.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 
-from app.shared.errors import NotFound
+from app.shared.errors import DatasetRefused, Newer, NotFound
+from app.shared.errors import Unreadable as UnreadableRecord
 from app.shared.records import DATASET, SENT
 from app.shared.storage import Storage
 from app.shared.wire.dataset import (
     DATASET_PREFIX,
+    MAX_REPEATS,
     Dataset,
     DatasetPicture,
     DatasetRef,
@@ -23,6 +26,8 @@ from app.shared.wire.dataset import (
 )
 
 __all__ = ["Dataset", "DatasetPicture", "DatasetRef", "Datasets", "dataset_key", "dataset_of"]
+
+NAMED = 20  # pictures that a refusal names
 
 
 def dataset_key(ref: DatasetRef) -> str:
@@ -39,10 +44,12 @@ def sent_ref(file_sha256: str, default_caption: str | None, unreadable: Unreadab
     return DATASET_PREFIX + sha256(said.encode()).hexdigest()
 
 
-def dataset_of(pictures: Iterable[DatasetPicture], report: DatasetReport, created_at: datetime) -> Dataset:
+def dataset_of(pictures: Sequence[DatasetPicture], report: DatasetReport, created_at: datetime) -> Dataset:
     """Return the dataset of these pictures, in its own order; those with the same pixels and caption are one.
 
-    Such a one is seen as often as all of them together.
+    Such a one is seen as often as all of them together; raises DatasetRefused where that is more than MAX_REPEATS.
+
+    report: what was found but is not in the pictures; what is in them is added to it.
     """
     merged: dict[tuple[str, bool, str], DatasetPicture] = {}
     for one in pictures:
@@ -50,9 +57,42 @@ def dataset_of(pictures: Iterable[DatasetPicture], report: DatasetReport, create
         before = merged.get(key)
         merged[key] = before.model_copy(update={"repeats": before.repeats + one.repeats}) if before else one
     ordered = tuple(merged[key] for key in sorted(merged))
+    _judge_repeats(ordered)
     content = [[one.ref, one.caption, one.repeats] for one in ordered]
     digest = sha256(json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
-    return Dataset(ref=DATASET_PREFIX + digest, pictures=ordered, report=report, created_at=created_at)
+    return Dataset(
+        ref=DATASET_PREFIX + digest,
+        pictures=ordered,
+        report=report_of(report, pictures, ordered),
+        created_at=created_at,
+    )
+
+
+def report_of(
+    report: DatasetReport, pictures: Sequence[DatasetPicture], entries: Sequence[DatasetPicture]
+) -> DatasetReport:
+    """Return a report with what is in the pictures; entries: what they are once equal ones are one."""
+    facts = {
+        "pictures": len(entries),
+        "captions": dict(Counter(one.source for one in entries)),
+        "missing": [one.name for one in pictures if one.caption is None],
+        "empty": [one.name for one in pictures if one.caption == ""],
+        "sizes": dict(Counter(f"{one.width}×{one.height}" for one in entries)),
+    }
+    return report.model_copy(update=facts)
+
+
+def _judge_repeats(entries: Sequence[DatasetPicture]) -> None:
+    over = [one for one in entries if one.repeats > MAX_REPEATS]
+    if over:
+        told = [
+            f"{one.name or one.ref!r} is seen {one.repeats} times an epoch, all files with its pixels and caption "
+            f"together; at most {MAX_REPEATS}"
+            for one in over
+        ]
+        more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
+        reasons = [{"pointer": "", "code": "dataset_refused", "message": one, "allowed": None} for one in told[:NAMED]]
+        raise DatasetRefused("dataset_refused", "; ".join(told[:3]) + more, reasons=reasons)
 
 
 class Datasets:
@@ -73,19 +113,34 @@ class Datasets:
         return found
 
     def keep(self, dataset: Dataset) -> tuple[Dataset, bool]:
-        """Keep a dataset unless it is there; return what is there now, and whether it was new."""
+        """Keep a dataset unless it is there and can be read; return what is there now, and whether it was new.
+
+        Raises Newer.
+        """
         key = dataset_key(dataset.ref)
         if self._storage.create(key, DATASET.write(dataset)):
             return dataset, True
-        return self.get(dataset.ref), False
+        if known := DATASET.replaced(self._storage, key):
+            return known, False
+        self._storage.put(key, DATASET.write(dataset))  # the same content by its ref, so nothing else is lost
+        return dataset, True
 
     def note(self, sent: DatasetRef, ref: DatasetRef) -> None:
         """Have a dataset known by the ref that was given when it was sent, too."""
         self._storage.put(_sent_key(sent), SENT.write(SentDataset(ref=ref)))
 
     def delete(self, ref: DatasetRef) -> None:
-        """Delete the record of a dataset; its pictures stay, for others may have them. Raises NotFound."""
-        self._storage.delete(dataset_key(self.get(ref).ref))
+        """Delete the record of a dataset, whether or not it can be read; its pictures stay, for others may have them.
+
+        Raises NotFound and Newer.
+        """
+        try:
+            key = dataset_key(self.get(ref).ref)
+        except Newer:
+            raise
+        except UnreadableRecord as error:
+            key = error.key
+        self._storage.delete(key)
 
     def refs(self) -> Iterator[DatasetRef]:
         """Yield the ref of every dataset, in no order."""

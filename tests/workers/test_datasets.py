@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.shared.datasets import Datasets
+from app.shared.datasets import Datasets, dataset_key
 from app.shared.errors import DatasetRefused
 from app.shared.lifecycle import now
 from app.shared.pictures import Pictures
@@ -92,7 +92,9 @@ def test_a_default_is_for_those_without_a_caption(kept: Any) -> None:
     """Row 1 of the hazards: three captions and a default are 3 + 1."""
     files = {f"{at}.png": picture(at) for at in range(4)} | {f"{at}.txt": b"a cat" for at in range(3)}
     assert kept(files).report.missing == ["3.png"]
-    assert kept(files, "a thing").report.captions == {"file": 3, "default": 1}
+    dataset = kept(files, "a thing")
+    assert dataset.report.captions == {"file": 3, "default": 1}
+    assert kept(files, " a thing\n").ref == dataset.ref, "it is stripped, as every caption is"
 
 
 def test_one_content_is_one_ref_whatever_it_is_called(kept: Any, storage: Storage) -> None:
@@ -182,6 +184,11 @@ def test_over_http(settings: Settings, storage: Storage, intake: Intake) -> None
         again = send()
         assert (again.status_code, again.json()["ref"]) == (200, found["ref"]), "the same bytes need no reading"
         assert send(default_caption="it").status_code == 202
+        storage.put(dataset_key(found["ref"]), b"")
+        resent = send()
+        assert resent.status_code == 202, "what cannot be read is read from the same bytes again"
+        intake.run(resent.json()["id"])
+        assert api.get(f"/v1/datasets/{found['ref']}").json()["pictures"] == found["pictures"]
         (second,) = [one["ref"] for one in found["pictures"] if one["caption"] is None]
         edited = api.patch(f"/v1/datasets/{found['ref']}", json={"captions": {second: " two "}})
         assert edited.status_code == 201 and edited.json()["report"]["captions"] == {"file": 1, "edited": 1}
@@ -190,8 +197,11 @@ def test_over_http(settings: Settings, storage: Storage, intake: Intake) -> None
             found["ref"],
             edited.json()["ref"],
         }
-        wrong = api.patch(f"/v1/datasets/{found['ref']}", json={"captions": {f"image:{'0' * 64}": "x"}})
+        assert edited.json()["report"]["sizes"] == {"40×90": 2}
+        unknown = {f"image:{digit * 64}": "x" for digit in "01"}
+        wrong = api.patch(f"/v1/datasets/{found['ref']}", json={"captions": unknown})
         assert wrong.status_code == 404
+        assert [one["pointer"] for one in wrong.json()["errors"]] == [f"/captions/{ref}" for ref in unknown]
         assert api.get(f"/v1/images/{found['pictures'][0]['thumbnail']}").headers["content-type"] == "image/png"
         assert api.delete(f"/v1/datasets/{early}").status_code == 204
         assert api.get(f"/v1/datasets/{found['ref']}").status_code == 404

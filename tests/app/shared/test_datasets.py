@@ -2,11 +2,11 @@
 
 import pytest
 
-from app.shared.datasets import Datasets, dataset_of
-from app.shared.errors import NotFound
+from app.shared.datasets import Datasets, dataset_key, dataset_of
+from app.shared.errors import DatasetRefused, Newer, NotFound, Unreadable
 from app.shared.lifecycle import now
 from app.shared.storage import Storage
-from app.shared.wire.dataset import Dataset, DatasetPicture, DatasetReport
+from app.shared.wire.dataset import MAX_REPEATS, Dataset, DatasetPicture, DatasetReport
 
 
 def picture(number: int, caption: str | None = "a cat", repeats: int = 1, name: str = "") -> DatasetPicture:
@@ -42,3 +42,33 @@ def test_it_is_kept_once_and_found_by_its_ref(storage: Storage) -> None:
     for again in (datasets.get, datasets.delete):
         with pytest.raises(NotFound, match="POST /v1/datasets"):
             again(first.ref)
+
+
+def test_what_nobody_could_read_again_is_not_made() -> None:
+    half = MAX_REPEATS // 2
+    assert made(picture(1, repeats=half), picture(1, repeats=half)).pictures[0].repeats == MAX_REPEATS
+    with pytest.raises(DatasetRefused, match=r"'1\.png' is seen 10001 times an epoch.*at most 10000"):
+        made(picture(1, repeats=half + 1), picture(1, repeats=half))
+
+
+def test_a_report_says_what_is_in_the_pictures() -> None:
+    report = made(picture(1, name="a.png"), picture(1, name="b.png"), picture(2, None), picture(3, "")).report
+    assert (report.pictures, report.sizes, report.captions) == (3, {"64×64": 3}, {"file": 3})
+    assert (report.missing, report.empty) == (["2.png"], ["3.png"])
+
+
+def test_a_record_that_cannot_be_read_can_be_kept_again_and_deleted(storage: Storage) -> None:
+    datasets, first = Datasets(storage), made(picture(1))
+    key = dataset_key(first.ref)
+    storage.put(key, b"")
+    with pytest.raises(Unreadable):
+        datasets.get(first.ref)
+    assert datasets.keep(first) == (first, True) and datasets.get(first.ref) == first
+    storage.put(key, b"{")
+    datasets.delete(first.ref)
+    assert list(datasets.refs()) == []
+    storage.put(key, b'{"format": 99}')
+    for newer in (lambda: datasets.keep(first), lambda: datasets.delete(first.ref)):
+        with pytest.raises(Newer):
+            newer()
+    assert storage.get(key) == b'{"format": 99}'
