@@ -16,6 +16,8 @@ LONGEST = 512  # characters of a name
 NAMED = 20  # files that a refusal names
 BESIDE = re.compile(r"(.*/)?(__MACOSX/.*|\.[^/]*|Thumbs\.db|desktop\.ini)", re.IGNORECASE)  # what systems leave about
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# ValueError: among others, a name that is not the UTF-8 that it says; one before its file is another than the table has
+UNREADABLE = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError)
 ENCRYPTED = 1  # bit of a member's flags
 
 
@@ -29,7 +31,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
             members = [one for one in self._zip.infolist() if not one.is_dir()]
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError) as error:
+        except UNREADABLE as error:
             raise DatasetRefused("dataset_not_readable", f"this is no whole zip ({error}): send it again") from error
         if len(members) > MOST_FILES:
             message = f"the zip has {len(members)} files; at most {MOST_FILES} are taken"
@@ -40,13 +42,13 @@ class Archive:
         self.left = [one.filename for one in members if BESIDE.fullmatch(one.filename)]
         kept = [one for one in members if not BESIDE.fullmatch(one.filename)]
         refuse({one.filename: why for one in kept for why in _wrong(one, most_file_mb)})
-        self._members = {one.filename: one for one in kept}
+        self._members = {str(PurePosixPath(one.filename)): one for one in kept}  # `./a.png` is `a.png`
         if len(self._members) < len(kept):
             raise DatasetRefused("dataset_refused", "the zip has several files of one name; give each its own")
 
     @property
     def names(self) -> list[str]:
-        """Names of the files, but for what systems leave about."""
+        """Names of the files, each written in one way, but for what systems leave about."""
         return list(self._members)
 
     def read(self, name: str) -> bytes:
@@ -55,7 +57,7 @@ class Archive:
         try:
             with self._zip.open(member) as file:
                 return file.read(member.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (*UNREADABLE, zlib.error, RuntimeError) as error:
             message = f"{shown(name)} cannot be unpacked ({error}): make the zip again"
             raise DatasetRefused("dataset_not_readable", message) from error
 

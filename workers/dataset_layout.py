@@ -55,7 +55,10 @@ def is_text(name: str) -> bool:
 
 
 def layout_of(names: list[str], texts: Mapping[str, bytes], default: str | None) -> Layout:
-    """Return which caption belongs to which picture; texts: of every file that may hold some, its bytes."""
+    """Return which caption belongs to which picture.
+
+    names: as PurePosixPath writes them; texts: of every file that may hold captions, its bytes.
+    """
     found = Layout()
     default = None if default is None else default.strip()  # as every other caption is
     paths = {name: PurePosixPath(name) for name in sorted(names)}
@@ -109,13 +112,14 @@ def _rows(path: PurePosixPath, text: str) -> Iterator[tuple[str, str]]:
     if path.suffix.lower() == ".csv":
         rows = list(csv.DictReader(io.StringIO(text), strict=True)) if text else []
     else:
-        rows = [_object(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        rows = [_object(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     seen: set[str] = set()
     for number, row in enumerate(rows, 1):
         file = row.get(FILE)
         caption = next((row[column] for column in CAPTIONS if column in row), None)
         if not isinstance(file, str) or not isinstance(caption, str):
             raise _NoTable(f"row {number} has not both {FILE!r} and {CAPTIONS[0]!r} as texts")
+        file = str(PurePosixPath(file))
         if file in seen:
             raise ValueError(f"row {number} names {file!r} a second time")
         if len(caption) > MAX_CAPTION:

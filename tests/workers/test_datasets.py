@@ -88,6 +88,14 @@ def test_captions_are_read_from_texts_tables_and_folders(kept: Any) -> None:
     assert sorted(report.ignored) == ["__MACOSX/._7.png", "notes.pdf"] and report.sizes == {"40×90": 6}
 
 
+def test_names_are_compared_as_paths_and_lines_end_where_json_lines_do(kept: Any) -> None:
+    row = '{"file_name": "./b.png", "text": "one\u2028two"}\r\n\r\n{"file_name": "c.png", "text": "c"}\r\n'
+    files = {"./a.png": picture(1), "./metadata.csv": b"file_name,text\na.png,one\n", "b/b.png": picture(2)}
+    dataset = kept(files | {"b//c.png": picture(3), "b/metadata.jsonl": row.encode()})
+    found = {name: caption for name, (caption, *_) in captions(dataset).items()}
+    assert found == {"a.png": "one", "b/b.png": "one\u2028two", "b/c.png": "c"}
+
+
 def test_a_default_is_for_those_without_a_caption(kept: Any) -> None:
     """Row 1 of the hazards: three captions and a default are 3 + 1."""
     files = {f"{at}.png": picture(at) for at in range(4)} | {f"{at}.txt": b"a cat" for at in range(3)}
@@ -127,9 +135,20 @@ def encrypted() -> bytes:
     return bytes(data)
 
 
+def misnamed() -> bytes:
+    """A zip whose local name says that it is UTF-8 and is none; the one in the table of contents is whole."""
+    return zipped({"é.png": picture()}).replace("é".encode(), b"\xff\xff", 1)
+
+
 REFUSED: dict[str, tuple[Files | bytes, str]] = {
     "no zip": (b"PK nonsense", "no whole zip"),
     "cut off": (zipped({"1.png": picture()})[:-30], "no whole zip"),
+    "a name that is no UTF-8": (misnamed(), "cannot be unpacked"),
+    "one name twice": ({"a.png": picture(1), "./a.png": picture(2)}, "several files of one name"),
+    "one name twice in a table": (
+        {"a.png": picture(), "metadata.csv": b"file_name,text\na.png,x\n./a.png,y\n"},
+        "row 2 names 'a.png' a second time",
+    ),
     "nothing in it": (zipped({}), "no picture in it"),
     "no picture": ({"a.txt": b"a"}, "no picture in it"),
     "out of the folder": ({"../1.png": picture()}, "'../1.png': is not the name of a file below"),
