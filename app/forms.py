@@ -1,5 +1,6 @@
 """Forms read strictly: UTF-8, every field known and once, text where text is meant and a file where a file is."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
@@ -16,6 +17,7 @@ from app.shared.errors import WrongType
 from app.spool import Spooled
 
 MOST_FIELDS = 256
+MOST_FILES = 256
 MULTIPART = b"multipart/form-data"
 
 
@@ -47,7 +49,7 @@ async def read_form(request: Request, form: Form) -> FormData:
     if kind != MULTIPART or options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise WrongType("not_a_form", "the body is a form; send it as multipart/form-data, its text in UTF-8")
     try:
-        sent = await _Parser(request.headers, request.stream(), max_fields=MOST_FIELDS, max_files=MOST_FIELDS).parse()
+        sent = await _Parser(request.headers, request.stream(), max_fields=MOST_FIELDS, max_files=math.inf).parse()
     except MultiPartException as error:
         raise HTTPException(400, f"the form cannot be read: {error.message}") from error
     names = [name for name, _ in sent.multi_items()]
@@ -70,6 +72,8 @@ class _Parser(MultiPartParser):
         super().on_headers_finished()
         part = self._current_part
         if part.file is not None:
+            if self._current_files > MOST_FILES:  # Starlette would not say what to do instead
+                raise MultiPartException(f"it has more than {MOST_FILES} files; send those of a dataset as one zip")
             self._files_to_close_on_error.pop().close()  # Starlette's own, in its place
             part.file = Spooled(part.file.filename, part.file.headers)
             self._files_to_close_on_error.append(_Closing(part.file))  # type: ignore[arg-type]

@@ -67,9 +67,10 @@ async def upload(
 ) -> Dataset:
     """Send pictures with captions: 201 with ref and report, 200 if they were there, 202 if reading takes longer.
 
-    A zip, or pictures and captions as one `file` each. Captions are `name.txt` beside `name.png`, `metadata.jsonl` or
-    `metadata.csv` (`file_name`, `text`) in a folder, or the name of a folder `10_word`, which also says how often its
-    pictures are seen in an epoch. The ref is a hash of pixels, captions and repeats; that of a 202 stands for the same.
+    A zip, or pictures and captions as one `file` each, 256 at most. Captions are `name.txt` beside `name.png`,
+    `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) in a folder, or the name of a folder `10_word`, which also
+    says how often its pictures are seen in an epoch. The ref is a hash of pixels, captions and repeats; that of a 202
+    stands for the same.
     """
     spooled = [one for one in file if isinstance(one, Spooled)]
     try:

@@ -190,8 +190,8 @@ class Catalog:
         """Give inspected bytes a name and the next free number; say whether that was new.
 
         The file must be in storage already. The same bytes under the same name with the same `ignore` are the version
-        they were before, so another description is refused (law 1): a version never changes. No description asks for
-        none in particular.
+        they were before, so another description or cover is refused (law 1): a version never changes. Without one, none
+        in particular is asked for.
 
         verdicts: by model. What was found on other models before, which may be away now, stays. Raises AdapterRefused.
         """
@@ -202,13 +202,7 @@ class Catalog:
             numbers = self._versions(version.name)
             if known := self._same(version.name, numbers, version.sha256, version.ignore):
                 known = self._refitted(known, version)
-                if version.description not in ("", known.description):
-                    held = f"{known.name}:{known.version}"
-                    raise AdapterRefused(
-                        "description_differs",
-                        f"these bytes are {held} already, described as {known.description!r}; leave the description "
-                        f"out, upload them under another name, or delete {known.name!r} first",
-                    )
+                _judge_said(known, version)
                 return known, False
             number = self._last_number(version.name, numbers) + 1
             numbered = version.model_copy(update={"version": number})
@@ -311,6 +305,20 @@ class Catalog:
                 tell(self._redis, error)
         versions = rebuild.read_all(lambda one: self._readable(*one), living)
         return [(name, number, version) for (name, number), version in zip(living, versions, strict=True)]
+
+
+def _judge_said(known: AdapterVersion, anew: AdapterVersion) -> None:
+    """Raise AdapterRefused where something else is said of the bytes of a version than is said of it already."""
+    for what, said, before in (
+        ("description", anew.description, f"described as {known.description!r}"),
+        ("cover", anew.cover, f"with {known.cover or 'none'} as cover"),
+    ):
+        if said and said != getattr(known, what):
+            raise AdapterRefused(
+                f"{what}_differs",
+                f"these bytes are {known.name}:{known.version} already, {before}; leave the {what} out, upload them "
+                f"under another name, or delete {known.name!r} first",
+            )
 
 
 def _version_key(name: str, number: int | str) -> str:

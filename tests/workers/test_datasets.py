@@ -10,6 +10,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from app.forms import MOST_FILES
+from app.routes.datasets import upload
 from app.shared.datasets import Datasets, dataset_key
 from app.shared.errors import DatasetRefused
 from app.shared.lifecycle import now
@@ -183,6 +185,13 @@ def test_what_is_no_dataset_is_refused_and_leaves_none(kept: Any, storage: Stora
 def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(kept: Any) -> None:
     dataset = kept({"1.png": b"GIF89a", "2.png": picture()}, unreadable="leave_out")
     assert list(dataset.report.unreadable) == ["1.png"] and len(dataset.pictures) == 1
+
+
+def test_more_files_than_a_form_takes_are_asked_for_as_a_zip(settings: Settings) -> None:
+    with serving(settings) as api:
+        many = api.post("/v1/datasets", files=[("file", (f"{at}.txt", b"x")) for at in range(MOST_FILES + 1)])
+    assert many.status_code == 400 and "more than 256 files; send those of a dataset as one zip" in many.text
+    assert f"{MOST_FILES} at most" in (upload.__doc__ or "")
 
 
 def test_over_http(settings: Settings, storage: Storage, intake: Intake) -> None:

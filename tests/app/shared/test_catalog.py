@@ -67,6 +67,18 @@ def test_a_description_is_taken_or_refused(catalog: Catalog) -> None:
     assert admit(catalog, "one", b"others", description="a dog").version == 2
 
 
+def test_a_cover_is_taken_or_refused(catalog: Catalog) -> None:
+    first, second = (f"image:{digit * 64}" for digit in "12")
+    covered = admit(catalog, "one", b"bytes", cover=first)
+    for said in (first, None):
+        assert admit(catalog, "one", b"bytes", cover=said) == covered
+    for name, cover, before in (("one", second, first), ("bare", first, "none")):
+        admit(catalog, "bare", b"bytes")
+        with pytest.raises(AdapterRefused, match=f"{name}:1 already, with {before} as cover") as refusal:
+            admit(catalog, name, b"bytes", cover=cover)
+        assert refusal.value.code == "cover_differs"
+
+
 def test_a_rebuilt_index_holds_what_was_there(catalog: Catalog, redis: Redis) -> None:
     for name, content in (("a", b"1"), ("a", b"2"), ("b", b"1"), ("gone", b"3")):
         admit(catalog, name, content)
