@@ -31,6 +31,7 @@ from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import AdapterError
 from workers.adapters.uploaded import KnownBase, opened
 from workers.control.maps import Maps
+from workers.control.preprocessors import ModelAway
 from workers.datasets import ReceivedDatasets
 from workers.decoding import decode
 from workers.limits import limit_memory, limit_time
@@ -125,7 +126,11 @@ class Intake:
         return {"picture": kept, "new": new, "notes": notes}
 
     def _map(self, upload: Upload, data: bytes) -> dict[str, Any]:
-        kept, new = self._pictures.keep(self._maps.made(MapWanted.model_validate_json(data)))
+        try:
+            made = self._maps.made(MapWanted.model_validate_json(data))
+        except ModelAway as error:  # other files wait behind this one, and a map can be asked for again
+            raise BadRequest(error.code, f"{error.message}; ask again later") from error
+        kept, new = self._pictures.keep(made)
         return {"picture": kept, "new": new}
 
     def _dataset(self, upload: Upload, data: bytes) -> dict[str, Any]:

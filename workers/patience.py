@@ -1,4 +1,4 @@
-"""Waiting inside a job for storage that is away: it costs the job time, and no try.
+"""Waiting inside a job for storage, or a hub, that is away: it costs the job time, and no try.
 
 A job that begins `with patience.during()` waits, in its own thread, whenever storage does not answer, and goes on where
 it was. Its clock, RQ's alarm, stands meanwhile. Other threads, as that of prefetch, are told at once.
@@ -31,7 +31,7 @@ def _nothing() -> None:
 
 
 class Patience:
-    """How long one job waits for storage, in all."""
+    """How long one job waits, in all."""
 
     def __init__(self, most_s: float) -> None:
         self._most_s = self._left_s = most_s
@@ -54,15 +54,14 @@ class Patience:
         except Unavailable as error:
             if self._thread != get_ident():
                 raise
-            log.warning("storage_away", error=error.message)
+            log.warning(error.code, error=error.message)
             away = error
         with alarm.standing():
             for pause_s in _pauses():
                 if self._left_s <= 0:
                     raise Unavailable(
                         away.code,
-                        f"storage was away for longer than RADIATA_STORAGE_PATIENCE_S ({self._most_s:g} s) allows: "
-                        f"{away.message}",
+                        f"{away.message} (for longer than RADIATA_STORAGE_PATIENCE_S, {self._most_s:g} s, allows)",
                     ) from away
                 begun = time.monotonic()
                 time.sleep(min(pause_s, self._left_s))

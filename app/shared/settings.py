@@ -126,7 +126,7 @@ class Settings(BaseSettings):
         600,
         gt=0,
         description="Seconds that one generation or inspection waits for storage or Redis that is away, before it is "
-        "put back, or fails where only a part of storage is away.",
+        "put back, or fails where only a part of storage is away. A generation waits as long for a preprocessor's hub.",
     )
     inspect_timeout_s: int = Field(120, ge=1, description="Seconds an inspection may take.")
     accept_without_worker_s: float = Field(

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from PIL import Image
 from redis import Redis
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save
@@ -60,6 +62,23 @@ def test_what_fits_gets_its_name(
     assert (record.sha256, record.fits) == (hashlib.sha256(data).hexdigest(), ["emoji-64"])
     assert storage.get(file_key(record.sha256)) == data
     assert list(storage.keys("uploads")) == []
+
+
+def test_a_map_of_a_hub_that_is_away_is_refused_and_others_do_not_wait(
+    settings: Settings, storage: Storage, redis: Redis, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("workers.control.preprocessors.snapshot_download", away)
+    ref = Pictures(storage).put(Image.new("RGB", (64, 64))).ref
+    wanted = {"image": ref, "width": 64, "height": 64, "preprocess": "depth"}
+    one = upload(content=(data := json.dumps(wanted).encode())).model_copy(update={"kind": "map"})
+    uploads.stage(one, data)
+    Intake(storage, redis, settings.model_copy(update={"preprocessors": {"depth": "owner/name"}})).run(one.id)
+    settled = uploads.get(one.id)
+    assert (settled.status, settled.code) == (UploadStatus.REFUSED, "preprocess_unavailable")
+    assert "cannot be had right now" in (settled.message or "") and "ask again later" in (settled.message or "")
 
 
 def test_an_upload_that_is_canceled_while_it_is_judged_gets_no_name(

@@ -22,6 +22,7 @@ from workers.control.nets import Nets
 from workers.drawing.pictures_in import Canvas
 from workers.drawing.placement import Placement
 from workers.models.loading import LoadedModel
+from workers.patience import Patience
 
 KIND, WEIGHTS = "control", "weights"
 
@@ -29,10 +30,17 @@ KIND, WEIGHTS = "control", "weights"
 class Controller:
     """Has the control nets of a base ready, generation by generation."""
 
-    def __init__(self, base: LoadedModel, cache: AdapterCache, pictures: Pictures, settings: Settings) -> None:
+    def __init__(
+        self,
+        base: LoadedModel,
+        cache: AdapterCache,
+        pictures: Pictures,
+        settings: Settings,
+        patience: Patience,
+    ) -> None:
         self._base = base
         self._pictures = pictures
-        self._maps = Maps(pictures, settings)
+        self._maps = Maps(pictures, settings, patience)
         self._nets = Nets(base, cache, settings.control_cache_mb * MIB)
 
     @property

@@ -21,6 +21,7 @@ from workers.control.pose import preprocessors as pose_models
 from workers.control.preprocessors import Preprocessors
 from workers.drawing.placement import Placement, Size
 from workers.models.pixels import pixels_of
+from workers.patience import Patience
 
 BLACK = (0, 0, 0, 255)
 THRESHOLDS = (100, 200)  # gradients from which an edge goes on, and from which one begins, as in diffusers' guides
@@ -31,12 +32,15 @@ MOST_WHITE, WHITE = 0.5, 128
 class Maps:
     """Makes maps of stored pictures; the models that some need are kept."""
 
-    def __init__(self, pictures: Pictures, settings: Settings) -> None:
+    def __init__(self, pictures: Pictures, settings: Settings, patience: Patience | None = None) -> None:
         self._pictures = pictures
-        self._models = Preprocessors(settings)
+        self._models = Preprocessors(settings, patience)
 
     def made(self, wanted: MapWanted) -> Picture:
-        """Return a map (RGB) of a picture; raises NotFound, Unreadable, and BadRequest for one that does not fit."""
+        """Return a map (RGB) of a picture; raises NotFound, Unreadable, and BadRequest for one that does not fit.
+
+        Raises ModelAway as `Preprocessors.get` does.
+        """
         placed = placed_for_control(self._pictures.load(wanted.image), (wanted.width, wanted.height), wanted.fit)
         match wanted.preprocess:
             case "canny":

@@ -15,15 +15,23 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from rq.timeouts import JobTimeoutException
 
 from app.shared.environment import variable
-from app.shared.errors import BadRequest
+from app.shared.errors import BadRequest, Unavailable
 from app.shared.settings import MIB, Settings
 from workers.models.hub import Wanted, wanted_of
 from workers.models.opening import TRANSFORMERS, reports_of, shortened
+from workers.patience import Patience
 
 FETCHED = ["*.json", "*.safetensors"]
 SETTING = variable("preprocessors")
+PASSING = (408, 429)  # what a hub answers that may answer otherwise in a moment; all of 500 and over may
+
+
+class ModelAway(Unavailable):
+    """A model cannot be had from its hub right now: the hub does not answer, or there is no room for its files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +58,29 @@ class Preprocessor:
 
 
 class Preprocessors:
-    """The models of `RADIATA_PREPROCESSORS`, loaded when they are needed; least recently used go first."""
+    """The models of `RADIATA_PREPROCESSORS`, loaded when they are needed; least recently used go first.
 
-    def __init__(self, settings: Settings) -> None:
+    patience: of the job that needs them, which waits for a hub that is away; without one, nobody waits.
+    """
+
+    def __init__(self, settings: Settings, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience(0)
         self._sources: Mapping[Any, str] = settings.preprocessors
         self._token = settings.hub_token
         self._budget = settings.control_cache_mb * MIB
         self._held: OrderedDict[str, Preprocessor] = OrderedDict()
 
     def get(self, name: str, made: Callable[[], type[Any]], judge: Callable[[Any], str | None]) -> Preprocessor:
-        """Return one of them; raises BadRequest (`preprocess_unavailable`) with a sentence where it cannot be had.
+        """Return one of them; raises BadRequest (`preprocess_unavailable`) with a sentence where it cannot be used.
+
+        Raises ModelAway, of the same code, where it cannot be had right now.
 
         made: its class of transformers'. judge: says of a configuration why it cannot be used, or nothing.
         """
         if name not in self._held:
             if name not in self._sources:
                 raise BadRequest("preprocess_unavailable", f"no {name} model is named: set it in {SETTING}")
-            self._held[name] = self._loaded(name, made, judge)
+            self._held[name] = self._patience.waits(self._loaded, name, made, judge)
         self._held.move_to_end(name)
         found = self._held[name]
         while len(self._held) > 1 and sum(one.nbytes for one in self._held.values()) > self._budget:
@@ -94,8 +108,13 @@ class Preprocessors:
             if missing := sorted(told["missing_keys"]):  # transformers goes on with random ones
                 raise ValueError(f"its weights lack {', '.join(missing[:3])}")
         except Exception as error:  # whatever it meets: a sentence is clearer than its traceback
-            message = f"the {name} model {source!r} of {SETTING} cannot be used: {shortened(str(error))}"
-            raise BadRequest("preprocess_unavailable", message) from error
+            for one in _chain(error):  # transformers makes its own errors of any
+                if isinstance(one, JobTimeoutException | MemoryError):
+                    raise one from None
+            message = f"the {name} model {source!r} of {SETTING} cannot be %s: {shortened(str(error))}"
+            if isinstance(error, _NotFetched):
+                raise ModelAway("preprocess_unavailable", message % "had right now") from error
+            raise BadRequest("preprocess_unavailable", message % "used") from error
         return Preprocessor(folder, model.requires_grad_(False).eval(), processor)
 
     def _folder(self, source: str) -> Path:
@@ -105,10 +124,34 @@ class Preprocessors:
         match wanted_of(source if source.startswith("hf:") else f"hf:{source}"):
             case Wanted(repository=repository, file=None, revision=revision):
                 token = self._token.get_secret_value() if self._token else None
-                found = snapshot_download(repository, revision=revision, allow_patterns=FETCHED, token=token)
+                try:
+                    found = snapshot_download(repository, revision=revision, allow_patterns=FETCHED, token=token)
+                except Exception as error:  # its client's errors are those of whichever library it is made of
+                    if isinstance(error, ValueError) or any(map(_lasting, _chain(error))):
+                        raise
+                    raise _NotFetched(str(error)) from error
                 return Path(found)
             case _:
                 raise ValueError("it is no folder, and a repository on the hub is written owner/name[@revision]")
+
+
+class _NotFetched(Exception):
+    """A repository did not come, and may come in a moment."""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was raised from, one after another."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _lasting(error: BaseException) -> bool:
+    """Tell whether an error of a hub's client stays, however long one waits."""
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code < 500 and error.response.status_code not in PASSING
+    return isinstance(error, OfflineModeIsEnabled)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Engine:
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)
         self._identity = Identity(base.components)
-        self._controller = Controller(base, self._cache, pictures, settings)
+        self._controller = Controller(base, self._cache, pictures, settings, self._patience)
 
     @property
     def base(self) -> str:

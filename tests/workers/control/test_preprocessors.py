@@ -1,12 +1,17 @@
 """Depth and pose are transformers' own, drawn as nets read them; a model that is not whole or not known is refused."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
+from rq.timeouts import JobTimeoutException
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForDepthEstimation, pipeline
 
@@ -17,12 +22,18 @@ from workers.control import pose as module
 from workers.control.depth import depth
 from workers.control.openpose import COLOURS, DIMMED, drawn
 from workers.control.pose import pose
-from workers.control.preprocessors import Preprocessors
+from workers.control.preprocessors import ModelAway, Preprocessors
+from workers.patience import Patience
 
 STANDING = [  # the joints of COCO, of a person who faces us in 64×64: its right is on our left
     *((32, 8), (34, 6), (30, 6), (36, 8), (28, 8), (40, 18), (24, 18), (44, 28), (20, 28)),
     *((48, 36), (16, 36), (38, 38), (26, 38), (38, 48), (26, 48), (38, 60), (26, 60)),
 ]
+
+
+def answered(status: int) -> HfHubHTTPError:
+    response: Any = httpx.Response(status, request=httpx.Request("GET", "https://hub.test"))
+    return HfHubHTTPError("no", response=response)
 
 
 def photo() -> Image.Image:
@@ -110,6 +121,51 @@ def test_a_model_that_cannot_be_used_is_told(tmp_path: Path) -> None:
         with pytest.raises(BadRequest, match=why) as refusal:
             depth(photo(), models(depth=folder))
         assert "RADIATA_PREPROCESSORS" in refusal.value.message
+
+
+def fetching(monkeypatch: pytest.MonkeyPatch, *answers: Exception | Path) -> tuple[Preprocessors, Patience]:
+    """Models of which the one for depth is on a hub that answers like this, one time after another; who waits."""
+    following = iter(answers)
+
+    def fetched(*_: object, **__: object) -> str:
+        answer = next(following)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr("workers.control.preprocessors.snapshot_download", fetched)
+    monkeypatch.setattr("workers.patience.PAUSES_S", (0.001,))
+    patience = Patience(5.0)
+    return Preprocessors(read_settings(preprocessors={"depth": "owner/name"}), patience), patience
+
+
+def test_a_hub_that_is_away_and_a_disk_that_is_full_cost_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    failing = (ConnectionError("no route"), OSError(errno.ENOSPC, "no space left"), answered(503))
+    models, patience = fetching(monkeypatch, *failing, tiny.save_dpt(tmp_path))
+    with patience.during():
+        assert depth(photo(), models).size == photo().size
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route"), answered(429)])
+def test_who_does_not_wait_is_told_that_it_may_come(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    models, _ = fetching(monkeypatch, error)
+    with pytest.raises(ModelAway, match="cannot be had right now"):
+        depth(photo(), models)
+
+
+def test_what_a_hub_refuses_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, patience = fetching(monkeypatch, answered(404))
+    with patience.during(), pytest.raises(BadRequest, match="cannot be used"):
+        depth(photo(), models)
+
+
+@pytest.mark.parametrize("error", [JobTimeoutException("too long"), MemoryError()])
+def test_the_end_of_a_job_is_no_fault_of_the_model(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models, _ = fetching(monkeypatch, error)
+    with pytest.raises(type(error)):
+        depth(photo(), models)
 
 
 def test_models_go_when_there_is_no_room(tmp_path: Path) -> None:
