@@ -89,6 +89,14 @@ def too_long(
             yield refusal([field], "prompt_too_long", message, {"maxTokens": most})
 
 
+def overlong(texts: Iterable[str], files: Sequence[TokenizerFile]) -> Iterator[tuple[str, int, int]]:
+    """Yield those of some texts that no text encoder of a model reads whole: text, tokens, how many it reads."""
+    for text in texts:
+        over = [(len(_parsed(file).encode(text).ids), file.most) for file in files]  # pyright: ignore[reportArgumentType]
+        if over and all(length > most for length, most in over):
+            yield text, *max(over, key=lambda pair: pair[1])
+
+
 def _tokens(tokenizer: Tokenizer, parts: Sequence[Part]) -> int:
     """Return how many tokens a text is, whose parts are read one by one."""
     if len(parts) == 1:

@@ -5,16 +5,20 @@ the first step: sizes of pictures, lengths of captions, whether the base can be 
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Protocol
 
 from app.acceptance import SEED_BITS, Parts, profile_of, together
-from app.faults import refusal
+from app.faults import quoted, refusal
+from app.judging import overlong
 from app.shared.datasets import Dataset, Datasets
 from app.shared.errors import BadRequest, Conflict, NotFound, RadiataError
+from app.shared.facts import TokenizerFile
 from app.shared.trainings import Trainings
 from app.shared.wire.generation import Status
+from app.shared.wire.model import ModelProfile
 from app.shared.wire.training import MAX_STEPS, ResolvedTraining, TrainingRequest
 from lycoris.errors import PlanRefused
 from lycoris.training.plan import plan
@@ -45,7 +49,8 @@ def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
         raise NotFound(
             error.code, error.message, reasons=refusal(["dataset"], error.code, error.message).reasons
         ) from error
-    wrong: list[RadiataError] = [*_misdescribed(dataset, body)]
+    wrong: list[RadiataError] = [*_misdescribed(dataset, body), *_unsampled(body, profile)]
+    wrong += _too_long(dataset, body, parts.profiles.tokenizers(profile))
     try:
         chosen = plan(body.algorithm, body.rank, body.alpha, body.options, body.layers, body.text_encoder)
     except PlanRefused as error:
@@ -77,6 +82,7 @@ def resumed(parts: TrainingParts, training_id: str) -> ResolvedTraining:
     if training.status not in (Status.FAILED, Status.CANCELED):
         message = f"this training is {training.status}; only one that has failed or was canceled is resumed"
         raise Conflict("not_resumable", message)
+    _as_accepted(parts, training.request)
     return training.request.model_copy(update={"continues": training_id})
 
 
@@ -93,6 +99,7 @@ def extended(parts: TrainingParts, training_id: str, steps: int) -> ResolvedTrai
     if training.request.rates != "constant":
         message = f"its learning rate has gone down ({training.request.rates}); one that is constant can be extended"
         raise Conflict("not_extendable", message)
+    _as_accepted(parts, training.request)
     return training.request.model_copy(update={"continues": training_id, "steps": total})
 
 
@@ -114,6 +121,37 @@ def _misdescribed(dataset: Dataset, body: TrainingRequest) -> Iterator[BadReques
     if body.default_caption is not None and not missing:
         message = "every picture has a caption of its own; leave default_caption out"
         yield refusal(["default_caption"], "training_void_option", message)
+
+
+def _too_long(dataset: Dataset, body: TrainingRequest, files: Sequence[TokenizerFile]) -> Iterator[BadRequest]:
+    """Yield the captions and samples that no text encoder reads whole; a caption has one wording a line."""
+    captions = {line.strip() for one in dataset.pictures for line in (one.caption or "").splitlines()}
+    said = sorted({", ".join(filter(None, (body.trigger, one))) for one in {*captions, body.default_caption or ""}})
+    for text, length, most in islice(overlong(said, files), NAMED):
+        message = f"the caption {quoted(text)} is {length} tokens long; this model reads {most}: shorten it"
+        yield refusal(["dataset"], "caption_too_long", message, {"maxTokens": most})
+    for at, sample in enumerate(body.samples):
+        for _, length, most in overlong([sample.prompt], files):
+            message = f"the prompt is {length} tokens long; this model reads {most}"
+            yield refusal(["samples", at, "prompt"], "prompt_too_long", message, {"maxTokens": most})
+
+
+def _unsampled(body: TrainingRequest, profile: ModelProfile) -> Iterator[BadRequest]:
+    if body.samples and profile.min_references:
+        message = f"{profile.name!r} draws nothing without reference images, which a sample has none of; leave them out"
+        yield refusal(["samples"], "not_obeyed", message)
+    said = [(one.prompt, one.seed) for one in body.samples]
+    for at, one in enumerate(said):
+        if one in said[:at]:
+            yield refusal(["samples", at], "said_twice", "this sample stands there twice; give it another seed")
+
+
+def _as_accepted(parts: TrainingParts, request: ResolvedTraining) -> None:
+    """Raise Conflict or NotFound where a training of before could not go on: its base or its dataset is gone."""
+    if profile_of(parts, request.model).fingerprint != request.base:
+        message = f"model {request.model!r} is another base than when this was accepted; train anew on it"
+        raise Conflict("base_changed", message)
+    parts.datasets.get(request.dataset)
 
 
 def _refused(error: PlanRefused) -> Iterator[BadRequest]:

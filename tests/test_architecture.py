@@ -90,6 +90,7 @@ ARROWS: dict[str, set[str]] = {
         *("safetensors", "numpy", "PIL", "rich", "typer"),
         # A base is loaded, called, sampled and read pictures for by the code that serves it
         *("app.shared", "workers.models", "workers.drawing", "workers.decoding"),
+        "rq",  # the time limit of a job, which no sample may swallow
         "cv2",  # line maps of pictures
     },
     # A training of the service: a job of RQ's, as a generation is

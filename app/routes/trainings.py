@@ -17,7 +17,7 @@ from app.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
 from app.shared.trainings import sample_key
 from app.shared.wire.training import TrainableAlgorithm, Training, TrainingRequest
-from app.shared.wire.values import Limit, Whole, Wire
+from app.shared.wire.values import Limit, Truth, Whole, Wire
 from app.training_acceptance import algorithms, extended, resolve, resumed
 
 router = Router(prefix="/v1/trainings", tags=["trainings"])
@@ -101,16 +101,16 @@ async def events(
     return followed(service, training, last_event_id, prefix)
 
 
-@router.get("/{training_id}/samples/{step}-{sample}.png", response_class=Response, responses=documented("image/png"))
+@router.get("/{training_id}/samples/{name}", response_class=Response, responses=documented("image/png"))
 def sample(
     training_id: Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")],
-    step: Annotated[int, PathParameter(ge=0, le=1_000_000)],
-    sample: Annotated[int, PathParameter(ge=0, le=63)],
+    name: Annotated[str, PathParameter(pattern=r"^[0-9]{1,7}-[0-9]{1,2}\.png$")],
     service: ServiceDep,
     request: Request,
 ) -> Response:
-    """A sample that was drawn with a checkpoint."""
-    data = service.storage.get(sample_key(training_id, step, sample))
+    """A sample that was drawn with a checkpoint: `<step>-<sample>.png`."""
+    step, number = map(int, name.removesuffix(".png").split("-"))
+    data = service.storage.get(sample_key(training_id, step, number))
     if data is None:
         raise NotFound("sample_unknown", "there is no such sample; `pictures` of the training says which there are")
     tag = f'"{sha256(data).hexdigest()}"'
@@ -124,7 +124,7 @@ def cancel(
     training_id: str,
     service: ServiceDep,
     prefix: Prefix,
-    keep: Annotated[bool, Query(description="give what was learned so far its version in the catalog")] = False,
+    keep: Annotated[Truth, Query(description="give what was learned so far its version in the catalog")] = False,
 ) -> Training:
     """Cancel a training, queued or within a step; its checkpoints stay, and it can be resumed."""
     try:

@@ -5,18 +5,24 @@ They live as every job does (`app/shared/lifecycle.py`). One that has not ended 
 
 | Storage key | what | kept for |
 |---|---|---|
-| `trainings/<id>/checkpoints/<step>-<hash>.safetensors` | factors, optimiser and step; the two newest | good |
-| `trainings/<id>/samples/<step>-<sample>.png` | a sample, drawn with that checkpoint | good |
+| `trainings/<id>/checkpoints/<step>-<hash>.safetensors` | factors, optimiser and step; the two newest | ever |
+| `trainings/<id>/samples/<step>-<sample>.png` | a sample, drawn with that checkpoint | ever |
 | `trainings/<id>/stop` | somebody wants it ended, and what it has learned so far kept | its end |
+| `trainings/<id>/naming` | its adapter is about to get its version: it is too late to cancel | its end |
 
 Of its live state in Redis (`app/shared/lifecycle.py`), `progress` and `pictures` are JSON, `stop` is what storage has
 of that name, and `tried_from` is the step of the checkpoint from which the tries are counted.
+
+| Redis key | type | what | kept for |
+|---|---|---|---|
+| `radiata:alive:train.<model>` | string | a worker that trains on that model lived | `accept_without_worker_s` |
 """
 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -37,6 +43,8 @@ from app.shared.wire.training import ResolvedTraining, TrainedAdapter, Training,
 
 SALT = "radiata training key"
 _CHECKPOINT = re.compile(r"trainings/[0-9a-f]{32}/checkpoints/([0-9]{7})-[0-9a-f]{16}\.safetensors")
+_SAMPLE = re.compile(r"trainings/[0-9a-f]{32}/samples/([0-9]{7})-([0-9]{1,2})\.png")
+Over = Literal["ended", "stop", ""]
 _PICTURES = TypeAdapter(list[TrainingPicture])
 
 
@@ -63,6 +71,16 @@ def sample_key(training_id: str, step: int, sample: int) -> str:
 def stop_key(training_id: str) -> str:
     """What stands here while somebody wants it ended, and what it has learned kept."""
     return f"{folder_of(training_id)}/stop"
+
+
+def naming_key(training_id: str) -> str:
+    """What stands here from when its adapter is about to get its version."""
+    return f"{folder_of(training_id)}/naming"
+
+
+def alive_key(model: str) -> str:
+    """Redis key that stands while some worker that trains on a model lived not long ago."""
+    return f"radiata:alive:{training_queue(model)}"
 
 
 PLACES = Places("trainings", "to-train", TO_TRAIN, pending_key, TRAINED, manifest_key)
@@ -97,6 +115,12 @@ def as_it_stands(training: Training, live: Mapping[str, str]) -> Training:
     return training.model_copy(update=told)
 
 
+def picture_of(training_id: str, step: int, sample: int, data: bytes) -> TrainingPicture:
+    """What is told of a sample."""
+    url = f"/v1/trainings/{training_id}/samples/{step}-{sample}.png"
+    return TrainingPicture(step=step, sample=sample, url=url, sha256=sha256(data).hexdigest())
+
+
 class Trainings(Lifecycle[AcceptedTraining]):
     """Accepts trainings, follows them, and ends each one exactly once."""
 
@@ -120,12 +144,17 @@ class Trainings(Lifecycle[AcceptedTraining]):
     ) -> Training:
         """Accept a resolved request and queue it; where its key was just used, what was accepted then.
 
-        Raises Conflict where the key was used for another body, and Unavailable where too many wait.
+        Raises Conflict where the key was used for another body, and Unavailable where nobody trains or too many wait.
         """
         try:
             waiting = len(self.queues.of(training_queue(request.model)))
+            always = self._settings.accept_without_worker_s < 0
+            served = always or bool(self._redis.exists(alive_key(request.model)))
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
+        if not served:
+            message = f"no worker trains on model {request.model!r} now; `radiata worker --train` starts one"
+            raise Unavailable("no_trainer", message)
         if waiting >= self._settings.max_queued:
             message = f"{waiting} trainings wait for model {request.model!r} already; try again later"
             raise Unavailable("queue_full", message)
@@ -190,10 +219,20 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if accepted is None:
             return None
         training = as_it_stands(accepted.training, self.read_live(training_id))
+        training = training.model_copy(update={"pictures": self.drawn(training_id)})
         started = training.started_at or now()
         fields = {"started_at": started.isoformat(), "accepted": TO_TRAIN.write(accepted)}
         self._mark(training_id, Status.RUNNING, fields)
         return training.model_copy(update={"status": Status.RUNNING, "started_at": started})
+
+    def drawn(self, training_id: str) -> list[TrainingPicture]:
+        """The samples that storage has, in order."""
+        found = map(_SAMPLE.fullmatch, sorted(self._storage.keys(f"{folder_of(training_id)}/samples")))
+        return [
+            picture_of(training_id, int(match[1]), int(match[2]), data)
+            for match in found
+            if match and (data := self._storage.get(match[0]))
+        ]
 
     def put_back(self, training_id: str) -> None:
         """Mark a training that was started as waiting again."""
@@ -206,10 +245,12 @@ class Trainings(Lifecycle[AcceptedTraining]):
             pipe.execute()
 
     def tell(self, training_id: str, progress: TrainingProgress) -> None:
-        """Publish progress."""
+        """Publish progress; nothing happens where it has ended."""
+        if self.over(training_id) == "ended":
+            return
         with self._redis.pipeline() as pipe:
-            pipe.hsetnx(live_key(training_id), "status", Status.RUNNING.value)  # Redis may have been emptied since
-            self.set_live(pipe, training_id, {"progress": progress.model_dump_json()})
+            # Redis may have been emptied since, and the sweep have written that it waits
+            self.set_live(pipe, training_id, {"status": Status.RUNNING.value, "progress": progress.model_dump_json()})
             self.publish(pipe, training_id, "progress", progress.model_dump(mode="json"))
             pipe.execute()
 
@@ -220,14 +261,20 @@ class Trainings(Lifecycle[AcceptedTraining]):
             self.publish(pipe, training_id, "image", pictures[-1].model_dump(mode="json"))
             pipe.execute()
 
-    def wants_stop(self, training_id: str) -> bool:
-        """Whether somebody wants it ended, and what it has learned kept, by storage, which knows it for certain."""
-        return self._storage.exists(stop_key(training_id))
+    def over(self, training_id: str, certainly: bool = False) -> Over:
+        """Whether somebody has ended it, or wants that, by Redis, which is asked at every step.
 
-    def over(self, training_id: str) -> Literal["ended", "stop", ""]:
-        """Whether somebody has ended it, or wants that, by Redis: asked at every step."""
+        certainly: by storage, which knows it also where Redis was emptied.
+        """
+        if certainly:
+            ended = self._storage.exists(manifest_key(training_id))
+            return "ended" if ended else "stop" if self._storage.exists(stop_key(training_id)) else ""
         final, stop = cast(list[bytes | None], self._redis.hmget(live_key(training_id), ["final", "stop"]))
         return "ended" if final else "stop" if stop else ""
+
+    def to_be_named(self, training_id: str) -> None:
+        """Say that its adapter is about to get its version: from then on nobody can cancel it."""
+        self._storage.put(naming_key(training_id), b"naming")
 
     # Ends
 
@@ -257,7 +304,8 @@ class Trainings(Lifecycle[AcceptedTraining]):
             return self.withdraw(training_id).training
         record = self.stands(training_id)
         if record.status.ended:
-            raise Conflict("already_ended", self.too_late(record))
+            why = self.too_late(record)
+            raise Conflict("already_ended", why)
         if record.status is not Status.RUNNING and not self.checkpoints(training_id):
             raise Conflict(
                 "nothing_learned", "this training has not begun: there is nothing to keep; cancel it without"
@@ -293,8 +341,13 @@ class Trainings(Lifecycle[AcceptedTraining]):
         return {"status": record.status} | found
 
     def clear(self, record: AcceptedTraining) -> None:
-        """Delete what asked for its end; checkpoints stay, for `resume` and `extend`."""
+        """Delete what asked for its end, or forbade it; checkpoints stay, for `resume` and `extend`."""
         self._storage.delete(stop_key(record.id))
+        self._storage.delete(naming_key(record.id))
+
+    def may_cancel(self, record: AcceptedTraining) -> bool:
+        """Whether its adapter is not about to get its version."""
+        return not self._storage.exists(naming_key(record.id))
 
     def give_up(self, record: AcceptedTraining) -> None:
         """Try again from a checkpoint that is newer than at the last time; without one, end it as failed."""
@@ -316,7 +369,9 @@ class Trainings(Lifecycle[AcceptedTraining]):
         return _ended(record.training.model_copy(update={"status": Status.CANCELED}), record.fingerprint)
 
     def too_late(self, record: AcceptedTraining) -> str:
-        """Say how it ended."""
+        """Say how it ended, or is about to."""
+        if not record.status.ended:
+            return f"the adapter gets its version just now; `DELETE /v1/adapters/{record.training.request.name}`"
         return f"this training has {record.status}; there is nothing to cancel"
 
     def unknown(self) -> NotFound:

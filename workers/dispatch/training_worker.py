@@ -9,10 +9,12 @@ import sys
 from typing import Any
 
 import structlog
+from redis.client import Pipeline
 from rq import Queue
 from rq.job import Job
 
 from app.shared.exit_with_parent import VARIABLE
+from app.shared.trainings import alive_key
 from workers.dispatch.sweeping_worker import SweepingWorker
 
 log = structlog.get_logger()
@@ -35,6 +37,14 @@ class TrainingWorker(SweepingWorker):
             command, stdin=subprocess.PIPE, env={**os.environ, VARIABLE: "1"}, process_group=0
         )
         self._horse_pid = self._process.pid
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Tell Redis that it lives, and for which models."""
+        super().heartbeat(timeout, pipeline)
+        remember_s = self._settings.accept_without_worker_s
+        redis = self.connection if pipeline is None else pipeline
+        for model in self._settings.models if remember_s > 0 else ():
+            redis.set(alive_key(model), 1, px=int(remember_s * 1000))
 
     def handle_warm_shutdown_request(self) -> None:
         """Have the training save a checkpoint and put itself back: nobody waits hours for its end."""

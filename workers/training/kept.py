@@ -4,6 +4,7 @@ No name and no time of a file is part of a key; an unknown key is computed anew.
 """
 
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
@@ -83,9 +84,12 @@ class Kept:
             structure = _structure(value, tensors)
         except NotKept:
             return  # and made anew by the next process
-        partial = self._folder / f"{key}.partial"
-        partial.write_bytes(save(tensors, {STRUCTURE: json.dumps(structure)}))
-        partial.replace(self._folder / f"{key}.safetensors")
+        partial = self._folder / f"{key}.{os.getpid()}.partial"  # another training may compute the same
+        try:
+            partial.write_bytes(save(tensors, {STRUCTURE: json.dumps(structure)}))
+            partial.replace(self._folder / f"{key}.safetensors")
+        except OSError:  # a full disk, say: it is in memory, and made anew by the next process
+            partial.unlink(missing_ok=True)
 
 
 def on(value: Any, device: Any) -> Any:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from app.shared.errors import BadRequest
@@ -77,8 +77,13 @@ class TrainingPlan:
             raise BadRequest("training_void_option", "sample_every does nothing without samples")
 
     def fingerprint(self) -> str:
-        """Return a hash of what must not change when a training goes on."""
-        fixed = {name: value for name, value in asdict(self).items() if name not in FREE}
+        """Return a hash of what must not change when a training goes on.
+
+        What is as by default is left out: a field added later must not make another plan of one that lacks it.
+        """
+        fixed = {
+            name: value for name, value in asdict(self).items() if name not in FREE and value != DEFAULTS.get(name)
+        }
         return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def told(self) -> str:
@@ -87,6 +92,9 @@ class TrainingPlan:
         return json.dumps(decides, sort_keys=True)
 
 
+DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(TrainingPlan) if one.default is not MISSING} | {
+    "options": {}
+}
 # What may change between a checkpoint and going on: it decides no number of the steps before
 FREE = (*EXTENDED, "checkpoint_every", "sample_every", "samples")
 LIMITS: tuple[tuple[str, float, float], ...] = (

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from rq.timeouts import JobTimeoutException
 
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.storage import Storage
@@ -25,7 +26,7 @@ from workers.training.examples import Examples
 from workers.training.kept import Kept
 from workers.training.objective import Objective
 from workers.training.pictures import TrainingPicture, fingerprint
-from workers.training.plan import TrainingPlan
+from workers.training.plan import Sample, TrainingPlan
 from workers.training.progress import Encoded, Event, Note, Pace, Sampled, Saved
 from workers.training.recording import Recorder
 from workers.training.samples import Samples
@@ -113,10 +114,12 @@ class Training:
             told(Note(f"going on after step {newest.step}"))
         for note in self.adapter.notes:
             told(Note(note))
-        self.examples.prepare(lambda done, of: told(Encoded(done, of)))
+        self._prepare(told, canceled)
         samples = Samples(self._base) if plan.samples else None
         loss, saved, pace = float("nan"), state.step, Pace()
         with _deterministic():
+            if samples and newest and self._sampled(state.step):  # it may have died before it drew them
+                self._draw(samples, told, canceled)
             while state.step < plan.steps:
                 pause = self._pause(state.step)
                 with self._learning():
@@ -135,8 +138,16 @@ class Training:
                             self._save(told)
                             saved = state.step
                 if samples and self._sampled(state.step):
-                    self._draw(samples, told)
+                    self._draw(samples, told, canceled)
         return Trained(self.exported(), state.step, loss, self.adapter.notes)
+
+    def _prepare(self, told: Callable[[Event], None], canceled: Callable[[], bool]) -> None:
+        def encoded(done: int, of: int) -> None:
+            if canceled():
+                raise Canceled
+            told(Encoded(done, of))
+
+        self.examples.prepare(encoded)
 
     @property
     def step(self) -> int:
@@ -227,13 +238,20 @@ class Training:
         every = self.plan.sample_every or self.plan.checkpoint_every
         return min((step // every + 1) * every, self.plan.steps)
 
-    def _draw(self, samples: Samples, told: Callable[[Event], None]) -> None:
+    def _draw(self, samples: Samples, told: Callable[[Event], None], canceled: Callable[[], bool]) -> None:
         adapter = self.exported()
         for sample in self.plan.samples:
-            try:
-                told(Sampled(self._state.step, sample, samples.draw(adapter, sample)))
-            except Exception as error:  # noqa: BLE001  # a sample that fails does not end a training
-                told(Sampled(self._state.step, sample, None, f"{type(error).__name__}: {error}"))
+            if canceled():
+                raise Canceled
+            told(self._sample(samples, adapter, sample))
+
+    def _sample(self, samples: Samples, adapter: bytes, sample: Sample) -> Sampled:
+        try:
+            return Sampled(self._state.step, sample, samples.draw(adapter, sample))
+        except JobTimeoutException:  # the time of all of it is over
+            raise
+        except Exception as error:  # noqa: BLE001  # a sample that fails does not end a training
+            return Sampled(self._state.step, sample, None, f"{type(error).__name__}: {error}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from statistics import fmean
@@ -13,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
+from app.shared import alarm
 from app.shared.connection import connect
 from app.shared.datasets import Datasets
 from app.shared.errors import RadiataError, Unavailable
@@ -22,9 +24,9 @@ from app.shared.lifecycle import id_for
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Trainings, folder_of, sample_key
+from app.shared.trainings import Over, Trainings, folder_of, picture_of, sample_key
 from app.shared.uploads import Uploads
-from app.shared.wire.training import ResolvedTraining, TrainedAdapter, TrainingPicture, TrainingProgress
+from app.shared.wire.training import ResolvedTraining, TrainedAdapter, TrainingProgress
 from app.shared.wire.training import Training as Accepted
 from app.shared.wire.upload import Upload, UploadStatus
 from workers import tasks
@@ -52,6 +54,10 @@ class Stopped(Exception):  # it is no fault
     """Somebody else has ended the training."""
 
 
+class Leaving(Exception):  # it is no fault
+    """This process is to end before the training."""
+
+
 def serve(queue: str, job_id: str, execution_id: str, worker_name: str, settings: Settings) -> None:
     """Do one job of the training worker of that name."""
     watch_parent()
@@ -76,6 +82,7 @@ class Trainer:
         self._trainings = Trainings(self._storage, redis, settings)
         self._uploads = Uploads(self._storage, redis, settings)
         self._leaving = False
+        self._over: Over = ""  # by storage, as of the last checkpoint
 
     def leave(self) -> None:
         """Save a checkpoint after the step that is being made, and put the training back."""
@@ -87,11 +94,17 @@ class Trainer:
         Raises Unavailable where storage is away for too long or this process is to leave, and RedisError; neither
         counts as a try.
         """
-        with suppress(Stopped), self._patience.during(lambda: self._look(training_id)):
-            self._run(training_id)
+        try:
+            with suppress(Stopped), self._patience.during(lambda: self._look(training_id)):
+                self._run(training_id)
+        except Leaving:
+            self._trainings.put_back(training_id)
+            raise Unavailable("worker_stopped", "the worker is stopped; another goes on from here") from None
 
     def _look(self, training_id: str) -> None:
-        if self._trainings.over(training_id) == "ended":
+        if self._leaving:
+            raise Leaving
+        if "ended" in (self._trainings.over(training_id), self._over):
             raise Stopped
 
     def _run(self, training_id: str) -> None:
@@ -100,7 +113,7 @@ class Trainer:
             return
         try:
             self._end(training, *self._trained(training))
-        except (Stopped, RedisError, Unavailable):
+        except (Stopped, Leaving, RedisError, Unavailable):
             raise
         except JobTimeoutException:
             seconds = self._settings.training_timeout_s
@@ -132,30 +145,41 @@ class Trainer:
             request.name,
             naming=request.naming,
         )
+        teller = _Teller(self._trainings, self._storage, training, self._ask_storage)
         try:
-            made = run.run(_Teller(self._trainings, self._storage, training), lambda: self._is_over(training.id))
+            made = run.run(teller, lambda: self._is_over(training.id))
         except Canceled:
-            if self._trainings.over(training.id) == "ended":
-                raise Stopped from None
-            if self._leaving:
-                self._trainings.put_back(training.id)
-                raise Unavailable("worker_stopped", "the worker is stopped; another goes on from here") from None
+            self._look(training.id)
             return run.step, run.exported()
         return made.step, made.data
 
     def _is_over(self, training_id: str) -> bool:
-        return self._leaving or bool(self._trainings.over(training_id))
+        return self._leaving or bool(self._over or self._trainings.over(training_id))
+
+    def _ask_storage(self, training_id: str) -> None:
+        """Look whether somebody has ended it, or wants that, where Redis may have been emptied since."""
+        self._over = self._trainings.over(training_id, certainly=True)
 
     def _take_over(self, training: Accepted) -> None:
         """Have the checkpoints of the training that this one continues, unless it has its own."""
+        if self._trainings.checkpoints(training.id):
+            return
         before = training.request.continues
-        if before is None or self._trainings.checkpoints(training.id):
+        while before and not self._trainings.checkpoints(before):  # it came to none of its own
+            before = self._trainings.get(before).request.continues
+        if before is None:
             return
         for key in self._storage.keys(f"{folder_of(before)}/checkpoints"):
             self._storage.copy(key, key.replace(before, training.id))
 
     def _end(self, training: Accepted, step: int, data: bytes) -> None:
         """Give the adapter its version, by way of intake as every file, and end the training with it."""
+        if step == 0:  # it was stopped before it learned anything
+            self._trainings.cancel(training.id)
+            return
+        self._trainings.to_be_named(training.id)
+        self._ask_storage(training.id)
+        self._look(training.id)
         digest = sha256(data).hexdigest()
         upload = Upload(
             id=id_for(f"{training.id} {digest}", salt="radiata trained adapter"),
@@ -167,11 +191,10 @@ class Trainer:
             created_at=training.created_at,
         )
         self._uploads.stage(upload, data)
-        while not (found := self._uploads.get(upload.id)).status.ended:
-            if self._leaving:
-                raise Unavailable("worker_stopped", "the worker is stopped; another goes on from here")
-            self._look(training.id)
-            time.sleep(LOOK_S)
+        with alarm.standing():  # who inspects may be away
+            while not (found := self._uploads.get(upload.id)).status.ended:
+                self._look(training.id)
+                time.sleep(LOOK_S)
         if found.version is None:
             raise RadiataError(found.code or "adapter_refused", found.message or f"its adapter was {found.status}")
         made = TrainedAdapter(name=found.name, version=found.version, sha256=digest, step=step)
@@ -181,8 +204,10 @@ class Trainer:
 class _Teller:
     """Tells of a training what its run tells."""
 
-    def __init__(self, trainings: Trainings, storage: Storage, training: Accepted) -> None:
-        self._trainings, self._storage, self._training = trainings, storage, training
+    def __init__(
+        self, trainings: Trainings, storage: Storage, training: Accepted, saved: Callable[[str], None]
+    ) -> None:
+        self._trainings, self._storage, self._training, self._saved = trainings, storage, training, saved
         self._losses = deque[float](maxlen=RECENT)
         self._told = 0.0
         self._pictures = list(training.pictures)
@@ -196,7 +221,9 @@ class _Teller:
                 self._sampled(event)
             case Note():
                 log.info("training_note", training=self._training.id, note=event.text)
-            case Encoded() | Saved():
+            case Saved():
+                self._saved(self._training.id)
+            case Encoded():
                 pass
 
     def _progress(self, event: Progress) -> None:
@@ -222,9 +249,8 @@ class _Teller:
         made_by = {"training": self._training.id, "step": event.step, "prompt": event.sample.prompt}
         data = encode(event.image, made_by | {"seed": event.sample.seed})
         self._storage.put(sample_key(self._training.id, event.step, number), data)
-        url = f"/v1/trainings/{self._training.id}/samples/{event.step}-{number}.png"
-        picture = TrainingPicture(step=event.step, sample=number, url=url, sha256=sha256(data).hexdigest())
-        self._pictures = [one for one in self._pictures if one.url != url] + [picture]
+        picture = picture_of(self._training.id, event.step, number, data)
+        self._pictures = [one for one in self._pictures if one.url != picture.url] + [picture]
         self._trainings.show(self._training.id, self._pictures)
 
 

@@ -15,6 +15,12 @@ def _digits(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,17}", value) else value
 
 
+def _said(value: Any) -> Any:
+    # The same: true, and not "yes" or 1
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+Truth = Annotated[bool, Strict(), BeforeValidator(_said)]  # in a query
 # Numbers of the wire are strict: never true, never "1"
 Limit = Annotated[int, Strict(), Field(ge=1, le=200), BeforeValidator(_digits)]  # of a list, in a query
 Whole = Annotated[int, Strict()]

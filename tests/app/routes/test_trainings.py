@@ -1,5 +1,6 @@
 """What a training may ask for, and what becomes of one while nobody trains."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 from redis import Redis
 
 from app.shared.datasets import Datasets, dataset_of
+from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.trainings import Trainings, folder_of
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.training import TrainedAdapter
+from tests.app.shared.making import profile
 
 PICTURES = [DatasetPicture(ref=f"image:{at:064x}", caption=f"a {at}", width=64, height=64) for at in range(3)]
 MADE = TrainedAdapter(name="style", version=1, sha256="a" * 64, step=300)
@@ -69,6 +72,7 @@ def test_what_is_left_open_is_filled_in(api: httpx.Client, dataset: str) -> None
         ({"dataset": f"dataset:{'0' * 64}"}, ["/dataset"]),
         ({"model": "another"}, ["/model"]),
         ({"samples": [{"prompt": " "}]}, ["/samples/0/prompt"]),
+        ({"samples": [{"prompt": "a"}, {"prompt": "a", "seed": 1}, {"prompt": "a"}]}, ["/samples/2"]),
         ({"layers": [""]}, ["/layers/0"]),
         ({"text_encoder": 1}, ["/text_encoder"]),
     ],
@@ -121,6 +125,19 @@ def test_it_is_canceled_and_gone_on_with(api: httpx.Client, dataset: str, traini
     assert api.delete(f"/v1/trainings/{resumed['id']}").json()["training"] == ended
     extended = api.post(f"/v1/trainings/{resumed['id']}/extend", json={"steps": 5}).json()
     assert extended["request"] == ended["request"] | {"continues": ended["id"], "steps": 305}
+
+
+def test_what_another_base_has_begun_is_not_gone_on_with(
+    api: httpx.Client, dataset: str, storage: Storage, settings: Settings
+) -> None:
+    where = api.post("/v1/trainings", json=body(dataset)).headers["location"]
+    api.delete(where)
+    Profiles(storage, settings).publish(profile(fingerprint="1" * 64), {"unet": {}})
+    until = time.monotonic() + 20
+    while (answer := api.post(f"{where}/resume")).status_code == 202:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert answer.json()["code"] == "base_changed"
 
 
 def test_its_events_end_with_it(api: httpx.Client, dataset: str, trainings: Trainings, redis: Redis) -> None:

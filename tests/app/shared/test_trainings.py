@@ -8,7 +8,7 @@ from app.shared.errors import Conflict, NotFound, Unavailable
 from app.shared.queue import training_queue
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Trainings, folder_of, sample_key, stop_key
+from app.shared.trainings import Trainings, alive_key, folder_of, sample_key, stop_key
 from app.shared.wire.generation import Status
 from app.shared.wire.training import TrainedAdapter, TrainingPicture, TrainingProgress
 from tests.app.shared.making import training_request
@@ -102,12 +102,48 @@ def test_canceled_is_canceled_and_what_was_learned_stays(trainings: Trainings, s
     with pytest.raises(Conflict, match="nothing to keep"):
         trainings.cancel(training.id, keep=True)
     storage.put(checkpoint_key(training.id, 5), b"checkpoint")
-    assert trainings.cancel(training.id, keep=True).status is Status.QUEUED and trainings.wants_stop(training.id)
-    assert trainings.over(training.id) == "stop"
+    assert trainings.cancel(training.id, keep=True).status is Status.QUEUED
+    assert trainings.over(training.id) == trainings.over(training.id, certainly=True) == "stop"
     assert trainings.cancel(training.id).status is Status.CANCELED
     assert not storage.exists(stop_key(training.id)) and trainings.checkpoints(training.id) == [5]
     with pytest.raises(Conflict, match="canceled"):
         trainings.cancel(training.id, keep=True)
+
+
+def test_from_when_its_adapter_gets_its_version_it_is_not_canceled(trainings: Trainings, storage: Storage) -> None:
+    training = trainings.accept(ASKED)
+    trainings.to_be_named(training.id)
+    with pytest.raises(Conflict, match="gets its version just now"):
+        trainings.cancel(training.id)
+    assert trainings.end_with(training, MADE) and list(storage.keys(folder_of(training.id))) == [
+        f"{folder_of(training.id)}/manifest.json"
+    ]
+
+
+def test_what_was_drawn_is_told_whatever_becomes_of_redis(trainings: Trainings, storage: Storage, redis: Redis) -> None:
+    training = trainings.accept(ASKED)
+    storage.put(sample_key(training.id, 5, 0), b"png")
+    redis.flushall()
+    started = trainings.start(training.id)
+    assert started and [(one.step, one.sample) for one in started.pictures] == [(5, 0)]
+    assert trainings.end_with(started, MADE) and trainings.get(training.id).pictures == started.pictures
+
+
+def test_one_that_runs_says_so_after_redis_was_emptied(trainings: Trainings, redis: Redis) -> None:
+    training = trainings.accept(ASKED)
+    trainings.start(training.id)
+    redis.flushall()
+    trainings.sweep()
+    trainings.tell(training.id, TrainingProgress(step=7, steps=40))
+    assert trainings.get(training.id).status is Status.RUNNING
+
+
+def test_where_nobody_trains_nothing_is_taken(storage: Storage, redis: Redis, settings: Settings) -> None:
+    trainings = Trainings(storage, redis, settings.model_copy(update={"accept_without_worker_s": 60.0}))
+    with pytest.raises(Unavailable, match="radiata worker --train"):
+        trainings.accept(ASKED)
+    redis.set(alive_key("emoji-64"), 1)
+    assert trainings.accept(ASKED).status is Status.QUEUED
 
 
 def test_one_that_nobody_can_read_is_cleared_away_whole(trainings: Trainings, storage: Storage, redis: Redis) -> None:
