@@ -172,10 +172,25 @@ def test_hazard_32_a_full_disk_ends_it_with_a_sentence_and_the_checkpoint_before
 
 
 def test_a_cancel_is_heard_within_a_step_and_keeps_the_last_whole_one(tmp_path: Path) -> None:
-    asked = iter([False] * 5 + [True])  # of two forwards a step: in the middle of the third
+    one = training(tmp_path, accumulation=2, checkpoint_every=100)
+    # Asked once a picture, then of two forwards a step: in the middle of the third
+    asked = iter([False] * (len(one.examples.buckets) + 5) + [True])
     with pytest.raises(Canceled):
-        training(tmp_path, accumulation=2, checkpoint_every=100).run(nothing, lambda: next(asked))
+        one.run(nothing, lambda: next(asked))
     assert [name[:7] for name in checkpoints(tmp_path)] == ["0000002"]
+
+
+def test_samples_of_a_checkpoint_are_drawn_though_it_died_before(tmp_path: Path) -> None:
+    def dies(event: Any) -> None:
+        if isinstance(event, Sampled):
+            raise KeyboardInterrupt
+
+    told: list[Any] = []
+    asked = {"steps": 2, "checkpoint_every": 2, "samples": (Sample(prompt="a"),)}
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path, **asked).run(dies)
+    training(tmp_path, **asked).run(told.append)
+    assert [event.step for event in told if isinstance(event, Sampled)] == [2]
 
 
 def test_hazard_24_a_loss_that_is_not_finite_keeps_the_step_before(
