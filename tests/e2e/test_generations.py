@@ -156,4 +156,4 @@ def test_figures_and_readiness(http: httpx.Client) -> None:
     text = http.get("/metrics").text
     assert "radiata_generations_succeeded_total" in text
     assert 'radiata_jobs_waiting{queue="generate.emoji-64"} 0.0' in text
-    assert "radiata_workers 2.0" in text
+    assert "radiata_workers 3.0" in text

@@ -79,4 +79,4 @@ def test_the_whole_service_works_with_these_rights(url: str, tmp_path: Path) -> 
         made = http.post("/v1/generations", json={"prompt": "a", "steps": 60}).json()["id"]
         assert http.delete(f"/v1/generations/{made}").status_code == 200
         assert http.get("/readyz").json()["ready"] and len(http.get("/v1/workers").json()["workers"]) == 1
-        assert "radiata_workers 2.0" in http.get("/metrics").text
+        assert "radiata_workers 3.0" in http.get("/metrics").text

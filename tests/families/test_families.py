@@ -152,6 +152,7 @@ def test_every_setting_of_an_adapter_changes_the_picture_or_is_refused(served: S
         "image": f"image:{'0' * 64}",
         "images": [f"image:{'0' * 64}"],
         "mask": f"image:{'0' * 64}",
+        "thresholds": [50, 150],
     }
     for field in AdapterSettings.model_fields.keys() - {"ref"}:
         adapters = [use | {field: values.get(field) or another(field, getattr(AdapterUse(ref="a"), field), AdapterUse)}]
