@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from app import terminal
 from app.client import Client
@@ -54,7 +54,7 @@ def trainings_list(url: Url = None) -> None:
     """The newest trainings."""
     with terminal.connected(url) as client:
         found = client.trainings()
-    table = Table("id", "name", "algorithm", "status", "step", "loss")
+    table = Table(Column("id", no_wrap=True, min_width=32), "name", "algorithm", "status", "step", "loss")
     for one in found:
         request, progress = one["request"], one["progress"]
         loss = "" if progress["loss"] is None else f"{progress['loss']:.4f}"

@@ -132,7 +132,8 @@ def recaption(ref: RefPath, said: Recaption, service: ServiceDep, response: Resp
         faults = [
             fault(pointer(["captions", one]), "image_unknown", "this dataset has no such picture") for one in unknown
         ]
-        raise NotFound("image_unknown", detail(faults), reasons=faults)
+        message = detail(faults)
+        raise NotFound("image_unknown", message, reasons=faults)
 
     def edited(one: DatasetPicture) -> DatasetPicture:
         new = {"caption": said.captions[one.ref].strip(), "source": "edited"} if one.ref in said.captions else {}

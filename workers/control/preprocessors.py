@@ -111,10 +111,10 @@ class Preprocessors:
             for one in _chain(error):  # transformers makes its own errors of any
                 if isinstance(one, JobTimeoutException | MemoryError):
                     raise one from None
-            message = f"the {name} model {source!r} of {SETTING} cannot be %s: {shortened(str(error))}"
+            what, why = f"the {name} model {source!r} of {SETTING}", shortened(str(error))
             if isinstance(error, _NotFetched):
-                raise ModelAway("preprocess_unavailable", message % "had right now") from error
-            raise BadRequest("preprocess_unavailable", message % "used") from error
+                raise ModelAway("preprocess_unavailable", f"{what} cannot be had right now: {why}") from error
+            raise BadRequest("preprocess_unavailable", f"{what} cannot be used: {why}") from error
         return Preprocessor(folder, model.requires_grad_(False).eval(), processor)
 
     def _folder(self, source: str) -> Path:

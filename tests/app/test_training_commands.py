@@ -1,0 +1,146 @@
+"""`radiata train` and `radiata trainings …`: what is sent, what is told, and what is refused in a sentence."""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from app import cli, terminal
+
+ID = "0123456789abcdef" * 2
+REPORT = {"pictures": 2, "missing": ["[red]b.png[/red]"], "empty": [], "orphaned": [], "unreadable": {}, "ignored": []}
+
+
+class _Service:
+    """Answers like a client, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.body: dict[str, Any] = {}
+        self.sent: list[str] = []
+        self.ended: dict[str, Any] = {
+            "id": ID,
+            "status": "succeeded",
+            "request": {"name": "style", "algorithm": "lokr"},
+            "progress": {"step": 4, "steps": 4, "loss": 0.25},
+            "adapter": {"name": "style", "version": 2, "step": 4},
+            "pictures": [{"step": 4, "sample": 0, "url": "/sample"}],
+            "error": None,
+        }
+
+    def dataset(self, archive: Path) -> dict[str, Any]:
+        with zipfile.ZipFile(archive) as zipped:
+            self.sent = sorted(zipped.namelist())
+        return {"ref": f"dataset:{'d' * 64}", "report": REPORT}
+
+    def train(self, body: dict[str, Any], progress: Any, accepted: Any) -> dict[str, Any]:
+        self.body = body
+        accepted(ID)
+        progress({"step": 1, "steps": 4, "loss": 0.5, "remaining_s": 3.0})
+        progress({"step": 2, "steps": 4, "loss": None, "remaining_s": None})
+        return self.ended
+
+    def go_on(self, training_id: str, steps: int | None, progress: Any) -> dict[str, Any]:
+        self.body = {"id": training_id, "steps": steps}
+        return self.ended
+
+    def stop(self, training_id: str, keep: bool) -> dict[str, Any]:
+        self.body = {"id": training_id, "keep": keep}
+        return self.ended | {"status": "canceled"}
+
+    def training(self, _: str) -> dict[str, Any]:
+        return self.ended
+
+    def trainings(self) -> list[dict[str, Any]]:
+        return [self.ended]
+
+    def algorithms(self) -> list[dict[str, Any]]:
+        option = {"name": "factor", "default": 8, "meaning": "[red]rows[/red]"}
+        return [
+            {"name": "lokr", "summary": "a product", "untrainable": "", "options": [option]},
+            {"name": "other", "summary": "another", "untrainable": "it has no beginning", "options": []},
+        ]
+
+    def image(self, url: str) -> bytes:
+        return url.encode()
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> _Service:
+    one = _Service()
+
+    @contextmanager
+    def connected(_: str) -> Iterator[_Service]:
+        yield one
+
+    monkeypatch.setattr(terminal, "connected", connected)
+    return one
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.png", "a.txt", "5_word/b.png", "notes.pdf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"bytes")
+    return tmp_path
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.cli, list(arguments))
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_a_folder_is_sent_and_trained_and_its_samples_are_saved(service: _Service, folder: Path) -> None:
+    said = ("--option", "factor=4", "--option", "tucker=true", "--option", "over=lora", "--shuffle", "--steps", "4")
+    asked = ("train", str(folder), "--name", "style", "--sample", "a disc", "--output", str(folder / "out"), *said)
+    status, text = run(*asked)
+    assert status == 0 and service.sent == ["5_word/b.png", "a.png", "a.txt"]
+    body = service.body
+    assert (body["name"], body["algorithm"], body["steps"], body["shuffle"]) == ("style", "lokr", 4, True)
+    assert body["options"] == {"factor": 4, "tucker": True, "over": "lora"}
+    assert body["samples"] == [{"prompt": "a disc"}] and body["dataset"] == f"dataset:{'d' * 64}"
+    assert (folder / "out" / "0000004-0.png").read_bytes() == b"/sample"
+    assert "style:2 after 4 steps" in text and "missing: [red]b.png[/red]" in text
+
+
+def test_a_dataset_that_was_sent_is_named(service: _Service) -> None:
+    assert run("train", f"dataset:{'e' * 64}", "--name", "style")[0] == 0
+    assert service.body["dataset"] == f"dataset:{'e' * 64}" and service.sent == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("/nowhere", "--name", "a"), "there is no folder"),
+        (("dataset:1", "--name", "a", "--option", "factor"), "write it as factor=8"),
+        (("dataset:1", "--name", "a", "--output", "out"), "name a --sample"),
+        (("dataset:1",), "--name"),
+    ],
+    ids=str,
+)
+def test_what_was_typed_wrong_is_a_sentence(service: _Service, arguments: tuple[str, ...], sentence: str) -> None:
+    status, text = run("train", *arguments)
+    assert status == 2 and sentence in text.replace("│ ", "") and service.body == {}
+
+
+def test_one_that_made_nothing_says_why_and_how_to_go_on(service: _Service) -> None:
+    service.ended |= {"status": "failed", "adapter": None, "error": {"message": "[red]why[/red]"}}
+    status, text = run("train", f"dataset:{'e' * 64}", "--name", "style")
+    assert status == 1 and "failed: [red]why[/red]" in text and f"radiata trainings resume {ID}" in text
+
+
+def test_trainings_are_listed_with_whole_ids_and_gone_on_with(service: _Service) -> None:
+    assert ID in run("trainings", "list")[1] and ID in run("trainings", "show", ID)[1]
+    assert "canceled" in run("trainings", "cancel", ID, "--keep")[1] and service.body == {"id": ID, "keep": True}
+    assert run("trainings", "resume", ID)[0] == 0 and service.body == {"id": ID, "steps": None}
+    assert run("trainings", "extend", ID, "5")[0] == 0 and service.body == {"id": ID, "steps": 5}
+    told = run("trainings", "algorithms")[1]
+    assert "factor=8: [red]rows[/red]" in told and "cannot be trained: it has no beginning" in told
+
+
+def test_a_worker_does_one_kind_of_work() -> None:
+    status, text = run("worker", "--intake", "--train")
+    assert status == 2 and "name one of the three" in text.replace("│ ", "")

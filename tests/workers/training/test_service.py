@@ -1,0 +1,194 @@
+"""What becomes of a training of the service when somebody ends it, wants its end, or its process has to go."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app.shared.datasets import Datasets, dataset_of
+from app.shared.errors import Unavailable
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.trainings import Trainings, folder_of
+from app.shared.uploads import Uploads
+from app.shared.wire.dataset import DatasetPicture, DatasetReport
+from app.shared.wire.generation import Status
+from app.shared.wire.training import Training
+from app.shared.wire.upload import UploadStatus
+from tests.app.shared.making import training_request
+from workers.training import service
+from workers.training.progress import Event, Progress, Saved
+from workers.training.run import Canceled
+from workers.training.service import Trainer, plan_of
+
+STEPS = 6
+Then = Callable[[int], None]  # what happens after a step
+
+
+class Run:
+    """Stands for a run: steps and checkpoints, and no model."""
+
+    then: Then = staticmethod(lambda step: None)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.step = 0
+
+    def run(self, told: Callable[[Event], None], canceled: Callable[[], bool]) -> Any:
+        while self.step < STEPS:
+            if canceled():
+                raise Canceled
+            self.step += 1
+            told(Progress(self.step, STEPS, 0.5, 0.1, 10.0, 0.1))
+            told(Saved(self.step, "key"))
+            type(self).then(self.step)
+        return SimpleNamespace(step=self.step, data=self.exported())
+
+    def exported(self) -> bytes:
+        return b"adapter of step %d" % self.step
+
+
+@pytest.fixture
+def trainings(storage: Storage, redis: Redis, settings: Settings) -> Trainings:
+    return Trainings(storage, redis, settings)
+
+
+@pytest.fixture
+def trainer(storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    base = SimpleNamespace(profile=SimpleNamespace(fingerprint="b" * 64))
+    monkeypatch.setattr(service, "load", lambda *_: base)
+    monkeypatch.setattr(service, "Training", Run)
+    monkeypatch.setattr(service, "LOOK_S", 0.01)
+    monkeypatch.setattr(service, "TOLD_S", 0.0)
+    return Trainer(storage, redis, settings)
+
+
+@pytest.fixture
+def accepted(storage: Storage, trainings: Trainings) -> Training:
+    entries = [DatasetPicture(ref=f"image:{at:064x}", caption="a disc\na circle", width=8, height=8) for at in range(2)]
+    dataset = Datasets(storage).keep(dataset_of(entries, DatasetReport(), datetime.now(UTC)))[0]
+    return trainings.accept(training_request(dataset=dataset.ref, steps=STEPS))
+
+
+def after(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> None:
+    monkeypatch.setattr(Run, "then", staticmethod(lambda made: act() if made == step else None))
+
+
+def inspected(uploads: Uploads, storage: Storage) -> Thread:
+    """Stands for intake: names the first upload that comes."""
+
+    def inspect() -> None:
+        while not (waiting := list(uploads.records.waiting())):
+            pass
+        upload = uploads.get(waiting[0])
+        uploads.settle(upload.model_copy(update={"status": UploadStatus.ADMITTED, "version": 3}))
+
+    thread = Thread(target=inspect, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_it_succeeds_with_its_version(
+    trainer: Trainer, trainings: Trainings, accepted: Training, storage: Storage, redis: Redis, settings: Settings
+) -> None:
+    thread = inspected(Uploads(storage, redis, settings), storage)
+    trainer.run(accepted.id)
+    thread.join(10)
+    ended = trainings.get(accepted.id)
+    assert ended.status is Status.SUCCEEDED and ended.adapter and ended.progress.step == STEPS
+    assert (ended.adapter.name, ended.adapter.version, ended.adapter.step) == ("style", 3, STEPS)
+    assert list(storage.keys(folder_of(accepted.id))) == [f"{folder_of(accepted.id)}/manifest.json"]
+
+
+def test_what_it_learned_is_kept_though_redis_was_emptied(
+    trainer: Trainer,
+    trainings: Trainings,
+    accepted: Training,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop() -> None:
+        trainings.cancel(accepted.id, keep=True)
+        redis.flushall()
+
+    after(monkeypatch, 2, stop)
+    thread = inspected(Uploads(storage, redis, settings), storage)
+    trainer.run(accepted.id)
+    thread.join(10)
+    ended = trainings.get(accepted.id)
+    assert ended.status is Status.CANCELED and ended.adapter and ended.adapter.step == 3  # the next checkpoint told
+
+
+def test_what_was_canceled_gets_no_version_though_redis_was_emptied(
+    trainer: Trainer,
+    trainings: Trainings,
+    accepted: Training,
+    storage: Storage,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cancel() -> None:
+        trainings.cancel(accepted.id)
+        redis.flushall()
+
+    after(monkeypatch, STEPS, cancel)  # after its last checkpoint: asked once more before it is named
+    trainer.run(accepted.id)
+    ended = trainings.get(accepted.id)
+    assert ended.status is Status.CANCELED and ended.adapter is None and list(storage.keys("uploads")) == []
+
+
+def test_a_stop_before_the_first_step_keeps_nothing(
+    trainer: Trainer, trainings: Trainings, accepted: Training, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any) -> Any:
+        trainings.cancel(accepted.id, keep=True)
+        return SimpleNamespace(profile=SimpleNamespace(fingerprint="b" * 64))
+
+    monkeypatch.setattr(service, "load", load)
+    trainer.run(accepted.id)
+    ended = trainings.get(accepted.id)
+    assert ended.status is Status.CANCELED and ended.adapter is None and list(storage.keys("uploads")) == []
+
+
+def test_a_process_that_has_to_go_puts_it_back(
+    trainer: Trainer, trainings: Trainings, accepted: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after(monkeypatch, 2, trainer.leave)
+    with pytest.raises(Unavailable, match="another goes on"):  # which costs no try
+        trainer.run(accepted.id)
+    assert trainings.get(accepted.id).status is Status.QUEUED and trainings.get(accepted.id).progress.step == 2
+
+
+def test_another_base_is_not_trained_on(trainer: Trainer, trainings: Trainings, accepted: Training) -> None:
+    trainer_base = SimpleNamespace(profile=SimpleNamespace(fingerprint="c" * 64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "load", lambda *_: trainer_base)
+        trainer.run(accepted.id)
+    failed = trainings.get(accepted.id)
+    assert failed.status is Status.FAILED and failed.error and failed.error.code == "base_changed"
+
+
+def test_a_resume_of_what_came_to_nothing_begins_where_the_one_before_it_ended(
+    trainer: Trainer, trainings: Trainings, accepted: Training, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = f"checkpoints/0000002-{'e' * 16}.safetensors"
+    storage.put(f"{folder_of(accepted.id)}/{checkpoint}", b"checkpoint")
+    trainings.cancel(accepted.id)
+    second = trainings.accept(accepted.request.model_copy(update={"continues": accepted.id}))
+    trainings.cancel(second.id)
+    third = trainings.accept(accepted.request.model_copy(update={"continues": second.id}))
+    after(monkeypatch, 1, trainer.leave)
+    with pytest.raises(Unavailable):
+        trainer.run(third.id)
+    assert storage.get(f"{folder_of(third.id)}/{checkpoint}") == b"checkpoint"
+
+
+def test_every_request_that_is_accepted_is_a_plan() -> None:
+    asked = training_request(shuffle=True, trigger="one, two", keep_tokens=1, layers=["unet.*"])
+    plan = plan_of(asked)
+    assert (plan.keep_tokens, plan.layers, plan.steps, plan.algorithm) == (3, ("unet.*",), 40, "lokr")
