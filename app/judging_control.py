@@ -12,6 +12,7 @@ from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.map import THRESHOLDS_ELSEWHERE
 from app.shared.wire.model import ModelProfile
 
 
@@ -33,7 +34,7 @@ def uncontrolled(
     if message := unmade(use.preprocess, settings):
         yield _wrong(at, "preprocess", "preprocess_unavailable", message, ["none", *makes(settings)])
     if use.thresholds is not None and use.preprocess != "canny":
-        yield _wrong(at, "thresholds", "thresholds_without_edges", "thresholds are of canny alone; leave them out")
+        yield _wrong(at, "thresholds", "thresholds_without_edges", THRESHOLDS_ELSEWHERE)
     if facts:
         yield from _mode(at, use, facts)
         yield from _multiple(use, facts, asked, profile)

@@ -18,7 +18,7 @@ from app.shared.accepted import Accepted
 from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
-from app.shared.lifecycle import OWNER, Lifecycle, id_for, live_key, now
+from app.shared.lifecycle import OWNER, Lifecycle, live_key, now
 from app.shared.passes import total
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
@@ -106,7 +106,7 @@ class Ledger(Lifecycle[Accepted]):
         Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
         self._room_for(request.model, priority, request.base)
-        accepted = begun(id_for(idempotency_key, owner), request, priority, fingerprint)
+        accepted = begun(self.id_for(idempotency_key, owner), request, priority, fingerprint)
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
@@ -223,18 +223,8 @@ class Ledger(Lifecycle[Accepted]):
             return None
         started = now()
         fields = {"step": "0", "started_at": started.isoformat(), "accepted": PENDING.write(accepted)}
-        self._mark(generation_id, Status.RUNNING, fields)
+        self.mark(generation_id, Status.RUNNING, fields)
         return accepted.generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
-
-    def put_back(self, generation_id: str) -> None:
-        """Mark a generation that was started as waiting again."""
-        self._mark(generation_id, Status.QUEUED, {})
-
-    def _mark(self, generation_id: str, status: Status, fields: Mapping[str, str | bytes]) -> None:
-        with self._redis.pipeline() as pipe:
-            self.set_live(pipe, generation_id, {"status": status.value, **fields})
-            self.publish(pipe, generation_id, "status", {"status": status})
-            pipe.execute()
 
     def step(self, generation_id: str, step: int, steps: int) -> bool:
         """Publish progress; False when the generation has been canceled and its worker should stop."""

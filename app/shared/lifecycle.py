@@ -39,7 +39,9 @@ from app.shared.queue import Queues
 from app.shared.records import tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.wire.generation import Status
 
+SALT = "radiata idempotency key"  # of generations
 OWNER = ""  # of everything, until there are several
 FIRST, LAST = 1_500_000_000, 5_000_000_000  # seconds: an id that begins with a time of the years 2017 to 2128 is fresh
 DEAD = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
@@ -55,7 +57,7 @@ def live_key(job_id: str) -> str:
     return f"radiata:live:{job_id}"
 
 
-def id_for(idempotency_key: str | None, owner: str = OWNER, salt: str = "radiata idempotency key") -> str:
+def id_for(idempotency_key: str | None, owner: str = OWNER, salt: str = SALT) -> str:
     """A fresh id (32 hex digits), or the one id that belongs to an idempotency key of an owner.
 
     salt: another one for each kind of job. Neither owner nor key holds a NUL.
@@ -76,6 +78,8 @@ def time_in(job_id: str) -> float | None:
 
 class Lifecycle(ABC, Generic[R]):
     """Accepts jobs of one kind, follows them, and ends each one exactly once."""
+
+    salt = SALT  # of the ids that idempotency keys make; another one for each kind of job that takes them
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings, places: Places[R]) -> None:
         self._storage = storage
@@ -130,6 +134,10 @@ class Lifecycle(ABC, Generic[R]):
 
     # Acceptance
 
+    def id_for(self, idempotency_key: str | None, owner: str = OWNER) -> str:
+        """A fresh id, or the one id that belongs to an idempotency key of an owner, for a job of this kind."""
+        return id_for(idempotency_key, owner, self.salt)
+
     def earlier(self, idempotency_key: str | None, fingerprint: str | None, owner: str = OWNER) -> R | None:
         """What was accepted with this key; None without a key, or where it is new.
 
@@ -137,7 +145,7 @@ class Lifecycle(ABC, Generic[R]):
         """
         if idempotency_key is None:
             return None
-        record = self.records.either(id_for(idempotency_key, owner))
+        record = self.records.either(self.id_for(idempotency_key, owner))
         return None if record is None else self._same(record, fingerprint)
 
     def begin(self, record: R) -> R | None:
@@ -208,6 +216,17 @@ class Lifecycle(ABC, Generic[R]):
             if isinstance(error, Newer):
                 raise
             return None  # no other try could read it either
+
+    def mark(self, job_id: str, status: Status, fields: Mapping[str, str | bytes]) -> None:
+        """Write and tell that a job has begun, or waits again."""
+        with self._redis.pipeline() as pipe:
+            self.set_live(pipe, job_id, {"status": status.value, **fields})
+            self.publish(pipe, job_id, "status", {"status": status})
+            pipe.execute()
+
+    def put_back(self, job_id: str) -> None:
+        """Mark a job that was started as waiting again."""
+        self.mark(job_id, Status.QUEUED, {})
 
     # Ends
 

@@ -12,10 +12,6 @@ They live as every job does (`app/shared/lifecycle.py`). One that has not ended 
 
 Of its live state in Redis (`app/shared/lifecycle.py`), `progress` and `pictures` are JSON, `stop` is what storage has
 of that name, and `tried_from` is the step of the checkpoint from which the tries are counted.
-
-| Redis key | type | what | kept for |
-|---|---|---|---|
-| `radiata:alive:train.<model>` | string | a worker that trains on that model lived | `accept_without_worker_s` |
 """
 
 import re
@@ -32,7 +28,7 @@ from redis.exceptions import RedisError
 from app.shared.accepted import AcceptedTraining
 from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
 from app.shared.job_records import Places
-from app.shared.lifecycle import OWNER, Lifecycle, id_for, live_key, now, time_in
+from app.shared.lifecycle import Lifecycle, live_key, now, time_in
 from app.shared.lost import look, queues_of
 from app.shared.queue import training_queue
 from app.shared.records import TO_TRAIN, TRAINED, tell
@@ -40,9 +36,9 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Failure, Status
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, Training, TrainingPicture, TrainingProgress
+from app.shared.worker_state import lately_alive
 
-SALT = "radiata training key"
-_CHECKPOINT = re.compile(r"trainings/[0-9a-f]{32}/checkpoints/([0-9]{7})-[0-9a-f]{16}\.safetensors")
+_CHECKPOINT = re.compile(r"([0-9]{7})-[0-9a-f]{16}\.safetensors")
 _SAMPLE = re.compile(r"trainings/[0-9a-f]{32}/samples/([0-9]{7})-([0-9]{1,2})\.png")
 Over = Literal["ended", "stop", ""]
 _PICTURES = TypeAdapter(list[TrainingPicture])
@@ -63,6 +59,16 @@ def manifest_key(training_id: str) -> str:
     return f"{folder_of(training_id)}/manifest.json"
 
 
+def checkpoint_folder(prefix: str) -> str:
+    """Where checkpoints are kept, below a training's folder, or below any prefix."""
+    return f"{prefix}/checkpoints" if prefix else "checkpoints"
+
+
+def checkpoint_name(step: int, digest: str) -> str:
+    """Name of the checkpoint after a step; digest: the sha256 of its bytes, which tells one that was spoilt later."""
+    return f"{step:07d}-{digest[:16]}.safetensors"
+
+
 def sample_key(training_id: str, step: int, sample: int) -> str:
     """Where a sample that was drawn with a checkpoint is kept."""
     return f"{folder_of(training_id)}/samples/{step:07d}-{sample}.png"
@@ -78,9 +84,9 @@ def naming_key(training_id: str) -> str:
     return f"{folder_of(training_id)}/naming"
 
 
-def alive_key(model: str) -> str:
-    """Redis key that stands while some worker that trains on a model lived not long ago."""
-    return f"radiata:alive:{training_queue(model)}"
+def trainers_of(model: str) -> str:
+    """What workers that train on a model are called where it is told that one lives (`app/shared/worker_state.py`)."""
+    return f"train:{model}"  # no model has a colon
 
 
 PLACES = Places("trainings", "to-train", TO_TRAIN, pending_key, TRAINED, manifest_key)
@@ -124,6 +130,8 @@ def picture_of(training_id: str, step: int, sample: int, data: bytes) -> Trainin
 class Trainings(Lifecycle[AcceptedTraining]):
     """Accepts trainings, follows them, and ends each one exactly once."""
 
+    salt = "radiata training key"
+
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         super().__init__(storage, redis, settings, PLACES)
 
@@ -134,10 +142,8 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
         Raises Conflict where the key was used for another body, and Unreadable.
         """
-        if idempotency_key is None:
-            return None
-        record = self.records.either(id_for(idempotency_key, OWNER, SALT))
-        return None if record is None else self.get(self._same(record, fingerprint).id)
+        earlier = self.earlier(idempotency_key, fingerprint)
+        return self.get(earlier.id) if earlier else None
 
     def accept(
         self, request: ResolvedTraining, *, idempotency_key: str | None = None, fingerprint: str | None = None
@@ -149,7 +155,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         try:
             waiting = len(self.queues.of(training_queue(request.model)))
             always = self._settings.accept_without_worker_s < 0
-            served = always or bool(self._redis.exists(alive_key(request.model)))
+            served = always or lately_alive(self._redis, trainers_of(request.model), "")
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
         if not served:
@@ -158,7 +164,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if waiting >= self._settings.max_queued:
             message = f"{waiting} trainings wait for model {request.model!r} already; try again later"
             raise Unavailable("queue_full", message)
-        accepted = begun(id_for(idempotency_key, OWNER, SALT), request, fingerprint)
+        accepted = begun(self.id_for(idempotency_key), request, fingerprint)
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
@@ -208,7 +214,8 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def checkpoints(self, training_id: str) -> list[int]:
         """The steps after which there is a checkpoint, the newest last."""
-        found = map(_CHECKPOINT.fullmatch, self._storage.keys(f"{folder_of(training_id)}/checkpoints"))
+        keys = self._storage.keys(checkpoint_folder(folder_of(training_id)))
+        found = (_CHECKPOINT.fullmatch(key.rpartition("/")[2]) for key in keys)
         return sorted(int(match[1]) for match in found if match)
 
     # On a worker
@@ -222,7 +229,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         training = training.model_copy(update={"pictures": self.drawn(training_id)})
         started = training.started_at or now()
         fields = {"started_at": started.isoformat(), "accepted": TO_TRAIN.write(accepted)}
-        self._mark(training_id, Status.RUNNING, fields)
+        self.mark(training_id, Status.RUNNING, fields)
         return training.model_copy(update={"status": Status.RUNNING, "started_at": started})
 
     def drawn(self, training_id: str) -> list[TrainingPicture]:
@@ -233,16 +240,6 @@ class Trainings(Lifecycle[AcceptedTraining]):
             for match in found
             if match and (data := self._storage.get(match[0]))
         ]
-
-    def put_back(self, training_id: str) -> None:
-        """Mark a training that was started as waiting again."""
-        self._mark(training_id, Status.QUEUED, {})
-
-    def _mark(self, training_id: str, status: Status, fields: Mapping[str, str | bytes]) -> None:
-        with self._redis.pipeline() as pipe:
-            self.set_live(pipe, training_id, {"status": status.value, **fields})
-            self.publish(pipe, training_id, "status", {"status": status})
-            pipe.execute()
 
     def tell(self, training_id: str, progress: TrainingProgress) -> None:
         """Publish progress; nothing happens where it has ended."""

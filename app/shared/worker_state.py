@@ -4,6 +4,7 @@
 |---|---|---|---|
 | `radiata:worker:<name>` | string | a `WorkerState` as JSON; written by that worker, read by the API | seconds |
 | `radiata:alive:<model>[@<base>]` | string | one of that base lived; read by an API that was started since | longer |
+| `radiata:alive:train:<model>` | string | one that trains on that model lived | longer |
 | `radiata:unservable:<model>` | string | why an engine could not load it; gone when one could | a day |
 
 Choosing does not need it: a worker knows what it holds itself.
@@ -46,8 +47,13 @@ class WorkerState(Wire):
 def publish(redis: Redis | Pipeline, state: WorkerState, keep_s: int, remember_s: float = 0) -> None:
     """Say what a worker holds, believed for `keep_s` seconds, and that it lived, remembered for `remember_s`."""
     redis.set(_key(state.name), state.model_dump_json(), ex=keep_s)
+    tell_alive(redis, state.model, state.base, remember_s)
+
+
+def tell_alive(redis: Redis | Pipeline, model: str, base: str, remember_s: float) -> None:
+    """Say that a worker of that model and base lives, remembered for so long; at 0 and below nothing is said."""
     if remember_s > 0:
-        redis.set(_alive_key(state.model, state.base), 1, px=int(remember_s * 1000))
+        redis.set(_alive_key(model, base), 1, px=int(remember_s * 1000))
 
 
 def lately_alive(redis: Redis, model: str, base: str) -> bool:

@@ -14,7 +14,8 @@ from rq import Queue
 from rq.job import Job
 
 from app.shared.exit_with_parent import VARIABLE
-from app.shared.trainings import alive_key
+from app.shared.trainings import trainers_of
+from app.shared.worker_state import tell_alive
 from workers.dispatch.sweeping_worker import SweepingWorker
 
 log = structlog.get_logger()
@@ -41,10 +42,9 @@ class TrainingWorker(SweepingWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Tell Redis that it lives, and for which models."""
         super().heartbeat(timeout, pipeline)
-        remember_s = self._settings.accept_without_worker_s
         redis = self.connection if pipeline is None else pipeline
-        for model in self._settings.models if remember_s > 0 else ():
-            redis.set(alive_key(model), 1, px=int(remember_s * 1000))
+        for model in self._settings.models:
+            tell_alive(redis, trainers_of(model), "", self._settings.accept_without_worker_s)
 
     def handle_warm_shutdown_request(self) -> None:
         """Have the training save a checkpoint and put itself back: nobody waits hours for its end."""

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from app.shared.errors import BadRequest
 from app.shared.storage import Storage
+from app.shared.trainings import checkpoint_folder, checkpoint_name
 from lycoris.files.stable_bytes import stable_bytes
 
 KEPT = 2
-HASHED = 16  # characters of the hash in a key
 OF = "of"  # entry of a file's header
 
 
@@ -39,14 +39,14 @@ class Checkpoints:
 
     def __init__(self, storage: Storage, prefix: str, of: Mapping[str, str]) -> None:
         self._storage = storage
-        self._folder = f"{prefix}/checkpoints" if prefix else "checkpoints"
+        self._folder = checkpoint_folder(prefix)
         self._of = dict(of)
 
     def write(self, checkpoint: Checkpoint) -> str:
         """Publish a checkpoint, then forget all but the newest two; return its key. Raises as Storage does."""
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in checkpoint.tensors.items()}
         data = stable_bytes(tensors, {OF: json.dumps(self._of, sort_keys=True)})
-        key = f"{self._folder}/{checkpoint.step:07d}-{sha256(data).hexdigest()[:HASHED]}.safetensors"
+        key = f"{self._folder}/{checkpoint_name(checkpoint.step, sha256(data).hexdigest())}"
         before = self._keys()
         self._storage.put(key, data)
         for old in [one for one in before if one != key][: 1 - KEPT]:
@@ -57,14 +57,16 @@ class Checkpoints:
         """Return the newest valid checkpoint, or None; raises BadRequest where it is of something else."""
         for key in reversed(self._keys()):
             data = self._storage.get(key)
-            if data is None or not PurePosixPath(key).stem.endswith(sha256(data).hexdigest()[:HASHED]):
+            name = PurePosixPath(key).name
+            step = int(name.partition("-")[0])
+            if data is None or name != checkpoint_name(step, sha256(data).hexdigest()):
                 continue
             of = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][OF])
             other = sorted(name for name in self._of.keys() | of.keys() if self._of.get(name) != of.get(name))
             if other:
                 message = f"the checkpoint {key!r} is of another training: other {', '.join(other)}"
                 raise BadRequest("checkpoint_of_another", message)
-            return Checkpoint(int(PurePosixPath(key).name.partition("-")[0]), load_tensors(data))
+            return Checkpoint(step, load_tensors(data))
         return None
 
     def _keys(self) -> list[str]:

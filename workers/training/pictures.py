@@ -48,16 +48,14 @@ def of_dataset(
     """
     missing = [one.name or one.ref for one in dataset.pictures if one.caption is None]
     if missing and default is None:
-        listed = ", ".join(missing[:NAMED]) + (", …" if len(missing) > NAMED else "")
-        message = f"{len(missing)} of {len(dataset.pictures)} pictures have no caption: {listed}; name a default one"
-        raise BadRequest("caption_missing", message)
+        raise uncaptioned(missing, len(dataset.pictures))
     return [
         TrainingPicture(
             one.name or one.ref,
             one.ref,
             one.width,
             one.height,
-            _wordings(one.caption if one.caption is not None else default or "", trigger),
+            wordings(one.caption if one.caption is not None else default or "", trigger),
             partial(stored.load, one.ref),
             one.repeats,
         )
@@ -65,9 +63,17 @@ def of_dataset(
     ]
 
 
-def _wordings(caption: str, trigger: str | None) -> tuple[str, ...]:
+def wordings(caption: str, trigger: str | None = None) -> tuple[str, ...]:
+    """Return the wordings of a caption, one a line, each behind the trigger."""
     lines = [line.strip() for line in caption.splitlines() if line.strip()] or [""]
     return tuple(", ".join(filter(None, (trigger, line))) for line in lines)
+
+
+def uncaptioned(missing: Sequence[str], of: int) -> BadRequest:
+    """Return the refusal of pictures that have no caption, of so many."""
+    listed = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+    message = f"{len(missing)} of {of} pictures have no caption: {listed}; name a default one"
+    return BadRequest("caption_missing", message)
 
 
 def on_white(image: Image) -> Image:

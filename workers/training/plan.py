@@ -4,13 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 from app.shared.errors import BadRequest
+from app.shared.wire.training import MAX_STEPS, Density, Rates
 
-Rates = Literal["constant", "cosine", "linear"]
-Density = Literal["uniform", "logit_normal", "mode"]
-MOST_STEPS = 1_000_000
 EXTENDED = ("steps",)  # may grow when a training goes on
 
 
@@ -98,11 +96,11 @@ DEFAULTS: Mapping[str, Any] = {one.name: one.default for one in fields(TrainingP
 # What may change between a checkpoint and going on: it decides no number of the steps before
 FREE = (*EXTENDED, "checkpoint_every", "sample_every", "samples")
 LIMITS: tuple[tuple[str, float, float], ...] = (
-    ("steps", 1, MOST_STEPS),
+    ("steps", 1, MAX_STEPS),
     ("batch_size", 1, 1024),
     ("accumulation", 1, 1024),
     ("learning_rate", 0.0, 100.0),
-    ("warm_up", 0, MOST_STEPS),
+    ("warm_up", 0, MAX_STEPS),
     ("weight_decay", 0.0, 1.0),
     ("clip", 0.0, 1e9),
     ("ema", 0.0, 0.99999),
@@ -110,6 +108,6 @@ LIMITS: tuple[tuple[str, float, float], ...] = (
     ("dropout", 0.0, 1.0),
     ("keep_tokens", 0, 1000),
     ("area", 64, 1 << 26),
-    ("checkpoint_every", 1, MOST_STEPS),
-    ("sample_every", 1, MOST_STEPS),
+    ("checkpoint_every", 1, MAX_STEPS),
+    ("sample_every", 1, MAX_STEPS),
 )

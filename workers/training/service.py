@@ -24,7 +24,7 @@ from app.shared.lifecycle import id_for
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Over, Trainings, folder_of, picture_of, sample_key
+from app.shared.trainings import Over, Trainings, checkpoint_folder, folder_of, picture_of, sample_key
 from app.shared.uploads import Uploads
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, TrainingProgress
 from app.shared.wire.training import Training as Accepted
@@ -169,7 +169,7 @@ class Trainer:
             before = self._trainings.get(before).request.continues
         if before is None:
             return
-        for key in self._storage.keys(f"{folder_of(before)}/checkpoints"):
+        for key in self._storage.keys(checkpoint_folder(folder_of(before))):
             self._storage.copy(key, key.replace(before, training.id))
 
     def _end(self, training: Accepted, step: int, data: bytes) -> None:

@@ -20,6 +20,7 @@ def _rising(thresholds: tuple[int, int]) -> tuple[int, int]:
 
 
 Thresholds = Annotated[tuple[Gradient, Gradient], AfterValidator(_rising)]
+THRESHOLDS_ELSEWHERE = "thresholds are of canny alone; leave them out"
 ABOUT_THRESHOLDS = (
     "[weak, strong] of `canny`: gradients from which an edge goes on, and from which one begins; null is [100, 200]"
 )
@@ -35,7 +36,7 @@ class MapSettings(Wire):
     @model_validator(mode="after")
     def _thresholds_are_of_edges(self) -> Self:
         if self.thresholds is not None and self.preprocess != "canny":
-            raise ValueError("thresholds are of canny alone; leave them out")
+            raise ValueError(THRESHOLDS_ELSEWHERE)
         return self
 
 

@@ -8,9 +8,10 @@ from app.shared.errors import Conflict, NotFound, Unavailable
 from app.shared.queue import training_queue
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Trainings, alive_key, folder_of, sample_key, stop_key
+from app.shared.trainings import Trainings, folder_of, sample_key, stop_key, trainers_of
 from app.shared.wire.generation import Status
 from app.shared.wire.training import TrainedAdapter, TrainingPicture, TrainingProgress
+from app.shared.worker_state import tell_alive
 from tests.app.shared.making import training_request
 
 ASKED = training_request()
@@ -142,7 +143,7 @@ def test_where_nobody_trains_nothing_is_taken(storage: Storage, redis: Redis, se
     trainings = Trainings(storage, redis, settings.model_copy(update={"accept_without_worker_s": 60.0}))
     with pytest.raises(Unavailable, match="radiata worker --train"):
         trainings.accept(ASKED)
-    redis.set(alive_key("emoji-64"), 1)
+    tell_alive(redis, trainers_of("emoji-64"), "", 60)
     assert trainings.accept(ASKED).status is Status.QUEUED
 
 
