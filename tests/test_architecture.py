@@ -89,7 +89,14 @@ ARROWS: dict[str, set[str]] = {
         *("workers.training", "lycoris", "torch", "diffusers", "transformers", "tokenizers"),
         *("safetensors", "numpy", "PIL", "rich", "typer"),
         # A base is loaded, called, sampled and read pictures for by the code that serves it
-        *("app.shared", "workers.models", "workers.drawing", "workers.decoding", "workers.dataset_layout"),
+        *(
+            "app.shared",
+            "workers.models",
+            "workers.drawing",
+            "workers.decoding",
+            "workers.dataset_layout",
+            "workers.ending",
+        ),
         "rq",  # the time limit of a job, which no sample may swallow
         "cv2",  # line maps of pictures
     },

@@ -1,15 +1,17 @@
 """The API alone, over a real Valkey and a folder: what it says when nobody draws."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
+from app import terminal
 from app.main import create_app
 from app.server import Server
 from app.shared.profiles import Profiles
@@ -44,6 +46,16 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
     server.should_exit = True
     thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """What makes commands of the command line talk to something that answers like a client."""
+
+    def use(client: Any) -> None:
+        monkeypatch.setattr(terminal, "connected", lambda _: nullcontext(client))
+
+    return use
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,9 @@ class _Service:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> _Service:
+def service(stand_in: Callable[[Any], None]) -> _Service:
     one = _Service()
-
-    @contextmanager
-    def connected(_: str) -> Iterator[_Service]:
-        yield one
-
-    monkeypatch.setattr(terminal, "connected", connected)
+    stand_in(one)
     return one
 
 

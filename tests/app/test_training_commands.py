@@ -1,15 +1,14 @@
 """`radiata train` and `radiata trainings …`: what is sent, what is told, and what is refused in a sentence."""
 
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from app import cli, terminal
+from app import cli
 
 ID = "0123456789abcdef" * 2
 REPORT = {"pictures": 2, "missing": ["[red]b.png[/red]"], "empty": [], "orphaned": [], "unreadable": {}, "ignored": []}
@@ -69,14 +68,9 @@ class _Service:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> _Service:
+def service(stand_in: Callable[[Any], None]) -> _Service:
     one = _Service()
-
-    @contextmanager
-    def connected(_: str) -> Iterator[_Service]:
-        yield one
-
-    monkeypatch.setattr(terminal, "connected", connected)
+    stand_in(one)
     return one
 
 

@@ -1,21 +1,18 @@
 """`python -m workers models …`, which `radiata models` runs: what has to look into files, or to fetch them."""
 
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from app.shared.base_source import read_source
 from app.shared.models_file import ModelsFile, fetched_folder
-from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings, read_settings
+from app.shared.settings import Settings, read_settings
 from app.shared.shown import shown
+from workers.ending import err, out, told
 from workers.models.fetching import fetch
 from workers.models.hub import NotFetched, chosen, wanted_of
 
@@ -25,22 +22,6 @@ NEXT = (
     "RADIATA_DEFAULT_MODEL={0} makes it the model that `radiata up` draws with; `radiata worker {0}` draws with it "
     "beside others. What runs now knows it when it is started again."
 )
-
-out = Console(highlight=False, markup=False)
-err = Console(stderr=True, highlight=False, markup=False)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """End a command with a sentence for what its user can mend."""
-    try:
-        yield
-    except BadSettings as error:
-        err.print(f"settings: {error}", soft_wrap=True)
-        sys.exit(WRONG_SETTINGS)
-    except (NotFetched, OSError, ValueError) as error:
-        err.print(str(error), soft_wrap=True)
-        sys.exit(1)
 
 
 @cli.command()
@@ -60,7 +41,7 @@ def add(
     variant: Annotated[str | None, typer.Option(help="Of weights on a hub, as `fp16`; unset, the one without.")] = None,
 ) -> None:
     """Look into a base model without loading it, say what it is, and name it in the data folder's `models.json`."""
-    with _told():
+    with told(NotFetched):
         settings, wanted = read_settings(), wanted_of(source)
         name = name or _called(
             wanted.name if wanted else Path(source).stem if Path(source).is_file() else Path(source).name
@@ -86,7 +67,7 @@ def add(
 @cli.command()
 def look(name: str) -> None:
     """Say what a model of the settings is and takes, without loading it."""
-    with _told():
+    with told(NotFetched):
         settings = read_settings()
         if name not in settings.models:
             raise ValueError(f"no model {name!r}; there are {', '.join(settings.models)}")

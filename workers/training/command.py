@@ -1,7 +1,6 @@
 """`python -m workers.training run`: an adapter from a folder of pictures; the same command again goes on."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -9,16 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from app.shared.errors import RadiataError
-from app.shared.settings import WRONG_SETTINGS, BadSettings, read_settings
+from app.shared.settings import BadSettings, read_settings
+from workers.ending import err, out, told
 from workers.training.plan import Sample, TrainingPlan
 
-out = Console(highlight=False, markup=False)
-err = Console(stderr=True, highlight=False, markup=False)
 BESIDE = ".training"  # added to the file's name: the folder of its checkpoints and of what is computed once
 TRUTH = {"true": True, "false": False}
 CANCELED = 130  # exit code after Ctrl-C
@@ -107,30 +104,30 @@ def _run(plan: TrainingPlan, base: Any, pictures: Any, to: Path, start: Path | N
 
 def _shown(training: Any, beside: Path) -> Any:
     """Run a training under a progress bar."""
-    from workers.training import progress as told
+    from workers.training import progress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     columns += (TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
     with Progress(*columns, console=err) as bar:
         task = bar.add_task("encoding", total=None, figures="")
 
-        def show(event: told.Event) -> None:
+        def show(event: progress.Event) -> None:
             match event:
-                case told.Encoded():
+                case progress.Encoded():
                     bar.update(task, completed=event.done, total=event.of)
-                case told.Progress():
+                case progress.Progress():
                     figures = f"loss {event.loss:.4f}, {event.images:.3g} pictures a second"
                     bar.update(task, description="training", completed=event.step, total=event.steps, figures=figures)
-                case told.Saved():
+                case progress.Saved():
                     pass
-                case told.Sampled(image=None):
+                case progress.Sampled(image=None):
                     bar.console.print(f"no sample of step {event.step}: {event.failed}", soft_wrap=True)
-                case told.Sampled():
+                case progress.Sampled():
                     number = training.plan.samples.index(event.sample)
                     file = beside / f"sample-{event.step:07d}-{number}.png"
                     event.image.save(file)  # type: ignore[union-attr]
                     bar.console.print(str(file), soft_wrap=True)
-                case told.Note():
+                case progress.Note():
                     bar.console.print(event.text, soft_wrap=True)
 
         return training.run(show)
@@ -152,16 +149,8 @@ def _option(text: str) -> tuple[str, Any]:
 def _told() -> Iterator[None]:
     """End the command with a sentence for what its user can mend; Ctrl-C leaves what the last checkpoint has."""
     try:
-        yield
-    except BadSettings as error:
-        err.print(f"settings: {error}", soft_wrap=True)
-        sys.exit(WRONG_SETTINGS)
-    except RadiataError as error:
-        err.print(error.message, soft_wrap=True)
-        sys.exit(1)
-    except (OSError, ValueError) as error:
-        err.print(str(error), soft_wrap=True)
-        sys.exit(1)
+        with told(RadiataError):
+            yield
     except KeyboardInterrupt:
         err.print("stopped; the same command goes on from the last checkpoint", soft_wrap=True)
         os._exit(CANCELED)
