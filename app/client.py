@@ -88,13 +88,20 @@ class Client:
         accepted(training["id"])
         return self._follow(TRAININGS, training, progress)
 
-    def go_on(self, training_id: str, steps: int | None, progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Resume a training, or train it so many steps longer, and follow that to its end."""
+    def go_on(
+        self,
+        training_id: str,
+        steps: int | None,
+        progress: Callable[[dict[str, Any]], None],
+        accepted: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Resume a training, or train it so many steps longer, and follow what goes on, which has an id of its own."""
         path = f"{TRAININGS}/{quote(training_id, safe='')}"
         if steps is None:
             training = self._json("POST", f"{path}/resume", "id", "status")
         else:
             training = self._json("POST", f"{path}/extend", "id", "status", json={"steps": steps})
+        accepted(training["id"])
         return self._follow(TRAININGS, training, progress)
 
     def trainings(self) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def train(
     with terminal.connected(url) as client:
         body["dataset"] = pictures if pictures.startswith(DATASET_PREFIX) else _sent(client, Path(pictures))
         with _bar() as progress:
-            ended = client.train(body, progress, lambda one: err.print(f"training {plain(one)}"))
+            ended = client.train(body, progress, _accepted)
         _told(client, ended, output)
 
 
@@ -76,8 +76,16 @@ def trainings_algorithms(url: Url = None) -> None:
     with terminal.connected(url) as client:
         found = client.algorithms()
     for one in found:
-        why_not = f" [red]cannot be trained:[/red] {plain(one['untrainable'])}" if one["untrainable"] else ""
-        out.print(f"[bold]{one['name']}[/bold] {plain(one['summary'])}{why_not}", soft_wrap=True)
+        if one["untrainable"]:
+            out.print(
+                f"[bold]{one['name']}[/bold] [red]cannot be trained:[/red] {plain(one['untrainable'])}", soft_wrap=True
+            )
+            continue
+        own = f"rank {one['default_rank']}, " if one["rank"] else ""
+        out.print(
+            f"[bold]{one['name']}[/bold] {plain(one['summary'])}; {own}learning rate {one['learning_rate']:g}",
+            soft_wrap=True,
+        )
         for part in one["options"]:
             out.print(f"    {part['name']}={part['default']}: {plain(part['meaning'])}", soft_wrap=True)
 
@@ -91,7 +99,8 @@ def trainings_cancel(
     """Cancel a training that waits or runs; it can be resumed."""
     with terminal.connected(url) as client:
         training = client.stop(training_id, keep)
-    out.print(f"{plain(training['id'])} {plain(training['status'])}")
+    what = "stops after its step, and then gets its version" if keep else training["status"]
+    out.print(f"{plain(training['id'])} {plain(what)}")
 
 
 @cli.command("resume")
@@ -111,8 +120,12 @@ def trainings_extend(
 def _go_on(training_id: str, steps: int | None, url: str | None) -> None:
     with terminal.connected(url) as client:
         with _bar() as progress:
-            ended = client.go_on(training_id, steps, progress)
+            ended = client.go_on(training_id, steps, progress, _accepted)
         _told(client, ended, None)
+
+
+def _accepted(training_id: str) -> None:
+    err.print(f"training {plain(training_id)}: goes on if this ends; `radiata trainings show` tells how")
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -170,7 +183,8 @@ def _told(client: Client, training: dict[str, Any], output: Path | None) -> None
         file.write_bytes(client.image(one["url"]))
         out.print(str(file))
     if made := training["adapter"]:
-        out.print(f"{made['name']}:{made['version']} after {made['step']} steps; draw with `-a {made['name']}`")
+        steps = f"{made['step']} steps" + (", when it was canceled" if training["status"] == "canceled" else "")
+        out.print(f"{made['name']}:{made['version']} after {steps}; draw with `-a {made['name']}`")
         return
     error = training["error"] or {"message": "it was canceled"}
     err.print(

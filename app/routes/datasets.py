@@ -3,6 +3,7 @@
 import zipfile
 from hashlib import file_digest
 from pathlib import Path
+from shutil import copyfileobj
 from tempfile import NamedTemporaryFile
 from typing import Annotated
 
@@ -165,7 +166,9 @@ def _packed(files: list[Spooled], into: Path) -> tuple[Path, str, int]:
         raise DatasetRefused("dataset_refused", message)
     with zipfile.ZipFile(into, "w", zipfile.ZIP_STORED) as archive:
         for one in sorted(files, key=lambda one: one.filename or ""):
-            archive.writestr(zipfile.ZipInfo(one.filename or "", SAME_TIME), one.path.read_bytes())
+            member = zipfile.ZipInfo(one.filename or "", SAME_TIME)
+            with one.path.open("rb") as sent, archive.open(member, "w") as packed:
+                copyfileobj(sent, packed)
     with into.open("rb") as written:
         return into, file_digest(written, "sha256").hexdigest(), into.stat().st_size
 

@@ -9,6 +9,7 @@ from lycoris.errors import Code, PlanRefused, Reason, shown
 from lycoris.training.options import Algorithm, Option, Value
 from lycoris.training.table import ALGORITHMS
 
+TRAINABLE = {name: one for name, one in ALGORITHMS.items() if not one.untrainable}
 RANK = Option(name="rank", kind="whole", default=None, least=1, most=4096, meaning="as the algorithm has it")
 ALPHA = Option(
     name="alpha", kind="number", default=None, least=1e-3, most=1e6, meaning="scale of the change, times rank"
@@ -50,7 +51,7 @@ def plan(
     subject of a reason is the field: "rank", "options.factor".
     """
     if algorithm not in ALGORITHMS:
-        raise PlanRefused([_reason("algorithm", f"is none that is known: {_near(algorithm, ALGORITHMS)}")])
+        raise PlanRefused([_reason("algorithm", f"is none that is known: {_near(algorithm, TRAINABLE)}")])
     facts, given = ALGORITHMS[algorithm], dict(options or {})
     reasons = [*_numbers(facts, rank, alpha), *_options(facts, given)]
     if facts.untrainable:

@@ -42,8 +42,9 @@ class _Service:
         progress({"step": 2, "steps": 4, "loss": None, "remaining_s": None})
         return self.ended
 
-    def go_on(self, training_id: str, steps: int | None, progress: Any) -> dict[str, Any]:
+    def go_on(self, training_id: str, steps: int | None, progress: Any, accepted: Any) -> dict[str, Any]:
         self.body = {"id": training_id, "steps": steps}
+        accepted("f" * 32)
         return self.ended
 
     def stop(self, training_id: str, keep: bool) -> dict[str, Any]:
@@ -59,7 +60,15 @@ class _Service:
     def algorithms(self) -> list[dict[str, Any]]:
         option = {"name": "factor", "default": 8, "meaning": "[red]rows[/red]"}
         return [
-            {"name": "lokr", "summary": "a product", "untrainable": "", "options": [option]},
+            {
+                "name": "lokr",
+                "summary": "a product",
+                "untrainable": "",
+                "options": [option],
+                "rank": "width",
+                "default_rank": 16,
+                "learning_rate": 1e-4,
+            },
             {"name": "other", "summary": "another", "untrainable": "it has no beginning", "options": []},
         ]
 
@@ -128,11 +137,19 @@ def test_one_that_made_nothing_says_why_and_how_to_go_on(service: _Service) -> N
 
 def test_trainings_are_listed_with_whole_ids_and_gone_on_with(service: _Service) -> None:
     assert ID in run("trainings", "list")[1] and ID in run("trainings", "show", ID)[1]
-    assert "canceled" in run("trainings", "cancel", ID, "--keep")[1] and service.body == {"id": ID, "keep": True}
-    assert run("trainings", "resume", ID)[0] == 0 and service.body == {"id": ID, "steps": None}
+    assert "canceled" in run("trainings", "cancel", ID)[1] and service.body == {"id": ID, "keep": False}
+    assert "gets its version" in run("trainings", "cancel", ID, "--keep")[1] and service.body == {
+        "id": ID,
+        "keep": True,
+    }
+    assert f"training {'f' * 32}" in run("trainings", "resume", ID)[1] and service.body == {"id": ID, "steps": None}
     assert run("trainings", "extend", ID, "5")[0] == 0 and service.body == {"id": ID, "steps": 5}
     told = run("trainings", "algorithms")[1]
-    assert "factor=8: [red]rows[/red]" in told and "cannot be trained: it has no beginning" in told
+    assert (
+        "rank 16, learning rate 0.0001" in told
+        and "factor=8: [red]rows[/red]" in told
+        and "cannot be trained: it has no beginning" in told
+    )
 
 
 def test_a_worker_does_one_kind_of_work() -> None:
