@@ -11,17 +11,20 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import adapter_commands, model_commands, terminal, training_commands
-from app import adapter_syntax as uses
-from app.address import listen
-from app.picture_commands import preprocess, send
-from app.request_options import as_fields, with_options
+from app.commands import adapter_syntax as uses
+from app.commands import adapters as adapter_commands
+from app.commands import models as model_commands
+from app.commands import terminal
+from app.commands import trainings as training_commands
+from app.commands.pictures import preprocess, send
+from app.commands.request_options import as_fields, with_options
+from app.commands.terminal import SPINNER, Url, err, out, plain, told
+from app.http.address import listen
 from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import serving_settings
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.picture import picture_fields
-from app.terminal import SPINNER, Url, err, out, plain, told
 
 SHORT = {  # options that are not called as their fields are
     "negative_prompt": "negative",
@@ -82,9 +85,9 @@ def api() -> None:
     """Run the API alone (on the Redis of RADIATA_REDIS_URL, or of an `up` over the same data folder)."""
     import uvicorn
 
-    from app.connections import allow_many_connections
+    from app.http.connections import allow_many_connections
+    from app.http.server import Server
     from app.main import create_app
-    from app.server import Server
     from app.shared.connection import connect, warn_of_eviction
     from app.shared.exit_with_parent import watch_parent
     from app.shared.identity import claim_at_start
@@ -183,7 +186,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON in place of a table.")] = False,
 ) -> None:
     """Look whether everything this service stands on is sound, and name records that cannot be read."""
-    from app.doctor import examine, report
+    from app.commands.doctor import examine, report
 
     sound = report(examine(), out, as_json)
     raise typer.Exit(0 if sound else 1)
@@ -194,7 +197,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("out/demo"),
 ) -> None:
     """Start everything, draw with every bundled adapter, write a labelled comparison, stop everything."""
-    from app.demo import run
+    from app.commands.demo import run
 
     with _starting():
         run(folder, out, err)

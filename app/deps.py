@@ -8,9 +8,9 @@ from fastapi import Depends, Request
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from app.accepting.liveness import Liveness
 from app.fast_reading import FastReading
 from app.hub import Hub
-from app.liveness import Liveness
 from app.scripts import Scripts
 from app.shared.catalog import Catalog
 from app.shared.connection import Shutter, connect, connect_async

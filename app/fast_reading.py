@@ -12,7 +12,7 @@ from rq.job import Job
 from rq.queue import Queue
 from starlette.concurrency import run_in_threadpool
 
-from app.places import placed
+from app.http.places import placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
 from app.shared.generations import Ledger, as_it_stands, pending_key

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import errors
 from app.deps import build
-from app.documentation import documented
+from app.http import errors
+from app.http.documentation import documented
 from app.middleware.stack import surround
 from app.routes import adapters, datasets, events, generations, health, images, models, page, trainings, workers
 from app.shared.log import configure

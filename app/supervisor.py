@@ -20,8 +20,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq import Worker
 
-from app.address import listen, url_of
 from app.embedded import address
+from app.http.address import listen, url_of
 from app.shared.connection import url_file
 from app.shared.environment import SOCKETS
 from app.shared.exit_with_parent import VARIABLE

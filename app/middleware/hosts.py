@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import problem
+from app.http.errors import problem
 from app.middleware.forwarded import path_here
 
 LOOPBACK = ("localhost", "*.localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback")

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
-from app.downloads import documented, download
-from app.faults import fault, refused
-from app.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_placed
-from app.routing import UNKNOWN, Router, answers
+from app.http.downloads import documented, download
+from app.http.faults import fault, refused
+from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_placed
+from app.http.routing import UNKNOWN, Router, answers
+from app.http.spool import Spooled
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
@@ -20,7 +21,6 @@ from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
 from app.shared.wire.picture import PictureRef
 from app.shared.wire.upload import Upload, UploadStatus
 from app.shared.wire.values import Name, Ref, Wire
-from app.spool import Spooled
 
 router = Router(prefix="/v1/adapters", tags=["adapters"])
 

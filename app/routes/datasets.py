@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
-from app.faults import detail, fault, pointer, refusal
-from app.receiving import at_once, judge_end, judge_size, known, later, settled, stage
-from app.routing import Router, answers
+from app.http.faults import detail, fault, pointer, refusal
+from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage
+from app.http.routing import Router, answers
+from app.http.spool import Spooled
 from app.shared.datasets import Dataset, DatasetPicture, dataset_of, sent_ref
 from app.shared.errors import DatasetRefused, Newer, NotFound, Unreadable
 from app.shared.lifecycle import now
@@ -23,7 +24,6 @@ from app.shared.text import no_control_characters
 from app.shared.wire.dataset import DATASET_PATTERN, Caption, DatasetRef, DatasetSummary, Recaption
 from app.shared.wire.dataset import Unreadable as WhatOfUnreadable
 from app.shared.wire.upload import Upload, UploadStatus
-from app.spool import Spooled
 
 router = Router(prefix="/v1/datasets", tags=["datasets"])
 

@@ -10,9 +10,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from app.deps import Service, ServiceDep
+from app.http.places import Prefix
+from app.http.routing import Router
 from app.hub import end_of
-from app.places import Prefix
-from app.routing import Router
 from app.shared.events import START, Event, position
 from app.shared.wire.generation import Generation
 from app.shared.wire.training import Training

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import Header, Query, Response
 from pydantic import BaseModel
 
+from app.accepting.fast_acceptance import accept
 from app.deps import Service, ServiceDep
-from app.fast_acceptance import accept
-from app.places import Prefix, placed
-from app.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
+from app.http.places import Prefix, placed
+from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Conflict, Newer, Unreadable
 from app.shared.wire.generation import Generation, GenerationRequest
 from app.shared.wire.values import Limit

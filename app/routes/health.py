@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from app.accepting.liveness import Readiness, loaded_or_away
 from app.deps import ServiceDep
-from app.liveness import Readiness, loaded_or_away
 from app.metrics import registry
 
 router = APIRouter(tags=["health"])

@@ -9,18 +9,18 @@ from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from app.accepting.judging_maps import wanted
 from app.deps import Service, ServiceDep
-from app.downloads import documented, download
-from app.judging_maps import wanted
-from app.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
-from app.routing import Router, answers
+from app.http.downloads import documented, download
+from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
+from app.http.routing import Router, answers
+from app.http.spool import Spooled
 from app.shared.errors import NotFound, PictureRefused
 from app.shared.generations import image_key
 from app.shared.pictures import StoredPicture, picture_key
 from app.shared.wire.map import MapRequest
 from app.shared.wire.picture import REF_PATTERN
 from app.shared.wire.upload import Upload, UploadStatus
-from app.spool import Spooled
 
 router = Router(prefix="/v1/images", tags=["images"])
 

@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from app.deps import ServiceDep
-from app.routing import Router
+from app.http.routing import Router
 from app.shared.wire.model import ModelProfile
 
 router = Router(prefix="/v1/models", tags=["models"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from app.conditional import not_modified
+from app.http.conditional import not_modified
 from app.shared.errors import NotFound
 
 router = APIRouter(include_in_schema=False)

@@ -7,18 +7,18 @@ from fastapi import Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 
+from app.accepting.fast_acceptance import fingerprint_of
+from app.accepting.trainings import algorithms, extended, resolve, resumed
 from app.deps import ServiceDep
-from app.downloads import documented, download
-from app.fast_acceptance import fingerprint_of
-from app.places import Prefix
-from app.places import training_placed as placed
+from app.http.downloads import documented, download
+from app.http.places import Prefix
+from app.http.places import training_placed as placed
+from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.routes.events import EventStream, LastEventId, followed
-from app.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
 from app.shared.trainings import sample_key
 from app.shared.wire.training import TrainableAlgorithm, Training, TrainingRequest
 from app.shared.wire.values import Limit, Truth, Whole, Wire
-from app.training_acceptance import algorithms, extended, resolve, resumed
 
 router = Router(prefix="/v1/trainings", tags=["trainings"])
 

@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from app.deps import ServiceDep
-from app.routing import Router
+from app.http.routing import Router
 from app.shared.worker_state import WorkerState, worker_states
 
 router = Router(prefix="/v1/workers", tags=["workers"])

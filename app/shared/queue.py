@@ -120,7 +120,7 @@ class Queues:
         return _job(GENERATE, generation_id, settings.generation_timeout_s, settings.retries, meta_of(adapters))
 
     def _template(self, queue: str) -> dict[str, str | bytes | int]:
-        """The hash that RQ writes for a generation that waits on a queue; `app/fast_acceptance.py` fills it in."""
+        """The hash that RQ writes for a generation that waits; `app/accepting/fast_acceptance.py` fills it in."""
         job = self.of(queue).create_job(**self._drawing("0" * 32, ()))
         job.enqueued_at = job.created_at
         fields = {name: value for name, value in job.to_dict().items() if value is not None}

@@ -11,9 +11,9 @@ import httpx
 import pytest
 import uvicorn
 
-from app import terminal
+from app.commands import terminal
+from app.http.server import Server
 from app.main import create_app
-from app.server import Server
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage

@@ -16,8 +16,9 @@ import pytest
 from rich.text import Text
 from typer.testing import CliRunner
 
-from app import cli, terminal
-from app.client import Refused
+from app import cli
+from app.commands import terminal
+from app.commands.client import Refused
 from app.shared.shown import UNSHOWN, shown
 from tests.app.shared.making import profile
 
@@ -311,11 +312,11 @@ def test_the_garbage_collector_leaves_out_what_the_service_is_made_of(monkeypatc
         def run(self, **_: object) -> None:
             frozen.append(gc.get_freeze_count())
 
-    done = ("connections.allow_many_connections", "shared.exit_with_parent.watch_parent", "shared.connection.connect")
+    done = ("http.connections.allow_many_connections", "shared.exit_with_parent.watch_parent", "shared.connection.connect")
     done += ("shared.identity.claim_at_start", "shared.connection.warn_of_eviction", "main.create_app")
     for name in (*done, "cli.serving_settings", "cli.listen"):
         monkeypatch.setattr(f"app.{name}", lambda *_: nullcontext())
-    monkeypatch.setattr("app.server.Server", Served)
+    monkeypatch.setattr("app.http.server.Server", Served)
     before = gc.get_freeze_count()
     try:
         cli.api()

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from app import fast_acceptance
+from app.accepting import fast_acceptance
 from app.scripts import Scripts
 from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import Catalog

@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from rq import Queue
 
+from app.accepting.fast_acceptance import filled
 from app.embedded import address
-from app.fast_acceptance import filled
 from app.shared.catalog import Catalog
 from app.shared.connection import redis_url
 from app.shared.generations import Ledger, begun

@@ -26,7 +26,7 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
-from app.connections import allow_many_connections
+from app.http.connections import allow_many_connections
 from app.shared.events import publish
 from app.shared.log import configure
 from tests.bench.front import PLAIN, Front, front

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from app.client import Client
+from app.commands.client import Client
 from app.shared.log import configure
 from app.shared.settings import Settings
 from app.supervisor import Service

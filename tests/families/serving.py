@@ -15,8 +15,8 @@ from redis import Redis
 from safetensors.torch import save
 from torch import nn
 
-from app.acceptance import resolve
-from app.liveness import Liveness
+from app.accepting.generations import resolve
+from app.accepting.liveness import Liveness
 from app.shared.catalog import Catalog
 from app.shared.connection import connect
 from app.shared.errors import RadiataError

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.forms import MOST_FILES
+from app.http.forms import MOST_FILES
 from app.routes.datasets import upload
 from app.shared.datasets import Datasets, dataset_key
 from app.shared.errors import DatasetRefused

@@ -19,7 +19,7 @@ from redis import Redis
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save
 
-from app.acceptance import resolve
+from app.accepting.generations import resolve
 from app.deps import Service
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import AdapterRefused, BadRequest, Conflict, Newer, Unavailable

@@ -11,8 +11,8 @@ import torch
 from redis import Redis
 from safetensors.torch import save
 
-from app import judging
-from app.acceptance import resolve
+from app.accepting import judging
+from app.accepting.generations import resolve
 from app.deps import Service
 from app.shared.catalog import Catalog, file_key
 from app.shared.errors import BadRequest, RadiataError
@@ -149,7 +149,7 @@ def engine_says(base: loading.LoadedModel, applier: AdapterApplier, service: Ser
 def plainly(service: Service, request: GenerationRequest, monkeypatch: pytest.MonkeyPatch) -> ResolvedRequest | None:
     """The request as it would be accepted if nothing were foreseen."""
     with monkeypatch.context() as patch:
-        patch.setattr("app.acceptance._foreseen", lambda *_: ())
+        patch.setattr("app.accepting.generations._foreseen", lambda *_: ())
         found = accepted(service, request)
     return found if isinstance(found, ResolvedRequest) else None
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from app.judging import Judged, misused
+from app.accepting.judging import Judged, misused
 from app.shared.errors import BadRequest
 from app.shared.wire.adapter import AdapterKind
 from app.shared.wire.generation import GenerationRequest

@@ -137,7 +137,7 @@ def test_no_room_for_an_upload_is_a_507_with_a_sentence(
     def full(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    places = {"app.spool.Spooled._take": "TMPDIR", "app.shared.local_store._flush": "storage"}
+    places = {"app.http.spool.Spooled._take": "TMPDIR", "app.shared.local_store._flush": "storage"}
     for place, said in places.items():
         with monkeypatch.context() as broken:
             broken.setattr(place, full)

@@ -18,7 +18,7 @@ from pathlib import Path
 from diffusers.utils import logging as diffusers_logging
 from rich.console import Console
 
-from app.client import Client
+from app.commands.client import Client
 from app.shared.log import configure
 from app.supervisor import Service
 from tests.bench.figures import Figure, Samples, quartiles, table

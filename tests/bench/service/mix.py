@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.client import Client
+from app.commands.client import Client
 from tests.bench.swap.families import FAMILIES, kohya, layers
 from tests.bench.swap.subjects import subject
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from app.client import Client
+from app.commands.client import Client
 from app.supervisor import Service
 
 LOOK_S = 0.25

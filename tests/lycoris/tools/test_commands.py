@@ -12,7 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from app import cli
-from app.adapter_commands import FILE_TOOLS
+from app.commands.adapters import FILE_TOOLS
 from lycoris import load
 from lycoris.__main__ import main
 from lycoris.files.safetensors_file import judge_file

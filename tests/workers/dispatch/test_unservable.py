@@ -8,7 +8,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from app.liveness import Liveness
+from app.accepting.liveness import Liveness
 from app.shared.settings import Settings
 from tests.workers.dispatch.processes import ROOT
 

@@ -1,0 +1,255 @@
+"""Acceptance: what becomes of a request before it is a generation, or everything for which it cannot be honoured.
+
+Every face asks here and none judges by itself, so all of them take and refuse the same. This file knows no HTTP. It
+judges all that can be known without a model; the engine judges once more, as the last net.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import chain
+from typing import Protocol
+
+from app.accepting.judging import Judged, disobeyed, misused, too_long
+from app.accepting.judging_control import uncontrolled
+from app.accepting.judging_masks import misfitting_mask
+from app.accepting.liveness import Liveness
+from app.accepting.picturing import drawn, unfit
+from app.accepting.picturing import filled as with_size
+from app.http.faults import Allowed, fault, meant, pointer
+from app.shared.catalog import Catalog
+from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
+from app.shared.pictures import Pictures
+from app.shared.profiles import Profiles
+from app.shared.prompts import PROMPTS
+from app.shared.references import Box, box_of
+from app.shared.settings import Settings
+from app.shared.wire.adapter import OF_CONTROL_LORAS, TAKEN_BY, AdapterUse, AdapterVersion, ResolvedAdapter, denoises
+from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
+from app.shared.wire.model import ModelProfile
+from app.shared.wire.picture import Place, StoredPicture, pictures_of
+
+SEED_BITS = 32  # what people can read aloud, and what other tools take
+UNRESOLVED = ("priority",)  # of a request, what is not in the resolved one: it decides nothing of the pictures
+FROM_PROFILE = GenerationRequest.model_fields.keys() & ModelProfile.model_fields.keys()
+UNSAID = {field: AdapterUse.model_fields[field].get_default(call_default_factory=True) for field in TAKEN_BY}
+COMPARED = 1000  # names of adapters that a misspelt one is compared with
+
+
+class Parts(Protocol):
+    """The parts of a service that acceptance asks: the running service, or anything that has these."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def profiles(self) -> Profiles: ...
+    @property
+    def pictures(self) -> Pictures: ...
+    @property
+    def liveness(self) -> Liveness: ...
+
+
+def resolve(
+    parts: Parts, body: GenerationRequest, find: Callable[[str], AdapterVersion] | None = None
+) -> ResolvedRequest:
+    """Fill in what was left open, and fix every adapter to its bytes.
+
+    find: which version a ref means, where somebody has asked the catalog already.
+    Raises BadRequest, AdapterMisfit, NotFound or Gone, by what is wrong first, with everything that is wrong; or
+    Unavailable.
+    """
+    profile = profile_of(parts, body.model)
+    found, unknown = _pictures(parts, body)
+    if unknown:  # nothing can be said of what is not there
+        raise together(unknown)
+    filled = _filled(with_size(body, found, profile), profile)
+    wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
+    wrong += unfit(filled, found, profile)
+    adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
+    wrong += unusable
+    if not wrong:  # what the engine would refuse; of adapters that are none it could say nothing
+        wrong += _foreseen(parts, profile, filled, adapters)
+    if wrong:
+        raise together(wrong)
+    parts.liveness.require(profile)
+    pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
+    pinned |= {"drawn": drawn(filled, profile), "image_encoder": _image_encoder(profile, adapters)}
+    return ResolvedRequest.model_validate(filled.model_dump(exclude={*UNRESOLVED, *pinned}) | pinned)
+
+
+def _filled(body: GenerationRequest, profile: ModelProfile) -> GenerationRequest:
+    """Return the request with the model's own values where it leaves one open, and a seed."""
+    own = {name: getattr(profile, name) for name in FROM_PROFILE if getattr(body, name) is None}
+    seed = {"seed": secrets.randbits(SEED_BITS)} if body.seed is None else {}
+    return body.model_copy(update=own | seed)
+
+
+def profile_of(parts: Parts, model: str | None) -> ModelProfile:
+    """The profile of a model that a request names, or of the default one; raises NotFound, Unavailable, Unreadable."""
+    name = model or parts.settings.model
+    try:
+        return parts.profiles.get(name)
+    except NotFound as error:
+        known = list(parts.settings.models)
+        raise _wrong(NotFound, "/model", error.code, error.message + meant(name, known), known) from error
+
+
+def _pictures(parts: Parts, body: GenerationRequest) -> tuple[dict[Place, StoredPicture], list[RadiataError]]:
+    """Return what is known of every picture that a request names, and a reason for each that is not there."""
+    found: dict[Place, StoredPicture] = {}
+    unknown: list[RadiataError] = []
+    for place, ref in pictures_of(body):
+        try:
+            found[place] = parts.pictures.info(ref)
+        except NotFound as error:
+            unknown.append(_wrong(NotFound, pointer(place), error.code, error.message))
+    return found, unknown
+
+
+def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationRequest) -> Iterator[RadiataError]:
+    limits = [
+        *(
+            ("prompt_too_long", field, len(getattr(asked, field) or ""), settings.max_prompt_chars, "maxLength")
+            for field in chain(*PROMPTS.items())
+        ),
+        ("size_over_limit", "width", asked.width, profile.max_edge, "maximum"),
+        ("size_over_limit", "height", asked.height, profile.max_edge, "maximum"),
+        ("steps_over_limit", "steps", asked.steps, settings.max_steps, "maximum"),
+        ("count_over_limit", "count", asked.count, settings.max_count, "maximum"),
+        ("too_many_adapters", "adapters", len(asked.adapters), settings.max_adapters, "maxItems"),
+    ]
+    for code, field, value, most, word in limits:
+        if value is not None and value > most:
+            message = f"{field} is {value}; at most {most} is possible here"
+            yield _wrong(BadRequest, f"/{field}", code, message, {word: most})
+    if asked.seed is not None and (last := asked.seed + asked.count - 1) > MAX_SEED:
+        message = f"the last of {asked.count} pictures would have the seed {last}; the largest is {MAX_SEED}"
+        allowed = {"minimum": 0, "maximum": MAX_SEED - asked.count + 1}
+        yield _wrong(BadRequest, "/seed", "seed_over_limit", message, allowed)
+
+
+def _resolved(
+    parts: Parts, profile: ModelProfile, asked: GenerationRequest, find: Callable[[str], AdapterVersion]
+) -> tuple[list[ResolvedAdapter], list[RadiataError]]:
+    """Return the adapters that a request means, and everything for which they cannot be applied."""
+    adapters: list[ResolvedAdapter] = []
+    wrong: list[RadiataError] = []
+    names: list[str] | None = None  # asked for once, where one is needed
+    for index, use in enumerate(asked.adapters[: parts.settings.max_adapters]):
+        at = f"/adapters/{index}"
+        try:
+            version = find(use.ref)
+        except NotFound as error:
+            names = parts.catalog.names(COMPARED) if names is None else names
+            near = meant(use.ref, names)
+            wrong.append(_wrong(NotFound, f"{at}/ref", error.code, error.message + near))
+            continue
+        except Gone as error:
+            wrong.append(_wrong(Gone, f"{at}/ref", error.code, error.message))
+            continue
+        twin = next((other for other in adapters if other.sha256 == version.sha256), None)
+        if twin and version.kind != "control":  # a net may read several pictures
+            message = f"{twin.ref!r} and {use.ref!r} are the same file; name it once"
+            wrong.append(_wrong(BadRequest, f"{at}/ref", "adapter_twice", message))
+        wrong += _misused(at, use, version, profile)
+        pinned = {name: getattr(version, name) for name in ("name", "version", "sha256", "ignore", "kind")}
+        pinned["boxes"] = _boxes(parts, use, version)
+        adapters.append(ResolvedAdapter.model_validate(use.model_dump() | pinned))
+    return adapters, wrong
+
+
+def _boxes(parts: Parts, use: AdapterUse, version: AdapterVersion) -> list[Box]:
+    """Return what an image prompt reads of each of its pictures, which are there."""
+    known = [parts.pictures.info(ref) for ref in use.pictures] if version.kind == "image_prompt" else []
+    return [box_of(one.width, one.height, use.fit) for one in known]
+
+
+def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelProfile) -> Iterator[RadiataError]:
+    if profile.name not in version.fits:
+        places = ", ".join(version.fits) or "no model here"
+        message = f"{use.ref!r} fits {places}, not {profile.name!r}; choose another of the two"
+        yield _wrong(AdapterMisfit, f"{at}/ref", "adapter_for_another_base", message)
+    for field, kinds in TAKEN_BY.items():
+        if version.kind == "weights" and field in OF_CONTROL_LORAS:
+            continue  # by what is known of it on the model
+        if version.kind not in kinds and getattr(use, field) != UNSAID[field]:
+            message = f"{use.ref!r} is of the kind {version.kind}, which takes no {field}; leave it out"
+            yield _wrong(BadRequest, f"{at}/{field}", "setting_of_another_kind", message)
+    if version.kind == "image_prompt" and not use.pictures:
+        message = f"{use.ref!r} is an image prompt; give it a picture as image, or several as images"
+        yield _wrong(BadRequest, f"{at}/image", "image_missing", message)
+    if version.kind == "control":  # it has no components and no blocks
+        return
+    components = version.components_of.get(profile.name, version.components)
+    known = ", ".join(components)
+    for missing in sorted(set(use.strengths) - set(components)):
+        message = f"{use.ref!r} does not change {missing}, only {known}"
+        yield _wrong(BadRequest, f"{at}/strengths/{missing}", "component_unknown", message, components)
+    if use.schedule and not any(map(denoises, components)):
+        message = f"{use.ref!r} changes only {known}; give a strength, not a schedule"
+        yield _wrong(BadRequest, f"{at}/schedule", "schedule_without_denoiser", message)
+    for block in use.blocks:
+        if not _named(block, profile.blocks):
+            message = f"{profile.name!r} has no {block}; known: {', '.join(profile.blocks)}"
+            yield _wrong(
+                BadRequest, pointer([*at[1:].split("/"), "blocks", block]), "block_unknown", message, profile.blocks
+            )
+
+
+def _image_encoder(profile: ModelProfile, adapters: list[ResolvedAdapter]) -> str:
+    """Return the fingerprint of what reads pictures for image prompts; empty without one."""
+    read = any(one.kind == "image_prompt" for one in adapters)
+    return profile.image_encoder.fingerprint if read and profile.image_encoder else ""
+
+
+def _foreseen(
+    parts: Parts, profile: ModelProfile, asked: GenerationRequest, resolved: list[ResolvedAdapter]
+) -> Iterator[RadiataError]:
+    adapters = []
+    for index, (use, one) in enumerate(zip(asked.adapters, resolved, strict=True)):
+        facts = parts.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
+        ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
+        if one.kind == "control" or (fitting and fitting.picture):
+            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile, parts.settings)
+        elif one.kind == "weights" and fitting:
+            yield from _unread(index, use)
+        adapters.append(Judged(index, use, one.name, ranked, fitting, one.kind))
+        yield from misfitting_mask(index, use, one.kind, parts.pictures, asked, profile)
+    steps = asked.steps or profile.steps
+    yield from misused(asked, adapters, steps)
+    yield from too_long(asked, adapters, steps, parts.profiles.tokenizers(profile), profile)
+
+
+def _unread(index: int, use: AdapterUse) -> Iterator[RadiataError]:
+    """Yield the settings of a control LoRA that an adapter which is none has."""
+    for field in OF_CONTROL_LORAS:
+        if getattr(use, field) != UNSAID[field]:
+            message = f"{use.ref!r} is of the kind weights, and reads no picture: it takes no {field}; leave it out"
+            yield _wrong(BadRequest, f"/adapters/{index}/{field}", "setting_of_another_kind", message)
+
+
+def _named(block: str, known: list[str]) -> bool:
+    """Tell whether a block is one of a model's or lies in the last of them; an old profile lists none, and all pass."""
+    if not known or block in known:
+        return True
+    last = _last(tuple(known))
+    return any(block[:at] in last for at, char in enumerate(block) if char == ".")
+
+
+@lru_cache(16)
+def _last(known: tuple[str, ...]) -> frozenset[str]:
+    """Return the blocks that no other lies in."""
+    return frozenset(known) - {one.rpartition(".")[0] for one in known}
+
+
+def _wrong(kind: type[RadiataError], at: str, code: str, message: str, allowed: Allowed = None) -> RadiataError:
+    return kind(code, message, reasons=[fault(at, code, message, allowed)])
+
+
+def together(wrong: list[RadiataError]) -> RadiataError:
+    """Return one error of all: of the kind of the first, with the reasons of each."""
+    first = wrong[0]
+    reasons = [reason for one in wrong for reason in one.reasons]
+    return type(first)(first.code, "; ".join(dict.fromkeys(one.message for one in wrong)), reasons=reasons)

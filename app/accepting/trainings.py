@@ -1,0 +1,164 @@
+"""Acceptance of trainings: what a request leaves open is filled in, and what cannot be is refused, all of it at once.
+
+It judges what can be known without a model, by the library's own table of algorithms; the worker judges the rest before
+the first step: sizes of pictures, lengths of captions, whether the base can be trained.
+"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice
+from typing import Protocol
+
+from app.accepting.generations import SEED_BITS, Parts, profile_of, together
+from app.accepting.judging import overlong
+from app.http.faults import quoted, refusal
+from app.shared.datasets import Dataset, Datasets
+from app.shared.errors import BadRequest, Conflict, NotFound, RadiataError
+from app.shared.facts import TokenizerFile
+from app.shared.trainings import Trainings
+from app.shared.wire.generation import Status
+from app.shared.wire.model import ModelProfile
+from app.shared.wire.training import MAX_STEPS, ResolvedTraining, TrainingRequest
+from lycoris.errors import PlanRefused
+from lycoris.training.plan import plan
+from lycoris.training.table import ALGORITHMS
+
+STEPS_A_PICTURE = 100  # what people take who train a style or a subject by hand
+LEAST_STEPS, MOST_STEPS = 200, 3000  # of those that nobody named: below, nothing is learned; above, little more
+CHECKPOINTS = 10  # of a training that says nothing of them
+NAMED = 5  # pictures in a sentence
+LEAST_PICTURES = 2
+
+
+class TrainingParts(Parts, Protocol):
+    """What this file asks of a running service."""
+
+    @property
+    def datasets(self) -> Datasets: ...
+    @property
+    def trainings(self) -> Trainings: ...
+
+
+def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
+    """Fill in what was left open; raises BadRequest, NotFound, Unavailable or Unreadable with everything wrong."""
+    profile = profile_of(parts, body.model)
+    try:
+        dataset = parts.datasets.get(body.dataset)
+    except NotFound as error:
+        raise NotFound(
+            error.code, error.message, reasons=refusal(["dataset"], error.code, error.message).reasons
+        ) from error
+    wrong: list[RadiataError] = [*_misdescribed(dataset, body), *_unsampled(body, profile)]
+    wrong += _too_long(dataset, body, parts.profiles.tokenizers(profile))
+    try:
+        chosen = plan(body.algorithm, body.rank, body.alpha, body.options, body.layers, body.text_encoder)
+    except PlanRefused as error:
+        raise together([*wrong, *_refused(error)]) from error
+    steps = body.steps or _steps(dataset, body)
+    if body.warm_up >= steps:
+        message = f"warm_up has to be less than the {steps} steps: the learning rate would never be reached"
+        wrong.append(refusal(["warm_up"], "training_void_option", message, {"maximum": steps - 1}))
+    if wrong:
+        raise together(wrong)
+    filled = {
+        "dataset": dataset.ref,
+        "base": profile.fingerprint,
+        "model": profile.name,
+        "rank": chosen.rank,
+        "alpha": chosen.alpha,
+        "options": dict(chosen.options),
+        "steps": steps,
+        "learning_rate": body.learning_rate or chosen.facts.learning_rate,
+        "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
+        "checkpoint_every": body.checkpoint_every or max(steps // CHECKPOINTS, 1),
+    }
+    return ResolvedTraining.model_validate(body.model_dump(exclude={*filled}) | filled)
+
+
+def resumed(parts: TrainingParts, training_id: str) -> ResolvedTraining:
+    """What goes on with a training that failed or was canceled; raises Conflict for any other."""
+    training = parts.trainings.get(training_id)
+    if training.status not in (Status.FAILED, Status.CANCELED):
+        message = f"this training is {training.status}; only one that has failed or was canceled is resumed"
+        raise Conflict("not_resumable", message)
+    _as_accepted(parts, training.request)
+    return training.request.model_copy(update={"continues": training_id})
+
+
+def extended(parts: TrainingParts, training_id: str, steps: int) -> ResolvedTraining:
+    """What trains a training that has succeeded so many steps longer; raises Conflict for any other."""
+    training = parts.trainings.get(training_id)
+    if training.status is not Status.SUCCEEDED:
+        message = f"this training is {training.status}; only one that has succeeded is extended"
+        raise Conflict("not_extendable", message)
+    total = training.request.steps + steps
+    if total > MAX_STEPS:
+        allowed = {"maximum": MAX_STEPS - training.request.steps}
+        raise refusal(["steps"], "steps_over_limit", f"that would be {total} steps; {MAX_STEPS} are possible", allowed)
+    if training.request.rates != "constant":
+        message = f"its learning rate has gone down ({training.request.rates}); one that is constant can be extended"
+        raise Conflict("not_extendable", message)
+    _as_accepted(parts, training.request)
+    return training.request.model_copy(update={"continues": training_id, "steps": total})
+
+
+def algorithms() -> list[dict[str, object]]:
+    """Every algorithm: what it takes, what it reaches, and why it cannot be trained where it cannot."""
+    return [asdict(one) for one in ALGORITHMS.values()]
+
+
+def _misdescribed(dataset: Dataset, body: TrainingRequest) -> Iterator[BadRequest]:
+    if len(dataset.pictures) < LEAST_PICTURES:
+        message = "a dataset of one picture teaches that picture and nothing else; add others to it"
+        yield refusal(["dataset"], "dataset_too_small", message)
+    missing = [one.name or one.ref for one in dataset.pictures if one.caption is None]
+    if missing and body.default_caption is None:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        named = ", ".join(missing[:NAMED]) + more
+        message = f"{len(missing)} of {len(dataset.pictures)} pictures have no caption: {named}; give a default_caption"
+        yield refusal(["default_caption"], "caption_missing", message)
+    if body.default_caption is not None and not missing:
+        message = "every picture has a caption of its own; leave default_caption out"
+        yield refusal(["default_caption"], "training_void_option", message)
+
+
+def _too_long(dataset: Dataset, body: TrainingRequest, files: Sequence[TokenizerFile]) -> Iterator[BadRequest]:
+    """Yield the captions and samples that no text encoder reads whole; a caption has one wording a line."""
+    captions = {line.strip() for one in dataset.pictures for line in (one.caption or "").splitlines()}
+    said = sorted({", ".join(filter(None, (body.trigger, one))) for one in {*captions, body.default_caption or ""}})
+    for text, length, most in islice(overlong(said, files), NAMED):
+        message = f"the caption {quoted(text)} is {length} tokens long; this model reads {most}: shorten it"
+        yield refusal(["dataset"], "caption_too_long", message, {"maxTokens": most})
+    for at, sample in enumerate(body.samples):
+        for _, length, most in overlong([sample.prompt], files):
+            message = f"the prompt is {length} tokens long; this model reads {most}"
+            yield refusal(["samples", at, "prompt"], "prompt_too_long", message, {"maxTokens": most})
+
+
+def _unsampled(body: TrainingRequest, profile: ModelProfile) -> Iterator[BadRequest]:
+    if body.samples and profile.min_references:
+        message = f"{profile.name!r} draws nothing without reference images, which a sample has none of; leave them out"
+        yield refusal(["samples"], "not_obeyed", message)
+    said = [(one.prompt, one.seed) for one in body.samples]
+    for at, one in enumerate(said):
+        if one in said[:at]:
+            yield refusal(["samples", at], "said_twice", "this sample stands there twice; give it another seed")
+
+
+def _as_accepted(parts: TrainingParts, request: ResolvedTraining) -> None:
+    """Raise Conflict or NotFound where a training of before could not go on: its base or its dataset is gone."""
+    if profile_of(parts, request.model).fingerprint != request.base:
+        message = f"model {request.model!r} is another base than when this was accepted; train anew on it"
+        raise Conflict("base_changed", message)
+    parts.datasets.get(request.dataset)
+
+
+def _refused(error: PlanRefused) -> Iterator[BadRequest]:
+    for one in error.reasons:
+        yield refusal(one.subject.split("."), str(one.code), f"{one.subject} {one.message}")
+
+
+def _steps(dataset: Dataset, body: TrainingRequest) -> int:
+    steps = STEPS_A_PICTURE * len(dataset.pictures) // (body.batch_size * body.accumulation)
+    return min(max(steps, LEAST_STEPS), MOST_STEPS)

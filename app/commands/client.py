@@ -1,0 +1,320 @@
+"""The service as its command line sees it: plain HTTP through httpx."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
+
+import httpx
+
+from app.http.address import is_here
+
+Answer = TypeVar("Answer")
+
+INSPECTION_POLL_S = 0.5
+PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0  # between two tries
+PATIENCE_S = 120.0  # for a service that has taken work on and is away: it is started again, or a proxy says so
+TIMES = httpx.Timeout(60, connect=10)  # a stream of events says something every 15 s
+PATIENT = httpx.Timeout(TIMES.connect, read=None)  # how long an upload's verdict is waited for, the service decides
+UNKNOWN = (404, 410)
+TRAININGS = "/v1/trainings"
+ENDS = ("succeeded", "failed", "canceled")
+AWAY = (502, 503, 504)
+
+
+class Refused(Exception):
+    """The service answered with a problem; the text is for people, `reasons` names every offender."""
+
+    def __init__(self, problem: dict[str, Any], status: int = 0) -> None:
+        super().__init__(f"{problem.get('detail') or problem.get('title')} [{problem.get('code')}]")
+        self.reasons: list[dict[str, Any]] = problem.get("errors") or []
+        self.status = status
+
+
+class Stranger(Exception):
+    """The server at this address does not answer as Radiata does."""
+
+
+class _Event(NamedTuple):
+    id: str
+    kind: str
+    data: dict[str, Any]
+
+
+class Client:
+    """Talks to one service. Raises Refused for problems, Stranger, and httpx.TransportError when nobody answers."""
+
+    def __init__(self, url: str) -> None:
+        self._path = urlsplit(url).path.rstrip("/")
+        try:
+            # A proxy that the environment names does not lead back to this machine
+            self._http = httpx.Client(base_url=url, timeout=TIMES, trust_env=not is_here(url))
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            raise httpx.ProxyError(f"the proxy in the environment cannot be used: {error}") from error
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def generate(
+        self,
+        body: dict[str, Any],
+        progress: Callable[[int, int], None] = lambda *_: None,
+        accepted: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Accept a generation, follow it to its end, and give it as it ended.
+
+        accepted: called with its id as soon as there is one. What is accepted goes on whoever dies, so a service that
+        is away in between is waited for.
+        """
+        generation = self._accept("/v1/generations", body)
+        accepted(generation["id"])
+        return self._follow("/v1/generations", generation, lambda data: progress(data["step"], data["steps"]))
+
+    def train(
+        self,
+        body: dict[str, Any],
+        progress: Callable[[dict[str, Any]], None] = lambda _: None,
+        accepted: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Accept a training, follow it to its end, and give it as it ended, as `generate` does."""
+        training = self._accept(TRAININGS, body)
+        accepted(training["id"])
+        return self._follow(TRAININGS, training, progress)
+
+    def go_on(
+        self,
+        training_id: str,
+        steps: int | None,
+        progress: Callable[[dict[str, Any]], None],
+        accepted: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Resume a training, or train it so many steps longer, and follow what goes on, which has an id of its own."""
+        path = f"{TRAININGS}/{quote(training_id, safe='')}"
+        if steps is None:
+            training = self._json("POST", f"{path}/resume", "id", "status")
+        else:
+            training = self._json("POST", f"{path}/extend", "id", "status", json={"steps": steps})
+        accepted(training["id"])
+        return self._follow(TRAININGS, training, progress)
+
+    def trainings(self) -> list[dict[str, Any]]:
+        """The newest trainings."""
+        return self._json("GET", TRAININGS, "trainings")["trainings"]
+
+    def training(self, training_id: str) -> dict[str, Any]:
+        """A training as it stands."""
+        return self._json("GET", f"{TRAININGS}/{quote(training_id, safe='')}", "id", "status")
+
+    def algorithms(self) -> list[dict[str, Any]]:
+        """Every algorithm that a training may name."""
+        return self._json("GET", f"{TRAININGS}/algorithms", "algorithms")["algorithms"]
+
+    def stop(self, training_id: str, keep: bool) -> dict[str, Any]:
+        """Cancel a training; keep: have what it learned so far get its version."""
+        path = f"{TRAININGS}/{quote(training_id, safe='')}"
+        return self._json("DELETE", path, "id", "status", params={"keep": str(keep).lower()})
+
+    def dataset(self, archive: Path) -> dict[str, Any]:
+        """Send a zip of pictures and captions, and wait until it is read; its ref, and the report on it."""
+        return _json(self._settled("/v1/datasets", archive, {}), "ref")
+
+    def _follow(self, below: str, job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        path, last, pause_s = f"{below}/{job['id']}", "", PAUSE_S
+        while job["status"] not in ENDS:
+            before = last
+            with suppress(httpx.TransportError), self._events(path, last) as events:
+                for event in events:
+                    last = event.id or last
+                    if event.kind == "progress":
+                        progress(event.data)
+            # A stream may be cut short; what counts is what the service says
+            job = self._again(lambda: self._json("GET", path, "id", "status"))
+            if last != before:
+                pause_s = PAUSE_S
+            elif job["status"] not in ENDS:  # something before the service lets no events through
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return job
+
+    def _accept(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        key = {"Idempotency-Key": uuid4().hex}  # asked twice, it is the same job
+
+        def ask() -> dict[str, Any]:
+            return self._json("POST", path, "id", "status", json=body, headers=key)
+
+        try:
+            return ask()
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error):
+                raise  # not HTTP at all
+            return self._again(ask)
+
+    @contextmanager
+    def _events(self, path: str, last: str) -> Iterator[Iterator[_Event]]:
+        headers = {"Last-Event-ID": last} if last else {}
+        with self._http.stream("GET", f"{path}/events", headers=headers) as response:
+            if response.status_code in AWAY:
+                raise httpx.RemoteProtocolError(response.reason_phrase)
+            if response.is_error:
+                response.read()
+            yield _parse(_checked(response).iter_lines())
+
+    def _again(self, ask: Callable[[], Answer]) -> Answer:
+        until, pause_s = time.monotonic() + PATIENCE_S, PAUSE_S
+        while True:
+            try:
+                return ask()
+            except httpx.TransportError:
+                if time.monotonic() > until:
+                    raise
+            except Refused as refused:
+                if refused.status not in AWAY or time.monotonic() > until:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def cancel(self, generation_id: str) -> dict[str, Any]:
+        """Cancel a generation; as it was canceled. Raises Refused where it has ended in another way."""
+        return self._json("POST", f"/v1/generations/{quote(generation_id, safe='')}/cancel", "id", "status")
+
+    def image(self, url: str) -> bytes:
+        """The bytes of a picture."""
+        return self._again(lambda: _checked(self._http.get(self._below(url)))).content
+
+    def models(self) -> dict[str, Any]:
+        """Every base model with what it takes, and those that nobody draws with now, and why."""
+        return self._json("GET", "/v1/models", "models", "not_ready_why")
+
+    def adapters(self) -> list[dict[str, Any]]:
+        """Every adapter, newest version each."""
+        return self._json("GET", "/v1/adapters", "adapters")["adapters"]
+
+    def adapter(self, ref: str) -> dict[str, Any]:
+        """One adapter with its verdict."""
+        return self._json("GET", f"/v1/adapters/{quote(ref, safe=':')}", "name")
+
+    def known(self, ref: str) -> dict[str, Any] | None:
+        """The same, or None where there is none."""
+        return _if_known(lambda: self.adapter(ref))
+
+    def upload(
+        self, file: Path, name: str, description: str, ignore: list[str], cover: str | None = None
+    ) -> dict[str, Any]:
+        """Upload an adapter and wait for its verdict; its record. cover: the ref of a picture of what it draws."""
+        fields: dict[str, Any] = {"name": name, "description": description, "ignore": ignore}
+        fields |= {"cover": cover} if cover else {}
+        return _json(self._settled("/v1/adapters", file, fields), "name")
+
+    def picture(self, file: Path) -> dict[str, Any]:
+        """Send a picture that requests draw from, and wait until it is decoded; its ref and size, and notes on it."""
+        return _json(self._settled("/v1/images", file, {}), "ref")
+
+    def map_of(self, ref: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Have a map of a picture made, and wait for it; its ref and size."""
+        path = f"/v1/images/{quote(ref, safe=':')}/preprocess"
+        return _json(self._judged(self._http.post(path, json=asked, timeout=PATIENT)), "ref")
+
+    def _settled(self, path: str, file: Path, fields: dict[str, Any]) -> httpx.Response:
+        with file.open("rb") as stream:
+            files = {"file": (file.name, stream)}
+            response = self._http.post(path, files=files, data=fields, timeout=PATIENT)
+        return self._judged(response)
+
+    def _judged(self, response: httpx.Response) -> httpx.Response:
+        while _checked(response).status_code == httpx.codes.ACCEPTED:
+            time.sleep(INSPECTION_POLL_S)
+            where = self._below(response.headers["Location"])
+            response = self._again(lambda: _checked(self._http.get(where)))  # noqa: B023
+        return response
+
+    def bytes_known(self, sha256: str) -> dict[str, Any] | None:
+        """The first adapter with these bytes, or None."""
+        return self.known(f"sha256:{sha256}")
+
+    def judge_placed(
+        self, upload_id: str, name: str, description: str, cover: str | None = None
+    ) -> dict[str, Any] | None:
+        """The record of a file that was put into the service's own store; None where it is not in that."""
+        path, said = f"/v1/adapters/uploads/{upload_id}", {"name": name, "description": description, "cover": cover}
+        return _if_known(lambda: _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name"))
+
+    def delete(self, name: str) -> None:
+        """Delete an adapter."""
+        _checked(self._http.delete(f"/v1/adapters/{quote(name)}"))
+
+    def _json(self, method: str, path: str, *holds: str, **arguments: Any) -> dict[str, Any]:
+        return _json(_checked(self._http.request(method, path, **arguments)), *holds)
+
+    def _below(self, url: str) -> str:
+        """A path in an answer as one below the service's own address, which it may begin with."""
+        return url.removeprefix(self._path) if url.startswith(f"{self._path}/") else url
+
+
+def _if_known(ask: Callable[[], Answer]) -> Answer | None:
+    """What is answered, or None where there is no such thing."""
+    try:
+        return ask()
+    except Refused as refused:
+        if refused.status in UNKNOWN:
+            return None
+        raise
+
+
+def _json(response: httpx.Response, *holds: str) -> dict[str, Any]:
+    """The object that was answered, which holds these."""
+    found = _object(response.content)
+    if found is None or not all(name in found for name in holds):
+        raise _stranger(response)
+    return found
+
+
+def _object(text: bytes | str) -> dict[str, Any] | None:
+    """The JSON object that a text is, or None."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.is_success:
+        return response
+    problem = _object(response.content)
+    if problem is not None and "code" in problem:
+        raise Refused(problem, response.status_code)
+    if response.is_server_error:  # of whatever stands before the service
+        problem = {"detail": response.reason_phrase, "code": f"http_{response.status_code}"}
+        raise Refused(problem, response.status_code)
+    raise _stranger(response)
+
+
+def _stranger(response: httpx.Response) -> Stranger:
+    elsewhere = f", it points to {response.headers['Location']}" if response.is_redirect else ""
+    return Stranger(
+        f"{response.url} answers {response.status_code} {response.reason_phrase}{elsewhere}, not as Radiata does"
+    )
+
+
+def _parse(lines: Iterator[str]) -> Iterator[_Event]:
+    """Server-sent events; comments are passed over."""
+    number, kind, data = "", "message", ""
+    for line in lines:
+        field, _, value = line.partition(":")
+        if not line:
+            if (found := _object(data)) is not None:
+                yield _Event(number, kind, found)
+            kind, data = "message", ""
+        elif field == "id":
+            number = value.strip()
+        elif field == "event":
+            kind = value.strip()
+        elif field == "data":
+            data += value.strip()

@@ -1,0 +1,1 @@
+"""HTTP as this service speaks it, whatever is drawn: requests read strictly, answers, errors, files in and out."""
