@@ -2,8 +2,10 @@
 
 from pydantic import BaseModel
 
+from app.accepting.judging_maps import makes
 from app.deps import ServiceDep
 from app.http.routing import Router
+from app.shared.wire.map import Made
 from app.shared.wire.model import ModelProfile
 
 router = Router(prefix="/v1/models", tags=["models"])
@@ -12,7 +14,8 @@ router = Router(prefix="/v1/models", tags=["models"])
 class ModelList(BaseModel):
     """Models that a worker has loaded, the name of the default one, and those that nobody draws with now, and why.
 
-    `other_bases`: fingerprints of what some workers have under a model's name beside the one that is served.
+    `other_bases`: fingerprints of what some workers have under a model's name beside the one that is served. `maps`:
+    those that are made here of pictures for control nets, as `preprocess` of an adapter's entry asks for them.
     """
 
     models: list[ModelProfile]
@@ -20,6 +23,7 @@ class ModelList(BaseModel):
     not_ready: list[str]
     not_ready_why: dict[str, str]
     other_bases: dict[str, list[str]] = {}
+    maps: list[Made] = []
 
 
 @router.get("")
@@ -33,4 +37,5 @@ def models(service: ServiceDep) -> ModelList:
         not_ready=sorted(readiness.not_ready),
         not_ready_why=readiness.not_ready,
         other_bases=readiness.other_bases,
+        maps=makes(service.settings),
     )

@@ -5,20 +5,14 @@ import { call } from "./api.js";
 import { arrange, byId, el } from "./dom.js";
 import { mapField } from "./map.js";
 import { partsField } from "./parts.js";
-import { strengthRow } from "./strength.js";
 import { notify } from "./problems.js";
-import { slot } from "./slot.js";
+import { picturesField, picturesOf, readsOf, setPictures } from "./reads.js";
+import { strengthRow } from "./strength.js";
 import { algorithmsOf } from "./verdict.js";
 
 const MANY = 10;
 const DESCRIBED = 30; // rows whose verdict is asked for; the others' are a click away
 const TRIGGERS = 6;
-const MOST_PICTURES = 16; // of one image prompt
-// Adapters that read pictures, by kind: how many, and what is said of that
-const READS = {
-  control: { called: "control", most: 1, text: "Choose a picture…", label: "Control picture", sized: true, use: "Follow its shapes" },
-  image_prompt: { called: "image prompt", most: MOST_PICTURES, text: "Add a picture…", label: "Prompt picture", use: "Draw something like it", multiple: true },
-};
 
 /** `name:version`: what was looked at is what is used, even if a newer version comes in between. */
 export function refOf({ name, version }) {
@@ -29,44 +23,6 @@ function whyNot(record, model) {
   if (record.fits.includes(model)) return null;
   const others = record.fits.length ? `fits ${record.fits.join(", ")}` : "fits no model here";
   return `Not for ${model}: ${others}.`;
-}
-
-/** The pictures that `use` names, as a list; and the same put back. */
-function picturesOf({ image, images }) {
-  return image ? [image] : [...(images ?? [])];
-}
-
-function setPictures(use, refs) {
-  delete use.images;
-  use.image = refs.length === 1 ? refs[0] : null;
-  if (refs.length > 1) use.images = [...refs];
-}
-
-/**
- * The pictures that an adapter reads, and of which kind they are where it reads several; null where it reads none.
- *
- * `map` is the field of what is made of one, where it is read at the drawing's size.
- */
-function picturesField(record, use, verdict, given, map) {
-  const reads = READS[record.kind];
-  if (!reads) return null;
-  const refs = picturesOf(use);
-  const { most, text, multiple } = reads;
-  const field = el("div", { class: "reads" },
-    slot({ most, text, multiple, label: `${reads.label} of ${record.name}`, refs, changed: (stored) => {
-      setPictures(use, refs);
-      map?.look();
-      given(stored);
-    } }), map?.element);
-  verdict.then(({ modes = [] }) => {
-    if (!modes.length) return;
-    use.mode ??= modes[0];
-    const chosen = el("select", { "aria-label": `What the picture of ${record.name} is` },
-      ...modes.map((mode) => el("option", { value: mode, selected: mode === use.mode }, mode)));
-    chosen.addEventListener("change", () => (use.mode = chosen.value));
-    field.append(chosen);
-  }).catch(notify);
-  return field;
 }
 
 /** A small picture of what an adapter draws, where it has one; its name says the rest. */
@@ -83,12 +39,15 @@ export function createAdapters({ about, changed, given, drawing }) {
   const filter = byId("adapters-filter");
   const uses = new Map(); // by ref; kept when unticked, so that a strength found by trying is not lost
   const rows = new Map();
-  const verdicts = new Map(); // a version never changes
+  const verdicts = new Map(); // promises of them, by ref: a version never changes
+  const judged = new Map(); // the same once they are known
   const maps = new Set(); // fields of rows that are shown, or were
   let records = [];
   let pinned = [];
   let model = null;
+  let kinds = []; // of maps that are made here
 
+  const reads = (record) => readsOf(record, judged.get(refOf(record)));
   const isActive = (record) => uses.get(refOf(record))?.on ?? false;
 
   function toggle(record, on) {
@@ -100,19 +59,27 @@ export function createAdapters({ about, changed, given, drawing }) {
   }
 
   function gave(record, stored) {
-    if (stored && READS[record.kind].sized) given(stored);
+    if (stored && reads(record).sized) given(stored);
     else changed();
+  }
+
+  async function asked(record) {
+    const ref = refOf(record);
+    const { verdict } = await call("GET", adapterPath(ref));
+    judged.set(ref, verdict);
+    if (!readsOf(record) && readsOf(record, verdict)) queueMicrotask(render); // a control LoRA: its row gets a place for a picture
+    return verdict;
   }
 
   function verdictOf(record) {
     const ref = refOf(record);
-    if (!verdicts.has(ref)) verdicts.set(ref, call("GET", adapterPath(ref)).then(({ verdict }) => verdict));
+    if (!verdicts.has(ref)) verdicts.set(ref, asked(record));
     return verdicts.get(ref);
   }
 
   async function describe(record, kind, words) {
     const verdict = await verdictOf(record);
-    kind.textContent = algorithmsOf(verdict) || READS[record.kind]?.called || "";
+    if (!pinned.includes(record)) kind.textContent = algorithmsOf(verdict) || reads(record)?.called || "";
     if (verdict.triggers.length) words.textContent = `Trained with: ${verdict.triggers.slice(0, TRIGGERS).join(", ")}`;
   }
 
@@ -124,7 +91,7 @@ export function createAdapters({ about, changed, given, drawing }) {
     tick.addEventListener("change", () => toggle(record, tick.checked));
     const kind = el("span", { class: "quiet kind" }, old ? `version ${record.version}` : "");
     const words = el("p", { class: "hint quiet line", hidden: !use });
-    if (!old && records.indexOf(record) < DESCRIBED) describe(record, kind, words).catch(notify);
+    if (use || (!old && records.indexOf(record) < DESCRIBED)) describe(record, kind, words).catch(notify);
     return el(
       "li",
       { class: `adapter${use ? " active" : ""}`, "data-name": record.name },
@@ -140,7 +107,7 @@ export function createAdapters({ about, changed, given, drawing }) {
         ),
       ),
       use ? strengthRow(record.name, use) : null,
-      use ? picturesField(record, use, verdictOf(record), (stored) => gave(record, stored), mapOf(record, use)) : null,
+      use && reads(record) ? picturesField(record, use, judged.get(refOf(record)), (stored) => gave(record, stored), mapOf(record, use)) : null,
       use ? partsField(record.name, use) : null,
       words,
       reason ? el("p", { class: "hint quiet" }, reason) : null,
@@ -148,8 +115,8 @@ export function createAdapters({ about, changed, given, drawing }) {
   }
 
   function mapOf(record, use) {
-    if (!READS[record.kind]?.sized) return null;
-    const field = mapField(record.name, use, drawing);
+    if (!reads(record).sized) return null;
+    const field = mapField(record.name, use, kinds, drawing);
     maps.add(field);
     return field;
   }
@@ -157,7 +124,7 @@ export function createAdapters({ about, changed, given, drawing }) {
   // A row is made anew only when what it shows has changed, so that a slider in use is never replaced.
   function rowFor(record) {
     const ref = refOf(record);
-    const state = JSON.stringify([record.sha256, record.fits, model, isActive(record), pinned.includes(record)]);
+    const state = JSON.stringify([record.sha256, record.fits, model, isActive(record), pinned.includes(record), kinds, reads(record), judged.get(ref)?.modes]);
     const made = rows.get(ref);
     if (made?.state === state) return made.element;
     const element = row(record);
@@ -192,9 +159,10 @@ export function createAdapters({ about, changed, given, drawing }) {
       render();
     },
 
-    /** Sets the model that the adapters are for. */
-    setModel(name) {
+    /** Sets the model that the adapters are for, and the kinds of maps that are made here. */
+    setModel(name, maps) {
       model = name;
+      kinds = maps;
       render();
     },
 
@@ -221,11 +189,11 @@ export function createAdapters({ about, changed, given, drawing }) {
 
     /** What a picture may be for: each adapter of the model that reads one, as [words, what gives it the picture]. */
     pictureUses(stored) {
-      return [...pinned, ...records].filter((record) => READS[record.kind] && !whyNot(record, model)).map((record) => [
-        `${READS[record.kind].use}: ${record.name}`,
+      return [...pinned, ...records].filter((record) => reads(record) && !whyNot(record, model)).map((record) => [
+        `${reads(record).use}: ${record.name}`,
         () => {
           const ref = refOf(record);
-          const { most } = READS[record.kind];
+          const { most } = reads(record);
           const refs = [...(most > 1 ? picturesOf(uses.get(ref) ?? {}) : []), stored.ref];
           rows.delete(ref);
           toggle(record, true);
@@ -239,7 +207,7 @@ export function createAdapters({ about, changed, given, drawing }) {
 
     /** Whether one of the stack reads a picture of the drawing's size. */
     readsPictures() {
-      const sized = [...pinned, ...records].filter((record) => READS[record.kind]?.sized && isActive(record));
+      const sized = [...pinned, ...records].filter((record) => reads(record)?.sized && isActive(record));
       return sized.some((record) => picturesOf(uses.get(refOf(record))).length > 0);
     },
 

@@ -17,6 +17,9 @@ import { showUpload } from "./upload.js";
 
 const NO_MODEL_YET_MS = 2000;
 
+let fields = null; // of a request, by name, as the API's documentation has them
+let maps = []; // kinds of them that are made here
+
 const adapters = createAdapters({
   given: (stored) => pictures.bring(stored),
   drawing: () => ({ size: form.size(), fit: pictures.fit() }),
@@ -31,7 +34,7 @@ const adapters = createAdapters({
   },
 });
 const form = createForm((profile, known) => {
-  adapters.setModel(profile.name);
+  adapters.setModel(profile.name, maps);
   pictures.offer(known, profile);
 });
 const pictures = createPictures({
@@ -57,11 +60,11 @@ function reloadAdapters() {
   return adapters.load().catch(notify);
 }
 
-let fields = null; // of a request, by name, as the API's documentation has them
 
 async function loadModels() {
   fields ??= (await call("GET", "openapi.json")).components.schemas.GenerationRequest.properties;
-  const { models, default: name } = await call("GET", "v1/models");
+  const { models, default: name, maps: made } = await call("GET", "v1/models");
+  maps = made;
   form.setModels(models, name, fields);
   if (models.length) return;
   byId("facts").textContent = "The model is being loaded…";
@@ -89,7 +92,7 @@ async function compare() {
 
 /** Runs an action of the form's buttons, once at a time. */
 async function act(action) {
-  if (byId("draw").disabled || !form.valid()) return;
+  if (byId("draw").disabled || !form.valid() || !pictures.valid()) return;
   byId("draw").disabled = byId("compare").disabled = true;
   try {
     await action();

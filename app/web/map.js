@@ -22,11 +22,13 @@ async function mapOf({ image, preprocess, thresholds = null }, [width, height], 
 /**
  * The choice for `use.preprocess`, which it changes in place, and a button that shows the map.
  *
+ * `made` are the kinds of maps that are made here; one that was asked for elsewhere stays, and is refused by name.
  * `drawing()` is the size of the drawing and how pictures are brought to it: a map that was shown goes with them.
  */
-export function mapField(name, use, drawing) {
+export function mapField(name, use, made, drawing) {
+  const offered = ["none", ...made, use.preprocess].filter((one, at, all) => one && all.indexOf(one) === at);
   const kind = el("select", { "aria-label": `What ${name} reads of its picture` },
-    ...Object.entries(KINDS).map(([value, words]) => el("option", { value, selected: value === (use.preprocess ?? "none") }, words)));
+    ...offered.map((value) => el("option", { value, selected: value === (use.preprocess ?? "none") }, KINDS[value] ?? value)));
   const view = el("div", { class: "map", role: "status" });
   const button = el("button", { type: "button", class: "small", onclick: show }, "See the map");
   let seen = null; // what the map in view was made of

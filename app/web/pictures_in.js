@@ -23,6 +23,7 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
   const references = [];
   let profile = {};
   const most = () => profile.max_references ?? 0;
+  const least = () => (profile.obeys?.reference_images ? profile.min_references ?? 0 : 0);
 
   /** Has a picture fit: by the drawing's size where that is `free`, else by cutting off what is too much. */
   function bring(stored, free) {
@@ -46,9 +47,21 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
     const place = byId("references");
     place.hidden = !profile.obeys?.reference_images;
     references.splice(place.hidden ? 0 : most());
-    place.replaceChildren(el("h3", {}, "Shown to the model"), slot({
-      refs: references, most: most(), text: "Add…", label: "Reference picture", multiple: true,
-    }));
+    const limits = least() ? ` (${least() === most() ? least() : `${least()} to ${most()}`})` : "";
+    place.replaceChildren(
+      el("h3", {}, `Shown to the model${limits}`),
+      slot({ refs: references, most: most(), text: "Add…", label: "Reference picture", multiple: true, changed: tooFew }),
+      el("p", { class: "hint problem", role: "alert" }),
+    );
+  }
+
+  /** Says what is missing once it was asked for; whether it is. */
+  function tooFew() {
+    const few = references.length < least();
+    const said = byId("references").querySelector("[role=alert]");
+    const text = `This model draws nothing without ${least() === 1 ? "a picture" : `${least()} pictures`} to look at.`;
+    if (said) said.textContent = few ? text : "";
+    return few;
   }
 
   /** What a picture may be for with this model, as [words, act]. */
@@ -89,6 +102,13 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
       start.offer(fields, chosen);
       showReferences();
       show();
+    },
+
+    /** Whether the model was given as many pictures as it needs; says so and goes there where it was not. */
+    valid() {
+      if (!tooFew()) return true;
+      byId("references").querySelector("button.small:not([aria-label])").focus();
+      return false;
     },
 
     /** Shows what is of use: by the model, or by an adapter of the list. */

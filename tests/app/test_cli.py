@@ -312,7 +312,11 @@ def test_the_garbage_collector_leaves_out_what_the_service_is_made_of(monkeypatc
         def run(self, **_: object) -> None:
             frozen.append(gc.get_freeze_count())
 
-    done = ("http.connections.allow_many_connections", "shared.exit_with_parent.watch_parent", "shared.connection.connect")
+    done = (
+        "http.connections.allow_many_connections",
+        "shared.exit_with_parent.watch_parent",
+        "shared.connection.connect",
+    )
     done += ("shared.identity.claim_at_start", "shared.connection.warn_of_eviction", "main.create_app")
     for name in (*done, "cli.serving_settings", "cli.listen"):
         monkeypatch.setattr(f"app.{name}", lambda *_: nullcontext())

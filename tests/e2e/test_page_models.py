@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis import Redis
 from selenium.webdriver import Chrome
 from selenium.webdriver.support.select import Select
 
+from app.shared.catalog import Catalog
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.conftest import serving
-from tests.app.shared.making import profile
+from tests.app.shared.making import profile, version
 from tests.e2e.browser import chromium, complaints
 from tests.e2e.page import Page
 
@@ -31,6 +33,12 @@ MODELS: dict[str, dict[str, Any]] = {
         "sizes": [(64, 64), (128, 64)],
         "max_steps": 50,
     },
+    "editing": {"obeys": OBEYS | {"reference_images": True}, "max_references": 3, "min_references": 2},
+}
+PLAIN = {"algorithms": {"lora": 1}, "triggers": []}
+ADAPTERS = {
+    "canny-lora": ("weights", PLAIN | {"reads_picture": True}),
+    "union": ("control", PLAIN | {"modes": ["scribble", "depth"]}),
 }
 
 
@@ -41,10 +49,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def page(browser: Chrome, settings: Settings, storage: Storage) -> Iterator[Page]:
+def page(browser: Chrome, settings: Settings, storage: Storage, redis: Redis) -> Iterator[Page]:
     served = settings.model_copy(update={"models": dict.fromkeys(MODELS, "nowhere")})
     for name, facts in MODELS.items():
         Profiles(storage, served).publish(profile(name=name, max_edge=256, steps=9, **facts), {"unet": {}})
+    for name, (kind, verdict) in ADAPTERS.items():
+        Catalog(storage, redis).admit(version(name, name.encode(), kind=kind, fits=["free"]), {"free": verdict})
     with serving(served) as api:
         opened = Page(browser, str(api.base_url))
         opened.open()
@@ -99,6 +109,26 @@ def test_a_negative_prompt_is_taken_where_it_is_read(page: Page) -> None:
     page.type("#guidance", "1")
     assert not page.one("#negative").is_enabled() and "negative prompt" not in page.one("#more summary").text
     assert "over 1" in str(page.one("#negative").get_attribute("placeholder"))
+
+
+def test_an_adapter_that_reads_a_picture_has_a_place_for_it(page: Page) -> None:
+    for name in ADAPTERS:
+        page.one(f"[data-name={name}] input").click()
+    for name in ADAPTERS:
+        page.until(lambda name=name: page.all(f"[data-name={name}] .reads .slot"), f"{name} has no place for a picture")
+        kinds = Select(page.one(f"[data-name={name}] .maps select")).options
+        assert [one.get_attribute("value") for one in kinds] == ["none", "canny"], "no model makes another map here"
+    modes = Select(page.one("[data-name=union] .named select"))
+    assert [one.text for one in modes.options] == ["scribble", "depth"]
+    assert not page.all("[data-name=canny-lora] .named")
+
+
+def test_an_editing_model_is_shown_as_many_pictures_as_it_needs(page: Page) -> None:
+    choose(page, "#model", "editing")
+    assert page.one("#references h3").text == "Shown to the model (2 to 3)"
+    page.draw("a hat on both")
+    assert "without 2 pictures" in page.one("#references [role=alert]").text, "nothing was posted"
+    assert page.run("return document.activeElement.textContent") == "Add…"
 
 
 def test_a_prompt_may_be_typed_before_any_model_is_ready(browser: Chrome, settings: Settings) -> None:
