@@ -56,9 +56,9 @@ def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
     except PlanRefused as error:
         raise together([*wrong, *_refused(error)]) from error
     steps = body.steps or _steps(dataset, body)
-    if body.warm_up >= steps:
-        message = f"warm_up has to be less than the {steps} steps: the learning rate would never be reached"
-        wrong.append(refusal(["warm_up"], "training_void_option", message, {"maximum": steps - 1}))
+    if body.lr_warmup_steps >= steps:
+        message = f"lr_warmup_steps has to be less than the {steps} steps: the learning rate would never be reached"
+        wrong.append(refusal(["lr_warmup_steps"], "training_void_option", message, {"maximum": steps - 1}))
     if wrong:
         raise together(wrong)
     filled = {
@@ -96,8 +96,10 @@ def extended(parts: TrainingParts, training_id: str, steps: int) -> ResolvedTrai
     if total > MAX_STEPS:
         allowed = {"maximum": MAX_STEPS - training.request.steps}
         raise refusal(["steps"], "steps_over_limit", f"that would be {total} steps; {MAX_STEPS} are possible", allowed)
-    if training.request.rates != "constant":
-        message = f"its learning rate has gone down ({training.request.rates}); one that is constant can be extended"
+    if training.request.lr_scheduler != "constant":
+        message = (
+            f"its learning rate has gone down ({training.request.lr_scheduler}); one that is constant can be extended"
+        )
         raise Conflict("not_extendable", message)
     _as_accepted(parts, training.request)
     return training.request.model_copy(update={"continues": training_id, "steps": total})
@@ -160,5 +162,5 @@ def _refused(error: PlanRefused) -> Iterator[BadRequest]:
 
 
 def _steps(dataset: Dataset, body: TrainingRequest) -> int:
-    steps = STEPS_A_PICTURE * len(dataset.pictures) // (body.batch_size * body.accumulation)
+    steps = STEPS_A_PICTURE * len(dataset.pictures) // (body.batch_size * body.gradient_accumulation_steps)
     return min(max(steps, LEAST_STEPS), MOST_STEPS)

@@ -23,7 +23,7 @@ def header(
         "ss_learning_rate": str(highest),
         "ss_steps": str(plan.steps),
         "ss_batch_size_per_device": str(plan.batch_size),
-        "ss_gradient_accumulation_steps": str(plan.accumulation),
+        "ss_gradient_accumulation_steps": str(plan.gradient_accumulation_steps),
         "ss_num_train_images": str(sum(one.repeats for one in pictures)),
         "ss_seed": str(plan.seed),
         "ss_tag_frequency": json.dumps({title: _tags(pictures)}),
@@ -34,7 +34,7 @@ def header(
         **({"modelspec.prediction_type": PREDICTIONS[predicts]} if predicts in PREDICTIONS else {}),
         "radiata.base": profile.fingerprint,
         "radiata.quantised": json.dumps(profile.quantised),
-        "radiata.average": "none" if plan.ema is None else str(plan.ema),
+        "radiata.average": "none" if plan.ema_decay is None else str(plan.ema_decay),
         "radiata.plan": plan.told(),
     }
 

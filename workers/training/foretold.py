@@ -26,13 +26,14 @@ def foretold(
         yield "γ", f"{choice.alpha / choice.rank:g} (alpha {choice.alpha:g} / rank {choice.rank})"
     change = choice.facts.first_change * training.learning_rate
     yield "learning rate", f"{training.learning_rate:g}; the first step changes a weight by about {change:.2g}"
-    copies = COPIES + (plan.ema is not None)
+    copies = COPIES + (plan.ema_decay is not None)
     own = sum(weight.nbytes for part in base.components.values() for weight in part.parameters())
     factors = training.adapter.parameters * FLOAT * copies
     yield "memory", f"{_amount(factors)} for factors and moments, {_amount(own)} for the base, besides activations"
     shown = training.pictures_seen()
     epochs = shown / batches.pictures
-    yield "steps", f"{plan.steps} of {plan.batch_size * plan.accumulation}: {shown} pictures, {epochs:.3g} epochs"
+    each = plan.batch_size * plan.gradient_accumulation_steps
+    yield "steps", f"{plan.steps} of {each}: {shown} pictures, {epochs:.3g} epochs"
     sizes = Counter(bucket.size for bucket in training.examples.buckets)
     yield "sizes", ", ".join(f"{width}×{height}: {count}" for (width, height), count in sorted(sizes.items()))
     cut = [

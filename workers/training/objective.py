@@ -12,7 +12,7 @@ from app.shared.errors import BadRequest
 from workers.models.samplers import flows
 from workers.training.chance import generator
 from workers.training.joining import Unlike, joined
-from workers.training.plan import Density
+from workers.training.plan import WeightingScheme
 from workers.training.recording import Recorded, Recorder, led
 from workers.training.times import flow_time, shift_of
 
@@ -37,22 +37,30 @@ class Objective:
     """Examples of a base, and their loss. Raises BadRequest where its scheduler does not say what is predicted."""
 
     def __init__(
-        self, recorder: Recorder, scheduler: Any, density: Density | None = None, min_snr: float | None = None
+        self,
+        recorder: Recorder,
+        scheduler: Any,
+        weighting_scheme: WeightingScheme | None = None,
+        snr_gamma: float | None = None,
     ) -> None:
         self._recorder = recorder
         self._scheduler = scheduler
-        self._density: Density = density or "logit_normal"
-        self._min_snr = min_snr
+        self._weighting_scheme: WeightingScheme = weighting_scheme or "logit_normal"
+        self._snr_gamma = snr_gamma
         self._flow = flows(scheduler)
         self._levels = int(scheduler.config.get("num_train_timesteps", 1000))
         self._predicts = scheduler.config.get("prediction_type", "epsilon")
         if not self._flow and (self._predicts not in PREDICTIONS or not hasattr(scheduler, "alphas_cumprod")):
             message = f"a scheduler that predicts {self._predicts!r} is none to train by"
             raise BadRequest("base_not_trainable", message)
-        if self._flow and min_snr is not None:
-            raise BadRequest("training_void_option", "min_snr is for bases that predict noise; this one matches flows")
-        if not self._flow and density is not None:
-            raise BadRequest("training_void_option", "density is for flow matching; this base's times are uniform")
+        if self._flow and snr_gamma is not None:
+            raise BadRequest(
+                "training_void_option", "snr_gamma is for bases that predict noise; this one matches flows"
+            )
+        if not self._flow and weighting_scheme is not None:
+            raise BadRequest(
+                "training_void_option", "weighting_scheme is for flow matching; this base's times are uniform"
+            )
 
     def example(self, clean: Tensor, call: Recorded, *named: object) -> Example:
         """Return a picture's example; named: what it is for, the seed first, which decides noise and time."""
@@ -71,7 +79,7 @@ class Objective:
         return Example(kept * clean + dirt * noise, target, float(time), self._weight(time), call)
 
     def _flow_example(self, clean: Tensor, noise: Tensor, call: Recorded, chance: torch.Generator) -> Example:
-        level = flow_time(self._density, shift_of(self._scheduler, call.mu), chance)
+        level = flow_time(self._weighting_scheme, shift_of(self._scheduler, call.mu), chance)
         if not self._recorder.convention.time_dtype.is_floating_point:
             level = round(level * self._levels) / self._levels
         return self.flowed(clean, noise, level, call)
@@ -82,12 +90,12 @@ class Objective:
 
     def _weight(self, time: int) -> float:
         """Return min-SNR's weight of a timestep (arXiv:2303.09556, section 3.4)."""
-        if self._min_snr is None:
+        if self._snr_gamma is None:
             return 1.0
         snr = float(compute_snr(self._scheduler, torch.tensor([time])))
         if self._predicts == "sample":
-            return min(snr, self._min_snr)
-        most = min(snr, self._min_snr)
+            return min(snr, self._snr_gamma)
+        most = min(snr, self._snr_gamma)
         return most / (snr + 1.0) if self._predicts == "v_prediction" else most / snr
 
     def loss(self, examples: Sequence[Example]) -> Tensor:

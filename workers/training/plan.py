@@ -7,7 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from app.shared.errors import BadRequest
-from app.shared.wire.training import MAX_STEPS, Density, Rates
+from app.shared.wire.training import MAX_STEPS, LrScheduler, WeightingScheme
 
 EXTENDED = ("steps",)  # may grow when a training goes on
 
@@ -25,11 +25,11 @@ class TrainingPlan:
     """How an adapter is trained; equal plans, pictures and bases give equal bytes.
 
     algorithm, rank, alpha, layers, options, text_encoder: as `lycoris.training` has them; None is the algorithm's own.
-    steps: of the optimiser. batch_size: pictures of one forward. accumulation: forwards of one step. rates: how the
-    learning rate goes after the warm-up. ema: decay of the moving average, which is then what is exported; None: none.
-    min_snr: gamma of min-SNR (Hang et al. 2023, arXiv:2303.09556). density: of the times of flow matching; None is
-    `logit_normal`. dropout: the part of captions that is left empty. keep_tokens: pieces between commas that are not
-    shuffled. area: pixels of a picture at most; None is the base's own.
+    steps: of the optimiser. batch_size: pictures of one forward. gradient_accumulation_steps: forwards of one step.
+    lr_scheduler: how the learning rate goes after the warm-up. ema_decay: of the moving average, which is then what is
+    exported; None: none. snr_gamma: of min-SNR (Hang et al. 2023, arXiv:2303.09556). weighting_scheme: how the times of
+    flow matching are drawn; None is `logit_normal`. caption_dropout_rate: the part of captions that is left empty.
+    keep_tokens: pieces between commas that are not shuffled. area: pixels of a picture at most; None is the base's own.
     """
 
     algorithm: str
@@ -40,19 +40,19 @@ class TrainingPlan:
     text_encoder: bool = False
     steps: int
     batch_size: int = 1
-    accumulation: int = 1
+    gradient_accumulation_steps: int = 1
     learning_rate: float | None = None
-    rates: Rates = "constant"
-    warm_up: int = 0
+    lr_scheduler: LrScheduler = "constant"
+    lr_warmup_steps: int = 0
     weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float | None = None
+    max_grad_norm: float = 1.0
+    ema_decay: float | None = None
     seed: int = 0
-    min_snr: float | None = None
-    density: Density | None = None
-    shuffle: bool = False
+    snr_gamma: float | None = None
+    weighting_scheme: WeightingScheme | None = None
+    shuffle_caption: bool = False
     keep_tokens: int = 0
-    dropout: float = 0.0
+    caption_dropout_rate: float = 0.0
     mirror: bool = False
     area: int | None = None
     gradient_checkpointing: bool = True
@@ -66,11 +66,12 @@ class TrainingPlan:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise BadRequest("training_out_of_range", f"{name} is {value}; it goes from {least} to {most}")
-        if self.warm_up >= self.steps:
-            message = f"warm_up is {self.warm_up} of {self.steps} steps: the learning rate would never be reached"
+        if self.lr_warmup_steps >= self.steps:
+            warmup = f"lr_warmup_steps is {self.lr_warmup_steps} of {self.steps} steps"
+            message = f"{warmup}: the learning rate would never be reached"
             raise BadRequest("training_void_option", message)
-        if self.keep_tokens and not self.shuffle:
-            raise BadRequest("training_void_option", "keep_tokens does nothing without shuffle")
+        if self.keep_tokens and not self.shuffle_caption:
+            raise BadRequest("training_void_option", "keep_tokens does nothing without shuffle_caption")
         if self.sample_every is not None and not self.samples:
             raise BadRequest("training_void_option", "sample_every does nothing without samples")
 
@@ -98,14 +99,14 @@ FREE = (*EXTENDED, "checkpoint_every", "sample_every", "samples")
 LIMITS: tuple[tuple[str, float, float], ...] = (
     ("steps", 1, MAX_STEPS),
     ("batch_size", 1, 1024),
-    ("accumulation", 1, 1024),
+    ("gradient_accumulation_steps", 1, 1024),
     ("learning_rate", 0.0, 100.0),
-    ("warm_up", 0, MAX_STEPS),
+    ("lr_warmup_steps", 0, MAX_STEPS),
     ("weight_decay", 0.0, 1.0),
-    ("clip", 0.0, 1e9),
-    ("ema", 0.0, 0.99999),
-    ("min_snr", 0.1, 1000.0),
-    ("dropout", 0.0, 1.0),
+    ("max_grad_norm", 0.0, 1e9),
+    ("ema_decay", 0.0, 0.99999),
+    ("snr_gamma", 0.1, 1000.0),
+    ("caption_dropout_rate", 0.0, 1.0),
     ("keep_tokens", 0, 1000),
     ("area", 64, 1 << 26),
     ("checkpoint_every", 1, MAX_STEPS),

@@ -10,8 +10,8 @@ def rate(plan: TrainingPlan, highest: float, step: int) -> float:
 
     A rate that falls is 0 at the last step.
     """
-    if step < plan.warm_up:
-        return highest * (step + 1) / plan.warm_up
-    over = (step - plan.warm_up) / max(plan.steps - 1 - plan.warm_up, 1)
+    if step < plan.lr_warmup_steps:
+        return highest * (step + 1) / plan.lr_warmup_steps
+    over = (step - plan.lr_warmup_steps) / max(plan.steps - 1 - plan.lr_warmup_steps, 1)
     fall = {"constant": 1.0, "linear": 1.0 - over, "cosine": 0.5 * (1.0 + cos(pi * over))}
-    return highest * fall[plan.rates]
+    return highest * fall[plan.lr_scheduler]

@@ -83,7 +83,7 @@ class Training:
             )
             export(self.adapter, naming)  # what could not be written is refused now, and not after the last step
         self._recorder = Recorder(base)
-        self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.density, plan.min_snr)
+        self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.weighting_scheme, plan.snr_gamma)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
         self.learning_rate = self.choice.facts.learning_rate if plan.learning_rate is None else plan.learning_rate
         self._state = State(self.adapter.factors, plan, self.learning_rate, self.adapter.undecayed)
@@ -161,7 +161,7 @@ class Training:
 
     def pictures_seen(self) -> int:
         """Return how many pictures the plan's steps show."""
-        return self.examples.batches.seen(self.plan.steps * self.plan.accumulation)
+        return self.examples.batches.seen(self.plan.steps * self.plan.gradient_accumulation_steps)
 
     def tried(self) -> float:
         """Return how many seconds the gradients of the first step take; nothing is changed by it."""
@@ -181,8 +181,8 @@ class Training:
     def _gradients(self, canceled: Callable[[], bool]) -> tuple[float, int]:
         plan, state = self.plan, self._state
         torch.manual_seed(seed_of(plan.seed, "step", state.step))  # whatever draws from torch's own
-        first = state.step * plan.accumulation
-        order = range(first, first + plan.accumulation)
+        first = state.step * plan.gradient_accumulation_steps
+        order = range(first, first + plan.gradient_accumulation_steps)
         shown = sum(len(self.examples.batches.batch(index)) for index in order)
         state.begin()
         total = 0.0

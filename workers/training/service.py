@@ -257,7 +257,7 @@ class _Teller:
 def plan_of(request: ResolvedTraining) -> TrainingPlan:
     """Return the plan of an accepted request."""
     asked = request.model_dump(exclude={*ASIDE, "samples"})
-    if request.trigger and request.shuffle:  # it stays in front of what is shuffled
+    if request.trigger and request.shuffle_caption:  # it stays in front of what is shuffled
         asked["keep_tokens"] += request.trigger.count(SEPARATOR) + 1
     samples = tuple(Sample(prompt=one.prompt, seed=one.seed) for one in request.samples)
     return TrainingPlan(**asked | {"layers": tuple(request.layers), "samples": samples})

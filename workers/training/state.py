@@ -39,7 +39,7 @@ class State:
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=highest, betas=BETAS)
         every: Any = [*self._factors.values()]
-        self._average = None if plan.ema is None else EMAModel(every, decay=plan.ema)
+        self._average = None if plan.ema_decay is None else EMAModel(every, decay=plan.ema_decay)
         self.step = 0  # steps made
 
     @property
@@ -56,7 +56,7 @@ class State:
 
     def advance(self) -> None:
         """Take a step along the gradients; raises Diverged where they are not finite, with nothing changed."""
-        norm = torch.nn.utils.clip_grad_norm_(self._factors.values(), self._plan.clip or float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(self._factors.values(), self._plan.max_grad_norm or float("inf"))
         if not bool(torch.isfinite(norm)):
             raise diverged("gradient", float(norm), self.step + 1)
         for group in self._optimizer.param_groups:
@@ -113,7 +113,9 @@ class State:
 
 def diverged(what: str, value: float, step: int) -> Diverged:
     """Return the error of a value that is not finite at a step."""
-    message = f"the {what} is {value} at step {step}; the steps before are kept: take a lower learning_rate, or clip"
+    message = (
+        f"the {what} is {value} at step {step}; the steps before are kept: take a lower learning_rate or max_grad_norm"
+    )
     return Diverged("training_diverged", message)
 
 

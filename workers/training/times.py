@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
 
-from workers.training.plan import Density
+from workers.training.plan import WeightingScheme
 
 MODE_SCALE = 1.29  # of the density `mode`, as diffusers' training scripts have it (SD 3, arXiv:2403.03206)
 
@@ -22,10 +22,10 @@ def shift_of(scheduler: Any, mu: float | None) -> float:
     return float(config.get("flow_shift") or config.get("shift") or 1.0)
 
 
-def flow_time(density: Density, shift: float, generator: torch.Generator) -> float:
+def flow_time(weighting_scheme: WeightingScheme, shift: float, generator: torch.Generator) -> float:
     """Return one time of flow matching, from 0 (picture) to 1 (noise)."""
     drawn = compute_density_for_timestep_sampling(
-        density, 1, logit_mean=0.0, logit_std=1.0, mode_scale=MODE_SCALE, generator=generator
+        weighting_scheme, 1, logit_mean=0.0, logit_std=1.0, mode_scale=MODE_SCALE, generator=generator
     )
     return shifted(float(drawn), shift)
 

@@ -18,10 +18,10 @@ def text_at(picture: TrainingPicture, plan: TrainingPlan, *named: object) -> str
     """Return the final text of a showing; named: what it is for, the training's seed first."""
     chance = generator(*named, "text")
     draws = torch.rand(2, generator=chance, dtype=torch.float64)
-    if float(draws[0]) < plan.dropout:
+    if float(draws[0]) < plan.caption_dropout_rate:
         return ""
     text = picture.captions[int(float(draws[1]) * len(picture.captions))]
-    if not plan.shuffle:
+    if not plan.shuffle_caption:
         return text
     pieces = [piece.strip() for piece in text.split(SEPARATOR)]
     kept, moved = pieces[: plan.keep_tokens], pieces[plan.keep_tokens :]
@@ -43,6 +43,6 @@ def judge(pictures: Sequence[TrainingPicture], plan: TrainingPlan, base: LoadedM
                 message = f"the caption of {picture.name!r} is {length} tokens long; this base reads {most}"
                 raise BadRequest("caption_too_long", message)
     pieces = max(text.count(SEPARATOR) + 1 for picture in pictures for text in picture.captions)
-    if plan.shuffle and pieces <= plan.keep_tokens + 1:
+    if plan.shuffle_caption and pieces <= plan.keep_tokens + 1:
         message = f"no caption has two pieces between commas after the first {plan.keep_tokens}: nothing is shuffled"
         raise BadRequest("training_void_option", message)

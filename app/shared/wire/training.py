@@ -21,8 +21,8 @@ Flag = Annotated[bool, Strict()]
 OptionName = Annotated[str, StringConstraints(max_length=64)]
 OptionValue = Flag | Whole | Annotated[Number, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=64)]
 Naming = Literal["kohya", "diffusers"]
-Rates = Literal["constant", "cosine", "linear"]
-Density = Literal["uniform", "logit_normal", "mode"]
+LrScheduler = Literal["constant", "cosine", "linear"]
+WeightingScheme = Literal["uniform", "logit_normal", "mode"]
 
 
 class TrainingSample(Wire):
@@ -60,25 +60,27 @@ class TrainingFields(Wire):
         None, max_length=2000, description="of pictures that have none; without it such a dataset is refused"
     )
     batch_size: Whole = Field(1, ge=1, le=1024, description="pictures of one forward")
-    accumulation: Whole = Field(1, ge=1, le=1024, description="forwards of one step")
-    rates: Rates = Field("constant", description="how the learning rate goes after the warm-up")
-    warm_up: Whole = Field(0, ge=0, description="steps over which the learning rate rises")
+    gradient_accumulation_steps: Whole = Field(1, ge=1, le=1024, description="forwards of one step")
+    lr_scheduler: LrScheduler = Field("constant", description="how the learning rate goes after the warm-up")
+    lr_warmup_steps: Whole = Field(0, ge=0, description="steps over which the learning rate rises")
     weight_decay: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
-    clip: Annotated[Number, Field(ge=0, le=1e9, allow_inf_nan=False)] = Field(
+    max_grad_norm: Annotated[Number, Field(ge=0, le=1e9, allow_inf_nan=False)] = Field(
         1.0, description="the largest norm of the gradient; 0 is no limit"
     )
-    ema: Annotated[Number, Field(ge=0, le=0.99999, allow_inf_nan=False)] | None = Field(
+    ema_decay: Annotated[Number, Field(ge=0, le=0.99999, allow_inf_nan=False)] | None = Field(
         None, description="decay of a moving average, which is then what is kept; null is none"
     )
-    min_snr: Annotated[Number, Field(ge=0.1, le=1000, allow_inf_nan=False)] | None = Field(
+    snr_gamma: Annotated[Number, Field(ge=0.1, le=1000, allow_inf_nan=False)] | None = Field(
         None, description="gamma of min-SNR (arXiv 2303.09556), for bases that predict noise; null is none"
     )
-    density: Density | None = Field(
+    weighting_scheme: WeightingScheme | None = Field(
         None, description="of the noise levels, for bases of flow matching, as in SD 3's paper; null is the base's own"
     )
-    shuffle: Flag = Field(False, description="whether the pieces of a caption, between commas, come in random order")
+    shuffle_caption: Flag = Field(
+        False, description="whether the pieces of a caption, between commas, come in random order"
+    )
     keep_tokens: Whole = Field(0, ge=0, le=1000, description="of those pieces, how many stay in front")
-    dropout: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+    caption_dropout_rate: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         0.0, description="the part of captions that is left empty"
     )
     mirror: Flag = Field(False, description="whether half of the showings are mirrored, pictures with text too")
@@ -116,10 +118,12 @@ class TrainingRequest(TrainingFields):
 
     @model_validator(mode="after")
     def _every_option_has_an_effect(self) -> Self:
-        if self.keep_tokens and not self.shuffle:
-            raise ValueError("keep_tokens does nothing without shuffle; leave it out, or shuffle")
-        if self.steps is not None and self.warm_up >= self.steps:
-            raise ValueError(f"warm_up has to be less than the {self.steps} steps: the rate would never be reached")
+        if self.keep_tokens and not self.shuffle_caption:
+            raise ValueError("keep_tokens does nothing without shuffle_caption; leave it out, or shuffle captions")
+        if self.steps is not None and self.lr_warmup_steps >= self.steps:
+            raise ValueError(
+                f"lr_warmup_steps has to be less than the {self.steps} steps: the rate would never be reached"
+            )
         return self
 
 

@@ -97,12 +97,13 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_folder_is_sent_and_trained_and_its_samples_are_saved(service: _Service, folder: Path) -> None:
-    said = ("--option", "factor=4", "--option", "tucker=true", "--option", "over=lora", "--shuffle", "--steps", "4")
+    options = ("--option", "factor=4", "--option", "tucker=true", "--option", "over=lora")
+    said = (*options, "--shuffle-caption", "--steps", "4")
     asked = ("train", str(folder), "--name", "style", "--sample", "a disc", "--output", str(folder / "out"), *said)
     status, text = run(*asked)
     assert status == 0 and service.sent == ["5_word/b.png", "a.png", "a.txt"]
     body = service.body
-    assert (body["name"], body["algorithm"], body["steps"], body["shuffle"]) == ("style", "lokr", 4, True)
+    assert (body["name"], body["algorithm"], body["steps"], body["shuffle_caption"]) == ("style", "lokr", 4, True)
     assert body["options"] == {"factor": 4, "tucker": True, "over": "lora"}
     assert body["samples"] == [{"prompt": "a disc"}] and body["dataset"] == f"dataset:{'d' * 64}"
     assert (folder / "out" / "0000004-0.png").read_bytes() == b"/sample"

@@ -66,7 +66,7 @@ def test_what_is_left_open_is_filled_in(api: httpx.Client, dataset: str) -> None
         ({"options": {"factor": "8", "full_matrix": 1}}, ["/options/factor", "/options/full_matrix"]),
         ({"rank": 5000, "options": {"facto": 8}}, ["/rank", "/options/facto"]),
         ({"misspelt": 1}, ["/misspelt"]),
-        ({"warm_up": 300}, ["/warm_up"]),
+        ({"lr_warmup_steps": 300}, ["/lr_warmup_steps"]),
         ({"learning_rate": 0}, ["/learning_rate"]),
         ({"default_caption": "a"}, ["/default_caption"]),
         ({"dataset": f"dataset:{'0' * 64}"}, ["/dataset"]),

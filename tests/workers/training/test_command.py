@@ -55,9 +55,9 @@ def test_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
         (["--algorithm", "nothing"], "none that is known"),
         (["--rank", "0"], "rank"),
         (["--layer", "unet.nowhere*"], "names no layer"),
-        (["--density", "mode"], "density"),
+        (["--weighting-scheme", "mode"], "weighting_scheme"),
         (["--model", "nowhere"], "no model"),
-        (["--keep-tokens", "2"], "shuffle"),
+        (["--keep-tokens", "2"], "shuffle_caption"),
     ],
 )
 def test_a_refusal_is_a_sentence(arguments: list[str], said: str, folder: Path, tmp_path: Path) -> None:

@@ -74,13 +74,15 @@ def test_hazard_7_of_fixed_sizes_the_one_that_keeps_most_is_taken() -> None:
     assert Buckets(fixed).of(picture(1, (100, 90))).size == (64, 64)
 
 
-@pytest.mark.parametrize("accumulation", [1, 2, 3])
-def test_hazard_21_rates_are_in_steps_of_the_optimiser(accumulation: int) -> None:
-    cosine = plan(rates="cosine", warm_up=2, steps=10, accumulation=accumulation)
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 2, 3])
+def test_hazard_21_rates_are_in_steps_of_the_optimiser(gradient_accumulation_steps: int) -> None:
+    cosine = plan(
+        lr_scheduler="cosine", lr_warmup_steps=2, steps=10, gradient_accumulation_steps=gradient_accumulation_steps
+    )
     found = [rate(cosine, 1.0, step) for step in range(10)]
     assert found[:3] == [0.5, 1.0, 1.0] and found[-1] == pytest.approx(0.0, abs=1e-12)
-    assert [rate(plan(rates="linear", steps=5), 1.0, step) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert {rate(plan(rates="constant"), 0.3, step) for step in range(6)} == {0.3}
+    assert [rate(plan(lr_scheduler="linear", steps=5), 1.0, step) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert {rate(plan(lr_scheduler="constant"), 0.3, step) for step in range(6)} == {0.3}
 
 
 @pytest.mark.parametrize(
@@ -120,13 +122,13 @@ def test_weight_decay_leaves_what_does_not_rest_at_zero() -> None:
 
 def test_hazard_5_texts_are_decided_by_the_step_alone() -> None:
     one = picture(1, captions=("a, b, c, d", "e, f, g, h"))
-    shuffling = plan(shuffle=True, keep_tokens=1)
+    shuffling = plan(shuffle_caption=True, keep_tokens=1)
     texts = [text_at(one, shuffling, 0, step) for step in range(40)]
     assert texts == [text_at(one, shuffling, 0, step) for step in range(40)]
     assert len(set(texts)) > 4
     assert {text[0] for text in texts} == {"a", "e"}, "the first part stays, and both wordings come"
-    assert {text_at(one, plan(dropout=1.0), 0, step) for step in range(9)} == {""}
-    dropped = sum(not text_at(one, plan(dropout=0.5), 0, step) for step in range(400))
+    assert {text_at(one, plan(caption_dropout_rate=1.0), 0, step) for step in range(9)} == {""}
+    dropped = sum(not text_at(one, plan(caption_dropout_rate=0.5), 0, step) for step in range(400))
     assert 150 < dropped < 250
 
 
@@ -135,10 +137,10 @@ def test_hazard_5_texts_are_decided_by_the_step_alone() -> None:
     [
         ({"steps": 0}, "steps"),
         ({"batch_size": 0}, "batch_size"),
-        ({"dropout": 1.5}, "dropout"),
-        ({"keep_tokens": 2}, "shuffle"),
+        ({"caption_dropout_rate": 1.5}, "caption_dropout_rate"),
+        ({"keep_tokens": 2}, "shuffle_caption"),
         ({"sample_every": 2}, "samples"),
-        ({"warm_up": 6}, "warm_up"),
+        ({"lr_warmup_steps": 6}, "lr_warmup_steps"),
     ],
 )
 def test_hazard_34_what_cannot_be_or_does_nothing_is_refused(changed: dict[str, Any], named: str) -> None:

@@ -67,10 +67,10 @@ def _killed_often(algorithm: str, tmp_path: Path) -> None:
     changed = {
         "algorithm": algorithm,
         "count": 5,
-        "accumulation": 2,
-        "ema": 0.9,
-        "rates": "cosine",
-        "shuffle": True,
+        "gradient_accumulation_steps": 2,
+        "ema_decay": 0.9,
+        "lr_scheduler": "cosine",
+        "shuffle_caption": True,
     }
     whole = training(tmp_path / "whole", **changed).run(nothing)
     broken = tmp_path / "broken"
@@ -172,7 +172,7 @@ def test_hazard_32_a_full_disk_ends_it_with_a_sentence_and_the_checkpoint_before
 
 
 def test_a_cancel_is_heard_within_a_step_and_keeps_the_last_whole_one(tmp_path: Path) -> None:
-    one = training(tmp_path, accumulation=2, checkpoint_every=100)
+    one = training(tmp_path, gradient_accumulation_steps=2, checkpoint_every=100)
     # Asked once a picture, then of two forwards a step: in the middle of the third
     asked = iter([False] * (len(one.examples.buckets) + 5) + [True])
     with pytest.raises(Canceled):
@@ -224,7 +224,7 @@ def test_hazard_24_latents_that_are_not_finite_name_their_picture(
 
 
 def test_hazard_3_and_5_what_is_kept_changes_no_byte(tmp_path: Path) -> None:
-    changed = {"shuffle": True, "dropout": 0.3, "mirror": True}
+    changed = {"shuffle_caption": True, "caption_dropout_rate": 0.3, "mirror": True}
     plain = training(tmp_path / "plain", **changed).run(nothing)
     for again in ("one", "two"):
         assert training(tmp_path / again, kept=tmp_path / "kept", **changed).run(nothing).data == plain.data
@@ -236,7 +236,7 @@ def test_hazard_3_and_5_what_is_kept_changes_no_byte(tmp_path: Path) -> None:
 
 def test_hazard_5_dropout_of_all_is_training_on_nothing(tmp_path: Path) -> None:
     silent = [picture(number, captions=("",)) for number in range(3)]
-    dropped = training(tmp_path / "dropped", dropout=1.0).run(nothing)
+    dropped = training(tmp_path / "dropped", caption_dropout_rate=1.0).run(nothing)
     assert dropped.loss == training(tmp_path / "silent", pictures=silent).run(nothing).loss
 
 
@@ -255,7 +255,7 @@ def test_hazard_2_captions_over_the_limit_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r"1\.png.*tokens long"):
         training(tmp_path, pictures=long)
     with pytest.raises(BadRequest, match="nothing is shuffled"):
-        training(tmp_path, pictures=[picture(0, captions=("one piece",))], shuffle=True)
+        training(tmp_path, pictures=[picture(0, captions=("one piece",))], shuffle_caption=True)
 
 
 def test_hazard_15_the_first_step_begins_at_the_base_and_moves_one_factor_of_a_pair(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_hazard_16_what_is_trained_is_float32_whatever_the_base(tmp_path: Path) 
     half = small_base()
     narrow = copy.deepcopy(half.pipeline).to(dtype=torch.bfloat16)
     profile = half.profile.model_copy(update={"dtype": "bfloat16"})
-    one = training(tmp_path, on=LoadedModel(narrow, components_of(narrow), profile, half.folder), ema=0.9)
+    one = training(tmp_path, on=LoadedModel(narrow, components_of(narrow), profile, half.folder), ema_decay=0.9)
     begun = {name: factor.clone() for name, factor in one.adapter.factors.items()}
     one.run(nothing)
     assert {tensor.dtype for tensor in one._state.checkpoint().tensors.values()} == {torch.float32}
@@ -323,7 +323,7 @@ def test_hazard_16_what_is_trained_is_float32_whatever_the_base(tmp_path: Path) 
 
 
 def test_min_snr_weighs_as_its_paper(tmp_path: Path) -> None:
-    one = training(tmp_path, min_snr=5.0)
+    one = training(tmp_path, snr_gamma=5.0)
     call = one._recorder.record("a", 64, 64)
     for time in (10, 300, 900):
         signal = float(small_base().pipeline.scheduler.alphas_cumprod[time])

@@ -189,6 +189,6 @@ def test_a_resume_of_what_came_to_nothing_begins_where_the_one_before_it_ended(
 
 
 def test_every_request_that_is_accepted_is_a_plan() -> None:
-    asked = training_request(shuffle=True, trigger="one, two", keep_tokens=1, layers=["unet.*"])
+    asked = training_request(shuffle_caption=True, trigger="one, two", keep_tokens=1, layers=["unet.*"])
     plan = plan_of(asked)
     assert (plan.keep_tokens, plan.layers, plan.steps, plan.algorithm) == (3, ("unet.*",), 40, "lokr")
