@@ -6,6 +6,7 @@ from math import ceil, log, sqrt
 from app.http.faults import Allowed, refusal
 from app.shared.errors import RadiataError
 from app.shared.passes import DENOISE, drawn_by, upscaled
+from app.shared.pictured import same_shape
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import Place, StoredPicture
@@ -43,9 +44,9 @@ def unfit(
             message = f"the picture is {_sized(own)} and the drawing {_sized(size)}; make them the same, or set fit"
             yield _wrong("init_image", "picture_size", message, [list(size)])
     if mask is not None and profile.obeys.get("mask_image"):
-        if init is not None and (mask.width, mask.height) != (init.width, init.height):
+        if init is not None and not same_shape((mask.width, mask.height), (init.width, init.height)):
             sizes = f"the mask is {mask.width}×{mask.height} and the picture {init.width}×{init.height}"
-            message = f"{sizes}; make the mask as large as the picture"
+            message = f"{sizes}; give the mask the shape of the picture, in any size"
             yield _wrong("mask_image", "mask_size", message, [[init.width, init.height]])
         steps = drawn(asked, profile)
         if mask.lightest is not None and steps and mask.lightest * steps[0] < WHITE:

@@ -54,6 +54,12 @@ def misplaced(profile: ModelProfile, asked: Picture) -> Iterator[Wrong]:
     yield from _steps(profile, asked)
 
 
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether two sizes are of one shape, as far as whole pixels can say."""
+    apart = abs(one[0] * other[1] - one[1] * other[0])  # pixels of one edge, times the other edge
+    return 2 * apart <= max(one[0], other[0]) or 2 * apart <= max(one[1], other[1])
+
+
 def has_pictures(asked: Picture) -> bool:
     """Tell whether a request has a picture that is brought to the drawing's size."""
     adapters = getattr(asked, "adapters", ())

@@ -16,12 +16,14 @@ from torch import nn
 
 from app.shared.errors import RadiataError
 from app.shared.generations import image_key
+from app.shared.passes import second_seed, upscaled
 from app.shared.wire.generation import Generation, Status
 from app.shared.wire.map import MapWanted
 from tests.families.controls import control_net, tensors
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
 from tests.workers.control.tiny_preprocessors import save_dpt
-from workers.control.maps import Maps
+from tests.workers.drawing.pictures import gradient
+from workers.control.maps import Maps, canny
 from workers.drawing.placement import Placement
 from workers.drawing.png import RECIPE
 
@@ -166,6 +168,34 @@ def test_a_map_of_depth_is_the_one_that_is_asked_for_by_itself(
     assert recipe["adapters"][0]["image"] == ref and len(recipe["preprocessors"]["depth"][0]) == 64
     assert apart(served.pixels(made), served.drawn(adapters=[net.with_strength(image=ref)])) == 0
     assert apart(served.drawn(), plain) == 0
+
+
+def test_a_second_pass_reads_a_map_of_its_own_size(served: Served, net: Controlled) -> None:
+    """It is image to image of the first result, with the map that is made of the photograph at that size."""
+    if served.base.profile.sizes:
+        pytest.skip("draws no larger size")
+    photograph = gradient(144, 144)
+    use = net.with_strength(image=served.pictures.put(photograph).ref, preprocess="canny", thresholds=[20, 60])
+    upscale = {"upscale": {"scale": 1.5, "denoise": 0.5}, "fit": "stretch"}
+    whole = served.ended(adapters=[use], **upscale)
+    larger = upscaled(served.family.size, 1.5, served.base.profile.size_multiple)
+    edges = {
+        size: served.pictures.put(canny(Placement.of(photograph.size, size, "stretch").place(photograph), (20, 60))).ref
+        for size in (served.family.size, larger)
+    }
+    (told,) = recipe_of(served, whole)["adapters"]
+    assert told["maps"] == [*edges.values()] and (told["image"], told["preprocess"]) == (use["image"], "canny")
+    first = served.ended(adapters=[net.with_strength(image=edges[served.family.size])])
+    begun = served.pictures.put(Image.fromarray(served.pixels(first).astype(np.uint8))).ref
+    second: dict[str, Any] = {"init_image": begun, "fit": "stretch", "denoise": 0.5, "seed": second_seed(SEED)}
+    second |= dict(zip(("width", "height"), larger, strict=True))
+    drawn = served.drawn(**second, adapters=[net.with_strength(image=edges[larger])])
+    assert apart(served.pixels(whole), drawn) == 0
+    # A map that is given ready-made is brought to each size from its own, and the first one's details are not made up
+    given = served.ended(adapters=[net.with_strength(image=edges[larger])], **upscale)
+    assert "maps" not in recipe_of(served, given)["adapters"][0]
+    stretched = served.ended(adapters=[net.with_strength(image=edges[served.family.size])], **upscale)
+    assert apart(served.pixels(given), served.pixels(stretched)) > 0 < apart(drawn, served.pixels(stretched))
 
 
 def png_of(served: Served, generation: Generation) -> bytes:

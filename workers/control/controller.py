@@ -1,6 +1,6 @@
 """Control of generations by nets and by LoRAs: pictures are read once for each, and what reads them works meanwhile."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 from PIL.Image import Image as Picture
 
 from app.shared.errors import BadRequest
+from app.shared.passes import passes
 from app.shared.pictures import Pictures
 from app.shared.settings import MIB, Settings
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ResolvedRequest
-from app.shared.wire.map import MapWanted
 from lycoris import FurtherInputs, Region
 from workers.adapters.cache import AdapterCache
 from workers.control.applying import Control, Controls
@@ -20,7 +20,7 @@ from workers.control.loras import Reading, Readings
 from workers.control.maps import Maps, check_lines, placed_for_control
 from workers.control.nets import Nets
 from workers.drawing.pictures_in import Canvas
-from workers.drawing.placement import Placement
+from workers.drawing.placement import Size
 from workers.models.loading import LoadedModel
 from workers.patience import Patience
 
@@ -56,13 +56,14 @@ class Controller:
         """
         nets = iter(self._nets.pin([use for use in request.adapters if use.kind == KIND]))
         found = Prepared(self._base, request)
+        sizes = [(one.width, one.height) for one in passes(request, self._base.profile)]
         for at, use in enumerate(request.adapters):
             if use.kind == KIND:
-                told, picture = self._read(use, request)
-                found.controls[at] = Control(told, next(nets), picture)
+                told, found.maps[at] = self._read(use, request, sizes)
+                found.controls[at] = Control(told, next(nets), found.maps[at][sizes[0]])
             elif use.sha256 in loras:
-                told, picture = self._read(use, request)
-                found.readings[at] = Reading(told, loras[use.sha256], picture)
+                told, found.maps[at] = self._read(use, request, sizes)
+                found.readings[at] = Reading(told, loras[use.sha256], found.maps[at][sizes[0]])
             elif use.kind == WEIGHTS and (use.image or use.thresholds or use.preprocess != "none"):
                 raise BadRequest("setting_of_another_kind", f"{use.ref!r} reads no picture on this base; leave it out")
         by = {use.preprocess: self._maps.made_by(use.preprocess) for use in request.adapters}
@@ -70,20 +71,21 @@ class Controller:
             found.noted = {"preprocessors": made_by}
         return found
 
-    def _read(self, use: ResolvedAdapter, request: ResolvedRequest) -> tuple[ResolvedAdapter, Picture]:
-        """Return the map that an entry reads, and the entry as one that names it."""
+    def _read(
+        self, use: ResolvedAdapter, request: ResolvedRequest, sizes: Sequence[Size]
+    ) -> tuple[ResolvedAdapter, dict[Size, Picture]]:
+        """Return the maps that an entry reads, by the size of the pass, and the entry as one that names them."""
         if use.image is None:
             raise BadRequest("image_missing", f"{use.ref!r} is for control: it needs an image")
-        size = (request.width, request.height)
+        placed = placed_for_control(self._pictures.load(use.image), sizes, request.fit)
         if use.preprocess == "none":
-            placed = placed_for_control(self._pictures.load(use.image), size, request.fit)
-            check_lines(use.ref, use.mode, placed)
-            return use, placed
-        settings = {"preprocess": use.preprocess, "fit": request.fit, "thresholds": use.thresholds}
-        wanted = MapWanted.model_validate({"image": use.image, "width": size[0], "height": size[1]} | settings)
-        made = self._maps.made(wanted)
-        by_its_map = {"image": self._pictures.put(made).ref, "preprocess": "none", "thresholds": None}
-        return use.model_copy(update=by_its_map), made
+            check_lines(use.ref, use.mode, placed[0])
+            return use, dict(zip(sizes, placed, strict=True))
+        made = [self._maps.made_of(one, use.preprocess, use.thresholds) for one in placed]
+        refs = [self._pictures.put(one).ref for one in made]
+        # One map stands for the picture; with several, only the picture draws the same again
+        told = {"image": refs[0], "preprocess": "none", "thresholds": None} if len(refs) == 1 else {"maps": refs}
+        return use.model_copy(update=told), dict(zip(sizes, made, strict=True))
 
 
 class Prepared:
@@ -94,6 +96,7 @@ class Prepared:
         self._request = request
         self.controls: dict[int, Control] = {}
         self.readings: dict[int, Reading] = {}
+        self.maps: dict[int, dict[Size, Picture]] = {}  # of each of them, by the size of the pass
         self.noted: dict[str, Any] = {}  # what the recipe says beside the request: fingerprints of what made the maps
         self.regions: Mapping[str, Region] = {}  # of the pass at hand, by sha256
         self._now: list[Controls | Readings] = []
@@ -120,18 +123,14 @@ class Prepared:
             one.at(step, steps)
 
     def _working(self, canvas: Canvas, seed: int) -> Iterator[Controls | Readings]:
-        controls = [replace(one, picture=_part(canvas, one.picture)) for one in self.controls.values()]
-        readings = [replace(one, picture=_part(canvas, one.picture)) for one in self.readings.values()]
+        maps = {at: canvas.part(of[canvas.size]) for at, of in self.maps.items()}
+        controls = [replace(one, picture=maps[at]) for at, one in self.controls.items()]
+        readings = [replace(one, picture=maps[at]) for at, one in self.readings.items()]
         made = self._base.denoiser() if controls or readings else None
         if made and controls:
             yield Controls(self._base.pipeline, made.component, controls, seed)
         if made and readings:
             yield Readings(self._base.pipeline, made.component, readings, seed, self.regions)
-
-
-def _part(canvas: Canvas, picture: Picture) -> Picture:
-    """Return what is drawn of a map of the first pass's size, at the size at which it is drawn."""
-    return canvas.part(Placement.of(picture.size, canvas.size, "stretch").place(picture))
 
 
 def apart(request: ResolvedRequest) -> ResolvedRequest:

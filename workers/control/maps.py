@@ -5,6 +5,8 @@ of: from then on it is a map as any other, and a request that names it directly 
 /v1/images/{ref}/preprocess` and an entry's `preprocess` call one function, so the map is the same to the bit.
 """
 
+from collections.abc import Sequence
+
 import cv2
 from PIL import Image
 from PIL.Image import Image as Picture
@@ -12,7 +14,7 @@ from PIL.Image import Image as Picture
 from app.shared.errors import BadRequest
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
-from app.shared.wire.map import MapWanted, Preprocess
+from app.shared.wire.map import Made, MapWanted, Preprocess
 from app.shared.wire.picture import Fit
 from workers.control.depth import depth
 from workers.control.depth import preprocessor as depth_model
@@ -41,10 +43,14 @@ class Maps:
 
         Raises ModelAway as `Preprocessors.get` does.
         """
-        placed = placed_for_control(self._pictures.load(wanted.image), (wanted.width, wanted.height), wanted.fit)
-        match wanted.preprocess:
+        (placed,) = placed_for_control(self._pictures.load(wanted.image), [(wanted.width, wanted.height)], wanted.fit)
+        return self.made_of(placed, wanted.preprocess, wanted.thresholds)
+
+    def made_of(self, placed: Picture, preprocess: Made, thresholds: tuple[int, int] | None) -> Picture:
+        """Return the map of a picture (RGB) that has the drawing's size; raises as `made` does."""
+        match preprocess:
             case "canny":
-                return canny(placed, wanted.thresholds or THRESHOLDS)
+                return canny(placed, thresholds or THRESHOLDS)
             case "depth":
                 return depth(placed, self._models)
             case "pose":
@@ -61,15 +67,18 @@ class Maps:
                 return []
 
 
-def placed_for_control(picture: Picture, size: Size, fit: Fit) -> Picture:
-    """Return a picture (RGB) as a control net reads it: of the drawing's size, black where there is none of it.
+def placed_for_control(picture: Picture, sizes: Sequence[Size], fit: Fit) -> list[Picture]:
+    """Return a picture (RGB) as a control net reads it in each pass: of its size, black where there is none of it.
 
-    Raises BadRequest for one that does not fit.
+    sizes: of the passes. A later one lies on the first as if that were stretched, and has the details of its own size.
+    Raises BadRequest for a picture that does not fit the first.
     """
     try:
-        return Placement.of(picture.size, size, fit).place(opaque(picture), 0)
+        first = Placement.of(picture.size, sizes[0], fit)
     except ValueError as error:
         raise BadRequest("picture_size", f"{error}; set fit, or make them the same") from error
+    whole = opaque(picture)
+    return [first.enlarged(size).place(whole, 0) for size in sizes]
 
 
 def opaque(picture: Picture) -> Picture:

@@ -15,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from app.shared.errors import BadRequest
+from app.shared.pictured import same_shape
 from app.shared.wire.generation import ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from workers.drawing.placement import Placement, Size
@@ -48,9 +49,9 @@ class Canvas:
         picture: Picture | None = None,
         mask: Picture | None = None,
     ) -> "Canvas":
-        """Return what is drawn of a request, from a picture and a mask of the same size where there are any.
+        """Return what is drawn of a request, from a picture and a mask of the same shape where there are any.
 
-        Raises BadRequest for a picture or a mask of a size that does not fit.
+        Raises BadRequest for a picture of a size, or a mask of a shape, that does not fit.
         """
         size = (request.width, request.height)
         box, scaled = (0, 0, *size), size
@@ -59,11 +60,13 @@ class Canvas:
                 placement = Placement.of(picture.size, size, request.fit)
             except ValueError as error:
                 raise BadRequest("picture_size", f"{error}; set fit, or ask for the picture's own size") from error
-            if mask is not None and mask.size != picture.size:
-                message = "the mask is {}×{}, and the picture {}×{}".format(*mask.size, *picture.size)
-                raise BadRequest("mask_size", message)
+            if mask is not None:
+                if not same_shape(mask.size, picture.size):
+                    message = "the mask is {}×{}, and the picture {}×{}".format(*mask.size, *picture.size)
+                    raise BadRequest("mask_size", message)
+                of_mask = placement.of_likeness(picture.size, mask.size)
+                mask = of_mask.place(mask.convert("L"), WHITE, Resampling.BILINEAR)
             picture = placement.place(picture.convert("RGB"))
-            mask = mask and placement.place(mask.convert("L"), WHITE, Resampling.BILINEAR)
         if mask is not None and request.inpaint_area == "masked":
             box, scaled = around(mask, request.inpaint_padding, profile)
         drawn = multiples(scaled, profile.size_multiple)

@@ -48,6 +48,18 @@ class Placement:
             return cls(drawing, whole, (left, top, left + inner[0], top + inner[1]))
         raise ValueError(f"the picture is {width}×{height} and the drawing {wide}×{high}")
 
+    def enlarged(self, drawing: Size) -> "Placement":
+        """Return where the picture lies in this drawing when it is stretched to the size of another."""
+        factors = [after / before for after, before in zip(drawing, self.size, strict=True)] * 2
+        left, top, right, bottom = (round(edge * factor) for edge, factor in zip(self.at, factors, strict=True))
+        return Placement(drawing, self.seen, (left, top, max(right, left + 1), max(bottom, top + 1)))
+
+    def of_likeness(self, picture: Size, likeness: Size) -> "Placement":
+        """Return where a picture of the same shape in another size lies: what of it is seen is the same part."""
+        factors = [after / before for after, before in zip(likeness, picture, strict=True)] * 2
+        left, top, right, bottom = (edge * factor for edge, factor in zip(self.seen, factors, strict=True))
+        return Placement(self.size, (left, top, right, bottom), self.at)
+
     @property
     def fills(self) -> bool:
         """Whether it leaves nothing of the drawing free."""

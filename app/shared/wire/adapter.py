@@ -180,6 +180,10 @@ class ResolvedAdapter(AdapterSettings):
     boxes: list[Box] = Field(
         default=[], description="[left, top, right, bottom] of what an image prompt reads of each of its pictures"
     )
+    maps: list[PictureRef] = Field(
+        default=[],
+        description="in a recipe: the maps that `preprocess` made, where there is one for each pass",
+    )
 
 
 def _kind_by(known: dict[str, Any]) -> AdapterKind:

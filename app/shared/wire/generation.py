@@ -119,8 +119,8 @@ class Picture(Wire):
     )
     mask_image: PictureIn | None = Field(
         None,
-        description="of the size of `init_image`: white is drawn anew, black is kept, bit for bit; grey is drawn for "
-        "the last part of the steps alone, as large as it is light",
+        description="of the shape of `init_image`, in any size: white is drawn anew, black is kept, bit for bit; grey "
+        "is drawn for the last part of the steps alone, as large as it is light",
     )
     mask_blur: Whole = Field(
         0, ge=0, le=256, description="pixels over which the change fades in, inwards from the edge of what is masked"

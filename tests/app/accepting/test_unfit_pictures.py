@@ -37,6 +37,7 @@ def codes(init: StoredPicture, mask: StoredPicture | None = None, **fields: Any)
         (stored(70, 58), None, {"/init_image": "picture_size"}),
         (stored(alpha=True), None, {"/init_image": "picture_transparent"}),
         (stored(), stored(65, 64), {"/mask_image": "mask_size"}),
+        (stored(), stored(128, 128), {}),
         (stored(), stored(lightest=0), {"/mask_image": "mask_empty"}),
         (stored(), stored(lightest=127), {"/mask_image": "mask_empty"}),  # of two steps, not one
         (stored(), stored(lightest=128), {}),
@@ -50,6 +51,8 @@ def test_a_picture_that_cannot_be_drawn_from_is_refused_at_its_field(
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-def test_with_a_fit_any_size_is_taken_and_the_mask_has_the_pictures(fit: str) -> None:
-    assert codes(stored(70, 58), stored(70, 58), fit=fit) == {}
+def test_with_a_fit_any_size_is_taken_and_the_mask_has_the_pictures_shape(fit: str) -> None:
+    for mask in ((70, 58), (35, 29), (100, 83), (1024, 848)):  # the last two to the next whole pixel
+        assert codes(stored(70, 58), stored(*mask), fit=fit) == {}
+    assert codes(stored(70, 58), stored(70, 59), fit=fit) == {"/mask_image": "mask_size"}
     assert codes(stored(70, 58), stored(64, 64), fit=fit) == {"/mask_image": "mask_size"}

@@ -107,6 +107,18 @@ def test_pictures_and_masks_that_do_not_fit_are_refused() -> None:
         Canvas.of(request(), profile(), gradient(64, 64), spot(65, 64))
 
 
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_a_mask_of_another_size_lies_where_the_picture_does(fit: str) -> None:
+    """Twice as large, of doubled pixels, it is the same mask but for a grey edge."""
+    picture, mask = gradient(70, 58), spot(70, 58, (0.3, 0.6), 0.4).convert("L")
+    double = mask.resize((140, 116), Image.Resampling.NEAREST)
+    asked = request(width=96, height=48, fit=fit)
+    placed = [np.asarray(Canvas.of(asked, profile(), picture, one).mask).astype(int) for one in (mask, double)]
+    assert placed[0].shape == (48, 96) and len(np.unique(placed[0] > 127)) == 2
+    agree = (placed[0] > 127) == (placed[1] > 127)
+    assert agree.mean() > 0.98 and np.isin(placed[0][~agree], range(64, 192)).all()
+
+
 @pytest.mark.parametrize(("area", "off"), [("whole", 0), ("masked", 2)])
 @pytest.mark.parametrize("blur", [0, 8])
 def test_where_the_model_changes_nothing_no_seam_is_seen(area: str, off: int, blur: int) -> None:

@@ -47,6 +47,16 @@ def test_nothing_is_scaled_by_two_factors_but_by_stretching() -> None:
         assert abs((right - left) * SOURCE[1] / SOURCE[0] - (bottom - top)) <= 1  # in whole pixels
 
 
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("size", SIZES)
+def test_at_a_larger_size_it_lies_as_if_the_first_were_stretched(size: tuple[int, int], fit: Fit) -> None:
+    first = Placement.of(SOURCE, size, fit)
+    larger = first.enlarged((2 * size[0], 3 * size[1]))
+    assert larger.size == (2 * size[0], 3 * size[1]) and larger.seen == first.seen
+    assert larger.at == tuple(edge * factor for edge, factor in zip(first.at, (2, 3, 2, 3), strict=True))
+    assert first.enlarged(size) == first
+
+
 def test_padding_leaves_the_picture_as_it_is_where_it_fits() -> None:
     picture = checkerboard((16, 8))
     placed = np.asarray(Placement.of((16, 8), (16, 12), "pad").place(picture))
