@@ -1,12 +1,13 @@
 """An adapter and how it is applied, as people type it: `NAME=0.8 down=0.5 up.1=0 0:0.2 0.6:1.0`.
 
 One that reads a picture is typed with its file: `NAME=0.8:file.png 0:1 0.6:0`, or `NAME=0.8:photo.png@canny` where the
-map that it reads is made of that.
+map that it reads is made of that, and `mode=canny` behind it for a net that is several in one.
 """
 
 import math
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from app.shared.wire.map import Made
@@ -19,13 +20,16 @@ HELP = (
 
 CONTROL_HELP = (
     "NAME=FILE or NAME=0.8:FILE, a control net and the map that it reads; FILE@canny (@depth, @pose) makes one of a "
-    "picture; repeatable; in quotes steps may follow."
+    "picture; repeatable; in quotes mode=canny, of a net that is several in one, and steps may follow."
 )
 PROMPT_HELP = "NAME=FILE or NAME=0.8:FILE, an image prompt; repeatable, the same NAME with several files too."
 # NAME, strength and file of one that reads a picture, and what is said of it as of any adapter
-WITH_FILE = re.compile(r"(?P<ref>[^=]+)=(?:(?P<strength>[-+.\d]+):)?(?P<file>.+?)(?P<words>(?: +[\w.]+[:=][-+.\d]+)*)")
+WITH_FILE = re.compile(
+    r"(?P<ref>[^=]+)=(?:(?P<strength>[-+.\d]+):)?(?P<file>.+?)(?P<words>(?: +(?:mode=\w+|[\w.]+[:=][-+.\d]+))*)"
+)
 NUMBER = re.compile(r"[-+]?[\d.]+:?")
-PREPROCESS = get_args(Made)
+PREPROCESS: tuple[str, ...] = get_args(Made)
+WORD = re.compile(r"\w+")  # behind the last @ of a file: what a map is made by, and no end of its name
 
 
 def use_of(text: str) -> dict[str, Any]:
@@ -42,6 +46,8 @@ def use_of(text: str) -> dict[str, Any]:
         named.add(block)
         if is_factor and block == "rank":
             use["rank"] = _whole(factor, text)
+        elif is_factor and block == "mode" and factor:
+            use["mode"] = factor
         elif is_factor and block:
             use.setdefault("blocks", {})[block] = _number(factor, text)
         elif is_step:
@@ -65,8 +71,14 @@ def use_with_file(text: str) -> dict[str, Any]:
 def control_of(text: str) -> dict[str, Any]:
     """Return the same of a control net, behind whose file `@canny` may say that a map is made of it."""
     use = use_with_file(text)
-    file, made, preprocess = use["image"].rpartition("@")
-    return use | {"image": file, "preprocess": preprocess} if made and file and preprocess in PREPROCESS else use
+    file, _, preprocess = use["image"].rpartition("@")
+    if not file or not WORD.fullmatch(preprocess):
+        return use
+    if preprocess not in PREPROCESS:
+        near = get_close_matches(preprocess, PREPROCESS, n=1)
+        known = f"did you mean @{near[0]}?" if near else f"known are {', '.join(PREPROCESS)}"
+        raise ValueError(f"{text!r}: no map is made by {preprocess!r}; {known}")
+    return use | {"image": file, "preprocess": preprocess}
 
 
 def prompts_of(texts: Iterable[str]) -> list[dict[str, Any]]:

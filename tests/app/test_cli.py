@@ -121,6 +121,8 @@ def test_pictures_are_sent_before_they_are_drawn_from(
     words = [
         "--control",
         "poses=b c.png 0:1 0.5:0",
+        "--control",
+        "union=0.5:a.png@depth mode=soft_edge 0:1",
         "--image-prompt",
         "like=0.6:a.png",
         "--image-prompt",
@@ -139,6 +141,14 @@ def test_pictures_are_sent_before_they_are_drawn_from(
     assert body["adapters"] == [
         {"ref": "edges", "strength": 0.8, "image": "image:a.png", "preprocess": "canny"},
         {"ref": "poses", "strength": 1.0, "image": "image:b c.png", "schedule": [[0.0, 1.0], [0.5, 0.0]]},
+        {
+            "ref": "union",
+            "strength": 0.5,
+            "image": "image:a.png",
+            "preprocess": "depth",
+            "mode": "soft_edge",
+            "schedule": [[0.0, 1.0]],
+        },
         {"ref": "like", "strength": 0.6, "images": ["image:a.png", "image:m.png"]},
     ]
     assert run("generate", "a fox", "--init", "image:0123")[0] == 0 and service.body["init_image"] == "image:0123"
@@ -147,11 +157,15 @@ def test_pictures_are_sent_before_they_are_drawn_from(
         ["--control", "edges"],
         ["--control", "edges=none.png"],
         ["--control", "edges=0.8"],
+        ["--control", "edges=a.png@none"],
+        ["--control", "edges=a.png mode="],
         ["--upscale-denoise", "0.4"],
     ):
         service.body = {}
         assert run("generate", "a fox", *wrong)[0] == 2 and service.body == {}, wrong
     assert run("generate", "a fox", "--image-prompt", "one=a.png", "--image-prompt", "one=0.5:a.png")[0] == 2
+    code, said = run("generate", "a fox", "--control", "edges=0.8:a.png@cany")
+    assert code == 2 and "did you mean @canny?" in " ".join(said.replace("│", " ").split()), said
 
 
 def test_a_map_is_made_and_saved(service: _Service, tmp_path: Path) -> None:
