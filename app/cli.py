@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.commands import adapter_syntax as uses
 from app.commands import adapters as adapter_commands
+from app.commands import keys as key_commands
 from app.commands import models as model_commands
 from app.commands import terminal
 from app.commands import trainings as training_commands
@@ -20,6 +21,7 @@ from app.commands.pictures import preprocess, send
 from app.commands.request_options import as_fields, with_options
 from app.commands.terminal import SPINNER, Url, err, out, plain, told
 from app.http.address import listen
+from app.shared.environment import KEY
 from app.shared.log import configure, speak_any_encoding
 from app.shared.settings import serving_settings
 from app.shared.wire.adapter import AdapterUse
@@ -41,9 +43,20 @@ cli = typer.Typer(
 )
 cli.add_typer(adapter_commands.cli, name="adapters")
 cli.add_typer(model_commands.cli, name="models")
+cli.add_typer(key_commands.cli, name="keys")
 cli.command()(preprocess)
 cli.add_typer(training_commands.cli, name="trainings")
 cli.command()(training_commands.train)
+
+
+@cli.callback()
+def _with_key(
+    key: Annotated[
+        str | None, typer.Option(envvar=KEY, show_envvar=True, help="Key of the service, where it needs one.")
+    ] = None,
+) -> None:
+    if key:
+        os.environ[KEY] = key  # for every command, and whatever it runs
 
 
 @cli.command()

@@ -9,6 +9,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.accepting.liveness import Liveness
+from app.callers import Callers
 from app.fast_reading import FastReading
 from app.hub import Hub
 from app.scripts import Scripts
@@ -17,9 +18,11 @@ from app.shared.connection import Shutter, connect, connect_async
 from app.shared.datasets import Datasets
 from app.shared.generations import Ledger
 from app.shared.identity import claim
+from app.shared.keys import Keyring
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
+from app.shared.signing import Signer
 from app.shared.storage import Storage
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
@@ -44,6 +47,7 @@ class Service:
     trainings: Trainings
     pictures: Pictures
     datasets: Datasets
+    callers: Callers
 
 
 def build(settings: Settings) -> Service:
@@ -70,6 +74,7 @@ def build(settings: Settings) -> Service:
         trainings=trainings,
         pictures=Pictures(storage),
         datasets=Datasets(storage),
+        callers=Callers(Keyring(storage), Signer(storage)),
     )
 
 

@@ -1,7 +1,7 @@
 """The API, put together: `uvicorn app.main:create_app --factory`."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 
@@ -12,12 +12,25 @@ from app.deps import build
 from app.http import errors
 from app.http.documentation import documented
 from app.middleware.stack import surround
-from app.routes import adapters, datasets, events, generations, health, images, models, page, trainings, workers
+from app.routes import (
+    adapters,
+    datasets,
+    events,
+    generations,
+    health,
+    images,
+    models,
+    page,
+    session,
+    trainings,
+    workers,
+)
+from app.shared.errors import Unavailable
 from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-PARTS = (generations, events, adapters, images, datasets, trainings, models, workers, health, page)
+PARTS = (generations, events, adapters, images, datasets, trainings, models, workers, session, health, page)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -28,6 +41,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = build(settings)
+        with suppress(Unavailable):
+            await app.state.service.callers.ring()  # so that the first request does not wait for it
         yield
         await app.state.service.hub.aclose()
         await app.state.service.scripts.aclose()

@@ -48,11 +48,13 @@ class _Event(NamedTuple):
 class Client:
     """Talks to one service. Raises Refused for problems, Stranger, and httpx.TransportError when nobody answers."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
+        """key: of the service, where it needs one."""
         self._path = urlsplit(url).path.rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             # A proxy that the environment names does not lead back to this machine
-            self._http = httpx.Client(base_url=url, timeout=TIMES, trust_env=not is_here(url))
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMES, trust_env=not is_here(url))
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             raise httpx.ProxyError(f"the proxy in the environment cannot be used: {error}") from error
 

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.commands.client import Client
 from app.commands.comparison import write
 from app.commands.demo_gifts import GIFTS
+from app.commands.terminal import key
 from app.shared.log import configure
 from app.shared.settings import read_settings, serving_settings
 from app.supervisor import Service
@@ -41,7 +42,7 @@ def run(folder: Path, out: Console, err: Console) -> None:
 
 def _draw(url: str, folder: Path, err: Console) -> float:
     started = time.monotonic()
-    with Client(url) as client:
+    with Client(url, key()) as client:
         adapters = client.adapters()
         names = [BASE, *(one["name"] for one in adapters if one["kind"] not in GIFTS)]
         guided = [(one["name"], one["kind"]) for one in adapters if one["kind"] in GIFTS]

@@ -71,7 +71,7 @@ def show_model(name: str, url: Url = None) -> None:
             raise BadSettings(f"no model {name!r}; there are {', '.join(settings.models)}")
         out.print(plain(f"{settings.base(name).source}, named by {settings.named_by(name)}"), soft_wrap=True)
         found: dict[str, Any] = {"models": []}
-        with suppress(httpx.TransportError, Refused, Stranger), Client(terminal.address(url)) as client:
+        with suppress(httpx.TransportError, Refused, Stranger), Client(terminal.address(url), terminal.key()) as client:
             found = client.models()
     for profile in found["models"]:
         if profile["name"] == name:

@@ -1,5 +1,6 @@
 """What the commands of the command line share: what they print to, a client of the service, errors as sentences."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from app.commands.client import Client, Refused, Stranger
 from app.http.address import read_url, url_of
+from app.shared.environment import KEY
 from app.shared.settings import BadSettings, read_settings
 
 out = Console(highlight=False)
@@ -58,13 +60,18 @@ def address(url: str | None) -> str:
         raise BadSettings(f"--url or RADIATA_URL: {error}") from error
 
 
+def key() -> str | None:
+    """Return the key of the service, as `radiata --key` or RADIATA_KEY gives it."""
+    return os.environ.get(KEY) or None
+
+
 @contextmanager
 def connected(url: str | None) -> Iterator[Client]:
     """A client whose errors end the command with a sentence."""
     with told():
         there = address(url)
         try:
-            with Client(there) as client:
+            with Client(there, key()) as client:
                 yield client
         except httpx.TransportError as error:
             err.print(

@@ -4,11 +4,15 @@ import errno
 import ipaddress
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 from app.shared.environment import SOCKETS
+from app.shared.errors import Unavailable
+from app.shared.keys import Keyring
 from app.shared.settings import BadSettings, Settings
+from app.shared.storage import Storage
 
 LOOPBACK_NAME = "localhost"
 BACKLOG = 2048
@@ -53,15 +57,16 @@ def is_here(url: str) -> bool:
 def listen(settings: Settings) -> list[socket.socket]:
     """Sockets that listen on the host and port of the settings: one for each address that the host has.
 
-    Raises BadSettings when that cannot be, or when other machines would reach it without leave.
+    Raises BadSettings when that cannot be, or when other machines would reach it without leave or key.
     """
     if inherited := os.environ.get(SOCKETS):
         return [socket.socket(fileno=int(number)) for number in inherited.split(",")]
     addresses = _addresses(settings.host)
-    if not settings.open and not all(_is_loopback(ipaddress.ip_address(_bare(address))) for _, address in addresses):
+    reached = _reached_by_others(settings, [address for _, address in addresses])
+    if reached and not settings.open and not _has_key(settings):
         raise BadSettings(
-            f"RADIATA_HOST: other machines reach {settings.host}, and whoever reaches the service may use all of it; "
-            "listen on 127.0.0.1, or set RADIATA_OPEN=1 if that is what you want"
+            f"{reached}, and whoever reaches a service without a key may use all of it; add one (`radiata keys add`), "
+            "listen on 127.0.0.1 with no proxy before it, or set RADIATA_OPEN=1 if that is what you want"
         )
     port = settings.port
     with ExitStack() as held:
@@ -80,6 +85,22 @@ def listen(settings: Settings) -> list[socket.socket]:
             sockets.append(one)
         held.pop_all()
         return sockets
+
+
+def _reached_by_others(settings: Settings, addresses: Sequence[str]) -> str:
+    """The beginning of a sentence that says how other machines reach these addresses; empty where none does."""
+    if not all(_is_loopback(ipaddress.ip_address(_bare(address))) for address in addresses):
+        return f"RADIATA_HOST: other machines reach {settings.host}"
+    if settings.trusted_proxies and "trusted_proxies" in settings.model_fields_set:
+        return "RADIATA_TRUSTED_PROXIES: other machines reach the service through a proxy"
+    return ""
+
+
+def _has_key(settings: Settings) -> bool:
+    try:
+        return Keyring(Storage(settings.store_url)).ring().needed
+    except Unavailable as error:
+        raise BadSettings(f"RADIATA_STORAGE_URL: whether there is a key is not known: {error.message}") from error
 
 
 def _bind(one: socket.socket, address: str, port: int) -> None:

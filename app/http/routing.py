@@ -23,10 +23,11 @@ from app.shared.errors import WrongType
 
 PROBLEM = "application/problem+json"
 JSON_TYPE = re.compile(r"application/([\w.+-]+\+)?json(;\s*charset=\"?utf-?8\"?)?", re.IGNORECASE)
-READING = {"GET", "HEAD", "OPTIONS"}
 
 # What any route may answer besides its own, and why
 ANYWHERE = {
+    401: "It needs a key, as soon as the service has one",
+    403: "The key has not the scope that it needs, or another site's page asked for it",
     413: "The body is too large",
     421: "The Host is not one of this service's",
     422: "The request cannot be honoured as it stands; `errors` names every place",
@@ -34,7 +35,6 @@ ANYWHERE = {
     502: "A stored record cannot be read",
     503: "Redis, storage or a worker is away: try again",
 }
-CHANGING = {403: "Another site's page asked for it"}
 BY_NAME = {404: "There is no such thing", 410: "It was there and has been deleted"}
 UNKNOWN = {404: "It names something that is not there"}
 FULL = {507: "There is no room for it"}
@@ -72,7 +72,6 @@ class StrictRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
         super().__init__(path, endpoint, **given)
         tables = [ANYWHERE]
-        tables += [] if (self.methods or set()) <= READING else [CHANGING]
         tables += [BY_NAME] if "{" in path else []
         tables += [WITH_BODY] if self.body_field else []
         self.responses = answers(*tables) | self.responses

@@ -6,13 +6,14 @@ from starlette.middleware.cors import CORSMiddleware
 from app.middleware.body_cap import BodyCap
 from app.middleware.docs_policy import DocsPolicy
 from app.middleware.forwarded import Forwarded
+from app.middleware.guard import Guard
 from app.middleware.head import Head
 from app.middleware.hosts import Hosts
 from app.middleware.origins import Origins
 from app.middleware.safe_headers import SafeHeaders
 from app.shared.settings import Settings
 
-EXPOSED = ("Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition")
+EXPOSED = ("Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition", "WWW-Authenticate")
 
 
 def surround(app: FastAPI, settings: Settings) -> None:
@@ -21,6 +22,7 @@ def surround(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb, dataset_mb=settings.max_dataset_mb
     )
+    app.add_middleware(Guard)  # before a body is read, and behind what a page of another site cannot pass
     app.add_middleware(Head)
     app.add_middleware(Origins, allowed=settings.cors_origins)
     if settings.cors_origins:

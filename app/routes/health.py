@@ -21,7 +21,9 @@ def ready(service: ServiceDep, response: Response) -> Readiness:
     """Queue, storage and at least one model are there, and somebody draws with it."""
     readiness = service.liveness.readiness(loaded_or_away(service.profiles))
     response.status_code = 200 if readiness.ready else 503
-    return readiness
+    # Open to all: of a service with keys, only who has one hears the rest, of `/v1/models`
+    kept = {"models": [], "not_ready": {}, "other_bases": {}} if service.callers.needed else {}
+    return readiness.model_copy(update=kept)
 
 
 @router.get("/metrics", response_class=Response)

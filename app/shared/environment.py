@@ -16,7 +16,8 @@ from app.shared.exit_with_parent import VARIABLE as WITH_PARENT
 PREFIX = "RADIATA_"
 SOCKETS = "RADIATA_SOCKETS"  # set by the supervisor: descriptors of the sockets on which the API listens
 URL = "RADIATA_URL"  # read by the command line: where the service is
-BESIDE_SETTINGS = (WITH_PARENT, SOCKETS, URL)
+KEY = "RADIATA_KEY"  # read by the command line: a key of the service
+BESIDE_SETTINGS = (WITH_PARENT, SOCKETS, URL, KEY)
 OF_KUBERNETES = re.compile(
     r"RADIATA_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

@@ -5,6 +5,8 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 │   ├── AdapterRefused            an uploaded file is not an adapter for any model here
 │   ├── PictureRefused            an uploaded file is not a picture that is taken here
 │   └── AdapterMisfit             a known adapter does not fit the chosen model
+├── Unauthorized (401)            a key is needed, and there is none, or none that is good
+├── Forbidden (403)               the key may not do that
 ├── NotFound (404)                no such generation, adapter, image or model
 ├── Gone (410)                    it was there and was deleted
 ├── Conflict (409)                an idempotency key used for another body; an end already reached
@@ -73,6 +75,20 @@ class AdapterMisfit(BadRequest):
     """An adapter is known, but has no place on the chosen model."""
 
     title = "The adapter does not fit this model"
+
+
+class Unauthorized(RadiataError):
+    """Nobody who may use this service is known to have sent it."""
+
+    status = 401
+    title = "A key is needed"
+
+
+class Forbidden(RadiataError):
+    """The caller is known, and may not do that."""
+
+    status = 403
+    title = "Forbidden"
 
 
 class NotFound(RadiataError):

@@ -27,6 +27,7 @@ from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.dataset import DATASET_PREFIX, Dataset, SentDataset
+from app.shared.wire.key import KeyRecord, SigningSecret
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.upload import Upload
 from app.shared.wire.values import Wire
@@ -182,6 +183,8 @@ DATASET = Kind(
 )
 SENT = Kind(r"datasets/sent/([0-9a-f]{64})\.json", SentDataset, "upload the dataset again")
 IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
+KEY = Kind(r"keys/([0-9a-f]{12})\.json", KeyRecord, "`radiata keys revoke {0}` and make another", lambda one: (one.id,))
+SECRET = Kind(r"secret\.json", SigningSecret, "remove it: sessions end, and another secret is made")
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,
     MANIFEST,
@@ -201,6 +204,8 @@ KINDS: tuple[Kind[Any], ...] = (
     DATASET,
     SENT,
     IDENTITY,
+    KEY,
+    SECRET,
 )
 
 

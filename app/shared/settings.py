@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
     open: bool = Field(
-        False, description="Whether the API may listen where other machines reach it (1): it asks nobody for a key yet."
+        False,
+        description="Whether the API may listen where other machines reach it while there is no key (1): whoever "
+        "reaches it may then use all of it.",
     )
     models: dict[str, str | BaseSource] = Field(
         {"emoji-64": "bundled:emoji-64"},

@@ -15,6 +15,8 @@
 | `models/<name>.denoiser.json` | how its denoiser is made | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
 | `store.json` | the id of this store | whoever comes first |
+| `keys/<id>.json`, `keys/<id>.revoked` | a key (`app/shared/keys.py`); that it was revoked | `radiata keys` |
+| `secret.json` | what the service signs with | api, when it first signs |
 | `doctor/<id>` | a try whether storage takes, gives and deletes | `radiata doctor`, for a moment |
 | `generations/<id>/manifest.json`, `generations/<id>/<n>.png` | how a generation ended; its pictures | engine, api |
 | `pictures/<sha256 of pixels>.png` | a picture that requests draw from (`app/shared/pictures.py`) | intake, engine |

@@ -1,6 +1,7 @@
 // HTTP to the service: JSON in and out, problems as exceptions, and requests that outlive a restart of the API.
 
 import { connection } from "./connection.js";
+import { askForKey } from "./key.js";
 
 /** An answer of 400 or more, with what problem+json said of it. */
 export class Problem extends Error {
@@ -26,7 +27,8 @@ export function problemOf(status, text) {
  * Calls the service; null for an empty answer.
  *
  * When the network fails, the call waits until the service is back and is made again: everything it is used for can be
- * repeated safely (reads, deletions, and generations under an Idempotency-Key).
+ * repeated safely (reads, deletions, and generations under an Idempotency-Key). So it is once a key was given, where the
+ * service needs one.
  */
 export async function call(method, path, { body, key } = {}) {
   const headers = { Accept: "application/json" };
@@ -40,6 +42,10 @@ export async function call(method, path, { body, key } = {}) {
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
       await connection.restored();
+      continue;
+    }
+    if (response.status === 401) {
+      await askForKey();
       continue;
     }
     if (!response.ok) throw problemOf(response.status, text);

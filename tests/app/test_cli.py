@@ -297,7 +297,7 @@ def test_a_prompt_that_is_no_text_is_a_sentence() -> None:
 
 def test_a_refusal_names_every_reason(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     class _Refusing:
-        def __init__(self, _: str) -> None: ...
+        def __init__(self, *_: str | None) -> None: ...
         def __enter__(self) -> "_Refusing":
             return self
 

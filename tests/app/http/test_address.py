@@ -1,12 +1,15 @@
 """Addresses are read as people type them, written so that they can be opened, and judged by where they lead."""
 
 import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from app.http.address import is_here, listen, read_url, url_of
+from app.shared.keys import Keyring
 from app.shared.settings import BadSettings, Settings
+from app.shared.storage import Storage
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,18 @@ def test_a_name_is_judged_by_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(socket, "getaddrinfo", found)
     with pytest.raises(BadSettings, match="RADIATA_OPEN=1"):
         listen(Settings(host="looks-local", port=0))  # type: ignore[call-arg]
+
+
+def test_a_key_opens_it_to_others_and_a_proxy_needs_one(tmp_path: Path) -> None:
+    given = {"data_dir": tmp_path, "port": 0}
+    reached = [Settings(host="0.0.0.0", **given), Settings(trusted_proxies=("10.0.0.7/32",), **given)]  # type: ignore[arg-type]
+    for settings in reached:
+        with pytest.raises(BadSettings, match="radiata keys add"):
+            listen(settings)
+    Keyring(Storage(reached[0].store_url)).add(["draw"])
+    for settings in reached:
+        for one in listen(settings):
+            one.close()
 
 
 def test_all_addresses_may_be_listened_on_with_leave() -> None:

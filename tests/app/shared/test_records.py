@@ -49,6 +49,9 @@ WHOLE = {  # one of every kind
     f"datasets/{SHA}.json": f'{{"ref": "dataset:{SHA}", "pictures": [], "created_at": "2026-01-01T00:00:00Z"}}',
     f"datasets/sent/{SHA}.json": f'{{"ref": "dataset:{SHA}"}}',
     "store.json": f'{{"id": "{ID}"}}',
+    f"keys/{ID[:12]}.json": f'{{"id": "{ID[:12]}", "digest": "{SHA}", "scopes": ["draw"], '
+    '"created_at": "2026-01-01T00:00:00Z"}',
+    "secret.json": f'{{"secret": "{SHA}"}}',
 }
 SPOILT = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"some": "other"}', b"[" * 100_000, b'"\xed\xa0\x80"', b"1e999"]
 SPOILT += [b'{"wearing":' + b"[" * depth + b"]" * depth + b"}" for depth in (500, 100_000)]
@@ -75,7 +78,7 @@ def test_what_is_no_record_is_unreadable_and_says_what_to_do(key: str, data: byt
         kind_of(key).read(key, data)
     assert error.value.key == key and repr(key) in error.value.message
     assert error.value.code == "record_unreadable"
-    assert any(word in error.value.message for word in ("DELETE", "upload", "start a worker", "remove it"))
+    assert any(word in error.value.message for word in ("DELETE", "upload", "start a worker", "remove it", "revoke"))
 
 
 @pytest.mark.parametrize("key", WHOLE)

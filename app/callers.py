@@ -1,0 +1,125 @@
+"""Who calls: the keys as they were a moment ago, and what a request shows of them.
+
+Each API process keeps a copy of all keys for two seconds, so a key that was added or revoked counts everywhere within
+them. While storage is away, the copy is used for a minute; then a service with keys answers nobody. A process that has
+seen a key never takes a request without one again, whatever storage says later.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+
+from app.shared.errors import RadiataError, Unauthorized, Unavailable
+from app.shared.keys import Keyring, Ring
+from app.shared.lifecycle import now
+from app.shared.signing import Signer
+from app.shared.wire.key import SCOPES, KeyRecord, Scope
+
+log = structlog.get_logger()
+
+FRESH_S = 2.0  # that the copy is used without asking
+ANSWER_S = 1.0  # that a request waits for storage, and for which nobody else does after it has failed
+AWAY_S = 60.0  # that the copy is used while storage does not answer
+SESSION = timedelta(days=7)
+COOKIE = "radiata"
+BEARER = "bearer "
+MISSING = "every request needs a key here: send `Authorization: Bearer …`, or open the page and give it there"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent a request, as far as that is known."""
+
+    scopes: frozenset[Scope]
+    key_id: str = ""  # empty where the service has no keys
+
+
+ANYBODY = Caller(frozenset(SCOPES))
+
+
+class Callers:
+    """Knows callers by their keys."""
+
+    def __init__(self, keyring: Keyring, signer: Signer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keyring = keyring
+        self._signer = signer
+        self._clock = clock
+        self._ring = Ring()
+        self._asked = float("-inf")  # when storage was asked for the copy
+        self._until = float("-inf")  # to when it is used without asking
+        self._task: asyncio.Task[None] | None = None
+        self._needed = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether every request needs a key, as far as this process knows."""
+        return self._needed
+
+    async def ring(self) -> Ring:
+        """All keys as they were a moment ago; raises Unavailable where nobody can tell any more."""
+        if self._clock() < self._until:
+            return self._ring
+        if self._task is None:
+            self._task = asyncio.create_task(self._read())
+        await asyncio.wait([self._task], timeout=ANSWER_S)  # it goes on, for whoever comes next
+        age = self._clock() - self._asked
+        if age > AWAY_S and (self._needed or age == float("inf")):
+            raise Unavailable("keys_unavailable", "storage, which has the keys, does not answer: try again in a moment")
+        return self._ring
+
+    async def _read(self) -> None:
+        asked = self._clock()
+        try:
+            self._ring, self._asked = await run_in_threadpool(self._keyring.ring), asked
+            self._needed = self._needed or self._ring.needed
+            self._until = self._clock() + FRESH_S
+        except RadiataError as error:
+            log.warning("keys_not_read", error=error.message)
+            self._until = self._clock() + ANSWER_S
+        finally:
+            self._task = None
+
+    async def caller(self, headers: Headers) -> Caller:
+        """Who sent these headers; raises Unauthorized and Unavailable."""
+        ring = await self.ring()
+        if not self._needed:
+            return ANYBODY
+        shown = _shown(headers)
+        if shown:
+            record = ring.judge(shown, now())
+        elif cookie := cookie_parser(headers.get("cookie", "")).get(COOKIE):
+            record = await run_in_threadpool(self._of_session, ring, cookie)
+        else:
+            raise Unauthorized("key_missing", MISSING)
+        return Caller(frozenset(record.scopes), record.id)
+
+    async def begin_session(self, key: str) -> tuple[KeyRecord, str]:
+        """The record of a key, and a cookie that stands for it; raises Unauthorized and Unavailable."""
+        record = (await self.ring()).judge(key, now())
+        ends = now() + SESSION
+        until = f"{min(ends, record.expires_at or ends).timestamp():.0f}"
+        signature = await run_in_threadpool(self._signer.sign, COOKIE, record.id, until)
+        return record, f"{record.id}.{until}.{signature}"
+
+    def _of_session(self, ring: Ring, cookie: str) -> KeyRecord:
+        key_id, _, rest = cookie.partition(".")
+        until, _, signature = rest.partition(".")
+        if not until.isdecimal() or not self._signer.is_good(signature, float(until), COOKIE, key_id, until):
+            raise Unauthorized("session_over", "this session is over, or was never begun here: give the key again")
+        return ring.living(key_id, now())
+
+
+def _shown(headers: Headers) -> str:
+    """The key in the headers of a request, or nothing; raises Unauthorized where it is not just one."""
+    said = [one[len(BEARER) :] for one in headers.getlist("authorization") if one.lower().startswith(BEARER)]
+    found = [one.strip() for one in [*said, *headers.getlist("x-api-key")]]
+    if len(set(found)) > 1:
+        raise Unauthorized("key_twice", "the request shows two keys; show the one that it is sent with")
+    return found[0] if found else ""

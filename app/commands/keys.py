@@ -1,0 +1,109 @@
+"""`radiata keys …`: who may use the service; made and revoked by whoever reaches its storage, with or without it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, get_args
+
+import typer
+from rich.table import Table
+
+from app.commands.terminal import err, out, plain, told
+from app.shared.errors import RadiataError
+from app.shared.keys import Keyring, Ring
+from app.shared.lifecycle import now
+from app.shared.settings import BadSettings, read_settings
+from app.shared.storage import Storage
+from app.shared.wire.key import Scope
+
+UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+DEFAULT = "draw,upload,train"
+NOTE = 200
+
+cli = typer.Typer(no_args_is_help=True, help="Add, list and revoke keys; once there is one, every request needs one.")
+
+
+@cli.command("add")
+def add(
+    scopes: Annotated[
+        str,
+        typer.Option(help="What it may do: draw, upload (adapters), train, admin (workers and metrics)."),
+    ] = DEFAULT,
+    expires: Annotated[
+        str | None,
+        typer.Option(help="When it ends: after `30d`, `12h` or `90m`, or a date (2027-01-31). Unset, never."),
+    ] = None,
+    note: Annotated[str, typer.Option(help="What it is for, or whose it is.")] = "",
+) -> None:
+    """Make a key and show it, this once; it counts within seconds."""
+    with _keyring() as keyring:
+        key_id, key = keyring.add(_scopes(scopes), note=note[:NOTE], expires_at=_end(expires) if expires else None)
+    err.print(f"key {key_id}; it is shown this once, so keep it: `RADIATA_KEY`, or `Authorization: Bearer …`")
+    out.print(key, soft_wrap=True)
+
+
+@cli.command("list")
+def list_keys() -> None:
+    """Every key that was ever made, without the part that nobody may see."""
+    with _keyring() as keyring:
+        ring = keyring.ring()
+    table = Table("key", "scopes", "made", "ends", "state", "note")
+    for key_id, one in sorted(ring.keys.items()):
+        if one is None:
+            table.add_row(key_id, "", "", "", "its record cannot be read", "")
+            continue
+        ends = f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "never"
+        made = f"{one.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(key_id, ",".join(one.scopes), made, ends, _state(ring, key_id), plain(one.note))
+    out.print(table)
+
+
+@cli.command("revoke")
+def revoke(key: Annotated[str, typer.Argument(help="As `radiata keys list` names it, or the whole key.")]) -> None:
+    """End a key: within seconds no process of the service takes it any more."""
+    key_id = match[1] if (match := re.match("rad_([0-9a-f]{12})_", key)) else key
+    with _keyring() as keyring:
+        keyring.revoke(key_id)
+    out.print(f"{key_id} is revoked; a service without any other key answers nobody until another is added")
+
+
+@contextmanager
+def _keyring() -> Iterator[Keyring]:
+    with told():
+        settings = read_settings()
+        try:
+            yield Keyring(Storage(settings.store_url))
+        except RadiataError as error:
+            err.print(f"[red]not done:[/red] {plain(error.message)}", soft_wrap=True)
+            raise typer.Exit(1) from error
+
+
+def _state(ring: Ring, key_id: str) -> str:
+    one = ring.keys[key_id]
+    if key_id in ring.revoked:
+        return "revoked"
+    return "expired" if one and one.expires_at and one.expires_at <= now() else "good"
+
+
+def _scopes(text: str) -> list[Scope]:
+    found = [one.strip() for one in text.split(",") if one.strip()]
+    wrong = [one for one in found if one not in get_args(Scope)]
+    if wrong or not found:
+        known = ", ".join(get_args(Scope))
+        raise BadSettings(f"--scopes: {', '.join(wrong) or 'nothing'} is no scope; there are {known}")
+    return found  # type: ignore[return-value]
+
+
+def _end(text: str) -> datetime:
+    """When a key ends: after a time, or at a date, which is one of UTC where it says nothing else."""
+    try:
+        if match := re.fullmatch(r"([1-9][0-9]{0,5})([dhm])", text):
+            return now() + timedelta(**{UNITS[match[2]]: int(match[1])})
+        when = datetime.fromisoformat(text)
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadSettings(f"--expires: {text!r} is neither a time (30d, 12h, 90m) nor a date (2027-01-31)") from error
+    if when <= now():
+        raise BadSettings(f"--expires: {text!r} is over already")
+    return when

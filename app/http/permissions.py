@@ -1,0 +1,97 @@
+"""Which scope each route needs: every route has a line here, and one without it is for `admin` alone.
+
+Open to all, also where every request needs a key:
+
+- `/healthz`, because whoever starts a process anew when it does not answer has no key; it says that it answers.
+- `/readyz`, for the same reason; where keys are needed it says whether, and neither which models nor why not.
+- the page and its files, which ask for the key and hold nothing of anybody's.
+- `/v1/session`, which takes the key.
+"""
+
+from collections.abc import Sequence
+from re import Pattern
+from typing import Any
+
+from app.shared.wire.key import SCOPES, Scope
+
+Rule = frozenset[Scope] | None  # a key with one of these scopes; None is open to all
+
+OPEN: Rule = None
+ANY: Rule = frozenset(SCOPES)
+DRAW: Rule = frozenset(("draw",))
+UPLOAD: Rule = frozenset(("upload",))
+TRAIN: Rule = frozenset(("train",))
+ADMIN: Rule = frozenset(("admin",))
+SENDS_PICTURES: Rule = frozenset(("draw", "upload"))  # to draw from, and as the cover of an adapter
+
+RULES: dict[str, Rule] = {
+    "POST /v1/generations": DRAW,
+    "GET /v1/generations": DRAW,
+    "GET /v1/generations/{generation_id}": DRAW,
+    "POST /v1/generations/{generation_id}/cancel": DRAW,
+    "DELETE /v1/generations/{generation_id}": DRAW,
+    "GET /v1/generations/{generation_id}/events": DRAW,
+    "POST /v1/adapters": UPLOAD,
+    "POST /v1/adapters/uploads/{upload_id}": UPLOAD,
+    "GET /v1/adapters/uploads/{upload_id}": UPLOAD,
+    "DELETE /v1/adapters/uploads/{upload_id}": UPLOAD,
+    "GET /v1/adapters": ANY,
+    "GET /v1/adapters/{ref}": ANY,
+    "GET /v1/adapters/{ref}/file": ANY,
+    "DELETE /v1/adapters/{name}": UPLOAD,
+    "POST /v1/images": SENDS_PICTURES,
+    "POST /v1/images/{ref}/preprocess": DRAW,
+    "GET /v1/images/uploads/{upload_id}": SENDS_PICTURES,
+    "GET /v1/images/{key:path}": ANY,
+    "POST /v1/datasets": TRAIN,
+    "GET /v1/datasets/uploads/{upload_id}": TRAIN,
+    "GET /v1/datasets": TRAIN,
+    "GET /v1/datasets/{ref}": TRAIN,
+    "PATCH /v1/datasets/{ref}": TRAIN,
+    "DELETE /v1/datasets/{ref}": TRAIN,
+    "POST /v1/trainings": TRAIN,
+    "GET /v1/trainings": TRAIN,
+    "GET /v1/trainings/algorithms": TRAIN,
+    "GET /v1/trainings/{training_id}": TRAIN,
+    "GET /v1/trainings/{training_id}/events": TRAIN,
+    "GET /v1/trainings/{training_id}/samples/{name}": TRAIN,
+    "DELETE /v1/trainings/{training_id}": TRAIN,
+    "POST /v1/trainings/{training_id}/resume": TRAIN,
+    "POST /v1/trainings/{training_id}/extend": TRAIN,
+    "GET /v1/models": ANY,
+    "GET /v1/workers": ADMIN,  # they name what others draw
+    "POST /v1/session": OPEN,
+    "DELETE /v1/session": OPEN,
+    "GET /healthz": OPEN,
+    "GET /readyz": OPEN,
+    "GET /metrics": ADMIN,
+    "GET /": OPEN,
+    "GET /static/{version}/{name}": OPEN,
+    "GET /openapi.json": ANY,
+    "GET /static-offline-docs": ANY,
+    "GET /docs": ANY,
+    "GET /docs/oauth2-redirect": ANY,
+    "GET /redoc": ANY,
+}
+
+
+class Permissions:
+    """Finds the rule of a request. routes: those of the application, in its order."""
+
+    def __init__(self, routes: Sequence[Any]) -> None:
+        self._known: list[tuple[Pattern[str], dict[str, Rule]]] = [
+            (one.path_regex, {method: RULES.get(f"{method} {one.path}", ADMIN) for method in methods_of(one)})
+            for one in routes
+        ]
+
+    def rule(self, method: str, path: str) -> Rule:
+        """Which scopes it needs; any of them where there is no such route, which only who has a key is told."""
+        for pattern, rules in self._known:
+            if method in rules and pattern.match(path):
+                return rules[method]
+        return ANY
+
+
+def methods_of(route: Any) -> list[str]:
+    """The methods that a route answers, but for HEAD, which is GET; a mounted folder has GET alone."""
+    return sorted(set(getattr(route, "methods", None) or ("GET",)) - {"HEAD"})

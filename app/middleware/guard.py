@@ -1,0 +1,47 @@
+"""Nobody without a key passes, once the service has one; and nobody whose key is not for what is asked."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.callers import Caller, Callers
+from app.http.errors import problem
+from app.http.permissions import OPEN, Permissions
+from app.middleware.forwarded import path_here
+from app.shared.errors import Forbidden, RadiataError, Unauthorized
+
+CALLER = "radiata.caller"  # in the scope, of every request that passed but for those that are open to all
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="radiata"'}  # RFC 9110, 11.6.1
+
+
+class Guard:
+    """Answers 401 to whom nobody knows, and 403 to whom may not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._permissions: Permissions | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._permissions is None:
+            self._permissions = Permissions(scope["app"].routes)
+        rule = self._permissions.rule(scope["method"], path_here(scope))
+        if rule is not OPEN:
+            try:
+                scope[CALLER] = await _admitted(scope["app"].state.service.callers, Headers(scope=scope), rule)
+            except RadiataError as error:
+                own = CHALLENGE if isinstance(error, Unauthorized) else None
+                refusal = problem(error.status, error.code, error.title, error.message, headers=own)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _admitted(callers: Callers, headers: Headers, rule: frozenset[str]) -> Caller:
+    caller = await callers.caller(headers)
+    if not caller.scopes & rule:
+        needed = " or ".join(sorted(rule))
+        raise Forbidden("scope_missing", f"this needs the scope {needed}, and the key {caller.key_id} has not got it")
+    return caller

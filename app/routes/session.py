@@ -1,0 +1,59 @@
+"""The session of a page: a key, given once, becomes a cookie that no script can read."""
+
+from datetime import UTC, datetime
+
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+
+from app.callers import COOKIE
+from app.deps import ServiceDep
+from app.http.places import Prefix
+from app.http.routing import Router, answers
+from app.shared.errors import Conflict
+from app.shared.wire.key import Scope
+from app.shared.wire.values import Wire
+
+router = Router(prefix="/v1/session", tags=["session"])
+
+
+class SentKey(Wire):
+    """A key as it was shown when it was made."""
+
+    key: str = Field(min_length=1, max_length=200)
+
+
+class Session(BaseModel):
+    """What the cookie stands for, and until when."""
+
+    scopes: list[Scope]
+    ends_at: datetime
+
+
+@router.post("", status_code=201, responses=answers({409: "No request needs a key here"}))
+async def begin(body: SentKey, service: ServiceDep, request: Request, response: Response, prefix: Prefix) -> Session:
+    """Set a cookie that stands for a key for a week, or as long as the key does; only pages of this service send it."""
+    await service.callers.ring()
+    if not service.callers.needed:
+        raise Conflict("no_keys", "this service has no keys, and needs none: leave it out")
+    record, cookie = await service.callers.begin_session(body.key)
+    until = int(cookie.split(".")[1])
+    response.set_cookie(
+        COOKIE,
+        cookie,
+        expires=datetime.fromtimestamp(until, UTC),
+        path=prefix or "/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return Session(scopes=record.scopes, ends_at=datetime.fromtimestamp(until, UTC))
+
+
+@router.delete("", status_code=204)
+async def end(request: Request, prefix: Prefix) -> Response:
+    """Have the browser forget the cookie."""
+    response = Response(status_code=204)
+    response.delete_cookie(
+        COOKIE, path=prefix or "/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
+    )
+    return response

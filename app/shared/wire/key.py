@@ -1,0 +1,28 @@
+"""Keys of callers, as they are stored: what each may do, and until when; the key itself is kept as a hash alone."""
+
+from datetime import datetime
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from app.shared.wire.values import Sha256, Wire
+
+Scope = Literal["draw", "upload", "train", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+
+class KeyRecord(Wire):
+    """A key as it was made; it never changes."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{12}$", description="the part of the key that may be shown")
+    digest: Sha256 = Field(description="of the rest of it")
+    scopes: list[Scope]
+    note: str = Field("", max_length=200, description="what its maker says of it")
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+class SigningSecret(Wire):
+    """What this service signs with, so that it knows its own words again."""
+
+    secret: Sha256

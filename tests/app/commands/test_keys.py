@@ -1,0 +1,61 @@
+"""`radiata keys`: a key is shown once, listed without its secret, and revoked."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app import cli
+from app.commands.keys import _end, _scopes
+from app.shared.keys import Keyring
+from app.shared.lifecycle import now
+from app.shared.settings import BadSettings
+from app.shared.storage import Storage
+
+
+@pytest.fixture
+def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keyring:
+    """The keys of the service that the commands are about."""
+    monkeypatch.setenv("RADIATA_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    return Keyring(Storage((tmp_path / "store").as_uri()))
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.cli, ["keys", *arguments])
+    return result.exit_code, result.output
+
+
+def test_a_key_is_added_listed_and_revoked(keyring: Keyring) -> None:
+    code, said = run("add", "--scopes", "draw,admin", "--note", "[red]mine", "--expires", "30d")
+    found = re.search(r"rad_([0-9a-f]{12})_[\w-]{43}", said)
+    assert code == 0 and found
+    record = keyring.ring().judge(found[0], now())
+    assert record.scopes == ["admin", "draw"] and record.note == "[red]mine"
+    assert record.expires_at and abs(record.expires_at - now() - timedelta(days=30)) < timedelta(minutes=1)
+    code, said = run("list")
+    assert code == 0 and found[1] in said and found[0] not in said and "good" in said and "[red]mine" in said
+    assert run("revoke", found[1])[0] == 0 == run("revoke", found[0])[0]
+    assert "revoked" in run("list")[1]
+
+
+@pytest.mark.parametrize("wrong", [("--scopes", "paint"), ("--scopes", ","), ("--expires", "soon")])
+def test_what_makes_no_key_is_a_sentence(keyring: Keyring, wrong: tuple[str, str]) -> None:
+    code, said = run("add", *wrong)
+    assert code == 2 and wrong[0] in said and not keyring.ring().needed
+
+
+@pytest.mark.parametrize("unknown", ["0" * 12, "../x", "rad_x"])
+def test_a_key_that_is_none_is_not_revoked(keyring: Keyring, unknown: str) -> None:
+    code, said = run("revoke", unknown)
+    assert code == 1 and "there is no key" in said
+
+
+def test_ends_are_times_and_dates() -> None:
+    assert _end("2127-01-31") == datetime(2127, 1, 31, tzinfo=UTC)
+    for over in ("2020-01-01", "99999999d", "0d"):
+        with pytest.raises(BadSettings):
+            _end(over)
+    assert _scopes("train, draw") == ["train", "draw"]

@@ -1,0 +1,151 @@
+"""Keys count within seconds, are kept as hashes, and are known while storage is away, for a minute."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+
+from app.callers import ANYBODY, AWAY_S, FRESH_S, Callers
+from app.shared.errors import RadiataError, Unavailable
+from app.shared.keys import Keyring, Ring, key_key
+from app.shared.lifecycle import now
+from app.shared.settings import Settings
+from app.shared.signing import Signer
+from app.shared.storage import Storage
+from app.shared.wire.key import SCOPES
+from tests.app.conftest import serving
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Away(Keyring):
+    """Keys whose storage can be away."""
+
+    away = False
+
+    def ring(self) -> Ring:
+        if self.away:
+            raise Unavailable("storage_unavailable", "storage does not answer at all")
+        return super().ring()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Storage:
+    return Storage(tmp_path.as_uri())
+
+
+def code(callers: Callers, key: str | None) -> str:
+    """The scopes of whoever shows a key, or the code of the refusal."""
+    headers = Headers({"x-api-key": key} if key else {})
+    try:
+        return ",".join(sorted(asyncio.run(callers.caller(headers)).scopes))
+    except RadiataError as error:
+        return error.code
+
+
+def test_a_key_counts_and_ends_within_seconds(kept: Storage) -> None:
+    clock, keyring = Clock(), Keyring(kept)
+    callers = Callers(keyring, Signer(kept), clock)
+    assert asyncio.run(callers.caller(Headers())) is ANYBODY
+    key_id, key = keyring.add(["draw"])
+    clock.now += FRESH_S
+    assert (code(callers, None), code(callers, key)) == ("key_missing", "draw")
+    keyring.revoke(key_id)
+    clock.now += FRESH_S
+    assert (code(callers, None), code(callers, key)) == ("key_missing", "key_revoked")
+
+
+def test_a_process_that_has_seen_a_key_is_never_open_again(kept: Storage) -> None:
+    clock, keyring = Clock(), Keyring(kept)
+    callers = Callers(keyring, Signer(kept), clock)
+    key_id, key = keyring.add(["draw"])
+    assert code(callers, key) == "draw"
+    kept.delete(key_key(key_id))
+    clock.now += FRESH_S
+    assert (code(callers, None), code(callers, key)) == ("key_missing", "key_unknown")
+
+
+def test_a_key_that_cannot_be_read_opens_nothing_and_closes_the_service(kept: Storage) -> None:
+    kept.put(key_key("0" * 12), b"{")
+    callers = Callers(Keyring(kept), Signer(kept))
+    assert code(callers, None) == "key_missing"
+    assert code(callers, "rad_" + "0" * 12 + "_" + "A" * 43) == "key_unknown"
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_while_storage_is_away_what_was_known_holds_for_a_minute(kept: Storage, keys: bool) -> None:
+    clock, keyring = Clock(), Away(kept)
+    callers = Callers(keyring, Signer(kept), clock)
+    keyring.away = True
+    assert code(callers, None) == "keys_unavailable", "nothing was ever known"
+    clock.now += FRESH_S
+    keyring.away = False
+    key = keyring.add(["draw"])[1] if keys else None
+    known = code(callers, key)
+    keyring.away = True
+    clock.now += AWAY_S
+    assert code(callers, key) == known
+    clock.now += FRESH_S
+    assert code(callers, key) == ("keys_unavailable" if keys else known)
+    clock.now += FRESH_S
+    keyring.away = False
+    assert code(callers, key) == known
+
+
+def test_nothing_that_is_stored_tells_a_key(kept: Storage) -> None:
+    keyring = Keyring(kept)
+    _, key = keyring.add(SCOPES, note="mine", expires_at=now() + timedelta(days=1))
+    secret = key.split("_", 2)[2]
+    assert len(secret) >= 43
+    for stored in kept.keys(""):
+        assert secret.encode() not in (kept.get(stored) or b"")
+
+
+@pytest.fixture
+def closed(settings: Settings, storage: Storage) -> Iterator[tuple[httpx.Client, str]]:
+    """An API that needs a key, and one."""
+    _, key = Keyring(storage).add(["draw"])
+    with serving(settings) as client:
+        yield client, key
+
+
+def test_a_page_makes_a_session_of_a_key_and_ends_it(closed: tuple[httpx.Client, str]) -> None:
+    client, key = closed
+    assert client.get("/").status_code == 200
+    assert client.get("/v1/models").status_code == 401
+    assert client.post("/v1/session", json={"key": key[:-1]}).json()["code"] == "key_unknown"
+    begun = client.post("/v1/session", json={"key": key})
+    said = begun.headers["set-cookie"].lower()
+    assert begun.status_code == 201 and begun.json()["scopes"] == ["draw"]
+    assert "httponly" in said and "samesite=strict" in said and "path=/" in said and "secure" not in said
+    assert key not in said
+    assert client.get("/v1/models").status_code == 200, "by its cookie"
+    assert client.get("/v1/workers").status_code == 403
+    assert client.delete("/v1/session").status_code == 204
+    assert client.get("/v1/models").status_code == 401
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/draw"}
+    said = client.post("/v1/session", json={"key": key}, headers=forwarded).headers["set-cookie"].lower()
+    assert "secure" in said and "path=/draw" in said
+
+
+def test_probes_are_told_no_more_than_whether(closed: tuple[httpx.Client, str]) -> None:
+    client, _ = closed
+    assert client.get("/healthz").status_code == 200
+    ready = client.get("/readyz").json()
+    assert (ready["ready"], ready["models"], ready["not_ready"], ready["other_bases"]) == (False, [], {}, {})
+
+
+def test_a_service_without_keys_has_no_sessions(api: httpx.Client) -> None:
+    answer = api.post("/v1/session", json={"key": "x"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_keys")
+    assert api.get("/v1/models", headers={"Authorization": "Bearer whatever"}).status_code == 200
