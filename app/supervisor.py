@@ -17,7 +17,9 @@ import httpx
 import structlog
 from pydantic import SecretStr
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from rq import Worker
 
 from app.embedded import address
@@ -27,7 +29,8 @@ from app.shared.environment import SOCKETS
 from app.shared.exit_with_parent import VARIABLE
 from app.shared.identity import claim_at_start
 from app.shared.queue import INTAKE, generation_queue
-from app.shared.settings import WRONG_SETTINGS, Settings
+from app.shared.redis_link import client
+from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings
 
 log = structlog.get_logger()
 
@@ -192,15 +195,19 @@ class Service:
 
     def _wait_redis(self) -> None:
         # One of our own that runs reads what it wrote, however long that takes
-        until = time.monotonic() + (READY_S if self._children else REDIS_S)
+        until, why = time.monotonic() + (READY_S if self._children else REDIS_S), "it says nothing"
         with self._redis() as redis:
             while time.monotonic() < until:
-                with suppress(RedisError):
+                try:
                     if redis.ping():
                         return
+                except BadSettings:  # however long it is waited for
+                    raise
+                except RedisError as error:
+                    why = str(error)
                 self._none_died()
                 time.sleep(LOOK_S / 4)
-        raise StartFailed(f"no Redis answers at {SecretStr(self.redis_url)}")
+        raise StartFailed(f"no Redis answers at {SecretStr(self.redis_url)}: {why}")
 
     def _wait_ready(self, tick: Callable[[str], None]) -> None:
         until = time.monotonic() + READY_S
@@ -221,7 +228,7 @@ class Service:
                 )
 
     def _redis(self) -> Redis:
-        return Redis.from_url(self.redis_url, socket_connect_timeout=1, socket_timeout=1)
+        return client(self.redis_url, socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
 
     def _missing(self) -> str | None:
         try:

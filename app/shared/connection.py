@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from app.shared import alarm
 from app.shared.at_once import about_to_wait
+from app.shared.redis_link import async_client, client
 from app.shared.settings import BadSettings, Settings
 
 log = structlog.get_logger()
@@ -164,9 +165,9 @@ def connect(settings: Settings, *, patient: bool = False, shutter: Shutter | Non
     """
     if patient:
         waits = Patience(settings.storage_patience_s)
-        return Redis.from_url(redis_url(settings), socket_connect_timeout=2, socket_timeout=10, retry=waits)
+        return client(redis_url(settings), socket_connect_timeout=2, socket_timeout=10, retry=waits)
     retry = Hurry(shutter or Shutter())
-    return Redis.from_url(redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=retry)
+    return client(redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=retry)
 
 
 def connect_async(settings: Settings, shutter: Shutter | None = None) -> AsyncRedis:
@@ -176,13 +177,9 @@ def connect_async(settings: Settings, shutter: Shutter | None = None) -> AsyncRe
     """
     if shutter:
         hurry = AsyncHurry(shutter)
-        return AsyncRedis.from_url(
-            redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=hurry
-        )
+        return async_client(redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=ANSWER_S, retry=hurry)
     retry = AsyncRetry(NoBackoff(), 1, (RedisConnectionError,))
-    return AsyncRedis.from_url(
-        redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=LISTEN_S, retry=retry
-    )
+    return async_client(redis_url(settings), socket_connect_timeout=ANSWER_S, socket_timeout=LISTEN_S, retry=retry)
 
 
 def run_short_of_patience(redis: Redis) -> None:

@@ -7,7 +7,6 @@
 """
 
 import re
-from contextlib import suppress
 from secrets import token_hex
 from typing import cast
 
@@ -38,8 +37,12 @@ def store_id(storage: Storage) -> str:
 
 def claim_at_start(settings: Settings, redis: Redis) -> None:
     """As `claim`, where both are there; where one is away, the next sweep claims."""
-    with suppress(RadiataError, RedisError):
+    try:
         claim(Storage(settings.store_url), redis)
+    except BadSettings:  # some are errors of Redis too
+        raise
+    except (RadiataError, RedisError):
+        return
 
 
 def _holder(redis: Redis) -> str | None:

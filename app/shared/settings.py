@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="Redis or Valkey to use (`redis://`, `rediss://`, `unix://`); unset, `radiata up` starts its own "
-        "in the data folder, where other processes over that folder find it.",
+        description="Redis or Valkey to use (`redis://`, `rediss://`, `unix://`, `redis+sentinel://`); unset, "
+        "`radiata up` starts its own in the data folder, where other processes over that folder find it.",
     )
     storage_url: str | None = Field(
         None, description="Object storage (`s3://…`, `gs://…`, `az://…`, `file:///…`); unset, a local folder."
@@ -188,13 +188,10 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_can_be_meant(cls, url: SecretStr | None) -> SecretStr | None:
-        from redis.connection import parse_url  # a quarter of a second, which the command line has no need of
-
         if url:
-            parts = urlsplit(url.get_secret_value())
-            if not (parts.path if parts.scheme == "unix" else parts.netloc):
-                raise ValueError("it is of the form redis://host:6379/0, rediss://… or unix:///path")
-            parse_url(url.get_secret_value())
+            from app.shared.redis_url import read_url  # a quarter of a second, which the command line has no need of
+
+            read_url(url.get_secret_value())
         return url
 
     @field_validator("storage_url")

@@ -1,6 +1,7 @@
-"""A wire to a server that a test can cut, or let go silent."""
+"""A wire to a server that a test can cut, let go silent, or lead elsewhere; over TLS where a context is given."""
 
 import socket
+import ssl
 import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -9,15 +10,20 @@ from urllib.parse import urlsplit
 class Proxy:
     """Forwards connections on a port of loopback to a Redis; `cut`: none; `silent`: taken, and never answered."""
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._target = (parts.hostname, parts.port)
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self.lead(url)
         self._open: list[socket.socket] = []
         self._listener: socket.socket | None = None
         self.silent = False
         self._port = 0
         self.mend()
         self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def lead(self, url: str) -> None:
+        """Forward new connections to this server; those that are open stay where they are."""
+        parts = urlsplit(url)
+        self._target = (parts.hostname, parts.port)
 
     def cut(self) -> None:
         """Close every connection, and refuse new ones."""
@@ -46,9 +52,11 @@ class Proxy:
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # an error of TLS is one, too: whoever speaks none, or trusts nobody, is let go
             while True:
                 near, _ = listener.accept()
+                if self._tls:
+                    near = self._tls.wrap_socket(near, server_side=True)
                 self._open.append(near)
                 if self.silent:
                     continue
