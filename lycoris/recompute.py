@@ -6,7 +6,7 @@ for. A swap costs next to nothing; each call costs one weight in full, and what 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import get_args
@@ -26,6 +26,7 @@ from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, change
 
 Signature = tuple[Mode, tuple[EntryKey, ...]]
 PLAIN: Signature = ("sum", ())
+KEPT = 64 << 20  # bytes of changed weights, in float32, that checkpointing leaves in memory: the smallest modules'
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,9 @@ class Recompute:
     components: component -> module. index: of the same modules, if there already is one. A weight that cannot be
     computed anew is refused by name (`obstacles`). A component that runs without calling a module of the active stack
     raises NeverCalled at the end of its forward; a weight that is not finite any more raises StackRefused in its first.
-    checkpointing: where gradients are recorded, each call is computed anew in the backward pass, and no changed weight
-    is kept until then.
+    checkpointing: where gradients are recorded, a call of a large module is computed anew in the backward pass, and its
+    changed weight is not kept until then. The smallest modules, up to KEPT bytes in all, are called as ever: there it
+    would cost much time and spare little memory.
     """
 
     def __init__(
@@ -150,10 +152,12 @@ class Recompute:
             changed = dict.fromkeys(held for patch in group.patches for held, _ in patch.rows)
             for held in changed:
                 for owner in held.owners:
-                    fresh = ComputedForward(owner.name, owner.module, self, {}, self._checkpointing)
+                    fresh = ComputedForward(owner.name, owner.module, self, {})
                     forward = forwards.setdefault(owner.module, fresh)
                     forward.changed[owner.parameter] = (held, summing)
         self._refuse_replaced(forwards)
+        if self._checkpointing:
+            _checkpoint_large(forwards.values())
         return forwards
 
     def _twice(self, plans: Sequence[Plan]) -> Iterator[Reason]:
@@ -194,3 +198,11 @@ class Recompute:
             remove(part, self)
         for module in self._modules:
             remove_forward(module, self)
+
+
+def _checkpoint_large(forwards: Iterable[ComputedForward]) -> None:
+    """Mark all modules to be checkpointed but the smallest, whose changed weights stay within KEPT."""
+    left = KEPT
+    for forward in sorted(forwards, key=lambda one: one.numbers):
+        left -= forward.numbers * torch.float32.itemsize
+        forward.checkpointing = left < 0

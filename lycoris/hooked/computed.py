@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from lycoris.hooked.owners import Held, Owner, dense_forward
 from lycoris.kernels.linalg import finite
 from lycoris.kernels.precision import exact_float32
 from lycoris.kernels.stored import dense, quantised
+from lycoris.placement.shapes import weight_shape
 
 
 class Group(Protocol):
@@ -62,6 +64,12 @@ class ComputedForward:
         del vars(twin)["forward"]
         vars(twin)["_parameters"] = vars(self.module)["_parameters"] | weights
         return dense_forward(self.module)(twin, *args, **kwargs)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers its changed parameters have, whatever they are stored in."""
+        shapes = {"weight": weight_shape(self.module)}
+        return sum(prod(shapes.get(name) or self.module.get_parameter(name).shape) for name in self.changed)
 
     def register(self) -> None:
         """Put this in the place of the module's forward."""

@@ -6,7 +6,7 @@ from math import isqrt, prod
 import torch
 
 from lycoris.algorithms.dora import EPS
-from lycoris.training.place import Place, Tensors, divisor
+from lycoris.training.place import Place, Tensors, Unfit, divisor
 
 
 def lora(place: Place) -> Tensors:
@@ -73,8 +73,15 @@ def dora(place: Place) -> Tensors:
 
 
 def glora(place: Place) -> Tensors:
-    """GLoRA: one factor of each of its two products is zero, `a2` and `b1`."""
-    rank, draw = place.most(), place.draw
+    """GLoRA: one factor of each of its two products is zero, `a2` and `b1`.
+
+    The rank stays below the size of a square matrix: with square factors alone, no reader could tell a file of LyCORIS
+    from one of before 3.0, which has them in the other order.
+    """
+    square = place.outputs == place.inputs and prod(place.kernel) == 1
+    rank, draw = min(place.most(), place.inputs - square), place.draw
+    if not rank:
+        raise Unfit("of one output and one input it has no form that a file could tell")
     return {
         "a1.weight": draw.uniform("a1.weight", place.inputs, rank, *place.points),
         "a2.weight": torch.zeros(rank, place.inputs, *place.points),

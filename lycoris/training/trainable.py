@@ -89,10 +89,11 @@ class TrainableAdapter:
 
         Each layer's `forward` is that of `apply: recompute`: it computes with W₀ + change at every call. No weight is
         written, no name or pointer changes, no weight of the model gets a gradient, and at the end every module has
-        its own forward again. checkpointing: compute each layer anew in the backward pass in place of keeping its
-        changed weight. A forward of a whole component that did not call one of its trained layers raises NeverCalled
-        with its name; `check_called` of what is yielded does so where only parts of a component run.
-        dropout: parts of the change to leave out, for steps of training alone. Raises PlanRefused where it cannot be.
+        its own forward again. checkpointing: compute large layers anew in the backward pass in place of keeping their
+        changed weights, as `Recompute` has it. A forward of a whole component that did not call one of its trained
+        layers raises NeverCalled with its name; `check_called` of what is yielded does so where only parts of a
+        component run. dropout: parts of the change to leave out, for steps of training alone. Raises PlanRefused where
+        it cannot be.
         """
         if dropout is not None:
             dropout.check(self.plan)

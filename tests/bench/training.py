@@ -1,9 +1,10 @@
 """A step of a training against a plain forward and backward, and against the LyCORIS library's modules.
 
-`python -m tests.bench.training [--rounds 5] [--batch 8]` takes the bundled UNet and, for each algorithm, the forward
-and backward of a batch with the adapter on its blocks' layers: ours, ours with gradient checkpointing, and the LyCORIS
-library's own modules in a process of their own. Each sample stands beside one of the plain UNet in the same process,
-which has gradients for its input alone. CPU seconds of one thread.
+`python -m tests.bench.training [--model bundled] [--rounds 5] [--batch 8]` takes the bundled UNet, or one of SD 1.5's
+shape, and, for each algorithm, the forward and backward of a batch with the adapter on its blocks' layers: ours, ours
+with gradient checkpointing (as it is by default, and with every layer computed anew), and the LyCORIS library's own
+modules in a process of their own. Each sample stands beside one of the plain UNet in the same process, which has
+gradients for its input alone. CPU seconds of one thread.
 """
 
 import argparse
@@ -15,19 +16,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from rich.console import Console
 from rich.table import Table
 
 from tests.bench.provenance import provenance
+from tests.bench.swap.subjects import subject
 
 ROOT = Path(__file__).parents[2]
-UNET = ROOT / "workers" / "models" / "emoji-64" / "unet"
+EDGES = {"bundled": 8, "sd15": 16}  # of the latents
 BLOCKS = ("down_blocks*", "mid_block*", "up_blocks*")
 # Ours, theirs, and the options by which both have about as many numbers
 ALGORITHMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -39,17 +41,20 @@ ALGORITHMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 RANK = 4
 THEIRS = "--theirs"
+WAYS = ("ours", "ours, checkpointed", "every layer anew")
 
 
-def unet() -> Any:
-    """The bundled UNet, frozen."""
-    return UNet2DConditionModel.from_pretrained(UNET, local_files_only=True).requires_grad_(False).eval()  # type: ignore[union-attr]
+def unet(name: str) -> Any:
+    """A model, frozen."""
+    return subject(name, twin=False).unet
 
 
-def step(model: Any, batch: int) -> Callable[[], None]:
-    """A forward and a backward of a batch."""
+def step(model: Any, batch: int, edge: int) -> Callable[[], None]:
+    """A forward and a backward of a batch of square latents."""
     chance = torch.Generator().manual_seed(0)
-    sample, text = torch.randn(batch, 24, 8, 8, generator=chance), torch.randn(batch, 24, 128, generator=chance)
+    channels, width = model.config["in_channels"], model.config["cross_attention_dim"]
+    sample = torch.randn(batch, channels, edge, edge, generator=chance)
+    text = torch.randn(batch, 24, width, generator=chance)
     sample.requires_grad_(True)
     times = torch.arange(batch) * 100 % 1000
 
@@ -79,44 +84,54 @@ def timed(once: Callable[[], None]) -> float:
     return time.process_time() - began
 
 
-def ours(rounds: int, batch: int) -> Iterator[tuple[str, dict[str, float]]]:
+def ours(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each algorithm with its numbers and ratios."""
     from lycoris.training.plan import plan
     from lycoris.training.trainable import begin
 
-    model = unet()
-    once = step(model, batch)
-    for name, (_, options, _) in ALGORITHMS.items():
+    model = unet(asked.model)
+    once = step(model, asked.batch, EDGES[asked.model])
+
+    @contextmanager
+    def every(adapter: Any) -> Iterator[None]:
+        with patch("lycoris.recompute.KEPT", 0), adapter.applied({"unet": model}):
+            yield
+
+    for name in asked.only or ALGORITHMS:
+        options = ALGORITHMS[name][1]
         made = plan(name, rank=RANK, options=options, layers=[f"unet.{block}" for block in BLOCKS])
         adapter = begin({"unet": model}, made, seed=0)
         ways = {
             "ours": lambda adapter=adapter: adapter.applied({"unet": model}, checkpointing=False),
             "ours, checkpointed": lambda adapter=adapter: adapter.applied({"unet": model}),
+            "every layer anew": lambda adapter=adapter: every(adapter),
         }
-        yield name, {"numbers": adapter.parameters, **ratios(once, ways, rounds)}
+        yield name, {"numbers": adapter.parameters, **ratios(once, ways, asked.rounds)}
 
 
-def theirs(rounds: int, batch: int) -> Iterator[tuple[str, dict[str, float]]]:
+def theirs(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield the same of the LyCORIS library; here, `lycoris` is that."""
     from lycoris import LycorisNetwork, create_lycoris  # type: ignore[attr-defined]
 
     logging.disable(logging.WARNING)
     LycorisNetwork.apply_preset({"target_module": [], "target_name": list(BLOCKS), "use_fnmatch": True})
-    for name, (algorithm, _, options) in ALGORITHMS.items():
-        plain, model = unet(), unet()
+    for name in asked.only or ALGORITHMS:
+        algorithm, _, options = ALGORITHMS[name]
+        plain, model = unet(asked.model), unet(asked.model)
         network = create_lycoris(
             model, 1.0, linear_dim=RANK, linear_alpha=RANK, conv_dim=RANK, conv_alpha=RANK, algo=algorithm, **options
         )
         network.apply_to()
         network.requires_grad_(True)
-        applied, bare, samples = step(model, batch), step(plain, batch), []
-        for _ in range(rounds + 1):
+        applied, bare = (step(each, asked.batch, EDGES[asked.model]) for each in (model, plain))
+        samples: list[float] = []
+        for _ in range(asked.rounds + 1):
             samples.append(timed(applied) / timed(bare))
         numbers = sum(factor.numel() for factor in network.parameters())
         yield name, {"numbers": numbers, "LyCORIS": statistics.median(samples[1:])}
 
 
-def other_process(rounds: int, batch: int) -> dict[str, dict[str, float]]:
+def other_process(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     """What the LyCORIS library's process finds; nothing where it cannot be installed or run."""
     from tests.bench.swap.lycoris_library import FOLDER, PACKAGES
 
@@ -124,7 +139,7 @@ def other_process(rounds: int, batch: int) -> dict[str, dict[str, float]]:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*pip, "--target", str(FOLDER), *PACKAGES], check=False)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.training", "--rounds", str(rounds), "--batch", str(batch), THEIRS],
+        [sys.executable, "-m", "tests.bench.training", *arguments, THEIRS],
         cwd=FOLDER,  # first on its path, so that `lycoris` is theirs
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), str(ROOT)])},
         capture_output=True,
@@ -140,25 +155,31 @@ def other_process(rounds: int, batch: int) -> dict[str, dict[str, float]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=EDGES, default="bundled")
+    parser.add_argument("--only", action="append", choices=ALGORITHMS, help="an algorithm; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument(THEIRS, action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    asked = parser.parse_args(given)
     torch.set_num_threads(1)
     if asked.theirs:
-        print(json.dumps(dict(theirs(asked.rounds, asked.batch))))
+        print(json.dumps(dict(theirs(asked))))
         return
-    found, library = dict(ours(asked.rounds, asked.batch)), other_process(asked.rounds, asked.batch)
-    columns = ("algorithm", "numbers", "ours", "ours, checkpointed", "LyCORIS", "its numbers", "ours ÷ LyCORIS")
-    table = Table(*columns, title="A forward and backward ÷ a plain one")
+    found, library = dict(ours(asked)), other_process(given)
+    columns = ("algorithm", "numbers", *WAYS, "LyCORIS", "its numbers", *(f"{way} ÷ LyCORIS" for way in WAYS))
+    table = Table(*columns, title=f"A forward and backward ÷ a plain one, {asked.model} UNet")
     for name, one in found.items():
         other = library.get(name, {})
-        figures = [f"{one['numbers']:,}", f"{one['ours']:.2f}", f"{one['ours, checkpointed']:.2f}"]
+        figures = [f"{one['numbers']:,}", *(f"{one[way]:.2f}" for way in WAYS)]
         if other:
-            figures += [f"{other['LyCORIS']:.2f}", f"{other['numbers']:,}", f"{one['ours'] / other['LyCORIS']:.2f}"]
+            figures += [f"{other['LyCORIS']:.2f}", f"{other['numbers']:,}"]
+            figures += [f"{one[way] / other['LyCORIS']:.2f}" for way in WAYS]
         table.add_row(name, *figures)
     Console().print(table)
-    print(json.dumps({"training": found, "lycoris": library, "rounds": asked.rounds} | provenance()))
+    print(
+        json.dumps({"training": found, "lycoris": library, "model": asked.model, "rounds": asked.rounds} | provenance())
+    )
 
 
 if __name__ == "__main__":

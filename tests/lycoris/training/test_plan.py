@@ -72,6 +72,8 @@ def test_a_rank_above_every_layer_is_refused_and_above_some_it_is_said() -> None
     assert adapter.notes == (
         "2 layers have 4 where the rank is 8, for their size: unet.down_blocks.0.ff, unet.up_blocks.0.ff",
     )
+    (note,) = begin(model, plan("glora", rank=8, layers=["unet.*.point"]), seed=1).notes
+    assert note.startswith("2 layers have 7 where the rank is 8"), "square factors alone would be read two ways"
     assert begin(model, plan("locon"), seed=1).notes, "the default rank is cut to a small model's size"
 
 

@@ -1,10 +1,13 @@
 """An adapter in training: begins as nothing, is trained through the served forward, and leaves the model as it was."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from lycoris import NeverCalled
 from lycoris.errors import PlanRefused
+from lycoris.hooked.computed import ComputedForward
 from lycoris.training.plan import plan
 from lycoris.training.trainable import begin
 from tests.lycoris.measure import bits, bits_of
@@ -13,6 +16,13 @@ from tests.lycoris.training.cases import CASES
 from tests.lycoris.training.models import Denoiser, given, trained
 
 
+@pytest.fixture
+def all_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With checkpointing, compute every layer anew."""
+    monkeypatch.setattr("lycoris.recompute.KEPT", 0)
+
+
+@pytest.mark.usefixtures("all_anew")
 def test_checkpointing_changes_no_gradient() -> None:
     ways = []
     for checkpointing in (False, True):
@@ -20,6 +30,23 @@ def test_checkpointing_changes_no_gradient() -> None:
         adapter = begin({"unet": model}, plan("locon", rank=2), seed=5)
         ways.append((trained(model, adapter, 3, 1e-2, checkpointing), [bits(f) for f in adapter.factors.values()]))
     assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize(("kept", "anew"), [(0, {"conv", "to_q", "ff", "point"}), (1200, {"conv"}), (1 << 20, set())])
+def test_the_largest_layers_are_computed_anew(kept: int, anew: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lycoris.recompute.KEPT", kept)  # to_q, ff and point have 832 bytes; conv has 1152
+    calls: list[str] = []
+    made = ComputedForward._weights
+
+    def counted(self: ComputedForward, inputs: Any) -> Any:
+        calls.append(self.name.split(".")[-1])
+        return made(self, inputs)
+
+    monkeypatch.setattr(ComputedForward, "_weights", counted)
+    model = Denoiser()
+    adapter = begin({"unet": model}, plan("locon", rank=2, layers=["unet.up_blocks.*"]), seed=5)
+    trained(model, adapter, 1, 1e-2)
+    assert {name for name in calls if calls.count(name) == 2} == anew and len(set(calls)) == 4
 
 
 class Half(Denoiser):
@@ -48,6 +75,7 @@ class Words(torch.nn.Module):
         return self.q_proj(x)
 
 
+@pytest.mark.usefixtures("all_anew")
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("text_encoders", [False, True])
 def test_hazard_33_the_listed_factors_are_trained_and_no_other(text_encoders: bool, checkpointing: bool) -> None:
