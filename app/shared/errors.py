@@ -4,6 +4,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 ├── BadRequest (422)              the request cannot be honoured as it stands
 │   ├── AdapterRefused            an uploaded file is not an adapter for any model here
 │   ├── PictureRefused            an uploaded file is not a picture that is taken here
+│   ├── SourceRefused             what lies on another host may not be fetched, or is not what was asked for
 │   └── AdapterMisfit             a known adapter does not fit the chosen model
 ├── Unauthorized (401)            a key is needed, and there is none, or none that is good
 ├── Forbidden (403)               the key may not do that
@@ -15,6 +16,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 │   └── Newer (503)               newer code wrote it, and can read it
 ├── WrongType (415)               a body of another content type than the one it should be
 └── Unavailable (503)             queue, storage or model not there right now: try again
+    ├── SourceAway                another host does not answer, or not to the end
     └── NoRoom (507)              storage, or the folder for temporary files, is full
 """
 
@@ -69,6 +71,12 @@ class DatasetRefused(BadRequest):
     """What was sent is no dataset; `reasons` names every file that is wrong."""
 
     title = "The dataset was refused"
+
+
+class SourceRefused(BadRequest):
+    """What lies on another host may not be fetched, or is not what was asked for; another try changes nothing."""
+
+    title = "The source was refused"
 
 
 class AdapterMisfit(BadRequest):
@@ -153,6 +161,10 @@ class Unavailable(RadiataError):
 
     status = 503
     title = "Try again in a moment"
+
+
+class SourceAway(Unavailable):
+    """Another host does not answer, or not to the end."""
 
 
 class NoRoom(Unavailable):

@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.shared.base_source import BaseSource, DType, read_source
 from app.shared.environment import PREFIX, mistakes, variable
 from app.shared.models_file import ModelsFile, judge_name
-from app.shared.web_names import Hosts, Networks, Origins, RootPath
+from app.shared.web_names import Hosts, Networks, Origins, Reachable, RootPath
 
 SAID = "Value error, "  # how pydantic begins what a validator of ours says
 WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
@@ -70,6 +70,14 @@ class Settings(BaseSettings):
         None,
         description="Token for gated and private repositories of a hub; unset, the one that `hf auth login` keeps, or "
         "`HF_TOKEN`.",
+    )
+    hub_url: str = Field("https://huggingface.co", description="Hub of which adapters are fetched (`hf:…`).")
+    civitai_url: str = Field("https://civitai.com", description="Where adapters are fetched from by `civitai:…`.")
+    civitai_token: SecretStr | None = Field(None, description="Token for what Civitai gives to those it knows.")
+    fetch_allow: Reachable = Field(
+        (),
+        description="Hosts (`hub.lan,10.0.0.7:9000`) that may be asked with http, and inside a network of your own, "
+        "when something is fetched or a webhook is called; all others with https, at public addresses.",
     )
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")

@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode
 
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+REACHABLE = re.compile(r"([a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 ROOT = re.compile(r"((/[A-Za-z0-9._~-]+)*)/?")
 
 
@@ -29,6 +30,12 @@ def _origin(origin: str) -> str:
     return plain
 
 
+def _reachable(host: str) -> str:
+    if not REACHABLE.fullmatch(host.lower()):
+        raise ValueError(f"{host!r} is no host that can be asked; write hub.lan, or 10.0.0.7:9000, without a scheme")
+    return host.lower()
+
+
 def _network(network: str) -> str:
     try:
         return str(ipaddress.ip_network(network))
@@ -46,4 +53,5 @@ def _root(path: str) -> str:
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], NoDecode, BeforeValidator(_listed)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_listed)]
+Reachable = Annotated[tuple[Annotated[str, AfterValidator(_reachable)], ...], NoDecode, BeforeValidator(_listed)]
 RootPath = Annotated[str, AfterValidator(_root)]
