@@ -120,8 +120,8 @@ class Client:
 
     def stop(self, training_id: str, keep: bool) -> dict[str, Any]:
         """Cancel a training; keep: have what it learned so far get its version."""
-        path = f"{TRAININGS}/{quote(training_id, safe='')}"
-        return self._json("DELETE", path, "id", "status", params={"keep": str(keep).lower()})
+        path = f"{TRAININGS}/{quote(training_id, safe='')}/cancel"
+        return self._json("POST", path, "id", "status", params={"keep": str(keep).lower()})
 
     def dataset(self, archive: Path) -> dict[str, Any]:
         """Send a zip of pictures and captions, and wait until it is read; its ref, and the report on it."""

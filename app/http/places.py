@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.shared.wire.generation import Generation
-from app.shared.wire.training import Training
+from app.shared.wire.training import Training, TrainingPicture
 
 
 async def _prefix(request: Request) -> str:
@@ -27,5 +27,9 @@ def training_placed(training: Training, prefix: str) -> Training:
     """A training whose samples are where the client finds them."""
     if not prefix:
         return training
-    pictures = [one.model_copy(update={"url": prefix + one.url}) for one in training.pictures]
-    return training.model_copy(update={"pictures": pictures})
+
+    def moved(pictures: list[TrainingPicture]) -> list[TrainingPicture]:
+        return [one.model_copy(update={"url": prefix + one.url}) for one in pictures]
+
+    checkpoints = [one.model_copy(update={"samples": moved(one.samples)}) for one in training.checkpoints]
+    return training.model_copy(update={"pictures": moved(training.pictures), "checkpoints": checkpoints})

@@ -72,6 +72,13 @@ async def upload(
             staged = await run_in_threadpool(service.uploads.cancel, staged.id)
     finally:
         await file.close()
+    return await admitted(service, staged, request, response, prefer)
+
+
+async def admitted(
+    service: Service, staged: Upload, request: Request, response: Response, prefer: str | None = None
+) -> AdapterRecord:
+    """Answer with the record of a staged file once it is judged: 201, 200 if it was there, 202 if that takes longer."""
     found = staged if at_once(prefer) else await settled(service, staged.id, request.is_disconnected)
     response.status_code = 201 if found.new else 200
     response.headers["Location"] = f"/v1/adapters/{found.name}"

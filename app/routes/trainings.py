@@ -6,24 +6,30 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from app.accepting.fast_acceptance import fingerprint_of
+from app.accepting.publishing import staged_checkpoint
 from app.accepting.trainings import algorithms, extended, resolve, resumed
-from app.deps import ServiceDep
+from app.deps import Service, ServiceDep
 from app.http.downloads import documented, download
 from app.http.places import Prefix
 from app.http.places import training_placed as placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
+from app.routes.adapters import admitted
 from app.routes.events import EventStream, LastEventId, followed
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
-from app.shared.trainings import sample_key
+from app.shared.training_keys import sample_key
+from app.shared.wire.adapter import AdapterRecord
 from app.shared.wire.training import TrainableAlgorithm, Training, TrainingRequest
+from app.shared.wire.upload import Upload
 from app.shared.wire.values import Limit, Truth, Whole, Wire
 
 router = Router(prefix="/v1/trainings", tags=["trainings"])
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
-GONE_ON = {409: "It has not ended, or ended otherwise"}
+Keep = Annotated[Truth, Query(description="give what was learned so far its version in the catalog")]
+GONE_ON = {409: "It has not ended, or ended otherwise, or the Idempotency-Key was used for another body"}
 
 
 class TrainingList(BaseModel):
@@ -37,6 +43,19 @@ class AlgorithmList(BaseModel):
     """The algorithms that are known."""
 
     algorithms: list[TrainableAlgorithm]
+
+
+class Going(Wire):
+    """What one key stands for where a training is gone on with."""
+
+    on: str
+    steps: int | None = None
+
+
+class Checkpoint(Wire):
+    """Which checkpoint is meant."""
+
+    step: Whole = Field(ge=1, le=1_000_000, description="one of the training's `checkpoints`")
 
 
 class Extension(Wire):
@@ -117,38 +136,87 @@ def sample(
     return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), "image/png")
 
 
-@router.delete(
-    "/{training_id}", responses=answers(ENDED) | {204: {"description": "its record could not be read: it is gone"}}
-)
-def cancel(
-    training_id: str,
-    service: ServiceDep,
-    prefix: Prefix,
-    keep: Annotated[Truth, Query(description="give what was learned so far its version in the catalog")] = False,
-) -> Training:
+@router.post("/{training_id}/cancel", responses=answers(ENDED))
+def cancel(training_id: str, service: ServiceDep, prefix: Prefix, keep: Keep = False) -> Training:
     """Cancel a training, queued or within a step; its checkpoints stay, and it can be resumed."""
+    return _canceled(training_id, service, prefix, keep)
+
+
+@router.delete(
+    "/{training_id}",
+    responses=answers({409: "It has ended and `keep` is asked for, or another training goes on with it"})
+    | {204: {"description": "it had ended, or its record could not be read: it is gone, with all that is its own"}},
+)
+def remove(training_id: str, service: ServiceDep, prefix: Prefix, keep: Keep = False) -> Training:
+    """Cancel a training, as `/cancel` does; one that has ended is removed with its checkpoints and samples."""
+    try:
+        if keep or not service.trainings.latest(training_id).status.ended:
+            return _canceled(training_id, service, prefix, keep)
+        service.trainings.clear_away(training_id)
+    except Newer:  # nothing is wrong with it
+        raise
+    except Unreadable:
+        service.trainings.remove(training_id)
+    return Response(status_code=204)  # type: ignore[return-value]
+
+
+@router.post("/{training_id}/resume", status_code=202, responses=answers(GONE_ON, FULL))
+def resume(
+    training_id: str, service: ServiceDep, response: Response, prefix: Prefix, idempotency_key: IdempotencyKey = None
+) -> Training:
+    """Go on with a training that failed or was canceled, from its last checkpoint, as a training of its own."""
+    fingerprint = fingerprint_of(Going(on=training_id))
+    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
+        resumed(service, training_id), idempotency_key=idempotency_key, fingerprint=fingerprint
+    )
+    return _accepted(training, response, prefix)
+
+
+@router.post("/{training_id}/extend", status_code=202, responses=answers(GONE_ON, FULL))
+def extend(
+    training_id: str,
+    body: Extension,
+    service: ServiceDep,
+    response: Response,
+    prefix: Prefix,
+    idempotency_key: IdempotencyKey = None,
+) -> Training:
+    """Train longer what has succeeded, from its last checkpoint, as a training of its own."""
+    fingerprint = fingerprint_of(Going(on=training_id, steps=body.steps))
+    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
+        extended(service, training_id, body.steps), idempotency_key=idempotency_key, fingerprint=fingerprint
+    )
+    return _accepted(training, response, prefix)
+
+
+@router.post(
+    "/{training_id}/publish",
+    status_code=201,
+    responses={200: {"model": AdapterRecord}, 202: {"model": Upload}, **answers(REPEATED)},
+)
+async def publish(
+    training_id: str,
+    body: Checkpoint,
+    service: ServiceDep,
+    request: Request,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no verdict")] = None,
+) -> AdapterRecord:
+    """Give the adapter of a checkpoint a version under the training's name: 201, or 200 where it has one.
+
+    The training may wait, run, or have ended in any way.
+    """
+    staged = await run_in_threadpool(staged_checkpoint, service, training_id, body.step, idempotency_key)
+    return await admitted(service, staged, request, response, prefer)
+
+
+def _canceled(training_id: str, service: Service, prefix: str, keep: bool) -> Training:
     try:
         return placed(service.trainings.cancel(training_id, keep), prefix)
     except Conflict as error:
         ended = placed(service.trainings.get(training_id), prefix)
         raise Conflict(error.code, error.message, members={"training": ended.model_dump(mode="json")}) from error
-    except Newer:  # nothing is wrong with it
-        raise
-    except Unreadable:
-        service.trainings.remove(training_id)
-        return Response(status_code=204)  # type: ignore[return-value]
-
-
-@router.post("/{training_id}/resume", status_code=202, responses=answers(GONE_ON, FULL))
-def resume(training_id: str, service: ServiceDep, response: Response, prefix: Prefix) -> Training:
-    """Go on with a training that failed or was canceled, from its last checkpoint, as a training of its own."""
-    return _accepted(service.trainings.accept(resumed(service, training_id)), response, prefix)
-
-
-@router.post("/{training_id}/extend", status_code=202, responses=answers(GONE_ON, FULL))
-def extend(training_id: str, body: Extension, service: ServiceDep, response: Response, prefix: Prefix) -> Training:
-    """Train longer what has succeeded, from its last checkpoint, as a training of its own."""
-    return _accepted(service.trainings.accept(extended(service, training_id, body.steps)), response, prefix)
 
 
 def _accepted(training: Training, response: Response, prefix: str) -> Training:

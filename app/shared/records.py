@@ -29,6 +29,7 @@ from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.dataset import DATASET_PREFIX, Dataset, SentDataset
 from app.shared.wire.key import KeyRecord, SigningSecret
 from app.shared.wire.model import ModelProfile
+from app.shared.wire.training import Course
 from app.shared.wire.upload import Upload
 from app.shared.wire.values import Wire
 
@@ -150,6 +151,7 @@ TO_TRAIN = Kind(r"to-train/([0-9a-f]{32})\.json", AcceptedTraining, _TRAIN_AGAIN
 TRAINED = Kind(
     r"trainings/([0-9a-f]{32})/manifest\.json", AcceptedTraining, _TRAIN_AGAIN, lambda one: (one.training.id,)
 )
+COURSE = Kind(r"trainings/([0-9a-f]{32})/course\.json", Course, "`DELETE /v1/trainings/{0}` clears the training away")
 VERSION = Kind(
     r"names/([^/]+)/([0-9]+)\.json",
     AdapterVersion,
@@ -190,6 +192,7 @@ KINDS: tuple[Kind[Any], ...] = (
     MANIFEST,
     TO_TRAIN,
     TRAINED,
+    COURSE,
     TOMBSTONE,
     VERSION,
     VERDICT,

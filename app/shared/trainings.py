@@ -1,21 +1,15 @@
 """Trainings: accepted, followed, and ended exactly once; killed anywhere, they go on from their last checkpoint.
 
 They live as every job does (`app/shared/lifecycle.py`). One that has not ended is `to-train/<id>.json`; its end is
-`trainings/<id>/manifest.json`. Beside that lie its checkpoints, and the samples that were drawn with them.
-
-| Storage key | what | kept for |
-|---|---|---|
-| `trainings/<id>/checkpoints/<step>-<hash>.safetensors` | factors, optimiser and step; the two newest | ever |
-| `trainings/<id>/samples/<step>-<sample>.png` | a sample, drawn with that checkpoint | ever |
-| `trainings/<id>/stop` | somebody wants it ended, and what it has learned so far kept | its end |
-| `trainings/<id>/naming` | its adapter is about to get its version: it is too late to cancel | its end |
+`trainings/<id>/manifest.json`. Beside that lie its checkpoints, and the samples that
+were drawn with them (`app/shared/training_keys.py`).
 
 Of its live state in Redis (`app/shared/lifecycle.py`), `progress` and `pictures` are JSON, `stop` is what storage has
 of that name, and `tried_from` is the step of the checkpoint from which the tries are counted.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
@@ -26,6 +20,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared.accepted import AcceptedTraining
+from app.shared.course import Courses
 from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, live_key, now, time_in
@@ -34,6 +29,7 @@ from app.shared.queue import training_queue
 from app.shared.records import TO_TRAIN, TRAINED, tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.training_keys import checkpoint_folder, folder_of, manifest_key, naming_key, pending_key, stop_key
 from app.shared.wire.generation import Failure, Status
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, Training, TrainingPicture, TrainingProgress
 from app.shared.worker_state import lately_alive
@@ -42,46 +38,6 @@ _CHECKPOINT = re.compile(r"([0-9]{7})-[0-9a-f]{16}\.safetensors")
 _SAMPLE = re.compile(r"trainings/[0-9a-f]{32}/samples/([0-9]{7})-([0-9]{1,2})\.png")
 Over = Literal["ended", "stop", ""]
 _PICTURES = TypeAdapter(list[TrainingPicture])
-
-
-def pending_key(training_id: str) -> str:
-    """Where an accepted training is kept until it ends."""
-    return f"to-train/{training_id}.json"
-
-
-def folder_of(training_id: str) -> str:
-    """Below which everything of a training is kept."""
-    return f"trainings/{training_id}"
-
-
-def manifest_key(training_id: str) -> str:
-    """Where the end of a training is kept."""
-    return f"{folder_of(training_id)}/manifest.json"
-
-
-def checkpoint_folder(prefix: str) -> str:
-    """Where checkpoints are kept, below a training's folder, or below any prefix."""
-    return f"{prefix}/checkpoints" if prefix else "checkpoints"
-
-
-def checkpoint_name(step: int, digest: str) -> str:
-    """Name of the checkpoint after a step; digest: the sha256 of its bytes, which tells one that was spoilt later."""
-    return f"{step:07d}-{digest[:16]}.safetensors"
-
-
-def sample_key(training_id: str, step: int, sample: int) -> str:
-    """Where a sample that was drawn with a checkpoint is kept."""
-    return f"{folder_of(training_id)}/samples/{step:07d}-{sample}.png"
-
-
-def stop_key(training_id: str) -> str:
-    """What stands here while somebody wants it ended, and what it has learned kept."""
-    return f"{folder_of(training_id)}/stop"
-
-
-def naming_key(training_id: str) -> str:
-    """What stands here from when its adapter is about to get its version."""
-    return f"{folder_of(training_id)}/naming"
 
 
 def trainers_of(model: str) -> str:
@@ -134,6 +90,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         super().__init__(storage, redis, settings, PLACES)
+        self.courses = Courses(storage)
 
     # Acceptance
 
@@ -180,7 +137,8 @@ class Trainings(Lifecycle[AcceptedTraining]):
         """As `get`, with its fingerprint."""
         live = self.live(job_id)
         record = self.within(live, job_id)
-        return record.model_copy(update={"training": as_it_stands(record.training, live)})
+        training = self.courses.shown(as_it_stands(record.training, live))
+        return record.model_copy(update={"training": training})
 
     def end(self, training_id: str) -> Training | None:
         """How a training ended, as storage has it; None while it has not. Raises Unreadable."""
@@ -211,6 +169,14 @@ class Trainings(Lifecycle[AcceptedTraining]):
             except Unreadable as error:
                 tell(self._redis, error)
         return found, ids[limit - 1] if len(ids) > limit else None
+
+    def learned(self, training_id: str) -> str | None:
+        """The training whose checkpoints this one begins with: itself, or one that it continues; None for neither."""
+        at: str | None = training_id
+        while at and not self.checkpoints(at):
+            record = self.records.either(at)
+            at = record.training.request.continues if record else None
+        return at
 
     def checkpoints(self, training_id: str) -> list[int]:
         """The steps after which there is a checkpoint, the newest last."""
@@ -303,7 +269,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if record.status.ended:
             why = self.too_late(record)
             raise Conflict("already_ended", why)
-        if record.status is not Status.RUNNING and not self.checkpoints(training_id):
+        if record.status is not Status.RUNNING and not self.learned(training_id):
             raise Conflict(
                 "nothing_learned", "this training has not begun: there is nothing to keep; cancel it without"
             )
@@ -313,8 +279,28 @@ class Trainings(Lifecycle[AcceptedTraining]):
             pipe.execute()
         return record.training
 
+    def clear_away(self, training_id: str) -> None:
+        """Remove a training that has ended, with its checkpoints and samples; its versions in the catalog stay.
+
+        Raises NotFound, Unreadable, and Conflict where one that has not ended goes on with its checkpoints.
+        """
+        if not self.latest(training_id).status.ended:
+            raise Conflict("not_ended", "this training has not ended; cancel it first")
+        for one in self.living():
+            if one.request.continues and self.learned(one.request.continues) == training_id:
+                message = f"training {one.id} goes on with the checkpoints of this one; cancel it, or wait for its end"
+                raise Conflict("training_needed", message)
+        self.remove(training_id)
+
+    def living(self) -> Iterator[Training]:
+        """Yield the trainings that wait or run, as they were accepted; those that cannot be read are left out."""
+        for training_id in list(self.records.waiting()):
+            with suppress(Unreadable):
+                if record := self.records.pending(training_id):
+                    yield record.training
+
     def remove(self, training_id: str) -> None:
-        """Clear away a training whose record nobody can read: records, checkpoints, samples, its place in the queue."""
+        """Clear away a training, readable or not: records, checkpoints, samples, its place in the queue."""
         self.queues.drop(training_id)
         self._storage.delete(pending_key(training_id))  # it says that the training was accepted, so it goes first
         for key in sorted(self._storage.keys(folder_of(training_id)), key=manifest_key(training_id).__eq__):

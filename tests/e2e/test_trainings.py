@@ -58,6 +58,10 @@ def test_a_training_that_is_killed_ends_with_the_same_bytes(service: Service, ht
     assert whole["status"] == "succeeded", whole["error"]
     files = [http.get(f"/v1/adapters/{name}/file").content for name in ("killed", "whole")]
     assert tensors_of(files[0]) == tensors_of(files[1])
+    assert [one["step"] for one in whole["checkpoints"]] == [2, 4, 6]
+    earlier = http.post(f"/v1/trainings/{whole['id']}/publish", json={"step": 2})
+    assert (earlier.status_code, earlier.json()["version"]) == (201, whole["adapter"]["version"] + 1)
+    assert http.post(f"/v1/trainings/{whole['id']}/publish", json={"step": 6}).status_code == 200  # it has a version
     # A sample is what the service draws with the same prompt, seed and adapter
     sample = http.get(whole["pictures"][-1]["url"]).content
     adapters = [{"ref": f"whole:{whole['adapter']['version']}"}]

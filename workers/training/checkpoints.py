@@ -19,7 +19,7 @@ from torch import Tensor
 
 from app.shared.errors import BadRequest
 from app.shared.storage import Storage
-from app.shared.trainings import checkpoint_folder, checkpoint_name
+from app.shared.training_keys import checkpoint_folder, checkpoint_name
 from lycoris.files.stable_bytes import stable_bytes
 
 KEPT = 2

@@ -24,7 +24,8 @@ from app.shared.lifecycle import id_for
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Over, Trainings, checkpoint_folder, folder_of, picture_of, sample_key
+from app.shared.training_keys import checkpoint_folder, folder_of, sample_key
+from app.shared.trainings import Over, Trainings, picture_of
 from app.shared.uploads import Uploads
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, TrainingProgress
 from app.shared.wire.training import Training as Accepted
@@ -145,7 +146,7 @@ class Trainer:
             request.name,
             naming=request.naming,
         )
-        teller = _Teller(self._trainings, self._storage, training, self._ask_storage)
+        teller = _Teller(self._trainings, self._storage, training, run.exported, self._ask_storage)
         try:
             made = run.run(teller, lambda: self._is_over(training.id))
         except Canceled:
@@ -164,11 +165,10 @@ class Trainer:
         """Have the checkpoints of the training that this one continues, unless it has its own."""
         if self._trainings.checkpoints(training.id):
             return
-        before = training.request.continues
-        while before and not self._trainings.checkpoints(before):  # it came to none of its own
-            before = self._trainings.get(before).request.continues
+        before = self._trainings.learned(training.id)
         if before is None:
             return
+        self._trainings.courses.taken_over(before, training.id)
         for key in self._storage.keys(checkpoint_folder(folder_of(before))):
             self._storage.copy(key, key.replace(before, training.id))
 
@@ -205,9 +205,15 @@ class _Teller:
     """Tells of a training what its run tells."""
 
     def __init__(
-        self, trainings: Trainings, storage: Storage, training: Accepted, saved: Callable[[str], None]
+        self,
+        trainings: Trainings,
+        storage: Storage,
+        training: Accepted,
+        exported: Callable[[], bytes],
+        saved: Callable[[str], None],
     ) -> None:
-        self._trainings, self._storage, self._training, self._saved = trainings, storage, training, saved
+        self._trainings, self._storage, self._training = trainings, storage, training
+        self._exported, self._saved = exported, saved
         self._losses = deque[float](maxlen=RECENT)
         self._told = 0.0
         self._pictures = list(training.pictures)
@@ -221,7 +227,10 @@ class _Teller:
                 self._sampled(event)
             case Note():
                 log.info("training_note", training=self._training.id, note=event.text)
+                self._trainings.courses.noted(self._training.id, event.text)
             case Saved():
+                loss = fmean(self._losses) if self._losses else None
+                self._trainings.courses.saved(self._training.id, event.step, loss, self._exported())
                 self._saved(self._training.id)
             case Encoded():
                 pass

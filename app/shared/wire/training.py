@@ -170,6 +170,29 @@ class TrainingPicture(Wire):
     sha256: Sha256
 
 
+class TrainingCheckpoint(Wire):
+    """A checkpoint whose adapter can be published, and its samples."""
+
+    step: int
+    loss: float | None = Field(default=None, description="mean of the steps before it")
+    samples: list[TrainingPicture] = []
+
+
+class CourseStep(Wire):
+    """A checkpoint as it is stored."""
+
+    step: int
+    loss: float | None
+    size_bytes: int
+
+
+class Course(Wire):
+    """What is kept of a training's way: checkpoints, the newest last, and notes."""
+
+    steps: list[CourseStep]
+    notes: list[str] = []
+
+
 class Training(Wire):
     """One accepted training and its life."""
 
@@ -181,6 +204,13 @@ class Training(Wire):
         default=None, description="in the catalog before the status says `succeeded`"
     )
     pictures: list[TrainingPicture] = Field(default=[], description="samples that were drawn, in order")
+    checkpoints: list[TrainingCheckpoint] = Field(
+        default=[],
+        description="the newest ones, which `POST …/publish` gives a version, whatever became of the training",
+    )
+    notes: list[str] = Field(
+        default=[], description="what its worker had to say of it, such as a rank cut to a layer's size"
+    )
     error: Failure | None = None
     created_at: datetime
     started_at: datetime | None = None

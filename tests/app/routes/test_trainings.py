@@ -12,7 +12,9 @@ from app.shared.datasets import Datasets, dataset_of
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Trainings, folder_of
+from app.shared.training_keys import checkpoint_folder, folder_of, sample_key
+from app.shared.trainings import Trainings
+from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.training import TrainedAdapter
 from tests.app.shared.making import profile
@@ -116,15 +118,65 @@ def test_it_is_canceled_and_gone_on_with(api: httpx.Client, dataset: str, traini
     assert api.post(f"{where}/resume").status_code == api.post(f"{where}/extend", json={"steps": 5}).status_code == 409
     assert api.delete(where, params={"keep": True}).json()["code"] == "nothing_learned"
     canceled = api.delete(where).json()
-    assert canceled["status"] == "canceled" and api.delete(where).json() == canceled
+    assert canceled["status"] == "canceled" and api.post(f"{where}/cancel").json() == canceled
     resumed = api.post(f"{where}/resume").json()
     assert resumed["request"] == canceled["request"] | {"continues": canceled["id"]}
     trainings.end_with(trainings.get(resumed["id"]), MADE)
     ended = api.get(f"/v1/trainings/{resumed['id']}").json()
     assert ended["status"] == "succeeded" and ended["adapter"]["name"] == "style"
-    assert api.delete(f"/v1/trainings/{resumed['id']}").json()["training"] == ended
+    assert api.post(f"/v1/trainings/{resumed['id']}/cancel").json()["training"] == ended
     extended = api.post(f"/v1/trainings/{resumed['id']}/extend", json={"steps": 5}).json()
     assert extended["request"] == ended["request"] | {"continues": ended["id"], "steps": 305}
+
+
+def test_one_key_means_one_going_on(api: httpx.Client, dataset: str, trainings: Trainings) -> None:
+    where = api.post("/v1/trainings", json=body(dataset)).headers["location"]
+    api.post(f"{where}/cancel")
+    key = {"Idempotency-Key": "resume"}
+    first, again = (api.post(f"{where}/resume", headers=key).json()["id"] for _ in range(2))
+    assert first == again
+    trainings.end_with(trainings.get(first), MADE)
+    longer, key = f"/v1/trainings/{first}/extend", {"Idempotency-Key": "extend"}
+    one, same, other = (api.post(longer, json={"steps": steps}, headers=key) for steps in (5, 5, 6))
+    assert one.json()["id"] == same.json()["id"]
+    assert other.status_code == 409 and other.json()["code"] == "idempotency_key_reused"
+
+
+def test_a_checkpoint_is_published_whatever_became_of_its_training(
+    api: httpx.Client, dataset: str, trainings: Trainings, redis: Redis, settings: Settings, storage: Storage
+) -> None:
+    training = api.post("/v1/trainings", json=body(dataset)).json()["id"]
+    trainings.courses.saved(training, 30, 0.5, b"adapter of step 30")
+    storage.put(sample_key(training, 30, 0), b"png")
+    trainings.show(training, trainings.drawn(training))
+    trainings.fail(trainings.get(training), "training_diverged", "the loss is nan at step 31")
+    shown = api.get(f"/v1/trainings/{training}").json()
+    assert [(one["step"], one["loss"]) for one in shown["checkpoints"]] == [(30, 0.5)]
+    assert shown["checkpoints"][0]["samples"] == shown["pictures"] != []
+    where, headers = f"/v1/trainings/{training}/publish", {"Prefer": "respond-async", "Idempotency-Key": "p"}
+    published = [api.post(where, json={"step": 30}, headers=headers) for _ in range(2)]
+    assert [one.status_code for one in published] == [202, 202] and published[0].json() == published[1].json()
+    upload = Uploads(storage, redis, settings).get(published[0].json()["id"])
+    assert (upload.name, storage.get(bytes_key(upload.id))) == ("style", b"adapter of step 30")
+    unknown = api.post(where, json={"step": 31}).json()
+    assert unknown["code"] == "checkpoint_unknown" and "30" in unknown["detail"]
+
+
+def test_what_has_ended_is_removed_with_all_that_is_its_own(
+    api: httpx.Client, dataset: str, trainings: Trainings, storage: Storage
+) -> None:
+    where = api.post("/v1/trainings", json=body(dataset)).headers["location"]
+    training = where.rpartition("/")[2]
+    trainings.courses.saved(training, 30, 0.5, b"adapter")
+    storage.put(f"{checkpoint_folder(folder_of(training))}/0000030-{'e' * 16}.safetensors", b"checkpoint")
+    assert api.delete(where).json()["status"] == "canceled"
+    resumed = api.post(f"{where}/resume").headers["location"]
+    needed = api.delete(where)
+    assert needed.status_code == 409 and needed.json()["code"] == "training_needed"
+    assert api.delete(resumed, params={"keep": True}).status_code == 200  # it has what the one before has learned
+    api.post(f"{resumed}/cancel")
+    assert api.delete(where).status_code == 204 and api.get(where).status_code == 404
+    assert list(storage.keys(folder_of(training))) == []
 
 
 def test_what_another_base_has_begun_is_not_gone_on_with(

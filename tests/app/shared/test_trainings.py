@@ -8,7 +8,8 @@ from app.shared.errors import Conflict, NotFound, Unavailable
 from app.shared.queue import training_queue
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Trainings, folder_of, sample_key, stop_key, trainers_of
+from app.shared.training_keys import folder_of, sample_key, stop_key
+from app.shared.trainings import Trainings, trainers_of
 from app.shared.wire.generation import Status
 from app.shared.wire.training import TrainedAdapter, TrainingPicture, TrainingProgress
 from app.shared.worker_state import tell_alive

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from app.shared import course
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.errors import Unavailable
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.trainings import Trainings, folder_of
+from app.shared.training_keys import adapter_key, course_key, folder_of
+from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.generation import Status
@@ -21,7 +23,7 @@ from app.shared.wire.training import Training
 from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import training_request
 from workers.training import service
-from workers.training.progress import Event, Progress, Saved
+from workers.training.progress import Event, Note, Progress, Saved
 from workers.training.run import Canceled
 from workers.training.service import Trainer, plan_of
 
@@ -38,6 +40,7 @@ class Run:
         self.step = 0
 
     def run(self, told: Callable[[Event], None], canceled: Callable[[], bool]) -> Any:
+        told(Note("a rank was cut"))
         while self.step < STEPS:
             if canceled():
                 raise Canceled
@@ -100,7 +103,22 @@ def test_it_succeeds_with_its_version(
     ended = trainings.get(accepted.id)
     assert ended.status is Status.SUCCEEDED and ended.adapter and ended.progress.step == STEPS
     assert (ended.adapter.name, ended.adapter.version, ended.adapter.step) == ("style", 3, STEPS)
-    assert list(storage.keys(folder_of(accepted.id))) == [f"{folder_of(accepted.id)}/manifest.json"]
+    assert [one.step for one in ended.checkpoints] == [*range(1, STEPS + 1)] and ended.notes == ["a rank was cut"]
+    kept = {adapter_key(accepted.id, step) for step in range(1, STEPS + 1)} | {course_key(accepted.id)}
+    assert {*storage.keys(folder_of(accepted.id))} == kept | {f"{folder_of(accepted.id)}/manifest.json"}
+    assert storage.get(adapter_key(accepted.id, 2)) == b"adapter of step 2"
+
+
+def test_the_newest_adapters_are_kept_within_a_bound(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "KEPT", 3)
+    monkeypatch.setattr(course, "KEPT_BYTES", 20)
+    courses = course.Courses(storage)
+    for step, size in ((1, 1), (2, 1), (3, 1), (4, 1), (5, 19), (6, 40)):
+        courses.saved("0" * 32, step, None, bytes(size))
+        steps = [one.step for one in courses.get("0" * 32).steps]
+        assert steps == {4: [2, 3, 4], 5: [4, 5], 6: [6]}.get(step, steps)
+        files = {adapter_key("0" * 32, one) for one in steps}
+        assert {*storage.keys(folder_of("0" * 32))} == files | {course_key("0" * 32)}
 
 
 def test_what_it_learned_is_kept_though_redis_was_emptied(

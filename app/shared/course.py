@@ -1,0 +1,88 @@
+"""What a training leaves on its way: the adapter at each checkpoint, which can be published, and notes.
+
+The newest `KEPT` adapters are kept, and of those no more than `KEPT_BYTES` in all, but always the newest one. Samples
+are kept for all checkpoints. One worker at a time writes here, an adapter's file before its entry.
+"""
+
+from contextlib import suppress
+
+from app.shared.errors import Newer, Unreadable
+from app.shared.records import COURSE
+from app.shared.storage import Storage
+from app.shared.training_keys import adapter_key, course_key
+from app.shared.wire.training import Course, CourseStep, Training, TrainingCheckpoint
+
+KEPT = 20
+KEPT_BYTES = 8 << 30
+NOTES = 100  # of one training
+
+
+class Courses:
+    """Keeps the courses of trainings. Raises Unavailable as storage does."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def get(self, training_id: str) -> Course:
+        """The course of a training; empty where none is known, or none that can be read."""
+        with suppress(Unreadable):
+            return COURSE.get(self._storage, course_key(training_id)) or Course(steps=[])
+        return Course(steps=[])
+
+    def saved(self, training_id: str, step: int, loss: float | None, adapter: bytes) -> None:
+        """Keep the adapter of a checkpoint, and forget those that are over the limits."""
+        self._storage.put(adapter_key(training_id, step), adapter)
+        course = self.get(training_id)
+        now = CourseStep(step=step, loss=loss, size_bytes=len(adapter))
+        steps = [*(one for one in course.steps if one.step < step), now]
+        kept = _within_limits(steps)
+        self._write(training_id, course.model_copy(update={"steps": kept}))
+        for one in course.steps:
+            if one not in kept and one.step != step:
+                self._storage.delete(adapter_key(training_id, one.step))
+
+    def noted(self, training_id: str, note: str) -> None:
+        """Keep a sentence about a training, once."""
+        course = self.get(training_id)
+        if note not in course.notes and len(course.notes) < NOTES:
+            self._write(training_id, course.model_copy(update={"notes": [*course.notes, note]}))
+
+    def taken_over(self, before: str, training_id: str) -> None:
+        """Have a training begin with what the one that it goes on with has learned last."""
+        course = self.get(before)
+        for last in course.steps[-1:]:
+            if self._storage.copy(adapter_key(before, last.step), adapter_key(training_id, last.step)):
+                self._write(training_id, Course(steps=[last]))
+
+    def adapter(self, training_id: str, step: int) -> bytes | None:
+        """The file of the adapter of a checkpoint, None where it is not kept."""
+        known = any(one.step == step for one in self.get(training_id).steps)
+        return self._storage.get(adapter_key(training_id, step)) if known else None
+
+    def shown(self, training: Training) -> Training:
+        """A training with its checkpoints and notes."""
+        course = self.get(training.id)
+        checkpoints = [
+            TrainingCheckpoint(
+                step=one.step, loss=one.loss, samples=[each for each in training.pictures if each.step == one.step]
+            )
+            for one in course.steps
+        ]
+        return training.model_copy(update={"checkpoints": checkpoints, "notes": course.notes})
+
+    def _write(self, training_id: str, course: Course) -> None:
+        with suppress(Newer):
+            COURSE.replaced(self._storage, course_key(training_id))
+            self._storage.put(course_key(training_id), COURSE.write(course))
+
+
+def _within_limits(steps: list[CourseStep]) -> list[CourseStep]:
+    """The newest of these that are within the limits, the newest one in any case."""
+    kept: list[CourseStep] = []
+    room = KEPT_BYTES
+    for one in reversed(steps[-KEPT:]):
+        room -= one.size_bytes
+        if kept and room < 0:
+            break
+        kept.insert(0, one)
+    return kept
