@@ -27,8 +27,8 @@ export function problemOf(status, text) {
  * Calls the service; null for an empty answer.
  *
  * When the network fails, the call waits until the service is back and is made again: everything it is used for can be
- * repeated safely (reads, deletions, and generations under an Idempotency-Key). So it is once a key was given, where the
- * service needs one.
+ * repeated safely (reads, deletions, and what is posted under an Idempotency-Key). So it is once a key was given, where
+ * the service needs one.
  */
 export async function call(method, path, { body, key } = {}) {
   const headers = { Accept: "application/json" };

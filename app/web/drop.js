@@ -1,13 +1,23 @@
 // Files from outside: dropped anywhere on the page, or chosen with the button.
 
 import { byId, el } from "./dom.js";
+import { dropped } from "./folder.js";
+import { shownView } from "./view.js";
+
+const HINTS = {
+  draw: "Drop a picture to draw from it, or the file of an adapter",
+  train: "Drop a folder, a zip or pictures to train on them",
+};
 
 function carriesFiles(event) {
   return event.dataTransfer?.types.includes("Files") ?? false;
 }
 
-/** Calls `take(file)` for a file dropped on the page, pasted or chosen. */
-export function acceptFiles(take) {
+/**
+ * Calls `take(file)` for a file that is dropped on the drawing view, pasted or chosen, and `learn(promise)` with the
+ * [path, File] pairs to come of all that is dropped on the training view.
+ */
+export function acceptFiles(take, learn) {
   const veil = byId("drop");
   const input = el("input", { type: "file", accept: ".safetensors,.zip", id: "adapters-file", hidden: true });
   byId("adapters-add").after(input);
@@ -18,13 +28,14 @@ export function acceptFiles(take) {
   });
   window.addEventListener("paste", (event) => {
     const [file] = event.clipboardData?.files ?? [];
-    if (!file || document.querySelector("dialog[open]")) return;
+    if (!file || shownView()[0] !== "draw" || document.querySelector("dialog[open]")) return;
     event.preventDefault();
     take(file);
   });
   window.addEventListener("dragover", (event) => {
     if (!carriesFiles(event)) return;
     event.preventDefault();
+    byId("drop-hint").textContent = HINTS[shownView()[0]];
     veil.hidden = false;
   });
   window.addEventListener("dragleave", (event) => {
@@ -34,6 +45,7 @@ export function acceptFiles(take) {
     if (!carriesFiles(event)) return;
     event.preventDefault();
     veil.hidden = true;
-    if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+    if (shownView()[0] === "train") learn(dropped(event.dataTransfer));
+    else if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
   });
 }

@@ -1,4 +1,4 @@
-// Following generations until they end: server-sent events, or polling when a stream cannot be had.
+// Following generations and trainings until they end: server-sent events, or polling when a stream cannot be had.
 
 import { Problem, call } from "./api.js";
 
@@ -8,13 +8,30 @@ const MOST_FAILURES = 3;
 const POLL_MS = { least: 1000, most: 10000, perPlace: 500 };
 const ENDS = new Set(["succeeded", "failed", "canceled"]);
 
-const APPLY = {
-  status: (state, data) => ({ ...state, queue_position: null, ...data }),
-  progress: (state, data) => ({ ...state, progress: data }),
-  image: (state, data) => ({
-    ...state,
-    images: [...state.images.filter(({ index }) => index !== data.index), data].sort((a, b) => a.index - b.index),
-  }),
+const status = (state, data) => ({ ...state, queue_position: null, ...data });
+const progress = (state, data) => ({ ...state, progress: data });
+
+/** A job's events with one more of a list, which takes the place of what is the same. */
+const added = (list, same, order) => (state, data) => ({
+  ...state,
+  [list]: [...state[list].filter((one) => !same(one, data)), data].sort(order),
+});
+
+// Streams are few: they go to what runs and to what is next.
+const isNear = ({ status: now, queue_position: place }) => (place === undefined ? now === "running" : place === null || place <= 1);
+
+/** What is followed: where it is, and what its events make of it. */
+export const GENERATIONS = {
+  path: "v1/generations",
+  apply: { status, progress, image: added("images", (a, b) => a.index === b.index, (a, b) => a.index - b.index) },
+};
+export const TRAININGS = {
+  path: "v1/trainings",
+  apply: {
+    status,
+    progress,
+    image: added("pictures", (a, b) => a.step === b.step && a.sample === b.sample, (a, b) => a.step - b.step || a.sample - b.sample),
+  },
 };
 
 let streams = 0;
@@ -23,24 +40,19 @@ function pollDelay({ queue_position: place }) {
   return Math.min(Math.max((place ?? 0) * POLL_MS.perPlace, POLL_MS.least), POLL_MS.most);
 }
 
-// Streams are few: they go to what runs and to what is next.
-function isNear({ queue_position: place }) {
-  return place === null || place <= 1;
-}
-
 /** Whether nothing more can happen to a generation. */
 export function ended(generation) {
   return ENDS.has(generation.status);
 }
 
-/** Where a generation is. */
-export function pathOf(id) {
-  return `v1/generations/${encodeURIComponent(id)}`;
+/** Where a job is. */
+export function pathOf(id, { path } = GENERATIONS) {
+  return `${path}/${encodeURIComponent(id)}`;
 }
 
-/** Calls `show` with every newer state of a generation; resolves with its end. */
-export async function follow(generation, show) {
-  let state = generation;
+/** Calls `show` with every newer state of a job; resolves with its end. */
+export async function follow(job, show, kind = GENERATIONS) {
+  let state = job;
   let streamable = true;
   const update = (next) => {
     state = next;
@@ -48,18 +60,13 @@ export async function follow(generation, show) {
   };
   while (!ended(state)) {
     if (streamable && streams < MOST_STREAMS && isNear(state)) {
-      streams += 1;
-      try {
-        streamable = await stream(generation.id, (kind, data) => update(APPLY[kind](state, data)), () => ended(state));
-      } finally {
-        streams -= 1;
-      }
+      streamable = await stream(job.id, kind, (event, data) => update(kind.apply[event](state, data)), () => ended(state));
     } else {
       await new Promise((done) => setTimeout(done, pollDelay(state)));
     }
     // The stream told the story; the service's own record has the timings and is what a reload would show.
     try {
-      update(await call("GET", pathOf(generation.id)));
+      update(await call("GET", pathOf(job.id, kind)));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (error.status < 500) update({ ...state, status: "failed", error: { code: error.code, message: error.message } });
@@ -68,21 +75,32 @@ export async function follow(generation, show) {
   return state;
 }
 
-/** Listens to a generation's events until its end or until the stream breaks; whether anything was heard. */
-function stream(id, hear, over) {
-  return new Promise((done) => {
-    const source = new EventSource(`${pathOf(id)}/events`);
+/** Calls `hear(event, data)` with all that is still known to have happened to a job that has ended. */
+export async function recall(job, hear, kind) {
+  while (streams >= MOST_STREAMS) await new Promise((done) => setTimeout(done, POLL_MS.least));
+  let over = false;
+  await stream(job.id, kind, (event, data) => {
+    over ||= event === "status" && ended(data);
+    hear(event, data);
+  }, () => over);
+}
+
+/** Listens to a job's events until its end or until the stream breaks; whether anything was heard. */
+function stream(id, kind, hear, over) {
+  streams += 1;
+  const told = new Promise((done) => {
+    const source = new EventSource(`${pathOf(id, kind)}/events`);
     let heard = false;
     let failures = 0;
     const finish = (worked) => {
       source.close();
       done(worked);
     };
-    for (const kind of Object.keys(APPLY)) {
-      source.addEventListener(kind, (event) => {
+    for (const event of Object.keys(kind.apply)) {
+      source.addEventListener(event, ({ data }) => {
         heard = true;
         failures = 0;
-        hear(kind, JSON.parse(event.data));
+        hear(event, JSON.parse(data));
         if (over()) finish(true);
       });
     }
@@ -92,4 +110,5 @@ function stream(id, hear, over) {
       if (source.readyState === EventSource.CLOSED || failures >= (heard ? MOST_FAILURES : 1)) finish(heard);
     };
   });
+  return told.finally(() => (streams -= 1));
 }

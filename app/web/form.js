@@ -187,6 +187,13 @@ export function createForm(changed) {
       changed(profile(), all);
     },
 
+    /** Chooses a model, where there is one of that name. */
+    choose(name) {
+      if (byId("model").value === name || !models.some((one) => one.name === name)) return;
+      byId("model").value = name;
+      useModel();
+    },
+
     /** The size that is drawn. */
     size: () => [Number(byId("width").value), Number(byId("height").value)],
 
@@ -219,10 +226,7 @@ export function createForm(changed) {
 
     /** Puts a resolved request back, fields that are not shown too; `seed` and `count` say which of its pictures. */
     reuse(request, seed, count) {
-      if (models.some(({ name }) => name === request.model) && byId("model").value !== request.model) {
-        byId("model").value = request.model;
-        useModel();
-      }
+      this.choose(request.model);
       fillNumbers({ ...request, count });
       byId("seed").value = seed;
       byId("negative").value = request.negative_prompt;

@@ -13,7 +13,9 @@ import { createGallery } from "./gallery.js";
 import { createPictures } from "./pictures_in.js";
 import { notify } from "./problems.js";
 import { isPicture } from "./send_picture.js";
+import { createTrain } from "./train.js";
 import { showUpload } from "./upload.js";
+import { followAddress, goTo } from "./view.js";
 
 const NO_MODEL_YET_MS = 2000;
 
@@ -43,6 +45,7 @@ const pictures = createPictures({
   controls: adapters.readsPictures,
   others: adapters.pictureUses,
 });
+const train = createTrain({ use, known: reloadAdapters });
 const gallery = createGallery((generation, index) => showPicture(generation, index, { reuse, from }));
 
 function reuse(request, seed) {
@@ -54,6 +57,14 @@ function reuse(request, seed) {
 /** Draws from a picture that was drawn. */
 async function from(url) {
   await pictures.take(await (await fetch(url)).blob());
+}
+
+/** Draws with an adapter that was trained here, on its model. */
+async function use(adapter, model) {
+  await reloadAdapters();
+  form.choose(model);
+  adapters.add(adapter);
+  goTo("draw");
 }
 
 function reloadAdapters() {
@@ -119,9 +130,12 @@ onEdit(byId("form"), () => {
   pictures.show();
   adapters.look();
 });
-acceptFiles((file) =>
-  isPicture(file) ? pictures.take(file).catch(notify) : showUpload(file, { added: reloadAdapters, use: adapters.add }));
+acceptFiles(
+  (file) => isPicture(file) ? pictures.take(file).catch(notify) : showUpload(file, { added: reloadAdapters, use: adapters.add }),
+  (files) => files.then(train.take).catch(notify),
+);
 document.addEventListener("visibilitychange", () => document.hidden || load());
 connection.onBack(load);
 connection.watch();
 load();
+followAddress((view, said) => view === "train" && train.show(said).catch(notify));

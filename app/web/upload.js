@@ -1,8 +1,9 @@
 // Adding an adapter: a dropped or chosen file, sent with progress, answered with its verdict or every reason against it.
 
-import { Problem, call, problemOf } from "./api.js";
+import { call } from "./api.js";
 import { byId, dialogTop, el, openDialog } from "./dom.js";
 import { announce, problemView } from "./problems.js";
+import { sendForm } from "./sending.js";
 import { size, verdictView } from "./verdict.js";
 
 const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
@@ -15,40 +16,10 @@ export function nameFrom(fileName) {
   return tame || "adapter";
 }
 
-/**
- * Sends the fields; `progress(loaded, total)` in bytes. Resolves with {body, location} of an upload to be inspected.
- *
- * An AbortSignal breaks it off while it is sent. Once all of it was, the answer is waited for: it says where the upload
- * is canceled, by `inspected`. Of what breaks off in any other way the service keeps nothing.
- */
-function send(fields, progress, signal) {
-  return new Promise((done, fail) => {
-    const form = new FormData();
-    for (const [name, value] of fields) form.append(name, value);
-    const request = new XMLHttpRequest();
-    request.open("POST", "v1/adapters");
-    request.setRequestHeader("Accept", "application/json");
-    request.setRequestHeader("Prefer", "respond-async"); // its address is known at once: it can be canceled there
-    let sent = false;
-    request.upload.onload = () => (sent = true);
-    signal.addEventListener("abort", () => sent || request.abort());
-    request.onabort = () => fail(signal.reason);
-    request.upload.onprogress = ({ loaded, total }) => progress(loaded, total);
-    request.onerror = () =>
-      fail(new Problem({ title: "The upload broke off", status: 0, detail: "The service did not answer. Try again." }));
-    request.onload = () => {
-      const { status, responseText } = request;
-      if (status >= 400) fail(problemOf(status, responseText));
-      else done({ body: JSON.parse(responseText), location: request.getResponseHeader("Location") });
-    };
-    request.send(form);
-  });
-}
-
 /** The record of an upload once its inspection is over; throws the Problem of a refusal. Canceled, it is there too. */
-async function inspected(location, signal) {
+export async function inspected(location, signal) {
   for (;;) {
-    if (signal.aborted) {
+    if (signal?.aborted) {
       await call("DELETE", location).catch(() => {}); // judged already, or gone: there is nothing to cancel
       throw signal.reason;
     }
@@ -86,7 +57,7 @@ export function showUpload(file, { added, use }) {
     outcome.replaceChildren();
     state.textContent = "Sending";
     try {
-      const answer = await send(fields, (loaded, total) => {
+      const answer = await sendForm("v1/adapters", fields, (loaded, total) => {
         bar.max = total;
         bar.value = loaded;
         if (loaded === total) {

@@ -37,9 +37,9 @@ class Page:
     def run(self, script: str, *arguments: Any) -> Any:
         return self.browser.execute_script(script, *arguments)
 
-    def until(self, true: Callable[[], Any], otherwise: str) -> Any:
+    def until(self, true: Callable[[], Any], otherwise: str, patience_s: float = PATIENCE_S) -> Any:
         # A sheet is made anew when a sister joins it
-        wait = WebDriverWait(self.browser, PATIENCE_S, 0.1, ignored_exceptions=[StaleElementReferenceException])
+        wait = WebDriverWait(self.browser, patience_s, 0.1, ignored_exceptions=[StaleElementReferenceException])
         return wait.until(lambda _: true(), otherwise)
 
     def set(self, name: str, value: object) -> None:

@@ -1,0 +1,33 @@
+// Sending files with progress, which fetch does not tell.
+
+import { Problem, problemOf } from "./api.js";
+
+/**
+ * Sends the fields; `progress(loaded, total)` in bytes. Resolves with {body, location} of what is to be inspected.
+ *
+ * An AbortSignal breaks it off while it is sent. Once all of it was, the answer is waited for: it says where the upload
+ * is canceled. Of what breaks off in any other way the service keeps nothing.
+ */
+export function sendForm(path, fields, progress, signal) {
+  return new Promise((done, fail) => {
+    const form = new FormData();
+    for (const [name, value] of fields) form.append(name, value);
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("Prefer", "respond-async"); // its address is known at once: it can be canceled there
+    let sent = false;
+    request.upload.onload = () => (sent = true);
+    signal?.addEventListener("abort", () => sent || request.abort());
+    request.onabort = () => fail(signal.reason);
+    request.upload.onprogress = ({ loaded, total }) => progress(loaded, total);
+    request.onerror = () =>
+      fail(new Problem({ title: "The upload broke off", status: 0, detail: "The service did not answer. Try again." }));
+    request.onload = () => {
+      const { status, responseText } = request;
+      if (status >= 400) fail(problemOf(status, responseText));
+      else done({ body: JSON.parse(responseText), location: request.getResponseHeader("Location") });
+    };
+    request.send(form);
+  });
+}

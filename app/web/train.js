@@ -1,0 +1,64 @@
+// The training view: a dataset, what is made of it, and the trainings there are.
+
+import { call } from "./api.js";
+import { createDataset } from "./dataset.js";
+import { byId } from "./dom.js";
+import { notify, problemView } from "./problems.js";
+import { randomKey } from "./random.js";
+import { createTrainForm } from "./train_form.js";
+import { createTrainings } from "./trainings.js";
+import { keepInAddress, shownView } from "./view.js";
+
+/** The view; `use(adapter, model)` draws with an adapter, `known()` is called when the catalog has a new one. */
+export function createTrain({ use, known }) {
+  const form = createTrainForm(() => {});
+  const dataset = createDataset((found) => {
+    form.setDataset(found);
+    byId("train").disabled = !found;
+    byId("train").title = found ? "" : "Choose pictures first";
+    if (shownView()[0] === "train") keepInAddress("train", found?.ref);
+  });
+  const trainings = createTrainings({ use, known, again: (request) => {
+    form.reuse(request);
+    dataset.choose(request.dataset).catch(notify);
+    byId("training-form").scrollIntoView({ block: "nearest", behavior: "smooth" });
+  } });
+
+  async function train(event) {
+    event.preventDefault();
+    if (byId("train").disabled || !form.valid()) return;
+    byId("train").disabled = true;
+    byId("training-outcome").replaceChildren();
+    try {
+      const { ref } = await dataset.settled();
+      trainings.add(await call("POST", "v1/trainings", { body: { ...form.request(), dataset: ref }, key: randomKey() }));
+    } catch (error) {
+      byId("training-outcome").replaceChildren(problemView(error));
+      byId("training-outcome").scrollIntoView({ block: "nearest" });
+    } finally {
+      byId("train").disabled = false;
+    }
+  }
+
+  byId("training-form").addEventListener("submit", train);
+
+  let fixed = null; // what is the same as long as the service runs
+
+  async function load() {
+    fixed ??= Promise.all([call("GET", "openapi.json"), call("GET", "v1/trainings/algorithms")]);
+    const [[api, { algorithms }], { models, default: usual }] = await Promise.all([fixed, call("GET", "v1/models")]);
+    form.setKnown(api.components.schemas.TrainingRequest.properties, algorithms, models, usual);
+  }
+
+  return {
+    /** Reads what there is; called whenever the view is shown, with the dataset that its address names. */
+    async show(ref) {
+      await load();
+      await Promise.all([trainings.load(), dataset.load()]);
+      if (ref && ref !== (await dataset.settled())?.ref) await dataset.choose(ref);
+    },
+
+    /** Takes files as a dataset. */
+    take: dataset.take,
+  };
+}

@@ -1,0 +1,188 @@
+// One training: how far it is, its loss, its samples, and what can be done with it.
+
+import { Problem, call } from "./api.js";
+import { checkpointGrid } from "./checkpoints.js";
+import { curve, short } from "./curve.js";
+import { el } from "./dom.js";
+import { TRAININGS, ended, follow, pathOf, recall } from "./follow.js";
+import { announce, notify, problemView } from "./problems.js";
+import { randomKey } from "./random.js";
+import { inspected } from "./upload.js";
+
+/** Seconds as people say them. */
+export function duration(seconds) {
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+}
+
+function stateText({ status, progress: { step, steps, loss, pictures_per_s: pace, remaining_s: rest }, adapter }) {
+  if (status === "queued") return "Waiting for a worker that trains";
+  const parts = [`Step ${step} of ${steps}`];
+  if (loss !== null) parts.push(`loss ${short(loss)}`);
+  if (status === "running") {
+    if (!step) return "Getting ready: the pictures are encoded";
+    if (pace !== null) parts.push(`${short(pace)} pictures a second`);
+    if (rest !== null) parts.push(`${duration(rest)} left`);
+  }
+  if (adapter) parts.push(`kept as ${adapter.name}:${adapter.version}`);
+  return parts.join(" · ");
+}
+
+const when = ({ created_at: at }) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+const act = (text, label, onclick, more = {}) => el("button", { type: "button", class: "small", "aria-label": label, onclick, ...more }, text);
+
+/**
+ * A training's card: `element`, and `begin()`, which follows it.
+ *
+ * `use(adapter, model)` draws with what it made, `again(request)` fills the form in, `added(training)` is called with one that
+ * goes on with it, `known(adapter)` when the catalog has a new version.
+ */
+export function createTraining(training, { use, again, added, known }) {
+  let state = training;
+  let drawing = false; // a frame is asked for
+  const losses = new Map(); // by step
+  const published = new Map(); // the version that a checkpoint was given here, by step
+  const { name, algorithm, model } = training.request;
+  const status = el("span", { class: "status" });
+  const text = el("p", { class: "state" });
+  const bar = el("progress", { max: String(training.progress.steps), "aria-label": `Progress of ${name}` });
+  const line = el("div", { class: "line" });
+  const grid = el("div", {});
+  const notes = el("ul", { class: "hint quiet" });
+  const outcome = el("div", { role: "alert" });
+  const buttons = el("div", { class: "buttons" });
+  const card = el("details", { class: "training", "data-id": training.id },
+    el("summary", {}, el("span", { class: "name" }, name), status, el("span", { class: "quiet" }, `${algorithm}, ${when(training)}`)),
+    bar, text, notes, line, grid, outcome, buttons);
+  let made = ""; // what the grid and the buttons were made of
+
+  async function ask(button, method, path, options) {
+    button.disabled = true;
+    outcome.replaceChildren();
+    try {
+      return await call(method, `${pathOf(state.id, TRAININGS)}${path}`, options);
+    } catch (error) {
+      if (error instanceof Problem && error.code === "already_ended") show(await call("GET", pathOf(state.id, TRAININGS)));
+      else outcome.replaceChildren(problemView(error));
+      return null;
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  async function stop(button, keep) {
+    const answer = await ask(button, "POST", keep ? "/cancel?keep=true" : "/cancel");
+    if (answer) show(answer);
+  }
+
+  async function goOn(button, path, body) {
+    const next = await ask(button, "POST", path, { body, key: randomKey() });
+    if (next) added(next);
+  }
+
+  async function publish(step, button) {
+    const answer = await ask(button, "POST", "/publish", { body: { step }, key: randomKey() });
+    if (!answer) return;
+    try {
+      const record = answer.version ? answer : await inspected(`v1/adapters/uploads/${answer.id}`);
+      published.set(step, record);
+      announce(`Step ${step} of ${name} is ${record.name} version ${record.version}`);
+      known();
+      show(state);
+    } catch (error) {
+      outcome.replaceChildren(problemView(error));
+    }
+  }
+
+  const draw = (adapter, text, label) => el("button", { type: "button", class: "small primary", "aria-label": label, onclick: () => use(adapter, model) }, text);
+
+  /** What stands over a checkpoint: a button that publishes it, or one that draws with what it was published as. */
+  function overCheckpoint(step) {
+    const adapter = state.adapter?.step === step ? state.adapter : published.get(step);
+    if (adapter) return draw(adapter, `Use ${adapter.name}:${adapter.version}`, `Draw with ${adapter.name}:${adapter.version}`);
+    return act("Publish", `Publish step ${step} of ${name}`, (event) => publish(step, event.currentTarget));
+  }
+
+  /** A number of steps and the button that trains so much longer. */
+  function longer() {
+    const steps = el("input", { type: "number", min: "1", step: "1", value: String(state.request.steps), "aria-label": `Further steps of ${name}` });
+    const button = act("Train longer", `Train ${name} longer`, () => steps.reportValidity() && goOn(button, "/extend", { steps: Number(steps.value) }));
+    return el("span", { class: "joined" }, steps, button);
+  }
+
+  function actions() {
+    const { adapter, status: now } = state;
+    const on = (event) => event.currentTarget;
+    const found = {
+      queued: () => [act("Cancel", `Cancel ${name}`, (event) => stop(on(event), false))],
+      running: () => [
+        act("Stop and keep", `Stop ${name} and keep what it has learned`, (event) => stop(on(event), true)),
+        act("Cancel", `Cancel ${name}`, (event) => stop(on(event), false)),
+      ],
+      succeeded: () => [state.request.lr_scheduler === "constant" ? longer() : null],
+      failed: () => [act("Resume", `Resume ${name}`, (event) => goOn(on(event), "/resume"))],
+      canceled: () => [act("Resume", `Resume ${name}`, (event) => goOn(on(event), "/resume"))],
+    }[now]();
+    const same = ended(state) ? act("Same settings", `Fill the form in as for ${name}`, () => again(state.request)) : null;
+    return [adapter ? draw(adapter, `Draw with ${adapter.name}:${adapter.version}`) : null, ...found, same].filter(Boolean);
+  }
+
+  function render() {
+    drawing = false;
+    const { status: now, progress: { step, steps }, error, checkpoints = [] } = state;
+    status.textContent = now;
+    status.className = `status ${now}`;
+    text.textContent = stateText(state);
+    bar.hidden = ended(state);
+    if (now === "running" && step) bar.value = step;
+    else bar.removeAttribute("value");
+    for (const one of checkpoints) if (Number.isFinite(one.loss) && !losses.has(one.step)) losses.set(one.step, one.loss);
+    const drawn = curve([...losses].sort(([a], [b]) => a - b), steps, "loss");
+    line.replaceChildren(...(drawn ? [drawn] : []));
+    const of = JSON.stringify([now, state.adapter, state.pictures, checkpoints, [...published.keys()]]);
+    if (of === made) return;
+    made = of;
+    notes.replaceChildren(...(state.notes ?? []).map((one) => el("li", {}, one)));
+    const checked = checkpointGrid(state, overCheckpoint);
+    const [old, place] = [grid.firstElementChild, grid.firstElementChild?.scrollLeft ?? 0];
+    const atEnd = !old || place + old.clientWidth >= old.scrollWidth - 2;
+    grid.replaceChildren(...(checked ? [checked] : []));
+    if (checked) checked.scrollLeft = atEnd ? checked.scrollWidth : place;
+    buttons.replaceChildren(...actions());
+    if (error) outcome.replaceChildren(el("p", { class: "problem" }, el("strong", {}, error.message), el("code", { class: "quiet" }, error.code)));
+  }
+
+  function show(next) {
+    state = next;
+    const { step, loss } = next.progress;
+    if (step && loss !== null) losses.set(step, loss);
+    if (drawing) return;
+    drawing = true;
+    requestAnimationFrame(render);
+  }
+
+  let told = false; // what happened to one that has ended is asked for when it is looked at
+  card.addEventListener("toggle", () => {
+    if (!card.open || told || !ended(training)) return;
+    told = true;
+    recall(training, (event, data) => {
+      if (event === "progress" && data.step && data.loss !== null) losses.set(data.step, data.loss);
+      if (losses.size) show(state);
+    }, TRAININGS).catch(notify);
+  });
+  show(state);
+
+  return {
+    element: card,
+
+    /** Follows it to its end. */
+    async begin() {
+      if (ended(state)) return;
+      card.open = true;
+      const last = await follow(training, show, TRAININGS);
+      announce(`${name}: ${last.status}`);
+      if (last.adapter) known();
+    },
+  };
+}
