@@ -36,7 +36,7 @@ check: .venv/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@$(CHANGED) | xargs -r $(BIN)/pyright
-	$(BIN)/pytest -q -m "not service and not browser and not slow" --sample 1
+	$(BIN)/pytest -q -m "not service and not browser and not valkey and not slow" --sample 1
 
 # Python files that the last commit of the upstream branch has not, or has otherwise
 SINCE = $$(git merge-base HEAD @{upstream} 2>/dev/null || echo HEAD)

@@ -1,6 +1,7 @@
 """What tests share: a whole running service on real processes, and how a missing piece is handled."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,7 +21,7 @@ E2E = Path(__file__).parent / "e2e"
 # pytest-xdist tells its processes how wide the terminal is, and a console of rich keeps that for good
 os.environ.pop("COLUMNS", None)
 # Fixtures that start processes of their own: who asks for one is marked, so nobody marks such a test by hand
-STARTED_BY = {"browser": {"browser"}, "service": {"service", "_valkey_server", "s3"}}
+STARTED_BY = {"browser": {"browser"}, "service": {"service", "s3"}, "valkey": {"_valkey_server"}}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Mark the tests that need a service or a browser, by their fixtures; those of tests/e2e all run a service."""
+    """Mark tests by what their fixtures start; those of tests/e2e all run a service."""
     for item in items:
         asked = set(getattr(item, "fixturenames", ()))
         for marker, fixtures in STARTED_BY.items():
@@ -89,7 +90,10 @@ def http(service: Service) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def _valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey"), loglevel="warning")
+    # Left to itself the server takes the first port that is free just then, as does that of the process beside
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    server = ValkeyServer(port=port, data_dir=tmp_path_factory.mktemp("valkey"), loglevel="warning")
     server.start()
     yield f"redis://127.0.0.1:{server.port}/0"
     server.stop()
