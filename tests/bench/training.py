@@ -84,6 +84,16 @@ def timed(once: Callable[[], None]) -> float:
     return time.process_time() - began
 
 
+def library_folder() -> Path:
+    """Return the folder that the LyCORIS library is installed into, on demand."""
+    from tests.bench.swap.lycoris_library import FOLDER, PACKAGES
+
+    if not (FOLDER / "lycoris").is_dir():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, "--target", str(FOLDER), *PACKAGES], check=False)
+    return FOLDER
+
+
 def ours(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield each algorithm with its numbers and ratios."""
     from lycoris.training.plan import plan
@@ -133,15 +143,11 @@ def theirs(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
 
 def other_process(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
     """What the LyCORIS library's process finds; nothing where it cannot be installed or run."""
-    from tests.bench.swap.lycoris_library import FOLDER, PACKAGES
-
-    if not (FOLDER / "lycoris").is_dir():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        subprocess.run([*pip, "--target", str(FOLDER), *PACKAGES], check=False)
+    folder = library_folder()
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.training", *arguments, THEIRS],
-        cwd=FOLDER,  # first on its path, so that `lycoris` is theirs
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), str(ROOT)])},
+        cwd=folder,  # first on its path, so that `lycoris` is theirs
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
         capture_output=True,
         text=True,
         check=False,
