@@ -112,7 +112,11 @@ def test_an_image_is_built_here_or_pinned(service: dict[str, Any]) -> None:
 def test_networks_and_volumes_are_declared(service: dict[str, Any]) -> None:
     assert set(service["networks"]) <= COMPOSE["networks"].keys()
     for volume in service.get("volumes", []):
-        assert volume.partition(":")[0] in COMPOSE["volumes"]
+        source, _, place = volume.partition(":")
+        if source.startswith("./"):
+            assert (ROOT / source).exists() and place.endswith(":ro")
+        else:
+            assert source in COMPOSE["volumes"]
 
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" in service])
@@ -131,9 +135,10 @@ def test_what_reads_files_of_strangers_reaches_nobody_outside() -> None:
     assert COMPOSE["networks"]["inside"] == {"internal": True}
 
 
-def test_only_the_api_is_published_and_only_to_this_machine() -> None:
+def test_only_the_api_and_its_figures_are_published_and_only_to_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"api": ["127.0.0.1:8000:8000"]}
+    assert published == {"api": ["127.0.0.1:8000:8000"], "grafana": ["127.0.0.1:3000:3000"]}
+    assert SERVICES["grafana"]["profiles"] == ["watch"]
 
 
 def test_who_runs_the_api_in_a_container_says_that_it_is_open() -> None:
@@ -151,7 +156,9 @@ def test_the_queue_is_on_disk() -> None:
     assert redis["volumes"] == [f"redis:{command[command.index('--dir') + 1]}"]
 
 
-@pytest.mark.parametrize("name", [name for name, one in SERVICES.items() if one["command"] == ["radiata", "worker"]])
+@pytest.mark.parametrize(
+    "name", [name for name, one in SERVICES.items() if one.get("command") == ["radiata", "worker"]]
+)
 def test_the_disk_cache_is_on_a_disk_and_shared(name: str) -> None:
     """Below a tmpfs it would be memory, counted against the container's, lost with it, and of one worker alone."""
     service = SERVICES[name]
@@ -186,7 +193,8 @@ def test_the_gpu_worker_is_asked_for_by_profile_and_gets_a_device() -> None:
     assert gpu["build"]["args"]["TORCH_VARIANT"] == "cuda"
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["worker-gpu"]
+    asked_for = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert asked_for == {"worker-gpu": ["gpu"], "prometheus": ["watch"], "grafana": ["watch"]}
 
 
 def test_a_worker_is_healthy_once_it_is_registered(valkey: str) -> None:

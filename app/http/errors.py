@@ -16,6 +16,7 @@ from starlette.responses import Response
 from app.http.faults import detail, dotted, fault, pointer
 from app.http.invalid import of_validation
 from app.shared.errors import NoRoom, RadiataError, Unavailable
+from app.shared.metrics import of_refusal, tally
 from app.shared.storage import FULL
 
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ def problem(
     faults = [_complete(one) for one in errors] or [fault("", code, detail)] * (400 <= status < 500)
     body = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, "errors": faults}
     body |= members or {}
+    tally(of_refusal(status))
     own = {"Retry-After": RETRY_AFTER_S} if status == 503 else {}
     return JSONResponse(body, status, {**own, **(headers or {})}, media_type="application/problem+json")
 

@@ -45,6 +45,7 @@ from obstore.exceptions import BaseError
 from app.shared.at_once import about_to_wait
 from app.shared.errors import NoRoom, Unavailable
 from app.shared.local_store import LocalStore
+from app.shared.metrics import tally
 from app.shared.remote_store import RemoteStore
 
 T = TypeVar("T")
@@ -186,6 +187,7 @@ def _told(key: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
+        tally("storage_errors")
         why = f"{type(error).__name__}: {error}".partition("\n")[0]  # obstore adds a page of what it holds
         if getattr(error, "errno", None) in FULL or any(words in why for words in FULL_SAYS):
             raise NoRoom("no_room", f"storage has no room for {key!r} ({why}): free some, or add some") from error

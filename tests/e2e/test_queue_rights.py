@@ -73,7 +73,7 @@ def test_the_whole_service_works_with_these_rights_and_goes_on_when_sentinels_fa
         assert answer.status_code == 201, answer.text
         assert http.get("/readyz").json()["ready"] and len(http.get("/v1/workers").json()["workers"]) == 1
         assert "radiata_workers 3.0" in http.get("/metrics").text
-        began, waiting = [post(http, steps=60, count=2)["id"] for _ in range(2)]
+        began, waiting = [post(http, steps=40)["id"] for _ in range(2)]
         wait(http, began, "running")
         old.stop()
         for one in (began, waiting):

@@ -27,9 +27,10 @@ from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
 
 from app.shared.job import FIELDS, SERIALIZER, KnownQueue
+from app.shared.metrics import of_choice, tally
 from app.shared.queue import generation_queues
 from app.shared.settings import Settings
-from workers.dispatch.affinity_policy import Limits, Waiting, choose
+from workers.dispatch.affinity_policy import Limits, Waiting, choose, fit
 
 log = structlog.get_logger()
 
@@ -112,12 +113,13 @@ class AffinityQueue(KnownQueue):
                     return None
                 number, now, rows = seen
                 waiting = [_waiting(*row[1:]) for row in rows]
-                entry = rows[choose(waiting, self.engine_state.active, self.engine_state.resident, limits, float(now))][
-                    0
-                ]
+                has = self.engine_state.active, self.engine_state.resident
+                place = choose(waiting, *has, limits, float(now))
+                entry = rows[place][0]
                 urgent = keys[:number]
                 on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
                 if take(keys=[*urgent, on_its_way], args=[entry, limits.passes, limits.wait_s, prefix]):
+                    tally(of_choice(fit(waiting[place].adapters, *has)))
                     return urgent[-1], entry
             except ResponseError as error:  # a key of another type than it should be: take the head
                 log.warning("queue_unreadable", error=str(error))

@@ -6,6 +6,8 @@ A pure function: the worker (`workers/dispatch/affinity.py`) and the simulator (
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
+from app.shared.metrics import FITS
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -60,6 +62,11 @@ def choose(waiting: Sequence[Waiting], active: Set[str], resident: Set[str], lim
         if (rank := _rank(one.adapters, active, resident)) < best_rank:
             best, best_rank = index, rank
     return best
+
+
+def fit(adapters: Set[str], active: Set[str], resident: Set[str]) -> str:
+    """How well a generation fits what a worker's engine has, as a word of `FITS`."""
+    return FITS[0 if adapters == active else _rank(adapters, active, resident)]
 
 
 def _rank(adapters: Set[str], active: Set[str], resident: Set[str]) -> int:

@@ -23,6 +23,7 @@ from app.shared.identity import claim, claim_at_start
 from app.shared.job import SERIALIZER, KnownQueue
 from app.shared.kinds import ALWAYS, OF_QUEUE, mend, release
 from app.shared.lost import queues_of
+from app.shared.metrics import count
 from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep
@@ -152,6 +153,7 @@ class SweepingWorker(KnownWorker):
                 log.exception("sweep_failed")
 
     def _maintain(self) -> None:
+        count(self.connection, {})  # what was tallied
         mend(self.connection, ALWAYS)
         release(self.connection)
         names = queues_of(self.connection, self._settings)
@@ -190,3 +192,4 @@ class SweepingWorker(KnownWorker):
             Trainings(storage, self.connection, self._settings).sweep()
         except RadiataError as error:  # storage is away; it is looked for again in a moment
             log.warning("sweep_failed", error=error.message)
+        count(self.connection, {})  # here too: it may be a fork that ends

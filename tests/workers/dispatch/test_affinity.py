@@ -17,7 +17,7 @@ from rq.job import Job
 from app.shared.connection import connect
 from app.shared.job import REFUSED
 from app.shared.lost import Lost, look, queues_of
-from app.shared.metrics import counted
+from app.shared.metrics import FITS, count, counted, of_choice
 from app.shared.queue import Queues
 from app.shared.settings import Settings
 from tests.app.shared.making import MODEL
@@ -85,6 +85,16 @@ def test_what_suits_is_taken_first_and_the_others_are_counted(queues: Queues, mi
     assert take(mine) == "more"
     assert figure(redis, "cold", "passed") == 3
     assert take_all(mine) == ["cold", "warm"], "nobody may pass cold a fourth time"
+
+
+def test_how_well_each_fits_is_counted(queues: Queues, mine: list[Queue], redis: Redis) -> None:
+    count(redis, {})
+    before = counted(redis)
+    enqueue(queues, other=C, same=A, near=f"{A} {C}", resident=B)
+    taken = take_all(mine)
+    count(redis, {})
+    after = {fit: counted(redis).get(of_choice(fit), 0.0) - before.get(of_choice(fit), 0.0) for fit in FITS}
+    assert taken == [*FITS] and after == dict.fromkeys(FITS, 1.0)
 
 
 def test_seconds_bound_it_too(queues: Queues, mine: list[Queue], redis: Redis) -> None:
