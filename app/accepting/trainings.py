@@ -6,22 +6,22 @@ the first step: sizes of pictures, lengths of captions, whether the base can be 
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Protocol
 
-from app.accepting.generations import SEED_BITS, Parts, profile_of, together
+from app.accepting.generations import COMPARED, SEED_BITS, Parts, profile_of, together
 from app.accepting.judging import overlong
-from app.http.faults import quoted, refusal
+from app.http.faults import meant, quoted, refusal
 from app.shared.datasets import Dataset, Datasets
-from app.shared.errors import BadRequest, Conflict, NotFound, RadiataError
+from app.shared.errors import BadRequest, Conflict, Gone, NotFound, RadiataError
 from app.shared.facts import TokenizerFile
 from app.shared.trainings import Trainings
 from app.shared.wire.generation import Status
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.training import MAX_STEPS, ResolvedTraining, TrainingRequest
 from lycoris.errors import PlanRefused
-from lycoris.training.plan import plan
+from lycoris.training.plan import plan, refuse_dropout
 from lycoris.training.table import ALGORITHMS
 
 STEPS_A_PICTURE = 100  # what people take who train a style or a subject by hand
@@ -29,6 +29,8 @@ LEAST_STEPS, MOST_STEPS = 200, 3000  # of those that nobody named: below, nothin
 CHECKPOINTS = 10  # of a training that says nothing of them
 NAMED = 5  # pictures in a sentence
 LEAST_PICTURES = 2
+# What an adapter's layers are called where it is read, if otherwise than where it is trained
+READ_AS = {"locon": {"lora", "locon"}, "dora": {"dora-lora", "dora-locon", "dora-loha", "dora-lokr"}}
 
 
 class TrainingParts(Parts, Protocol):
@@ -51,10 +53,18 @@ def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
         ) from error
     wrong: list[RadiataError] = [*_misdescribed(dataset, body), *_unsampled(body, profile)]
     wrong += _too_long(dataset, body, parts.profiles.tokenizers(profile))
+    start, unfit = _start(parts, profile, body)
+    wrong += unfit
     try:
-        chosen = plan(body.algorithm, body.rank, body.alpha, body.options, body.layers, body.text_encoder)
+        rank = max(start.ranks, default=None) if start and body.rank is None else body.rank
+        chosen = plan(body.algorithm, rank, body.alpha, body.options, body.layers, body.text_encoder)
+        refuse_dropout(chosen, body.output_dropout, body.rank_dropout, body.module_dropout)
     except PlanRefused as error:
         raise together([*wrong, *_refused(error)]) from error
+    if start and chosen.rank and start.ranks and chosen.rank not in start.ranks:
+        ranks = ", ".join(map(str, start.ranks))
+        message = f"the rank is {chosen.rank}, and {body.start!r} was trained with {ranks}; give that rank"
+        wrong.append(refusal(["rank"], "start_of_another_rank", message, {"allowed": list(start.ranks)}))
     steps = body.steps or _steps(dataset, body)
     if body.lr_warmup_steps >= steps:
         message = f"lr_warmup_steps has to be less than the {steps} steps: the learning rate would never be reached"
@@ -63,6 +73,7 @@ def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
         raise together(wrong)
     filled = {
         "dataset": dataset.ref,
+        "start": start and start.ref,
         "base": profile.fingerprint,
         "model": profile.name,
         "rank": chosen.rank,
@@ -103,6 +114,40 @@ def extended(parts: TrainingParts, training_id: str, steps: int) -> ResolvedTrai
         raise Conflict("not_extendable", message)
     _as_accepted(parts, training.request)
     return training.request.model_copy(update={"continues": training_id, "steps": total})
+
+
+@dataclass(frozen=True)
+class _Start:
+    """An adapter to begin from: by its bytes, and the ranks of its layers, smallest first; none where it has none."""
+
+    ref: str
+    ranks: tuple[int, ...]
+
+
+def _start(
+    parts: TrainingParts, profile: ModelProfile, body: TrainingRequest
+) -> tuple[_Start | None, list[RadiataError]]:
+    """Return what a training begins from, and why it cannot; its factors are judged before the first step."""
+    if body.start is None:
+        return None, []
+    try:
+        record = parts.catalog.record(body.start)
+    except (NotFound, Gone) as error:
+        near = meant(body.start, parts.catalog.names(COMPARED)) if isinstance(error, NotFound) else ""
+        return None, [refusal(["start"], error.code, error.message + near)]
+    if record.kind != "weights":
+        message = f"{body.start!r} is of the kind {record.kind}; a training begins from weights"
+        return None, [refusal(["start"], "setting_of_another_kind", message)]
+    if profile.name not in record.fits:
+        places = ", ".join(record.fits) or "no model here"
+        message = f"{body.start!r} fits {places}, not {profile.name!r}; choose another of the two"
+        return None, [refusal(["start"], "adapter_for_another_base", message)]
+    verdict = record.verdicts.get(profile.name, record.verdict)
+    found = set(verdict.get("algorithms", ()))
+    if other := sorted(found - READ_AS.get(body.algorithm, {body.algorithm})):
+        message = f"{body.start!r} is made of {', '.join(other)}, which {body.algorithm} does not train"
+        return None, [refusal(["start"], "start_of_another_algorithm", message)]
+    return _Start(f"sha256:{record.sha256}", tuple(verdict.get("ranks", ()))), []
 
 
 def algorithms() -> list[dict[str, object]]:

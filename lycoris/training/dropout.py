@@ -11,11 +11,10 @@ from lycoris.adapter import Adapter
 from lycoris.algorithms.change import Change
 from lycoris.errors import Code, PlanRefused, Reason
 from lycoris.training.draw import generator
-from lycoris.training.plan import Plan
+from lycoris.training.plan import Plan, refuse_dropout
 
 # Fields of a change that its result is linear in, whose first axis is the rank; with both of GLoRA's two products
 RANKS = ("lora_down", "hada_w1_b", "lokr_w2_b", "hira_A", "vera_lambda_d", "a2", "b2")
-OF_RANKS = frozenset({"lora", "locon", "loha", "lokr", "glora", "hira", "vera"})
 
 
 @dataclass
@@ -35,18 +34,17 @@ class Dropout:
 
     def check(self, plan: Plan) -> None:
         """Raise PlanRefused for a part that is out of range, or of ranks that a plan's factors do not have."""
-        reasons: list[Reason] = []
-        for name, part in (("outputs", self.outputs), ("ranks", self.ranks), ("layers", self.layers)):
-            if not 0 <= part < 1:
-                reasons.append(Reason(Code.BAD_OPTION, f"dropout.{name}", f"must be from 0 to below 1, not {part:g}"))
-        if self.ranks and (plan.algorithm not in OF_RANKS or plan.options.get("full_matrix")):
-            message = f"has no effect on {plan.algorithm}: its change is no sum over ranks"
-            reasons.append(Reason(Code.BAD_OPTION, "dropout.ranks", message))
-        if reasons:
-            raise PlanRefused(reasons)
+        refuse_dropout(plan, self.outputs, self.ranks, self.layers)
 
     def over(self, adapter: Adapter) -> Adapter:
-        """Return an adapter of the same factors whose changes are dropped in part."""
+        """Return an adapter of the same factors whose changes are dropped in part.
+
+        Raises PlanRefused for a part of ranks where every layer's factors are whole.
+        """
+        changes = [change for each in adapter.layers for change in each.changes.values()]
+        if self.ranks and not any(_ranked(change) for change in changes):
+            message = "has no effect: every layer's factors are whole, for their size; take a lower rank"
+            raise PlanRefused([Reason(Code.BAD_OPTION, "rank_dropout", message)])
         layers = (
             replace(each, changes={name: Dropped(change, each.name, self) for name, change in each.changes.items()})
             for each in adapter.layers
@@ -85,11 +83,9 @@ class Dropped(Change):
 
     def _fewer_ranks(self) -> Change:
         fewer: dict[str, Any] = {}
-        for name in RANKS:
-            factor: Tensor | None = getattr(self.change, name, None)
-            if factor is not None:
-                kept = self.dropout.kept(self.dropout.ranks, name, self.layer, len(factor))
-                fewer[name] = factor * kept.to(factor).reshape(-1, *(1,) * (factor.ndim - 1))
+        for name, factor in _ranked(self.change).items():
+            kept = self.dropout.kept(self.dropout.ranks, name, self.layer, len(factor))
+            fewer[name] = factor * kept.to(factor).reshape(-1, *(1,) * (factor.ndim - 1))
         return replace(self.change, **fewer) if fewer else self.change  # pyright: ignore[reportArgumentType]
 
     @property
@@ -109,3 +105,9 @@ class Dropped(Change):
 
     def misfit(self, target: torch.Size | tuple[int, ...]) -> str | None:
         return self.change.misfit(target)
+
+
+def _ranked(change: Change) -> dict[str, Tensor]:
+    """Return a change's factors whose first axis is the rank, by field."""
+    found = {name: getattr(change, name, None) for name in RANKS}
+    return {name: factor for name, factor in found.items() if factor is not None}

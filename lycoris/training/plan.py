@@ -14,6 +14,7 @@ RANK = Option(name="rank", kind="whole", default=None, least=1, most=4096, meani
 ALPHA = Option(
     name="alpha", kind="number", default=None, least=1e-3, most=1e6, meaning="scale of the change, times rank"
 )
+OF_RANKS = frozenset({"lora", "locon", "loha", "lokr", "glora", "hira", "vera"})  # whose change is a sum over ranks
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,18 @@ def plan(
         alpha = float(rank)
     filled = {option.name: given.get(option.name, option.default) for option in facts.options}
     return Plan(algorithm, rank, alpha if facts.alpha else None, filled, tuple(layers), text_encoders)
+
+
+def refuse_dropout(plan: Plan, output_dropout: float, rank_dropout: float, module_dropout: float) -> None:
+    """Raise PlanRefused for a part that is out of range, or of ranks that a plan's factors do not have."""
+    parts = {"output_dropout": output_dropout, "rank_dropout": rank_dropout, "module_dropout": module_dropout}
+    reasons = [
+        _reason(name, f"must be from 0 to below 1, not {part:g}") for name, part in parts.items() if not 0 <= part < 1
+    ]
+    if rank_dropout and (plan.algorithm not in OF_RANKS or plan.options.get("full_matrix")):
+        reasons.append(_reason("rank_dropout", f"has no effect on {plan.algorithm}: its change is no sum over ranks"))
+    if reasons:
+        raise PlanRefused(reasons)
 
 
 def _numbers(facts: Algorithm, rank: Any, alpha: Any) -> Iterator[Reason]:

@@ -50,6 +50,11 @@ def train(
     ] = False,
     keep_tokens: Annotated[int, typer.Option(help="First parts that stay in their places.")] = 0,
     caption_dropout_rate: Annotated[float, typer.Option(help="The part of captions that is left empty.")] = 0.0,
+    output_dropout: Annotated[
+        float, typer.Option(help="The part of each layer's outputs that a forward leaves out.")
+    ] = 0.0,
+    rank_dropout: Annotated[float, typer.Option(help="The same of its ranks, where it has some.")] = 0.0,
+    module_dropout: Annotated[float, typer.Option(help="The same of the layers.")] = 0.0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Show half of the pictures mirrored.")] = False,
     caption: Annotated[str | None, typer.Option(help="Of pictures that have none.")] = None,
     checkpoint_every: Annotated[int, typer.Option(help="Steps.")] = 100,

@@ -29,7 +29,9 @@ class TrainingPlan:
     lr_scheduler: how the learning rate goes after the warm-up. ema_decay: of the moving average, which is then what is
     exported; None: none. snr_gamma: of min-SNR (Hang et al. 2023, arXiv:2303.09556). weighting_scheme: how the times of
     flow matching are drawn; None is `logit_normal`. caption_dropout_rate: the part of captions that is left empty.
-    keep_tokens: pieces between commas that are not shuffled. area: pixels of a picture at most; None is the base's own.
+    keep_tokens: pieces between commas that are not shuffled. output_dropout, rank_dropout, module_dropout: the part of
+    the change's outputs, of its ranks and of its layers that is left out, as `lycoris.training.dropout` has it.
+    area: pixels of a picture at most; None is the base's own.
     """
 
     algorithm: str
@@ -53,6 +55,9 @@ class TrainingPlan:
     shuffle_caption: bool = False
     keep_tokens: int = 0
     caption_dropout_rate: float = 0.0
+    output_dropout: float = 0.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
     mirror: bool = False
     area: int | None = None
     gradient_checkpointing: bool = True

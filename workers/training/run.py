@@ -14,6 +14,7 @@ from app.shared.errors import BadRequest, RadiataError
 from app.shared.storage import Storage
 from lycoris.errors import AdapterError
 from lycoris.training.continuing import continue_from
+from lycoris.training.dropout import Dropout
 from lycoris.training.export import Naming, export
 from lycoris.training.plan import Plan
 from lycoris.training.plan import plan as planned
@@ -81,6 +82,10 @@ class Training:
                 if start is None
                 else continue_from(start, base.components, self.choice)
             )
+            self._dropout = _dropout(plan)
+            if self._dropout:
+                self._dropout.check(self.choice)
+                self._dropout.over(self.adapter.adapter)
             export(self.adapter, naming)  # what could not be written is refused now, and not after the last step
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.weighting_scheme, plan.snr_gamma)
@@ -132,7 +137,7 @@ class Training:
                                 self._save(told)
                             raise
                         told(pace.made(state.step, plan.steps, loss, seen))
-                        if state.step == SETTLED:
+                        if state.step == SETTLED and not plan.module_dropout:  # of a layer left out nothing moves
                             self._check_moved(told)
                         if state.step % plan.checkpoint_every == 0 or state.step == plan.steps:
                             self._save(told)
@@ -189,6 +194,8 @@ class Training:
         for index in order:
             if canceled():
                 raise Canceled
+            if self._dropout:
+                self._dropout.step = index  # decides what this forward leaves out, and its gradients
             examples = self.examples.batch(index)
             loss = self._objective.loss(examples) * (len(examples) / shown)
             value = float(loss.detach())
@@ -203,7 +210,7 @@ class Training:
         """Have the adapter on the model, and the denoiser's blocks computed anew in the backward pass if so planned."""
         denoiser, wanted = self._recorder.denoiser, self.plan.gradient_checkpointing
         can = wanted and getattr(denoiser, "_supports_gradient_checkpointing", False)
-        with self.adapter.applied(self._base.components, checkpointing=wanted):
+        with self.adapter.applied(self._base.components, wanted, self._dropout):
             if can:
                 denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
             try:
@@ -252,6 +259,11 @@ class Training:
             raise
         except Exception as error:  # noqa: BLE001  # a sample that fails does not end a training
             return Sampled(self._state.step, sample, None, f"{type(error).__name__}: {error}")
+
+
+def _dropout(plan: TrainingPlan) -> Dropout | None:
+    parts = (plan.output_dropout, plan.rank_dropout, plan.module_dropout)
+    return Dropout(plan.seed, *parts) if any(parts) else None
 
 
 @contextmanager

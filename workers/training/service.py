@@ -15,9 +15,10 @@ from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
 from app.shared import alarm
+from app.shared.catalog import file_key
 from app.shared.connection import connect
 from app.shared.datasets import Datasets
-from app.shared.errors import RadiataError, Unavailable
+from app.shared.errors import NotFound, RadiataError, Unavailable
 from app.shared.exit_with_parent import watch_parent
 from app.shared.job import SERIALIZER, KnownQueue
 from app.shared.lifecycle import id_for
@@ -47,7 +48,18 @@ NICE = 10  # who waits for a picture goes before who waits for an adapter
 TOLD_S = 0.25  # between two lines of progress
 RECENT = 20  # steps of which the mean loss is told
 LOOK_S = 0.2  # between two looks for a verdict
-ASIDE = ("name", "description", "dataset", "trigger", "default_caption", "naming", "base", "model", "continues")
+ASIDE = (
+    "name",
+    "description",
+    "dataset",
+    "trigger",
+    "default_caption",
+    "naming",
+    "base",
+    "model",
+    "start",
+    "continues",
+)
 KEPT = "latents"  # folder of latents and texts, below the data folder
 
 
@@ -144,6 +156,7 @@ class Trainer:
             folder_of(training.id),
             kept,
             request.name,
+            start=self._begun_from(request.start),
             naming=request.naming,
         )
         teller = _Teller(self._trainings, self._storage, training, run.exported, self._ask_storage)
@@ -153,6 +166,15 @@ class Trainer:
             self._look(training.id)
             return run.step, run.exported()
         return made.step, made.data
+
+    def _begun_from(self, ref: str | None) -> bytes | None:
+        """Return the adapter file that a training begins from, as it was resolved."""
+        if ref is None:
+            return None
+        data = self._storage.get(file_key(ref.removeprefix("sha256:")))
+        if data is None:
+            raise NotFound("adapter_unknown", f"the adapter that this was to start from is gone: {ref}")
+        return data
 
     def _is_over(self, training_id: str) -> bool:
         return self._leaving or bool(self._over or self._trainings.over(training_id))

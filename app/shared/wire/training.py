@@ -9,7 +9,7 @@ from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterName
 from app.shared.wire.dataset import DatasetRef
 from app.shared.wire.generation import MAX_SEED, Failure, Status
-from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
+from app.shared.wire.values import Name, Number, Ref, Sha256, Whole, Wire
 
 MAX_SAMPLES = 8  # prompts that are drawn at each checkpoint
 MAX_PATTERNS = 64
@@ -18,6 +18,7 @@ Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
 Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 Flag = Annotated[bool, Strict()]
+Part = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
 OptionName = Annotated[str, StringConstraints(max_length=64)]
 OptionValue = Flag | Whole | Annotated[Number, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=64)]
 Naming = Literal["kohya", "diffusers"]
@@ -47,6 +48,11 @@ class TrainingFields(Wire):
     dataset: DatasetRef = Field(description="as `POST /v1/datasets` answers it")
     algorithm: str = Field(
         max_length=32, examples=["lokr"], description="one of `GET /v1/trainings/algorithms`, which tells its options"
+    )
+    start: Ref | None = Field(
+        None,
+        description="an adapter of the catalog to begin from (its weights only), of the same algorithm, rank and "
+        "options; what was accepted names it by its sha256",
     )
     layers: list[Pattern] = Field(
         [],
@@ -83,6 +89,11 @@ class TrainingFields(Wire):
     caption_dropout_rate: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         0.0, description="the part of captions that is left empty"
     )
+    output_dropout: Part = Field(
+        0.0, description="the part of the outputs of each layer's change that a forward leaves out; the rest is more"
+    )
+    rank_dropout: Part = Field(0.0, description="the same of the ranks of its factors, where there are some")
+    module_dropout: Part = Field(0.0, description="the same of the layers")
     mirror: Flag = Field(False, description="whether half of the showings are mirrored, pictures with text too")
     area: Whole | None = Field(
         None, ge=64, le=2**26, description="pixels of a picture at most; null is the model's own; none is enlarged"

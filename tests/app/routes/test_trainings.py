@@ -8,6 +8,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from app.shared.catalog import Catalog
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -17,7 +18,7 @@ from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.training import TrainedAdapter
-from tests.app.shared.making import profile
+from tests.app.shared.making import profile, version
 
 PICTURES = [DatasetPicture(ref=f"image:{at:064x}", caption=f"a {at}", width=64, height=64) for at in range(3)]
 MADE = TrainedAdapter(name="style", version=1, sha256="a" * 64, step=300)
@@ -77,6 +78,8 @@ def test_what_is_left_open_is_filled_in(api: httpx.Client, dataset: str) -> None
         ({"samples": [{"prompt": "a"}, {"prompt": "a", "seed": 1}, {"prompt": "a"}]}, ["/samples/2"]),
         ({"layers": [""]}, ["/layers/0"]),
         ({"text_encoder": 1}, ["/text_encoder"]),
+        ({"algorithm": "oft", "rank_dropout": 0.5}, ["/rank_dropout"]),
+        ({"module_dropout": 1.0}, ["/module_dropout"]),
     ],
     ids=str,
 )
@@ -96,6 +99,24 @@ def test_a_dataset_has_several_pictures_and_a_caption_for_each(api: httpx.Client
     refused = api.post("/v1/trainings", json=body(silent)).json()["errors"][0]
     assert refused["code"] == "caption_missing" and "third.png" in refused["message"]
     assert api.post("/v1/trainings", json=body(silent, default_caption="a drawing")).status_code == 202
+
+
+def test_it_may_begin_from_an_adapter_of_its_algorithm_and_rank(
+    api: httpx.Client, dataset: str, storage: Storage, redis: Redis
+) -> None:
+    catalog = Catalog(storage, redis)
+    for name, sha256, found in (("mine", "1" * 64, {"lokr": 3}), ("other", "2" * 64, {"lora": 3})):
+        made = version(name).model_copy(update={"sha256": sha256})
+        catalog.admit(made, {"emoji-64": {"algorithms": found, "ranks": [2, 4]}})
+    begun = api.post("/v1/trainings", json=body(dataset, start="mine")).json()
+    assert begun["request"]["start"] == f"sha256:{'1' * 64}" and begun["request"]["rank"] == 4
+    for fields, code, said in (
+        ({"start": "other"}, "start_of_another_algorithm", "made of lora, which lokr does not train"),
+        ({"start": "mine", "rank": 16}, "start_of_another_rank", "was trained with 2, 4"),
+        ({"start": "mime"}, "adapter_unknown", "mine"),
+    ):
+        (wrong,) = api.post("/v1/trainings", json=body(dataset, **fields)).json()["errors"]
+        assert wrong["code"] == code and said in wrong["message"], wrong
 
 
 def test_every_algorithm_tells_what_it_takes(api: httpx.Client, dataset: str) -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lycoris.errors import PlanRefused
-from lycoris.training.dropout import OF_RANKS, Dropout
+from lycoris.training.dropout import Dropout
 from lycoris.training.export import export
-from lycoris.training.plan import plan
+from lycoris.training.plan import OF_RANKS, plan
 from lycoris.training.table import TRAINABLE
 from lycoris.training.trainable import begin
 from tests.lycoris.measure import bits
@@ -76,5 +76,5 @@ def test_hazard_34_dropout_of_ranks_that_are_none_is_refused(algorithm: str) -> 
     else:
         with pytest.raises(PlanRefused, match=f"has no effect on {algorithm}"):
             Dropout(1, ranks=0.5).check(plan(algorithm))
-    with pytest.raises(PlanRefused, match=r"dropout\.layers: must be from 0 to below 1, not 1"):
+    with pytest.raises(PlanRefused, match=r"module_dropout: must be from 0 to below 1, not 1"):
         Dropout(1, layers=1.0).check(plan(algorithm))

@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from app.shared import course
+from app.shared.catalog import file_key
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.errors import Unavailable
 from app.shared.settings import Settings
@@ -189,6 +190,22 @@ def test_another_base_is_not_trained_on(trainer: Trainer, trainings: Trainings, 
         trainer.run(accepted.id)
     failed = trainings.get(accepted.id)
     assert failed.status is Status.FAILED and failed.error and failed.error.code == "base_changed"
+
+
+def test_it_begins_from_the_file_that_was_named(
+    trainer: Trainer, trainings: Trainings, accepted: Training, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(Run, "__init__", lambda self, *_, start, **__: given.append(start) or setattr(self, "step", 0))
+    after(monkeypatch, 1, trainer.leave)
+    asked = accepted.request.model_copy(update={"start": f"sha256:{'a' * 64}"})
+    gone = trainings.accept(asked)
+    trainer.run(gone.id)
+    assert (error := trainings.get(gone.id).error) and "is gone" in error.message
+    storage.put(file_key("a" * 64), b"the file")
+    with pytest.raises(Unavailable):
+        trainer.run(trainings.accept(asked).id)
+    assert given == [b"the file"]
 
 
 def test_a_resume_of_what_came_to_nothing_begins_where_the_one_before_it_ended(
