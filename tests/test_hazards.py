@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 FAMILIES, DRAWING = "families/test_pictures_in.py", "workers/drawing/test_pictures_in.py"
+INPAINTING = "families/test_inpainting_bases.py"
 PLACEMENT, DECODING = "workers/drawing/test_placement.py", "workers/test_decoding.py"
 CONTROL, MAPS = "families/test_control.py", "workers/control/test_maps.py"
 PROMPTS, MASKS = "workers/image_prompts/test_applying.py", "workers/image_prompts/test_masks.py"
@@ -41,6 +42,8 @@ HELD: dict[str, list[tuple[str, str]]] = {
         ("workers/models/test_bad_files.py", "test_a_file_that_is_no_base_is_refused_in_a_sentence"),
         ("workers/models/test_refusals.py", "test_what_cannot_be_served_is_refused_in_a_sentence"),
         (FAMILIES, "test_with_all_of_it_drawn_anew_nothing_of_the_picture_is_left"),
+        (INPAINTING, "test_it_is_diffusers_own_inpainting_with_adapters_too"),
+        (INPAINTING, "test_nothing_is_drawn_without_a_mask"),
     ],
     "9 orientation": [(DECODING, "test_a_picture_is_turned_upright")],
     "10 a size that is no multiple": [

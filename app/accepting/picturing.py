@@ -12,7 +12,7 @@ from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import Place, StoredPicture
 
 Size = tuple[int, int]
-WHITE = 255
+WHITE, LIGHT = 255, 128
 MASK_COLOURED = "the mask has colours, and a mask is black, white and grey: send what is to be white in white"
 
 
@@ -49,7 +49,11 @@ def unfit(
             message = f"{sizes}; give the mask the shape of the picture, in any size"
             yield _wrong("mask_image", "mask_size", message, [[init.width, init.height]])
         steps = drawn(asked, profile)
-        if mask.lightest is not None and steps and mask.lightest * steps[0] < WHITE:
+        native = profile.inpaint == "native"
+        if mask.lightest is not None and native and mask.lightest < LIGHT:
+            message = f"the mask is nowhere white, nor nearer to it than to black, and {profile.name!r} reads no grey"
+            yield _wrong("mask_image", "mask_empty", message)
+        elif mask.lightest is not None and steps and not native and mask.lightest * steps[0] < WHITE:
             message = f"the mask is nowhere light enough for one of {steps[0]} steps: nothing would be drawn anew"
             yield _wrong("mask_image", "mask_empty", message)
         why = "a mask is black and white, and white is drawn anew: which of it a transparent place is, it does not say"

@@ -48,6 +48,11 @@ def misplaced(profile: ModelProfile, asked: Picture) -> Iterator[Wrong]:
             f"{profile.name!r} ({profile.pipeline}) changes a picture that it is shown; name it in reference_images"
         )
         yield Wrong("reference_images", "reference_missing", message, {"minItems": profile.min_references})
+    if profile.inpaint == "native" and asked.mask_image is None:
+        message = (
+            f"{profile.name!r} is made for inpainting: it draws what mask_image leaves open of init_image; name both"
+        )
+        yield Wrong("mask_image", "mask_missing", message, None)
     if asked.upscale and asked.mask_image:
         message = "a second pass would change what the mask keeps; leave out upscale or mask_image"
         yield Wrong("upscale", "upscale_with_mask", message, [None])

@@ -183,7 +183,9 @@ def _places(base: BaseDenoiser) -> list[tuple[int, int]]:
 def _copied(made: type[Any], base: BaseDenoiser) -> Configuration:
     """Return what the base's configuration says of the settings that a net has too."""
     settings = inspect.signature(made.__init__).parameters
-    return {name: base.config[name] for name in settings if name in base.config}
+    found = {name: base.config[name] for name in settings if name in base.config}
+    # Beside a UNet it reads latents, whatever else a base for inpainting reads: as many channels as that puts out
+    return found | {"in_channels": base.config["out_channels"]} if base.made == "UNet2DConditionModel" else found
 
 
 def _any(shapes: Shapes, beginning: str) -> bool:

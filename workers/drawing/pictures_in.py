@@ -19,6 +19,7 @@ from app.shared.pictured import same_shape
 from app.shared.wire.generation import ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from workers.drawing.placement import Placement, Size
+from workers.models.inpainting import black_or_white
 from workers.models.pixels import pixels_of
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -66,6 +67,7 @@ class Canvas:
                     raise BadRequest("mask_size", message)
                 of_mask = placement.of_likeness(picture.size, mask.size)
                 mask = of_mask.place(mask.convert("L"), WHITE, Resampling.BILINEAR)
+                mask = black_or_white(mask) if profile.inpaint == "native" else mask
             picture = placement.place(picture.convert("RGB"))
         if mask is not None and request.inpaint_area == "masked":
             box, scaled = around(mask, request.inpaint_padding, profile)

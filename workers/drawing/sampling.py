@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from workers.control.controller import Prepared
 from workers.drawing.beginning import Beginning
 from workers.drawing.pictures_in import Canvas, whole, without
 from workers.models.device_memory import decodes
+from workers.models.inpainting import black_or_white, of_latents, reading
 from workers.models.latents import encoded, enlarged, noise_like, preparing
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
@@ -77,7 +78,7 @@ class Sampling:
         # A CPU generator draws the same latents for every device
         generator = torch.Generator("cpu").manual_seed(seed)
         (drawn, *_) = request.drawn or drawn_by(request, request.steps, profile.denoise_rounding)
-        canvas = self._canvas(request, before)
+        canvas, native = self._canvas(request, before), profile.inpaint == "native"
         asked = request.model_copy(update=dict(zip(("width", "height"), canvas.drawn, strict=True)))
         wanted = call_arguments(asked, pipeline, profile.obeys)
         self.noted = canvas.noted
@@ -90,10 +91,13 @@ class Sampling:
             beginning = self._beginning(request, canvas, drawn, before)
             if controls:
                 undo.enter_context(controls.during(canvas, seed))
+            if native:
+                undo.enter_context(self._reading(canvas))
             if beginning:
                 if hasattr(prepares := preparing(pipeline), "prepare_latents"):
                     undo.callback(vars(prepares).pop, "prepare_latents")
-                    prepares.prepare_latents = beginning.prepared(prepares.prepare_latents)
+                    prepare = prepares.prepare_latents
+                    prepares.prepare_latents = beginning.prepared(of_latents(pipeline, prepare) if native else prepare)
                 else:  # Ernie-Image draws its noise in the call itself
                     wanted["latents"] = beginning.prepared(noise_like)(pipeline, beginning.latents, generator)
             steps = {
@@ -120,6 +124,13 @@ class Sampling:
         mask = self._load(request.mask_image) if request.mask_image else None
         return Canvas.of(request, self._base.profile, init, mask)
 
+    def _reading(self, canvas: Canvas) -> AbstractContextManager[None]:
+        """Have a base that is made for inpainting read what it draws into."""
+        if canvas.placed is None or canvas.mask is None:
+            raise BadRequest("mask_missing", f"{self._base.profile.name!r} draws nothing without a picture and a mask")
+        mask = black_or_white(canvas.part_of_mask(canvas.mask))
+        return reading(self._base.pipeline, canvas.part(canvas.placed), mask)
+
     def _load(self, ref: str) -> Picture:
         assert self._pictures is not None
         return self._pictures.load(ref)
@@ -145,7 +156,8 @@ class Sampling:
             if anew and canvas.mask is not None:
                 picture = without(picture, canvas.part_of_mask(canvas.mask))
             latents = encoded(pipeline, picture)
-        return Beginning(pipeline, latents, request.steps - drawn, anew=anew, mask=parts)
+        held = None if self._base.profile.inpaint == "native" else parts
+        return Beginning(pipeline, latents, request.steps - drawn, anew=anew, mask=held)
 
     def _scheduled(
         self,

@@ -19,6 +19,7 @@ from workers.models.components import made_of
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
 from workers.models.folder import Unservable
+from workers.models.inpainting import inpaint_of
 from workers.models.latents import rounds_up, why_from_none
 from workers.models.obeys import (
     fixed_sizes,
@@ -91,6 +92,7 @@ def profile_of(
         max_pixels=most_pixels(pipeline, device.type),
         max_steps=most_steps(pipeline),
         why_from_none=why_from_none(pipeline),
+        inpaint=inpaint_of(pipeline),
         max_references=shown_to(pipeline).most,
         min_references=shown_to(pipeline).least,
         reference_edge=shown_to(pipeline).edge,
@@ -136,6 +138,7 @@ def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings
             height=profile.height,
             steps=profile.steps,
             reference_images=[""] * profile.min_references,
+            **({"init_image": "", "mask_image": ""} if profile.inpaint == "native" else {}),
         )
         for wrong in disobeyed(profile, asked):
             raise Unservable(f"{folder / OWN} cannot be used: {wrong.message}")

@@ -18,6 +18,7 @@ from torch import nn
 
 from workers.models.checkpoint import Checkpoint
 from workers.models.components import IMAGE_ENCODER, class_of, denoiser_of
+from workers.models.inpainting import OPENED_AS
 from workers.models.weight_files import Stored, Unservable, dtype_of, header_of, weights_of
 
 INDEX = "model_index.json"
@@ -43,6 +44,7 @@ class ModelFolder:
     def index(self) -> dict[str, Any]:
         """What `model_index.json` says, with what parts from elsewhere are in place of it; raises Unservable."""
         index = self._written()
+        index["_class_name"] = OPENED_AS.get(index["_class_name"], index["_class_name"])
         for part, place in self.parts.items():
             if place is None:
                 index[part] = [None, None]
@@ -51,6 +53,11 @@ class ModelFolder:
             elif part == IMAGE_ENCODER and index.get(part) in (None, [None, None]):  # most folders come without one
                 index[part] = ["transformers", "CLIPVisionModelWithProjection"]
         return index
+
+    @property
+    def renamed(self) -> bool:
+        """Whether it is opened as another class than it says."""
+        return self.index["_class_name"] != self._written()["_class_name"]
 
     @cached_property
     def files(self) -> dict[str, Checkpoint]:

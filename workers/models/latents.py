@@ -199,14 +199,19 @@ def preparing(pipeline: Any) -> Any:
     return getattr(pipeline, part) if part else pipeline
 
 
-def encoded(pipeline: Any, picture: Picture) -> Tensor:
-    """Return a picture's latents [1, channels, (frames,) rows, columns]: the likeliest ones, not a draw."""
+def encoded(pipeline: Any, picture: Picture, hidden: Picture | None = None) -> Tensor:
+    """Return a picture's latents [1, channels, (frames,) rows, columns]: the likeliest ones, not a draw.
+
+    hidden: white where it is to be as grey as a codec can have it.
+    """
     vae, family = _codec(pipeline), LATENTS[type(pipeline).__name__]
     pixels = planes_of(picture.convert(family.colours))
     upcast = vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))  # SDXL's codec overflows in float16
     if upcast:
         vae.to(torch.float32)
     values = (2.0 * (pixels.float() / 255.0) - 1.0).contiguous().to(vae.device, vae.dtype)
+    if hidden is not None:
+        values *= (planes_of(hidden) == 0).to(values)
     found = vae.encode(values.unsqueeze(2) if family.films else values)
     if upcast:
         vae.to(torch.float16)

@@ -17,7 +17,7 @@ def linked(folder: ModelFolder) -> Iterator[Path]:
     ours, parts = of_prompts(folder), dict(folder.components())
     read = [part for part in parts if part not in folder.files and folder.place(part).is_dir()]
     variants = [part for part in read if variant_of(folder.place(part))]
-    if not (ours or variants or folder.parts):
+    if not (ours or variants or folder.parts or folder.renamed):
         yield folder.path
         return
     with TemporaryDirectory(prefix="radiata-") as name:

@@ -11,6 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from app.shared.wire.generation import SIDE, ResolvedRequest
 from workers.models.call import NEEDED, arguments_of, default_of
 from workers.models.families import UNREAD, family_of, further_arguments, setting
+from workers.models.inpainting import inpaint_of
 from workers.models.latents import why_from_none
 from workers.models.references import shown_to
 from workers.models.samplers import eta_samplers
@@ -65,6 +66,7 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     found["eta"] &= bool(eta_samplers(getattr(pipeline, "scheduler", None)))
     found["prompt_syntax"] = can_weigh(pipeline)
     found |= dict.fromkeys(FROM_PICTURES, why_from_none(pipeline) is None)
+    found["upscale"] &= inpaint_of(pipeline) != "native"  # a second pass has no mask
     found["reference_images"] = bool(shown_to(pipeline).most)
     if setting(pipeline, "transformer", "use_style_cond_and_image_meta_size") is False:  # HunyuanDiT 1.2
         found |= dict.fromkeys(MICRO_CONDITIONS, False)

@@ -19,7 +19,7 @@ FURTHER = {
 ANYTHING = "v1"  # what diffusers takes a file for that it does not know
 # diffusers' name of a kind -> why it is no base here
 UNSERVED = {
-    r"inpainting\w*|xl_inpaint|flux-fill": "paints into a picture",
+    r"flux-fill": "paints into a picture",
     r"xl_refiner|upscale|instruct-pix2pix|flux-depth": "changes a picture that it is given",
     r"(animatediff|ltx|mochi|hunyuan-video|wan-(i2v|animate|vace)|cosmos-1|cosmos-2.0-v2w|minimax).*": (
         "draws moving pictures"

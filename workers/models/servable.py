@@ -9,6 +9,7 @@ import diffusers
 from workers.models.call import NEEDED, arguments_of
 from workers.models.families import FAMILIES
 from workers.models.folder import ModelFolder, Unservable
+from workers.models.inpainting import reads_mask
 from workers.models.references import SHOWN
 
 # A call with one of these changes a picture, or follows one
@@ -58,11 +59,13 @@ def _why_not(name: str, takes: Any) -> str:
 
 
 def judge_channels(folder: ModelFolder) -> None:
-    """Raise Unservable for a UNet of Stable Diffusion that reads more than latents: a mask, a picture, its depth."""
+    """Raise Unservable for a UNet of Stable Diffusion that reads more than latents, or these with mask and picture."""
     name = folder.index["_class_name"]
     reads, writes = folder.setting("unet", "in_channels"), folder.setting("vae", "latent_channels")
+    if reads_mask(name, reads, writes):
+        return
     if name.startswith(LATENTS_ALONE) and isinstance(reads, int) and isinstance(writes, int) and reads != writes:
         raise Unservable(
-            f"the UNet in {folder.path} reads {reads} channels, and a latent of its VAE has {writes}: it is for "
-            "inpainting or the like, and this service draws from a prompt alone"
+            f"the UNet in {folder.path} reads {reads} channels, and a latent of its VAE has {writes}: what it reads "
+            "beside latents, and beside a mask and a picture for inpainting, is not known here"
         )

@@ -21,6 +21,7 @@ from app.shared.wire.adapter import denoises
 from app.shared.wire.generation import ResolvedRequest
 from workers.drawing.sampling import MAIN, install
 from workers.models.families import family_of
+from workers.models.inpainting import inpaint_of
 from workers.models.latents import why_from_none
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
@@ -92,6 +93,8 @@ class Recorder:
             raise _refused(name, "it was distilled for few steps, which noise and mean squared error would undo")
         if why := why_from_none(self._pipeline):
             raise _refused(name, why)
+        if inpaint_of(self._pipeline) == "native":
+            raise _refused(name, "it is made for inpainting, and would be trained without a mask")
         self.part = found[0]
         self._own = own
         self._names = list(inspect.signature(type(self.denoiser).forward).parameters)[1:]

@@ -8,6 +8,8 @@ from app.shared.wire.generation import FIRST_FIELDS, SIDE, Apply, Picture
 from app.shared.wire.values import Wire
 
 LISTED = frozenset(("sigmas",))  # fields of which a profile says by a list of its own what is obeyed
+# How what a mask leaves open is drawn: not at all; with the rest held in each step; by a base that is made for it
+Inpaint = Literal["none", "held", "native"]
 OWN_SAMPLER = "own"  # what a profile calls the model's own
 
 
@@ -62,6 +64,12 @@ class ModelProfile(Wire):
     )
     why_from_none: str | None = Field(
         None, description="why it begins from no picture; null: it does, or it is not said"
+    )
+    inpaint: Inpaint | None = Field(
+        None,
+        description="how it draws what a mask leaves open: `held`, in steps that keep the rest; `native`, as a base "
+        "that is made for inpainting: it draws nothing without a mask, of which grey is black or white, the nearer "
+        "one; null: not said",
     )
     max_references: int = Field(0, description="how many `reference_images` it can be shown")
     min_references: int = Field(0, description="without how many of them it draws nothing")

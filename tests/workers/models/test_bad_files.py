@@ -75,9 +75,9 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         lambda file, _: as_files(file, {"control_model.time_embed.0.weight": torch.zeros(2)}),
         r"single.safetensors is like \S+, and is a ControlNet, which is no base: no picture",
     ),
-    "for inpainting": (
+    "for inpainting, cut down": (
         lambda file, _: as_files(file, {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(8, 9, 3, 3)}),
-        r"single.safetensors is like \S+inpainting, and paints into a picture: no picture is drawn from a prompt",
+        r"no configuration: put the folder 'single' beside it.*as in \S+/stable-diffusion-inpainting on the hub",
     ),
     "of moving pictures": (
         lambda file, _: as_files(file, {"model.diffusion_model.patchify_proj.weight": torch.zeros(8, 8)}),

@@ -81,15 +81,15 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "no class": (lambda folder: (folder / "model_index.json").write_text("{}"), "does not name the class"),
     "unheard class": (edited("model_index.json", _class_name="FluxFivePipeline"), "has no pipeline FluxFivePipeline"),
     "inpaint class": (
-        edited("model_index.json", _class_name="StableDiffusionInpaintPipeline"),
-        "StableDiffusionInpaintPipeline changes a picture that it is given",
+        edited("model_index.json", _class_name="FluxFillPipeline"),
+        "FluxFillPipeline .*picture|FluxFillPipeline needs image",
     ),
     "refiner": (edited("model_index.json", _class_name="StableDiffusionXLImg2ImgPipeline"), "changes a picture"),
     "moving": (
         edited("model_index.json", _class_name="LTXPipeline"),
         "draws moving pictures; this service draws still",
     ),
-    "nine channels": (edited("unet/config.json", in_channels=29), "reads 29 channels, and a latent of its VAE has 24"),
+    "other channels": (edited("unet/config.json", in_channels=29), "reads 29 channels, and a latent of its VAE has 24"),
     "no component": (gone("vae"), "has no folder 'vae'"),
     "no weights": (gone(UNET), "unet has no weights .*download it whole"),
     "pickle": (renamed(UNET, "diffusion_pytorch_model.bin"), "is a pickle, which could run any code"),
