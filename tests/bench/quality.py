@@ -1,12 +1,14 @@
 """How well the bundled model draws, and what its adapters do to what it draws.
 
 `python -m tests.bench.quality` needs the packages that `python -m workers.training.emoji data` fetches; it prints
-tables for people and one line of JSON last. The figures in the model card are its own.
+tables for people and one line of JSON last. The figures in the model card are its own. `--adapters FOLDER` measures
+others than the bundled ones: files called STYLE-NAME.safetensors, as `python -m tests.bench.algorithms` writes them.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -26,7 +28,6 @@ from workers.training import pipeline
 from workers.training.emoji import captions, drawings, items, samples, styles
 from workers.training.emoji.items import Item
 from workers.training.emoji.packages import DRAWINGS
-from workers.training.factors import RECIPES
 
 SEED = 1000
 
@@ -39,6 +40,8 @@ def main() -> None:
     parser.add_argument("--grids", type=Path, help="folder to write sheets of what was drawn to")
     parser.add_argument("--quick", action="store_true", help="96 trained concepts, not all")
     parser.add_argument("--parts", nargs="+", choices=["base", "adapters"], default=["base", "adapters"])
+    parser.add_argument("--adapters", type=Path, help="a folder of adapters; unset, the bundled ones")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[1.0], help="to measure each adapter at")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -48,8 +51,9 @@ def main() -> None:
         figures |= {**bench.base(quick=options.quick), "codec": bench.codec()}
         figures["generation_seconds"] = bench.generation_time()
     if "adapters" in options.parts:
-        files = sorted((options.model / "adapters").glob("*.safetensors"))
-        figures["adapters"] = bench.adapters([file for file in files if file.stem.rpartition("-")[2] in RECIPES])
+        files = sorted((options.adapters or options.model / "adapters").glob("*.safetensors"))
+        taught = [file for file in files if _style(file) in styles.NAMES]
+        figures["adapters"] = bench.adapters(taught, options.strengths)
     _print(figures)
     print(json.dumps(figures))
 
@@ -126,40 +130,43 @@ class Bench:
             result[label] = round(min(took), 3)
         return result
 
-    def adapters(self, files: list[Path]) -> list[dict]:
+    def adapters(self, files: list[Path], strengths: Sequence[float] = (1.0,)) -> list[dict]:
         """What each adapter does to concepts that it never saw: did the style arrive, did the drawing survive."""
         shown, held_out = styles.split(self.catalogue, self.ours, self.theirs)
         patcher = Patcher({"unet": self.pipe.unet, "text_encoder": self.pipe.text_encoder})
         plain = samples.draw(self.pipe, held_out, seed=SEED)
         rows = []
-        for style in sorted({file.stem.rpartition("-")[0] for file in files}):
+        for style in sorted({_style(file) for file in files}):
             classifier, true = self._classifier(style, shown, held_out)
             references = self._references(style)
             measure = _Survival(classifier, references, self.names, held_out, [self.ours[name] for name in held_out])
             rows.append({"style": style, "algorithm": "none", "classifier_right_on_true": true, **measure.of(plain)})
-            for file in (file for file in files if file.stem.rpartition("-")[0] == style):
+            drawings_of_it = styles.pictures(style, held_out, self.ours, self.theirs)
+            best = _through(self.pipe, np.stack([drawings_of_it[name] for name in held_out]))
+            rows.append({"style": style, "algorithm": "the style's own drawings", **measure.of(best)})
+            for file in (file for file in files if _style(file) == style):
                 adapter = load(file)
-                patcher.swap([StackEntry(adapter, 1.0)])
-                drawn = samples.draw(self.pipe, held_out, seed=SEED)
-                patcher.restore()
-                if self.grids:
-                    samples.sheet(np.concatenate([plain[:20], drawn[:20]]), self.grids / f"{file.stem}.png", columns=20)
-                rows.append(
-                    {
-                        "style": style,
-                        "algorithm": file.stem.rpartition("-")[2],
-                        "numbers": sum(
-                            t.numel()
-                            for layer in adapter.layers
-                            for c in layer.changes.values()
-                            for s, t in c.tensors().items()
-                            if s != "alpha"
-                        ),
-                        "bytes": file.stat().st_size,
-                        "steps": int(adapter.metadata.get("ss_steps", 0)),
-                        **measure.of(drawn),
-                    }
-                )
+                about = {
+                    "style": style,
+                    "algorithm": file.stem.removeprefix(f"{style}-"),
+                    "numbers": sum(
+                        t.numel()
+                        for layer in adapter.layers
+                        for c in layer.changes.values()
+                        for s, t in c.tensors().items()
+                        if s != "alpha"
+                    ),
+                    "bytes": file.stat().st_size,
+                    "steps": int(adapter.metadata.get("ss_steps", 0)),
+                }
+                for strength in strengths:
+                    patcher.swap([StackEntry(adapter, strength)])
+                    drawn = samples.draw(self.pipe, held_out, seed=SEED)
+                    patcher.restore()
+                    if self.grids:
+                        sheet = self.grids / f"{file.stem}-{strength:g}.png"
+                        samples.sheet(np.concatenate([plain[:20], drawn[:20]]), sheet, columns=20)
+                    rows.append({**about, "strength": strength, **measure.of(drawn)})
         return rows
 
     def _classifier(self, style: str, shown: list[str], held_out: list[str]) -> tuple[StyleClassifier, float]:
@@ -209,6 +216,10 @@ class _Survival:
         }
 
 
+def _style(file: Path) -> str:
+    return next((style for style in styles.NAMES if file.stem.startswith(f"{style}-")), "")
+
+
 def _small(pictures: np.ndarray) -> Tensor:
     """Pictures [n, 64, 64, 3] -> 32×32 pixels, flat [n, 3072]."""
     return avg_pool2d(torch.from_numpy(pictures).float().permute(0, 3, 1, 2), 2).flatten(1)
@@ -239,8 +250,19 @@ def _print(figures: dict) -> None:
             drawn.add_row(label, *(str(figures[label][key]) for key in ("concepts", "top1", "top5", "median_psnr")))
         console.print(drawn)
         console.print("codec PSNR, dB:", figures["codec"], "seconds a picture:", figures["generation_seconds"])
-    keys = ("style", "algorithm", "numbers", "bytes", "steps", "p_style", "top1", "top5", "rmse_to_base_drawing")
-    table = Table(*keys, title="Adapters at strength 1 on held-out concepts")
+    keys = (
+        "style",
+        "algorithm",
+        "numbers",
+        "bytes",
+        "steps",
+        "strength",
+        "p_style",
+        "top1",
+        "top5",
+        "rmse_to_base_drawing",
+    )
+    table = Table(*keys, title="Adapters on held-out concepts")
     for row in figures.get("adapters", []):
         table.add_row(*(str(row.get(key, "")) for key in keys))
     console.print(table)

@@ -9,6 +9,8 @@ from PIL import Image
 from workers.training.emoji import captions, drawings
 from workers.training.emoji.items import FACTS, Item
 
+NAMES = ("fluent-3d", "striped")
+
 PERIOD = 8
 """Rows from one stripe to the next: the codec's patch, for its latents keep little that is finer."""
 
