@@ -180,7 +180,7 @@ export function createAdapters({ about, changed, given, drawing }) {
       pinned = stack
         .filter((use) => !known.has(refOf(use)))
         .map((use) => ({ ...use, description: "", fits: [model] }));
-      for (const { name, version, sha256, ignore, kind, boxes, ...use } of stack) {
+      for (const { name, version, sha256, ignore, kind, boxes, maps, ...use } of stack) {
         const ref = refOf({ name, version }); // whatever it was called by, these are its bytes
         uses.set(ref, { ...use, ref, on: true });
       }
@@ -216,8 +216,10 @@ export function createAdapters({ about, changed, given, drawing }) {
       for (const map of maps) map.element.isConnected ? map.look() : maps.delete(map);
     },
 
-    /** Adds one more adapter to the stack. */
+    /** Adds one more adapter for the model to the stack; a version that is not the newest gets a row of its own. */
     add(record) {
+      const there = [...pinned, ...records].some((one) => refOf(one) === refOf(record));
+      if (!there) pinned.push({ description: "", fits: [model], ...record });
       toggle(record, true);
     },
   };

@@ -72,7 +72,7 @@ export function createFields(place, prefix) {
   return {
     /** Shows an input for each of these schemas, of those with `choices` a menu; what was typed stays where it may. */
     offer(schemas) {
-      known = schemas;
+      known = Object.fromEntries(Object.entries(schemas).filter(([, schema]) => KINDS[kindOf(schema)])); // others have no input
       for (const name of Object.keys(values)) if (!known[name]) delete values[name];
       shown = Object.fromEntries(Object.entries(known).map(([name, schema]) => [name, inputFor(`${prefix}-${name}`, schema)]));
       for (const [name, input] of Object.entries(shown)) {

@@ -1,6 +1,7 @@
 // Painting a mask: what is painted is drawn anew. The strokes are the state; undo leaves the last one out.
 
 import { byId, dialogTop, el, openDialog } from "./dom.js";
+import { brushByKeys } from "./mask_keys.js";
 import { problemView } from "./problems.js";
 import { PICTURE_TYPES, pictureUrl, sendPicture } from "./send_picture.js";
 
@@ -70,7 +71,7 @@ async function asFile(canvas) {
 export async function editMask(picture, mask, done) {
   const { width, height } = picture;
   const dialog = byId("mask");
-  const canvas = el("canvas", { width, height, id: "mask-canvas", role: "img", "aria-label": "The mask: what is painted is drawn anew" });
+  const canvas = el("canvas", { width, height, id: "mask-canvas", role: "application", "aria-label": "The mask: arrow keys move the brush, Space puts it down and takes it up" });
   const size = el("input", { type: "range", id: "mask-size", min: String(BRUSH.least), max: String(BRUSH.most), step: "0.5", value: String(BRUSH.first) });
   const outcome = el("div", { role: "alert" });
   const strokes = mask ? [{ kind: "image", image: await painted(pictureUrl(mask), width, height) }] : [];
@@ -92,21 +93,32 @@ export async function editMask(picture, mask, done) {
     return [((event.clientX - left) / wide) * width, ((event.clientY - top) / high) * height];
   }
 
+  const brushSize = () => (Number(size.value) / 100) * Math.max(width, height);
+
+  function begin(point, erases = tool === "erase") {
+    stroke = { kind: erases ? "erase" : "paint", points: [point], size: brushSize() };
+    strokes.push(stroke);
+    render();
+  }
+
+  function move(...points) {
+    stroke.points.push(...points);
+    render();
+  }
+
+  const end = () => (stroke = null);
+
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || stroke) return;
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
-    const erases = tool === "erase" || event.shiftKey;
-    stroke = { kind: erases ? "erase" : "paint", points: [placeOf(event)], size: (Number(size.value) / 100) * Math.max(width, height) };
-    strokes.push(stroke);
-    render();
+    begin(placeOf(event), tool === "erase" || event.shiftKey);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!stroke) return;
-    for (const one of event.getCoalescedEvents?.() ?? [event]) stroke.points.push(placeOf(one));
-    render();
+    if (stroke) move(...(event.getCoalescedEvents?.() ?? [event]).map(placeOf));
   });
-  for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(kind, () => (stroke = null));
+  for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(kind, end);
+  const ring = brushByKeys(canvas, { begin: (point) => begin(point), move: (point) => move(point), end, size: brushSize });
 
   const tools = ["paint", "erase"].map((name) =>
     el("label", { class: "tick" },
@@ -139,7 +151,7 @@ export async function editMask(picture, mask, done) {
     const step = { "[": -1, "]": 1 }[event.key];
     if (step) size.value = String(Number(size.value) + step);
   };
-  const board = el("div", { class: "board" }, el("img", { src: pictureUrl(picture.ref), alt: "The picture to draw from", draggable: "false" }), canvas);
+  const board = el("div", { class: "board" }, el("img", { src: pictureUrl(picture.ref), alt: "The picture to draw from", draggable: "false" }), canvas, ring);
   board.style.aspectRatio = `${width} / ${height}`;
   board.style.maxWidth = `calc((100dvh - 15rem) * ${width / height})`;
   openDialog(

@@ -36,11 +36,13 @@ const act = (text, label, onclick, more = {}) => el("button", { type: "button", 
  * A training's card: `element`, and `begin()`, which follows it.
  *
  * `use(adapter, model)` draws with what it made, `again(request)` fills the form in, `added(training)` is called with one that
- * goes on with it, `known(adapter)` when the catalog has a new version.
+ * goes on with it, `removed(id)` once it is gone, `known()` when the catalog has a new version.
  */
-export function createTraining(training, { use, again, added, known }) {
+export function createTraining(training, { use, again, added, removed, known }) {
   let state = training;
   let drawing = false; // a frame is asked for
+  let asked = 0; // the step up to which checkpoints were asked for
+  let checkpoints = []; // no event tells of them
   const losses = new Map(); // by step
   const published = new Map(); // the version that a checkpoint was given here, by step
   const { name, algorithm, model } = training.request;
@@ -104,6 +106,23 @@ export function createTraining(training, { use, again, added, known }) {
     return act("Publish", `Publish step ${step} of ${name}`, (event) => publish(step, event.currentTarget));
   }
 
+  /** Asks whether an ended training is to go, and has it go. */
+  function remove() {
+    const keep = act("Keep it", `Keep ${name}`, () => buttons.replaceChildren(...actions()));
+    const gone = act("Remove", `Remove ${name} for good`, async () => {
+      gone.disabled = true;
+      try {
+        await call("DELETE", pathOf(state.id, TRAININGS));
+        removed(state.id);
+      } catch (error) {
+        outcome.replaceChildren(problemView(error));
+        buttons.replaceChildren(...actions());
+      }
+    });
+    buttons.replaceChildren(el("span", {}, "Remove it with its checkpoints and samples? Versions that were published stay."), gone, keep);
+    keep.focus();
+  }
+
   /** A number of steps and the button that trains so much longer. */
   function longer() {
     const steps = el("input", { type: "number", min: "1", step: "1", value: String(state.request.steps), "aria-label": `Further steps of ${name}` });
@@ -124,13 +143,13 @@ export function createTraining(training, { use, again, added, known }) {
       failed: () => [act("Resume", `Resume ${name}`, (event) => goOn(on(event), "/resume"))],
       canceled: () => [act("Resume", `Resume ${name}`, (event) => goOn(on(event), "/resume"))],
     }[now]();
-    const same = ended(state) ? act("Same settings", `Fill the form in as for ${name}`, () => again(state.request)) : null;
-    return [adapter ? draw(adapter, `Draw with ${adapter.name}:${adapter.version}`) : null, ...found, same].filter(Boolean);
+    const over = ended(state) ? [act("Same settings", `Fill the form in as for ${name}`, () => again(state.request)), act("Remove…", `Remove ${name}`, remove)] : [];
+    return [adapter ? draw(adapter, `Draw with ${adapter.name}:${adapter.version}`) : null, ...found, ...over].filter(Boolean);
   }
 
   function render() {
     drawing = false;
-    const { status: now, progress: { step, steps }, error, checkpoints = [] } = state;
+    const { status: now, progress: { step, steps }, error } = state;
     status.textContent = now;
     status.className = `status ${now}`;
     text.textContent = stateText(state);
@@ -144,7 +163,7 @@ export function createTraining(training, { use, again, added, known }) {
     if (of === made) return;
     made = of;
     notes.replaceChildren(...(state.notes ?? []).map((one) => el("li", {}, one)));
-    const checked = checkpointGrid(state, overCheckpoint);
+    const checked = checkpointGrid({ ...state, checkpoints }, overCheckpoint);
     const [old, place] = [grid.firstElementChild, grid.firstElementChild?.scrollLeft ?? 0];
     const atEnd = !old || place + old.clientWidth >= old.scrollWidth - 2;
     grid.replaceChildren(...(checked ? [checked] : []));
@@ -153,10 +172,22 @@ export function createTraining(training, { use, again, added, known }) {
     if (error) outcome.replaceChildren(el("p", { class: "problem" }, el("strong", {}, error.message), el("code", { class: "quiet" }, error.code)));
   }
 
+  /** Asks for the checkpoints once there is one more. */
+  async function newer({ step }) {
+    const { checkpoint_every: every } = state.request;
+    const due = Math.floor((step - 1) / every) * every; // it is there when the next step is told
+    if (due <= (checkpoints.at(-1)?.step ?? 0) || due <= asked) return;
+    asked = due;
+    const found = await call("GET", pathOf(state.id, TRAININGS));
+    show({ ...state, checkpoints: found.checkpoints });
+  }
+
   function show(next) {
     state = next;
     const { step, loss } = next.progress;
     if (step && loss !== null) losses.set(step, loss);
+    if ((next.checkpoints.at(-1)?.step ?? 0) > (checkpoints.at(-1)?.step ?? 0)) checkpoints = next.checkpoints;
+    if (next.status === "running") newer(next.progress).catch(notify);
     if (drawing) return;
     drawing = true;
     requestAnimationFrame(render);

@@ -15,7 +15,7 @@ export function createTrainings(actions) {
 
   function take(training) {
     if (cards.has(training.id)) return;
-    const card = createTraining(training, { ...actions, added: add });
+    const card = createTraining(training, { ...actions, added: add, removed });
     cards.set(training.id, card);
     moments.set(training.id, training.created_at);
     card.begin().catch(notify);
@@ -26,6 +26,11 @@ export function createTrainings(actions) {
     arrange(byId("trainings"), newest.map(([, { element }]) => element));
     byId("trainings-none").hidden = cards.size > 0;
     byId("trainings-older").hidden = next === null;
+  }
+
+  function removed(id) {
+    cards.delete(id);
+    render();
   }
 
   /** Shows a training that was just accepted. */

@@ -32,7 +32,8 @@ export function algorithmsOf({ algorithms }) {
 /** Bytes as people read them. */
 export function size(bytes) {
   if (bytes < 1e3) return `${bytes} bytes`;
-  return bytes < 1e6 ? `${Math.round(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  if (bytes < 1e6) return `${Math.round(bytes / 1e3)} kB`;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 // The layers cannot lie; where they tell nothing for sure, the file's own word is better than a guess from them

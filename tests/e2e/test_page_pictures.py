@@ -10,7 +10,7 @@ import torch
 from diffusers.models.adapter import T2IAdapter
 from PIL import Image
 from safetensors.torch import save
-from selenium.webdriver import ActionChains
+from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 
 from app.supervisor import Service
@@ -94,6 +94,10 @@ def test_a_pasted_picture_is_drawn_from_where_a_mask_is_painted(page: Page, http
     assert 0.003 < stroke < 0.2
     invert.click()
     assert page.run(PAINTED) == pytest.approx(1 - stroke, abs=0.01)
+    undo.click()
+    assert page.run(PAINTED) == stroke
+    canvas.send_keys(Keys.ARROW_DOWN * 8, Keys.SPACE, Keys.ARROW_RIGHT * 4, Keys.SPACE, Keys.ARROW_LEFT)
+    assert 1.2 * stroke < page.run(PAINTED) < 3 * stroke, "a second stroke, without a pointer"
     undo.click()
     assert page.run(PAINTED) == stroke
     page.one("#mask .actions .primary").click()
