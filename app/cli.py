@@ -66,7 +66,7 @@ def up() -> None:
 
     with _starting():
         settings = serving_settings()
-        configure(settings.log_level)
+        configure(settings.log_level, settings.log_prompts)
         out.print("starting: the model takes a few seconds to load; wait for the line that says where it is")
         with err.status("starting", spinner=SPINNER) as status, Service(settings).running(_telling(status)) as service:
             status.stop()

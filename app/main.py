@@ -36,7 +36,7 @@ PARTS = (generations, events, adapters, images, datasets, trainings, models, wor
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application over `settings` (unset: from the environment)."""
     settings = settings or serving_settings()
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_prompts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -28,7 +28,7 @@ cli = typer.Typer(add_completion=False, help="The workers of Radiata; settings c
 
 def _settings() -> Settings:
     settings = serving_settings()
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_prompts)
     return settings
 
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from app.shared.log import about
+
 if TYPE_CHECKING:
     from workers.drawing.engine import Engine
     from workers.intake import Intake
@@ -41,16 +43,19 @@ def hold_trainer(trainer: Trainer) -> None:
 def generate(generation_id: str) -> None:
     """Draw an accepted generation."""
     assert _engine is not None, "runs only in an engine process"
-    _engine.run(generation_id)
+    with about(generation=generation_id):
+        _engine.run(generation_id)
 
 
 def inspect_upload(upload_id: str) -> None:
     """Judge an uploaded file; admit or refuse it."""
     assert _intake is not None, "runs only in an intake worker"
-    _intake.run(upload_id)
+    with about(upload=upload_id):
+        _intake.run(upload_id)
 
 
 def train(training_id: str) -> None:
     """Train an accepted training."""
     assert _trainer is not None, "runs only in the process of a training"
-    _trainer.run(training_id)
+    with about(training=training_id):
+        _trainer.run(training_id)

@@ -33,6 +33,7 @@ from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import asked, indexed
 from app.shared.catalog_index import FIND_IN, HOLDER
 from app.shared.catalog_index import INDEX as ADAPTERS
+from app.shared.discretion import hide, prompts_of
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
 from app.shared.generations import begun, pending_key
@@ -88,6 +89,7 @@ async def accept(service: Service, body: GenerationRequest, idempotency_key: str
     Raises Conflict where the key was used for another body, Unavailable where there is no room or no queue, and what
     `with_refs` and `resolve` raise.
     """
+    hide(prompts_of(body))
     fingerprint = fingerprint_of(body)
     if idempotency_key is not None:
         known = await run_in_threadpool(service.ledger.repeat, idempotency_key, fingerprint)

@@ -15,7 +15,9 @@ from starlette.responses import Response
 
 from app.http.faults import detail, dotted, fault, pointer
 from app.http.invalid import of_validation
+from app.middleware.request_ids import HEADER
 from app.shared.errors import NoRoom, RadiataError, Unavailable
+from app.shared.log import request_id
 from app.shared.metrics import of_refusal, tally
 from app.shared.storage import FULL
 
@@ -103,4 +105,7 @@ async def _left(_request: Request, _error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected", path=request.url.path, exc_info=error)
-    return problem(500, "internal_error", "Internal error", "this is a bug in the service; its log says more")
+    headers = {HEADER: request_id()}  # what stands around the routes has no part in this answer
+    return problem(
+        500, "internal_error", "Internal error", "this is a bug in the service; its log says more", (), headers
+    )

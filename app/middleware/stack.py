@@ -10,10 +10,11 @@ from app.middleware.guard import Guard
 from app.middleware.head import Head
 from app.middleware.hosts import Hosts
 from app.middleware.origins import Origins
+from app.middleware.request_ids import HEADER, RequestIds
 from app.middleware.safe_headers import SafeHeaders
 from app.shared.settings import Settings
 
-EXPOSED = ("Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition", "WWW-Authenticate")
+EXPOSED = (HEADER, "Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition", "WWW-Authenticate")
 
 
 def surround(app: FastAPI, settings: Settings) -> None:
@@ -36,3 +37,4 @@ def surround(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Forwarded, root_path=settings.root_path, trusted=settings.trusted_proxies)
     app.add_middleware(Hosts, names=settings.allowed_hosts)  # before a proxy's word for it: a page can forge that one
     app.add_middleware(SafeHeaders)
+    app.add_middleware(RequestIds)

@@ -10,6 +10,7 @@ class Accepted(Wire):
 
     generation: Generation
     fingerprint: str | None = None
+    request_id: str = ""  # of the request that asked for it first, for the log
 
     @property
     def id(self) -> str:

@@ -19,6 +19,7 @@ from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
 from app.shared.lifecycle import OWNER, Lifecycle, live_key, now
+from app.shared.log import asked_by, request_id
 from app.shared.passes import total
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
@@ -54,7 +55,7 @@ def begun(generation_id: str, request: ResolvedRequest, priority: Priority, fing
         request=request,
         created_at=now(),
     )
-    return Accepted(generation=generation, fingerprint=fingerprint)
+    return Accepted(generation=generation, fingerprint=fingerprint, request_id=request_id())
 
 
 def as_it_stands(
@@ -221,6 +222,7 @@ class Ledger(Lifecycle[Accepted]):
         accepted = self.to_do(generation_id)
         if accepted is None:
             return None
+        asked_by(accepted.request_id)
         started = now()
         fields = {"step": "0", "started_at": started.isoformat(), "accepted": PENDING.write(accepted)}
         self.mark(generation_id, Status.RUNNING, fields)

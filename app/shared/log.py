@@ -1,15 +1,26 @@
-"""Logs: one line of JSON an event on standard error, or readable lines on a terminal."""
+"""Logs: one line of JSON an event on standard error, or readable lines on a terminal.
+
+What a line is about (`request_id`, and the generation, upload or training) is bound to the context of whoever handles
+it; what it must not say is taken out by `app/shared/discretion.py`.
+"""
 
 import io
 import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars
+
+from app.shared.discretion import Discretion, hide
 
 KEPT = ("timestamp", "level")
+REQUEST_ID = "request_id"
+QUIET = ("generation_ended",)  # events that nobody at a terminal needs, who sees the pictures
 TALKATIVE = ("rq.worker", "rq.job", "httpx", "httpcore", "uvicorn")  # what they tell at "info" is not news here
 
 SENTENCES = {  # events that whoever sits at a terminal is told in a sentence
@@ -20,6 +31,8 @@ SENTENCES = {  # events that whoever sits at a terminal is told in a sentence
 
 
 def _in_a_sentence(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if event["event"] in QUIET:
+        raise structlog.DropEvent
     sentence = SENTENCES.get(str(event["event"]))
     return (
         {name: event[name] for name in KEPT if name in event} | {"event": sentence.format_map(event)}
@@ -28,8 +41,29 @@ def _in_a_sentence(_logger: Any, _method: str, event: structlog.typing.EventDict
     )
 
 
-def configure(level: str) -> None:
-    """Send this process's logs, the libraries' too, to standard error at `level` and above."""
+@contextmanager
+def about(**what: str) -> Iterator[None]:
+    """Have every line within say what it is about, and of no prompt but those that are named within."""
+    with bound_contextvars(**what, **{REQUEST_ID: ""}):
+        hide(())
+        yield
+
+
+def request_id() -> str:
+    """The id of the request that is handled; empty where none is."""
+    return str(get_contextvars().get(REQUEST_ID, ""))
+
+
+def asked_by(given: str) -> None:
+    """Have the lines of this context name the request that asked for what is done."""
+    bind_contextvars(**{REQUEST_ID: given})
+
+
+def configure(level: str, prompts: bool = False) -> None:
+    """Send this process's logs, the libraries' too, to standard error at `level` and above.
+
+    prompts: whether they may say what pictures are asked for.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     terminal = sys.stderr.isatty()
     shared: list[structlog.typing.Processor] = [
@@ -37,9 +71,12 @@ def configure(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    plain = structlog.dev.plain_traceback  # a richer one shows what variables hold
+    renderer = (
+        structlog.dev.ConsoleRenderer(exception_formatter=plain) if terminal else structlog.processors.JSONRenderer()
+    )
     spoken = [_in_a_sentence] if terminal else []
-    tracebacks: list[structlog.typing.Processor] = [] if terminal else [structlog.processors.format_exc_info]
+    told: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, Discretion(prompts=prompts)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -49,7 +86,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tracebacks, *spoken, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *spoken, *told, renderer],
             foreign_pre_chain=shared,
         )
     )

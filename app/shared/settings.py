@@ -175,6 +175,9 @@ class Settings(BaseSettings):
         ("127.0.0.0/8", "::1/128"),
         description="Addresses of proxies whose `X-Forwarded-Prefix`, `-Host` and `-Proto` are believed.",
     )
+    log_prompts: bool = Field(
+        False, description="Whether the log may say prompts; secrets it never says, nor pictures of requests."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, and above.")
 
     @model_validator(mode="before")

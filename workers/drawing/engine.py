@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
+from app.shared.discretion import hide, prompts_of
 from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generations import Ledger, image_key
@@ -110,6 +111,7 @@ class Engine:
         generation = self._ledger.start(generation_id)
         if generation is None:
             return
+        hide(prompts_of(generation.request))
         if generation.request.base not in ("", self.base):  # its folder was changed under a worker that restarted it
             self._ledger.put_back(generation_id)
             raise Unavailable(
@@ -155,6 +157,12 @@ class Engine:
                 self._count(generations_succeeded=1, images=generation.request.count)
             else:
                 self._ledger.discard(generation)
+            log.info(
+                "generation_ended",
+                generation=generation_id,
+                model=self._base.profile.name,
+                prompt=generation.request.prompt,
+            )
         finally:
             self._pictures.forget()
             self._prefetcher.rest()

@@ -2,18 +2,23 @@
 
 import hashlib
 import io
+import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+import structlog
 from PIL import Image
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.contextvars import bound_contextvars
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
 from app.shared.generations import Ledger, image_key, pending_key
+from app.shared.log import configure
 from app.shared.metrics import counted
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -22,6 +27,7 @@ from lycoris import Mode, StackRefused
 from tests.app.shared.making import request
 from tests.workers import toy
 from tests.workers.drawing.asking import drawn, pictures, png, use
+from workers import tasks
 from workers.adapters import cache as adapters
 from workers.drawing.engine import NOT_PRISTINE, Engine
 
@@ -211,6 +217,27 @@ def test_a_bug_fails_one_generation_and_leaves_no_picture(
     assert pictures(storage, failed) == []
     base.pipeline.before_step = lambda: None
     assert png(storage, drawn(engine, ledger)) == plain
+
+
+def test_what_is_logged_names_the_request_and_not_what_it_asked_for(
+    engine: Engine, ledger: Ledger, base: toy.LoadedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explode() -> None:
+        raise ZeroDivisionError("nobody can draw 'a most private apple'")
+
+    base.pipeline.before_step = explode
+    with bound_contextvars(request_id="from-a-proxy.1"):
+        generation = ledger.accept(request(prompt="a most private apple"))
+    configure("info")
+    tasks.hold_engine(engine)
+    try:
+        tasks.generate(generation.id)
+    finally:
+        logging.root.handlers = []
+        structlog.reset_defaults()
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "engine_error" in line]
+    assert (line["generation"], line["request_id"]) == (generation.id, "from-a-proxy.1")
+    assert "nobody can draw '[prompt]'" in line["exception"] and "private" not in str(line)
 
 
 # Others at the same generation

@@ -1,0 +1,78 @@
+"""What is logged on a whole request: its id, and neither its prompt nor its key."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+
+from app.accepting import fast_acceptance
+from app.middleware.request_ids import HEADER
+from app.shared.generations import Ledger
+from app.shared.profiles import Profiles
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from tests.app.conftest import serving
+from tests.app.shared.making import profile
+
+KEY = "rad_0123456789ab_" + "x" * 43
+BODY = {"prompt": "a most private apple", "negative_prompt": "a hidden pear", "seed": 7}
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    said, before = io.StringIO(), (logging.root.handlers, logging.root.level)
+    monkeypatch.setattr(sys, "stderr", said)
+    yield said
+    logging.root.handlers, level = before
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture(params=[False, True])
+def client(
+    settings: Settings, storage: Storage, lines: io.StringIO, request: pytest.FixtureRequest
+) -> Iterator[tuple[httpx.Client, bool]]:
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    with serving(settings.model_copy(update={"log_level": "debug", "log_prompts": request.param})) as one:
+        yield one, request.param
+
+
+def test_a_whole_request_is_logged_with_its_id_and_without_what_is_private(
+    client: tuple[httpx.Client, bool], lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http, with_prompts = client
+
+    def broken(_service: object, body: Any, *_: object) -> None:
+        raise RuntimeError(f"nothing is known of {body.model_dump_json()}, sent with {KEY}")
+
+    headers = {"Authorization": f"Bearer {KEY}", HEADER: "from-a-proxy.1"}
+    monkeypatch.setattr(fast_acceptance, "resolve", broken)
+    answer = http.post("/v1/generations", json=BODY, headers=headers)
+    assert (answer.status_code, answer.headers[HEADER]) == (500, "from-a-proxy.1")
+    said = lines.getvalue()
+    events = [json.loads(line) for line in said.splitlines()]
+    assert [one["request_id"] for one in events if one["event"] == "unexpected"] == ["from-a-proxy.1"]
+    assert "x" * 43 not in said
+    for prompt in (BODY["prompt"], BODY["negative_prompt"]):
+        assert (str(prompt) in said) == with_prompts
+
+
+def test_an_id_is_made_where_none_is_given_or_it_cannot_be_one(api: httpx.Client) -> None:
+    made = [api.get("/healthz", headers={HEADER: given}).headers[HEADER] for given in ("", "two words", "a" * 129)]
+    assert len({*made}) == 3 and all(len(one) == 32 for one in made)
+    assert len(api.get("/nowhere").headers[HEADER]) == 32
+    assert api.get("/v1/generations", headers={"Host": "elsewhere.test"}).headers[HEADER]
+
+
+def test_the_id_goes_with_what_is_accepted(api: httpx.Client, settings: Settings, storage: Storage) -> None:
+    for key in (None, "again"):
+        headers = {HEADER: f"from-{key}"} | ({"Idempotency-Key": key} if key else {})
+        made = api.post("/v1/generations", json=BODY, headers=headers).json()["id"]
+        accepted = Ledger(storage, None, settings).accepted(made)  # type: ignore[arg-type]
+        assert accepted is not None and accepted.request_id == f"from-{key}"
