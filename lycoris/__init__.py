@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lycoris.ranks import first_ranks
     from lycoris.recompute import Recompute
     from lycoris.stack import StackEntry, blocks_of, factor_at
+    from lycoris.training.reach import trainable_layers
     from lycoris.training.table import ALGORITHMS
     from lycoris.widened import FurtherInputs, further_inputs
 
@@ -88,6 +89,7 @@ __all__ = [
     "shapes_of",
     "storage",
     "stored_as",
+    "trainable_layers",
     "usable_trigger",
     "verdict_of",
 ]
@@ -138,6 +140,7 @@ MODULES = {
     "usable_trigger": "lycoris.dialects.embeddings",
     # What can be trained, and with which options
     "ALGORITHMS": "lycoris.training.table",
+    "trainable_layers": "lycoris.training.reach",
     # What may go wrong
     "AdapterError": "lycoris.errors",
     "FileRefused": "lycoris.errors",

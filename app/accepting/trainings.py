@@ -1,27 +1,28 @@
 """Acceptance of trainings: what a request leaves open is filled in, and what cannot be is refused, all of it at once.
 
-It judges what can be known without a model, by the library's own table of algorithms; the worker judges the rest before
-the first step: sizes of pictures, lengths of captions, whether the base can be trained.
+It judges by the library's own table of algorithms, and by what the base's worker wrote down of its layers; the worker
+judges again before the first step, and finds what only the base itself can show.
 """
 
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from app.accepting.foretelling import refusals, told, too_small, unfit
 from app.accepting.generations import COMPARED, SEED_BITS, Parts, profile_of, together
 from app.accepting.judging import overlong
 from app.http.faults import meant, quoted, refusal
 from app.shared.datasets import Dataset, Datasets
-from app.shared.errors import BadRequest, Conflict, Gone, NotFound, RadiataError
-from app.shared.facts import TokenizerFile
+from app.shared.errors import BadRequest, Conflict, Gone, NotFound, RadiataError, Unavailable
+from app.shared.facts import BaseLayers, TokenizerFile
 from app.shared.trainings import Trainings
 from app.shared.wire.generation import Status
 from app.shared.wire.model import ModelProfile
-from app.shared.wire.training import MAX_STEPS, ResolvedTraining, TrainingRequest
+from app.shared.wire.training import MAX_STEPS, ForetoldTraining, ResolvedTraining, TrainingRequest
 from lycoris.errors import PlanRefused
-from lycoris.training.plan import plan, refuse_dropout
+from lycoris.training.plan import Plan, plan, refuse_dropout
 from lycoris.training.table import ALGORITHMS
 
 STEPS_A_PICTURE = 100  # what people take who train a style or a subject by hand
@@ -44,6 +45,28 @@ class TrainingParts(Parts, Protocol):
 
 def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
     """Fill in what was left open; raises BadRequest, NotFound, Unavailable or Unreadable with everything wrong."""
+    return _resolved(parts, body).request
+
+
+def foretell(parts: TrainingParts, body: TrainingRequest) -> ForetoldTraining:
+    """As `resolve`, with what it costs; raises Unavailable too where the model's worker has not said enough."""
+    found = _resolved(parts, body)
+    if found.layers is None:
+        message = f"no worker has said what of {found.profile.name!r} can be trained yet; start one of this version"
+        raise Unavailable("model_not_ready", message)
+    pictures = found.dataset.pictures
+    return told(found.request, found.plan, found.layers, pictures, found.profile, parts.trainings)
+
+
+class _Resolved(NamedTuple):
+    request: ResolvedTraining
+    plan: Plan
+    layers: BaseLayers | None
+    dataset: Dataset
+    profile: ModelProfile
+
+
+def _resolved(parts: TrainingParts, body: TrainingRequest) -> _Resolved:
     profile = profile_of(parts, body.model)
     try:
         dataset = parts.datasets.get(body.dataset)
@@ -51,16 +74,20 @@ def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
         raise NotFound(
             error.code, error.message, reasons=refusal(["dataset"], error.code, error.message).reasons
         ) from error
+    layers = parts.profiles.layers(profile)
     wrong: list[RadiataError] = [*_misdescribed(dataset, body), *_unsampled(body, profile)]
     wrong += _too_long(dataset, body, parts.profiles.tokenizers(profile))
-    start, unfit = _start(parts, profile, body)
-    wrong += unfit
+    start, apart = _start(parts, profile, body)
+    wrong += apart
+    wrong += too_small(dataset.pictures, profile, body.area)
     try:
         rank = max(start.ranks, default=None) if start and body.rank is None else body.rank
         chosen = plan(body.algorithm, rank, body.alpha, body.options, body.layers, body.text_encoder)
         refuse_dropout(chosen, body.output_dropout, body.rank_dropout, body.module_dropout)
     except PlanRefused as error:
-        raise together([*wrong, *_refused(error)]) from error
+        wrong += [*refusals(error), *(unfit(layers, body, None) if layers else ())]
+        raise together(wrong) from error
+    wrong += unfit(layers, body, chosen) if layers else ()
     if start and chosen.rank and start.ranks and chosen.rank not in start.ranks:
         ranks = ", ".join(map(str, start.ranks))
         message = f"the rank is {chosen.rank}, and {body.start!r} was trained with {ranks}; give that rank"
@@ -84,7 +111,8 @@ def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
         "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
         "checkpoint_every": body.checkpoint_every or max(steps // CHECKPOINTS, 1),
     }
-    return ResolvedTraining.model_validate(body.model_dump(exclude={*filled}) | filled)
+    request = ResolvedTraining.model_validate(body.model_dump(exclude={*filled}) | filled)
+    return _Resolved(request, chosen, layers, dataset, profile)
 
 
 def resumed(parts: TrainingParts, training_id: str) -> ResolvedTraining:
@@ -199,11 +227,6 @@ def _as_accepted(parts: TrainingParts, request: ResolvedTraining) -> None:
         message = f"model {request.model!r} is another base than when this was accepted; train anew on it"
         raise Conflict("base_changed", message)
     parts.datasets.get(request.dataset)
-
-
-def _refused(error: PlanRefused) -> Iterator[BadRequest]:
-    for one in error.reasons:
-        yield refusal(one.subject.split("."), str(one.code), f"{one.subject} {one.message}")
 
 
 def _steps(dataset: Dataset, body: TrainingRequest) -> int:

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.accepting.fast_acceptance import fingerprint_of
 from app.accepting.publishing import staged_checkpoint
-from app.accepting.trainings import algorithms, extended, resolve, resumed
+from app.accepting.trainings import algorithms, extended, foretell, resolve, resumed
 from app.deps import Service, ServiceDep
 from app.http.downloads import documented, download
 from app.http.places import Prefix
@@ -21,7 +21,7 @@ from app.routes.events import EventStream, LastEventId, followed
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
 from app.shared.training_keys import sample_key
 from app.shared.wire.adapter import AdapterRecord
-from app.shared.wire.training import TrainableAlgorithm, Training, TrainingRequest
+from app.shared.wire.training import ForetoldTraining, TrainableAlgorithm, Training, TrainingRequest
 from app.shared.wire.upload import Upload
 from app.shared.wire.values import Limit, Truth, Whole, Wire
 
@@ -64,15 +64,20 @@ class Extension(Wire):
     steps: Whole = Field(ge=1, le=1_000_000, description="further steps")
 
 
-@router.post("", status_code=202, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL))
+@router.post(
+    "", status_code=202, responses={200: {"model": ForetoldTraining}, **answers(UNKNOWN, BY_NAME, REPEATED, FULL)}
+)
 def create(
     body: TrainingRequest,
     service: ServiceDep,
     response: Response,
     prefix: Prefix,
+    dry_run: Annotated[Truth, Query(description="accept nothing: 200 with what it would be and cost")] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Training:
     """Accept a training: it will end, whichever process dies meanwhile."""
+    if dry_run:
+        return Response(foretell(service, body).model_dump_json(), media_type="application/json")  # type: ignore[return-value]
     fingerprint = fingerprint_of(body)
     training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
         resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint

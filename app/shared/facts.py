@@ -1,7 +1,7 @@
 """What intake and workers write down of adapters and bases, so that acceptance judges without either."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -80,6 +80,28 @@ class BaseSites(Wire):
     sites: dict[str, dict[str, str]]
     fixed: dict[str, dict[str, str]] = Field(default={})  # component -> parameter that cannot be computed anew -> why
     unmergeable: dict[str, dict[str, str]] = Field(default={})  # the same of those that nothing can be merged into
+
+
+class BaseLayer(Wire):
+    """A layer of a base that some algorithm trains."""
+
+    component: str
+    path: str
+    kind: Literal["linear", "convolution", "norm"]
+    shape: tuple[int, ...]  # of its weight
+    bias: bool
+    obstacle: str = ""  # why it cannot be trained
+    weight: str | None = None  # the first name of its weight, where another layer holds that too
+
+
+class BaseLayers(Wire):
+    """What acceptance judges a training by: the layers of a base in the model's order, and its kind of loss."""
+
+    fingerprint: str
+    untrainable: str  # why it cannot be trained, or nothing
+    flow: bool  # whether it matches flows, and predicts no noise
+    size_bytes: int  # of its weights, as they are loaded
+    layers: list[BaseLayer]
 
 
 class BaseDenoiser(Wire):

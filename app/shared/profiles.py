@@ -9,9 +9,9 @@ import structlog
 
 from app.shared.at_once import Errands
 from app.shared.errors import NotFound, Unavailable, Unreadable
-from app.shared.facts import BaseDenoiser, BaseSites, BaseTokenizers, TokenizerFile
+from app.shared.facts import BaseDenoiser, BaseLayers, BaseSites, BaseTokenizers, TokenizerFile
 from app.shared.record_format import stamped
-from app.shared.records import DENOISER, PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
+from app.shared.records import DENOISER, LAYERS, PROFILE, SHAPES, SITES, TOKENIZERS, Shapes
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.model import ModelProfile
@@ -19,8 +19,8 @@ from app.shared.wire.model import ModelProfile
 log = structlog.get_logger()
 
 KEEP_S = 2.0  # a profile changes when a worker starts with another base: rarely, and not in a hurry
-FACTS = {BaseTokenizers: "tokenizers", BaseSites: "sites", BaseDenoiser: "denoiser"}
-BaseFacts = BaseTokenizers | BaseSites | BaseDenoiser
+FACTS = {BaseTokenizers: "tokenizers", BaseSites: "sites", BaseDenoiser: "denoiser", BaseLayers: "layers"}
+BaseFacts = BaseTokenizers | BaseSites | BaseDenoiser | BaseLayers
 
 
 class Profiles:
@@ -124,6 +124,13 @@ class Profiles:
     def sites(self, profile: ModelProfile) -> BaseSites | None:
         """The layers of a model that take adapters beside them; None where its worker wrote none. Raises Unreadable."""
         found = SITES.get(self._storage, f"models/{profile.name}.sites.json")
+        return found if found and found.fingerprint == profile.fingerprint else None
+
+    def layers(self, profile: ModelProfile) -> BaseLayers | None:
+        """The layers of a model that can be trained; None where its worker wrote none that can be read."""
+        found = None
+        with suppress(Unreadable):  # the worker judges
+            found = LAYERS.get(self._storage, f"models/{profile.name}.layers.json")
         return found if found and found.fingerprint == profile.fingerprint else None
 
     def denoiser(self, profile: ModelProfile) -> BaseDenoiser | None:

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from app.shared.accepted import Accepted, AcceptedTraining
 from app.shared.errors import Newer, Unreadable
-from app.shared.facts import AdapterFacts, BaseDenoiser, BaseSites, BaseTokenizers, Verdicts
+from app.shared.facts import AdapterFacts, BaseDenoiser, BaseLayers, BaseSites, BaseTokenizers, Verdicts
 from app.shared.old_records import in_new_words
 from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
@@ -170,6 +170,7 @@ _AGAIN = "start a worker of model {0!r} again: it writes it anew"
 SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, _AGAIN)
 TOKENIZERS = Kind(r"models/([^/]+)\.tokenizers\.json", BaseTokenizers, _AGAIN)
 SITES = Kind(r"models/([^/]+)\.sites\.json", BaseSites, _AGAIN)
+LAYERS = Kind(r"models/([^/]+)\.layers\.json", BaseLayers, _AGAIN)
 DENOISER = Kind(r"models/([^/]+)\.denoiser\.json", BaseDenoiser, _AGAIN)
 FACTS = Kind(
     r"adapters/([0-9a-f]{64})(?:\.[0-9a-f]{16})?\.facts\.json",
@@ -202,6 +203,7 @@ KINDS: tuple[Kind[Any], ...] = (
     SHAPES,
     TOKENIZERS,
     SITES,
+    LAYERS,
     DENOISER,
     PROFILE,
     DATASET,

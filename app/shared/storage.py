@@ -13,6 +13,7 @@
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `models/<name>.tokenizers.json`, `models/<name>.sites.json` | tokenizers; where bypass and recompute can be | engine |
 | `models/<name>.denoiser.json` | how its denoiser is made | engine |
+| `models/<name>.layers.json` | which of its layers can be trained | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
 | `store.json` | the id of this store | whoever comes first |
 | `keys/<id>.json`, `keys/<id>.revoked` | a key (`app/shared/keys.py`); that it was revoked | `radiata keys` |

@@ -103,7 +103,7 @@ def _alpha(tensors: Tensors, scaled: bool) -> float:
     """Return a layer's alpha over its rank, and as it is where it is no scale."""
     if not scaled:
         return float(tensors["alpha"]) if "alpha" in tensors else 0.0
-    rank = rank_of(tensors)
+    rank = rank_of({suffix: tuple(tensor.shape) for suffix, tensor in tensors.items()})
     return 1.0 if rank is None else gamma(tensors.get("alpha"), rank)  # whole factors are not scaled
 
 

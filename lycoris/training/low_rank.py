@@ -1,12 +1,13 @@
 """How the low-rank algorithms begin: all factors but one are drawn, and that one is zero, so the change is too."""
 
 from dataclasses import replace
-from math import isqrt, prod
+from math import prod
 
 import torch
 
 from lycoris.algorithms.dora import EPS
-from lycoris.training.place import Place, Tensors, Unfit, divisor
+from lycoris.training.forms import DORA_OVER, factors_of_two, glora_rank
+from lycoris.training.place import Place, Tensors
 
 
 def lora(place: Place) -> Tensors:
@@ -21,10 +22,8 @@ def lora(place: Place) -> Tensors:
 
 def lokr(place: Place) -> Tensors:
     """LoKr: of the right factor, what LyCORIS has zero: `lokr_w2`, or `lokr_w2_b` where it is of low rank."""
-    outputs, inputs, rank, draw = place.outputs, place.inputs, place.rank, place.draw
-    factor = int(place.options["factor"])
-    a, c = (divisor(size, isqrt(size) if factor < 0 else factor) for size in (outputs, inputs))
-    b, d, kernel = outputs // a, inputs // c, place.kernel
+    rank, draw, kernel = place.rank, place.draw, place.kernel
+    a, c, b, d = factors_of_two(place)
     if place.options["decompose_both"] and rank < max(a, c) / 2:
         begun = {"lokr_w1_a": draw.uniform("lokr_w1_a", a, rank), "lokr_w1_b": draw.uniform("lokr_w1_b", rank, c)}
     else:
@@ -66,22 +65,15 @@ def dora(place: Place) -> Tensors:
     They lie along the outputs, as PEFT has it and LyCORIS since 3.2. The gradient goes through the norm too.
     """
     over = {"lora": lora, "loha": loha, "lokr": lokr}[place.options["over"]]
-    begun = over(replace(place, options={"factor": 8, "full_matrix": False, "decompose_both": False, **place.options}))
+    begun = over(replace(place, options={**DORA_OVER, **place.options}))
     weight = place.weight()
     norm = torch.linalg.vector_norm(weight, dim=list(range(1, weight.ndim)), keepdim=True)
     return begun | {"dora_scale": norm + EPS}  # the very divisor of the change: the quotient is exactly 1
 
 
 def glora(place: Place) -> Tensors:
-    """GLoRA: one factor of each of its two products is zero, `a2` and `b1`.
-
-    The rank stays below the size of a square matrix: with square factors alone, no reader could tell a file of LyCORIS
-    from one of before 3.0, which has them in the other order.
-    """
-    square = place.outputs == place.inputs and prod(place.kernel) == 1
-    rank, draw = min(place.most(), place.inputs - square), place.draw
-    if not rank:
-        raise Unfit("of one output and one input it has no form that a file could tell")
+    """GLoRA: one factor of each of its two products is zero, `a2` and `b1`."""
+    rank, draw = glora_rank(place), place.draw
     return {
         "a1.weight": draw.uniform("a1.weight", place.inputs, rank, *place.points),
         "a2.weight": torch.zeros(rank, place.inputs, *place.points),

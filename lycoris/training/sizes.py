@@ -3,11 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from typing import TypeVar
 
 from lycoris.errors import Code, PlanRefused, Reason
-from lycoris.training.place import Tensors
+from lycoris.training.forms import Shapes
 from lycoris.training.plan import Plan
-from lycoris.training.reach import TrainedLayer
+from lycoris.training.sites import Site
 
 # The tensor, and the axis of it, that is as long as the rank of a layer; the first that a layer has
 _RANKS = {
@@ -26,9 +27,10 @@ BY_OUTPUTS = frozenset({"oft", "boft"})  # a block is at most as large as a laye
 BEYOND = frozenset({"lokr", "vera"})  # a rank above a layer's size has a meaning of its own
 WHOLE = "whole"  # of LoKr's right factor
 NAMED = 3  # layers that a note names
+S = TypeVar("S", bound=Site)
 
 
-def refuse_above_all(plan: Plan, layers: Sequence[TrainedLayer]) -> None:
+def refuse_above_all(plan: Plan, layers: Sequence[Site]) -> None:
     """Raise PlanRefused for a rank above the size of every layer; the default is cut to it, which a note says."""
     if plan.rank in (None, plan.facts.default_rank) or plan.algorithm in BEYOND:
         return
@@ -39,11 +41,11 @@ def refuse_above_all(plan: Plan, layers: Sequence[TrainedLayer]) -> None:
         raise PlanRefused([Reason(Code.BAD_OPTION, "rank", message)])
 
 
-def notes(begun: Mapping[TrainedLayer, Tensors], asked: Mapping[TrainedLayer, int]) -> Iterator[str]:
+def notes(begun: Mapping[S, Shapes], asked: Mapping[S, int]) -> Iterator[str]:
     """Yield a sentence for every rank other than the one asked for, with the layers that have it."""
     found: dict[tuple[int, int | str], list[str]] = defaultdict(list)
-    for layer, tensors in begun.items():
-        rank = WHOLE if {"lokr_w1", "lokr_w2"} <= tensors.keys() else rank_of(tensors)
+    for layer, shapes in begun.items():
+        rank = WHOLE if {"lokr_w1", "lokr_w2"} <= shapes.keys() else rank_of(shapes)
         if asked[layer] and rank is not None and rank != asked[layer]:
             found[asked[layer], rank].append(layer.name)
     for (wanted, rank), names in found.items():
@@ -54,6 +56,6 @@ def notes(begun: Mapping[TrainedLayer, Tensors], asked: Mapping[TrainedLayer, in
             yield f"{len(names)} layers have {rank} where the rank is {wanted}, for their size: {listed}"
 
 
-def rank_of(tensors: Tensors) -> int | None:
-    """Return the rank, or the size of a block, of a layer's tensors; None where they have none."""
-    return next((tensors[suffix].shape[axis] for suffix, axis in _RANKS.items() if suffix in tensors), None)
+def rank_of(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Return the rank, or the size of a block, of a layer's tensors by their shapes; None where they have none."""
+    return next((shapes[suffix][axis] for suffix, axis in _RANKS.items() if suffix in shapes), None)

@@ -19,7 +19,8 @@ from lycoris.training import sizes
 from lycoris.training.beginnings import BEGINNINGS
 from lycoris.training.draw import Draw
 from lycoris.training.dropout import Dropout
-from lycoris.training.place import Place, Tensors, Unfit
+from lycoris.training.forms import Unfit, rank_for
+from lycoris.training.place import Place, Tensors
 from lycoris.training.plan import Plan
 from lycoris.training.reach import TrainedLayer, reached
 
@@ -130,7 +131,8 @@ def begin(components: Mapping[str, nn.Module], plan: Plan, seed: int) -> Trainab
             notes.append(f"{layer.name} is not trained: {why}")
     if not begun:
         raise PlanRefused([Reason(Code.MISFIT, "layers", note) for note in notes])
-    notes += sizes.notes(begun, {layer: place.rank for layer, place in places.items()})
+    found = {layer: {suffix: tuple(tensor.shape) for suffix, tensor in group.items()} for layer, group in begun.items()}
+    notes += sizes.notes(found, {layer: places[layer].rank for layer in begun})
     return trainable(components, plan, begun, notes)
 
 
@@ -162,12 +164,10 @@ def adapter_of(tensors: Mapping[TrainedLayer, Tensors]) -> Adapter:
 
 
 def _place(layer: TrainedLayer, plan: Plan, draw: Draw, shared: Draw, widest: tuple[int, int]) -> Place:
-    rank, alpha, options = plan.rank or 0, plan.alpha or 0.0, plan.options
-    scale = alpha / rank if rank and alpha else 1.0
-    conv_rank, conv_alpha = options.get("conv_rank"), options.get("conv_alpha")
-    if prod(layer.shape[2:]) > 1:
-        rank = int(conv_rank or rank)
-        scale = float(conv_alpha) / rank if conv_alpha else scale
+    rank, options = rank_for(layer, plan), plan.options
+    scale = plan.alpha / plan.rank if plan.rank and plan.alpha else 1.0
+    if prod(layer.shape[2:]) > 1 and (conv_alpha := options.get("conv_alpha")):
+        scale = float(conv_alpha) / rank
     if options.get("rank_stabilised"):
         scale *= sqrt(rank)
-    return Place(layer.shape, layer.bias, rank, scale, options, draw, shared, widest, layer.weight)
+    return Place(layer.shape, layer.bias, rank, options, scale, draw, shared, widest, layer.weight)

@@ -1,10 +1,9 @@
 """How changes of one factor begin: it is zero, and since the change is linear in it, its gradient is not."""
 
-from math import gcd
-
 import torch
 
-from lycoris.training.place import Place, Tensors, Unfit, divisor
+from lycoris.training.forms import c3a_block
+from lycoris.training.place import Place, Tensors
 
 
 def full(place: Place) -> Tensors:
@@ -38,7 +37,5 @@ def fourierft(place: Place) -> Tensors:
 
 def c3a(place: Place) -> Tensors:
     """The first rows of circulant blocks."""
-    size = divisor(gcd(place.outputs, place.inputs), place.rank)
-    if size == 1:
-        raise Unfit(f"its {place.outputs} outputs and {place.inputs} inputs have no divisor from 2 to {place.rank}")
+    size = c3a_block(place)
     return {"c3a_kernel": torch.zeros(place.outputs // size, place.inputs // size, size)}

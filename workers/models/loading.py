@@ -26,6 +26,7 @@ from workers.models.quantising import quantise
 from workers.models.servable import judge_channels, judge_pipeline
 from workers.models.sources import Source, source_of
 from workers.models.tokens import written
+from workers.models.trainable import base_layers
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class LoadedModel:
                 fixed=recompute_obstacles(self.components),
                 unmergeable=merge_obstacles(self.components),
             ),
+            base_layers(fingerprint, self.pipeline, self.components),
             *([denoiser] if denoiser else []),
         ]
 

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.shared.buckets import Bucket, Buckets
 from app.shared.errors import BadRequest
 from workers.models.latents import encoded, shaped
 from workers.models.loading import LoadedModel
 from workers.training.batches import Batches
-from workers.training.buckets import Bucket, Buckets
 from workers.training.chance import generator
 from workers.training.kept import Kept, key_of, on
 from workers.training.objective import Example, Objective
-from workers.training.pictures import TrainingPicture
+from workers.training.pictures import TrainingPicture, cut
 from workers.training.plan import TrainingPlan
 from workers.training.recording import Recorded, Recorder
 from workers.training.wording import judge, text_at
@@ -38,7 +38,7 @@ class Examples:
         self._base, self._plan, self._pictures = base, plan, pictures
         self._recorder, self._objective, self._kept = recorder, objective, kept
         buckets = Buckets(base.profile, plan.area)
-        self.buckets = [buckets.of(picture) for picture in pictures]
+        self.buckets = [buckets.of(picture.name, picture.width, picture.height) for picture in pictures]
         sizes, repeats = [one.size for one in self.buckets], [one.repeats for one in pictures]
         self.batches = Batches(sizes, repeats, plan.batch_size, plan.seed)
         self._plain = {"", *(text for picture in pictures for text in picture.captions)}
@@ -74,7 +74,7 @@ class Examples:
 
     def _encoded(self, picture: TrainingPicture, bucket: Bucket, mirrored: bool) -> Tensor:
         with torch.no_grad():
-            latents = encoded(self._base.pipeline, bucket.cut(picture.pixels(), mirrored)).float()
+            latents = encoded(self._base.pipeline, cut(picture.pixels(), bucket, mirrored)).float()
         if not bool(torch.isfinite(latents).all()):
             dtype = self._base.profile.dtype
             message = f"the codec's latents of picture {picture.name!r} are not finite in {dtype}; take another dtype"

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from app.shared.errors import BadRequest
 from workers.models.samplers import flows
+from workers.models.trainable import predicts
 from workers.training.chance import generator
 from workers.training.joining import Unlike, joined
 from workers.training.plan import WeightingScheme
 from workers.training.recording import Recorded, Recorder, led
 from workers.training.times import flow_time, shift_of
-
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Example:
 
 
 class Objective:
-    """Examples of a base, and their loss. Raises BadRequest where its scheduler does not say what is predicted."""
+    """Examples of a base, and their loss. Raises BadRequest for an option that its loss has no use for."""
 
     def __init__(
         self,
@@ -49,10 +48,7 @@ class Objective:
         self._snr_gamma = snr_gamma
         self._flow = flows(scheduler)
         self._levels = int(scheduler.config.get("num_train_timesteps", 1000))
-        self._predicts = scheduler.config.get("prediction_type", "epsilon")
-        if not self._flow and (self._predicts not in PREDICTIONS or not hasattr(scheduler, "alphas_cumprod")):
-            message = f"a scheduler that predicts {self._predicts!r} is none to train by"
-            raise BadRequest("base_not_trainable", message)
+        self._predicts = predicts(scheduler)
         if self._flow and snr_gamma is not None:
             raise BadRequest(
                 "training_void_option", "snr_gamma is for bases that predict noise; this one matches flows"

@@ -6,8 +6,9 @@ from functools import partial
 from hashlib import sha256
 
 from PIL import Image as Images
-from PIL.Image import Image
+from PIL.Image import Image, Resampling, Transpose
 
+from app.shared.buckets import Bucket
 from app.shared.errors import BadRequest
 from app.shared.pictures import Pictures, picture_ref
 from app.shared.wire.dataset import Dataset
@@ -81,6 +82,13 @@ def on_white(image: Image) -> Image:
     if image.mode != "RGBA":
         return image.convert("RGB")
     return Images.alpha_composite(Images.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def cut(image: Image, bucket: Bucket, mirrored: bool) -> Image:
+    """Return the pixels of a picture that are trained, at its bucket's size."""
+    part = image.crop(bucket.box)
+    part = part if part.size == bucket.size else part.resize(bucket.size, Resampling.LANCZOS)
+    return part.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else part
 
 
 def fingerprint(pictures: Sequence[TrainingPicture]) -> str:

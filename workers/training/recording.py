@@ -21,15 +21,13 @@ from app.shared.wire.adapter import denoises
 from app.shared.wire.generation import ResolvedRequest
 from workers.drawing.sampling import MAIN, install
 from workers.models.families import family_of
-from workers.models.inpainting import inpaint_of
-from workers.models.latents import why_from_none
 from workers.models.loading import LoadedModel
 from workers.models.obeys import call_arguments
 from workers.models.samplers import make
+from workers.models.trainable import why_untrainable
 from workers.training.joining import Unlike, equal, way_of
 
 PROBED = 4  # steps of the recording that finds the time: three points of a line are a check
-STUDENTS = frozenset({"LCMScheduler", "SCMScheduler", "FlowMatchLCMScheduler"})  # trained against a teacher
 
 
 @dataclass(frozen=True)
@@ -84,18 +82,10 @@ class Recorder:
     def __init__(self, base: LoadedModel) -> None:
         self._base = base
         self._pipeline = base.pipeline
-        name = base.profile.name
-        found = [part for part in base.components if denoises(part)]
-        if len(found) != 1:
-            raise _refused(name, f"it has {len(found)} parts that denoise, and one is trained")
-        own = getattr(self._pipeline, MAIN, None)
-        if own is None or type(own).__name__ in STUDENTS:
-            raise _refused(name, "it was distilled for few steps, which noise and mean squared error would undo")
-        if why := why_from_none(self._pipeline):
-            raise _refused(name, why)
-        if inpaint_of(self._pipeline) == "native":
-            raise _refused(name, "it is made for inpainting, and would be trained without a mask")
-        self.part = found[0]
+        if why := why_untrainable(self._pipeline, base.components):
+            raise _refused(base.profile.name, why)
+        own = getattr(self._pipeline, MAIN)
+        self.part = next(part for part in base.components if denoises(part))
         self._own = own
         self._names = list(inspect.signature(type(self.denoiser).forward).parameters)[1:]
         self._forms: dict[tuple[int, int], tuple[Tensor, float | None]] = {}  # of a size: its sample, and mu

@@ -228,6 +228,32 @@ class Training(Wire):
     finished_at: datetime | None = None
 
 
+class TrainingBucket(Wire):
+    """A size at which pictures are trained."""
+
+    width: int
+    height: int
+    pictures: int = Field(description="how many an epoch shows at it")
+
+
+class ForetoldTraining(Wire):
+    """What a training would be: nothing is accepted."""
+
+    request: ResolvedTraining
+    layers: dict[str, int] = Field(description="component -> how many of its layers are trained")
+    parameters: int = Field(description="how many numbers are trained")
+    memory_bytes: int = Field(
+        description="of the model's weights, and of what is trained with its gradients, moments and average; what a "
+        "step needs for activations, which depends on the size and `gradient_checkpointing`, comes on top"
+    )
+    buckets: list[TrainingBucket] = Field(description="at which sizes the pictures are trained")
+    epochs: float = Field(description="how often each picture is seen, its repeats counted as pictures")
+    seconds: float | None = Field(
+        description="of training, at the pace of the newest training on this model; null: there was none"
+    )
+    notes: list[str] = Field(description="what differs from what was asked for, such as a rank cut to a layer's size")
+
+
 class AlgorithmOption(Wire):
     """One option of an algorithm; a null default means that another number decides, which `meaning` names."""
 

@@ -10,6 +10,7 @@ from redis import Redis
 
 from app.shared.catalog import Catalog
 from app.shared.datasets import Datasets, dataset_of
+from app.shared.facts import BaseLayer, BaseLayers
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -125,6 +126,18 @@ def test_every_algorithm_tells_what_it_takes(api: httpx.Client, dataset: str) ->
     for one in found:
         answer = api.post("/v1/trainings", json=body(dataset, algorithm=one["name"], rank=4))
         assert (answer.status_code == 202) is (bool(one["rank"]) and not one["untrainable"]), answer.text
+
+
+def test_a_dry_run_accepts_nothing(api: httpx.Client, dataset: str, storage: Storage, settings: Settings) -> None:
+    asked = {"json": body(dataset, seed=7), "params": {"dry_run": "true"}}
+    assert api.post("/v1/trainings", **asked).json()["code"] == "model_not_ready"
+    layer = BaseLayer(component="unet", path="down_blocks.0.to_q", kind="linear", shape=(8, 12), bias=True)
+    layers = BaseLayers(fingerprint=profile().fingerprint, untrainable="", flow=False, size_bytes=1000, layers=[layer])
+    Profiles(storage, settings).publish(profile(), {"unet": {}}, [layers])
+    answer = api.post("/v1/trainings", **asked)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["request"]["seed"] == 7 and answer.json()["parameters"] > 0
+    assert list(storage.keys("to-train")) == []
 
 
 def test_one_key_means_one_training(api: httpx.Client, dataset: str) -> None:

@@ -44,6 +44,8 @@ WHOLE = {  # one of every kind
     f"models/{profile().name}.shapes.json": '{"unet": {"weight": [1, 2]}}',
     f"models/{profile().name}.tokenizers.json": '{"fingerprint": "f", "tokenizers": []}',
     f"models/{profile().name}.sites.json": '{"fingerprint": "f", "sites": {"unet": {}}}',
+    f"models/{profile().name}.layers.json": '{"fingerprint": "f", "untrainable": "", "flow": false, "size_bytes": 8, '
+    '"layers": [{"component": "unet", "path": "a", "kind": "linear", "shape": [2, 2], "bias": true}]}',
     f"models/{profile().name}.denoiser.json": '{"fingerprint": "f", "component": "unet", "made": "U", "config": {}, '
     '"pixels": 8}',
     f"models/{profile().name}.json": profile().model_dump_json(),

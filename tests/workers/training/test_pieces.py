@@ -12,14 +12,15 @@ import torch
 from diffusers.training_utils import EMAModel
 from PIL import Image, ImageOps
 
+from app.shared.buckets import Buckets
 from app.shared.errors import BadRequest
 from tests.app.shared.making import profile
 from tests.workers.training.trained import picture, plan
 from workers.training.batches import Batches
-from workers.training.buckets import Buckets
 from workers.training.captioned_folder import read
 from workers.training.chance import generator
 from workers.training.kept import Kept, key_of
+from workers.training.pictures import cut
 from workers.training.rates import rate
 from workers.training.state import State
 from workers.training.times import flow_time, shift_of, shifted
@@ -53,25 +54,25 @@ def test_hazard_22_pictures_are_counted_over_the_real_batches() -> None:
 
 @pytest.mark.parametrize("size", [(40, 90), (64, 64), (65, 200), (300, 70), (1000, 1000), (8, 8)])
 def test_hazard_7_no_picture_is_enlarged(size: tuple[int, int]) -> None:
-    bucket = Buckets(profile(width=64, height=64, size_multiple=8)).of(picture(1, size))
+    bucket = Buckets(profile(width=64, height=64, size_multiple=8)).of("1", *size)
     assert bucket.scale <= 1.0
     assert bucket.width % 8 == bucket.height % 8 == 0
     assert bucket.width * bucket.height <= 64 * 64
     left, top, right, bottom = bucket.box
     assert abs(left - (size[0] - right)) <= 1 and abs(top - (size[1] - bottom)) <= 1, "its middle"
     assert (right - left) / (bottom - top) == pytest.approx(bucket.width / bucket.height, abs=2 / min(size))
-    assert bucket.cut(picture(1, size).pixels(), mirrored=False).size == bucket.size
+    assert cut(picture(1, size).pixels(), bucket, mirrored=False).size == bucket.size
 
 
 def test_hazard_7_a_picture_below_the_smallest_size_is_named() -> None:
     with pytest.raises(BadRequest, match=r"7\.png.*7×64"):
-        Buckets(profile(width=64, height=64, size_multiple=8)).of(picture(7, (7, 64)))
+        Buckets(profile(width=64, height=64, size_multiple=8)).of("7.png", 7, 64)
 
 
 def test_hazard_7_of_fixed_sizes_the_one_that_keeps_most_is_taken() -> None:
     fixed = profile(width=64, height=64, sizes=[(64, 64), (96, 32), (512, 512)])
-    assert Buckets(fixed).of(picture(1, (200, 70))).size == (96, 32)
-    assert Buckets(fixed).of(picture(1, (100, 90))).size == (64, 64)
+    assert Buckets(fixed).of("1", 200, 70).size == (96, 32)
+    assert Buckets(fixed).of("1", 100, 90).size == (64, 64)
 
 
 @pytest.mark.parametrize("gradient_accumulation_steps", [1, 2, 3])

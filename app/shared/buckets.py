@@ -1,15 +1,15 @@
-"""Which size a picture is trained at, and what of it: never larger than it is, and as little cut off as can be."""
+"""Which size a picture is trained at, and what of it: never larger than it is, and as little cut off as can be.
+
+The API tells it beforehand, and the trainer does it.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import lcm, sqrt
 
-from PIL.Image import Image, Resampling, Transpose
-
 from app.shared.errors import BadRequest
 from app.shared.wire.model import ModelProfile
-from workers.training.pictures import TrainingPicture
 
 COARSE = 64  # pixels between sizes of large bases, so that pictures share them
 LARGE = 512  # pixels of an edge from which a base is one
@@ -34,12 +34,6 @@ class Bucket:
         left, top, right, bottom = self.box
         return max(self.width / (right - left), self.height / (bottom - top))
 
-    def cut(self, image: Image, mirrored: bool) -> Image:
-        """Return the pixels that are trained."""
-        part = image.crop(self.box)
-        part = part if part.size == self.size else part.resize(self.size, Resampling.LANCZOS)
-        return part.transpose(Transpose.FLIP_LEFT_RIGHT) if mirrored else part
-
 
 class Buckets:
     """The sizes at which a base is trained. area: of a picture at most, in pixels; None is the base's own."""
@@ -50,16 +44,16 @@ class Buckets:
         large = min(profile.width, profile.height) >= LARGE
         self._step = lcm(profile.size_multiple, COARSE) if large else profile.size_multiple
 
-    def of(self, picture: TrainingPicture) -> Bucket:
-        """Return a picture's bucket; raises BadRequest for a picture that is smaller than every bucket."""
-        sizes = list(self._candidates(picture.width, picture.height))
+    def of(self, name: str, width: int, height: int) -> Bucket:
+        """Return the bucket of a picture of this size; raises BadRequest, with its name, where none is so small."""
+        sizes = list(self._candidates(width, height))
         if not sizes:
             message = (
-                f"picture {picture.name!r} is {picture.width}×{picture.height} pixels, less than the smallest size "
-                "that this base is trained at; pictures are not enlarged"
+                f"picture {name!r} is {width}×{height} pixels, less than the smallest size that this base is trained "
+                "at; pictures are not enlarged"
             )
             raise BadRequest("picture_too_small", message)
-        found = [Bucket(*size, _box(picture.width, picture.height, *size)) for size in sizes]
+        found = [Bucket(*size, _box(width, height, *size)) for size in sizes]
         return max(found, key=lambda bucket: (_pixels(bucket.box), bucket.width * bucket.height))
 
     def _candidates(self, width: int, height: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,106 @@
+"""A training is judged, and foretold, by the layers that the base's worker wrote down."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from app.accepting.trainings import foretell, resolve
+from app.shared.catalog import Catalog
+from app.shared.datasets import Datasets, dataset_of
+from app.shared.errors import BadRequest, Unavailable
+from app.shared.facts import BaseLayer, BaseLayers
+from app.shared.profiles import Profiles
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.trainings import Trainings
+from app.shared.wire.dataset import DatasetPicture, DatasetReport
+from app.shared.wire.training import TrainingProgress, TrainingRequest
+from tests.app.shared.making import profile, training_request
+
+SIZES = ((64, 64), (64, 64), (128, 64))
+SHAPES = {"to_q": ("linear", (8, 12)), "conv": ("convolution", (8, 4, 3, 3)), "norm": ("norm", (8,))}
+LAYERS = [
+    BaseLayer.model_validate(
+        {"component": "unet", "path": f"down_blocks.0.{name}", "kind": kind, "shape": shape, "bias": True}
+    )
+    for name, (kind, shape) in SHAPES.items()
+]
+
+
+def facts(**fields: Any) -> BaseLayers:
+    plain = {"fingerprint": profile().fingerprint, "untrainable": "", "flow": False, "size_bytes": 1000}
+    return BaseLayers.model_validate(plain | {"layers": LAYERS} | fields)
+
+
+@pytest.fixture
+def parts(storage: Storage, redis: Redis, settings: Settings) -> Any:
+    profiles = Profiles(storage, settings)
+    profiles.publish(profile(), {"unet": {}}, [facts()])
+    return SimpleNamespace(
+        settings=settings,
+        profiles=profiles,
+        catalog=Catalog(storage, redis),
+        datasets=Datasets(storage),
+        trainings=Trainings(storage, redis, settings),
+    )
+
+
+def body(parts: Any, sizes: tuple[tuple[int, int], ...] = SIZES, **fields: Any) -> TrainingRequest:
+    pictures = [
+        DatasetPicture(ref=f"image:{at:064x}", caption=f"a {at}", width=width, height=height, name=f"{at}.png")
+        for at, (width, height) in enumerate(sizes)
+    ]
+    dataset = parts.datasets.keep(dataset_of(pictures, DatasetReport(), datetime.now(UTC)))[0].ref
+    return TrainingRequest.model_validate({"name": "style", "dataset": dataset, "algorithm": "lora"} | fields)
+
+
+def test_it_is_told_what_is_trained_and_what_it_costs(parts: Any) -> None:
+    found = foretell(parts, body(parts, rank=2, steps=30, batch_size=2))
+    assert (found.layers, found.parameters) == ({"unet": 1}, 2 * (8 + 12))
+    assert found.memory_bytes == 1000 + 2 * (8 + 12) * 4 * 4
+    assert {(one.width, one.height): one.pictures for one in found.buckets}[64, 64] == 2
+    assert found.epochs == 15 and found.seconds is None and found.request.rank == 2
+    assert list(parts.trainings.records.waiting()) == []
+    before = parts.trainings.accept(training_request(base=profile().fingerprint))
+    parts.trainings.tell(before.id, TrainingProgress(step=1, steps=40, pictures_per_s=4.0))
+    again = foretell(parts, body(parts, rank=2, steps=30, batch_size=2, ema_decay=0.9))
+    assert again.seconds == 15.0 and again.memory_bytes == found.memory_bytes + 4 * found.parameters
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "places"),
+    [
+        ({}, {"layers": ["unet.nowhere*"]}, ["/layers"]),
+        ({}, {"algorithm": "norm", "layers": ["*.to_q"]}, ["/layers"]),
+        ({}, {"rank": 9}, ["/rank"]),
+        ({}, {"algorithm": "c3a", "rank": 1}, ["/layers"]),
+        ({"layers": LAYERS[1:]}, {"rank": 2}, ["/layers"]),
+        ({}, {"weighting_scheme": "mode"}, ["/weighting_scheme"]),
+        ({"flow": True}, {"snr_gamma": 5}, ["/snr_gamma"]),
+        ({"flow": True}, {"snr_gamma": 5, "rank": 0x1001}, ["/rank", "/snr_gamma"]),
+        ({"untrainable": "it was distilled"}, {}, ["/model"]),
+    ],
+    ids=str,
+)
+def test_what_the_base_cannot_do_is_refused_at_once(
+    parts: Any, said: dict[str, Any], fields: dict[str, Any], places: list[str]
+) -> None:
+    parts.profiles.publish(profile(), {"unet": {}}, [facts(**said)])
+    with pytest.raises(BadRequest) as refused:
+        resolve(parts, body(parts, **fields))
+    assert sorted({one["pointer"] for one in refused.value.reasons}) == places
+
+
+def test_pictures_below_the_smallest_size_are_named(parts: Any) -> None:
+    with pytest.raises(BadRequest, match=r"'1\.png' is 4×4 pixels"):
+        resolve(parts, body(parts, sizes=((64, 64), (4, 4), (64, 64))))
+
+
+def test_without_a_word_of_the_worker_the_worker_judges(parts: Any) -> None:
+    parts.profiles.publish(profile(), {"unet": {}}, [facts(fingerprint="8" * 64)])
+    assert resolve(parts, body(parts, layers=["unet.nowhere*"])).layers == ["unet.nowhere*"]
+    with pytest.raises(Unavailable, match="no worker has said"):
+        foretell(parts, body(parts))
