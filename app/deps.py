@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, cast
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from redis import Redis
@@ -12,13 +13,20 @@ from app.accepting.liveness import Liveness
 from app.callers import Callers
 from app.fast_reading import FastReading
 from app.hub import Hub
+from app.outgoing.courier import Courier
+from app.outgoing.downloading import Downloading
 from app.scripts import Scripts
 from app.shared.catalog import Catalog
 from app.shared.connection import Shutter, connect, connect_async
 from app.shared.datasets import Datasets
+from app.shared.downloads import KIND as DOWNLOAD
+from app.shared.downloads import Downloads
+from app.shared.fetching.fetcher import Fetcher
+from app.shared.fetching.sources import Sources
 from app.shared.generations import Ledger
 from app.shared.identity import claim
 from app.shared.keys import Keyring
+from app.shared.outgoing import Outgoing
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -44,6 +52,9 @@ class Service:
     profiles: Profiles
     liveness: Liveness
     uploads: Uploads
+    downloads: Downloads
+    sources: Sources
+    courier: Courier
     trainings: Trainings
     pictures: Pictures
     datasets: Datasets
@@ -57,6 +68,8 @@ def build(settings: Settings) -> Service:
     storage = Storage(settings.store_url)
     async_redis = connect_async(settings)
     scripts = Scripts(connect_async(settings, shutter))
+    outgoing, uploads = Outgoing(redis), Uploads(storage, redis, settings)
+    sources, downloads = sources_of(settings), Downloads(storage, redis, uploads, outgoing)
     ledger, trainings = Ledger(storage, redis, settings), Trainings(storage, redis, settings)
     return Service(
         settings=settings,
@@ -70,12 +83,22 @@ def build(settings: Settings) -> Service:
         catalog=Catalog(storage, redis),
         profiles=Profiles(storage, settings),
         liveness=Liveness(redis, settings, claim=partial(claim, storage, redis)),
-        uploads=Uploads(storage, redis, settings),
+        uploads=uploads,
+        downloads=downloads,
+        sources=sources,
+        courier=Courier(outgoing, {DOWNLOAD: Downloading(downloads, uploads, sources, settings)}),
         trainings=trainings,
         pictures=Pictures(storage),
         datasets=Datasets(storage),
         callers=Callers(Keyring(storage), Signer(storage)),
     )
+
+
+def sources_of(settings: Settings) -> Sources:
+    """Return what finds files of other hosts, and sends each token to its own."""
+    tokens = {settings.hub_url: settings.hub_token, settings.civitai_url: settings.civitai_token}
+    known = {urlsplit(url).netloc: token for url, token in tokens.items() if token}
+    return Sources(Fetcher(settings.fetch_allow, known), settings.hub_url.rstrip("/"), settings.civitai_url.rstrip("/"))
 
 
 async def _service(request: Request) -> Service:  # async: what is not takes a thread for it

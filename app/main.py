@@ -43,7 +43,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.service = build(settings)
         with suppress(Unavailable):
             await app.state.service.callers.ring()  # so that the first request does not wait for it
+        app.state.service.courier.start()
         yield
+        app.state.service.courier.stop()
         await app.state.service.hub.aclose()
         await app.state.service.scripts.aclose()
         await app.state.service.async_redis.aclose()

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from app.commands import terminal
 from app.commands.adapter_folder import adapters_in, add_all
+from app.commands.adapter_source import add, is_elsewhere, named
 from app.commands.terminal import SPINNER, Url, err, out, plain, show, told
 from app.shared.settings import read_settings
 
@@ -24,16 +25,31 @@ cli = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapter
 
 @cli.command("add")
 def adapters_add(
-    file: Annotated[
-        Path,
-        typer.Argument(exists=True, help="A .safetensors file, PEFT's folder as a zip, or a folder of such files."),
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A .safetensors file, PEFT's folder as a zip, or a folder of such files; or what the service fetches: "
+            "hf:owner/repository[@revision][:file], civitai:VERSION_ID, https://…"
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Its name here; unset, the file's.")] = None,
     description: Annotated[str, typer.Option(help="A line about it.")] = "",
     ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the hash of a fetched file has to be.")] = None,
     url: Url = None,
 ) -> None:
     """Upload an adapter and print its verdict; or all of a folder, a line each, by hash: run again, it goes on."""
+    if is_elsewhere(source):
+        said = {"source": source, "name": name or named(source), "description": description, "ignore": ignore or []}
+        add(said | ({"sha256": sha256} if sha256 else {}), url)
+        return
+    file = Path(source)
+    if not file.exists():
+        raise typer.BadParameter(
+            f"there is no file or folder {source!r}; what is fetched begins hf:, civitai: or https:"
+        )
+    if sha256:
+        raise typer.BadParameter("a sha256 is of a file that is fetched; one that is sent is what it is")
     if file.is_dir():
         if name or description or ignore:
             raise typer.BadParameter("a name, a description and tensors to leave out are of one file, not of a folder")

@@ -214,6 +214,12 @@ class Client:
         fields |= {"cover": cover} if cover else {}
         return _json(self._settled("/v1/adapters", file, fields), "name")
 
+    def fetch(
+        self, body: dict[str, Any], told: Callable[[int, int], None] = lambda *_: None, path: str = "/v1/adapters"
+    ) -> dict[str, Any]:
+        """Have an adapter fetched from another host, and wait for its verdict; its record. told: bytes, of how many."""
+        return _json(self._judged(self._http.post(path, json=body), told))
+
     def picture(self, file: Path) -> dict[str, Any]:
         """Send a picture that requests draw from, and wait until it is decoded; its ref and size, and notes on it."""
         return _json(self._settled("/v1/images", file, {}), "ref")
@@ -229,8 +235,10 @@ class Client:
             response = self._http.post(path, files=files, data=fields, timeout=PATIENT)
         return self._judged(response)
 
-    def _judged(self, response: httpx.Response) -> httpx.Response:
+    def _judged(self, response: httpx.Response, told: Callable[[int, int], None] = lambda *_: None) -> httpx.Response:
         while _checked(response).status_code == httpx.codes.ACCEPTED:
+            seen = _json(response)
+            told(int(seen.get("fetched_bytes", 0)), int(seen.get("size_bytes", 0)))
             time.sleep(INSPECTION_POLL_S)
             where = self._below(response.headers["Location"])
             response = self._again(lambda: _checked(self._http.get(where)))  # noqa: B023

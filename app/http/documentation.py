@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from app.shared.wire.generation import Generation
+from app.shared.wire.source import AdapterSource, DatasetSource
 
 REFERENCES = "#/components/schemas/{model}"
 
@@ -44,7 +45,9 @@ def documented(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         FastAPI.openapi(app)
         assert app.openapi_schema is not None
-        _, schemas = models_json_schema([(Fault, "serialization"), (Problem, "serialization")], ref_template=REFERENCES)
+        shown = [(Fault, "serialization"), (Problem, "serialization")]
+        shown += [(AdapterSource, "validation"), (DatasetSource, "validation")]  # of `or_json`
+        _, schemas = models_json_schema(shown, ref_template=REFERENCES)
         components = app.openapi_schema.setdefault("components", {}).setdefault("schemas", {})
         components.update(schemas["$defs"])
         for unused in ("HTTPValidationError", "ValidationError"):

@@ -49,7 +49,10 @@ def _operation(request: Request) -> Mapping[str, Any]:
     """Return what the documentation says of the route of a request."""
     path = getattr(request.scope.get("route"), "path_format", "")
     of_path = request.app.openapi()["paths"].get(path, {})
-    return of_path.get(request.method.lower(), {})
+    operation = of_path.get(request.method.lower(), {})
+    contents = operation.get("requestBody", {}).get("content", {})
+    said = request.headers.get("content-type", "").partition(";")[0]
+    return operation | {"requestBody": {"content": {said: contents[said]}}} if said in contents else operation
 
 
 def _documented(document: Mapping[str, Any], operation: Mapping[str, Any], part: str, path: Sequence[Any]) -> Any:

@@ -15,10 +15,11 @@ from app.deps import Service
 from app.hub import within
 from app.shared.environment import variable
 from app.shared.errors import BadRequest, Gone, TooLarge
+from app.shared.fetching.sources import SourceKind
 from app.shared.lifecycle import now
 from app.shared.settings import MIB
 from app.shared.uploads import bytes_key, record_key
-from app.shared.wire.upload import Upload, UploadKind, UploadStatus
+from app.shared.wire.upload import Download, Upload, UploadKind, UploadStatus
 
 ASYNC = "respond-async"  # RFC 7240
 
@@ -88,14 +89,14 @@ async def settled(service: Service, upload_id: str, gone: Callable[[], Awaitable
             found = await run_in_threadpool(service.uploads.get, upload_id)
             left = until - time.monotonic()
             over = left <= 0 or service.hub.stopping
-            if found.status is not UploadStatus.INSPECTING or over or await gone():
+            if found.status.ended or over or await gone():
                 return found
             await within(published, left)
 
 
 def known(service: Service, upload_id: str, *kinds: UploadKind) -> Upload:
     """An upload of one of these kinds as it stands; raises NotFound or Unreadable."""
-    found = service.uploads.get(upload_id)
+    found = service.downloads.get(upload_id)
     if found.kind not in kinds:
         raise service.uploads.unknown()
     return found
@@ -107,6 +108,27 @@ def judge_end(upload: Upload, refused: type[BadRequest]) -> None:
         raise refused(upload.code or "upload_refused", upload.message or "", reasons=upload.reasons)
     if upload.status is UploadStatus.CANCELED:
         raise Gone("upload_canceled", "this upload was canceled before it was judged; send the file again")
+
+
+def fetch(service: Service, kind: SourceKind, source: str, sha256: str | None, **said: Any) -> Upload:
+    """Have a file of another host fetched, and judged once it is here; said: what its sender says of it.
+
+    Raises SourceRefused for what is no source, or leads where nothing is asked.
+    """
+    shown = service.sources.judge(source, kind)
+    upload = Upload(
+        id=secrets.token_hex(16),
+        kind=kind,
+        status=UploadStatus.FETCHING,
+        source=shown,
+        sha256="",
+        size_bytes=0,
+        created_at=now(),
+        **said,
+    )
+    service.downloads.begin(Download(upload=upload, source=source, sha256=sha256))
+    service.courier.wake()
+    return upload
 
 
 def later(record: BaseModel, where: str) -> JSONResponse:

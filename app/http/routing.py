@@ -12,7 +12,10 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.datastructures import FormData
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app.http.documentation import Problem
 from app.http.faults import fault, named, pointer, refused
@@ -104,11 +107,45 @@ class StrictRoute(APIRoute):
         return handle
 
 
+class JsonRoute(StrictRoute):
+    """A route that stands before another of its path and method, which takes a form: it takes what is sent as JSON."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match where the body is said to be JSON; its own documentation is that of the form's route."""
+        match, child = super().matches(scope)
+        kind = next((value for name, value in scope.get("headers", ()) if name == b"content-type"), b"")
+        return (
+            (match, child) if match is Match.FULL and JSON_TYPE.fullmatch(kind.decode("latin-1")) else (Match.NONE, {})
+        )
+
+
+def or_json(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what the documentation of a form's route says of the JSON that is taken instead (`openapi_extra`)."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
 class Router(APIRouter):
     """FastAPI's router, strict."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(route_class=StrictRoute, **given)
+
+    def post_json(self, path: str, **given: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register what answers a POST of JSON where a form is taken too; to be called before the form's."""
+
+        def register(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+            self.add_api_route(
+                path,
+                endpoint,
+                methods=["POST"],
+                include_in_schema=False,
+                route_class_override=JsonRoute,
+                **given,
+            )
+            return endpoint
+
+        return register
 
 
 def parameters(dependant: Dependant, part: str) -> list[Any]:

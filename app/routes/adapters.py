@@ -9,17 +9,19 @@ from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
+from app.http import receiving
 from app.http.downloads import documented, download
 from app.http.faults import fault, refused
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_placed
-from app.http.routing import UNKNOWN, Router, answers
+from app.http.routing import UNKNOWN, Router, answers, or_json
 from app.http.spool import Spooled
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
 from app.shared.wire.picture import PictureRef
-from app.shared.wire.upload import Upload, UploadStatus
+from app.shared.wire.source import AdapterSource
+from app.shared.wire.upload import Upload
 from app.shared.wire.values import Name, Ref, Wire
 
 router = Router(prefix="/v1/adapters", tags=["adapters"])
@@ -41,6 +43,24 @@ class AdapterList(BaseModel):
     adapters: list[AdapterVersion]
 
 
+@router.post_json("", status_code=202)
+def fetch(said: AdapterSource, service: ServiceDep) -> Response:
+    """Fetch an adapter from a hub, Civitai or another host, and judge it as an upload is."""
+    _text({"/description": said.description} | {f"/ignore/{index}": one for index, one in enumerate(said.ignore)})
+    if said.cover:
+        service.pictures.info(said.cover)
+    if not service.profiles.ready():
+        raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
+    facts = {
+        "name": said.name,
+        "description": said.description,
+        "ignore": sorted(set(said.ignore)),
+        "cover": said.cover,
+    }
+    begun = receiving.fetch(service, "adapter", said.source, said.sha256, **facts)
+    return later(begun, f"/v1/adapters/uploads/{begun.id}")
+
+
 @router.post(
     "",
     status_code=201,
@@ -49,6 +69,7 @@ class AdapterList(BaseModel):
         202: {"model": Upload},
         **answers(UNKNOWN, {507: "There is no room for the file"}),
     },
+    openapi_extra=or_json(AdapterSource),
 )
 async def upload(
     file: UploadFile,
@@ -61,7 +82,10 @@ async def upload(
     cover: Annotated[PictureRef | None, Form(description="a picture of what it draws, of `POST /v1/images`")] = None,
     prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no verdict")] = None,
 ) -> AdapterRecord:
-    """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused."""
+    """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused.
+
+    Or JSON with a `source`, from which it is fetched: 202, and what becomes of it where `Location` says.
+    """
     assert isinstance(file, Spooled)
     try:
         _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
@@ -116,7 +140,7 @@ def _text(texts: Mapping[str, str]) -> None:
 def _outcome(service: Service, upload: Upload) -> AdapterRecord:
     """The record of what was admitted, or a 202 while it is inspected; raises AdapterRefused."""
     judge_end(upload, AdapterRefused)
-    if upload.status is UploadStatus.INSPECTING:
+    if not upload.status.ended:
         return later(upload, f"/v1/adapters/uploads/{upload.id}")  # type: ignore[return-value]
     return service.catalog.record(f"{upload.name}:{upload.version}")
 
@@ -154,8 +178,8 @@ def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
 
 @router.delete("/uploads/{upload_id}", responses=answers({409: "It has been judged already"}))
 def cancel_upload(upload_id: str, service: ServiceDep) -> Upload:
-    """Cancel an upload that waits for its inspection, or is inspected."""
-    return service.uploads.cancel(known(service, upload_id, "adapter").id)
+    """Cancel an upload that is fetched, waits for its inspection, or is inspected."""
+    return service.downloads.cancel(known(service, upload_id, "adapter").id)
 
 
 @router.get("")

@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service, ServiceDep
+from app.http import receiving
 from app.http.faults import detail, fault, pointer, refusal
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage
-from app.http.routing import Router, answers
+from app.http.routing import Router, answers, or_json
 from app.http.spool import Spooled
 from app.shared.datasets import Dataset, DatasetPicture, dataset_of, sent_ref
 from app.shared.errors import DatasetRefused, Newer, NotFound, Unreadable
@@ -23,6 +24,7 @@ from app.shared.lifecycle import now
 from app.shared.text import no_control_characters
 from app.shared.wire.dataset import DATASET_PATTERN, Caption, DatasetRef, DatasetSummary, Recaption
 from app.shared.wire.dataset import Unreadable as WhatOfUnreadable
+from app.shared.wire.source import DatasetSource
 from app.shared.wire.upload import Upload, UploadStatus
 
 router = Router(prefix="/v1/datasets", tags=["datasets"])
@@ -36,7 +38,10 @@ class WaitingDataset(BaseModel):
     """A dataset that waits to be read; its ref is good already."""
 
     id: str
-    ref: DatasetRef
+    ref: DatasetRef | None = Field(description="null while it is fetched")
+    source: str = Field("", description="where it is fetched from; empty for what was sent")
+    fetched_bytes: int = Field(0, description="of what is fetched: bytes that are here")
+    size_bytes: int = Field(description="0 while that is not known")
     status: UploadStatus
 
 
@@ -44,6 +49,14 @@ class DatasetList(BaseModel):
     """Every dataset, newest first."""
 
     datasets: list[DatasetSummary] = Field(description="without their pictures")
+
+
+@router.post_json("", status_code=202)
+def fetch(said: DatasetSource, service: ServiceDep) -> Response:
+    """Fetch the zip of a dataset from a hub or another host, and read it as one that is sent."""
+    facts = {"default_caption": said.default_caption, "unreadable": said.unreadable}
+    begun = receiving.fetch(service, "dataset", said.source, said.sha256, **facts)
+    return _outcome(service, begun)  # type: ignore[return-value]
 
 
 @router.post(
@@ -54,6 +67,7 @@ class DatasetList(BaseModel):
         202: {"model": WaitingDataset},
         **answers({507: "There is no room for the files"}),
     },
+    openapi_extra=or_json(DatasetSource),
 )
 async def upload(
     file: list[UploadFile],
@@ -70,8 +84,8 @@ async def upload(
 
     A zip, or pictures and captions as one `file` each, 256 at most. Captions are `name.txt` beside `name.png`,
     `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) in a folder, or the name of a folder `10_word`, which also
-    says how often its pictures are seen in an epoch. The ref is a hash of pixels, captions and repeats; that of a 202
-    stands for the same.
+    says how often its pictures are seen in an epoch. Or JSON with a `source`, from which a zip is fetched. The ref is a
+    hash of pixels, captions and repeats; that of a 202 stands for the same.
     """
     spooled = [one for one in file if isinstance(one, Spooled)]
     try:
@@ -193,7 +207,8 @@ def _outcome(service: Service, upload: Upload) -> Dataset:
     """The dataset, or a 202 while it is read; raises DatasetRefused."""
     judge_end(upload, DatasetRefused)
     if upload.dataset is None:
-        ref = sent_ref(upload.sha256, upload.default_caption, upload.unreadable)
-        waiting = WaitingDataset(id=upload.id, ref=ref, status=upload.status)
+        ref = sent_ref(upload.sha256, upload.default_caption, upload.unreadable) if upload.sha256 else None
+        facts = {"source": upload.source, "fetched_bytes": upload.fetched_bytes, "size_bytes": upload.size_bytes}
+        waiting = WaitingDataset(id=upload.id, ref=ref, status=upload.status, **facts)
         return later(waiting, f"/v1/datasets/uploads/{upload.id}")  # type: ignore[return-value]
     return service.datasets.get(upload.dataset)

@@ -20,6 +20,7 @@ ALWAYS = {
     "radiata:missed:generations": "hash",
     "radiata:missed:uploads": "hash",
     "radiata:missed:trainings": "hash",
+    "radiata:outgoing": "zset",
     "radiata:store": "string",
     "radiata:sweep": "string",
     "rq:queues": "set",

@@ -30,7 +30,7 @@ from app.shared.wire.dataset import DATASET_PREFIX, Dataset, SentDataset
 from app.shared.wire.key import KeyRecord, SigningSecret
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.training import Course
-from app.shared.wire.upload import Upload
+from app.shared.wire.upload import Download, Upload
 from app.shared.wire.values import Wire
 
 log = structlog.get_logger()
@@ -166,6 +166,9 @@ VERDICT = Kind(
 )
 UPLOAD = Kind(r"uploads/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))
 SETTLED = Kind(r"settled/([0-9a-f]{32})\.json", Upload, "upload the file again", lambda one: (one.id,))
+DOWNLOAD = Kind(
+    r"fetching/([0-9a-f]{32})\.json", Download, "upload the file again, or have it fetched again", lambda one: (one.id,)
+)
 _AGAIN = "start a worker of model {0!r} again: it writes it anew"
 SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, _AGAIN)
 TOKENIZERS = Kind(r"models/([^/]+)\.tokenizers\.json", BaseTokenizers, _AGAIN)
@@ -200,6 +203,7 @@ KINDS: tuple[Kind[Any], ...] = (
     FACTS,
     UPLOAD,
     SETTLED,
+    DOWNLOAD,
     SHAPES,
     TOKENIZERS,
     SITES,

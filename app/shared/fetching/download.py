@@ -102,7 +102,7 @@ def _beside(file: Path) -> Path:
 
 
 def _read(beside: Path) -> _Whole | None:
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         said = json.loads(beside.read_text())
         if STRONG.fullmatch(said["tag"]) and isinstance(said["size"], int):
             return _Whole(said["tag"], said["size"])

@@ -26,6 +26,10 @@ FINAL = {  # statuses that another try does not change: the code, and how the se
     404: ("source_not_found", "has no such thing"),
     410: ("source_not_found", "has no such thing any more"),
 }
+UNSEEN = (
+    "source_not_found",
+    "has no such thing, or shows it to those alone whom it knows: check its name, or set a token",
+)
 PASSING = {408, 425, 429}
 
 
@@ -78,7 +82,9 @@ class Answer:
     def judge(self) -> None:
         """Raise SourceRefused or SourceAway for a status that brings nothing."""
         if self.status in FINAL:
-            code, why = FINAL[self.status]
+            # The hub answers 401 of what is not there as well, and says so in a header
+            missing = self.headers.get("x-error-code", "").endswith("NotFound")
+            code, why = UNSEEN if missing else FINAL[self.status]
             raise SourceRefused(code, f"{self.place.netloc} answered {self.status}: it {why} ({self.place.shown})")
         said = f"{self.place.shown} answered {self.status}"
         if self.status in PASSING or self.status >= 500:

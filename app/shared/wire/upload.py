@@ -1,6 +1,7 @@
 """Uploads on the wire: a file on its way to being an adapter, or a picture that requests draw from.
 
-A map that is asked for (`MapWanted`) comes the same way, and its file is what was asked.
+What is fetched from elsewhere is an upload too, from before its bytes are here (`Download` is its record until then). A
+map that is asked for (`MapWanted`) comes the same way, and its file is what was asked.
 """
 
 from datetime import datetime
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from app.shared.wire.dataset import DatasetRef, Unreadable
 from app.shared.wire.picture import PictureRef, StoredPicture
+from app.shared.wire.source import Found
 from app.shared.wire.values import Name, Sha256, Wire
 
 UploadKind = Literal["adapter", "picture", "map", "dataset"]
@@ -19,6 +21,7 @@ UploadKind = Literal["adapter", "picture", "map", "dataset"]
 class UploadStatus(StrEnum):
     """What became of an upload."""
 
+    FETCHING = "fetching"
     INSPECTING = "inspecting"
     ADMITTED = "admitted"
     REFUSED = "refused"
@@ -27,7 +30,7 @@ class UploadStatus(StrEnum):
     @property
     def ended(self) -> bool:
         """Whether nothing can follow."""
-        return self is not UploadStatus.INSPECTING
+        return self not in (UploadStatus.FETCHING, UploadStatus.INSPECTING)
 
 
 class Upload(Wire):
@@ -45,8 +48,10 @@ class Upload(Wire):
         default="refuse", description="of a dataset: what becomes of pictures that cannot be read"
     )
     dataset: DatasetRef | None = None
-    sha256: Sha256
-    size_bytes: int
+    source: str = Field(default="", description="where it is fetched from; empty for what was sent")
+    fetched_bytes: int = Field(default=0, description="of what is fetched: bytes that are here")
+    sha256: Sha256 | Literal[""] = Field(description="empty while it is fetched")
+    size_bytes: int = Field(description="0 while that is not known")
     created_at: datetime
     new: bool = False  # whether these bytes were not there under this name before
     version: int | None = None
@@ -55,3 +60,21 @@ class Upload(Wire):
     code: str | None = None
     message: str | None = None
     reasons: list[dict[str, Any]] = []
+
+
+class Download(Wire):
+    """A file that is fetched, as it is stored until it is here.
+
+    source: as it was given, which may hold what opens it, and is shown to nobody.
+    """
+
+    upload: Upload
+    source: str
+    sha256: Sha256 | None = None
+    found: Found | None = None
+    tries: int = 0
+
+    @property
+    def id(self) -> str:
+        """That of the upload."""
+        return self.upload.id

@@ -13,6 +13,7 @@ from app.shared.errors import Unreadable
 from app.shared.records import KINDS, PENDING, PROFILE, VERSION, Kind, tell
 from app.shared.wire.generation import Generation, Progress, Status
 from app.shared.wire.training import Training, TrainingProgress
+from app.shared.wire.upload import Download
 from tests.app.shared.making import profile, request, training_request, upload, version
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +42,7 @@ WHOLE = {  # one of every kind
     f"adapters/{SHA}.facts.json": '{"ranked": true, "on": {}}',
     f"uploads/{ID}.json": upload().model_dump_json(),
     f"settled/{ID}.json": upload().model_dump_json(),
+    f"fetching/{ID}.json": Download(upload=upload(), source="hf:owner/one").model_dump_json(),
     f"models/{profile().name}.shapes.json": '{"unet": {"weight": [1, 2]}}',
     f"models/{profile().name}.tokenizers.json": '{"fingerprint": "f", "tokenizers": []}',
     f"models/{profile().name}.sites.json": '{"fingerprint": "f", "sites": {"unet": {}}}',

@@ -1,0 +1,1 @@
+"""What this process asks of other hosts, beside answering requests."""

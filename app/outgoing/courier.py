@@ -1,0 +1,128 @@
+"""What is due is done, in threads of this process: some tasks of each kind at once, each by one process alone.
+
+A process that dies holds its tasks for a moment longer (`HELD_S` in `app/shared/outgoing.py`); then another does them,
+or itself once it is started again. What an emptied Redis has forgotten is found in storage, by a look now and then.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from secrets import token_hex
+from threading import Event, Lock, Thread
+from typing import Protocol
+
+import structlog
+from redis.exceptions import RedisError
+
+from app.shared.errors import RadiataError
+from app.shared.job import ID
+from app.shared.outgoing import Outgoing
+
+log = structlog.get_logger()
+
+LOOK_S = 1.0
+RESTORE_S = 60.0  # between two looks into storage
+AGAIN_S = 10.0  # after something of ours was away
+MOST = 64  # tasks looked at in one look
+
+
+class Stopped(Exception):
+    """This process ends: what is begun is left to the next."""
+
+
+class Handler(Protocol):
+    """What does the tasks of one kind."""
+
+    most: int  # at once
+
+    def pending(self) -> Iterable[str]:
+        """Ids of all that is to be done, as storage has it."""
+        ...
+
+    def run(self, task_id: str, look: Callable[[], None]) -> float | None:
+        """Do a task; seconds after which it is done again, or None. `look` is to be called often, and may raise."""
+        ...
+
+
+class Courier:
+    """Looks for what is due, and does it."""
+
+    def __init__(self, outgoing: Outgoing, handlers: Mapping[str, Handler]) -> None:
+        self._outgoing, self._handlers = outgoing, handlers
+        self._who = token_hex(8)
+        self._running: set[str] = set()
+        self._lock, self._wake, self._stopping = Lock(), Event(), Event()
+        self._restored = -RESTORE_S
+        self._told = False
+
+    def start(self) -> None:
+        """Look every second from now on."""
+        Thread(target=self._watch, daemon=True, name="courier").start()
+
+    def wake(self) -> None:
+        """Look now: something is due."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Take nothing up any more, and have what is being done end at its next sign of life."""
+        self._stopping.set()
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self.look(lambda task: Thread(target=self.do, args=(task,), daemon=True, name=task).start())
+                self._told = False
+            except (RedisError, RadiataError) as error:
+                if not self._told:
+                    log.warning("outgoing_waits", error=str(error))
+                self._told = True
+            self._wake.wait(LOOK_S)
+            self._wake.clear()
+
+    def look(self, begin: Callable[[str], None]) -> None:
+        """Begin what is due and nobody does; raises RedisError and RadiataError."""
+        now = time.monotonic()
+        if now - self._restored >= RESTORE_S:
+            for kind, handler in self._handlers.items():
+                self._outgoing.restore(f"{kind}:{one}" for one in handler.pending())
+            self._restored = now
+        with self._lock:
+            running = set(self._running)
+        for task in running:
+            self._outgoing.keep(task)
+        for task in self._outgoing.due(MOST):
+            if task not in running and self._has_room(task) and self._outgoing.take(task, self._who):
+                with self._lock:
+                    self._running.add(task)
+                begin(task)
+
+    def _has_room(self, task: str) -> bool:
+        kind, _, task_id = task.partition(":")
+        if kind not in self._handlers or not ID.fullmatch(task_id):
+            self._outgoing.done(task, None)  # Redis is data too
+            return False
+        with self._lock:
+            return sum(one.startswith(f"{kind}:") for one in self._running) < self._handlers[kind].most
+
+    def do(self, task: str) -> None:
+        """Do one task, and say when it is due again."""
+        kind, _, task_id = task.partition(":")
+        again: float | None = AGAIN_S
+        try:
+            again = self._handlers[kind].run(task_id, self._look)
+        except Stopped:
+            again = 0.0
+        except (RedisError, RadiataError) as error:
+            log.warning("outgoing_waits", task=task, error=str(error))
+        except Exception:
+            log.exception("outgoing_failed", task=task)
+        finally:
+            with suppress(RedisError):  # it is due again as soon as it is held no more
+                self._outgoing.done(task, again)
+            with self._lock:
+                self._running.discard(task)
+
+    def _look(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped

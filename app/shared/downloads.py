@@ -1,0 +1,102 @@
+"""Downloads: files of other hosts, from the request that named them to the upload that intake judges.
+
+A download that was accepted is `fetching/<id>.json`. Once its file is here it is an upload of the same id, and what it
+ends as is an upload's end; so whoever asks for the id finds one or the other, whatever died in between.
+
+| Redis key | type | what | kept for |
+|---|---|---|---|
+| `radiata:fetched:<id>` | string | `<bytes here>/<bytes in all, or 0>` | an hour |
+"""
+
+import re
+from collections.abc import Iterator
+from typing import cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.shared.errors import NotFound, Unavailable
+from app.shared.outgoing import Outgoing
+from app.shared.records import DOWNLOAD
+from app.shared.storage import Storage
+from app.shared.uploads import Uploads
+from app.shared.wire.upload import Download, Upload, UploadStatus
+
+KIND = "download"
+MOST = 1000  # tasks that wait, before another download is not taken
+KEPT_S = 3600
+_GOT = re.compile(rb"(\d{1,15})/(\d{1,15})")
+
+
+def download_key(upload_id: str) -> str:
+    """Where a download is kept until its file is here."""
+    return f"fetching/{upload_id}.json"
+
+
+def fetched_key(upload_id: str) -> str:
+    """Redis key of how much of it is here."""
+    return f"radiata:fetched:{upload_id}"
+
+
+class Downloads:
+    """Accepts downloads, follows them, and makes uploads of them."""
+
+    def __init__(self, storage: Storage, redis: Redis, uploads: Uploads, outgoing: Outgoing) -> None:
+        self._storage, self._redis, self._uploads, self._outgoing = storage, redis, uploads, outgoing
+
+    def begin(self, download: Download) -> Upload:
+        """Accept a download: from then on it is fetched, whatever dies. Raises Unavailable where too many wait."""
+        if self._outgoing.waiting() >= MOST:
+            raise Unavailable("fetching_full", f"{MOST} things wait to be asked of other hosts; try again later")
+        self._storage.create(download_key(download.id), DOWNLOAD.write(download))
+        self._outgoing.put(f"{KIND}:{download.id}")
+        return download.upload
+
+    def get(self, upload_id: str) -> Upload:
+        """A download or what has become of it, as it stands; raises NotFound or Unreadable."""
+        try:
+            return self._uploads.get(upload_id)
+        except NotFound:
+            waiting = self.waiting(upload_id)
+            # It may have become an upload between the two looks
+            return self._as_it_stands(waiting) if waiting else self._uploads.get(upload_id)
+
+    def waiting(self, upload_id: str) -> Download | None:
+        """A download that is to be fetched, or None; raises Unreadable."""
+        return DOWNLOAD.get(self._storage, download_key(upload_id))
+
+    def pending(self) -> Iterator[str]:
+        """Ids of all that are to be fetched."""
+        for key in self._storage.keys("fetching"):
+            if match := DOWNLOAD.keys.fullmatch(key):
+                yield match[1]
+
+    def cancel(self, upload_id: str) -> Upload:
+        """Cancel a download, or the upload that it has become; raises as `Uploads.cancel` does."""
+        if waiting := self.waiting(upload_id):
+            canceled = self._uploads.canceled(waiting.upload)
+            if canceled.status is UploadStatus.CANCELED:
+                self.over(upload_id)
+                return canceled
+        return self._uploads.cancel(upload_id)
+
+    def update(self, download: Download) -> None:
+        """Write down what is known of it by now."""
+        self._storage.put(download_key(download.id), DOWNLOAD.write(download))
+
+    def tell(self, upload_id: str, got: int, size: int | None) -> None:
+        """Say how much of it is here."""
+        self._redis.set(fetched_key(upload_id), f"{got}/{size or 0}", ex=KEPT_S)
+
+    def over(self, upload_id: str) -> None:
+        """Forget it: it is an upload by now, or has ended."""
+        self._storage.delete(download_key(upload_id))
+
+    def _as_it_stands(self, download: Download) -> Upload:
+        try:
+            text = cast(bytes | None, self._redis.get(fetched_key(download.id)))
+        except RedisError:
+            text = None
+        found = _GOT.fullmatch(text or b"")
+        more = {"fetched_bytes": int(found[1]), "size_bytes": int(found[2])} if found else {}
+        return download.upload.model_copy(update=more)
