@@ -17,6 +17,7 @@ from app.commands import keys as key_commands
 from app.commands import models as model_commands
 from app.commands import terminal
 from app.commands import trainings as training_commands
+from app.commands import webhooks as webhook_commands
 from app.commands.pictures import preprocess, send
 from app.commands.request_options import as_fields, with_options
 from app.commands.terminal import SPINNER, Url, err, out, plain, told
@@ -44,6 +45,7 @@ cli = typer.Typer(
 cli.add_typer(adapter_commands.cli, name="adapters")
 cli.add_typer(model_commands.cli, name="models")
 cli.add_typer(key_commands.cli, name="keys")
+cli.add_typer(webhook_commands.cli, name="webhooks")
 cli.command()(preprocess)
 cli.add_typer(training_commands.cli, name="trainings")
 cli.command()(training_commands.train)
@@ -143,7 +145,9 @@ def worker(
 
 
 @cli.command()
-@with_options(GenerationRequest, "prompt", "adapters", names=SHORT, files=picture_fields(GenerationRequest))
+@with_options(
+    GenerationRequest, "prompt", "adapters", "webhook", "metadata", names=SHORT, files=picture_fields(GenerationRequest)
+)
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     adapter: Annotated[list[str] | None, typer.Option("--adapter", "-a", help=uses.HELP)] = None,

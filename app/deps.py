@@ -14,7 +14,10 @@ from app.callers import Callers
 from app.fast_reading import FastReading
 from app.hub import Hub
 from app.outgoing.courier import Courier
+from app.outgoing.delivering import Delivering
 from app.outgoing.downloading import Downloading
+from app.outgoing.starting import KIND as START
+from app.outgoing.starting import Starting
 from app.scripts import Scripts
 from app.shared.catalog import Catalog
 from app.shared.connection import Shutter, connect, connect_async
@@ -34,6 +37,8 @@ from app.shared.signing import Signer
 from app.shared.storage import Storage
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
+from app.shared.webhooks import KIND as WEBHOOK
+from app.shared.webhooks import Webhooks, webhook_secret
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Service:
     uploads: Uploads
     downloads: Downloads
     sources: Sources
+    webhooks: Webhooks
+    outgoing: Outgoing
     courier: Courier
     trainings: Trainings
     pictures: Pictures
@@ -70,6 +77,7 @@ def build(settings: Settings) -> Service:
     scripts = Scripts(connect_async(settings, shutter))
     outgoing, uploads = Outgoing(redis), Uploads(storage, redis, settings)
     sources, downloads = sources_of(settings), Downloads(storage, redis, uploads, outgoing)
+    webhooks, signer = Webhooks(storage, redis), Signer(storage)
     ledger, trainings = Ledger(storage, redis, settings), Trainings(storage, redis, settings)
     return Service(
         settings=settings,
@@ -86,11 +94,20 @@ def build(settings: Settings) -> Service:
         uploads=uploads,
         downloads=downloads,
         sources=sources,
-        courier=Courier(outgoing, {DOWNLOAD: Downloading(downloads, uploads, sources, settings)}),
+        webhooks=webhooks,
+        outgoing=outgoing,
+        courier=Courier(
+            outgoing,
+            {
+                DOWNLOAD: Downloading(downloads, uploads, sources, settings),
+                WEBHOOK: Delivering(webhooks, ledger, sources.fetcher, partial(webhook_secret, signer, settings)),
+                START: Starting(ledger),
+            },
+        ),
         trainings=trainings,
         pictures=Pictures(storage),
         datasets=Datasets(storage),
-        callers=Callers(Keyring(storage), Signer(storage)),
+        callers=Callers(Keyring(storage), signer),
     )
 
 

@@ -12,6 +12,7 @@ and mends it.
 import json
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from itertools import chain
@@ -25,8 +26,9 @@ from rq.utils import now, utcformat
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting.brought import with_refs
-from app.accepting.generations import resolve
+from app.accepting.generations import aside_of, resolve
 from app.deps import Service
+from app.outgoing.starting import KIND as START
 from app.scripts import Argument, Script
 from app.shared.accepted import Accepted
 from app.shared.at_once import WouldWait, at_once
@@ -97,7 +99,11 @@ async def accept(service: Service, body: GenerationRequest, idempotency_key: str
             return known
     body = await with_refs(service, body)
     generation = await quickly(service, body, id_for(idempotency_key), fingerprint)
-    return generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
+    generation = generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
+    if body.start_within_s is not None:
+        with suppress(RedisError):  # then the worker that takes it up looks alone
+            await run_in_threadpool(service.outgoing.put, f"{START}:{generation.id}", body.start_within_s)
+    return generation
 
 
 def fingerprint_of(body: BaseModel) -> str:
@@ -111,7 +117,11 @@ def carefully(service: Service, body: GenerationRequest, idempotency_key: str | 
     """Accept what a request asks for, in a thread: `repeat`, then `accept`."""
     known = service.ledger.repeat(idempotency_key, fingerprint)  # the same may have been accepted just now
     return known or service.ledger.accept(
-        resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint, priority=body.priority
+        resolve(service, body),
+        idempotency_key=idempotency_key,
+        fingerprint=fingerprint,
+        priority=body.priority,
+        aside=aside_of(body),
     )
 
 
@@ -126,7 +136,7 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
     except (RedisError, Unreadable, WouldWait, NotFound):
         return None
     service.ledger.room_for(request.model, waiting)
-    accepted = begun(generation_id, request, body.priority, fingerprint)
+    accepted = begun(generation_id, request, body.priority, fingerprint, aside_of(body))
     generation, text = accepted.generation, PENDING.write(accepted)
     if not await service.storage.create_async(pending_key(generation.id), text):
         return None

@@ -17,8 +17,10 @@ from app.accepting.liveness import Liveness
 from app.accepting.picturing import drawn, unfit
 from app.accepting.picturing import filled as with_size
 from app.http.faults import Allowed, fault, meant, pointer
+from app.shared.accepted import Aside
 from app.shared.catalog import Catalog
-from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError
+from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError, SourceRefused
+from app.shared.fetching.place import read_place
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.prompts import PROMPTS
@@ -30,7 +32,10 @@ from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import Place, StoredPicture, pictures_of
 
 SEED_BITS = 32  # what people can read aloud, and what other tools take
-UNRESOLVED = ("priority",)  # of a request, what is not in the resolved one: it decides nothing of the pictures
+UNRESOLVED = (
+    "priority",
+    *Aside.model_fields,
+)  # of a request, what is not in the resolved one: it decides nothing of the pictures
 FROM_PROFILE = GenerationRequest.model_fields.keys() & ModelProfile.model_fields.keys()
 UNSAID = {field: AdapterUse.model_fields[field].get_default(call_default_factory=True) for field in TAKEN_BY}
 COMPARED = 1000  # names of adapters that a misspelt one is compared with
@@ -65,7 +70,7 @@ def resolve(
     if unknown:  # nothing can be said of what is not there
         raise together(unknown)
     filled = _filled(with_size(body, found, profile), profile)
-    wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile)]
+    wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile), *_uncalled(parts, body)]
     wrong += unfit(filled, found, profile)
     adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
     wrong += unusable
@@ -128,6 +133,20 @@ def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationReq
         message = f"the last of {asked.count} pictures would have the seed {last}; the largest is {MAX_SEED}"
         allowed = {"minimum": 0, "maximum": MAX_SEED - asked.count + 1}
         yield _wrong(BadRequest, "/seed", "seed_over_limit", message, allowed)
+
+
+def _uncalled(parts: Parts, asked: GenerationRequest) -> Iterator[RadiataError]:
+    """Yield why nobody will be called at the address that a request names."""
+    if asked.webhook:
+        try:
+            read_place(asked.webhook.url, parts.settings.fetch_allow)
+        except SourceRefused as error:
+            yield _wrong(BadRequest, "/webhook/url", error.code, error.message)
+
+
+def aside_of(body: GenerationRequest) -> Aside:
+    """Return what a request says that decides nothing of its pictures."""
+    return Aside(metadata=body.metadata, start_within_s=body.start_within_s, webhook=body.webhook)
 
 
 def _resolved(

@@ -255,6 +255,14 @@ class Client:
         path, said = f"/v1/adapters/uploads/{upload_id}", {"name": name, "description": description, "cover": cover}
         return _if_known(lambda: _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name"))
 
+    def deliveries(self) -> list[dict[str, Any]]:
+        """Webhooks, those first of which something was written last."""
+        return self._json("GET", "/v1/webhooks", "deliveries")["deliveries"]
+
+    def redeliver(self, generation_id: str) -> None:
+        """Have the end of a generation told once more."""
+        self._json("POST", f"/v1/webhooks/{quote(generation_id, safe='')}/redeliver", "id")
+
     def delete(self, name: str) -> None:
         """Delete an adapter."""
         _checked(self._http.delete(f"/v1/adapters/{quote(name)}"))

@@ -58,6 +58,8 @@ RULES: dict[str, Rule] = {
     "DELETE /v1/trainings/{training_id}": TRAIN,
     "POST /v1/trainings/{training_id}/resume": TRAIN,
     "POST /v1/trainings/{training_id}/extend": TRAIN,
+    "GET /v1/webhooks": DRAW,
+    "POST /v1/webhooks/{generation_id}/redeliver": DRAW,
     "GET /v1/models": ANY,
     "GET /v1/workers": ADMIN,  # they name what others draw
     "POST /v1/session": OPEN,

@@ -1,8 +1,19 @@
 """What is stored of a generation or a training, from its acceptance on and from its end on; never on the wire."""
 
+from pydantic import Field
+
 from app.shared.wire.generation import Generation, Status
 from app.shared.wire.training import Training
 from app.shared.wire.values import Wire
+from app.shared.wire.webhook import Webhook
+
+
+class Aside(Wire):
+    """What a request says that decides nothing of its pictures; start_within_s: seconds from its acceptance on."""
+
+    metadata: dict[str, str] = Field(default={})
+    start_within_s: float | None = None
+    webhook: Webhook | None = None
 
 
 class Accepted(Wire):
@@ -11,6 +22,7 @@ class Accepted(Wire):
     generation: Generation
     fingerprint: str | None = None
     request_id: str = ""  # of the request that asked for it first, for the log
+    webhook: Webhook | None = None
 
     @property
     def id(self) -> str:

@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared.errors import NotFound, Unavailable
+from app.shared.job import ID
 from app.shared.outgoing import Outgoing
 from app.shared.records import DOWNLOAD
 from app.shared.storage import Storage
@@ -57,6 +58,8 @@ class Downloads:
         try:
             return self._uploads.get(upload_id)
         except NotFound:
+            if not ID.fullmatch(upload_id):  # before it becomes a key
+                raise
             waiting = self.waiting(upload_id)
             # It may have become an upload between the two looks
             return self._as_it_stands(waiting) if waiting else self._uploads.get(upload_id)

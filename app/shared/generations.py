@@ -7,14 +7,14 @@ place in the list of all (`app/shared/index.py`). `app/shared/sweep.py` brings b
 import builtins
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from app.shared.accepted import Accepted
+from app.shared.accepted import Accepted, Aside
 from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
@@ -24,7 +24,10 @@ from app.shared.passes import total
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.webhooks import Webhooks
 from app.shared.wire.generation import Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
+
+NOTHING_ASIDE = Aside()
 
 
 def pending_key(generation_id: str) -> str:
@@ -45,17 +48,29 @@ def image_key(generation_id: str, index: int) -> str:
 PLACES = Places("generations", "pending", PENDING, pending_key, MANIFEST, manifest_key)
 
 
-def begun(generation_id: str, request: ResolvedRequest, priority: Priority, fingerprint: str | None) -> Accepted:
+def begun(
+    generation_id: str,
+    request: ResolvedRequest,
+    priority: Priority,
+    fingerprint: str | None,
+    aside: Aside = NOTHING_ASIDE,
+) -> Accepted:
     """A generation as it is written down when it is accepted, now."""
+    created = now()
+    within = aside.start_within_s
     generation = Generation(
         id=generation_id,
         status=Status.QUEUED,
         priority=priority,
         progress=Progress(steps=total(request) * request.count),
         request=request,
-        created_at=now(),
+        created_at=created,
+        metadata=aside.metadata,
+        start_by=None if within is None else created + timedelta(seconds=within),
     )
-    return Accepted(generation=generation, fingerprint=fingerprint, request_id=request_id())
+    return Accepted(
+        generation=generation, fingerprint=fingerprint, request_id=request_id(), webhook=aside.webhook
+    )
 
 
 def as_it_stands(
@@ -81,6 +96,7 @@ class Ledger(Lifecycle[Accepted]):
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         super().__init__(storage, redis, settings, PLACES)
         self.index = GenerationIndex(storage, redis)
+        self._webhooks = Webhooks(storage, redis)
 
     # Acceptance
 
@@ -100,6 +116,7 @@ class Ledger(Lifecycle[Accepted]):
         fingerprint: str | None = None,
         priority: Priority = "normal",
         owner: str = OWNER,
+        aside: Aside = NOTHING_ASIDE,
     ) -> Generation:
         """Accept a resolved request and queue it; where its key was just used, what was accepted then.
 
@@ -107,7 +124,7 @@ class Ledger(Lifecycle[Accepted]):
         Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
         self._room_for(request.model, priority, request.base)
-        accepted = begun(self.id_for(idempotency_key, owner), request, priority, fingerprint)
+        accepted = begun(self.id_for(idempotency_key, owner), request, priority, fingerprint, aside)
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
@@ -147,7 +164,8 @@ class Ledger(Lifecycle[Accepted]):
         return {"status": record.status} | ({"error": error.model_dump()} if error else {})
 
     def clear(self, record: Accepted) -> None:
-        """Delete the pictures of a generation without success."""
+        """Delete the pictures of a generation without success, and have its end told to whom it is to be told."""
+        self._webhooks.begin(record.generation, record.webhook)
         if record.status is not Status.SUCCEEDED:
             for index in range(record.generation.request.count):
                 self._storage.delete(image_key(record.id, index))
@@ -160,9 +178,7 @@ class Ledger(Lifecycle[Accepted]):
 
     def as_canceled(self, record: Accepted) -> Accepted:
         """The record of a canceled generation, which has no pictures."""
-        return _ended(
-            record.generation.model_copy(update={"status": Status.CANCELED, "images": []}), record.fingerprint
-        )
+        return _ended(record.generation.model_copy(update={"status": Status.CANCELED, "images": []}), record)
 
     def too_late(self, record: Accepted) -> str:
         """Say how it ended."""
@@ -224,9 +240,24 @@ class Ledger(Lifecycle[Accepted]):
             return None
         asked_by(accepted.request_id)
         started = now()
+        if self.too_late_to_start(accepted, started):
+            return None
         fields = {"step": "0", "started_at": started.isoformat(), "accepted": PENDING.write(accepted)}
         self.mark(generation_id, Status.RUNNING, fields)
         return accepted.generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
+
+    def too_late_to_start(self, accepted: Accepted, when: datetime) -> bool:
+        """Fail a generation that should have been begun by now and never was; say whether that was so."""
+        by = accepted.generation.start_by
+        # One that was begun and put back was in time
+        if by is None or when <= by or "started_at" in self.read_live(accepted.id):
+            return False
+        seconds = (by - accepted.generation.created_at).total_seconds()
+        message = (
+            f"it was not begun within the {seconds:g} s that its start_within_s allows; ask again, or give it longer"
+        )
+        self.fail(accepted.generation, "not_started_in_time", message)
+        return True
 
     def step(self, generation_id: str, step: int, steps: int) -> bool:
         """Publish progress; False when the generation has been canceled and its worker should stop."""
@@ -253,7 +284,7 @@ class Ledger(Lifecycle[Accepted]):
         pending = None
         with suppress(Unreadable):
             pending = self.records.pending(generation.id)
-        return self.conclude(_ended(generation, pending.fingerprint if pending else None))
+        return self.conclude(_ended(generation, pending))
 
     def end(self, generation_id: str) -> Generation | None:
         """How a generation ended, as storage has it; None while it has not. Raises Unreadable."""
@@ -291,7 +322,7 @@ class Ledger(Lifecycle[Accepted]):
         self.index.forget(generation_id)
 
 
-def _ended(generation: Generation, fingerprint: str | None) -> Accepted:
-    """The record of a generation that ends now."""
+def _ended(generation: Generation, before: Accepted | None) -> Accepted:
+    """The record of a generation that ends now; before: as it was accepted, where that can be read."""
     now_over = generation.model_copy(update={"queue_position": None, "finished_at": now()})
-    return Accepted(generation=now_over, fingerprint=fingerprint)
+    return before.model_copy(update={"generation": now_over}) if before else Accepted(generation=now_over)

@@ -32,6 +32,7 @@ from app.shared.wire.model import ModelProfile
 from app.shared.wire.training import Course
 from app.shared.wire.upload import Download, Upload
 from app.shared.wire.values import Wire
+from app.shared.wire.webhook import StoredDelivery
 
 log = structlog.get_logger()
 
@@ -169,6 +170,9 @@ SETTLED = Kind(r"settled/([0-9a-f]{32})\.json", Upload, "upload the file again",
 DOWNLOAD = Kind(
     r"fetching/([0-9a-f]{32})\.json", Download, "upload the file again, or have it fetched again", lambda one: (one.id,)
 )
+_TELL_AGAIN = "`POST /v1/webhooks/{0}/redeliver` has no other copy of it: ask for the generation {0} instead"
+DELIVERY = Kind(r"webhooks/due/([0-9a-f]{32})\.json", StoredDelivery, _TELL_AGAIN, lambda one: (one.id,))
+DELIVERED = Kind(r"webhooks/done/([0-9a-f]{32})\.json", StoredDelivery, _TELL_AGAIN, lambda one: (one.id,))
 _AGAIN = "start a worker of model {0!r} again: it writes it anew"
 SHAPES = Kind(r"models/([^/]+)\.shapes\.json", Shapes, _AGAIN)
 TOKENIZERS = Kind(r"models/([^/]+)\.tokenizers\.json", BaseTokenizers, _AGAIN)
@@ -204,6 +208,8 @@ KINDS: tuple[Kind[Any], ...] = (
     UPLOAD,
     SETTLED,
     DOWNLOAD,
+    DELIVERY,
+    DELIVERED,
     SHAPES,
     TOKENIZERS,
     SITES,

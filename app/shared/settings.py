@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+from base64 import b64decode
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
         (),
         description="Hosts (`hub.lan,10.0.0.7:9000`) that may be asked with http, and inside a network of your own, "
         "when something is fetched or a webhook is called; all others with https, at public addresses.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="What webhooks are signed with (`whsec_…`); unset, a secret of this store, which `radiata webhooks "
+        "secret` shows.",
     )
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
@@ -211,6 +217,19 @@ class Settings(BaseSettings):
         if url:
             _try_storage(url)
         return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
+        try:
+            key = b64decode(
+                (secret.get_secret_value() if secret else "whsec_" + "A" * 32).removeprefix("whsec_") + "=="
+            )
+        except ValueError as error:
+            raise ValueError("it is whsec_ and base64 of 24 to 64 bytes") from error
+        if not 24 <= len(key) <= 64:
+            raise ValueError("it is whsec_ and base64 of 24 to 64 bytes")
+        return secret
 
     @field_validator("host")
     @classmethod

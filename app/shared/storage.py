@@ -11,6 +11,8 @@
 | `uploads/<id>.end` | whether it gets its name or is canceled, when both are about to be | api, intake |
 | `settled/<id>.json` | what became of an upload, for an hour: it outlives Redis | intake, api |
 | `fetching/<id>.json` | a file of another host that is to become an upload | api |
+| `webhooks/due/<id>.json` | a generation's end that is to be told | whoever ends it, api |
+| `webhooks/done/<id>.json` | how that went, for a week | api |
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |
 | `models/<name>.tokenizers.json`, `models/<name>.sites.json` | tokenizers; where bypass and recompute can be | engine |
 | `models/<name>.denoiser.json` | how its denoiser is made | engine |

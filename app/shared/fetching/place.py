@@ -8,11 +8,13 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from app.shared.environment import variable
 from app.shared.errors import SourceRefused
+from app.shared.fetching.addresses import why_refused
 
 LONGEST = 4096
 PORTS = {"https": 443, "http": 80}
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 _NUMERIC = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)")  # what C's resolver takes for an IPv4 address in some form
+_LITERAL = re.compile(r"[0-9.]+|.*:.*")
 _VISIBLE = re.compile(r"[!-~]+")
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
 
@@ -86,6 +88,8 @@ def read_place(url: str, allow: Collection[str] = ()) -> Place:
         raise refused("there is no port 0")
     if parts.scheme != "https" and not place.allowed_by(allow):
         raise refused(f"only https is asked, but for hosts that {variable('fetch_allow')} names")
+    if not place.allowed_by(allow) and _LITERAL.fullmatch(host) and (why := why_refused(host)):
+        raise refused(f"{host!r} is an address that is {why}")
     return place
 
 

@@ -8,12 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
 from app.shared.wire.picture import Fit, PictureIn, Pixels
 from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
+from app.shared.wire.webhook import Webhook
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 SIDE = 8  # pixels of which every width and height is a multiple, whatever the model
@@ -149,6 +150,11 @@ FIRST_FIELDS = frozenset(("prompt", "negative_prompt", "stack_mode", "apply", "s
 TEXTS: tuple[Any, ...] = (str, str | None)  # annotations of fields that a person writes
 
 
+Word = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Text = Annotated[str, StringConstraints(max_length=512)]
+Metadata = Annotated[dict[Word, Text], Field(max_length=16)]
+
+
 class GenerationRequest(Picture):
     """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
 
@@ -175,11 +181,30 @@ class GenerationRequest(Picture):
     priority: Priority = Field(
         "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
     )
+    webhook: Webhook | None = Field(None, description="who is called once it has ended; null is nobody")
+    metadata: Metadata = Field(
+        {}, description="words of your own, given back in every answer; no pixel depends on them"
+    )
+    start_within_s: Number | None = Field(
+        None,
+        gt=0,
+        le=7 * 24 * 3600,
+        allow_inf_nan=False,
+        description="seconds within which it has to be begun, or it fails (`not_started_in_time`); null is any time",
+    )
 
     @field_validator(*(name for name, field in Picture.model_fields.items() if field.annotation in TEXTS))
     @classmethod
     def _text_is_printable(cls, text: str | None) -> str | None:
         return text and no_control_characters(text)
+
+    @field_validator("metadata")
+    @classmethod
+    def _metadata_is_printable(cls, metadata: dict[str, str]) -> dict[str, str]:
+        for word, text in metadata.items():
+            no_control_characters(word)
+            no_control_characters(text)
+        return metadata
 
     @field_validator("prompt")
     @classmethod
@@ -261,6 +286,8 @@ class Generation(Wire):
     id: str
     status: Status
     priority: Priority = "normal"
+    metadata: dict[str, str] = {}
+    start_by: datetime | None = Field(default=None, description="when it fails where it was not begun")
     queue_position: int | None = Field(
         default=None,
         description="how many go before it, while it waits and is among the first or the last 1,000 of its queue; "

@@ -3,7 +3,6 @@
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -171,7 +170,7 @@ def test_what_stands_in_redis_is_data(process: Process, redis: Redis) -> None:
     assert not redis.exists(DUE)
 
 
-def test_over_http(settings: Settings, storage: Storage, hub: Hub, tmp_path: Path) -> None:
+def test_over_http(settings: Settings, storage: Storage, hub: Hub) -> None:
     Profiles(storage, settings).publish(profile(), {"unet": {}})
     with serving(settings) as api:
         answer = api.post("/v1/adapters", json={"source": "hf:owner/one", "name": "one"})
@@ -190,6 +189,8 @@ def test_over_http(settings: Settings, storage: Storage, hub: Hub, tmp_path: Pat
         ):
             refused = api.post("/v1/adapters", json=body)
             assert (refused.status_code, refused.json()["errors"][0]["code"]) == (422, code)
+        unknown = api.get("/v1/adapters/uploads/%0A")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "upload_unknown")
         assert api.post("/v1/adapters", content=b"x").status_code == 415
         assert api.put("/v1/adapters").headers["allow"] == "POST"
 

@@ -14,6 +14,7 @@ from app.shared.records import KINDS, PENDING, PROFILE, VERSION, Kind, tell
 from app.shared.wire.generation import Generation, Progress, Status
 from app.shared.wire.training import Training, TrainingProgress
 from app.shared.wire.upload import Download
+from app.shared.wire.webhook import EVENTS, Delivery, StoredDelivery
 from tests.app.shared.making import profile, request, training_request, upload, version
 
 ROOT = Path(__file__).parents[3]
@@ -30,6 +31,9 @@ TRAINING = Training(
     created_at=upload().created_at,
 )
 TO_TRAIN = AcceptedTraining(training=TRAINING).model_dump_json()
+DELIVERY = StoredDelivery(
+    url="https://example.org/", delivery=Delivery(id=ID, event=EVENTS[0], url="", created_at=upload().created_at)
+).model_dump_json()
 WHOLE = {  # one of every kind
     f"pending/{ID}.json": ACCEPTED,
     f"generations/{ID}/manifest.json": ACCEPTED,
@@ -43,6 +47,8 @@ WHOLE = {  # one of every kind
     f"uploads/{ID}.json": upload().model_dump_json(),
     f"settled/{ID}.json": upload().model_dump_json(),
     f"fetching/{ID}.json": Download(upload=upload(), source="hf:owner/one").model_dump_json(),
+    f"webhooks/due/{ID}.json": DELIVERY,
+    f"webhooks/done/{ID}.json": DELIVERY,
     f"models/{profile().name}.shapes.json": '{"unet": {"weight": [1, 2]}}',
     f"models/{profile().name}.tokenizers.json": '{"fingerprint": "f", "tokenizers": []}',
     f"models/{profile().name}.sites.json": '{"fingerprint": "f", "sites": {"unet": {}}}',

@@ -3,11 +3,10 @@
 import gzip
 import itertools
 import ssl
-import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from app.shared.errors import RadiataError, SourceAway, SourceRefused
@@ -187,23 +186,14 @@ def test_json_that_is_none_is_told_of() -> None:
             Fetcher(allow=("127.0.0.1",), resolve=names).json(f"http://127.0.0.1:{server.port}/")
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of `hub.example`, with its key, that nobody else has signed."""
-    file = tmp_path_factory.mktemp("tls") / "hub.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made += ["-subj", "/CN=hub.example", "-addext", "subjectAltName=DNS:hub.example", "-days", "2"]
-    subprocess.run([*made, "-keyout", file, "-out", f"{file}.crt"], check=True, capture_output=True, timeout=60)
-    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
-    return file
-
-
-def test_a_certificate_is_judged_by_the_name_and_not_by_the_address(certificate: Path) -> None:
+def test_a_certificate_is_judged_by_the_name_and_not_by_the_address() -> None:
+    authority = trustme.CA()
     secured = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    secured.load_cert_chain(certificate)
+    authority.issue_cert("hub.example").configure_cert(secured)
     asked: list[str | None] = []
     secured.sni_callback = lambda _socket, name, _context: asked.append(name)
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
     with Lying(answer(b"hello"), secured).serving() as server:
         given = {
             "allow": ("hub.example", "other.example"),

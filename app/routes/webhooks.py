@@ -1,0 +1,34 @@
+"""Webhooks: what was told to whom, and what was not; each of it once more."""
+
+from typing import Annotated
+
+from fastapi import Path as PathParameter
+from fastapi import Query
+from pydantic import BaseModel
+
+from app.deps import ServiceDep
+from app.http.routing import Router
+from app.shared.wire.values import Limit
+from app.shared.wire.webhook import Delivery
+
+router = Router(prefix="/v1/webhooks", tags=["webhooks"])
+
+
+class DeliveryList(BaseModel):
+    """Deliveries, those first of which something was written last."""
+
+    deliveries: list[Delivery]
+
+
+@router.get("")
+def deliveries(service: ServiceDep, limit: Annotated[Limit, Query()] = 50) -> DeliveryList:
+    """The newest deliveries, made or not; what was made is kept for a week."""
+    return DeliveryList(deliveries=service.webhooks.list(limit))
+
+
+@router.post("/{generation_id}/redeliver", status_code=202)
+def redeliver(generation_id: Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")], service: ServiceDep) -> Delivery:
+    """Tell of a generation's end once more, now, with the same `webhook-id`; tried as long as at first."""
+    delivery = service.webhooks.again(generation_id)
+    service.courier.wake()
+    return delivery

@@ -1,0 +1,140 @@
+"""Webhooks: what is to be told of a generation that has ended, from its end until somebody has taken it.
+
+A delivery is `webhooks/due/<id>.json` until it was taken or given up, then `webhooks/done/<id>.json` for a week; its id
+is the generation's. It is written before the generation's pending record goes, so whoever dies, it is there. What is
+sent is made of the generation as storage has it, and signed anew with each try.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from hmac import digest
+from itertools import islice
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.shared.errors import NotFound, Unreadable
+from app.shared.outgoing import Outgoing
+from app.shared.records import DELIVERED, DELIVERY
+from app.shared.settings import Settings
+from app.shared.signing import Signer
+from app.shared.storage import Storage
+from app.shared.wire.generation import Generation
+from app.shared.wire.webhook import Delivery, StoredDelivery, Webhook
+
+KIND = "webhook"
+KEPT = timedelta(days=7)
+PREFIX = "whsec_"
+
+
+def due_key(delivery_id: str) -> str:
+    """Where a delivery is kept that is to be made."""
+    return f"webhooks/due/{delivery_id}.json"
+
+
+def done_key(delivery_id: str) -> str:
+    """Where it is kept once it was taken, or given up."""
+    return f"webhooks/done/{delivery_id}.json"
+
+
+def shown(url: str) -> str:
+    """Return an address without its query, which may be what opens it."""
+    return url.partition("?")[0].partition("#")[0]
+
+
+def message(generation: Generation) -> bytes:
+    """Return what is sent of a generation that has ended."""
+    told = {
+        "type": f"generation.{generation.status}",
+        "timestamp": (generation.finished_at or generation.created_at).isoformat(),
+        "data": generation.model_dump(mode="json"),
+    }
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def webhook_secret(signer: Signer, settings: Settings) -> str:
+    """Return the secret that messages are signed with: the one that settings have, or this store's own."""
+    if settings.webhook_secret:
+        return settings.webhook_secret.get_secret_value()
+    return PREFIX + base64.b64encode(bytes.fromhex(signer.sign("secret of webhooks"))).decode()
+
+
+def signed(secret: str, message_id: str, seconds: int, body: bytes) -> dict[str, str]:
+    """Return the headers of a message (Standard Webhooks 1.0.0, HMAC-SHA256)."""
+    key = base64.b64decode(secret.removeprefix(PREFIX) + "==")
+    signature = base64.b64encode(digest(key, f"{message_id}.{seconds}.".encode() + body, sha256)).decode()
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": f"v1,{signature}",
+        "Content-Type": "application/json",
+    }
+
+
+class Webhooks:
+    """Knows every delivery."""
+
+    def __init__(self, storage: Storage, redis: Redis) -> None:
+        self._storage = storage
+        self._outgoing = Outgoing(redis)
+
+    def begin(self, generation: Generation, webhook: Webhook | None) -> None:
+        """Have the end of a generation told where that was asked for; twice is the same as once."""
+        event = f"generation.{generation.status}"
+        if webhook is None or event not in webhook.events or self._storage.exists(done_key(generation.id)):
+            return
+        delivery = Delivery(id=generation.id, event=event, url=shown(webhook.url), created_at=datetime.now(UTC))
+        stored = StoredDelivery(delivery=delivery, url=webhook.url)
+        if self._storage.create(due_key(generation.id), DELIVERY.write(stored)):
+            with suppress(RedisError):  # who delivers looks into storage too
+                self._outgoing.put(f"{KIND}:{generation.id}")
+
+    def due(self, delivery_id: str) -> StoredDelivery | None:
+        """A delivery that is to be made, or None; raises Unreadable."""
+        return DELIVERY.get(self._storage, due_key(delivery_id))
+
+    def pending(self) -> Iterator[str]:
+        """Ids of all that are to be made; what was made a week ago is forgotten."""
+        for key, when in self._storage.entries("webhooks/done"):
+            if datetime.now(UTC) - when > KEPT:
+                self._storage.delete(key)
+        for key in self._storage.keys("webhooks/due"):
+            if match := DELIVERY.keys.fullmatch(key):
+                yield match[1]
+
+    def update(self, stored: StoredDelivery) -> None:
+        """Write down what became of a try."""
+        self._storage.put(due_key(stored.id), DELIVERY.write(stored))
+
+    def over(self, stored: StoredDelivery) -> None:
+        """Write down that no try follows."""
+        self._storage.put(done_key(stored.id), DELIVERED.write(stored))
+        self._storage.delete(due_key(stored.id))
+
+    def list(self, limit: int) -> list[Delivery]:
+        """The newest deliveries, made or not; those that cannot be read are left out."""
+        written = [*self._storage.entries("webhooks/due"), *self._storage.entries("webhooks/done")]
+        found = []
+        for key, _ in islice(sorted(written, key=lambda one: one[1], reverse=True), limit):
+            kind = DELIVERY if DELIVERY.keys.fullmatch(key) else DELIVERED
+            with suppress(Unreadable):
+                if stored := kind.get(self._storage, key):
+                    found.append(stored.delivery)
+        return found
+
+    def again(self, delivery_id: str) -> Delivery:
+        """Have a delivery made once more, now; raises NotFound and Unreadable."""
+        stored = self.due(delivery_id) or DELIVERED.get(self._storage, done_key(delivery_id))
+        if stored is None:
+            raise NotFound("delivery_unknown", "there is no such delivery; those that were made are kept for a week")
+        anew = {"status": "waiting", "tries": 0, "next_at": None, "created_at": datetime.now(UTC)}
+        stored = stored.model_copy(update={"delivery": stored.delivery.model_copy(update=anew)})
+        self.update(stored)
+        self._storage.delete(done_key(delivery_id))
+        with suppress(RedisError):
+            self._outgoing.put(f"{KIND}:{delivery_id}")
+        return stored.delivery
