@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from app.shared.errors import RadiataError
+from app.shared.errors import RadiataError, Unreadable
 from app.shared.job import ID
 from app.shared.outgoing import Outgoing
 
@@ -113,6 +113,9 @@ class Courier:
             again = self._handlers[kind].run(task_id, self._look)
         except Stopped:
             again = 0.0
+        except Unreadable as error:  # it is found again by the next look into storage, should anybody mend it
+            again = None
+            log.error("record_unreadable", key=error.key, error=error.message)
         except (RedisError, RadiataError) as error:
             log.warning("outgoing_waits", task=task, error=str(error))
         except Exception:

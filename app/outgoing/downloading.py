@@ -135,7 +135,7 @@ class Downloading:
 
 def _another(wanted: Download, digest: str) -> SourceRefused:
     return SourceRefused(
-        "sha256_differs", f"{wanted.upload.source} has the sha256 {digest}, not the one that it should have"
+        "hash_differs", f"{wanted.upload.source} has the sha256 {digest}, not the one that it should have"
     )
 
 

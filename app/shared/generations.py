@@ -68,9 +68,7 @@ def begun(
         metadata=aside.metadata,
         start_by=None if within is None else created + timedelta(seconds=within),
     )
-    return Accepted(
-        generation=generation, fingerprint=fingerprint, request_id=request_id(), webhook=aside.webhook
-    )
+    return Accepted(generation=generation, fingerprint=fingerprint, request_id=request_id(), webhook=aside.webhook)
 
 
 def as_it_stands(

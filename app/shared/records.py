@@ -170,7 +170,7 @@ SETTLED = Kind(r"settled/([0-9a-f]{32})\.json", Upload, "upload the file again",
 DOWNLOAD = Kind(
     r"fetching/([0-9a-f]{32})\.json", Download, "upload the file again, or have it fetched again", lambda one: (one.id,)
 )
-_TELL_AGAIN = "`POST /v1/webhooks/{0}/redeliver` has no other copy of it: ask for the generation {0} instead"
+_TELL_AGAIN = "remove it, and look at `GET /v1/generations/{0}` for what it would have told"
 DELIVERY = Kind(r"webhooks/due/([0-9a-f]{32})\.json", StoredDelivery, _TELL_AGAIN, lambda one: (one.id,))
 DELIVERED = Kind(r"webhooks/done/([0-9a-f]{32})\.json", StoredDelivery, _TELL_AGAIN, lambda one: (one.id,))
 _AGAIN = "start a worker of model {0!r} again: it writes it anew"

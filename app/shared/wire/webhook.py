@@ -40,9 +40,9 @@ class Delivery(Wire):
     url: str = Field(description="without its query")
     status: Literal["waiting", "delivered", "failed"] = "waiting"
     tries: int = 0
-    last: list[Try] = Field([], description=f"the last {KEPT} tries")
+    last: list[Try] = Field(default=[], description=f"the last {KEPT} tries")
     created_at: datetime
-    next_at: datetime | None = Field(None, description="when it is tried again")
+    next_at: datetime | None = Field(default=None, description="when it is tried again")
 
 
 class StoredDelivery(Wire):

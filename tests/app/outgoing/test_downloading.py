@@ -124,8 +124,8 @@ def test_one_process_alone_fetches_a_file(settings: Settings, redis: Redis) -> N
 
 
 WRONG = {
-    "another hash than the hub's": ("hf:owner/one", "0" * 64, "sha256_differs"),
-    "another hash than comes": ("{}/api/download/models/1", "0" * 64, "sha256_differs"),
+    "another hash than the hub's": ("hf:owner/one", "0" * 64, "hash_differs"),
+    "another hash than comes": ("{}/api/download/models/1", "0" * 64, "hash_differs"),
     "several": ("hf:owner/several", None, "source_has_several_files"),
     "an inside": ("https://10.0.0.1/a", None, "address_refused"),
     "a file that is not there": ("{}/nothing", None, "source_not_found"),
