@@ -81,6 +81,9 @@ def resolve(
     parts.liveness.require(profile)
     pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
     pinned |= {"drawn": drawn(filled, profile), "image_encoder": _image_encoder(profile, adapters)}
+    pinned["preprocessors"] = {
+        kind: models for kind, models in profile.preprocessors.items() if kind in {one.preprocess for one in adapters}
+    }
     return ResolvedRequest.model_validate(filled.model_dump(exclude={*UNRESOLVED, *pinned}) | pinned)
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from app.shared.errors import RadiataError
 from app.shared.generations import image_key
 from app.shared.passes import second_seed, upscaled
+from app.shared.profiles import Profiles
 from app.shared.wire.generation import Generation, Status
 from app.shared.wire.map import MapWanted
 from tests.families.controls import control_net, tensors
@@ -24,6 +25,7 @@ from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, ap
 from tests.workers.control.tiny_preprocessors import save_dpt
 from tests.workers.drawing.pictures import gradient
 from workers.control.maps import Maps, canny
+from workers.control.preprocessors import fingerprints
 from workers.drawing.placement import Placement
 from workers.drawing.png import RECIPE
 
@@ -166,6 +168,19 @@ def test_a_map_of_depth_is_the_one_that_is_asked_for_by_itself(
     asked = MapWanted(image=photograph, preprocess="depth", width=width, height=height, fit="refuse", thresholds=None)
     ref = served.pictures.put(Maps(served.pictures, served.settings).made(asked)).ref
     assert recipe["adapters"][0]["image"] == ref and len(recipe["preprocessors"]["depth"][0]) == 64
+    # Accepted for a model, it is drawn by no other; a plain request is accepted for none
+    profile = served.base.profile.model_copy(update={"preprocessors": fingerprints(served.settings)})
+    Profiles(served.storage, served.settings).publish(profile, served.base.shapes(), served.base.facts())
+    entry = net.with_strength(image=photograph, preprocess="depth")
+    request = served.accepted(adapters=[entry])
+    assert request.preprocessors == recipe["preprocessors"] and not served.accepted().preprocessors
+    assert png_of(served, served.ended(adapters=[entry])) == png_of(served, made), (
+        "pinned or not, the bytes are the same"
+    )
+    other = request.model_copy(update={"preprocessors": {"depth": ["0" * 64]}})
+    generation = served.ledger.accept(other)
+    served.engine.run(generation.id)
+    assert (error := served.ledger.get(generation.id).error) and error.code == "other_preprocessor"
     assert apart(served.pixels(made), served.drawn(adapters=[net.with_strength(image=ref)])) == 0
     assert apart(served.drawn(), plain) == 0
 

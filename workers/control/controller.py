@@ -56,6 +56,8 @@ class Controller:
         """
         nets = iter(self._nets.pin([use for use in request.adapters if use.kind == KIND]))
         found = Prepared(self._base, request)
+        if made_by := self._made_by(request):
+            found.noted = {"preprocessors": made_by}
         sizes = [(one.width, one.height) for one in passes(request, self._base.profile)]
         for at, use in enumerate(request.adapters):
             if use.kind == KIND:
@@ -66,9 +68,19 @@ class Controller:
                 found.readings[at] = Reading(told, loras[use.sha256], found.maps[at][sizes[0]])
             elif use.kind == WEIGHTS and (use.image or use.thresholds or use.preprocess != "none"):
                 raise BadRequest("setting_of_another_kind", f"{use.ref!r} reads no picture on this base; leave it out")
+        return found
+
+    def _made_by(self, request: ResolvedRequest) -> dict[str, list[str]]:
+        """Return the fingerprints of the models that make the maps of a request, by kind; raises BadRequest.
+
+        That is where they are other ones than it was accepted for.
+        """
         by = {use.preprocess: self._maps.made_by(use.preprocess) for use in request.adapters}
-        if made_by := {kind: models for kind, models in by.items() if models}:
-            found.noted = {"preprocessors": made_by}
+        found = {kind: models for kind, models in by.items() if models}
+        for kind, models in found.items():
+            if request.preprocessors.get(kind, models) != models:
+                message = f"this was accepted for another {kind} model than the worker has now; send it again"
+                raise BadRequest("other_preprocessor", message)
         return found
 
     def _read(

@@ -27,6 +27,7 @@ from workers.patience import Patience
 
 FETCHED = ["*.json", "*.safetensors"]
 SETTING = variable("preprocessors")
+MODELS_OF = {"depth": ("depth",), "pose": ("person", "pose")}  # kind of maps -> the models that make it
 PASSING = (408, 429)  # what a hub answers that may answer otherwise in a moment; all of 500 and over may
 
 
@@ -50,11 +51,26 @@ class Preprocessor:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over its files."""
-        total = hashlib.sha256()
-        for file in sorted(file for pattern in FETCHED for file in self.folder.glob(pattern)):
-            with file.open("rb") as stream:
-                total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-        return total.hexdigest()
+        return fingerprint_of(self.folder)
+
+
+def fingerprint_of(folder: Path) -> str:
+    """sha256 over the files of a model."""
+    total = hashlib.sha256()
+    for file in sorted(file for pattern in FETCHED for file in folder.glob(pattern)):
+        with file.open("rb") as stream:
+            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def fingerprints(settings: Settings) -> dict[str, list[str]]:
+    """Return the fingerprints of the models of each kind of maps, of those kinds whose models are on this machine."""
+    folders = {name: _at_hand(source) for name, source in settings.preprocessors.items()}
+    return {
+        kind: [fingerprint_of(folder) for name in names if (folder := folders[name])]
+        for kind, names in MODELS_OF.items()
+        if all(folders.get(name) for name in names)
+    }
 
 
 class Preprocessors:
@@ -119,9 +135,9 @@ class Preprocessors:
 
     def _folder(self, source: str) -> Path:
         """Return the folder of a source; a repository on the hub is downloaded first."""
-        if Path(source).is_dir():
-            return Path(source)
-        match wanted_of(source if source.startswith("hf:") else f"hf:{source}"):
+        if found := _at_hand(source):
+            return found
+        match _wanted(source):
             case Wanted(repository=repository, file=None, revision=revision):
                 token = self._token.get_secret_value() if self._token else None
                 try:
@@ -133,6 +149,28 @@ class Preprocessors:
                 return Path(found)
             case _:
                 raise ValueError("it is no folder, and a repository on the hub is written owner/name[@revision]")
+
+
+def _wanted(source: str) -> Wanted | None:
+    return wanted_of(source if source.startswith("hf:") else f"hf:{source}")
+
+
+def _at_hand(source: str) -> Path | None:
+    """Return the folder of a source that is on this machine; None of another.
+
+    What was fetched once stays what it is, as a request that was accepted with its fingerprint needs it.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    match _wanted(source):
+        case Wanted(repository=repository, file=None, revision=revision):
+            try:
+                here = snapshot_download(repository, revision=revision, allow_patterns=FETCHED, local_files_only=True)
+            except (OSError, ValueError):
+                return None
+            return Path(here) if any(Path(here).glob("*.safetensors")) else None
+        case _:
+            return None
 
 
 class _NotFetched(Exception):

@@ -40,8 +40,9 @@ def recipe(
     for name, field in Picture.model_fields.items():
         if name not in FIRST_FIELDS and asked[name] == field.default:
             del asked[name]
-    if not asked["image_encoder"]:  # no image prompt
-        del asked["image_encoder"]
+    for name in ("image_encoder", "preprocessors"):
+        if not asked[name]:  # no image prompt, no map that a model makes
+            del asked[name]
     for one in asked["adapters"]:
         for name, field in ResolvedAdapter.model_fields.items():
             default = field.get_default(call_default_factory=True)

@@ -17,6 +17,7 @@ from app.shared.profiles import BaseFacts, Shapes
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
 from lycoris import bypass_sites, merge_obstacles, recompute_obstacles, shapes_of
+from workers.control.preprocessors import fingerprints
 from workers.image_prompts.encoder import takes_image_prompts
 from workers.models.components import IMAGE_ENCODER, components_of, made_of
 from workers.models.describing import profile_of
@@ -139,6 +140,8 @@ def load(name: str, settings: Settings) -> LoadedModel:
     if encoder := profile.image_encoder:
         known = encoder.model_copy(update={"fingerprint": part_fingerprint(whole, IMAGE_ENCODER)})
         profile = profile.model_copy(update={"image_encoder": known})
+    if "control" in profile.adapter_kinds:
+        profile = profile.model_copy(update={"preprocessors": fingerprints(settings)})
     return LoadedModel(pipeline, components, profile, ready.source.folder)
 
 

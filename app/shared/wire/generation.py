@@ -219,6 +219,10 @@ class ResolvedRequest(Picture):
 
     base: str = Field("", description="fingerprint of the base that draws it; empty in old records: any of that name")
     image_encoder: str = Field(default="", description="fingerprint of what reads the pictures of its image prompts")
+    preprocessors: dict[str, list[str]] = Field(
+        default={},
+        description="kind of map -> fingerprints of the models that make it; without it any do",
+    )
     model: str
     adapters: list[ResolvedAdapter]
     width: int

@@ -22,7 +22,7 @@ from workers.control import pose as module
 from workers.control.depth import depth
 from workers.control.openpose import COLOURS, DIMMED, drawn
 from workers.control.pose import pose
-from workers.control.preprocessors import ModelAway, Preprocessors
+from workers.control.preprocessors import ModelAway, Preprocessors, fingerprint_of, fingerprints
 from workers.patience import Patience
 
 STANDING = [  # the joints of COCO, of a person who faces us in 64×64: its right is on our left
@@ -127,7 +127,9 @@ def fetching(monkeypatch: pytest.MonkeyPatch, *answers: Exception | Path) -> tup
     """Models of which the one for depth is on a hub that answers like this, one time after another; who waits."""
     following = iter(answers)
 
-    def fetched(*_: object, **__: object) -> str:
+    def fetched(*_: object, local_files_only: bool = False, **__: object) -> str:
+        if local_files_only:
+            raise FileNotFoundError("it was not fetched yet")
         answer = next(following)
         if isinstance(answer, Exception):
             raise answer
@@ -166,6 +168,22 @@ def test_the_end_of_a_job_is_no_fault_of_the_model(
     models, _ = fetching(monkeypatch, error)
     with pytest.raises(type(error)):
         depth(photo(), models)
+
+
+def test_what_was_fetched_once_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its fingerprint stands in profiles and requests: nobody asks the hub for a newer one."""
+    here = tiny.save_dpt(tmp_path)
+
+    def fetched(repository: str, *, local_files_only: bool = False, **_: object) -> str:
+        assert local_files_only, "the hub is asked"
+        if repository == "owner/away":
+            raise FileNotFoundError("it was not fetched yet")
+        return str(here)
+
+    monkeypatch.setattr("workers.control.preprocessors.snapshot_download", fetched)
+    settings = read_settings(preprocessors={"depth": "owner/name", "pose": str(here), "person": "owner/away"})
+    assert depth(photo(), Preprocessors(settings)).size == photo().size
+    assert fingerprints(settings) == {"depth": [fingerprint_of(here)]}, "a pose needs somebody who finds people"
 
 
 def test_models_go_when_there_is_no_room(tmp_path: Path) -> None:
