@@ -4,12 +4,11 @@ A check that something is wrong with says what to do. What is only not running, 
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from secrets import token_hex
+from threading import Barrier
 from typing import Literal, cast
 
 from redis import Redis
@@ -18,24 +17,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.shared.connection import NO_EVICTION, connect, eviction_policy
+from app.commands import doctor_machine, doctor_redis
+from app.commands.findings import Finding
+from app.shared.connection import connect
 from app.shared.errors import RadiataError, Unreadable
 from app.shared.identity import CLAIM, KEY
 from app.shared.records import IDENTITY, KINDS
-from app.shared.settings import MIB, BadSettings, Settings, serving_settings
+from app.shared.redis_link import WrongServer
+from app.shared.settings import BadSettings, Settings, serving_settings
 from app.shared.storage import Storage
 
-LITTLE_MB = 1024
+AT_ONCE = 8  # who create one object at the same moment
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    check: str
-    status: Literal["ok", "note", "wrong"]
-    result: str
 
 
 def examine() -> Iterator[Finding]:
@@ -46,8 +39,7 @@ def examine() -> Iterator[Finding]:
         yield Finding("settings", "wrong", str(error))
         return
     yield Finding("settings", "ok", f"models: {', '.join(settings.models)}")
-    yield _room("data folder", settings.data_dir.resolve(), LITTLE_MB)
-    yield _room("temporary files", Path(tempfile.gettempdir()), settings.max_upload_mb)
+    yield from doctor_machine.checks(settings)
     try:
         storage = Storage(settings.store_url)
     except (OSError, RadiataError) as error:
@@ -60,16 +52,6 @@ def examine() -> Iterator[Finding]:
         yield from _records(storage)
 
 
-def _room(check: str, folder: Path, wanted_mb: int) -> Finding:
-    while not folder.exists():
-        folder = folder.parent
-    free_mb = shutil.disk_usage(folder).free // MIB
-    result = f"{folder} has {free_mb:,} MiB free"
-    if free_mb < wanted_mb:
-        return Finding(check, "wrong", f"{result}, fewer than {wanted_mb:,}: free some, or choose another folder")
-    return Finding(check, "ok", result)
-
-
 def _storage(storage: Storage) -> Finding:
     key, data = f"doctor/{token_hex(16)}", b"whether this comes back"
     try:
@@ -78,9 +60,27 @@ def _storage(storage: Storage) -> Finding:
         storage.delete(key)
         if storage.exists(key):
             return Finding("storage", "wrong", f"{storage.url} keeps what was deleted; may this user delete?")
+        if (winners := _created_at_once(storage, key)) != 1:
+            why = f"{winners} of {AT_ONCE} who created one object at the same moment were told that it is theirs"
+            return Finding("storage", "wrong", f"{storage.url}: {why}; take a store with conditional writes")
     except RadiataError as error:
         return Finding("storage", "wrong", error.message)
-    return Finding("storage", "ok", f"{storage.url} takes, gives and deletes")
+    return Finding("storage", "ok", f"{storage.url} takes, gives and deletes, and creates for one alone")
+
+
+def _created_at_once(storage: Storage, key: str) -> int:
+    """How many of those who create one object at the same moment are told that it is theirs."""
+    ready = Barrier(AT_ONCE)
+
+    def create(number: int) -> bool:
+        ready.wait()
+        return storage.create(key, str(number).encode())
+
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return sum(threads.map(create, range(AT_ONCE)))
+    finally:
+        storage.delete(key)
 
 
 def _redis(settings: Settings, storage: Storage) -> Iterator[Finding]:
@@ -89,22 +89,15 @@ def _redis(settings: Settings, storage: Storage) -> Iterator[Finding]:
         with connect(settings) as redis:
             redis.ping()
             yield Finding("redis", "ok", "it answers")
-            yield _eviction(redis)
+            yield from doctor_redis.checks(redis)
             yield _identity(redis, storage)
+    except WrongServer as error:
+        yield Finding("redis", "wrong", str(error))
     except BadSettings:
         yield Finding("redis", away, "`radiata up` over this data folder has not run yet")
     except (RedisError, OSError) as error:
         hint = "; is `radiata up` running?" if away == "note" else ""
         yield Finding("redis", away, f"it does not answer: {error}{hint}")
-
-
-def _eviction(redis: Redis) -> Finding:
-    policy = eviction_policy(redis)
-    if policy is None:
-        return Finding("redis memory", "note", "it does not say what it drops when it is full")
-    if policy != NO_EVICTION:
-        return Finding("redis memory", "wrong", f"it drops keys when it is full: set maxmemory-policy {NO_EVICTION}")
-    return Finding("redis memory", "ok", "it drops nothing when it is full")
 
 
 def _identity(redis: Redis, storage: Storage) -> Finding:
