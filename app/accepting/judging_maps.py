@@ -26,7 +26,7 @@ def unmade(preprocess: Preprocess, settings: Settings) -> str | None:
     return f"no {preprocess} map is made here: name a model for it, as {variable('preprocessors')}='{example}'"
 
 
-def makes(settings: Settings) -> list[Preprocess]:
+def makes(settings: Settings) -> list[Made]:
     """Return the kinds of maps that are made here."""
     return [one for one in get_args(Made) if not unmade(one, settings)]
 

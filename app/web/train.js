@@ -1,6 +1,7 @@
 // The training view: a dataset, what is made of it, and the trainings there are.
 
 import { call } from "./api.js";
+import { createCost } from "./cost.js";
 import { createDataset } from "./dataset.js";
 import { byId } from "./dom.js";
 import { notify, problemView } from "./problems.js";
@@ -11,9 +12,13 @@ import { keepInAddress, shownView } from "./view.js";
 
 /** The view; `use(adapter, model)` draws with an adapter, `known()` is called when the catalog has a new one. */
 export function createTrain({ use, known }) {
-  const form = createTrainForm(() => {});
+  let pictures = null; // the ref of the dataset
+  const form = createTrainForm(() => tell());
+  const tell = createCost(byId("training-cost"), () => pictures && form.ready() && { ...form.request(), dataset: pictures }, form.hold);
   const dataset = createDataset((found) => {
+    pictures = found?.ref ?? null;
     form.setDataset(found);
+    tell();
     byId("train").disabled = !found;
     byId("train").title = found ? "" : "Choose pictures first";
     if (shownView()[0] === "train") keepInAddress("train", found?.ref);
@@ -48,6 +53,7 @@ export function createTrain({ use, known }) {
     fixed ??= Promise.all([call("GET", "openapi.json"), call("GET", "v1/trainings/algorithms")]);
     const [[api, { algorithms }], { models, default: usual }] = await Promise.all([fixed, call("GET", "v1/models")]);
     form.setKnown(api.components.schemas.TrainingRequest.properties, algorithms, models, usual);
+    tell();
   }
 
   return {

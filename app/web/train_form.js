@@ -111,6 +111,9 @@ export function createTrainForm(changed) {
       more.hold(resolved);
     },
 
+    /** Whether it is known what can be asked for. */
+    ready: () => algorithms.length > 0,
+
     /** Whether every field holds what it may; the browser points at the first that does not. */
     valid: () => form.reportValidity(),
 

@@ -97,12 +97,12 @@ export function createTraining(training, { use, again, added, removed, known }) 
     }
   }
 
-  const draw = (adapter, text, label) => el("button", { type: "button", class: "small primary", "aria-label": label, onclick: () => use(adapter, model) }, text);
+  const drawn = ({ name: called, version }) => `Draw with ${called}:${version}`;
 
   /** What stands over a checkpoint: a button that publishes it, or one that draws with what it was published as. */
   function overCheckpoint(step) {
     const adapter = state.adapter?.step === step ? state.adapter : published.get(step);
-    if (adapter) return draw(adapter, `Use ${adapter.name}:${adapter.version}`, `Draw with ${adapter.name}:${adapter.version}`);
+    if (adapter) return act(`Use ${adapter.name}:${adapter.version}`, drawn(adapter), () => use(adapter, model));
     return act("Publish", `Publish step ${step} of ${name}`, (event) => publish(step, event.currentTarget));
   }
 
@@ -144,12 +144,13 @@ export function createTraining(training, { use, again, added, removed, known }) 
       canceled: () => [act("Resume", `Resume ${name}`, (event) => goOn(on(event), "/resume"))],
     }[now]();
     const over = ended(state) ? [act("Same settings", `Fill the form in as for ${name}`, () => again(state.request)), act("Remove…", `Remove ${name}`, remove)] : [];
-    return [adapter ? draw(adapter, `Draw with ${adapter.name}:${adapter.version}`) : null, ...found, ...over].filter(Boolean);
+    const first = adapter ? act(drawn(adapter), null, () => use(adapter, model), { class: "small primary" }) : null;
+    return [first, ...found, ...over].filter(Boolean);
   }
 
   function render() {
     drawing = false;
-    const { status: now, progress: { step, steps }, error } = state;
+    const { status: now, progress: { step }, error } = state;
     status.textContent = now;
     status.className = `status ${now}`;
     text.textContent = stateText(state);
@@ -157,8 +158,8 @@ export function createTraining(training, { use, again, added, removed, known }) 
     if (now === "running" && step) bar.value = step;
     else bar.removeAttribute("value");
     for (const one of checkpoints) if (Number.isFinite(one.loss) && !losses.has(one.step)) losses.set(one.step, one.loss);
-    const drawn = curve([...losses].sort(([a], [b]) => a - b), steps, "loss");
-    line.replaceChildren(...(drawn ? [drawn] : []));
+    const course = curve([...losses].sort(([a], [b]) => a - b), "loss");
+    line.replaceChildren(...(course ? [course] : []));
     const of = JSON.stringify([now, state.adapter, state.pictures, checkpoints, [...published.keys()]]);
     if (of === made) return;
     made = of;
