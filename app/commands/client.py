@@ -90,6 +90,10 @@ class Client:
         accepted(training["id"])
         return self._follow(TRAININGS, training, progress)
 
+    def foretell(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What a training would be and cost; nothing is accepted."""
+        return self._json("POST", TRAININGS, "request", "layers", json=body, params={"dry_run": "true"})
+
     def go_on(
         self,
         training_id: str,
@@ -122,6 +126,12 @@ class Client:
         """Cancel a training; keep: have what it learned so far get its version."""
         path = f"{TRAININGS}/{quote(training_id, safe='')}/cancel"
         return self._json("POST", path, "id", "status", params={"keep": str(keep).lower()})
+
+    def publish(self, training_id: str, step: int) -> dict[str, Any]:
+        """Have the checkpoint of a step get a version in the catalog; the adapter's record."""
+        path = f"{TRAININGS}/{quote(training_id, safe='')}/publish"
+        headers = {"Idempotency-Key": uuid4().hex}
+        return _json(self._judged(self._http.post(path, json={"step": step}, headers=headers, timeout=PATIENT)), "name")
 
     def dataset(self, archive: Path) -> dict[str, Any]:
         """Send a zip of pictures and captions, and wait until it is read; its ref, and the report on it."""

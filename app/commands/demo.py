@@ -29,7 +29,16 @@ def run(folder: Path, out: Console, err: Console) -> None:
     started = time.monotonic()
     with err.status("starting", spinner="line") as status:
         service = Service(settings)
-        with service.running(lambda waiting: status.update(f"starting: waiting for {waiting}")):
+        told: dict[str, None] = {}
+
+        def waits(waiting: str) -> None:
+            line = f"starting: waiting for {waiting}"
+            status.update(line)
+            if not err.is_terminal and line not in told:  # where a spinner is not seen
+                err.print(line, soft_wrap=True)
+            told[line] = None
+
+        with service.running(waits):
             status.stop()
             took_start = time.monotonic() - started
             took_draw = _draw(service.url, folder, err)
@@ -57,6 +66,8 @@ def _draw(url: str, folder: Path, err: Console) -> float:
                 path = folder / (f"{name}.png" if number == 0 else f"{name}-{number + 1}.png")
                 path.write_bytes(_picture(client, prompt, stack))
                 bar.advance(task)
+                if not err.is_terminal:
+                    err.print(f"drawn: {prompt}, {name}", soft_wrap=True)
                 return path
 
             for number, prompt in enumerate(PROMPTS):

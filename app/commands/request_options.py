@@ -86,10 +86,10 @@ def _option(field: FieldInfo, called: str, path: tuple[str, ...], is_file: bool)
     text = (field.description or called.replace("_", " ")).replace("null is", "unset,")
     if len(path) == 2 and not field.is_required():
         text += f"; unset, {field.default}"
-    kind = _plain(field.annotation)
-    return Annotated[
-        kind if len(path) == 1 else kind | None, typer.Option(f"--{_called(called)}", help=FILE * is_file + text)
-    ]
+    kind, name = _plain(field.annotation), _called(called)
+    flag = {"metavar": " "} if kind is bool else {}  # it takes no value
+    spelled = f"--{name}/--no-{name}" if field.default is True else f"--{name}"  # what is on can be turned off
+    return Annotated[kind if len(path) == 1 else kind | None, typer.Option(spelled, help=FILE * is_file + text, **flag)]
 
 
 def _plain(kind: Any) -> Any:

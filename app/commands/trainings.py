@@ -1,25 +1,26 @@
 """`radiata train` and `radiata trainings …`: adapters made by a service out of pictures on this machine."""
 
 import json
+import re
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from app.commands import terminal
-from app.commands.client import Client
+from app.commands.client import ENDS, Client
+from app.commands.following import following, how
 from app.commands.request_options import as_fields, with_options
-from app.commands.terminal import SPINNER, Url, err, out, plain, show
+from app.commands.terminal import SPINNER, Url, err, out, plain
 from app.shared.wire.dataset import DATASET_PREFIX
 from app.shared.wire.training import TrainingRequest
 
 SENT = frozenset((".png", ".jpg", ".jpeg", ".webp", ".avif", ".txt", ".caption", ".jsonl", ".csv"))
+REPEATED = re.compile("[1-9][0-9]*_")  # the beginning of such a folder's name
 SHOWN = 5  # names of a report's lists
 OWN = ("name", "dataset", "algorithm", "options", "samples")  # fields that the command asks for itself
 
@@ -34,18 +35,25 @@ def train(
     option: Annotated[list[str] | None, typer.Option(help="`factor=8`: of the algorithm; repeatable.")] = None,
     sample: Annotated[list[str] | None, typer.Option(help="A prompt, drawn at each checkpoint; repeatable.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder for the samples.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be and cost.", metavar=" ")] = False,
     url: Url = None,
     **fields: Any,
 ) -> None:
     """Train an adapter on a folder of captioned pictures; what is accepted goes on if this ends."""
     body = {"name": name, "algorithm": algorithm, "options": dict(map(_option, option or []))}
     body |= {"samples": [{"prompt": prompt} for prompt in sample or []], **as_fields(TrainingRequest, fields)}
+    from app.commands.judging_trainings import judge, rows  # the library's table, which no other command needs
+
     if output and not sample:
         raise typer.BadParameter("--output is for samples; name a --sample")
     with terminal.connected(url) as client:
+        judge(client, body)
         body["dataset"] = pictures if pictures.startswith(DATASET_PREFIX) else _sent(client, Path(pictures))
-        with _bar() as progress:
-            ended = client.train(body, progress, _accepted)
+        if dry_run:
+            _print(rows(client.foretell(body)))
+            return
+        with following(err) as progress:
+            ended = client.train(body, progress, lambda accepted: _accepted(client, accepted))
         _told(client, ended, output)
 
 
@@ -54,12 +62,18 @@ def trainings_list(url: Url = None) -> None:
     """The newest trainings."""
     with terminal.connected(url) as client:
         found = client.trainings()
-    table = Table(Column("id", no_wrap=True, min_width=32), "name", "algorithm", "status", "step", "loss")
+    table = Table(
+        Column("id", no_wrap=True, min_width=32),
+        *(Column(name, overflow="fold") for name in ("name", "algorithm", "status", "step", "loss")),
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
     for one in found:
         request, progress = one["request"], one["progress"]
+        name = request["name"] + (f"\nafter {before}" if (before := (request.get("continues") or "")[:8]) else "")
         loss = "" if progress["loss"] is None else f"{progress['loss']:.4f}"
         step = f"{progress['step']}/{progress['steps']}"
-        table.add_row(one["id"], request["name"], request["algorithm"], one["status"], step, loss)
+        table.add_row(one["id"], plain(name), plain(request["algorithm"]), one["status"], step, loss)
     out.print(table)
 
 
@@ -67,7 +81,8 @@ def trainings_list(url: Url = None) -> None:
 def trainings_show(training_id: str, url: Url = None) -> None:
     """One training: what was asked for, and how it goes."""
     with terminal.connected(url) as client:
-        show(client.training(training_id))
+        found = client.training(training_id)
+    _print(_rows(found))
 
 
 @cli.command("algorithms")
@@ -103,6 +118,18 @@ def trainings_cancel(
     out.print(f"{plain(training['id'])} {plain(what)}")
 
 
+@cli.command("publish")
+def trainings_publish(
+    training_id: str,
+    step: Annotated[int, typer.Argument(help="After which a checkpoint was kept; `show` lists them.")],
+    url: Url = None,
+) -> None:
+    """Give a checkpoint the next version of the training's name, whatever became of the training."""
+    with terminal.connected(url) as client:
+        made = client.publish(training_id, step)
+    out.print(f"{plain(made['name'])}:{made['version']}; draw with `-a {plain(made['name'])}`")
+
+
 @cli.command("resume")
 def trainings_resume(training_id: str, url: Url = None) -> None:
     """Go on with a training that failed or was canceled, from its last checkpoint."""
@@ -119,13 +146,61 @@ def trainings_extend(
 
 def _go_on(training_id: str, steps: int | None, url: str | None) -> None:
     with terminal.connected(url) as client:
-        with _bar() as progress:
-            ended = client.go_on(training_id, steps, progress, _accepted)
+        with following(err) as progress:
+            ended = client.go_on(training_id, steps, progress, lambda accepted: _accepted(client, accepted))
         _told(client, ended, None)
 
 
-def _accepted(training_id: str) -> None:
-    err.print(f"training {plain(training_id)}: goes on if this ends; `radiata trainings show` tells how")
+def _accepted(client: Client, training_id: str) -> None:
+    """Say the id of what was accepted, and how many go before it."""
+    waiting = [one for one in client.trainings() if one["status"] not in ENDS]
+    own = next((one for one in waiting if one["id"] == training_id), None)
+    ahead = 0 if own is None else sum(one["created_at"] < own["created_at"] for one in waiting)
+    queued = f"queued behind {ahead}; it " if ahead else ""
+    err.print(
+        f"training {plain(training_id)}: {queued}goes on if this ends; `radiata trainings show` tells how",
+        soft_wrap=True,
+    )
+
+
+def _print(rows: Iterable[tuple[str, str]]) -> None:
+    table = Table(Column(no_wrap=True, style="bold"), Column(overflow="fold"), show_header=False, box=None)
+    for name, value in rows:
+        table.add_row(name, plain(value))
+    out.print(table)
+
+
+def _rows(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is told of a training, by name, and then what was asked for."""
+    progress, request = training["progress"], training["request"]
+    yield "id", training["id"]
+    yield "status", training["status"]
+    yield "progress", ", ".join(filter(None, (f"step {progress['step']} of {progress['steps']}", how(progress))))
+    if made := training["adapter"]:
+        yield "adapter", f"{made['name']}:{made['version']}, after step {made['step']}"
+    if error := training["error"]:
+        yield "error", error["message"]
+    for note in training.get("notes", ()):
+        yield "note", note
+    for one in training.get("checkpoints", ()):
+        yield "checkpoint", f"step {one['step']}" + ("" if one["loss"] is None else f", loss {one['loss']:.4f}")
+    for one in training["pictures"]:
+        yield "sample", f"step {one['step']}: {one['url']}"
+    for name in ("created_at", "started_at", "finished_at"):
+        if training.get(name):
+            yield name, training[name]
+    for name, value in request.items():
+        if value not in (None, "", [], {}):
+            yield name, _said(value)
+
+
+def _said(value: Any) -> str:
+    """Return a value of a request as people write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_said(inner)}" for name, inner in value.items() if inner is not None)
+    if isinstance(value, list):
+        return "; ".join(map(_said, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -142,12 +217,15 @@ def _sent(client: Client, folder: Path) -> str:
     """Return the ref of a folder's dataset, sent now, and say what was found in it."""
     if not folder.is_dir():
         raise typer.BadParameter(f"there is no folder {str(folder)!r}")
+    # The folder's own name counts where it says how often its pictures are shown, as `10_word` does
+    top = folder.resolve()
+    above = top.parent if REPEATED.match(top.name) else top
     files = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.suffix.lower() in SENT]
     with tempfile.TemporaryDirectory() as place:
         archive = Path(place) / "dataset.zip"
         with zipfile.ZipFile(archive, "w") as zipped:  # pictures are compressed already
             for one in files:
-                zipped.write(one, one.relative_to(folder))
+                zipped.write(one, top.joinpath(one.relative_to(folder)).relative_to(above))
         with err.status(f"sending {len(files)} files", spinner=SPINNER):
             dataset = client.dataset(archive)
     report = dataset["report"]
@@ -159,23 +237,10 @@ def _sent(client: Client, folder: Path) -> str:
     return dataset["ref"]
 
 
-@contextmanager
-def _bar() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A progress bar with the loss; what it gives takes the progress of a training."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[how]}"), console=err, transient=True) as bar:
-        task = bar.add_task("waiting", total=None, how="")
-
-        def progress(data: dict[str, Any]) -> None:
-            loss, left = data.get("loss"), data.get("remaining_s")
-            how = ("" if loss is None else f"loss {loss:.4f}") + ("" if left is None else f", {left:.0f} s left")
-            bar.update(task, description="training", completed=data["step"], total=data["steps"], how=how)
-
-        yield progress
-
-
 def _told(client: Client, training: dict[str, Any], output: Path | None) -> None:
     """Say how a training ended, and save its samples; ends with status 1 where it made no adapter."""
+    for note in training.get("notes", ()):
+        err.print(f"note: {plain(note)}", soft_wrap=True)
     for one in training["pictures"] if output else []:
         assert output is not None
         output.mkdir(parents=True, exist_ok=True)

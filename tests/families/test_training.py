@@ -21,6 +21,7 @@ from workers.training.objective import Objective
 from workers.training.plan import Sample
 from workers.training.recording import Recorded, Recorder
 from workers.training.samples import Samples
+from workers.training.times import shift_of
 
 # Of libraries, about what they will do one day
 pytestmark = [
@@ -102,6 +103,16 @@ def test_noise_and_targets_are_those_of_diffusers(base: LoadedModel, recorder: R
     velocity = scheduler.config.prediction_type == "v_prediction"
     target = theirs.get_velocity(clean, noise, time) if velocity else noise
     assert torch.allclose(example.target, target, atol=1e-6)
+
+
+def test_hazard_19_the_shift_is_of_the_size_that_is_trained(base: LoadedModel, recorder: Recorder | BadRequest) -> None:
+    found, calls = _recorded(base, recorder)
+    if not base.pipeline.scheduler.config.get("use_dynamic_shifting"):
+        assert shift_of(base.pipeline.scheduler, calls[0].mu) == shift_of(base.pipeline.scheduler, None)
+        return
+    width, height = base.profile.width, base.profile.height
+    sizes = [found.record("a", width * times, height * times).mu for times in (1, 2)]
+    assert sizes[0] is not None and sizes[1] is not None and sizes[0] < sizes[1], "more noise for a larger picture"
 
 
 def test_hazard_23_the_loss_of_several_is_the_mean_of_each_alone(

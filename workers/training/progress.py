@@ -22,14 +22,17 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Progress:
-    """A step was made. remaining: seconds, by the median of the steps before it, without what is between them."""
+    """A step was made. remaining: seconds, by the median of the steps before it, without what is between them.
+
+    None after the first step of a process, which takes longer than the others.
+    """
 
     step: int
     steps: int
     loss: float
     seconds: float  # of a step
     images: float  # a second
-    remaining: float
+    remaining: float | None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Pace:
     def __init__(self) -> None:
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._begun = 0.0
+        self._warm = False  # the first step is not one like the others
 
     def begin(self) -> None:
         """Begin a step."""
@@ -73,6 +77,10 @@ class Pace:
 
     def made(self, step: int, steps: int, loss: float, pictures: int) -> Progress:
         """Return the progress after a step."""
-        self._recent.append(time.perf_counter() - self._begun)
-        seconds = median(self._recent)
-        return Progress(step, steps, loss, seconds, pictures / max(seconds, 1e-9), (steps - step) * seconds)
+        seconds = time.perf_counter() - self._begun
+        if self._warm:
+            self._recent.append(seconds)
+            seconds = median(self._recent)
+        remaining = (steps - step) * seconds if self._warm else None
+        self._warm = True
+        return Progress(step, steps, loss, seconds, pictures / max(seconds, 1e-9), remaining)

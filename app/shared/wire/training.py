@@ -44,7 +44,7 @@ class TrainingFields(Wire):
     """What is asked for and obeyed as it stands."""
 
     name: AdapterName = Field(description="of the adapter that is made; it gets the next version of that name")
-    description: str = Field("", max_length=2000)
+    description: str = Field("", max_length=2000, description="of the adapter, as the catalog shows it")
     dataset: DatasetRef = Field(description="as `POST /v1/datasets` answers it")
     algorithm: str = Field(
         max_length=32, examples=["lokr"], description="one of `GET /v1/trainings/algorithms`, which tells its options"
@@ -69,7 +69,9 @@ class TrainingFields(Wire):
     gradient_accumulation_steps: Whole = Field(1, ge=1, le=1024, description="forwards of one step")
     lr_scheduler: LrScheduler = Field("constant", description="how the learning rate goes after the warm-up")
     lr_warmup_steps: Whole = Field(0, ge=0, description="steps over which the learning rate rises")
-    weight_decay: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
+    weight_decay: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        0.01, description="how much of each factor a step takes away, by the learning rate, as AdamW has it"
+    )
     max_grad_norm: Annotated[Number, Field(ge=0, le=1e9, allow_inf_nan=False)] = Field(
         1.0, description="the largest norm of the gradient; 0 is no limit"
     )
@@ -98,7 +100,9 @@ class TrainingFields(Wire):
     area: Whole | None = Field(
         None, ge=64, le=2**26, description="pixels of a picture at most; null is the model's own; none is enlarged"
     )
-    gradient_checkpointing: Flag = Field(True, description="less memory, a third more time, the same numbers")
+    gradient_checkpointing: Flag = Field(
+        True, description="compute what is large anew in the backward pass: less memory, more time, the same numbers"
+    )
     samples: list[TrainingSample] = Field([], max_length=MAX_SAMPLES, description="drawn at each checkpoint")
     naming: Naming = Field("kohya", description="how the file names its tensors: as kohya and ComfyUI, or as diffusers")
 
@@ -107,7 +111,9 @@ class TrainingRequest(TrainingFields):
     """What a caller asks for; whatever is null or missing is filled in when it is accepted."""
 
     model: Name | None = Field(None, description="a model of `GET /v1/models`; null is its `default`")
-    rank: Whole | None = Field(None, ge=1, description="null is the algorithm's own; some have none")
+    rank: Whole | None = Field(
+        None, ge=1, description="width of the factors; null is the algorithm's own; some have none"
+    )
     alpha: Positive | None = Field(None, description="what is trained is scaled by alpha ÷ rank; null is the rank")
     options: dict[OptionName, OptionValue] = Field({}, max_length=32, description="further options of the algorithm")
     steps: Whole | None = Field(
@@ -117,7 +123,7 @@ class TrainingRequest(TrainingFields):
         description="optimiser steps; null is 100 for each picture and batch, from 200 to 3000",
     )
     learning_rate: Annotated[Number, Field(gt=0, le=100, allow_inf_nan=False)] | None = Field(
-        None, description="null is the algorithm's own"
+        None, description="of AdamW, after the warm-up; null is the algorithm's own"
     )
     seed: Seed | None = Field(None, description="the same request with the same seed makes the same bytes")
     checkpoint_every: Whole | None = Field(None, ge=1, le=MAX_STEPS, description="steps; null is a tenth of them")

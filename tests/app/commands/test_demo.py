@@ -50,7 +50,7 @@ def test_every_adapter_is_drawn_with_and_those_that_read_a_picture_are_given_one
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service()
-    monkeypatch.setattr(demo, "Client", lambda url: service)
+    monkeypatch.setattr(demo, "Client", lambda *_: service)
     demo._draw("", tmp_path, Console(quiet=True))
     by_name = {use["ref"]: (asked["prompt"], use) for asked in service.asked for use in asked["adapters"]}
     assert set(by_name) == set(NAMES)

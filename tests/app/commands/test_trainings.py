@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app import cli
+from app.commands.following import Lines
 
 ID = "0123456789abcdef" * 2
 REPORT = {"pictures": 2, "missing": ["[red]b.png[/red]"], "empty": [], "orphaned": [], "unreadable": {}, "ignored": []}
@@ -23,12 +24,16 @@ class _Service:
         self.ended: dict[str, Any] = {
             "id": ID,
             "status": "succeeded",
-            "request": {"name": "style", "algorithm": "lokr"},
+            "request": {"name": "style", "algorithm": "lokr", "continues": "e" * 32, "options": {"factor": 8}},
             "progress": {"step": 4, "steps": 4, "loss": 0.25},
             "adapter": {"name": "style", "version": 2, "step": 4},
             "pictures": [{"step": 4, "sample": 0, "url": "/sample"}],
             "error": None,
+            "notes": ["a [red]rank[/red] was cut"],
+            "checkpoints": [{"step": 4, "loss": 0.25}],
+            "created_at": "2026-01-02",
         }
+        self.waiting: list[dict[str, Any]] = []
 
     def dataset(self, archive: Path) -> dict[str, Any]:
         with zipfile.ZipFile(archive) as zipped:
@@ -55,7 +60,20 @@ class _Service:
         return self.ended
 
     def trainings(self) -> list[dict[str, Any]]:
-        return [self.ended]
+        return [*self.waiting, self.ended]
+
+    def models(self) -> dict[str, Any]:
+        return {"models": [{"name": "emoji-64"}]}
+
+    def foretell(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.body = body
+        request = {"model": "emoji-64", "algorithm": "lokr", "rank": 4, "steps": 40, "learning_rate": 1e-4}
+        told = {"layers": {"unet": 3}, "parameters": 1234, "memory_bytes": 3 << 20, "epochs": 2.0, "seconds": None}
+        return {"request": request, "notes": ["cut"], **told}
+
+    def publish(self, training_id: str, step: int) -> dict[str, Any]:
+        self.body = {"id": training_id, "step": step}
+        return {"name": "style", "version": 3}
 
     def algorithms(self) -> list[dict[str, Any]]:
         option = {"name": "factor", "default": 8, "meaning": "[red]rows[/red]"}
@@ -97,14 +115,14 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_folder_is_sent_and_trained_and_its_samples_are_saved(service: _Service, folder: Path) -> None:
-    options = ("--option", "factor=4", "--option", "tucker=true", "--option", "over=lora")
+    options = ("--algorithm", "dora", "--option", "conv_rank=4", "--option", "conv_alpha=2.5", "--option", "over=loha")
     said = (*options, "--shuffle-caption", "--steps", "4")
     asked = ("train", str(folder), "--name", "style", "--sample", "a disc", "--output", str(folder / "out"), *said)
     status, text = run(*asked)
     assert status == 0 and service.sent == ["5_word/b.png", "a.png", "a.txt"]
     body = service.body
-    assert (body["name"], body["algorithm"], body["steps"], body["shuffle_caption"]) == ("style", "lokr", 4, True)
-    assert body["options"] == {"factor": 4, "tucker": True, "over": "lora"}
+    assert (body["name"], body["algorithm"], body["steps"], body["shuffle_caption"]) == ("style", "dora", 4, True)
+    assert body["options"] == {"conv_rank": 4, "conv_alpha": 2.5, "over": "loha"}
     assert body["samples"] == [{"prompt": "a disc"}] and body["dataset"] == f"dataset:{'d' * 64}"
     assert (folder / "out" / "0000004-0.png").read_bytes() == b"/sample"
     assert "style:2 after 4 steps" in text and "missing: [red]b.png[/red]" in text
@@ -122,6 +140,9 @@ def test_a_dataset_that_was_sent_is_named(service: _Service) -> None:
         (("dataset:1", "--name", "a", "--option", "factor"), "write it as factor=8"),
         (("dataset:1", "--name", "a", "--output", "out"), "name a --sample"),
         (("dataset:1",), "--name"),
+        (("dataset:1", "--name", "a", "--rank", "0"), "rank has to be at least 1"),
+        (("dataset:1", "--name", "a", "--option", "facto=1"), "did you mean factor?"),
+        (("dataset:1", "--name", "a", "--model", "emoji-46"), "did you mean 'emoji-64'?"),
     ],
     ids=str,
 )
@@ -151,6 +172,44 @@ def test_trainings_are_listed_with_whole_ids_and_gone_on_with(service: _Service)
         and "factor=8: [red]rows[/red]" in told
         and "cannot be trained: it has no beginning" in told
     )
+
+
+def test_a_folder_that_says_how_often_it_is_shown_keeps_its_name(service: _Service, folder: Path) -> None:
+    assert run("train", str(folder / "5_word"), "--name", "style")[0] == 0
+    assert service.sent == ["5_word/b.png"]
+
+
+def test_a_dry_run_accepts_nothing_and_tells_what_it_would_be(service: _Service) -> None:
+    status, text = run("train", f"dataset:{'e' * 64}", "--name", "style", "--dry-run")
+    assert status == 0 and "1,234" in text and "3 MiB" in text and "3 layers of unet" in text and "note cut" in text
+
+
+def test_without_a_terminal_there_are_lines_and_who_is_before_it(service: _Service) -> None:
+    service.waiting = [
+        {"id": "0" * 32, "status": "running", "created_at": "2026-01-01"},
+        {"id": ID, "status": "queued", "created_at": "2026-01-02"},
+    ]
+    _, text = run("train", f"dataset:{'e' * 64}", "--name", "style")
+    assert f"training {ID}: queued behind 1" in text
+    assert "step 1 of 4, loss 0.5000, 3 s left" in text and "step 2 of 4" in text
+    assert "note: a [red]rank[/red] was cut" in text
+
+
+def test_lines_come_for_a_tenth_or_after_a_while() -> None:
+    told: list[str] = []
+    clock = iter([0.0, 0.0, 40.0, 40.0, 41.0])
+    lines = Lines(told.append, lambda: next(clock))
+    for step in (1, 2, 3, 20):
+        lines({"step": step, "steps": 100})
+    assert told == ["step 1 of 100", "step 3 of 100", "step 20 of 100"]
+
+
+def test_what_is_shown_is_no_python(service: _Service) -> None:
+    text = run("trainings", "show", ID)[1]
+    assert "step 4 of 4, loss 0.2500" in text and "style:2, after step 4" in text and "factor=8" in text
+    assert "a [red]rank[/red] was cut" in text and "checkpoint step 4, loss 0.2500" in text and "{" not in text
+    assert "after eeeeeeee" in run("trainings", "list")[1]
+    assert "style:3" in run("trainings", "publish", ID, "4")[1] and service.body == {"id": ID, "step": 4}
 
 
 def test_a_worker_does_one_kind_of_work() -> None:

@@ -51,3 +51,11 @@ def test_it_stands_in_the_verdict() -> None:
     adapter, wrong = read(zoo.file(tensors, metadata={"ss_fp8_base": "True"}))
     verdict = judged(adapter, wrong, Index({"unet": {"layer.weight": [8, 8]}}), ["int8"])
     assert verdict.warnings[-1].endswith("quantised to fp8, and this one is quantised to int8")
+
+
+def test_our_own_files_say_what_they_were_trained_on() -> None:
+    eight, plain = {"radiata.quantised": '["int8"]'}, {"radiata.quantised": "[]"}
+    assert [*told(eight, [])] == ["it was trained on a base quantised to int8, and this one is not quantised"]
+    assert [*told(eight, ["int8"])] == ["it was trained on a base quantised to int8"]
+    assert [*told(plain, [])] == [] == [*told({"radiata.quantised": "{"}, [])]
+    assert "plain floats" in next(iter(told(plain, ["Q8_0"])))

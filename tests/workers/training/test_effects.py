@@ -1,5 +1,6 @@
 """What each field of a plan changes: the effect that it names, or a refusal."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +13,8 @@ from app.shared.errors import BadRequest
 from lycoris import load
 from tests.workers.training.test_run import nothing
 from tests.workers.training.trained import picture, small_base, training
-from workers.training.plan import FREE, TrainingPlan
+from workers.training.plan import FREE, Sample, TrainingPlan
+from workers.training.samples import Samples
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.slow
 OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "algorithm": ("lora", {}),
     "rank": (2, {}),
-    "alpha": (2.0, {"rank": 2}),
+    "alpha": (1.0, {"rank": 2}),
     "layers": (("unet.up_blocks.0*",), {}),
     "options": ({"factor": 4}, {}),
     "text_encoder": (True, {"layers": ()}),
@@ -94,6 +96,18 @@ def test_hazard_15_what_no_loss_reaches_is_an_error(tmp_path: Path) -> None:
         factor.grad = torch.zeros_like(factor)
     with pytest.raises(BadRequest, match="nothing of unet has a gradient"):
         one._check_moved(nothing)
+
+
+def test_hazard_30_samples_leave_no_tensor_behind(tmp_path: Path) -> None:
+    data, samples = training(tmp_path, steps=1).run(nothing).data, Samples(small_base())
+
+    def held() -> int:
+        samples.draw(data, Sample(prompt="a", seed=1))
+        gc.collect()
+        return sum(type(one) in (torch.Tensor, torch.nn.Parameter) for one in gc.get_objects())
+
+    samples.draw(data, Sample(prompt="a", seed=1))  # makes what is made once
+    assert held() == held()
 
 
 def test_min_snr_weighs_as_its_paper(tmp_path: Path) -> None:
