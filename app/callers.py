@@ -19,6 +19,7 @@ from starlette.requests import cookie_parser
 from app.shared.errors import RadiataError, Unauthorized, Unavailable
 from app.shared.keys import Keyring, Ring
 from app.shared.lifecycle import now
+from app.shared.owners import Asker
 from app.shared.signing import Signer
 from app.shared.wire.key import SCOPES, KeyRecord, Scope
 
@@ -29,6 +30,7 @@ ANSWER_S = 1.0  # that a request waits for storage, and for which nobody else do
 AWAY_S = 60.0  # that the copy is used while storage does not answer
 SESSION = timedelta(days=7)
 COOKIE = "radiata"
+CALLER = "radiata.caller"  # in the scope, of every request that passed but for those that are open to all
 BEARER = "bearer "
 MISSING = "every request needs a key here: send `Authorization: Bearer …`, or open the page and give it there"
 
@@ -39,6 +41,7 @@ class Caller:
 
     scopes: frozenset[Scope]
     key_id: str = ""  # empty where the service has no keys
+    owner: Asker = None  # nobody in particular, there
 
 
 ANYBODY = Caller(frozenset(SCOPES))
@@ -98,7 +101,7 @@ class Callers:
             record = await run_in_threadpool(self._of_session, ring, cookie)
         else:
             raise Unauthorized("key_missing", MISSING)
-        return Caller(frozenset(record.scopes), record.id)
+        return Caller(frozenset(record.scopes), record.id, record.owner)
 
     async def begin_session(self, key: str) -> tuple[KeyRecord, str]:
         """The record of a key, and a cookie that stands for it; raises Unauthorized and Unavailable."""

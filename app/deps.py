@@ -1,6 +1,6 @@
 """The parts that a route may ask for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, cast
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from app.accepting.liveness import Liveness
-from app.callers import Callers
+from app.callers import CALLER, Caller, Callers
 from app.fast_reading import FastReading
 from app.hub import Hub
 from app.outgoing.courier import Courier
@@ -30,6 +30,8 @@ from app.shared.generations import Ledger
 from app.shared.identity import claim
 from app.shared.keys import Keyring
 from app.shared.outgoing import Outgoing
+from app.shared.own_catalog import OwnCatalog
+from app.shared.owners import FIRST, Asker
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -39,6 +41,8 @@ from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
 from app.shared.webhooks import KIND as WEBHOOK
 from app.shared.webhooks import Webhooks, webhook_secret
+
+REMEMBERED = 1024  # owners whose view of the service is kept
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,35 @@ class Service:
     pictures: Pictures
     datasets: Datasets
     callers: Callers
+    asker: Asker = None
+    _seen: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
+
+    @property
+    def owner(self) -> str:
+        """Whose is what is sent to it."""
+        return self.asker or FIRST
+
+    def seen_by(self, owner: str) -> "Service":
+        """The same service as one owner sees it: what is another's is not there."""
+        if owner not in self._seen:
+            if len(self._seen) >= REMEMBERED:
+                self._seen.clear()
+            parts = (self.storage, self.redis, self.settings, owner)
+            ledger, uploads = Ledger(*parts), Uploads(*parts)
+            self._seen[owner] = replace(
+                self,
+                asker=owner,
+                ledger=ledger,
+                reading=FastReading(self.scripts, ledger, owner),
+                catalog=OwnCatalog(self.storage, self.redis, owner),
+                uploads=uploads,
+                downloads=Downloads(self.storage, self.redis, uploads, self.outgoing),
+                webhooks=Webhooks(self.storage, self.redis, owner),
+                trainings=Trainings(*parts),
+                pictures=Pictures(self.storage, owner),
+                datasets=Datasets(self.storage, owner),
+            )
+        return self._seen[owner]
 
 
 def build(settings: Settings) -> Service:
@@ -119,7 +152,8 @@ def sources_of(settings: Settings) -> Sources:
 
 
 async def _service(request: Request) -> Service:  # async: what is not takes a thread for it
-    return cast(Service, request.app.state.service)
+    service, caller = cast(Service, request.app.state.service), cast(Caller | None, request.scope.get(CALLER))
+    return service if caller is None or caller.owner is None else service.seen_by(caller.owner)
 
 
 ServiceDep = Annotated[Service, Depends(_service)]

@@ -16,9 +16,10 @@ from app.http.places import placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
 from app.shared.generations import Ledger, as_it_stands, pending_key
-from app.shared.index import INDEX, PAGE_OF, WHOLE, belongs
+from app.shared.index import PAGE_OF, WHOLE, belongs, index_key, unknown
 from app.shared.job import ID
 from app.shared.lifecycle import live_key
+from app.shared.owners import FIRST, Asker
 from app.shared.queue import NEAR, generation_queue
 from app.shared.records import PENDING
 from app.shared.wire.generation import Generation, Priority, Status
@@ -87,9 +88,14 @@ class Standing:
 
 
 class FastReading:
-    """Reads generations; raises as `Ledger` does."""
+    """Reads generations; raises as `Ledger` does.
 
-    def __init__(self, scripts: Scripts, ledger: Ledger) -> None:
+    asker: as in `Ledger`.
+    """
+
+    def __init__(self, scripts: Scripts, ledger: Ledger, asker: Asker = None) -> None:
+        self._asker = asker
+        self._index = index_key(asker or FIRST)
         self._scripts = scripts
         self._ledger = ledger
 
@@ -101,12 +107,14 @@ class FastReading:
                 found = _stands(*await self._scripts.run(ONE, [], [generation_id]))
             except RedisError:
                 found = None
+        if found and self._asker not in (None, found.generation.owner):
+            raise unknown()
         return found or Standing(await run_in_threadpool(self._ledger.get, generation_id))
 
     async def list(self, limit: int, before: str | None) -> tuple[list[Standing], str | None]:
         """As `Ledger.list`."""
         try:
-            rows = await self._scripts.run(LIST, [INDEX], [WHOLE, before or "", limit])
+            rows = await self._scripts.run(LIST, [self._index], [WHOLE, before or "", limit])
         except RedisError:
             rows = None
         if rows is None or not all(belongs(row[0]) for row in rows):

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from app.shared.datasets import Dataset, DatasetPicture, Datasets, dataset_of
 from app.shared.errors import DatasetRefused, PictureRefused
+from app.shared.owners import FIRST
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -20,12 +21,17 @@ class ReceivedDatasets:
     """Keeps the pictures of datasets, and what is said of them."""
 
     def __init__(self, storage: Storage, pictures: Pictures, settings: Settings) -> None:
-        self._datasets = Datasets(storage)
+        self._storage = storage
         self._pictures = pictures
         self._settings = settings
 
     def keep(
-        self, data: bytes, default_caption: str | None, unreadable: Unreadable, created_at: datetime
+        self,
+        data: bytes,
+        default_caption: str | None,
+        unreadable: Unreadable,
+        created_at: datetime,
+        owner: str = FIRST,
     ) -> tuple[Dataset, bool]:
         """Keep a dataset; say whether it was new. Raises DatasetRefused with every file that is wrong."""
         archive = Archive(data, self._settings.max_dataset_mb, self._settings.max_image_mb)
@@ -39,7 +45,7 @@ class ReceivedDatasets:
         wrong: dict[str, str] = {}
         for one in layout.pictures:
             try:
-                kept[one.name] = self._kept(archive.read(one.name))
+                kept[one.name] = self._kept(archive.read(one.name), owner)
             except PictureRefused as error:
                 wrong[one.name] = error.message
         if unreadable == "refuse":
@@ -70,10 +76,10 @@ class ReceivedDatasets:
             unreadable=wrong,
             ignored=[*layout.ignored, *archive.left],
         )
-        return self._datasets.keep(dataset_of(pictures, report, created_at))
+        return Datasets(self._storage, owner).keep(dataset_of(pictures, report, created_at))
 
-    def _kept(self, data: bytes) -> tuple[StoredPicture, str]:
+    def _kept(self, data: bytes, owner: str) -> tuple[StoredPicture, str]:
         image, _ = decode(data)
         small = image.copy()
         small.thumbnail(THUMBNAIL)
-        return self._pictures.put(image), self._pictures.put(small).ref
+        return self._pictures.put(image, owner), self._pictures.put(small, owner).ref

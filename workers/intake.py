@@ -20,12 +20,13 @@ from app.shared.datasets import Datasets, sent_ref
 from app.shared.errors import AdapterRefused, BadRequest, Gone, Newer, NotFound, PictureRefused, Unavailable, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
+from app.shared.owners import BUNDLED, FIRST
 from app.shared.pictures import PictureRef, Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
-from app.shared.wire.adapter import AdapterKind, AdapterVersion
+from app.shared.wire.adapter import AdapterKind, AdapterVersion, Visibility
 from app.shared.wire.map import MapWanted
 from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import AdapterError
@@ -113,6 +114,8 @@ class Intake:
             upload.ignore,
             upload.created_at,
             cover=upload.cover,
+            owner=upload.owner,
+            visibility=upload.visibility,
             wanted=lambda: self._uploads.waiting(upload.id) is not None,
             last_word=lambda: self._uploads.to_be_named(upload.id),
             keep=keep,
@@ -122,7 +125,7 @@ class Intake:
     def _picture(self, upload: Upload, data: bytes) -> dict[str, Any]:
         limit_time(DECODING_S)
         image, notes = decode(data)
-        kept, new = self._pictures.keep(image)
+        kept, new = self._pictures.keep(image, upload.owner)
         return {"picture": kept, "new": new, "notes": notes}
 
     def _map(self, upload: Upload, data: bytes) -> dict[str, Any]:
@@ -130,12 +133,16 @@ class Intake:
             made = self._maps.made(MapWanted.model_validate_json(data))
         except ModelAway as error:  # other files wait behind this one, and a map can be asked for again
             raise BadRequest(error.code, f"{error.message}; ask again later") from error
-        kept, new = self._pictures.keep(made)
+        kept, new = self._pictures.keep(made, upload.owner)
         return {"picture": kept, "new": new}
 
     def _dataset(self, upload: Upload, data: bytes) -> dict[str, Any]:
-        kept, new = self._datasets.keep(data, upload.default_caption, upload.unreadable, upload.created_at)
-        Datasets(self._storage).note(sent_ref(upload.sha256, upload.default_caption, upload.unreadable), kept.ref)
+        kept, new = self._datasets.keep(
+            data, upload.default_caption, upload.unreadable, upload.created_at, upload.owner
+        )
+        Datasets(self._storage, upload.owner).note(
+            sent_ref(upload.sha256, upload.default_caption, upload.unreadable), kept.ref
+        )
         return {"dataset": kept.ref, "new": new}
 
     def admit(
@@ -146,6 +153,8 @@ class Intake:
         ignore: Sequence[str],
         created_at: datetime,
         cover: PictureRef | None = None,
+        owner: str = FIRST,
+        visibility: Visibility = "private",
         wanted: Callable[[], bool] = lambda: True,
         last_word: Callable[[], bool] = lambda: True,
         keep: Callable[[str], None] | None = None,
@@ -177,6 +186,8 @@ class Intake:
             fits=list(verdicts),
             kind=kind,
             created_at=created_at,
+            owner=owner,
+            visibility=visibility,
         )
         if not last_word():
             raise Gone("upload_canceled", CANCELED)
@@ -235,7 +246,7 @@ class Intake:
                 try:
                     if judged_for and self._catalog.has(file.stem, hashlib.sha256(data).hexdigest(), judged_for):
                         continue
-                    self.admit(data, file.stem, "came with the base model", [], now())
+                    self.admit(data, file.stem, "came with the base model", [], now(), owner=BUNDLED)
                 except AdapterRefused as refusal:
                     log.error("bundled_adapter_refused", name=file.stem, reasons=refusal.reasons)
                 except Unreadable as error:

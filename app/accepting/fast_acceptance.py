@@ -39,9 +39,10 @@ from app.shared.discretion import hide, prompts_of
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
 from app.shared.generations import begun, pending_key
-from app.shared.index import INDEX, moment
+from app.shared.index import index_key, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import id_for, live_key
+from app.shared.owners import owned_generation_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
 from app.shared.wire.adapter import AdapterVersion
@@ -98,7 +99,7 @@ async def accept(service: Service, body: GenerationRequest, idempotency_key: str
         if known is not None:
             return known
     body = await with_refs(service, body)
-    generation = await quickly(service, body, id_for(idempotency_key), fingerprint)
+    generation = await quickly(service, body, id_for(idempotency_key, service.ledger.owner), fingerprint)
     generation = generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
     if body.start_within_s is not None:
         with suppress(RedisError):  # then the worker that takes it up looks alone
@@ -136,8 +137,10 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
     except (RedisError, Unreadable, WouldWait, NotFound):
         return None
     service.ledger.room_for(request.model, waiting)
-    accepted = begun(generation_id, request, body.priority, fingerprint, aside_of(body))
+    accepted = begun(generation_id, request, body.priority, fingerprint, aside_of(body), service.ledger.owner)
     generation, text = accepted.generation, PENDING.write(accepted)
+    if generation.owner:  # as the careful way does
+        await service.storage.put_async(owned_generation_key(generation.owner, generation.id), b"1")
     if not await service.storage.create_async(pending_key(generation.id), text):
         return None
     try:
@@ -155,6 +158,8 @@ async def _ask(
     Raises WouldWait or Unreadable for what the index lacks, or has in a way that we do not write.
     """
     refs = [use.ref for use in body.adapters[: service.settings.max_adapters]]
+    if refs and service.asker is not None:  # the index knows names, and not who may use them
+        raise WouldWait
     queues = service.ledger.queues.keys(profile.name, body.priority, profile.fingerprint)
     words = [word for ref in refs for word in asked(ref)]
     waiting, *found = await service.scripts.run(ASK, [ADAPTERS, *queues], words)
@@ -170,7 +175,7 @@ def _queueing(service: Service, accepted: Accepted, text: bytes) -> tuple[list[s
     name = generation_queue(request.model, generation.priority, request.base)
     before = generation_queues(request.model, request.base)
     keys = [
-        *(live_key(generation.id), INDEX, stream_key(generation.id)),
+        *(live_key(generation.id), index_key(generation.owner), stream_key(generation.id)),
         *(f"{Job.redis_job_namespace_prefix}{generation.id}", Queue.redis_queues_keys),
         *(f"{Queue.redis_queue_namespace_prefix}{one}" for one in (name, *before[: before.index(name)])),
     ]
@@ -203,6 +208,6 @@ def _version(ref: str, holder: bytes, text: bytes) -> AdapterVersion:
         raise WouldWait
     version = indexed(name, text)
     kind, which = asked(ref)
-    if kind == "bytes" and version.sha256 != which:
+    if (kind == "bytes" and version.sha256 != which) or "@" in name:
         raise WouldWait
     return version

@@ -23,7 +23,8 @@ def staged_checkpoint(service: Service, training_id: str, step: int, idempotency
         raise NotFound("checkpoint_unknown", message)
     digest = sha256(data).hexdigest()
     upload = Upload(
-        id=id_for(idempotency_key, salt=SALT),
+        id=id_for(idempotency_key, training.owner, SALT),
+        owner=training.owner,
         status=UploadStatus.INSPECTING,
         name=training.request.name,
         description=training.request.description,

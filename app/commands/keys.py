@@ -13,9 +13,11 @@ from app.commands.terminal import err, out, plain, told
 from app.shared.errors import RadiataError
 from app.shared.keys import Keyring, Ring
 from app.shared.lifecycle import now
+from app.shared.owners import BUNDLED, FIRST, FIRST_SAID
 from app.shared.settings import BadSettings, read_settings
 from app.shared.storage import Storage
 from app.shared.wire.key import Scope
+from app.shared.wire.values import OWNER_PATTERN
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 DEFAULT = "draw,upload,train"
@@ -34,11 +36,18 @@ def add(
         str | None,
         typer.Option(help="When it ends: after `30d`, `12h` or `90m`, or a date (2027-01-31). Unset, never."),
     ] = None,
+    owner: Annotated[
+        str,
+        typer.Option(
+            help="Whom it stands for: nobody sees what is another's. Unset, whose all is that is there already."
+        ),
+    ] = FIRST,
     note: Annotated[str, typer.Option(help="What it is for, or whose it is.")] = "",
 ) -> None:
     """Make a key and show it, this once; it counts within seconds."""
     with _keyring() as keyring:
-        key_id, key = keyring.add(_scopes(scopes), note=note[:NOTE], expires_at=_end(expires) if expires else None)
+        end = _end(expires) if expires else None
+        key_id, key = keyring.add(_scopes(scopes), owner=_owner(owner), note=note[:NOTE], expires_at=end)
     err.print(f"key {key_id}; it is shown this once, so keep it: `RADIATA_KEY`, or `Authorization: Bearer …`")
     out.print(key, soft_wrap=True)
 
@@ -48,14 +57,16 @@ def list_keys() -> None:
     """Every key that was ever made, without the part that nobody may see."""
     with _keyring() as keyring:
         ring = keyring.ring()
-    table = Table("key", "scopes", "made", "ends", "state", "note")
+    table = Table("key", "owner", "scopes", "made", "ends", "state", "note")
     for key_id, one in sorted(ring.keys.items()):
         if one is None:
-            table.add_row(key_id, "", "", "", "its record cannot be read", "")
+            table.add_row(key_id, "", "", "", "", "its record cannot be read", "")
             continue
         ends = f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "never"
         made = f"{one.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(key_id, ",".join(one.scopes), made, ends, _state(ring, key_id), plain(one.note))
+        table.add_row(
+            key_id, one.owner or FIRST_SAID, ",".join(one.scopes), made, ends, _state(ring, key_id), plain(one.note)
+        )
     out.print(table)
 
 
@@ -84,6 +95,14 @@ def _state(ring: Ring, key_id: str) -> str:
     if key_id in ring.revoked:
         return "revoked"
     return "expired" if one and one.expires_at and one.expires_at <= now() else "good"
+
+
+def _owner(text: str) -> str:
+    if text == FIRST_SAID:
+        return FIRST
+    if text == BUNDLED or not re.fullmatch(OWNER_PATTERN, text):
+        raise BadSettings(f"--owner: {text!r} is no owner; one is of small letters, digits and -, and not {BUNDLED!r}")
+    return text
 
 
 def _scopes(text: str) -> list[Scope]:

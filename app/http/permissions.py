@@ -56,6 +56,8 @@ RULES: dict[str, Rule] = {
     "GET /v1/trainings/{training_id}/events": TRAIN,
     "GET /v1/trainings/{training_id}/samples/{name}": TRAIN,
     "DELETE /v1/trainings/{training_id}": TRAIN,
+    "POST /v1/trainings/{training_id}/cancel": TRAIN,
+    "POST /v1/trainings/{training_id}/publish": TRAIN,
     "POST /v1/trainings/{training_id}/resume": TRAIN,
     "POST /v1/trainings/{training_id}/extend": TRAIN,
     "GET /v1/webhooks": DRAW,

@@ -39,6 +39,7 @@ async def stage(service: Service, kind: UploadKind, data: Path | bytes, digest: 
     """Put a file where intake finds it; said: what its sender says of it."""
     staged = Upload(
         id=secrets.token_hex(16),
+        owner=service.owner,
         kind=kind,
         status=UploadStatus.INSPECTING,
         sha256=digest,
@@ -70,6 +71,7 @@ def stage_placed(service: Service, upload_id: str, **said: Any) -> Upload:
         digest.update(chunk)
     staged = Upload(
         id=upload_id,
+        owner=service.owner,
         status=UploadStatus.INSPECTING,
         sha256=digest.hexdigest(),
         size_bytes=size,
@@ -118,6 +120,7 @@ def fetch(service: Service, kind: SourceKind, source: str, sha256: str | None, *
     shown = service.sources.judge(source, kind)
     upload = Upload(
         id=secrets.token_hex(16),
+        owner=service.owner,
         kind=kind,
         status=UploadStatus.FETCHING,
         source=shown,

@@ -3,13 +3,12 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.callers import Caller, Callers
+from app.callers import CALLER, Caller, Callers
 from app.http.errors import problem
-from app.http.permissions import OPEN, Permissions
+from app.http.permissions import Permissions
 from app.middleware.forwarded import path_here
 from app.shared.errors import Forbidden, RadiataError, Unauthorized
 
-CALLER = "radiata.caller"  # in the scope, of every request that passed but for those that are open to all
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="radiata"'}  # RFC 9110, 11.6.1
 
 
@@ -28,7 +27,7 @@ class Guard:
         if self._permissions is None:
             self._permissions = Permissions(scope["app"].routes)
         rule = self._permissions.rule(scope["method"], path_here(scope))
-        if rule is not OPEN:
+        if rule is not None:
             try:
                 scope[CALLER] = await _admitted(scope["app"].state.service.callers, Headers(scope=scope), rule)
             except RadiataError as error:

@@ -1,9 +1,9 @@
 """Adapters: upload, list, look at, fetch, delete."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Form, Header, Request, Response, UploadFile
+from fastapi import Form, Header, Query, Request, Response, UploadFile
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
@@ -18,15 +18,18 @@ from app.http.spool import Spooled
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
-from app.shared.wire.adapter import AdapterName, AdapterRecord, AdapterVersion
+from app.shared.wire.adapter import ABOUT_VISIBILITY, AdapterName, AdapterRecord, AdapterVersion, Visibility
 from app.shared.wire.picture import PictureRef
 from app.shared.wire.source import AdapterSource
 from app.shared.wire.upload import Upload
-from app.shared.wire.values import Name, Ref, Wire
+from app.shared.wire.values import Name, Owner, Ref, Wire
 
 router = Router(prefix="/v1/adapters", tags=["adapters"])
 
 ZIP = b"PK\x03\x04"  # two bytes would not do: a sound safetensors file of 19,280 bytes of header begins with "PK" too
+
+
+OwnerQuery = Annotated[Owner, Query(description="whose it is, where it is another's: `owner/name` of a request")]
 
 
 class Placed(Wire):
@@ -35,6 +38,7 @@ class Placed(Wire):
     name: AdapterName
     description: str = Field("", max_length=2000)
     cover: PictureRef | None = None
+    visibility: Visibility = Field("private", description=ABOUT_VISIBILITY)
 
 
 class AdapterList(BaseModel):
@@ -80,6 +84,7 @@ async def upload(
     description: Annotated[str, Form(max_length=2000)] = "",
     ignore: Annotated[list[Annotated[str, StringConstraints(max_length=256)]] | None, Form()] = None,
     cover: Annotated[PictureRef | None, Form(description="a picture of what it draws, of `POST /v1/images`")] = None,
+    visibility: Annotated[Visibility, Form(description=ABOUT_VISIBILITY)] = "private",
     prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no verdict")] = None,
 ) -> AdapterRecord:
     """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused.
@@ -91,7 +96,8 @@ async def upload(
         _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
         if cover:
             await run_in_threadpool(service.pictures.info, cover)
-        staged = await _staged(service, file, name, description, ignore or [], cover)
+        said = {"description": description, "cover": cover, "visibility": visibility}
+        staged = await _staged(service, file, name, ignore or [], said)
         if await request.is_disconnected():  # nobody will learn where to ask for it
             staged = await run_in_threadpool(service.uploads.cancel, staged.id)
     finally:
@@ -109,9 +115,7 @@ async def admitted(
     return await run_in_threadpool(_outcome, service, found)
 
 
-async def _staged(
-    service: Service, file: Spooled, name: str, description: str, ignore: list[str], cover: PictureRef | None
-) -> Upload:
+async def _staged(service: Service, file: Spooled, name: str, ignore: list[str], said: dict[str, Any]) -> Upload:
     """Put a file where intake finds it."""
     if not file.size:
         raise AdapterRefused("upload_empty", "the file is empty; send the bytes of a .safetensors file")
@@ -119,8 +123,7 @@ async def _staged(
     if not await run_in_threadpool(service.profiles.ready):
         raise Unavailable("model_not_ready", "no worker has loaded a model yet, so nothing can be judged; try again")
     left_out = sorted({pattern for pattern in ignore if pattern})
-    said = {"name": name, "description": description, "ignore": left_out, "cover": cover}
-    return await stage(service, "adapter", file.path, file.sha256, file.size, **said)
+    return await stage(service, "adapter", file.path, file.sha256, file.size, name=name, ignore=left_out, **said)
 
 
 def _text(texts: Mapping[str, str]) -> None:
@@ -189,15 +192,15 @@ def adapters(service: ServiceDep) -> AdapterList:
 
 
 @router.get("/{ref}")
-def adapter(ref: Ref, service: ServiceDep) -> AdapterRecord:
+def adapter(ref: Ref, service: ServiceDep, owner: OwnerQuery = "") -> AdapterRecord:
     """One adapter with its verdict; `name`, `name:version` or `sha256:…`."""
-    return service.catalog.record(ref)
+    return service.catalog.record(_of(owner, ref))
 
 
 @router.get("/{ref}/file", response_class=Response, responses=documented("application/octet-stream"))
-def adapter_file(ref: Ref, service: ServiceDep, request: Request) -> Response:
+def adapter_file(ref: Ref, service: ServiceDep, request: Request, owner: OwnerQuery = "") -> Response:
     """The file, byte for byte as it was uploaded, or a part of it."""
-    version = service.catalog.resolve(ref)
+    version = service.catalog.resolve(_of(owner, ref))
     key = file_key(version.sha256)
 
     def read(start: int, end: int) -> tuple[int, Iterator[bytes]]:
@@ -213,6 +216,10 @@ def adapter_file(ref: Ref, service: ServiceDep, request: Request) -> Response:
     }
     tag = f'"{version.sha256}"'
     return download(request, tag, size, lambda start, end: read(start, end)[1], "application/octet-stream", headers)
+
+
+def _of(owner: str, ref: str) -> str:
+    return f"{owner}/{ref}" if owner else ref
 
 
 @router.delete("/{name}", status_code=204)

@@ -109,7 +109,7 @@ def picture(key: str, service: ServiceDep, request: Request) -> Response:
     """The PNG of one picture, drawn (`<generation>/<n>.png`) or sent (`image:<64 hex>`); its bytes never change."""
     drawn, sent = DRAWN.fullmatch(key), re.fullmatch(REF_PATTERN, key)
     found = image_key(drawn[1], int(drawn[2])) if drawn else picture_key(key) if sent else None
-    data = service.storage.get(found) if found else None
+    data = service.storage.get(found) if found and _is_seen(service, key, drawn) else None
     if data is None:
         raise NotFound(
             "image_unknown",
@@ -117,6 +117,17 @@ def picture(key: str, service: ServiceDep, request: Request) -> Response:
         )
     tag = f'"{sha256(data).hexdigest()}"'
     return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), "image/png")
+
+
+def _is_seen(service: Service, key: str, drawn: re.Match[str] | None) -> bool:
+    """Whether whoever asks may see a picture, if there is one."""
+    if service.asker is None:
+        return True
+    try:
+        service.ledger.get(drawn[1]) if drawn else service.pictures.info(key)
+    except NotFound:
+        return False
+    return True
 
 
 async def _received(

@@ -11,7 +11,7 @@ from app.http.places import Prefix
 from app.http.routing import Router, answers
 from app.shared.errors import Conflict
 from app.shared.wire.key import Scope
-from app.shared.wire.values import Wire
+from app.shared.wire.values import Owner, Wire
 
 router = Router(prefix="/v1/session", tags=["session"])
 
@@ -25,6 +25,7 @@ class SentKey(Wire):
 class Session(BaseModel):
     """What the cookie stands for, and until when."""
 
+    owner: Owner
     scopes: list[Scope]
     ends_at: datetime
 
@@ -46,7 +47,7 @@ async def begin(body: SentKey, service: ServiceDep, request: Request, response: 
         httponly=True,
         samesite="strict",
     )
-    return Session(scopes=record.scopes, ends_at=datetime.fromtimestamp(until, UTC))
+    return Session(owner=record.owner, scopes=record.scopes, ends_at=datetime.fromtimestamp(until, UTC))
 
 
 @router.delete("", status_code=204)

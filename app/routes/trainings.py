@@ -133,6 +133,8 @@ def sample(
     request: Request,
 ) -> Response:
     """A sample that was drawn with a checkpoint: `<step>-<sample>.png`."""
+    if service.asker is not None:
+        service.trainings.get(training_id)  # another's is not there
     step, number = map(int, name.removesuffix(".png").split("-"))
     data = service.storage.get(sample_key(training_id, step, number))
     if data is None:

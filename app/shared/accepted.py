@@ -30,6 +30,11 @@ class Accepted(Wire):
         return self.generation.id
 
     @property
+    def owner(self) -> str:
+        """Of the generation."""
+        return self.generation.owner
+
+    @property
     def status(self) -> Status:
         """Of the generation."""
         return self.generation.status
@@ -45,6 +50,11 @@ class AcceptedTraining(Wire):
     def id(self) -> str:
         """Of the training."""
         return self.training.id
+
+    @property
+    def owner(self) -> str:
+        """Of the training."""
+        return self.training.owner
 
     @property
     def status(self) -> Status:

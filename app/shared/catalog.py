@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,12 +21,14 @@ from app.shared.at_once import Errands
 from app.shared.catalog_index import CatalogIndex, Living
 from app.shared.errors import AdapterRefused, Gone, Newer, NotFound, Unreadable
 from app.shared.facts import AdapterFacts
+from app.shared.owners import BUNDLED, FIRST, FIRST_SAID, namespace
 from app.shared.record_format import stamped
 from app.shared.records import FACTS, TOMBSTONE, VERDICT, VERSION, Tombstone, tell
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterRecord, AdapterVersion
 from app.shared.wire.values import NAME_PATTERN
 
+PLACE_PATTERN = NAME_PATTERN.replace("$", "(@[a-z0-9-]+)?$")  # with the owner, unless that is the first
 FACTS_KEPT = 64  # adapters
 FACTS_KEEP_S = 2.0  # that an adapter has none: intake may write them
 
@@ -73,6 +75,7 @@ class Catalog:
 
     def resolve(self, ref: str) -> AdapterVersion:
         """The version that `name`, `name:version` or `sha256:…` means now; raises NotFound, Gone or Unreadable."""
+        ref = ref.removeprefix(f"{BUNDLED}/").removeprefix(f"{FIRST_SAID}/")  # there is nobody else here
         name, _, number = ref.partition(":")
         if name == "sha256":
             return self._with_bytes(number)
@@ -97,23 +100,34 @@ class Catalog:
             with suppress(Unreadable):
                 known = indexed(holder, text)
                 if known.sha256 == sha256:
-                    return known
+                    if self._sees_bytes(known):
+                        return known
+                    continue
             lives = number in self._versions(name)
             known = self._readable(name, number) if lives else None
             if known and known.sha256 == sha256:
-                return known
+                if self._sees_bytes(known):
+                    return known
+                continue
             if known or not (lives or number <= self._last_number(name, [])):
                 self._index.distrust()  # it never had these bytes, or never was
                 found = None
                 break
         if found is None:
-            holders = {f"{name}:{number}": one for name, number, one in self._all() if one and one.sha256 == sha256}
+            holders = {f"{name}:{number}": one for name, number, one in self._seen() if one.sha256 == sha256}
             if holders:
                 return holders[min(holders)]
         raise self._missing(f"sha256:{sha256}", None)
 
+    def _seen(self) -> Iterator[tuple[str, int, AdapterVersion]]:
+        return ((name, number, one) for name, number, one in self._all() if one and self._sees_bytes(one))
+
+    def _sees_bytes(self, version: AdapterVersion) -> bool:
+        """Whether whoever asks may know that somebody has these bytes; other owners' are nobody's here."""
+        return version.owner in (FIRST, BUNDLED)
+
     def _missing(self, ref: str, name: str | None) -> NotFound | Gone:
-        if name and re.fullmatch(NAME_PATTERN, name) and TOMBSTONE.get(self._storage, _tombstone_key(name)):
+        if name and re.fullmatch(PLACE_PATTERN, name) and TOMBSTONE.get(self._storage, _tombstone_key(name)):
             return Gone("adapter_deleted", f"adapter {name!r} was deleted; upload it again to use it")
         return NotFound("adapter_unknown", f"there is no adapter {ref!r}; see GET /v1/adapters, or upload it")
 
@@ -137,7 +151,7 @@ class Catalog:
         names = self._index.names()
         if names is None:
             names = {key.split("/")[1] for key in self._storage.keys("names")}
-        return sorted(names)[:most]
+        return sorted(name for name in names if "@" not in name)[:most]
 
     def was_deleted(self, name: str) -> bool:
         """Whether the name was ever deleted, though it may be taken again."""
@@ -150,7 +164,7 @@ class Catalog:
         by_model = stored.models if stored else {}
         first = next(iter(by_model.values()), {})
         several = {model: verdict for model, verdict in by_model.items() if model} if len(by_model) > 1 else {}
-        versions = self._versions(version.name)
+        versions = self._versions(place_of(version))
         return AdapterRecord(**version.model_dump(), versions=versions, verdict=first, verdicts=several)
 
     def _versions(self, name: str) -> list[int]:
@@ -168,8 +182,9 @@ class Catalog:
         if found is None:
             newest = {name: one for name, _, one in self._all()}
         else:
-            newest = {holder: self._known(holder, text) for holder, text in found}
-        return sorted((version for version in newest.values() if version), key=lambda one: one.name)
+            newest = {holder: self._known(holder, text) for holder, text in found if "@" not in holder}
+        ours = (one for one in newest.values() if one and one.owner in (FIRST, BUNDLED))
+        return sorted(ours, key=lambda one: one.name)
 
     def _known(self, holder: str, text: str) -> AdapterVersion | None:
         """A version out of the index, or, where that has none that is whole, out of storage."""
@@ -198,15 +213,16 @@ class Catalog:
         if facts:
             self._put_facts(facts_key(version.sha256, version.ignore), facts)
         self._put_verdicts(verdict_key(version.sha256, version.ignore), verdicts)
+        place = place_of(version)
         while True:
-            numbers = self._versions(version.name)
-            if known := self._same(version.name, numbers, version.sha256, version.ignore):
+            numbers = self._versions(place)
+            if known := self._same(place, numbers, version.sha256, version.ignore):
                 known = self._refitted(known, version)
                 _judge_said(known, version)
                 return known, False
-            number = self._last_number(version.name, numbers) + 1
+            number = self._last_number(place, numbers) + 1
             numbered = version.model_copy(update={"version": number})
-            if self._storage.create(_version_key(version.name, number), VERSION.write(numbered)):
+            if self._storage.create(_version_key(place, number), VERSION.write(numbered)):
                 self._index.add(numbered)
                 return numbered, True
 
@@ -224,9 +240,9 @@ class Catalog:
             self._storage.put(key, stamped(json.dumps({"models": {**known, **verdicts}})))
 
     def has(self, name: str, sha256: str, model: str) -> bool:
-        """Whether a version of the name is these bytes, whole, found to fit the model, with file and verdict."""
+        """Whether a bundled version of the name is these bytes, whole, fits the model, and has file and verdict."""
         known = self._same(name, self._versions(name), sha256, [])
-        if known is None or model not in known.fits:
+        if known is None or model not in known.fits or known.owner != BUNDLED:
             return False
         self._index.add(known)  # whoever admitted it may have died before
         verdict = None
@@ -249,11 +265,13 @@ class Catalog:
                 "fits": sorted({*known.fits, *seen_again.fits}),
                 "components": sorted({*known.components, *seen_again.components}),
                 "components_of": {**known.components_of, **seen_again.components_of},
+                "owner": BUNDLED if seen_again.owner == BUNDLED else known.owner,  # version 0.1 did not say so
+                "visibility": known.visibility if known.owner == BUNDLED else seen_again.visibility,
             }
         )
         if grown != known:
             known = grown
-            self._storage.put(_version_key(known.name, known.version), VERSION.write(known))
+            self._storage.put(_version_key(place_of(known), known.version), VERSION.write(known))
         self._index.add(known)
         return known
 
@@ -261,6 +279,9 @@ class Catalog:
         """Delete a name with all its versions, whether or not they can be read; raises NotFound or Gone."""
         with suppress(Unreadable):
             self.resolve(name)
+        self._delete(name)
+
+    def _delete(self, name: str) -> None:
         try:
             numbers = self._versions(name)
             last = self._last_number(name, numbers)
@@ -319,6 +340,11 @@ def _judge_said(known: AdapterVersion, anew: AdapterVersion) -> None:
                 f"these bytes are {known.name}:{known.version} already, {before}; leave the {what} out, upload them "
                 f"under another name, or delete {known.name!r} first",
             )
+
+
+def place_of(version: AdapterVersion) -> str:
+    """What the name of a version is called in storage."""
+    return namespace(version.name, version.owner)
 
 
 def _version_key(name: str, number: int | str) -> str:

@@ -2,10 +2,12 @@
 
 | Redis key | type | field | what | kept for |
 |---|---|---|---|---|
-| `radiata:adapters` | hash | `version <name>:<version>` | its record (JSON), where it can be read | rebuilt when gone |
+| `radiata:adapters` | hash | `version <name>:<version>` | its record, where it can be read | rebuilt when gone |
 | | | `newest <name>` | number of its newest version | |
 | | | `bytes <sha256>` | `<name>:<version> …` with these bytes | |
 | | | `whole`, `token` | 1: all of storage is in here; who is filling it | |
+
+`<name>` is `<name>@<owner>` where the owner is not the first.
 """
 
 import re
@@ -17,12 +19,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared import rebuild
+from app.shared.owners import namespace
 from app.shared.records import VERSION
 from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.values import NAME_PATTERN
 
 INDEX = "radiata:adapters"
-HOLDER = re.compile(rf"(?:{NAME_PATTERN}):[0-9]{{1,15}}".replace("^", "").replace("$", ""))
+HOLDER = re.compile(rf"(?:{NAME_PATTERN})(?:@[a-z0-9-]+)?:[0-9]{{1,15}}".replace("^", "").replace("$", ""))
 
 # All of them: KEYS: the index.
 # ARGV: token or nothing, name, version, and sha256 and record of one that can be read. Answers 0 where the index was
@@ -127,7 +130,7 @@ class CatalogIndex:
 
     def add(self, version: AdapterVersion) -> None:
         """Take a version in."""
-        self._add("", version.name, version.version, version)
+        self._add("", namespace(version.name, version.owner), version.version, version)
 
     def drop(self, name: str, numbers: Iterable[int]) -> None:
         """Take a name out."""

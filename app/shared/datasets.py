@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from app.shared.errors import DatasetRefused, Newer, NotFound
 from app.shared.errors import Unreadable as UnreadableRecord
+from app.shared.owners import FIRST
 from app.shared.records import DATASET, SENT
 from app.shared.storage import Storage
 from app.shared.wire.dataset import (
@@ -30,9 +31,9 @@ __all__ = ["Dataset", "DatasetPicture", "DatasetRef", "Datasets", "dataset_key",
 NAMED = 20  # pictures that a refusal names
 
 
-def dataset_key(ref: DatasetRef) -> str:
-    """Where the record of a dataset is stored."""
-    return f"datasets/{ref.removeprefix(DATASET_PREFIX)}.json"
+def dataset_key(ref: DatasetRef, owner: str = FIRST) -> str:
+    """Where the record of a dataset of an owner is stored."""
+    return f"{_folder('datasets', owner)}/{ref.removeprefix(DATASET_PREFIX)}.json"
 
 
 def sent_ref(file_sha256: str, default_caption: str | None, unreadable: Unreadable) -> DatasetRef:
@@ -96,16 +97,17 @@ def _judge_repeats(entries: Sequence[DatasetPicture]) -> None:
 
 
 class Datasets:
-    """Keeps datasets by their content. Raises Unavailable as storage does."""
+    """Keeps the datasets of an owner by their content. Raises Unavailable as storage does."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, owner: str = FIRST) -> None:
         self._storage = storage
+        self._owner = owner
 
     def get(self, ref: DatasetRef) -> Dataset:
         """Return a dataset; raise NotFound (`dataset_unknown`) or Unreadable."""
-        found = DATASET.get(self._storage, dataset_key(ref))
-        if found is None and (sent := SENT.get(self._storage, _sent_key(ref))):
-            found = DATASET.get(self._storage, dataset_key(sent.ref))
+        found = DATASET.get(self._storage, dataset_key(ref, self._owner))
+        if found is None and (sent := SENT.get(self._storage, _sent_key(ref, self._owner))):
+            found = DATASET.get(self._storage, dataset_key(sent.ref, self._owner))
         if found is None:
             raise NotFound(
                 "dataset_unknown", f"there is no dataset {ref!r} here; `POST /v1/datasets` gives the ref of one"
@@ -117,7 +119,7 @@ class Datasets:
 
         Raises Newer.
         """
-        key = dataset_key(dataset.ref)
+        key = dataset_key(dataset.ref, self._owner)
         if self._storage.create(key, DATASET.write(dataset)):
             return dataset, True
         if known := DATASET.replaced(self._storage, key):
@@ -127,7 +129,7 @@ class Datasets:
 
     def note(self, sent: DatasetRef, ref: DatasetRef) -> None:
         """Have a dataset known by the ref that was given when it was sent, too."""
-        self._storage.put(_sent_key(sent), SENT.write(SentDataset(ref=ref)))
+        self._storage.put(_sent_key(sent, self._owner), SENT.write(SentDataset(ref=ref)))
 
     def delete(self, ref: DatasetRef) -> None:
         """Delete the record of a dataset, whether or not it can be read; its pictures stay, for others may have them.
@@ -135,7 +137,7 @@ class Datasets:
         Raises NotFound and Newer.
         """
         try:
-            key = dataset_key(self.get(ref).ref)
+            key = dataset_key(self.get(ref).ref, self._owner)
         except Newer:
             raise
         except UnreadableRecord as error:
@@ -144,10 +146,16 @@ class Datasets:
 
     def refs(self) -> Iterator[DatasetRef]:
         """Yield the ref of every dataset, in no order."""
-        for key in self._storage.keys("datasets"):
-            if match := DATASET.keys.fullmatch(key):
+        for key in self._storage.keys(_folder("datasets", self._owner)):
+            match = DATASET.keys.fullmatch(key)
+            if match and key == dataset_key(DATASET_PREFIX + match[1], self._owner):
                 yield DATASET_PREFIX + match[1]
 
 
-def _sent_key(ref: DatasetRef) -> str:
-    return f"datasets/sent/{ref.removeprefix(DATASET_PREFIX)}.json"
+def _sent_key(ref: DatasetRef, owner: str) -> str:
+    return f"{_folder('datasets/sent', owner)}/{ref.removeprefix(DATASET_PREFIX)}.json"
+
+
+def _folder(folder: str, owner: str) -> str:
+    # A record says more than the hash of its ref: names of files, and when it was sent
+    return f"{folder}/@{owner}" if owner else folder

@@ -60,13 +60,18 @@ class Downloads:
         except NotFound:
             if not ID.fullmatch(upload_id):  # before it becomes a key
                 raise
-            waiting = self.waiting(upload_id)
+            waiting = self._seen(upload_id)
             # It may have become an upload between the two looks
             return self._as_it_stands(waiting) if waiting else self._uploads.get(upload_id)
 
     def waiting(self, upload_id: str) -> Download | None:
         """A download that is to be fetched, or None; raises Unreadable."""
         return DOWNLOAD.get(self._storage, download_key(upload_id))
+
+    def _seen(self, upload_id: str) -> Download | None:
+        """A download that is to be fetched, unless it is another owner's."""
+        found = self.waiting(upload_id)
+        return found if found and self._uploads.sees(found.upload) else None
 
     def pending(self) -> Iterator[str]:
         """Ids of all that are to be fetched."""
@@ -76,7 +81,7 @@ class Downloads:
 
     def cancel(self, upload_id: str) -> Upload:
         """Cancel a download, or the upload that it has become; raises as `Uploads.cancel` does."""
-        if waiting := self.waiting(upload_id):
+        if waiting := self._seen(upload_id):
             canceled = self._uploads.canceled(waiting.upload)
             if canceled.status is UploadStatus.CANCELED:
                 self.over(upload_id)

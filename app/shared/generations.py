@@ -18,8 +18,9 @@ from app.shared.accepted import Accepted, Aside
 from app.shared.errors import NotFound, Unavailable, Unreadable
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
-from app.shared.lifecycle import OWNER, Lifecycle, live_key, now
+from app.shared.lifecycle import Lifecycle, live_key, now
 from app.shared.log import asked_by, request_id
+from app.shared.owners import FIRST, Asker, owned_generation_key
 from app.shared.passes import total
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
@@ -54,12 +55,14 @@ def begun(
     priority: Priority,
     fingerprint: str | None,
     aside: Aside = NOTHING_ASIDE,
+    owner: str = FIRST,
 ) -> Accepted:
     """A generation as it is written down when it is accepted, now."""
     created = now()
     within = aside.start_within_s
     generation = Generation(
         id=generation_id,
+        owner=owner,
         status=Status.QUEUED,
         priority=priority,
         progress=Progress(steps=total(request) * request.count),
@@ -91,19 +94,19 @@ def as_it_stands(
 class Ledger(Lifecycle[Accepted]):
     """Accepts generations, follows them, and ends each one exactly once."""
 
-    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
-        super().__init__(storage, redis, settings, PLACES)
-        self.index = GenerationIndex(storage, redis)
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings, asker: Asker = None) -> None:
+        super().__init__(storage, redis, settings, PLACES, asker)
+        self.index = GenerationIndex(storage, redis, self.owner)
         self._webhooks = Webhooks(storage, redis)
 
     # Acceptance
 
-    def repeat(self, idempotency_key: str | None, fingerprint: str | None, owner: str = OWNER) -> Generation | None:
+    def repeat(self, idempotency_key: str | None, fingerprint: str | None) -> Generation | None:
         """The generation that was accepted with this key; None without a key, or where it is new.
 
         Raises Conflict where the key was used for another body, and Unreadable.
         """
-        earlier = self.earlier(idempotency_key, fingerprint, owner)
+        earlier = self.earlier(idempotency_key, fingerprint)
         return self.get(earlier.id) if earlier else None
 
     def accept(
@@ -113,7 +116,6 @@ class Ledger(Lifecycle[Accepted]):
         idempotency_key: str | None = None,
         fingerprint: str | None = None,
         priority: Priority = "normal",
-        owner: str = OWNER,
         aside: Aside = NOTHING_ASIDE,
     ) -> Generation:
         """Accept a resolved request and queue it; where its key was just used, what was accepted then.
@@ -122,7 +124,9 @@ class Ledger(Lifecycle[Accepted]):
         Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
         self._room_for(request.model, priority, request.base)
-        accepted = begun(self.id_for(idempotency_key, owner), request, priority, fingerprint, aside)
+        accepted = begun(self.id_for(idempotency_key, self.owner), request, priority, fingerprint, aside, self.owner)
+        if self.owner:  # before it is: what their list is made of
+            self._storage.put(owned_generation_key(self.owner, accepted.id), b"1")
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
@@ -154,7 +158,7 @@ class Ledger(Lifecycle[Accepted]):
     def remember(self, pipe: Pipeline, record: Accepted) -> None:
         """Write its live state, and take it into the list."""
         super().remember(pipe, record)
-        self.index.add(pipe, record.id, record.generation.created_at)
+        self.index.add(pipe, record.id, record.generation.created_at, record.owner)
 
     def news(self, record: Accepted) -> dict[str, Any]:
         """Its status, and the error of one that failed."""
@@ -316,6 +320,8 @@ class Ledger(Lifecycle[Accepted]):
         self._storage.delete(pending_key(generation_id))  # it says that the generation was accepted, so it goes first
         for key in sorted(self._storage.keys(f"generations/{generation_id}"), key=manifest_key(generation_id).__eq__):
             self._storage.delete(key)
+        if self.owner:
+            self._storage.delete(owned_generation_key(self.owner, generation_id))
         self._redis.delete(live_key(generation_id))
         self.index.forget(generation_id)
 

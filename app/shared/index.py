@@ -3,6 +3,7 @@
 | Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:generations` | sorted set | id by time; below all `whole`, or a token while it is rebuilt | rebuilt |
+| `radiata:generations:<owner>` | | the same of an owner who is not the first, and is not in the first one | |
 
 The time is in the id: the same in Redis as from storage. Where an idempotency key made the id, it is when the record
 was written: the pending one, or, rebuilt later, the end.
@@ -22,6 +23,7 @@ from app.shared import rebuild
 from app.shared.errors import NotFound
 from app.shared.job import ID
 from app.shared.lifecycle import time_in
+from app.shared.owners import FIRST, GENERATIONS
 from app.shared.storage import Storage
 
 INDEX = "radiata:generations"
@@ -57,29 +59,36 @@ return 1
 """
 
 
-class GenerationIndex:
-    """Ids of all generations in order of their time."""
+def index_key(owner: str) -> str:
+    """The list of an owner, in Redis."""
+    return f"{INDEX}:{owner}" if owner else INDEX
 
-    def __init__(self, storage: Storage, redis: Redis) -> None:
+
+class GenerationIndex:
+    """Ids of all generations of an owner in order of their time."""
+
+    def __init__(self, storage: Storage, redis: Redis, owner: str = FIRST) -> None:
+        self._owner = owner
+        self._index = index_key(owner)
         self._storage = storage
         self._redis = redis
         self._listing = threading.Lock()
         self._listed: tuple[float, list[str]] = (0.0, [])
 
-    def add(self, pipe: Pipeline, generation_id: str, created_at: datetime) -> None:
+    def add(self, pipe: Pipeline, generation_id: str, created_at: datetime, owner: str = FIRST) -> None:
         """Take a new generation in, with the rest of what `pipe` does."""
-        pipe.zadd(INDEX, {generation_id: moment(generation_id, created_at)}, nx=True)
+        pipe.zadd(index_key(owner), {generation_id: moment(generation_id, created_at)}, nx=True)
 
     def forget(self, generation_id: str) -> None:
         """Drop an id that storage does not know."""
         with suppress(RedisError):
-            self._redis.zrem(INDEX, generation_id)
+            self._redis.zrem(self._index, generation_id)
 
     def page(self, limit: int, before: str | None) -> tuple[list[str], bool]:
         """The newest `limit` ids older than `before`, and whether there are more; raises NotFound for no such id."""
         try:
             found = self._page(limit, before)
-            if found is None and rebuild.ensure(self._redis, INDEX, self._whole, self._rebuild):
+            if found is None and rebuild.ensure(self._redis, self._index, self._whole, self._rebuild):
                 found = self._page(limit, before)
         except RedisError:
             found = None
@@ -95,27 +104,27 @@ class GenerationIndex:
         """Up to one id more than asked for, or None where the index is not whole."""
         page = self._redis.register_script(PAGE)
         while True:
-            found = cast(list[bytes] | int | None, page(keys=[INDEX], args=[WHOLE, before or "", limit]))
+            found = cast(list[bytes] | int | None, page(keys=[self._index], args=[WHOLE, before or "", limit]))
             if isinstance(found, int):
                 raise unknown()
             if found is None:
                 return None
             if not (strangers := [one for one in found if not belongs(one)]):
                 return [one.decode() for one in found if one != WHOLE.encode()]
-            self._redis.zrem(INDEX, *strangers)  # they would stand where generations should
+            self._redis.zrem(self._index, *strangers)  # they would stand where generations should
 
     def _whole(self) -> bool:
-        return self._redis.zscore(INDEX, WHOLE) == float(BELOW_ALL)
+        return self._redis.zscore(self._index, WHOLE) == float(BELOW_ALL)
 
     def _rebuild(self, token: str) -> bool:
         member = f"{TOKEN}{token}"
-        self._redis.zadd(INDEX, {member: BELOW_ALL})  # type: ignore[dict-item]  # Redis' word for it
+        self._redis.zadd(self._index, {member: BELOW_ALL})  # type: ignore[dict-item]  # Redis' word for it
         moments = list(self._moments().items())
         with self._redis.pipeline(transaction=False) as pipe:
             for at in range(0, len(moments), CHUNK):
-                pipe.zadd(INDEX, dict(moments[at : at + CHUNK]), nx=True)
+                pipe.zadd(self._index, dict(moments[at : at + CHUNK]), nx=True)
             pipe.execute()
-        return bool(self._redis.eval(CLOSE, 1, INDEX, WHOLE, member))
+        return bool(self._redis.eval(CLOSE, 1, self._index, WHOLE, member))
 
     def _from_storage(self) -> list[str]:
         with self._listing:  # one looks, others take what it saw
@@ -135,7 +144,10 @@ class GenerationIndex:
             for key, when in self._storage.entries("generations")
             if key.endswith("/manifest.json")
         }
-        return {one: moment(one, when) for one, when in (ended | pending).items() if ID.fullmatch(one)}
+        # Last: what an owner has accepted is noted before it is accepted
+        owners = {key.split("/")[-1]: key.split("/")[-2] for key in self._storage.keys(GENERATIONS)}
+        ours = {one: when for one, when in (ended | pending).items() if owners.get(one, FIRST) == self._owner}
+        return {one: moment(one, when) for one, when in ours.items() if ID.fullmatch(one)}
 
 
 def belongs(member: bytes) -> bool:

@@ -34,6 +34,11 @@ class Job(Protocol):
         ...
 
     @property
+    def owner(self) -> str:
+        """Whose it is."""
+        ...
+
+    @property
     def status(self) -> JobStatus:
         """Where it is in its life."""
         ...

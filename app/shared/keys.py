@@ -21,6 +21,7 @@ from hmac import compare_digest
 
 from app.shared.errors import NotFound, Unauthorized, Unreadable
 from app.shared.lifecycle import now
+from app.shared.owners import FIRST
 from app.shared.records import KEY
 from app.shared.storage import Storage
 from app.shared.wire.key import KeyRecord, Scope
@@ -84,12 +85,15 @@ class Keyring:
         self._storage = storage
         self._read: dict[str, KeyRecord] = {}
 
-    def add(self, scopes: Collection[Scope], *, note: str = "", expires_at: datetime | None = None) -> tuple[str, str]:
+    def add(
+        self, scopes: Collection[Scope], *, owner: str = FIRST, note: str = "", expires_at: datetime | None = None
+    ) -> tuple[str, str]:
         """Make a key; its id, and the key itself, which nobody can tell again."""
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         record = KeyRecord(
             id=key_id,
             digest=_digest(secret),
+            owner=owner,
             scopes=sorted(set(scopes)),
             note=note,
             created_at=now(),

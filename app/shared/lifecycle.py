@@ -17,7 +17,7 @@ import math
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -35,6 +35,7 @@ from app.shared.job import ID
 from app.shared.job_records import JobRecords, Places, R
 from app.shared.kinds import OF_JOB, mend
 from app.shared.lost import Look, Lost
+from app.shared.owners import FIRST, Asker
 from app.shared.queue import Queues
 from app.shared.records import tell
 from app.shared.settings import Settings
@@ -42,8 +43,7 @@ from app.shared.storage import Storage
 from app.shared.wire.generation import Status
 
 SALT = "radiata idempotency key"  # of generations
-OWNER = ""  # of everything, until there are several
-FIRST, LAST = 1_500_000_000, 5_000_000_000  # seconds: an id that begins with a time of the years 2017 to 2128 is fresh
+SINCE, UNTIL = 1_500_000_000, 5_000_000_000  # seconds: an id that begins with a time of the years 2017 to 2128 is fresh
 DEAD = (JobStatus.FAILED, JobStatus.STOPPED, JobStatus.CANCELED)
 
 
@@ -57,7 +57,7 @@ def live_key(job_id: str) -> str:
     return f"radiata:live:{job_id}"
 
 
-def id_for(idempotency_key: str | None, owner: str = OWNER, salt: str = SALT) -> str:
+def id_for(idempotency_key: str | None, owner: str = FIRST, salt: str = SALT) -> str:
     """A fresh id (32 hex digits), or the one id that belongs to an idempotency key of an owner.
 
     salt: another one for each kind of job. Neither owner nor key holds a NUL.
@@ -73,7 +73,7 @@ def id_for(idempotency_key: str | None, owner: str = OWNER, salt: str = SALT) ->
 def time_in(job_id: str) -> float | None:
     """When a fresh id was made, in seconds; None where an idempotency key made the id."""
     seconds = int(job_id[:12], 16) / 1000
-    return seconds if FIRST < seconds < LAST else None
+    return seconds if SINCE < seconds < UNTIL else None
 
 
 class Lifecycle(ABC, Generic[R]):
@@ -81,7 +81,11 @@ class Lifecycle(ABC, Generic[R]):
 
     salt = SALT  # of the ids that idempotency keys make; another one for each kind of job that takes them
 
-    def __init__(self, storage: Storage, redis: Redis, settings: Settings, places: Places[R]) -> None:
+    def __init__(
+        self, storage: Storage, redis: Redis, settings: Settings, places: Places[R], asker: Asker = None
+    ) -> None:
+        """asker: as whom jobs are looked for: nobody else's are there."""
+        self._asker = asker
         self._storage = storage
         self._redis = redis
         self._settings = settings
@@ -132,20 +136,25 @@ class Lifecycle(ABC, Generic[R]):
         """A job as it stands; raises NotFound or Unreadable."""
         return self.known(job_id)
 
+    @property
+    def owner(self) -> str:
+        """Whose is what is accepted here."""
+        return self._asker or FIRST
+
     # Acceptance
 
-    def id_for(self, idempotency_key: str | None, owner: str = OWNER) -> str:
+    def id_for(self, idempotency_key: str | None, owner: str = FIRST) -> str:
         """A fresh id, or the one id that belongs to an idempotency key of an owner, for a job of this kind."""
         return id_for(idempotency_key, owner, self.salt)
 
-    def earlier(self, idempotency_key: str | None, fingerprint: str | None, owner: str = OWNER) -> R | None:
+    def earlier(self, idempotency_key: str | None, fingerprint: str | None) -> R | None:
         """What was accepted with this key; None without a key, or where it is new.
 
         Raises Conflict where the key was used for another body, and Unreadable.
         """
         if idempotency_key is None:
             return None
-        record = self.records.either(self.id_for(idempotency_key, owner))
+        record = self.records.either(self.id_for(idempotency_key, self.owner))
         return None if record is None else self._same(record, fingerprint)
 
     def begin(self, record: R) -> R | None:
@@ -192,14 +201,30 @@ class Lifecycle(ABC, Generic[R]):
     def within(self, live: Mapping[str, str], job_id: str) -> R:
         """As `known`, with the live state that was read before."""
         copies = (self.records.copy(live, which, job_id) for which in ("final", "accepted"))
-        found = next(filter(None, copies), None) or self.records.either(job_id)
+        found = self._seen(lambda: next(filter(None, copies), None) or self.records.either(job_id))
         if found is None:
             raise self.unknown()
         return found
 
+    def _seen(self, read: Callable[[], R | None]) -> R | None:
+        """What is read, if anything; raises NotFound where it is not of whoever asks."""
+        try:
+            found = read()
+        except Unreadable:
+            if self._asker:  # nobody can tell whose it is: it is the first owner's to clear away
+                raise self.unknown() from None
+            raise
+        if found is not None and not self.sees(found):
+            raise self.unknown()
+        return found
+
+    def sees(self, record: R) -> bool:
+        """Whether a record is of whoever asks."""
+        return self._asker in (None, record.owner)
+
     def latest(self, job_id: str) -> R:
         """As `stands`, but an end counts from when it is created, told or not."""
-        return self.records.ended(job_id) or self.stands(job_id)
+        return self._seen(lambda: self.records.ended(job_id)) or self.stands(job_id)
 
     # On a worker
 

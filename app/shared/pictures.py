@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from app.shared.errors import NotFound, Unreadable
+from app.shared.owners import FIRST, Asker, PictureHolders
 from app.shared.storage import Storage
 from app.shared.wire.picture import REF_PREFIX, PictureRef, StoredPicture
 
@@ -46,30 +47,33 @@ def picture_ref(image: "Image") -> PictureRef:
 class Pictures:
     """Keeps pictures by the hash of their pixels. Raises Unavailable as storage does."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, asker: Asker = None) -> None:
+        """asker: as whom pictures are looked for by `info`; nobody else's are there."""
         self._storage = storage
+        self._asker = asker
+        self._holders = PictureHolders(storage)
         self._known: dict[PictureRef, StoredPicture] = {}
 
     def info(self, ref: PictureRef) -> StoredPicture:
         """Return what is known of a picture; raise NotFound (`image_unknown`) or Unreadable."""
         if ref not in self._known:
             found = self._storage.stream(picture_key(ref), 0, HEAD)
-            if found is None:
+            if found is None or not (self._asker is None or self._holders.holds(self._asker, ref)):
                 raise _unknown(ref)
             if len(self._known) >= KEPT:
                 self._known.clear()
             self._known[ref] = _read_head(ref, b"".join(found[1])[:HEAD])
         return self._known[ref]
 
-    def put(self, image: "Image") -> StoredPicture:
+    def put(self, image: "Image", owner: str = FIRST) -> StoredPicture:
         """Keep a picture (mode RGB or RGBA), unless it is there; return what is known of it.
 
         Alpha that is opaque everywhere is left out, so that it is the same picture as the one without.
         """
-        return self.keep(image)[0]
+        return self.keep(image, owner)[0]
 
-    def keep(self, image: "Image") -> tuple[StoredPicture, bool]:
-        """As `put`, and say whether it was new."""
+    def keep(self, image: "Image", owner: str = FIRST) -> tuple[StoredPicture, bool]:
+        """As `put`, and say whether it was new to its owner, who is told of nobody else's."""
         if image.mode not in ("RGB", "RGBA"):
             raise ValueError(f"pictures are kept as RGB or RGBA, not {image.mode}")
         if image.mode == "RGBA" and image.getextrema()[3][0] == 255:  # type: ignore[index]
@@ -81,13 +85,21 @@ class Pictures:
         new = False
         try:
             self.load(ref)
+            new = not self._holders.holds(owner, ref)
         except (NotFound, Unreadable) as error:
             new = isinstance(error, NotFound)
             self._known.pop(ref, None)
+            if new:
+                self._holders.comes_from(owner, ref)
             buffer = io.BytesIO()
             image.save(buffer, "PNG", compress_level=COMPRESSION, pnginfo=_note(image))
             self._storage.put(picture_key(ref), buffer.getvalue())
+        self._holders.hold(owner, ref)
         return self.info(ref), new
+
+    def hold(self, owner: str, ref: PictureRef) -> None:
+        """Note that a picture that is stored is one of this owner's, too."""
+        self._holders.hold(owner, ref)
 
     def load(self, ref: PictureRef) -> "Image":
         """Return a picture's pixels, mode RGB or RGBA; raise NotFound (`image_unknown`) or Unreadable."""

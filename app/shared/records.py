@@ -23,6 +23,7 @@ from app.shared.accepted import Accepted, AcceptedTraining
 from app.shared.errors import Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseDenoiser, BaseLayers, BaseSites, BaseTokenizers, Verdicts
 from app.shared.old_records import in_new_words
+from app.shared.owners import namespace
 from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
@@ -157,7 +158,7 @@ VERSION = Kind(
     r"names/([^/]+)/([0-9]+)\.json",
     AdapterVersion,
     "upload the file again under the name {0!r}, or `DELETE /v1/adapters/{0}`",
-    lambda one: (one.name, str(one.version)),
+    lambda one: (namespace(one.name, one.owner), str(one.version)),
 )
 TOMBSTONE = Kind(r"names/([^/]+)/deleted\.json", Tombstone, "`DELETE /v1/adapters/{0}` writes it anew")
 VERDICT = Kind(
@@ -186,12 +187,12 @@ FACTS = Kind(
 )
 PROFILE = Kind(r"models/([^/]+)\.json", ModelProfile, _AGAIN, lambda one: (one.name,))
 DATASET = Kind(
-    r"datasets/([0-9a-f]{64})\.json",
+    r"datasets/(?:@[a-z0-9-]+/)?([0-9a-f]{64})\.json",
     Dataset,
     "`DELETE /v1/datasets/dataset:{0}` and upload it again",
     lambda one: (one.ref.removeprefix(DATASET_PREFIX),),
 )
-SENT = Kind(r"datasets/sent/([0-9a-f]{64})\.json", SentDataset, "upload the dataset again")
+SENT = Kind(r"datasets/sent/(?:@[a-z0-9-]+/)?([0-9a-f]{64})\.json", SentDataset, "upload the dataset again")
 IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
 KEY = Kind(r"keys/([0-9a-f]{12})\.json", KeyRecord, "`radiata keys revoke {0}` and make another", lambda one: (one.id,))
 SECRET = Kind(r"secret\.json", SigningSecret, "remove it: sessions end, and another secret is made")

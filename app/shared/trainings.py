@@ -25,6 +25,7 @@ from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, live_key, now, time_in
 from app.shared.lost import look, queues_of
+from app.shared.owners import FIRST, Asker
 from app.shared.queue import training_queue
 from app.shared.records import TO_TRAIN, TRAINED, tell
 from app.shared.settings import Settings
@@ -48,10 +49,11 @@ def trainers_of(model: str) -> str:
 PLACES = Places("trainings", "to-train", TO_TRAIN, pending_key, TRAINED, manifest_key)
 
 
-def begun(training_id: str, request: ResolvedTraining, fingerprint: str | None) -> AcceptedTraining:
+def begun(training_id: str, request: ResolvedTraining, fingerprint: str | None, owner: str = FIRST) -> AcceptedTraining:
     """A training as it is written down when it is accepted, now."""
     training = Training(
         id=training_id,
+        owner=owner,
         status=Status.QUEUED,
         progress=TrainingProgress(steps=request.steps),
         request=request,
@@ -88,8 +90,8 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     salt = "radiata training key"
 
-    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
-        super().__init__(storage, redis, settings, PLACES)
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings, asker: Asker = None) -> None:
+        super().__init__(storage, redis, settings, PLACES, asker)
         self.courses = Courses(storage)
 
     # Acceptance
@@ -121,7 +123,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if waiting >= self._settings.max_queued:
             message = f"{waiting} trainings wait for model {request.model!r} already; try again later"
             raise Unavailable("queue_full", message)
-        accepted = begun(self.id_for(idempotency_key), request, fingerprint)
+        accepted = begun(self.id_for(idempotency_key, self.owner), request, fingerprint, self.owner)
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
@@ -159,16 +161,20 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if before is not None:
             if before not in moments:
                 raise self.unknown()
+            with suppress(Unreadable):
+                self.get(before)
             ids = ids[ids.index(before) + 1 :]
         found: list[Training] = []
-        for training_id in ids[:limit]:
+        for training_id in ids:
+            if len(found) > limit:
+                break
             try:
                 found.append(self.get(training_id))
-            except NotFound:  # cleared away just now
+            except NotFound:  # another owner's, or cleared away just now
                 continue
             except Unreadable as error:
                 tell(self._redis, error)
-        return found, ids[limit - 1] if len(ids) > limit else None
+        return found[:limit], found[limit - 1].id if len(found) > limit else None
 
     def learned(self, training_id: str) -> str | None:
         """The training whose checkpoints this one begins with: itself, or one that it continues; None for neither."""

@@ -24,6 +24,7 @@ from app.shared.errors import Newer, NoRoom, NotFound, Unreadable
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle
 from app.shared.lost import look
+from app.shared.owners import Asker
 from app.shared.queue import INTAKE
 from app.shared.records import SETTLED, UPLOAD
 from app.shared.settings import Settings
@@ -72,8 +73,8 @@ PLACES = Places("uploads", "uploads", UPLOAD, record_key, SETTLED, settled_key)
 class Uploads(Lifecycle[Upload]):
     """Stages uploads, follows them, and ends each one exactly once."""
 
-    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
-        super().__init__(storage, redis, settings, PLACES)
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings, asker: Asker = None) -> None:
+        super().__init__(storage, redis, settings, PLACES, asker)
 
     def stage(self, upload: Upload, file: Path | bytes) -> None:
         """Put an upload in storage and queue its inspection."""

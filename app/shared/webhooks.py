@@ -12,13 +12,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from hmac import digest
-from itertools import islice
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from app.shared.errors import NotFound, Unreadable
 from app.shared.outgoing import Outgoing
+from app.shared.owners import Asker
 from app.shared.records import DELIVERED, DELIVERY
 from app.shared.settings import Settings
 from app.shared.signing import Signer
@@ -76,9 +76,13 @@ def signed(secret: str, message_id: str, seconds: int, body: bytes) -> dict[str,
 
 
 class Webhooks:
-    """Knows every delivery."""
+    """Knows every delivery.
 
-    def __init__(self, storage: Storage, redis: Redis) -> None:
+    asker: as whom deliveries are looked for; nobody else's are there.
+    """
+
+    def __init__(self, storage: Storage, redis: Redis, asker: Asker = None) -> None:
+        self._asker = asker
         self._storage = storage
         self._outgoing = Outgoing(redis)
 
@@ -88,7 +92,7 @@ class Webhooks:
         if webhook is None or event not in webhook.events or self._storage.exists(done_key(generation.id)):
             return
         delivery = Delivery(id=generation.id, event=event, url=shown(webhook.url), created_at=datetime.now(UTC))
-        stored = StoredDelivery(delivery=delivery, url=webhook.url)
+        stored = StoredDelivery(delivery=delivery, url=webhook.url, owner=generation.owner)
         if self._storage.create(due_key(generation.id), DELIVERY.write(stored)):
             with suppress(RedisError):  # who delivers looks into storage too
                 self._outgoing.put(f"{KIND}:{generation.id}")
@@ -118,18 +122,20 @@ class Webhooks:
     def list(self, limit: int) -> list[Delivery]:
         """The newest deliveries, made or not; those that cannot be read are left out."""
         written = [*self._storage.entries("webhooks/due"), *self._storage.entries("webhooks/done")]
-        found = []
-        for key, _ in islice(sorted(written, key=lambda one: one[1], reverse=True), limit):
+        found: list[Delivery] = []
+        for key, _ in sorted(written, key=lambda one: one[1], reverse=True):
+            if len(found) == limit:
+                break
             kind = DELIVERY if DELIVERY.keys.fullmatch(key) else DELIVERED
             with suppress(Unreadable):
-                if stored := kind.get(self._storage, key):
+                if (stored := kind.get(self._storage, key)) and self._asker in (None, stored.owner):
                     found.append(stored.delivery)
         return found
 
     def again(self, delivery_id: str) -> Delivery:
         """Have a delivery made once more, now; raises NotFound and Unreadable."""
         stored = self.due(delivery_id) or DELIVERED.get(self._storage, done_key(delivery_id))
-        if stored is None:
+        if stored is None or self._asker not in (None, stored.owner):
             raise NotFound("delivery_unknown", "there is no such delivery; those that were made are kept for a week")
         anew = {"status": "waiting", "tries": 0, "next_at": None, "created_at": datetime.now(UTC)}
         stored = stored.model_copy(update={"delivery": stored.delivery.model_copy(update=anew)})

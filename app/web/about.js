@@ -5,9 +5,10 @@ import { byId, dialogTop, el, openDialog } from "./dom.js";
 import { announce, problemView } from "./problems.js";
 import { verdictView } from "./verdict.js";
 
-/** Where an adapter is: a name, or `name:version`. */
-export function adapterPath(ref) {
-  return `v1/adapters/${encodeURIComponent(ref)}`;
+/** Where an adapter is, or its file: `name`, `name:version`, or either with `owner/` before it. */
+export function adapterPath(ref, file = "") {
+  const [name, owner] = ref.split("/").reverse();
+  return `v1/adapters/${encodeURIComponent(name)}${file}${owner ? `?owner=${encodeURIComponent(owner)}` : ""}`;
 }
 
 /** How many workers have an adapter at hand, in a sentence. */
@@ -19,7 +20,10 @@ function atHand(record, workers) {
 
 /** Shows an adapter, a name or `name:version`; `deleted()` is called once its name is gone. */
 export async function showAdapter(ref, deleted) {
-  const [record, { workers }] = await Promise.all([call("GET", adapterPath(ref)), call("GET", "v1/workers")]);
+  const [record, { workers }] = await Promise.all([
+    call("GET", adapterPath(ref)),
+    call("GET", "v1/workers").catch(() => ({ workers: null })), // not every key may ask
+  ]);
   const dialog = byId("adapter");
   const bottom = el("div", { class: "actions" });
 
@@ -47,11 +51,11 @@ export async function showAdapter(ref, deleted) {
 
   function offer() {
     bottom.replaceChildren(
-      el("a", { class: "button", href: `${adapterPath(ref)}/file`, download: "" }, "Download file"),
+      el("a", { class: "button", href: adapterPath(ref, "/file"), download: "" }, "Download file"),
       el("button", { type: "button", onclick: ask }, "Delete…"),
     );
   }
 
   offer();
-  openDialog(dialog, dialogTop("adapter-title", record.name), verdictView(record), atHand(record, workers), bottom);
+  openDialog(dialog, dialogTop("adapter-title", record.name), verdictView(record), ...(workers ? [atHand(record, workers)] : []), bottom);
 }

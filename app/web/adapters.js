@@ -7,6 +7,7 @@ import { mapField } from "./map.js";
 import { partsField } from "./parts.js";
 import { notify } from "./problems.js";
 import { picturesField, picturesOf, readsOf, setPictures } from "./reads.js";
+import { isAnothers } from "./key.js";
 import { strengthRow } from "./strength.js";
 import { algorithmsOf } from "./verdict.js";
 
@@ -15,8 +16,8 @@ const DESCRIBED = 30; // rows whose verdict is asked for; the others' are a clic
 const TRIGGERS = 6;
 
 /** `name:version`: what was looked at is what is used, even if a newer version comes in between. */
-export function refOf({ name, version }) {
-  return `${name}:${version}`;
+export function refOf({ name, version, owner }) {
+  return `${isAnothers(owner) ? `${owner}/` : ""}${name}:${version}`;
 }
 
 function whyNot(record, model) {

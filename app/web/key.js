@@ -2,13 +2,24 @@
 
 import { byId, el } from "./dom.js";
 
+const OWNER = "owner";
+const BUNDLED = "radiata";
+
 let asking = null;
+
+/** Whether something of an owner is named with them: it is neither the caller's nor came with a base model. */
+export function isAnothers(owner) {
+  return Boolean(owner) && owner !== BUNDLED && owner !== localStorage.getItem(OWNER);
+}
 
 /** What the service says against a key; nothing where it took it. */
 async function refusal(key) {
   const headers = { Accept: "application/json", "Content-Type": "application/json" };
   const response = await fetch("v1/session", { method: "POST", headers, body: JSON.stringify({ key }) });
-  if (response.ok) return "";
+  if (response.ok) {
+    localStorage.setItem(OWNER, (await response.json()).owner);
+    return "";
+  }
   const problem = await response.json().catch(() => ({}));
   return problem.code === "no_keys" ? "" : (problem.detail ?? `The service answered ${response.status}`);
 }

@@ -25,9 +25,9 @@ def judgements(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Every file that is judged from now on."""
     really, judged = Intake.admit, []
 
-    def admit(self: Intake, data: bytes, *rest: Any) -> Any:
+    def admit(self: Intake, data: bytes, *rest: Any, **said: Any) -> Any:
         judged.append(data)
-        return really(self, data, *rest)
+        return really(self, data, *rest, **said)
 
     monkeypatch.setattr(Intake, "admit", admit)
     return judged

@@ -204,6 +204,8 @@ class Engine:
         regions = [regions_of(one, (request.width, request.height), self._pictures, self._base) for one in drawing]
         applied = [self._applier.plan(apart(one), adapters, of) for one, of in zip(drawing, regions, strict=True)]
         images, told = [], generation.model_copy(update={"request": controls.told()})
+        for ref in (ref for use in told.request.adapters if told.owner for ref in (*use.pictures, *use.maps)):
+            self._pictures.hold(told.owner, ref)  # maps that were made: the recipe names them
         words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
         with words, self._image_prompts.applied(stack, adapters) as prompts:
             self._check_length(request)

@@ -147,7 +147,7 @@ class Trainer:
             raise RadiataError("base_changed", message)
         self._take_over(training)
         kept = self._settings.data_dir / KEPT
-        dataset = Datasets(self._storage).get(request.dataset)
+        dataset = Datasets(self._storage, training.owner).get(request.dataset)
         run = Training(
             plan_of(request),
             base,
@@ -205,6 +205,7 @@ class Trainer:
         digest = sha256(data).hexdigest()
         upload = Upload(
             id=id_for(f"{training.id} {digest}", salt="radiata trained adapter"),
+            owner=training.owner,
             status=UploadStatus.INSPECTING,
             name=training.request.name,
             description=training.request.description,

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, field
 from app.shared.references import Box, Fit
 from app.shared.wire.map import ABOUT_THRESHOLDS, Preprocess, Thresholds
 from app.shared.wire.picture import PictureIn, PictureRef
-from app.shared.wire.values import Name, Number, Ref, Sha256, Whole, Wire
+from app.shared.wire.values import Name, Number, OwnedRef, Owner, Sha256, Whole, Wire
 
 MAX_PARTS = 64  # blocks or steps that one adapter's strength may be divided into
 MAX_RANK = 4096
@@ -41,7 +41,9 @@ AdapterName = Annotated[Name, AfterValidator(no_word_of_ours)]
 class AdapterSettings(Wire):
     """How much of an adapter is applied, where and when: what is asked for is what is resolved."""
 
-    ref: Ref = Field(description="`name`, `name:version` or `sha256:<64 hex>`", examples=["fluent-3d-locon"])
+    ref: OwnedRef = Field(
+        description="`name`, `name:version`, `owner/name` or `sha256:<64 hex>`", examples=["fluent-3d-locon"]
+    )
     strength: Strength = Field(default=1.0, description="0 is nothing, 1 is as trained")
     strengths: dict[Component, Strength] = Field(
         default={}, description="strength by component, over `strength`", examples=[{"unet": 0.8}]
@@ -191,6 +193,13 @@ def _kind_by(known: dict[str, Any]) -> AdapterKind:
     return "weights" if known["components"] else "embedding"
 
 
+Visibility = Literal["private", "shared", "public"]
+ABOUT_VISIBILITY = (
+    "who may use it: its owner alone (`private`), whoever names it as `owner/name` (`shared`), or all, in whose lists "
+    "it is then (`public`)"
+)
+
+
 class AdapterVersion(Wire):
     """One version of a name: which bytes, and what its uploader said of them. Never changes."""
 
@@ -212,6 +221,10 @@ class AdapterVersion(Wire):
     components_of: dict[str, list[str]] = Field({}, description="the same by model of `fits`, as far as it was noted")
     fits: list[str] = Field(description="models on whose weights every layer of it has a place")
     created_at: datetime
+    owner: Owner = Field(
+        default="", description="whose it is; empty: the first owner's, `radiata`: it came with a base model"
+    )
+    visibility: Visibility = Field(default="private", description=ABOUT_VISIBILITY)
 
 
 class AdapterRecord(AdapterVersion):

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, StringConstraints, field_validator
 from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterUse, ResolvedAdapter
 from app.shared.wire.picture import Fit, PictureIn, Pixels
-from app.shared.wire.values import Name, Number, Sha256, Whole, Wire
+from app.shared.wire.values import Name, Number, Owner, Sha256, Whole, Wire
 from app.shared.wire.webhook import Webhook
 
 MAX_SEED = 2**53 - 1  # the largest integer that every JSON reader keeps exact
@@ -288,6 +288,7 @@ class Generation(Wire):
     """One accepted request and its life."""
 
     id: str
+    owner: Owner = Field("", description="whose it is; empty: the first owner's")
     status: Status
     priority: Priority = "normal"
     metadata: dict[str, str] = {}

@@ -9,7 +9,7 @@ from app.shared.text import blank, no_control_characters
 from app.shared.wire.adapter import AdapterName
 from app.shared.wire.dataset import DatasetRef
 from app.shared.wire.generation import MAX_SEED, Failure, Status
-from app.shared.wire.values import Name, Number, Ref, Sha256, Whole, Wire
+from app.shared.wire.values import Name, Number, OwnedRef, Owner, Sha256, Whole, Wire
 
 MAX_SAMPLES = 8  # prompts that are drawn at each checkpoint
 MAX_PATTERNS = 64
@@ -49,7 +49,7 @@ class TrainingFields(Wire):
     algorithm: str = Field(
         max_length=32, examples=["lokr"], description="one of `GET /v1/trainings/algorithms`, which tells its options"
     )
-    start: Ref | None = Field(
+    start: OwnedRef | None = Field(
         None,
         description="an adapter of the catalog to begin from (its weights only), of the same algorithm, rank and "
         "options; what was accepted names it by its sha256",
@@ -214,6 +214,7 @@ class Training(Wire):
     """One accepted training and its life."""
 
     id: str
+    owner: Owner = Field("", description="whose it is, and its adapter; empty: the first owner's")
     status: Status
     progress: TrainingProgress
     request: ResolvedTraining

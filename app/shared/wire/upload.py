@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from app.shared.wire.adapter import Visibility
 from app.shared.wire.dataset import DatasetRef, Unreadable
 from app.shared.wire.picture import PictureRef, StoredPicture
 from app.shared.wire.source import Found
-from app.shared.wire.values import Name, Sha256, Wire
+from app.shared.wire.values import Name, Owner, Sha256, Wire
 
 UploadKind = Literal["adapter", "picture", "map", "dataset"]
 
@@ -37,11 +38,13 @@ class Upload(Wire):
     """An uploaded file on its way to being an adapter or a picture."""
 
     id: str
+    owner: Owner = ""
     kind: UploadKind = "adapter"
     status: UploadStatus
     name: Name | Literal[""] = Field("", description="of an adapter; pictures have none")
     description: str = ""
     ignore: list[str] = []
+    visibility: Visibility = Field(default="private", description="of an adapter: who may use it")
     cover: PictureRef | None = Field(default=None, description="of an adapter: a picture of what it draws")
     default_caption: str | None = Field(default=None, description="of a dataset: for pictures without a caption")
     unreadable: Unreadable = Field(

@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Stri
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REF_PATTERN = r"^(sha256:[0-9a-f]{64}|[a-z0-9][a-z0-9._-]{0,63}(:[1-9][0-9]{0,8})?)$"
+OWNED_REF_PATTERN = REF_PATTERN.replace("|[", "|([a-z0-9][a-z0-9-]{0,31}/)?[", 1)
+OWNER_PATTERN = r"^([a-z0-9][a-z0-9-]{0,31})?$"
 
 
 def _digits(value: Any) -> Any:
@@ -28,6 +30,8 @@ Number = Annotated[float, Strict()]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 Ref = Annotated[str, StringConstraints(pattern=REF_PATTERN)]
+OwnedRef = Annotated[str, StringConstraints(pattern=OWNED_REF_PATTERN)]  # in a body; in a path, the owner is a query
+Owner = Annotated[str, StringConstraints(pattern=OWNER_PATTERN)]  # empty: the first, before there were keys
 
 
 class Wire(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app.shared.text import no_control_characters
-from app.shared.wire.values import Wire
+from app.shared.wire.values import Owner, Wire
 
 WebhookEvent = Literal["generation.succeeded", "generation.failed", "generation.canceled"]
 EVENTS: list[WebhookEvent] = ["generation.succeeded", "generation.failed", "generation.canceled"]
@@ -50,6 +50,7 @@ class StoredDelivery(Wire):
 
     delivery: Delivery
     url: str
+    owner: Owner = ""
 
     @property
     def id(self) -> str:

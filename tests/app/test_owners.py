@@ -1,0 +1,329 @@
+"""Nobody sees what is another's: it is answered as what nobody has, on every route; lists have one's own."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from redis import Redis
+
+from app.http.permissions import OPEN, RULES
+from app.shared.catalog import Catalog, file_key
+from app.shared.datasets import Datasets, dataset_of
+from app.shared.downloads import download_key
+from app.shared.generations import Ledger, image_key
+from app.shared.keys import Keyring
+from app.shared.pictures import Pictures
+from app.shared.profiles import Profiles
+from app.shared.records import DOWNLOAD
+from app.shared.settings import Settings
+from app.shared.storage import Storage
+from app.shared.training_keys import sample_key
+from app.shared.trainings import Trainings
+from app.shared.uploads import Uploads
+from app.shared.webhooks import Webhooks
+from app.shared.wire.dataset import DatasetPicture, DatasetReport
+from app.shared.wire.generation import Status
+from app.shared.wire.key import SCOPES
+from app.shared.wire.upload import Download, UploadKind, UploadStatus
+from app.shared.wire.webhook import Webhook
+from tests.app.conftest import serving
+from tests.app.shared.making import profile, request, training_request, upload, version
+
+OWNERS = ("", "ada", "bob")
+NOBODYS = "f" * 32
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What one owner has, by the kind of its id."""
+
+    generation: str
+    ended: str
+    picture: str
+    dataset: str
+    training: str
+    trained: str
+    fetching: str
+    uploads: dict[UploadKind, str]
+    adapter: str  # a name
+    sha256: str
+
+
+class House:
+    """A service with keys, and an owner's things for each."""
+
+    client: httpx.Client
+
+    def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
+        self.storage, self.redis, self.settings = storage, redis, settings
+        self.keys = {owner: Keyring(storage).add(SCOPES, owner=owner)[1] for owner in OWNERS}
+        self.of = {owner: self._things(number, owner) for number, owner in enumerate(OWNERS)}
+
+    def ask(self, owner: str, method: str, path: str, **sent: Any) -> httpx.Response:
+        """Ask as one owner; a stream is left as soon as it begins."""
+        headers = {"X-API-Key": self.keys[owner], **sent.pop("headers", {})}
+        with self.client.stream(method, path, headers=headers, **sent) as answer:
+            if "event-stream" not in answer.headers.get("content-type", ""):
+                answer.read()
+            return answer
+
+    def _things(self, number: int, owner: str) -> Belongings:
+        parts, owns = (self.storage, self.redis, self.settings), owner or "first"
+        ledger, trainings, uploads = Ledger(*parts, owner), Trainings(*parts, owner), Uploads(*parts, owner)
+        ended = ledger.accept(request())
+        ledger.finish(ended.model_copy(update={"status": Status.SUCCEEDED}))
+        self.storage.put(image_key(ended.id, 0), b"\x89PNG")
+        picture = Pictures(self.storage).put(Image.new("RGB", (64, 64), (number, 0, 0)), owner).ref
+        entries = [DatasetPicture(ref=picture, caption=f"{owns} {at}", width=64, height=64) for at in range(2)]
+        dataset = Datasets(self.storage, owner).keep(dataset_of(entries, DatasetReport(), datetime.now(UTC)))[0].ref
+        training = trainings.accept(training_request(dataset=dataset)).id
+        self.storage.put(sample_key(training, 1, 0), b"\x89PNG")
+        trained = trainings.accept(training_request(dataset=dataset)).id
+        trainings.cancel(trained)
+        hook = Webhook(url="https://127.0.0.1:9/x")
+        Webhooks(self.storage, self.redis).begin(ledger.get(ended.id), hook)
+        fetching = f"{number}8" + "0" * 30
+        fetched = upload(fetching).model_copy(update={"status": UploadStatus.FETCHING, "owner": owner})
+        record = Download(upload=fetched, source="https://127.0.0.1:9/x")
+        self.storage.put(download_key(fetching), DOWNLOAD.write(record))
+        waiting: dict[UploadKind, str] = {}
+        for at, kind in enumerate(("adapter", "picture", "dataset")):
+            one = upload(f"{number}{at}" + "0" * 30).model_copy(update={"kind": kind, "owner": owner})
+            uploads.stage(one, b"bytes")
+            waiting[kind] = one.id
+        data = owns.encode()
+        self.storage.put(file_key(version("x", data).sha256), data)
+        one, _ = Catalog(self.storage, self.redis).admit(version("xqz"[number] * 9, data, owner=owner), {})
+        return Belongings(
+            ledger.accept(request()).id,
+            ended.id,
+            picture,
+            dataset,
+            training,
+            trained,
+            fetching,
+            waiting,
+            one.name,
+            one.sha256,
+        )
+
+
+@pytest.fixture
+def house(storage: Storage, redis: Redis, settings: Settings) -> Iterator[House]:
+    """The service."""
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    house = House(storage, redis, settings)
+    with serving(settings) as house.client:
+        yield house
+
+
+def drawn(**fields: Any) -> dict[str, Any]:
+    return {"json": {"prompt": "a red apple"} | fields}
+
+
+def learned(dataset: str, **fields: Any) -> dict[str, Any]:
+    return {"json": {"name": "style", "dataset": dataset, "algorithm": "lokr"} | fields}
+
+
+def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """For every route, how its owner names what is theirs there: path, and the rest of the request.
+
+    `of` of nobody at all (`NOTHING`) gives the same requests for what is not there.
+    """
+    size = {"width": 64, "height": 64}
+    image = {"init_image": of.picture, "denoise": 0.5, **size}
+    return {
+        "POST /v1/generations": [
+            ("", drawn(adapters=[{"ref": of.adapter}])),
+            ("", drawn(adapters=[{"ref": f"{of.adapter}:1"}])),
+            ("", drawn(adapters=[{"ref": f"sha256:{of.sha256}"}])),
+            ("", drawn(**image)),
+            ("", drawn(**image, mask_image=of.picture)),
+        ],
+        "GET /v1/generations": [(f"?before={of.generation}", {})],
+        "GET /v1/generations/{generation_id}": [(of.generation, {}), (of.ended, {})],
+        "GET /v1/generations/{generation_id}/events": [(of.generation, {}), (of.ended, {})],
+        "POST /v1/generations/{generation_id}/cancel": [(of.generation, {}), (of.ended, {})],
+        "DELETE /v1/generations/{generation_id}": [(of.generation, {}), (of.ended, {})],
+        "POST /v1/adapters/uploads/{upload_id}": [],  # put there by whoever reaches the store
+        "GET /v1/adapters/uploads/{upload_id}": [(of.uploads["adapter"], {}), (of.fetching, {})],
+        "DELETE /v1/adapters/uploads/{upload_id}": [(of.uploads["adapter"], {}), (of.fetching, {})],
+        "POST /v1/adapters": [("", {"files": {"file": b"x" * 99}, "data": {"name": "a", "cover": of.picture}})],
+        "GET /v1/adapters": [],
+        "GET /v1/adapters/{ref}": [(of.adapter, {}), (f"{of.adapter}:1", {}), (f"sha256:{of.sha256}", {})],
+        "GET /v1/adapters/{ref}/file": [(of.adapter, {}), (f"sha256:{of.sha256}", {})],
+        "DELETE /v1/adapters/{name}": [(of.adapter, {})],
+        "POST /v1/images": [],
+        "POST /v1/images/{ref}/preprocess": [(of.picture, {"json": {"preprocess": "canny", **size}})],
+        "GET /v1/images/uploads/{upload_id}": [(of.uploads["picture"], {})],
+        "GET /v1/images/{key:path}": [(of.picture, {}), (f"{of.ended}/0.png", {})],
+        "POST /v1/datasets": [],
+        "GET /v1/datasets/uploads/{upload_id}": [(of.uploads["dataset"], {})],
+        "GET /v1/datasets": [],
+        "GET /v1/datasets/{ref}": [(of.dataset, {})],
+        "PATCH /v1/datasets/{ref}": [(of.dataset, {"json": {"captions": {of.picture: "another"}}})],
+        "DELETE /v1/datasets/{ref}": [(of.dataset, {})],
+        "POST /v1/trainings": [("", learned(of.dataset)), ("", learned(of.dataset, start=of.adapter))],
+        "GET /v1/trainings": [(f"?before={of.training}", {})],
+        "GET /v1/trainings/algorithms": [],
+        "GET /v1/trainings/{training_id}": [(of.training, {}), (of.trained, {})],
+        "GET /v1/trainings/{training_id}/events": [(of.training, {}), (of.trained, {})],
+        "GET /v1/trainings/{training_id}/samples/{name}": [(of.training, {})],
+        "POST /v1/trainings/{training_id}/publish": [(of.training, {"json": {"step": 1}})],
+        "POST /v1/trainings/{training_id}/cancel": [(of.training, {}), (of.trained, {})],
+        "DELETE /v1/trainings/{training_id}": [(of.training, {}), (of.trained, {})],
+        "POST /v1/trainings/{training_id}/resume": [(of.training, {}), (of.trained, {})],
+        "POST /v1/trainings/{training_id}/extend": [(of.training, {"json": {"steps": 9}})],
+        "GET /v1/webhooks": [],
+        "POST /v1/webhooks/{generation_id}/redeliver": [(of.ended, {})],
+        "GET /v1/models": [],  # the same for all
+        "GET /v1/workers": [],  # for admins, who see what each is at
+        "GET /metrics": [],
+    }
+
+
+NOTHING = Belongings(
+    generation=NOBODYS,
+    ended=NOBODYS,
+    picture=f"image:{NOBODYS}{NOBODYS}",
+    dataset=f"dataset:{NOBODYS}{NOBODYS}",
+    training=NOBODYS,
+    trained=NOBODYS,
+    fetching=NOBODYS,
+    uploads={"adapter": NOBODYS, "picture": NOBODYS, "dataset": NOBODYS},
+    adapter="nothing",
+    sha256=NOBODYS + NOBODYS,
+)
+
+
+def asked(house: House, owner: str, route: str, which: str, sent: dict[str, Any]) -> httpx.Response:
+    method, template = route.split()
+    if "{" in template:
+        first, rest = template.split("{", 1)
+        path = first + which + rest.partition("}")[2].replace("{name}", "1-0.png")
+    else:
+        path = template + which
+    return house.ask(owner, method, path, **sent)
+
+
+def ids(of: Belongings) -> list[str]:
+    plain = [*vars(of).values(), *of.uploads.values()]
+    return sorted({one for one in plain if isinstance(one, str)}, key=len, reverse=True)
+
+
+def test_every_route_is_in_the_table() -> None:
+    docs = ("/docs", "/redoc", "/openapi.json", "/static-offline-docs")
+    own = {route for route, rule in RULES.items() if rule is not OPEN and not route.split()[1].startswith(docs)}
+    assert own == set(requests(NOTHING))
+
+
+def test_what_is_anothers_is_answered_as_what_nobody_has(house: House) -> None:
+    nothing = requests(NOTHING)
+    for owner in ("ada", ""):
+        of = house.of[owner]
+        strangers = [other for other in OWNERS if other != owner]
+        for route, cases in requests(of).items():
+            for at, (which, sent) in enumerate(cases):
+                for other in strangers:
+                    answer = asked(house, other, route, which, sent)
+                    void = asked(house, other, route, *nothing[route][at])
+                    assert answer.status_code == void.status_code >= 400, (route, which, other, answer.text)
+                    assert neutral(answer, of) == neutral(void, NOTHING), (route, which, other)
+    ends = ("DELETE", "POST /v1/generations/{generation_id}/cancel")
+    for route, cases in sorted(requests(house.of["ada"]).items(), key=lambda one: one[0].startswith(ends)):
+        for which, sent in cases:
+            answer = asked(house, "ada", route, which, sent)
+            assert answer.status_code not in (404, 410) or "checkpoint_unknown" in answer.text, (route, which)
+
+
+def neutral(answer: httpx.Response, of: Belongings) -> Any:
+    """An answer without the ids that were asked for."""
+    text = answer.text
+    for one in ids(of):
+        text = text.replace(one, "ID")
+    body = json.loads(text)
+    return {name: body[name] for name in ("status", "code", "title", "detail", "errors")}
+
+
+def test_lists_have_ones_own_alone(house: House) -> None:
+    Catalog(house.storage, house.redis).admit(version("bundled", b"bundled", owner="radiata"), {})
+    for owner, emptied in product(OWNERS, (False, True)):
+        of = house.of[owner]
+        if emptied:  # and so they are when they are made again
+            house.redis.flushdb()
+        generations = house.ask(owner, "GET", "/v1/generations").json()["generations"]
+        assert {one["id"] for one in generations} == {of.generation, of.ended}
+        assert {one["owner"] for one in generations} == {owner}
+        trainings = house.ask(owner, "GET", "/v1/trainings?limit=1").json()
+        assert [one["id"] for one in trainings["trainings"]] == [of.trained]
+        following = house.ask(owner, "GET", f"/v1/trainings?before={trainings['next']}").json()
+        assert ([one["id"] for one in following["trainings"]], following["next"]) == ([of.training], None)
+        datasets = house.ask(owner, "GET", "/v1/datasets").json()["datasets"]
+        assert [one["ref"] for one in datasets] == [of.dataset]
+        deliveries = house.ask(owner, "GET", "/v1/webhooks").json()["deliveries"]
+        assert [one["id"] for one in deliveries] == [of.ended]
+        adapters = house.ask(owner, "GET", "/v1/adapters").json()["adapters"]
+        assert {(one["name"], one["owner"]) for one in adapters} == {(of.adapter, owner), ("bundled", "radiata")}
+
+
+def test_a_name_is_ones_own_or_else_the_bundled_one(house: House) -> None:
+    catalog = Catalog(house.storage, house.redis)
+    for owner, data in (("radiata", b"r"), ("ada", b"a")):
+        catalog.admit(version("style", data, owner=owner), {})
+    found = {one: house.ask(one, "GET", "/v1/adapters/style").json() for one in OWNERS}
+    assert {one: known["owner"] for one, known in found.items()} == {"": "radiata", "ada": "ada", "bob": "radiata"}
+    catalog.admit(version("style", b"f"), {})
+    found = {one: house.ask(one, "GET", "/v1/adapters/style").json() for one in OWNERS}
+    assert {one: (known["owner"], known["versions"]) for one, known in found.items()} == {
+        "": ("", [1, 2]),
+        "ada": ("ada", [1]),
+        "bob": ("radiata", [1]),
+    }
+    assert house.ask("bob", "DELETE", "/v1/adapters/style").status_code == 404
+    assert house.ask("", "DELETE", "/v1/adapters/style").json()["code"] == "adapter_bundled"
+    assert house.ask("ada", "DELETE", "/v1/adapters/style").status_code == 204
+    answer = house.ask("ada", "POST", "/v1/generations", **drawn(adapters=[{"ref": "radiata/style"}]))
+    assert answer.status_code == 202 and answer.json()["request"]["adapters"][0]["version"] == 1
+
+
+SEEN = [("private", 404, 0), ("shared", 200, 0), ("public", 200, 1)]
+
+
+def test_what_is_shared_is_used_by_its_owners_name(house: House) -> None:
+    for owner, (visibility, status, listed) in product(("", "ada"), SEEN):
+        catalog, said = Catalog(house.storage, house.redis), owner or "first"
+        known, _ = catalog.admit(version("gift", b"gift", owner=owner, visibility=visibility), {})
+        house.storage.put(file_key(known.sha256), b"gift")
+        assert house.ask("bob", "GET", "/v1/adapters/gift").status_code == 404
+        assert house.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == status
+        assert house.ask("bob", "GET", f"/v1/adapters/gift/file?owner={said}").status_code == status
+        asked_for = drawn(adapters=[{"ref": f"{said}/gift"}])
+        assert house.ask("bob", "POST", "/v1/generations", **asked_for).status_code == (202 if status == 200 else 404)
+        adapters = house.ask("bob", "GET", "/v1/adapters").json()["adapters"]
+        assert [one["owner"] for one in adapters if one["name"] == "gift"] == [said] * listed
+        assert house.ask("bob", "DELETE", "/v1/adapters/gift").status_code == 404
+        catalog.admit(version("gift", b"gift", owner=owner), {})  # the same bytes, said to be private
+        assert house.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == 404
+
+
+def test_the_same_key_and_the_same_bytes_of_two_owners_are_two(house: House) -> None:
+    key = {"Idempotency-Key": "once"}
+    asked_for = drawn(seed=7) | {"headers": key}
+    first = {owner: house.ask(owner, "POST", "/v1/generations", **asked_for).json()["id"] for owner in OWNERS}
+    again = {owner: house.ask(owner, "POST", "/v1/generations", **asked_for).json()["id"] for owner in OWNERS}
+    assert first == again and len(set(first.values())) == 3
+    pictures = Pictures(house.storage)
+    image = Image.new("RGB", (8, 8), (1, 2, 3))
+    assert [pictures.keep(image, owner)[1] for owner in (*OWNERS, *OWNERS)] == [True] * 3 + [False] * 3
+    other = Image.new("RGB", (8, 8), (3, 2, 1))
+    ref = pictures.put(other, "ada").ref
+    assert house.ask("", "GET", f"/v1/images/{ref}").status_code == 404
+    assert pictures.keep(other, "")[1] is True
+    assert house.ask("", "GET", f"/v1/images/{ref}").status_code == 200
+    assert len([one for one in house.storage.keys("pictures") if ref.removeprefix("image:") in one]) == 1
