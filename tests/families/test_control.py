@@ -100,6 +100,13 @@ def test_with_a_net_it_is_diffusers_own_picture(served: Served, diffusers: Diffu
         assert apart(drawn, expected(served, diffusers, here, form)) <= 1, form
         assert apart(drawn, plain) > 1, f"{form or 'usual'}: the net is not heard"
     assert apart(served.drawn(), plain) == 0
+    if served.family.name == "z-image":  # whose nets compute with layers of the base, and would be merged into too
+        return
+    here, component = Controlled(served, ""), served.family.components[0]
+    use, layers = served.lora(component)
+    with diffusers.merged(component, layers):
+        changed = expected(served, diffusers, here, "")
+    assert apart(served.drawn(adapters=[here.use, use]), changed) <= max(1, served.family.apart)
 
 
 def test_without_strength_it_is_the_plain_picture(served: Served, net: Controlled, plain: np.ndarray) -> None:

@@ -127,13 +127,18 @@ def test_what_a_mask_draws_anew_is_what_diffusers_inpainting_draws_there(
     mask.paste((255, 255, 255), (16, 16, 48, 32))  # whole latents: of a part of one, diffusers takes its first pixel
     inside = np.asarray(mask)[..., 0] > 0
     undo = [shifted(diffusers)] if served.family.name == "sd-3" else []
-    own = called(served, diffusers, INPAINTING[served.family.name], mask_image=mask)()
+    theirs = called(served, diffusers, INPAINTING[served.family.name], mask_image=mask)
+    own, component = theirs(), served.family.components[0]
+    use, layers = served.lora(component)
+    with diffusers.merged(component, layers):
+        changed = theirs()
     for hook in undo:
         hook.remove()
     asked = picture(served) | {"mask_image": served.pictures.put(mask).ref, "denoise": DENOISE, "steps": STEPS}
     ours = served.drawn(**asked)
     assert apart(ours[inside], own[inside]) <= 1
     assert apart(ours[~inside], own[~inside]) > 1
+    assert apart(served.drawn(**asked, adapters=[use])[inside], changed[inside]) <= max(1, served.family.apart)
 
 
 def test_what_is_black_is_the_input_bit_for_bit_and_the_rest_is_drawn(served: Served) -> None:
