@@ -53,7 +53,7 @@ export function curve(points, called) {
     text(short(least), [EDGE.left - 6, floor], "end"),
     text(String(first), [EDGE.left, HIGH - 7], "start"),
     text(`step ${last}`, [WIDE - EDGE.right, HIGH - 7], "end"),
-    text(called, [EDGE.left + 8, EDGE.top + 10], "start"),
+    text(called, [WIDE - EDGE.right, EDGE.top + 10], "end"), // there it is free: what is drawn mostly falls
     line(shown, "values"),
     line(smoothed(shown), "mean"),
   );
