@@ -4,7 +4,7 @@ import fcntl
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
 
@@ -41,8 +41,14 @@ class Downloading:
         self._most = {"adapter": settings.max_upload_mb * MIB, "dataset": settings.max_dataset_mb * MIB}
 
     def pending(self) -> Iterable[str]:
-        """Every download that was accepted."""
-        return self._downloads.pending()
+        """Every download that was accepted; parts of files that nobody waits for any more are deleted."""
+        waiting = list(self._downloads.pending())
+        if self._folder.exists():
+            for part in self._folder.iterdir():
+                with suppress(FileNotFoundError):
+                    if part.name[:32] not in waiting and time.time() - part.stat().st_mtime > GIVEN_UP_S:
+                        part.unlink()
+        return waiting
 
     def run(self, task_id: str, look: Callable[[], None]) -> float | None:
         """Fetch a file; seconds after which it is tried again, or None where it is an upload by now, or refused."""

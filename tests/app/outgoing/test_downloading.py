@@ -1,5 +1,6 @@
 """A download lives as long as what was accepted does: killed anywhere it goes on, and becomes an upload once."""
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -53,6 +54,7 @@ class Process:
         self.sources: Sources = sources_of(settings)
         handler = Downloading(self.downloads, self.uploads, self.sources, settings)
         self.courier = Courier(self.outgoing, {KIND: handler})
+        self.settings = settings
         self.folder = settings.data_dir / "fetching"
 
     def begin(self, source: str, sha256: str | None = None, **said: Any) -> None:
@@ -162,6 +164,17 @@ def test_pefts_file_comes_as_a_zip_with_its_configuration(process: Process) -> N
     process.look()
     data = process.storage.get(bytes_key(ID))
     assert data and zipfile.ZipFile(BytesIO(data)).namelist() == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_parts_that_nobody_waits_for_are_deleted(process: Process) -> None:
+    process.begin("hf:owner/one")
+    process.folder.mkdir()
+    for name in (ID, "cd" * 16, "ef" * 16):
+        (process.folder / name).write_bytes(b"part")
+    for name in (ID, "cd" * 16):
+        os.utime(process.folder / name, (0, 0))
+    assert list(Downloading(process.downloads, process.uploads, process.sources, process.settings).pending()) == [ID]
+    assert sorted(process.left) == [ID, "ef" * 16]
 
 
 def test_what_stands_in_redis_is_data(process: Process, redis: Redis) -> None:

@@ -5,6 +5,7 @@ import itertools
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 
+import httpcore
 import pytest
 import trustme
 from pydantic import SecretStr
@@ -136,6 +137,26 @@ def test_an_inside_is_not_connected_to_by_any_name(host: str, port: int) -> None
     with pytest.raises(SourceRefused) as refusal:
         fetched(Fetcher(resolve=names), f"https://{host}:{port}/")
     assert refusal.value.code == "address_refused"
+
+
+def test_a_connection_that_ends_elsewhere_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something between may lead it to another address than the one that was judged."""
+    told: list[bytes] = []
+
+    class Elsewhere(httpcore.NetworkStream):
+        def get_extra_info(self, info: str) -> object:
+            return ("169.254.169.254", 443)
+
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            told.append(buffer)
+
+        def close(self) -> None:
+            told.append(b"closed")
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", lambda *_, **__: Elsewhere())
+    with pytest.raises(SourceRefused, match="link-local"):
+        fetched(Fetcher(resolve=names), "https://public.example/")
+    assert told == [b"closed"]
 
 
 def test_a_name_is_resolved_once_and_what_it_gave_is_connected_to() -> None:
