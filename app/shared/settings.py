@@ -152,6 +152,12 @@ class Settings(BaseSettings):
         "503; -1: always, where workers come when there is work.",
     )
     generation_timeout_s: int = Field(1800, ge=1, description="Seconds one generation may take on a worker.")
+    drain_s: float = Field(
+        5.0,
+        ge=0,
+        description="Seconds for which a worker that is told to stop goes on drawing; what is not done by then goes "
+        "back to its queue, which counts as no try.",
+    )
     training_timeout_s: int = Field(
         7 * 24 * 3600,
         ge=1,

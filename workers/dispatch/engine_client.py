@@ -85,6 +85,10 @@ class EngineProcess:
         code = self._process.wait()
         return -code if code < 0 else code << 8
 
+    def leave(self) -> None:
+        """Have it put back what it draws, after the step that it is making."""
+        self._process.terminate()
+
     def close(self) -> None:
         """End it, by closing its pipe and then, if need be, by force."""
         with contextlib.suppress(BrokenPipeError):  # an order that a dead engine did not read

@@ -44,6 +44,7 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
     replies = os.fdopen(replies_fd, "w")
     redis = connect(settings, patient=True)
     engine, publisher = _load(model, redis, settings)
+    signal.signal(signal.SIGTERM, lambda *_: engine.leave())
     while True:
         try:
             order = orders.get(timeout=IDLE_S)

@@ -1,7 +1,9 @@
 """The RQ worker that draws: its work horse is an engine process, which holds a model and lives on from job to job."""
 
 import contextlib
+import math
 import os
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +32,7 @@ class GenerationWorker(SweepingWorker):
     queue_class = AffinityQueue
     _engine: EngineProcess | None = None
     _active_since: datetime | None = None
+    _leaves_at = math.inf  # by the monotonic clock; from then on the engine puts back what it draws
     base = ""  # fingerprint of the base that its engine has loaded
     device = ""  # on which
     base_changed = False  # while it ran: it has stopped, and must be started again
@@ -63,9 +66,17 @@ class GenerationWorker(SweepingWorker):
         with contextlib.suppress(BrokenPipeError):  # it died just now, as waiting for it will show
             self._engine.order(job, execution, queue.name)
 
+    def handle_warm_shutdown_request(self) -> None:
+        """Give the generation that is drawn `drain_s` seconds to end; what begins after it is another worker's."""
+        super().handle_warm_shutdown_request()
+        self._leaves_at = time.monotonic() + self._settings.drain_s
+
     def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
         """Wait until the engine has done the job or died; None when that many seconds have passed."""
         assert self._engine is not None
+        if time.monotonic() >= self._leaves_at:
+            self._leaves_at = math.inf
+            self._engine.leave()
         done = self._engine.wait(seconds)
         return None if done is None else (self._engine.pid, os.EX_OK if done else self._engine.status(), None)
 

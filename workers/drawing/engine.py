@@ -35,7 +35,7 @@ from workers.drawing.held_pictures import HeldPictures
 from workers.drawing.identity import Identity
 from workers.drawing.memory import give_back, ran_out, too_large
 from workers.drawing.png import encode, recipe
-from workers.drawing.progress import Ended, Progress
+from workers.drawing.progress import Ended, Leaving, Progress
 from workers.drawing.regions import regions_of
 from workers.drawing.sampling import Sampling, Spoilt
 from workers.drawing.textual_inversion import textual_inversions
@@ -59,6 +59,7 @@ class Engine:
         torch.use_deterministic_algorithms(True)
         self._base = base
         self._settings = settings
+        self._leaving = False
         self._patience = Patience(settings.storage_patience_s)
         self._storage = PatientStorage(storage, self._patience)
         self._redis = redis
@@ -97,13 +98,23 @@ class Engine:
         """Draw a generation and end it; a generation that has ended meanwhile is left alone.
 
         Waits for storage that is away. Raises Unavailable where it is away for so long that not even a failure can be
-        stored, and RedisError; neither counts as a try.
+        stored, or the engine is to leave, and RedisError; neither counts as a try.
         """
-        # Ended: canceled while it waited for storage, before or after it was drawn
-        with suppress(Ended), self._patience.during(lambda: self._look(generation_id)):
-            self._run(generation_id)
+        try:
+            # Ended: canceled while it waited for storage, before or after it was drawn
+            with suppress(Ended), self._patience.during(lambda: self._look(generation_id)):
+                self._run(generation_id)
+        except Leaving:
+            self._ledger.put_back(generation_id)
+            raise Unavailable("worker_stopped", "the worker is stopped; another draws it from the beginning") from None
+
+    def leave(self) -> None:
+        """Put back what is drawn after the step that is being made: this process is to end."""
+        self._leaving = True
 
     def _look(self, generation_id: str) -> None:
+        if self._leaving:
+            raise Leaving
         if self._ledger.ended(generation_id):
             raise Ended
 
@@ -123,7 +134,7 @@ class Engine:
             self._verify(CHECK_SHARE * (time.perf_counter() - begun))
         except Ended:
             self._ledger.discard(generation)
-        except RedisError:
+        except (RedisError, Leaving):
             raise
         except JobTimeoutException:
             self._verify(math.inf)
@@ -195,7 +206,7 @@ class Engine:
         """Return the fields of the generation that say what was drawn, and how."""
         request = generation.request
         self._check_obeyed(request)
-        clock, progress = _Clock(), Progress(self._ledger, generation)
+        clock, progress = _Clock(), Progress(self._ledger, generation, lambda: self._leaving)
         stack = apart(request)
         adapters = self._cache.pin(stack.adapters)
         controls = self._controller.prepared(request, self._applier.reading(stack, adapters))

@@ -1,6 +1,7 @@
 """How far a generation is, told step by step, and whether somebody has canceled it meanwhile."""
 
 import time
+from collections.abc import Callable
 
 from app.shared.generations import Ledger
 from app.shared.wire.generation import Generation
@@ -12,10 +13,18 @@ class Ended(Exception):
     """The generation ended while it was drawn: somebody canceled it."""
 
 
-class Progress:
-    """The steps of one generation while it is drawn. Every method raises Ended soon after a cancel."""
+class Leaving(Exception):  # it is no fault
+    """The engine is to end before the generation."""
 
-    def __init__(self, ledger: Ledger, generation: Generation) -> None:
+
+class Progress:
+    """The steps of one generation while it is drawn.
+
+    Every method raises Ended soon after a cancel, and Leaving soon after the engine is told to end.
+    """
+
+    def __init__(self, ledger: Ledger, generation: Generation, leaving: Callable[[], bool]) -> None:
+        self._leaving = leaving
         self._ledger = ledger
         self._id = generation.id
         self._total = generation.progress.steps
@@ -28,13 +37,19 @@ class Progress:
             self.look()
         else:
             self._told = steps
+            self._stay()
             if not self._ledger.step(self._id, steps, self._total):
                 raise Ended
 
     def look(self) -> None:
         """Ask whether it was canceled."""
+        self._stay()
         if self._ledger.ended(self._id):
             raise Ended
+
+    def _stay(self) -> None:
+        if self._leaving():
+            raise Leaving
 
     def glance(self) -> None:
         """Ask it now and then, for whoever calls again and again."""

@@ -149,6 +149,20 @@ def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorke
         assert worker_states(redis) == [] and not redis.exists("radiata:worker:worker")
 
 
+@pytest.mark.parametrize("drain_s", [0.0, 3600.0])
+def test_a_worker_that_is_told_to_stop_gives_its_engine_some_seconds(worker: GenerationWorker, drain_s: float) -> None:
+    left: list[bool] = []
+    worker._settings = worker._settings.model_copy(update={"drain_s": drain_s})
+    stand_in = SimpleNamespace(wait=lambda _: None, leave=lambda: left.append(True), pid=1, alive=True)
+    worker._engine = cast(EngineProcess, stand_in)
+    worker.horse_ended(0)
+    assert not left
+    worker.handle_warm_shutdown_request()
+    for _ in range(2):
+        worker.horse_ended(0)
+    assert left == ([] if drain_s else [True])
+
+
 def test_a_worker_that_is_told_to_stop_while_its_engine_draws_hears_the_reply_first(worker: GenerationWorker) -> None:
     """SIGTERM comes in the middle of the wait: the job is finished, and the worker stops after it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

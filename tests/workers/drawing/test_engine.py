@@ -243,6 +243,21 @@ def test_what_is_logged_names_the_request_and_not_what_it_asked_for(
 # Others at the same generation
 
 
+def test_an_engine_that_is_to_leave_puts_back_what_it_draws(
+    engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel
+) -> None:
+    plain = png(storage, drawn(engine, ledger))
+    generation = ledger.accept(request())
+    base.pipeline.before_step = engine.leave
+    with pytest.raises(Unavailable, match="stopped"):
+        engine.run(generation.id)
+    base.pipeline.before_step = lambda: None
+    assert ledger.get(generation.id).status is Status.QUEUED
+    engine._leaving = False  # as the next one is
+    engine.run(generation.id)
+    assert png(storage, ledger.get(generation.id)) == plain
+
+
 def test_a_cancel_between_steps_stops_the_drawing_and_clears_it(
     engine: Engine, ledger: Ledger, storage: Storage, base: toy.LoadedModel
 ) -> None:
