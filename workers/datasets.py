@@ -10,7 +10,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.dataset import MAX_NAME, MAX_PICTURES, DatasetReport, Unreadable
 from app.shared.wire.picture import StoredPicture
-from workers.dataset_archive import Archive, refuse
+from workers.dataset_archive import Archive, refuse, shown
 from workers.dataset_layout import is_text, layout_of
 from workers.decoding import decode
 
@@ -41,6 +41,9 @@ class ReceivedDatasets:
         if len(layout.pictures) > MAX_PICTURES:
             message = f"the dataset has {len(layout.pictures)} pictures; at most {MAX_PICTURES} are taken"
             raise DatasetRefused("dataset_too_large", message)
+        if not layout.pictures and len(archive.names) == 1:
+            message = f"{shown(archive.names[0])} is neither a zip nor a picture; send a zip, or pictures with captions"
+            raise DatasetRefused("dataset_not_readable", message)
         kept: dict[str, tuple[StoredPicture, str]] = {}
         wrong: dict[str, str] = {}
         for one in layout.pictures:

@@ -25,7 +25,7 @@ from app.shared.pictures import PictureRef, Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
-from app.shared.uploads import Uploads, bytes_key
+from app.shared.uploads import Uploads, bytes_key, timeout_s
 from app.shared.wire.adapter import AdapterKind, AdapterVersion, Visibility
 from app.shared.wire.map import MapWanted
 from app.shared.wire.upload import Upload, UploadStatus
@@ -90,12 +90,9 @@ class Intake:
         except (AdapterRefused, BadRequest, NotFound, PictureRefused, Unreadable) as refusal:
             self._uploads.refuse(upload, refusal.code, refusal.message, list(refusal.reasons))
         except JobTimeoutException:
-            seconds = self._settings.inspect_timeout_s
-            self._uploads.refuse(
-                upload,
-                "timed_out",
-                f"inspecting this file took longer than RADIATA_INSPECT_TIMEOUT_S ({seconds} s) allows",
-            )
+            seconds = timeout_s(upload, self._settings)
+            message = f"inspecting this file took longer than the {seconds} s that RADIATA_INSPECT_TIMEOUT_S allows"
+            self._uploads.refuse(upload, "timed_out", message)
         except MemoryError as error:
             log.warning("inspection_died", upload=upload_id, error=repr(error))
             self._uploads.refuse_dead(upload_id)

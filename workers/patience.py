@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 
 from app.shared import alarm
-from app.shared.errors import Unavailable
+from app.shared.errors import NoRoom, Unavailable
 from app.shared.storage import Storage
 
 log = structlog.get_logger()
@@ -59,7 +59,8 @@ class Patience:
         with alarm.standing():
             for pause_s in _pauses():
                 if self._left_s <= 0:
-                    raise Unavailable(
+                    kind = NoRoom if isinstance(away, NoRoom) else Unavailable
+                    raise kind(
                         away.code,
                         f"{away.message} (for longer than RADIATA_STORAGE_PATIENCE_S, {self._most_s:g} s, allows)",
                     ) from away

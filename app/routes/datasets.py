@@ -7,19 +7,21 @@ from shutil import copyfileobj
 from tempfile import NamedTemporaryFile
 from typing import Annotated
 
-from fastapi import Form, Header, Request, Response, UploadFile
+from fastapi import Form, Header, Query, Request, Response, UploadFile
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from app.accepting.foretelling import buckets_of
+from app.accepting.generations import profile_of
 from app.deps import Service, ServiceDep
 from app.http import receiving
 from app.http.faults import detail, fault, pointer, refusal
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage
-from app.http.routing import Router, answers, or_json
+from app.http.routing import UNKNOWN, Router, answers, or_json
 from app.http.spool import Spooled
 from app.shared.datasets import Dataset, DatasetPicture, dataset_of, sent_ref
-from app.shared.errors import DatasetRefused, Newer, NotFound, Unreadable
+from app.shared.errors import Conflict, DatasetRefused, Newer, NotFound, Unreadable
 from app.shared.lifecycle import now
 from app.shared.text import no_control_characters
 from app.shared.wire.dataset import DATASET_PATTERN, Caption, DatasetRef, DatasetSummary, Recaption
@@ -82,7 +84,8 @@ async def upload(
 ) -> Dataset:
     """Send pictures with captions: 201 with ref and report, 200 if they were there, 202 if reading takes longer.
 
-    A zip, or pictures and captions as one `file` each, 256 at most. Captions are `name.txt` beside `name.png`,
+    A zip, or pictures and captions as one `file` each: 256 at most, each being a file on the
+    API's disk while it is read; more of them go as one zip. Captions are `name.txt` beside `name.png`,
     `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) in a folder, or the name of a folder `10_word`, which also
     says how often its pictures are seen in an epoch. Or JSON with a `source`, from which a zip is fetched. The ref is a
     hash of pixels, captions and repeats; that of a 202 stands for the same.
@@ -97,7 +100,7 @@ async def upload(
             if found := await run_in_threadpool(_known, service, ref):
                 response.status_code = 200
                 response.headers["Location"] = f"/v1/datasets/{found.ref}"
-                return found
+                return await run_in_threadpool(_bucketed, service, found)
             said = {"default_caption": default_caption, "unreadable": unreadable}
             staged = await stage(service, "dataset", path, digest, size, **said)
     finally:
@@ -131,10 +134,14 @@ def datasets(service: ServiceDep) -> DatasetList:
     return DatasetList(datasets=sorted(found, key=lambda one: (one.created_at, one.ref), reverse=True))
 
 
-@router.get("/{ref}")
-def dataset(ref: RefPath, service: ServiceDep) -> Dataset:
+@router.get("/{ref}", responses=answers(UNKNOWN))
+def dataset(
+    ref: RefPath,
+    service: ServiceDep,
+    model: Annotated[str | None, Query(description="of which `buckets` of the report tell; the default one")] = None,
+) -> Dataset:
     """One dataset with its pictures and report; pictures and thumbnails are at `/v1/images/{ref}`."""
-    return service.datasets.get(ref)
+    return _bucketed(service, service.datasets.get(ref), model)
 
 
 @router.patch("/{ref}", status_code=201, responses={200: {"model": Dataset}})
@@ -157,13 +164,33 @@ def recaption(ref: RefPath, said: Recaption, service: ServiceDep, response: Resp
     kept, new = service.datasets.keep(dataset_of([edited(one) for one in old.pictures], old.report, now()))
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/datasets/{kept.ref}"
-    return kept
+    return _bucketed(service, kept)
 
 
-@router.delete("/{ref}", status_code=204)
+@router.delete("/{ref}", status_code=204, responses=answers({409: "A training that has not ended needs it"}))
 def delete(ref: RefPath, service: ServiceDep) -> None:
-    """Delete a dataset. Its pictures stay: others, and recipes, may name them."""
+    """Delete a dataset that no waiting or running training needs. Its pictures stay: others, and recipes, name them."""
+    found = _known(service, ref)
+    needed = {ref, found.ref if found else ref}
+    for one in service.trainings.living():
+        if one.request.dataset in needed:
+            message = f"training {one.id} ({one.request.name}) needs this dataset; cancel it, or wait for its end"
+            raise Conflict("dataset_needed", message)
     service.datasets.delete(ref)
+
+
+def _bucketed(service: Service, dataset: Dataset, model: str | None = None) -> Dataset:
+    """A dataset whose report tells at which sizes a model is trained on it; none that is ready: as it is stored."""
+    if model:
+        profile = profile_of(service, model)
+    else:
+        try:
+            profile = service.profiles.found(service.settings.model)
+        except Unreadable:
+            profile = None
+    found = buckets_of(dataset.pictures, profile, None) if profile else []
+    buckets = {f"{one.width}×{one.height}": one.pictures for one in found}
+    return dataset.model_copy(update={"report": dataset.report.model_copy(update={"buckets": buckets})})
 
 
 def _packed(files: list[Spooled], into: Path) -> tuple[Path, str, int]:
@@ -211,4 +238,4 @@ def _outcome(service: Service, upload: Upload) -> Dataset:
         facts = {"source": upload.source, "fetched_bytes": upload.fetched_bytes, "size_bytes": upload.size_bytes}
         waiting = WaitingDataset(id=upload.id, ref=ref, status=upload.status, **facts)
         return later(waiting, f"/v1/datasets/uploads/{upload.id}")  # type: ignore[return-value]
-    return service.datasets.get(upload.dataset)
+    return _bucketed(service, service.datasets.get(upload.dataset))

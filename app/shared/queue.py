@@ -101,9 +101,12 @@ class Queues:
         """
         self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, adapters))
 
-    def enqueue_inspection(self, upload_id: str) -> None:
+    def enqueue_inspection(self, upload_id: str, timeout_s: int | None = None) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
-        self._enqueue(INTAKE, _job(INSPECT, upload_id, self._settings.inspect_timeout_s, INSPECTION_RETRIES, meta_of()))
+        self._enqueue(
+            INTAKE,
+            _job(INSPECT, upload_id, timeout_s or self._settings.inspect_timeout_s, INSPECTION_RETRIES, meta_of()),
+        )
 
     def enqueue_training(self, model: str, training_id: str) -> None:
         """Queue an accepted training; queueing it twice is the same as once."""

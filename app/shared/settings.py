@@ -144,7 +144,9 @@ class Settings(BaseSettings):
         description="Seconds that one generation or inspection waits for storage or Redis that is away, before it is "
         "put back, or fails where only a part of storage is away. A generation waits as long for a preprocessor's hub.",
     )
-    inspect_timeout_s: int = Field(120, ge=1, description="Seconds an inspection may take.")
+    inspect_timeout_s: int = Field(
+        120, ge=1, description="Seconds an inspection may take; that of a dataset, for each 16 MiB of it."
+    )
     accept_without_worker_s: float = Field(
         60.0,
         ge=-1,

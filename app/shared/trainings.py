@@ -299,10 +299,10 @@ class Trainings(Lifecycle[AcceptedTraining]):
         self.remove(training_id)
 
     def living(self) -> Iterator[Training]:
-        """Yield the trainings that wait or run, as they were accepted; those that cannot be read are left out."""
+        """Yield the asker's trainings that wait or run, as they were accepted; what cannot be read is left out."""
         for training_id in list(self.records.waiting()):
             with suppress(Unreadable):
-                if record := self.records.pending(training_id):
+                if (record := self.records.pending(training_id)) and self.sees(record):
                     yield record.training
 
     def remove(self, training_id: str) -> None:

@@ -32,6 +32,7 @@ from app.shared.storage import Storage
 from app.shared.wire.upload import Upload, UploadStatus
 
 KEEP_SETTLED_S = 3600
+DATASET_SHARE = 16 << 20  # bytes; about a hundred pictures of a megapixel, of which each takes half a second
 ORPHANED_AFTER = timedelta(hours=1)
 DIED = {  # of each kind: what is said of a file that nobody could judge
     "adapter": "inspecting this file used up its time or memory, or crashed; it is not an adapter that can be used",
@@ -68,6 +69,12 @@ def copy_key(upload_id: str) -> str:
 
 
 PLACES = Places("uploads", "uploads", UPLOAD, record_key, SETTLED, settled_key)
+
+
+def timeout_s(upload: Upload, settings: Settings) -> int:
+    """Return how many seconds an inspection may take; a dataset is many pictures, and has them for each share of it."""
+    shares = 1 + upload.size_bytes // DATASET_SHARE if upload.kind == "dataset" else 1
+    return shares * settings.inspect_timeout_s
 
 
 class Uploads(Lifecycle[Upload]):
@@ -144,7 +151,7 @@ class Uploads(Lifecycle[Upload]):
 
     def enqueue(self, record: Upload) -> None:
         """Queue the inspection."""
-        self.queues.enqueue_inspection(record.id)
+        self.queues.enqueue_inspection(record.id, timeout_s(record, self._settings))
 
     def clear(self, record: Upload) -> None:
         """Delete the bytes."""

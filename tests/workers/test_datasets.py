@@ -233,5 +233,8 @@ def test_over_http(settings: Settings, storage: Storage, intake: Intake) -> None
         assert api.get(f"/v1/images/{found['pictures'][0]['thumbnail']}").headers["content-type"] == "image/png"
         assert api.delete(f"/v1/datasets/{early}").status_code == 204
         assert api.get(f"/v1/datasets/{found['ref']}").status_code == 404
+        other = api.post("/v1/datasets", files=[("file", ("pictures.tar", b"no zip"))])
+        assert (other.status_code, other.json()["code"]) == (422, "dataset_not_readable")
+        assert "neither a zip nor a picture" in other.json()["detail"]
         nothing = api.post("/v1/datasets", files=[("file", ("1.zip", b""))])
         assert nothing.status_code == 422 and nothing.json()["code"] == "dataset_empty"

@@ -7,6 +7,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ class Kept:
         self._hold(key, value)
         return value
 
+    def shrink(self, most: int) -> None:
+        """Forget what was used longest ago in the folder, until it has at most so many bytes; it would be made anew."""
+        files: list[tuple[float, int, Path]] = []
+        for file in self._folder.glob("*") if self._folder else ():
+            with suppress(FileNotFoundError):  # another training forgets too
+                found = file.stat()
+                files.append((found.st_mtime, found.st_size, file))
+        over = sum(size for _, size, _ in files) - most
+        for _, size, file in sorted(files):
+            if over <= 0:
+                return
+            file.unlink(missing_ok=True)
+            over -= size
+
     def _hold(self, key: str, value: Any) -> None:
         size = _nbytes(value)
         self._held[key] = value, size
@@ -68,7 +83,11 @@ class Kept:
         file = self._folder and self._folder / f"{key}.safetensors"
         if not file or not file.is_file():
             return None
-        data = file.read_bytes()
+        try:
+            data = file.read_bytes()
+            os.utime(file)  # what was used longest ago is forgotten first
+        except FileNotFoundError:  # forgotten just now
+            return None
         try:
             tensors = load_tensors(data)
             structure = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][STRUCTURE]

@@ -18,7 +18,7 @@ from app.shared import alarm
 from app.shared.catalog import file_key
 from app.shared.connection import connect
 from app.shared.datasets import Datasets
-from app.shared.errors import NotFound, RadiataError, Unavailable
+from app.shared.errors import NoRoom, NotFound, RadiataError, Unavailable
 from app.shared.exit_with_parent import watch_parent
 from app.shared.job import SERIALIZER, KnownQueue
 from app.shared.lifecycle import id_for
@@ -36,6 +36,7 @@ from workers.dispatch.performing import perform
 from workers.drawing.png import encode
 from workers.models.loading import load
 from workers.patience import Patience, PatientStorage
+from workers.training.kept import Kept
 from workers.training.pictures import of_dataset
 from workers.training.plan import Sample, TrainingPlan
 from workers.training.progress import Encoded, Event, Note, Progress, Sampled, Saved
@@ -61,6 +62,7 @@ ASIDE = (
     "continues",
 )
 KEPT = "latents"  # folder of latents and texts, below the data folder
+KEPT_BYTES = 20 << 30  # of it, between trainings; what was used longest ago goes first
 
 
 class Stopped(Exception):  # it is no fault
@@ -126,6 +128,8 @@ class Trainer:
             return
         try:
             self._end(training, *self._trained(training))
+        except NoRoom as error:  # storage was waited for already
+            self._trainings.fail(training, error.code, f"{error.message}; then resume it: its checkpoints are kept")
         except (Stopped, Leaving, RedisError, Unavailable):
             raise
         except JobTimeoutException:
@@ -147,6 +151,7 @@ class Trainer:
             raise RadiataError("base_changed", message)
         self._take_over(training)
         kept = self._settings.data_dir / KEPT
+        Kept(kept).shrink(KEPT_BYTES)
         dataset = Datasets(self._storage, training.owner).get(request.dataset)
         run = Training(
             plan_of(request),

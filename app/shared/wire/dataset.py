@@ -50,6 +50,11 @@ class DatasetReport(Wire):
     unreadable: dict[str, str] = Field(default={}, description="files that are no picture that can be read, and why")
     ignored: list[str] = Field(default=[], description="files that are neither pictures nor captions")
     sizes: dict[str, int] = Field(default={}, description="`width×height` and how many pictures have it")
+    buckets: dict[str, int] = Field(
+        default={},
+        description="at which `width×height` they would be trained, on the default model unless another is asked for, "
+        "and how many an epoch shows; empty where no worker has loaded it. Never stored",
+    )
 
 
 class Dataset(Wire):

@@ -120,6 +120,28 @@ def test_it_may_begin_from_an_adapter_of_its_algorithm_and_rank(
         assert wrong["code"] == code and said in wrong["message"], wrong
 
 
+def test_a_dataset_that_a_training_needs_is_not_deleted(api: httpx.Client, dataset: str) -> None:
+    where = api.post("/v1/trainings", json=body(dataset)).headers["location"]
+    needed = api.delete(f"/v1/datasets/{dataset}")
+    assert needed.status_code == 409 and needed.json()["code"] == "dataset_needed"
+    api.post(f"{where}/cancel")
+    assert api.delete(f"/v1/datasets/{dataset}").status_code == 204
+
+
+def test_a_dataset_tells_at_which_sizes_it_would_be_trained(api: httpx.Client, storage: Storage) -> None:
+    wide = PICTURES[1].model_copy(update={"width": 640, "height": 320, "repeats": 3})
+    ref = kept(storage, PICTURES[0], wide)
+    buckets = api.get(f"/v1/datasets/{ref}").json()["report"]["buckets"]
+    assert buckets["64×64"] == 1 and sum(buckets.values()) == 4 and len(buckets) == 2
+    assert api.get(f"/v1/datasets/{ref}", params={"model": "another"}).status_code == 404
+
+
+def test_a_name_that_cannot_be_is_refused_in_a_sentence(api: httpx.Client, dataset: str) -> None:
+    for field, value, word in (("name", "My Style!", "lower-case"), ("dataset", "my-pictures", "POST /v1/datasets")):
+        fault = api.post("/v1/trainings", json=body(dataset) | {field: value}).json()["errors"][0]
+        assert fault["pointer"] == f"/{field}" and word in fault["message"] and "match pattern" not in fault["message"]
+
+
 def test_every_algorithm_tells_what_it_takes(api: httpx.Client, dataset: str) -> None:
     found = api.get("/v1/trainings/algorithms").json()["algorithms"]
     assert {"lora", "locon", "lokr"} <= {one["name"] for one in found}

@@ -17,7 +17,7 @@ from app.shared.events import stream_key
 from app.shared.queue import INTAKE
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.uploads import CANCELED, ORPHANED_AFTER, Uploads, bytes_key, end_key, record_key
+from app.shared.uploads import CANCELED, ORPHANED_AFTER, Uploads, bytes_key, end_key, record_key, timeout_s
 from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import upload
 
@@ -179,3 +179,9 @@ def test_an_upload_that_cannot_be_read_is_told_for_an_hour_and_then_cleared(
 def test_an_unknown_upload_is_said_to_be(uploads: Uploads) -> None:
     with pytest.raises(NotFound):
         uploads.get("3" * 32)
+
+
+@pytest.mark.parametrize(("kind", "mib", "shares"), [("dataset", 0, 1), ("dataset", 512, 33), ("adapter", 512, 1)])
+def test_a_dataset_has_longer_by_its_bytes(settings: Settings, kind: str, mib: int, shares: int) -> None:
+    sent = upload().model_copy(update={"kind": kind, "size_bytes": mib << 20})
+    assert timeout_s(sent, settings) == shares * settings.inspect_timeout_s

@@ -1,5 +1,6 @@
 """The parts of a training that need no model: batches, sizes, rates, times, texts and what is kept."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from statistics import median
@@ -185,6 +186,18 @@ def test_hazard_4_the_same_name_in_two_folders_is_two_pictures(tmp_path: Path) -
         ("x/1.png", ("x",), 1),
     ]
     assert len({one.ref for one in found}) == 2
+
+
+def test_what_was_used_longest_ago_is_forgotten_first(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for at, key in enumerate("abc"):
+        kept.value(key, lambda: torch.zeros(100))
+        os.utime(tmp_path / f"{key}.safetensors", (at, at))
+    Kept(tmp_path).value("a", lambda: torch.ones(1))  # read, so used now
+    size = (tmp_path / "a.safetensors").stat().st_size
+    Kept(tmp_path).shrink(2 * size)
+    assert {file.stem for file in tmp_path.iterdir()} == {"a", "c"}
+    assert Kept(tmp_path).value("b", lambda: torch.ones(1)).numel() == 1
 
 
 def test_hazard_8_a_turned_picture_is_the_same_picture(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from redis import Redis
 from app.shared import course
 from app.shared.catalog import file_key
 from app.shared.datasets import Datasets, dataset_of
-from app.shared.errors import Unavailable
+from app.shared.errors import NoRoom, Unavailable
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.training_keys import adapter_key, course_key, folder_of
@@ -108,6 +108,30 @@ def test_it_succeeds_with_its_version(
     kept = {adapter_key(accepted.id, step) for step in range(1, STEPS + 1)} | {course_key(accepted.id)}
     assert {*storage.keys(folder_of(accepted.id))} == kept | {f"{folder_of(accepted.id)}/manifest.json"}
     assert storage.get(adapter_key(accepted.id, 2)) == b"adapter of step 2"
+
+
+def test_a_disk_that_is_full_at_a_checkpoint_ends_it_with_a_sentence_and_what_was_before_is_kept(
+    trainer: Trainer,  # for what it puts in place of a base
+    trainings: Trainings,
+    accepted: Training,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put = storage.put
+
+    def full(key: str, data: Any) -> None:
+        if key == adapter_key(accepted.id, 3):
+            raise NoRoom("no_room", f"storage has no room for {key!r}; free some, or add some")
+        put(key, data)
+
+    monkeypatch.setattr(storage, "put", full)
+    Trainer(storage, redis, settings.model_copy(update={"storage_patience_s": 0.01})).run(accepted.id)
+    failed = trainings.get(accepted.id)
+    assert failed.status is Status.FAILED and failed.error and failed.error.code == "no_room"
+    assert "resume" in failed.error.message and [one.step for one in failed.checkpoints] == [1, 2]
+    assert list(storage.keys("uploads")) == []
 
 
 def test_the_newest_adapters_are_kept_within_a_bound(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
