@@ -82,6 +82,8 @@ class Callers:
         try:
             self._ring, self._asked = await run_in_threadpool(self._keyring.ring), asked
             self._needed = self._needed or self._ring.needed
+            if self._needed:  # so that nobody waits for the secret on the event loop
+                await run_in_threadpool(self._signer.sign)
             self._until = self._clock() + FRESH_S
         except RadiataError as error:
             log.warning("keys_not_read", error=error.message)
@@ -114,7 +116,11 @@ class Callers:
     def _of_session(self, ring: Ring, cookie: str) -> KeyRecord:
         key_id, _, rest = cookie.partition(".")
         until, _, signature = rest.partition(".")
-        if not until.isdecimal() or not self._signer.is_good(signature, float(until), COOKIE, key_id, until):
+        if (
+            not until.isdecimal()
+            or not self._signer.is_good(signature, COOKIE, key_id, until)
+            or time.time() > int(until)
+        ):
             raise Unauthorized("session_over", "this session is over, or was never begun here: give the key again")
         return ring.living(key_id, now())
 

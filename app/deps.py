@@ -13,6 +13,7 @@ from app.accepting.liveness import Liveness
 from app.callers import CALLER, Caller, Callers
 from app.fast_reading import FastReading
 from app.hub import Hub
+from app.links import Links
 from app.outgoing.courier import Courier
 from app.outgoing.delivering import Delivering
 from app.outgoing.downloading import Downloading
@@ -70,6 +71,7 @@ class Service:
     pictures: Pictures
     datasets: Datasets
     callers: Callers
+    links: Links
     asker: Asker = None
     _seen: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
 
@@ -141,6 +143,7 @@ def build(settings: Settings) -> Service:
         pictures=Pictures(storage),
         datasets=Datasets(storage),
         callers=Callers(Keyring(storage), signer),
+        links=Links(signer, settings.signed_url_s),
     )
 
 

@@ -12,7 +12,7 @@ from rq.job import Job
 from rq.queue import Queue
 from starlette.concurrency import run_in_threadpool
 
-from app.http.places import placed
+from app.http.places import Place, placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
 from app.shared.generations import Ledger, as_it_stands, pending_key
@@ -82,9 +82,9 @@ class Standing:
         """As it is stored: its pictures below no prefix."""
         return self.generation.model_dump_json()
 
-    def placed(self, prefix: str) -> str:
+    def placed(self, place: Place) -> str:
         """Its JSON where the service is seen below a prefix."""
-        return placed(self.generation, prefix).model_dump_json() if prefix else self.json
+        return placed(self.generation, place).model_dump_json() if place else self.json
 
 
 class FastReading:

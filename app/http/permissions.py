@@ -79,6 +79,10 @@ RULES: dict[str, Rule] = {
 }
 
 
+# What a signed address (`app/links.py`) opens without a key
+SIGNED = ("GET /v1/images/{key:path}", "GET /v1/trainings/{training_id}/samples/{name}")
+
+
 class Permissions:
     """Finds the rule of a request. routes: those of the application, in its order."""
 
@@ -87,6 +91,8 @@ class Permissions:
             (one.path_regex, {method: RULES.get(f"{method} {one.path}", ADMIN) for method in methods_of(one)})
             for one in routes
         ]
+        named = {f"{method} {one.path}": one.path_regex for one in routes for method in methods_of(one)}
+        self._signed = [named[one] for one in SIGNED if one in named]
 
     def rule(self, method: str, path: str) -> Rule:
         """Which scopes it needs; any of them where there is no such route, which only who has a key is told."""
@@ -94,6 +100,10 @@ class Permissions:
             if method in rules and pattern.match(path):
                 return rules[method]
         return ANY
+
+    def may_be_signed(self, method: str, path: str) -> bool:
+        """Whether a signature behind it may open it."""
+        return method == "GET" and any(one.match(path) for one in self._signed)
 
 
 def methods_of(route: Any) -> list[str]:

@@ -1,35 +1,59 @@
-"""Addresses in answers, as they are from outside: below the prefix that a proxy shows the service under."""
+"""Addresses in answers, as they are from outside: below the prefix that a proxy shows the service under, and signed.
 
-from typing import Annotated
+What is stored knows neither. A service without keys signs nothing: nobody needs a key there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
-from app.shared.wire.generation import Generation
+from app.callers import CALLER, Caller
+from app.links import Links
+from app.shared.wire.generation import Generation, Image
 from app.shared.wire.training import Training, TrainingPicture
 
-
-async def _prefix(request: Request) -> str:
-    return request.scope.get("root_path", "")
+P = TypeVar("P", Image, TrainingPicture)
 
 
-Prefix = Annotated[str, Depends(_prefix)]
+@dataclass(frozen=True)
+class Place:
+    """Where whoever asks sees the service; links: signs what they need a key for."""
+
+    prefix: str = ""
+    links: Links | None = None
+
+    def __bool__(self) -> bool:
+        """Whether an address is another there than it is stored."""
+        return bool(self.prefix or self.links)
+
+    def url(self, path: str) -> str:
+        """An address as it is from there."""
+        return f"{self.prefix}{path}{self.links.query(path) if self.links and path else ''}"
+
+    def moved(self, pictures: Iterable[P]) -> list[P]:
+        """Pictures with their addresses as they are from there."""
+        return [one.model_copy(update={"url": self.url(one.url)}) for one in pictures]
 
 
-def placed(generation: Generation, prefix: str) -> Generation:
-    """A generation whose pictures are where the client finds them; what is stored knows no prefix."""
-    if not prefix:
-        return generation
-    images = [image.model_copy(update={"url": prefix + image.url}) for image in generation.images]
-    return generation.model_copy(update={"images": images})
+async def _place(request: Request) -> Place:
+    caller: Caller | None = request.scope.get(CALLER)
+    links = request.app.state.service.links if caller and caller.owner is not None else None
+    return Place(request.scope.get("root_path", ""), links)
 
 
-def training_placed(training: Training, prefix: str) -> Training:
+Prefix = Annotated[Place, Depends(_place)]
+
+
+def placed(generation: Generation, place: Place) -> Generation:
+    """A generation whose pictures are where the client finds them."""
+    return generation.model_copy(update={"images": place.moved(generation.images)}) if place else generation
+
+
+def training_placed(training: Training, place: Place) -> Training:
     """A training whose samples are where the client finds them."""
-    if not prefix:
+    if not place:
         return training
-
-    def moved(pictures: list[TrainingPicture]) -> list[TrainingPicture]:
-        return [one.model_copy(update={"url": prefix + one.url}) for one in pictures]
-
-    checkpoints = [one.model_copy(update={"samples": moved(one.samples)}) for one in training.checkpoints]
-    return training.model_copy(update={"pictures": moved(training.pictures), "checkpoints": checkpoints})
+    checkpoints = [one.model_copy(update={"samples": place.moved(one.samples)}) for one in training.checkpoints]
+    return training.model_copy(update={"pictures": place.moved(training.pictures), "checkpoints": checkpoints})

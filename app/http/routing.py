@@ -6,10 +6,10 @@ here before FastAPI sees it, and the problems that each of them may answer stand
 
 import re
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -53,6 +53,16 @@ def answers(*more: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     return {
         status: {"description": meaning, "content": {PROBLEM: {"schema": schema}}} for status, meaning in merged.items()
     }
+
+
+Signed = Annotated[str | None, Query(max_length=64, description="of a signed address: it opens without a key")]
+
+
+async def _signed(exp: Signed = None, sig: Signed = None) -> None:
+    """Take what `app/links.py` writes behind an address."""
+
+
+SIGNED_ADDRESS = Depends(_signed)  # among the dependencies of a route whose address is signed
 
 
 class StrictRequest(Request):

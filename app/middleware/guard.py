@@ -1,11 +1,13 @@
 """Nobody without a key passes, once the service has one; and nobody whose key is not for what is asked."""
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.callers import CALLER, Caller, Callers
 from app.http.errors import problem
 from app.http.permissions import Permissions
+from app.links import Links
 from app.middleware.forwarded import path_here
 from app.shared.errors import Forbidden, RadiataError, Unauthorized
 
@@ -26,8 +28,9 @@ class Guard:
             return
         if self._permissions is None:
             self._permissions = Permissions(scope["app"].routes)
-        rule = self._permissions.rule(scope["method"], path_here(scope))
-        if rule is not None:
+        method, path = scope["method"], path_here(scope)
+        rule = self._permissions.rule(method, path)
+        if rule is not None and not (b"sig=" in scope["query_string"] and await self._is_signed(scope, method, path)):
             try:
                 scope[CALLER] = await _admitted(scope["app"].state.service.callers, Headers(scope=scope), rule)
             except RadiataError as error:
@@ -36,6 +39,13 @@ class Guard:
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _is_signed(self, scope: Scope, method: str, path: str) -> bool:
+        """Whether its address opens it, whoever asks."""
+        assert self._permissions is not None
+        signed = self._permissions.may_be_signed(method, path)
+        links: Links = scope["app"].state.service.links
+        return signed and await run_in_threadpool(links.opens, path, scope["query_string"])
 
 
 async def _admitted(callers: Callers, headers: Headers, rule: frozenset[str]) -> Caller:

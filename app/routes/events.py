@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Send
 
 from app.deps import Service, ServiceDep
-from app.http.places import Prefix
+from app.http.places import Place, Prefix
 from app.http.routing import Router
 from app.hub import end_of
 from app.shared.events import START, Event, position
@@ -44,27 +44,27 @@ async def _generation(generation_id: str, service: ServiceDep) -> Generation:
 @router.get("/{generation_id}/events", response_class=EventStream)
 async def events(
     service: ServiceDep,
-    prefix: Prefix,
+    place: Prefix,
     generation: Annotated[Generation, Depends(_generation)],
     last_event_id: LastEventId = None,
 ) -> EventStream:
     """Everything that happened to a generation and what happens next, until it ends."""
-    return followed(service, generation, last_event_id, prefix)
+    return followed(service, generation, last_event_id, place)
 
 
-def followed(service: Service, job: Generation | Training, last_event_id: str | None, prefix: str) -> EventStream:
+def followed(service: Service, job: Generation | Training, last_event_id: str | None, place: Place) -> EventStream:
     """Every event of a job after the one with that id, or all."""
     after = position(last_event_id) if last_event_id else None
-    return EventStream(_frames(service.hub.follow(job.id, after or START, end_of(job)), prefix), headers=HEADERS)
+    return EventStream(_frames(service.hub.follow(job.id, after or START, end_of(job)), place), headers=HEADERS)
 
 
-async def _frames(followed: AsyncGenerator[list[Event]], prefix: str) -> AsyncGenerator[bytes]:
+async def _frames(followed: AsyncGenerator[list[Event]], place: Place) -> AsyncGenerator[bytes]:
     async with aclosing(followed):
         async for events in followed:
-            yield b"".join(_placed(event, prefix).frame for event in events) or KEEP_ALIVE
+            yield b"".join(_placed(event, place).frame for event in events) or KEEP_ALIVE
 
 
-def _placed(event: Event, prefix: str) -> Event:
-    if not prefix or event.kind != "image":
+def _placed(event: Event, place: Place) -> Event:
+    if not place or event.kind != "image":
         return event
-    return replace(event, data=event.data | {"url": f"{prefix}{event.data.get('url', '')}"})
+    return replace(event, data=event.data | {"url": place.url(str(event.data.get("url", "")))})

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from app.accepting.fast_acceptance import accept
 from app.deps import Service, ServiceDep
-from app.http.places import Prefix, placed
+from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Conflict, Newer, Unreadable
 from app.shared.wire.generation import Generation, GenerationRequest
@@ -29,47 +29,47 @@ class GenerationList(BaseModel):
 async def create(
     body: GenerationRequest,
     service: ServiceDep,
-    prefix: Prefix,
+    place: Prefix,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Response:
     """Accept a generation: it will end, whichever process dies meanwhile."""
     generation = await accept(service, body, idempotency_key)
-    text = placed(generation, prefix).model_dump_json()
+    text = placed(generation, place).model_dump_json()
     return _json(text, 202, {"Location": f"/v1/generations/{generation.id}"})
 
 
 @router.get("", response_model=GenerationList, responses=answers(UNKNOWN))
 async def newest(
     service: ServiceDep,
-    prefix: Prefix,
+    place: Prefix,
     limit: Annotated[Limit, Query()] = 50,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> Response:
     """The newest generations; `before` takes the `next` of the page before."""
     found, cursor = await service.reading.list(limit, before)
-    rows = ",".join(one.placed(prefix) for one in found)
+    rows = ",".join(one.placed(place) for one in found)
     return _json(f'{{"generations":[{rows}],"next":{json.dumps(cursor)}}}')  # a `GenerationList`
 
 
 @router.get("/{generation_id}", response_model=Generation)
-async def look(generation_id: str, service: ServiceDep, prefix: Prefix) -> Response:
+async def look(generation_id: str, service: ServiceDep, place: Prefix) -> Response:
     """A generation as it stands."""
-    return _json((await service.reading.get(generation_id)).placed(prefix))
+    return _json((await service.reading.get(generation_id)).placed(place))
 
 
 @router.post("/{generation_id}/cancel", responses=answers(ENDED))
-def cancel(generation_id: str, service: ServiceDep, prefix: Prefix) -> Generation:
+def cancel(generation_id: str, service: ServiceDep, place: Prefix) -> Generation:
     """Cancel a generation, queued or between two steps; nothing is ever deleted."""
-    return _canceled(generation_id, service, prefix)
+    return _canceled(generation_id, service, place)
 
 
 @router.delete(
     "/{generation_id}", responses=answers(ENDED) | {204: {"description": "its record could not be read: it is gone"}}
 )
-def remove(generation_id: str, service: ServiceDep, prefix: Prefix) -> Generation:
+def remove(generation_id: str, service: ServiceDep, place: Prefix) -> Generation:
     """Cancel a generation, as `/cancel` does; one whose record cannot be read is cleared away."""
     try:
-        return _canceled(generation_id, service, prefix)
+        return _canceled(generation_id, service, place)
     except Newer:  # nothing is wrong with it
         raise
     except Unreadable:
@@ -77,11 +77,11 @@ def remove(generation_id: str, service: ServiceDep, prefix: Prefix) -> Generatio
         return Response(status_code=204)  # type: ignore[return-value]
 
 
-def _canceled(generation_id: str, service: Service, prefix: str) -> Generation:
+def _canceled(generation_id: str, service: Service, place: Place) -> Generation:
     try:
-        return placed(service.ledger.cancel(generation_id), prefix)
+        return placed(service.ledger.cancel(generation_id), place)
     except Conflict as error:
-        ended = placed(service.ledger.get(generation_id), prefix)
+        ended = placed(service.ledger.get(generation_id), place)
         members = {"generation": ended.model_dump(mode="json")}
         raise Conflict(error.code, error.message, members=members) from error
 

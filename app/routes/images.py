@@ -13,7 +13,7 @@ from app.accepting.judging_maps import wanted
 from app.deps import Service, ServiceDep
 from app.http.downloads import documented, download
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
-from app.http.routing import Router, answers
+from app.http.routing import SIGNED_ADDRESS, Router, answers
 from app.http.spool import Spooled
 from app.shared.errors import NotFound, PictureRefused
 from app.shared.generations import image_key
@@ -104,7 +104,7 @@ def upload_status(upload_id: str, service: ServiceDep) -> ReceivedPicture:
     return _outcome(known(service, upload_id, "picture", "map"))
 
 
-@router.get("/{key:path}", response_class=Response, responses=documented("image/png"))
+@router.get("/{key:path}", response_class=Response, responses=documented("image/png"), dependencies=[SIGNED_ADDRESS])
 def picture(key: str, service: ServiceDep, request: Request) -> Response:
     """The PNG of one picture, drawn (`<generation>/<n>.png`) or sent (`image:<64 hex>`); its bytes never change."""
     drawn, sent = DRAWN.fullmatch(key), re.fullmatch(REF_PATTERN, key)

@@ -31,7 +31,7 @@ class Session(BaseModel):
 
 
 @router.post("", status_code=201, responses=answers({409: "No request needs a key here"}))
-async def begin(body: SentKey, service: ServiceDep, request: Request, response: Response, prefix: Prefix) -> Session:
+async def begin(body: SentKey, service: ServiceDep, request: Request, response: Response, place: Prefix) -> Session:
     """Set a cookie that stands for a key for a week, or as long as the key does; only pages of this service send it."""
     await service.callers.ring()
     if not service.callers.needed:
@@ -42,7 +42,7 @@ async def begin(body: SentKey, service: ServiceDep, request: Request, response: 
         COOKIE,
         cookie,
         expires=datetime.fromtimestamp(until, UTC),
-        path=prefix or "/",
+        path=place.prefix or "/",
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="strict",
@@ -51,10 +51,10 @@ async def begin(body: SentKey, service: ServiceDep, request: Request, response: 
 
 
 @router.delete("", status_code=204)
-async def end(request: Request, prefix: Prefix) -> Response:
+async def end(request: Request, place: Prefix) -> Response:
     """Have the browser forget the cookie."""
     response = Response(status_code=204)
     response.delete_cookie(
-        COOKIE, path=prefix or "/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
+        COOKIE, path=place.prefix or "/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
     )
     return response

@@ -13,9 +13,9 @@ from app.accepting.publishing import staged_checkpoint
 from app.accepting.trainings import algorithms, extended, foretell, resolve, resumed
 from app.deps import Service, ServiceDep
 from app.http.downloads import documented, download
-from app.http.places import Prefix
+from app.http.places import Place, Prefix
 from app.http.places import training_placed as placed
-from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
+from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, SIGNED_ADDRESS, UNKNOWN, Router, answers
 from app.routes.adapters import admitted
 from app.routes.events import EventStream, LastEventId, followed
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
@@ -71,7 +71,7 @@ def create(
     body: TrainingRequest,
     service: ServiceDep,
     response: Response,
-    prefix: Prefix,
+    place: Prefix,
     dry_run: Annotated[Truth, Query(description="accept nothing: 200 with what it would be and cost")] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Training:
@@ -82,19 +82,19 @@ def create(
     training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
         resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint
     )
-    return _accepted(training, response, prefix)
+    return _accepted(training, response, place)
 
 
 @router.get("", responses=answers(UNKNOWN))
 def newest(
     service: ServiceDep,
-    prefix: Prefix,
+    place: Prefix,
     limit: Annotated[Limit, Query()] = 50,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> TrainingList:
     """The newest trainings; `before` takes the `next` of the page before."""
     found, cursor = service.trainings.newest(limit, before)
-    return TrainingList(trainings=[placed(one, prefix) for one in found], next=cursor)
+    return TrainingList(trainings=[placed(one, place) for one in found], next=cursor)
 
 
 @router.get("/algorithms")
@@ -104,9 +104,9 @@ def known_algorithms() -> AlgorithmList:
 
 
 @router.get("/{training_id}")
-def look(training_id: str, service: ServiceDep, prefix: Prefix) -> Training:
+def look(training_id: str, service: ServiceDep, place: Prefix) -> Training:
     """A training as it stands."""
-    return placed(service.trainings.get(training_id), prefix)
+    return placed(service.trainings.get(training_id), place)
 
 
 def _training(training_id: str, service: ServiceDep) -> Training:
@@ -117,15 +117,20 @@ def _training(training_id: str, service: ServiceDep) -> Training:
 @router.get("/{training_id}/events", response_class=EventStream)
 async def events(
     service: ServiceDep,
-    prefix: Prefix,
+    place: Prefix,
     training: Annotated[Training, Depends(_training)],
     last_event_id: LastEventId = None,
 ) -> EventStream:
     """Everything that happened to a training and what happens next, until it ends."""
-    return followed(service, training, last_event_id, prefix)
+    return followed(service, training, last_event_id, place)
 
 
-@router.get("/{training_id}/samples/{name}", response_class=Response, responses=documented("image/png"))
+@router.get(
+    "/{training_id}/samples/{name}",
+    response_class=Response,
+    responses=documented("image/png"),
+    dependencies=[SIGNED_ADDRESS],
+)
 def sample(
     training_id: Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")],
     name: Annotated[str, PathParameter(pattern=r"^[0-9]{1,7}-[0-9]{1,2}\.png$")],
@@ -144,9 +149,9 @@ def sample(
 
 
 @router.post("/{training_id}/cancel", responses=answers(ENDED))
-def cancel(training_id: str, service: ServiceDep, prefix: Prefix, keep: Keep = False) -> Training:
+def cancel(training_id: str, service: ServiceDep, place: Prefix, keep: Keep = False) -> Training:
     """Cancel a training, queued or within a step; its checkpoints stay, and it can be resumed."""
-    return _canceled(training_id, service, prefix, keep)
+    return _canceled(training_id, service, place, keep)
 
 
 @router.delete(
@@ -154,11 +159,11 @@ def cancel(training_id: str, service: ServiceDep, prefix: Prefix, keep: Keep = F
     responses=answers({409: "It has ended and `keep` is asked for, or another training goes on with it"})
     | {204: {"description": "it had ended, or its record could not be read: it is gone, with all that is its own"}},
 )
-def remove(training_id: str, service: ServiceDep, prefix: Prefix, keep: Keep = False) -> Training:
+def remove(training_id: str, service: ServiceDep, place: Prefix, keep: Keep = False) -> Training:
     """Cancel a training, as `/cancel` does; one that has ended is removed with its checkpoints and samples."""
     try:
         if keep or not service.trainings.latest(training_id).status.ended:
-            return _canceled(training_id, service, prefix, keep)
+            return _canceled(training_id, service, place, keep)
         service.trainings.clear_away(training_id)
     except Newer:  # nothing is wrong with it
         raise
@@ -169,14 +174,14 @@ def remove(training_id: str, service: ServiceDep, prefix: Prefix, keep: Keep = F
 
 @router.post("/{training_id}/resume", status_code=202, responses=answers(GONE_ON, FULL))
 def resume(
-    training_id: str, service: ServiceDep, response: Response, prefix: Prefix, idempotency_key: IdempotencyKey = None
+    training_id: str, service: ServiceDep, response: Response, place: Prefix, idempotency_key: IdempotencyKey = None
 ) -> Training:
     """Go on with a training that failed or was canceled, from its last checkpoint, as a training of its own."""
     fingerprint = fingerprint_of(Going(on=training_id))
     training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
         resumed(service, training_id), idempotency_key=idempotency_key, fingerprint=fingerprint
     )
-    return _accepted(training, response, prefix)
+    return _accepted(training, response, place)
 
 
 @router.post("/{training_id}/extend", status_code=202, responses=answers(GONE_ON, FULL))
@@ -185,7 +190,7 @@ def extend(
     body: Extension,
     service: ServiceDep,
     response: Response,
-    prefix: Prefix,
+    place: Prefix,
     idempotency_key: IdempotencyKey = None,
 ) -> Training:
     """Train longer what has succeeded, from its last checkpoint, as a training of its own."""
@@ -193,7 +198,7 @@ def extend(
     training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
         extended(service, training_id, body.steps), idempotency_key=idempotency_key, fingerprint=fingerprint
     )
-    return _accepted(training, response, prefix)
+    return _accepted(training, response, place)
 
 
 @router.post(
@@ -218,14 +223,14 @@ async def publish(
     return await admitted(service, staged, request, response, prefer)
 
 
-def _canceled(training_id: str, service: Service, prefix: str, keep: bool) -> Training:
+def _canceled(training_id: str, service: Service, place: Place, keep: bool) -> Training:
     try:
-        return placed(service.trainings.cancel(training_id, keep), prefix)
+        return placed(service.trainings.cancel(training_id, keep), place)
     except Conflict as error:
-        ended = placed(service.trainings.get(training_id), prefix)
+        ended = placed(service.trainings.get(training_id), place)
         raise Conflict(error.code, error.message, members={"training": ended.model_dump(mode="json")}) from error
 
 
-def _accepted(training: Training, response: Response, prefix: str) -> Training:
+def _accepted(training: Training, response: Response, place: Place) -> Training:
     response.headers["Location"] = f"/v1/trainings/{training.id}"
-    return placed(training, prefix)
+    return placed(training, place)

@@ -192,6 +192,12 @@ class Settings(BaseSettings):
     log_prompts: bool = Field(
         False, description="Whether the log may say prompts; secrets it never says, nor pictures of requests."
     )
+    signed_url_s: int = Field(
+        24 * 3600,
+        ge=60,
+        description="Seconds for which the `url` of a picture in an answer opens it without a key, where there are "
+        "keys.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, and above.")
 
     @model_validator(mode="before")

@@ -4,7 +4,6 @@ The secret is in storage, made once by whoever comes first, so every API process
 """
 
 import secrets
-import time
 from hashlib import sha256
 from hmac import compare_digest, digest
 
@@ -27,10 +26,9 @@ class Signer:
         """The signature of some words, of which none holds a NUL."""
         return digest(self._known(), "\0".join(words).encode(), sha256).hex()
 
-    def is_good(self, signature: str, until: float, *words: str) -> bool:
-        """Whether that is the signature of these words, and its time is not over."""
-        same = compare_digest(self.sign(*words).encode(), signature.encode())
-        return same and time.time() < until
+    def is_good(self, signature: str, *words: str) -> bool:
+        """Whether that is the signature of these words."""
+        return compare_digest(self.sign(*words).encode(), signature.encode(errors="replace"))
 
     def _known(self) -> bytes:
         if not self._secret:

@@ -31,7 +31,7 @@ from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.generation import Status
 from app.shared.wire.key import SCOPES
 from app.shared.wire.upload import Download, UploadKind, UploadStatus
-from app.shared.wire.webhook import Webhook
+from app.shared.wire.webhook import EVENTS, Webhook
 from tests.app.conftest import serving
 from tests.app.shared.making import profile, request, training_request, upload, version
 
@@ -86,7 +86,7 @@ class House:
         self.storage.put(sample_key(training, 1, 0), b"\x89PNG")
         trained = trainings.accept(training_request(dataset=dataset)).id
         trainings.cancel(trained)
-        hook = Webhook(url="https://127.0.0.1:9/x")
+        hook = Webhook(url="https://127.0.0.1:9/x", events=EVENTS)
         Webhooks(self.storage, self.redis).begin(ledger.get(ended.id), hook)
         fetching = f"{number}8" + "0" * 30
         fetched = upload(fetching).model_copy(update={"status": UploadStatus.FETCHING, "owner": owner})
