@@ -87,9 +87,11 @@ def _option(field: FieldInfo, called: str, path: tuple[str, ...], is_file: bool)
     if len(path) == 2 and not field.is_required():
         text += f"; unset, {field.default}"
     kind, name = _plain(field.annotation), _called(called)
-    flag = {"metavar": " "} if kind is bool else {}  # it takes no value
+    metavar = " " if kind is bool else None  # a flag takes no value
     spelled = f"--{name}/--no-{name}" if field.default is True else f"--{name}"  # what is on can be turned off
-    return Annotated[kind if len(path) == 1 else kind | None, typer.Option(spelled, help=FILE * is_file + text, **flag)]
+    return Annotated[
+        kind if len(path) == 1 else kind | None, typer.Option(spelled, help=FILE * is_file + text, metavar=metavar)
+    ]
 
 
 def _plain(kind: Any) -> Any:

@@ -59,7 +59,8 @@ def test_hazard_34_every_field_of_a_plan_has_an_effect(request: pytest.FixtureRe
 
     def tensors(**changed: Any) -> bytes:
         if (key := str(sorted(changed.items()))) not in made:
-            data = training(tmp_path / str(len(made)), **{"steps": 2} | changed).run(nothing).data
+            asked: dict[str, Any] = {"steps": 2, **changed}
+            data = training(tmp_path / str(len(made)), **asked).run(nothing).data
             made[key] = data[8 + int.from_bytes(data[:8], "little") :]
         return made[key]
 
