@@ -19,6 +19,8 @@ class Valkey:
     def __init__(self, folder: Path, *arguments: str, host: str = "127.0.0.1", port: int = 0) -> None:
         """arguments: as on its command line; a file of configuration first."""
         self.host, self.port = host, port or _free_port()
+        if "--cluster-enabled" in arguments:  # by itself it is the port and 10,000, which there may not be
+            arguments = (*arguments, "--cluster-port", str(_free_port()))
         told = [
             "--bind",
             host,
