@@ -31,7 +31,7 @@ OTHER: dict[str, tuple[Any, dict[str, Any]]] = {
     "gradient_accumulation_steps": (2, {}),
     "learning_rate": (1e-3, {}),
     "lr_scheduler": ("cosine", {}),
-    "lr_warmup_steps": (1, {}),
+    "lr_warmup_steps": (2, {"steps": 3}),  # one step of it is none
     "weight_decay": (0.5, {}),
     "max_grad_norm": (1e-3, {}),
     "ema_decay": (0.9, {}),
