@@ -224,6 +224,8 @@ class Lifecycle(ABC, Generic[R]):
 
     def latest(self, job_id: str) -> R:
         """As `stands`, but an end counts from when it is created, told or not."""
+        if not ID.fullmatch(job_id):
+            raise self.unknown()  # before it becomes a key
         return self._seen(lambda: self.records.ended(job_id)) or self.stands(job_id)
 
     # On a worker

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -55,7 +56,7 @@ class Belongings:
     sha256: str
 
 
-class House:
+class Owned:
     """A service with keys, and an owner's things for each."""
 
     client: httpx.Client
@@ -115,12 +116,12 @@ class House:
 
 
 @pytest.fixture
-def house(storage: Storage, redis: Redis, settings: Settings) -> Iterator[House]:
+def owned(storage: Storage, redis: Redis, settings: Settings) -> Iterator[Owned]:
     """The service."""
     Profiles(storage, settings).publish(profile(), {"unet": {}})
-    house = House(storage, redis, settings)
-    with serving(settings) as house.client:
-        yield house
+    owned = Owned(storage, redis, settings)
+    with serving(settings) as owned.client:
+        yield owned
 
 
 def drawn(**fields: Any) -> dict[str, Any]:
@@ -202,14 +203,14 @@ NOTHING = Belongings(
 )
 
 
-def asked(house: House, owner: str, route: str, which: str, sent: dict[str, Any]) -> httpx.Response:
+def asked(owned: Owned, owner: str, route: str, which: str, sent: dict[str, Any]) -> httpx.Response:
     method, template = route.split()
     if "{" in template:
         first, rest = template.split("{", 1)
         path = first + which + rest.partition("}")[2].replace("{name}", "1-0.png")
     else:
         path = template + which
-    return house.ask(owner, method, path, **sent)
+    return owned.ask(owner, method, path, **sent)
 
 
 def ids(of: Belongings) -> list[str]:
@@ -223,23 +224,33 @@ def test_every_route_is_in_the_table() -> None:
     assert own == set(requests(NOTHING))
 
 
-def test_what_is_anothers_is_answered_as_what_nobody_has(house: House) -> None:
+def test_what_is_anothers_is_answered_as_what_nobody_has(owned: Owned) -> None:
     nothing = requests(NOTHING)
     for owner in ("ada", ""):
-        of = house.of[owner]
+        of = owned.of[owner]
         strangers = [other for other in OWNERS if other != owner]
         for route, cases in requests(of).items():
             for at, (which, sent) in enumerate(cases):
                 for other in strangers:
-                    answer = asked(house, other, route, which, sent)
-                    void = asked(house, other, route, *nothing[route][at])
+                    answer = asked(owned, other, route, which, sent)
+                    void = asked(owned, other, route, *nothing[route][at])
                     assert answer.status_code == void.status_code >= 400, (route, which, other, answer.text)
                     assert neutral(answer, of) == neutral(void, NOTHING), (route, which, other)
     ends = ("DELETE", "POST /v1/generations/{generation_id}/cancel")
-    for route, cases in sorted(requests(house.of["ada"]).items(), key=lambda one: one[0].startswith(ends)):
+    for route, cases in sorted(requests(owned.of["ada"]).items(), key=lambda one: one[0].startswith(ends)):
         for which, sent in cases:
-            answer = asked(house, "ada", route, which, sent)
+            answer = asked(owned, "ada", route, which, sent)
             assert answer.status_code not in (404, 410) or "checkpoint_unknown" in answer.text, (route, which)
+
+
+@pytest.mark.parametrize("name", ["\u00d4\x02\u00e6", "../..", "%", "a b", "\ufdd0", "x" * 300])
+def test_what_is_no_id_becomes_no_key(owned: Owned, name: str) -> None:
+    same = quote(name, safe="")
+    strange = Belongings(*[same] * 7, uploads=dict.fromkeys(NOTHING.uploads, same), adapter=same, sha256=same)
+    for route, cases in requests(strange).items():
+        for which, sent in cases:
+            answer = asked(owned, "ada", route, which, sent)
+            assert 400 <= answer.status_code < 500, (route, which, answer.text)
 
 
 def neutral(answer: httpx.Response, of: Belongings) -> Any:
@@ -251,79 +262,79 @@ def neutral(answer: httpx.Response, of: Belongings) -> Any:
     return {name: body[name] for name in ("status", "code", "title", "detail", "errors")}
 
 
-def test_lists_have_ones_own_alone(house: House) -> None:
-    Catalog(house.storage, house.redis).admit(version("bundled", b"bundled", owner="radiata"), {})
+def test_lists_have_ones_own_alone(owned: Owned) -> None:
+    Catalog(owned.storage, owned.redis).admit(version("bundled", b"bundled", owner="radiata"), {})
     for owner, emptied in product(OWNERS, (False, True)):
-        of = house.of[owner]
+        of = owned.of[owner]
         if emptied:  # and so they are when they are made again
-            house.redis.flushdb()
-        generations = house.ask(owner, "GET", "/v1/generations").json()["generations"]
+            owned.redis.flushdb()
+        generations = owned.ask(owner, "GET", "/v1/generations").json()["generations"]
         assert {one["id"] for one in generations} == {of.generation, of.ended}
         assert {one["owner"] for one in generations} == {owner}
-        trainings = house.ask(owner, "GET", "/v1/trainings?limit=1").json()
+        trainings = owned.ask(owner, "GET", "/v1/trainings?limit=1").json()
         assert [one["id"] for one in trainings["trainings"]] == [of.trained]
-        following = house.ask(owner, "GET", f"/v1/trainings?before={trainings['next']}").json()
+        following = owned.ask(owner, "GET", f"/v1/trainings?before={trainings['next']}").json()
         assert ([one["id"] for one in following["trainings"]], following["next"]) == ([of.training], None)
-        datasets = house.ask(owner, "GET", "/v1/datasets").json()["datasets"]
+        datasets = owned.ask(owner, "GET", "/v1/datasets").json()["datasets"]
         assert [one["ref"] for one in datasets] == [of.dataset]
-        deliveries = house.ask(owner, "GET", "/v1/webhooks").json()["deliveries"]
+        deliveries = owned.ask(owner, "GET", "/v1/webhooks").json()["deliveries"]
         assert [one["id"] for one in deliveries] == [of.ended]
-        adapters = house.ask(owner, "GET", "/v1/adapters").json()["adapters"]
+        adapters = owned.ask(owner, "GET", "/v1/adapters").json()["adapters"]
         assert {(one["name"], one["owner"]) for one in adapters} == {(of.adapter, owner), ("bundled", "radiata")}
 
 
-def test_a_name_is_ones_own_or_else_the_bundled_one(house: House) -> None:
-    catalog = Catalog(house.storage, house.redis)
+def test_a_name_is_ones_own_or_else_the_bundled_one(owned: Owned) -> None:
+    catalog = Catalog(owned.storage, owned.redis)
     for owner, data in (("radiata", b"r"), ("ada", b"a")):
         catalog.admit(version("style", data, owner=owner), {})
-    found = {one: house.ask(one, "GET", "/v1/adapters/style").json() for one in OWNERS}
+    found = {one: owned.ask(one, "GET", "/v1/adapters/style").json() for one in OWNERS}
     assert {one: known["owner"] for one, known in found.items()} == {"": "radiata", "ada": "ada", "bob": "radiata"}
     catalog.admit(version("style", b"f"), {})
-    found = {one: house.ask(one, "GET", "/v1/adapters/style").json() for one in OWNERS}
+    found = {one: owned.ask(one, "GET", "/v1/adapters/style").json() for one in OWNERS}
     assert {one: (known["owner"], known["versions"]) for one, known in found.items()} == {
         "": ("", [1, 2]),
         "ada": ("ada", [1]),
         "bob": ("radiata", [1]),
     }
-    assert house.ask("bob", "DELETE", "/v1/adapters/style").status_code == 404
-    assert house.ask("", "DELETE", "/v1/adapters/style").json()["code"] == "adapter_bundled"
-    assert house.ask("ada", "DELETE", "/v1/adapters/style").status_code == 204
-    answer = house.ask("ada", "POST", "/v1/generations", **drawn(adapters=[{"ref": "radiata/style"}]))
+    assert owned.ask("bob", "DELETE", "/v1/adapters/style").status_code == 404
+    assert owned.ask("", "DELETE", "/v1/adapters/style").json()["code"] == "adapter_bundled"
+    assert owned.ask("ada", "DELETE", "/v1/adapters/style").status_code == 204
+    answer = owned.ask("ada", "POST", "/v1/generations", **drawn(adapters=[{"ref": "radiata/style"}]))
     assert answer.status_code == 202 and answer.json()["request"]["adapters"][0]["version"] == 1
 
 
 SEEN = [("private", 404, 0), ("shared", 200, 0), ("public", 200, 1)]
 
 
-def test_what_is_shared_is_used_by_its_owners_name(house: House) -> None:
+def test_what_is_shared_is_used_by_its_owners_name(owned: Owned) -> None:
     for owner, (visibility, status, listed) in product(("", "ada"), SEEN):
-        catalog, said = Catalog(house.storage, house.redis), owner or "first"
+        catalog, said = Catalog(owned.storage, owned.redis), owner or "first"
         known, _ = catalog.admit(version("gift", b"gift", owner=owner, visibility=visibility), {})
-        house.storage.put(file_key(known.sha256), b"gift")
-        assert house.ask("bob", "GET", "/v1/adapters/gift").status_code == 404
-        assert house.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == status
-        assert house.ask("bob", "GET", f"/v1/adapters/gift/file?owner={said}").status_code == status
+        owned.storage.put(file_key(known.sha256), b"gift")
+        assert owned.ask("bob", "GET", "/v1/adapters/gift").status_code == 404
+        assert owned.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == status
+        assert owned.ask("bob", "GET", f"/v1/adapters/gift/file?owner={said}").status_code == status
         asked_for = drawn(adapters=[{"ref": f"{said}/gift"}])
-        assert house.ask("bob", "POST", "/v1/generations", **asked_for).status_code == (202 if status == 200 else 404)
-        adapters = house.ask("bob", "GET", "/v1/adapters").json()["adapters"]
+        assert owned.ask("bob", "POST", "/v1/generations", **asked_for).status_code == (202 if status == 200 else 404)
+        adapters = owned.ask("bob", "GET", "/v1/adapters").json()["adapters"]
         assert [one["owner"] for one in adapters if one["name"] == "gift"] == [said] * listed
-        assert house.ask("bob", "DELETE", "/v1/adapters/gift").status_code == 404
+        assert owned.ask("bob", "DELETE", "/v1/adapters/gift").status_code == 404
         catalog.admit(version("gift", b"gift", owner=owner), {})  # the same bytes, said to be private
-        assert house.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == 404
+        assert owned.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == 404
 
 
-def test_the_same_key_and_the_same_bytes_of_two_owners_are_two(house: House) -> None:
+def test_the_same_key_and_the_same_bytes_of_two_owners_are_two(owned: Owned) -> None:
     key = {"Idempotency-Key": "once"}
     asked_for = drawn(seed=7) | {"headers": key}
-    first = {owner: house.ask(owner, "POST", "/v1/generations", **asked_for).json()["id"] for owner in OWNERS}
-    again = {owner: house.ask(owner, "POST", "/v1/generations", **asked_for).json()["id"] for owner in OWNERS}
+    first = {owner: owned.ask(owner, "POST", "/v1/generations", **asked_for).json()["id"] for owner in OWNERS}
+    again = {owner: owned.ask(owner, "POST", "/v1/generations", **asked_for).json()["id"] for owner in OWNERS}
     assert first == again and len(set(first.values())) == 3
-    pictures = Pictures(house.storage)
+    pictures = Pictures(owned.storage)
     image = Image.new("RGB", (8, 8), (1, 2, 3))
     assert [pictures.keep(image, owner)[1] for owner in (*OWNERS, *OWNERS)] == [True] * 3 + [False] * 3
     other = Image.new("RGB", (8, 8), (3, 2, 1))
     ref = pictures.put(other, "ada").ref
-    assert house.ask("", "GET", f"/v1/images/{ref}").status_code == 404
+    assert owned.ask("", "GET", f"/v1/images/{ref}").status_code == 404
     assert pictures.keep(other, "")[1] is True
-    assert house.ask("", "GET", f"/v1/images/{ref}").status_code == 200
-    assert len([one for one in house.storage.keys("pictures") if ref.removeprefix("image:") in one]) == 1
+    assert owned.ask("", "GET", f"/v1/images/{ref}").status_code == 200
+    assert len([one for one in owned.storage.keys("pictures") if ref.removeprefix("image:") in one]) == 1

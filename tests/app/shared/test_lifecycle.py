@@ -42,6 +42,7 @@ class Baking(Wire):
     id: str
     status: State = State.WAITING
     body: str = "body"
+    owner: str = ""
 
 
 PLACES = Places(
