@@ -41,7 +41,7 @@ class ReceivedDatasets:
         if len(layout.pictures) > MAX_PICTURES:
             message = f"the dataset has {len(layout.pictures)} pictures; at most {MAX_PICTURES} are taken"
             raise DatasetRefused("dataset_too_large", message)
-        if not layout.pictures and len(archive.names) == 1:
+        if not layout.pictures and len(archive.names) == 1 and not texts:
             message = f"{shown(archive.names[0])} is neither a zip nor a picture; send a zip, or pictures with captions"
             raise DatasetRefused("dataset_not_readable", message)
         kept: dict[str, tuple[StoredPicture, str]] = {}
