@@ -132,13 +132,15 @@ def _judge_own(folder: Path, own: Own, profile: ModelProfile, settings: Settings
         message = f"steps is {profile.steps}, and RADIATA_MAX_STEPS allows {settings.max_steps}"
         raise Unservable(f"{folder / OWN} cannot be used: {message}")
     if own.width or own.height or own.steps:
+        picture = "" if profile.inpaint == "native" else None
         asked = GenerationRequest.model_construct(
             prompt="a",
             width=profile.width,
             height=profile.height,
             steps=profile.steps,
             reference_images=[""] * profile.min_references,
-            **({"init_image": "", "mask_image": ""} if profile.inpaint == "native" else {}),
+            init_image=picture,
+            mask_image=picture,
         )
         for wrong in disobeyed(profile, asked):
             raise Unservable(f"{folder / OWN} cannot be used: {wrong.message}")

@@ -288,7 +288,7 @@ class Generation(Wire):
     """One accepted request and its life."""
 
     id: str
-    owner: Owner = Field("", description="whose it is; empty: the first owner's")
+    owner: Owner = Field(default="", description="whose it is; empty: the first owner's")
     status: Status
     priority: Priority = "normal"
     metadata: dict[str, str] = {}

@@ -16,7 +16,7 @@ class KeyRecord(Wire):
 
     id: str = Field(pattern=r"^[0-9a-f]{12}$", description="the part of the key that may be shown")
     digest: Sha256 = Field(description="of the rest of it")
-    owner: Owner = Field("", description="who it stands for; empty: the first owner")
+    owner: Owner = Field(default="", description="who it stands for; empty: the first owner")
     scopes: list[Scope]
     note: str = Field("", max_length=200, description="what its maker says of it")
     created_at: datetime

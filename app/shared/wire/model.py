@@ -104,7 +104,8 @@ class ModelProfile(Wire):
         None, description="what reads the pictures of image prompts; null: none, and such a file is refused"
     )
     preprocessors: dict[str, list[str]] = Field(
-        {}, description="fingerprints of the models that its worker makes each kind of maps with, where these are there"
+        default={},
+        description="fingerprints of the models that its worker makes each kind of maps with, where these are there",
     )
     blocks: list[str] = Field([], description="parts of it that an adapter's `blocks` may name, or what lies in one")
     versions: dict[str, str] = Field({}, description="of the libraries that decide what a picture looks like")

@@ -214,7 +214,7 @@ class Training(Wire):
     """One accepted training and its life."""
 
     id: str
-    owner: Owner = Field("", description="whose it is, and its adapter; empty: the first owner's")
+    owner: Owner = Field(default="", description="whose it is, and its adapter; empty: the first owner's")
     status: Status
     progress: TrainingProgress
     request: ResolvedTraining
