@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, cast
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from redis import Redis
@@ -148,10 +147,14 @@ def build(settings: Settings) -> Service:
 
 
 def sources_of(settings: Settings) -> Sources:
-    """Return what finds files of other hosts, and sends each token to its own."""
-    tokens = {settings.hub_url: settings.hub_token, settings.civitai_url: settings.civitai_token}
-    known = {urlsplit(url).netloc: token for url, token in tokens.items() if token}
-    return Sources(Fetcher(settings.fetch_allow, known), settings.hub_url.rstrip("/"), settings.civitai_url.rstrip("/"))
+    """Return what finds files of other hosts."""
+    return Sources(
+        Fetcher(settings.fetch_allow),
+        settings.hub_url.rstrip("/"),
+        settings.civitai_url.rstrip("/"),
+        settings.hub_token,
+        settings.civitai_token,
+    )
 
 
 async def _service(request: Request) -> Service:  # async: what is not takes a thread for it

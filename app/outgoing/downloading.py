@@ -5,6 +5,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 
@@ -112,16 +113,16 @@ class Downloading:
                     raise Gone("upload_canceled", "this download was canceled while it was fetched")
 
         bounds = Bounds(self._most[kind], ONE_TRY_S)
-        digest = download(self._sources.fetcher, found.url, file, bounds, tell)
+        digest = download(partial(self._sources.get, wanted.source), found.url, file, bounds, tell)
         if digest != (wanted.sha256 or found.sha256 or digest):
             forget(file)
             raise _another(wanted, digest)
-        return wanted, self._with_configuration(found, file) if found.beside else file
+        return wanted, self._with_configuration(wanted.source, found, file) if found.beside else file
 
-    def _with_configuration(self, found: Found, file: Path) -> Path:
+    def _with_configuration(self, source: str, found: Found, file: Path) -> Path:
         """Return a zip of PEFT's file and what it means nothing without, as it is uploaded."""
         assert found.beside
-        with self._sources.fetcher.get(found.beside, SMALL) as answer:
+        with self._sources.get(source, found.beside, SMALL) as answer:
             answer.judge()
             configuration = answer.whole()
         with zipfile.ZipFile(_packed(file), "w", zipfile.ZIP_STORED) as archive:

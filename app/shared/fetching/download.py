@@ -8,18 +8,19 @@ import json
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from app.shared.errors import SourceAway, SourceRefused
-from app.shared.fetching.fetcher import Answer, Bounds, Fetcher
+from app.shared.fetching.fetcher import Answer, Bounds
 
 CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 STRONG = re.compile(r'"[!#-~]{0,200}"')
 BLOCK = 1024 * 1024
 
+Get = Callable[[str, Bounds, dict[str, str]], AbstractContextManager[Answer]]
 Told = Callable[[int, int | None], None]  # bytes that are here, of how many
 
 
@@ -35,11 +36,11 @@ class _Whole:
     size: int
 
 
-def download(fetcher: Fetcher, url: str, file: Path, bounds: Bounds, told: Told = _nothing) -> str:
+def download(get: Get, url: str, file: Path, bounds: Bounds, told: Told = _nothing) -> str:
     """Fetch what a URL answers into `file`, going on where it ends; return the sha256 of all of it.
 
-    told: called after each piece, and may raise to end it. Raises SourceRefused, and SourceAway where another call may
-    go on.
+    get: asks, as `Fetcher.get` does; told: called after each piece, and may raise to end it. Raises SourceRefused, and
+    SourceAway where another call may go on.
     """
     beside = _beside(file)
     whole, begun = _read(beside), file.stat().st_size if file.exists() else 0
@@ -47,7 +48,7 @@ def download(fetcher: Fetcher, url: str, file: Path, bounds: Bounds, told: Told 
         whole, begun = None, 0
     if whole is None or begun < whole.size:
         headers = {"Range": f"bytes={begun}-", "If-Range": whole.tag} if whole else {}
-        with fetcher.get(url, bounds, headers) as answer:
+        with get(url, bounds, headers) as answer:
             begun, size = _place(answer, whole, begun, file)
             _write(answer, file, begun, size, told)
     digest = sha256()

@@ -44,6 +44,14 @@ class Bounds:
 SMALL = Bounds(8 * 1024 * 1024, 60)  # what describes a thing, never the thing
 
 
+@dataclass(frozen=True)
+class Token:
+    """What a GET is sent with, at one place alone; base: the URL of that place."""
+
+    base: str
+    secret: SecretStr
+
+
 class Answer:
     """The head of an answer, and its body as it comes."""
 
@@ -94,33 +102,34 @@ class Answer:
 
 
 class Fetcher:
-    """Asks other hosts.
-
-    allow: hosts that may be http and private; tokens: by the one host to which each is sent.
-    """
+    """Asks other hosts; allow: those that may be http and private."""
 
     def __init__(
         self,
         allow: tuple[str, ...] = (),
-        tokens: Mapping[str, SecretStr] | None = None,
         resolve: Resolve = resolved,
         clock: Callable[[], float] = time.monotonic,
         trust: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        self.allow, self._tokens = allow, dict(tokens or {})
+        self.allow = allow
         self._resolve, self._clock, self._trust = resolve, clock, trust or _trusted
 
-    def judge(self, url: str) -> None:
-        """Raise SourceRefused for a URL that would never be asked."""
-        read_place(url, self.allow)
-
     @contextmanager
-    def get(self, url: str, bounds: Bounds, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
-        """What a URL answers, after its redirects, each judged as the first; raises SourceRefused and SourceAway."""
+    def get(
+        self, url: str, bounds: Bounds, headers: Mapping[str, str] | None = None, token: Token | None = None
+    ) -> Iterator[Answer]:
+        """What a URL answers, after its redirects, each judged as the first; raises SourceRefused and SourceAway.
+
+        token: sent where scheme, host and port are those of its base, and nowhere else.
+        """
         allowance = Allowance(self._clock, bounds.seconds)
         place = read_place(url, self.allow)
+        known = read_place(token.base, self.allow) if token else None
         for _ in range(REDIRECTS + 1):
-            with self._asked("GET", place, headers or {}, None, bounds, allowance) as answer:
+            sent = dict(headers or {})
+            if token and known and (place.scheme, place.netloc) == (known.scheme, known.netloc):
+                sent["Authorization"] = f"Bearer {token.secret.get_secret_value()}"
+            with self._asked("GET", place, sent, None, bounds, allowance) as answer:
                 if answer.status not in REDIRECT:
                     yield answer
                     return
@@ -129,9 +138,9 @@ class Fetcher:
                 place = place.joined(answer.headers["location"], self.allow)
         raise refused(f"more than {REDIRECTS} redirects follow one another, the last to {place.shown}")
 
-    def json(self, url: str) -> Any:
+    def json(self, url: str, token: Token | None = None) -> Any:
         """What a URL says in JSON; raises SourceRefused and SourceAway."""
-        with self.get(url, SMALL, {"Accept": "application/json"}) as answer:
+        with self.get(url, SMALL, {"Accept": "application/json"}, token) as answer:
             answer.judge()
             try:
                 return json.loads(answer.whole())
@@ -139,7 +148,10 @@ class Fetcher:
                 raise SourceRefused("source_unusable", f"{answer.place.shown} answers no JSON") from error
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], bounds: Bounds) -> int:
-        """Send a body; the status of the answer, which is not read. Follows no redirect; raises as `get` does."""
+        """Send a body; the status of the answer, which is not read. Follows no redirect; raises as `get` does.
+
+        It takes no token: who names the URL would have it sent where they like.
+        """
         place = read_place(url, self.allow)
         with self._asked("POST", place, headers, body, bounds, Allowance(self._clock, bounds.seconds)) as answer:
             return answer.status
@@ -157,8 +169,6 @@ class Fetcher:
         private = place.allowed_by(self.allow)
         allowance.head = HEAD_BYTES
         own = {"User-Agent": AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
-        if token := self._tokens.get(place.netloc):
-            own["Authorization"] = f"Bearer {token.get_secret_value()}"
         url = httpcore.URL(scheme=place.scheme, host=place.host, port=place.port, target=place.target)
         limits = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), SILENCE_S)}
         # A pool for one request: no connection that was judged for one host is ever another's

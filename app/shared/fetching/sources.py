@@ -7,13 +7,16 @@ answers `GET /api/v1/model-versions/{id}` with `files` (`name`, `hashes.SHA256`,
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from posixpath import dirname, join
 from typing import Any, Literal
 from urllib.parse import quote
 
+from pydantic import SecretStr
+
 from app.shared.errors import SourceRefused
-from app.shared.fetching.fetcher import Fetcher
+from app.shared.fetching.fetcher import Answer, Bounds, Fetcher, Token
 from app.shared.fetching.place import read_place
 from app.shared.wire.source import Found
 
@@ -33,11 +36,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Sources:
-    """Finds files."""
+    """Finds files, and asks for those of a hub or of Civitai with the token for it; for an address, with none."""
 
     fetcher: Fetcher
     hub: str
     civitai: str
+    hub_token: SecretStr | None = None
+    civitai_token: SecretStr | None = None
 
     def judge(self, source: str, kind: SourceKind) -> str:
         """Return a source as it may be shown; raises SourceRefused for what is none, or would never be asked."""
@@ -56,14 +61,29 @@ class Sources:
         """Return the file that a source means; raises SourceRefused and SourceAway."""
         self.judge(source, kind)
         if match := HUB.fullmatch(source):
-            return self._of_hub(match["repository"], match["revision"] or "main", match["file"] or match["path"], kind)
+            file = match["file"] or match["path"]
+            return self._of_hub(match["repository"], match["revision"] or "main", file, kind, self._token(source))
         if match := CIVITAI.fullmatch(source):
-            return self._of_civitai(match["version"], match["file"])
+            return self._of_civitai(match["version"], match["file"], self._token(source))
         return Found(url=source)
 
-    def _of_hub(self, repository: str, revision: str, file: str | None, kind: SourceKind) -> Found:
+    def get(
+        self, source: str, url: str, bounds: Bounds, headers: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Answer]:
+        """What an address of the file that a source means answers; raises as `Fetcher.get` does."""
+        return self.fetcher.get(url, bounds, headers, self._token(source))
+
+    def _token(self, source: str) -> Token | None:
+        if self.hub_token and HUB.fullmatch(source):
+            return Token(self.hub, self.hub_token)
+        if self.civitai_token and CIVITAI.fullmatch(source):
+            return Token(self.civitai, self.civitai_token)
+        return None
+
+    def _of_hub(self, repository: str, revision: str, file: str | None, kind: SourceKind, token: Token | None) -> Found:
         word, prefix, ending = WANTED[kind]
-        said = self.fetcher.json(f"{self.hub}/api/{word}/{repository}/revision/{quote(revision, safe='')}?blobs=true")
+        url = f"{self.hub}/api/{word}/{repository}/revision/{quote(revision, safe='')}?blobs=true"
+        said = self.fetcher.json(url, token)
         try:
             commit = str(said["sha"])
             sizes = {str(one["rfilename"]): one.get("lfs") or {} for one in said["siblings"]}
@@ -83,8 +103,8 @@ class Sources:
             beside=at(beside) if peft else None,
         )
 
-    def _of_civitai(self, version: str, file: str | None) -> Found:
-        said = self.fetcher.json(f"{self.civitai}/api/v1/model-versions/{version}")
+    def _of_civitai(self, version: str, file: str | None, token: Token | None) -> Found:
+        said = self.fetcher.json(f"{self.civitai}/api/v1/model-versions/{version}", token)
         try:
             files = {str(one["name"]): one for one in said["files"]}
             primary = [name for name, one in files.items() if one.get("primary") and name.endswith(".safetensors")]

@@ -40,7 +40,7 @@ def fetch(hub: "Hub | bytes", file: Path, told: list[tuple[int, int | None]] | N
     with Lying(hub).serving() as server:
         fetcher = Fetcher(allow=("127.0.0.1",))
         url = f"http://127.0.0.1:{server.port}/file"
-        return download(fetcher, url, file, BOUNDS, lambda *one: told.append(one) if told is not None else None)
+        return download(fetcher.get, url, file, BOUNDS, lambda *one: told.append(one) if told is not None else None)
 
 
 def test_a_download_goes_on_where_it_broke_off(tmp_path: Path) -> None:
@@ -121,6 +121,6 @@ def test_progress_that_raises_ends_a_download_that_goes_on_later(tmp_path: Path)
 
     hub, file = Hub(), tmp_path / "part"
     with Lying(hub).serving() as server, pytest.raises(Over):
-        download(Fetcher(allow=("127.0.0.1",)), f"http://127.0.0.1:{server.port}/", file, BOUNDS, over)
+        download(Fetcher(allow=("127.0.0.1",)).get, f"http://127.0.0.1:{server.port}/", file, BOUNDS, over)
     assert 0 < file.stat().st_size <= len(BODY)
     assert fetch(hub, file) == sha256(BODY).hexdigest()

@@ -11,7 +11,7 @@ import trustme
 from pydantic import SecretStr
 
 from app.shared.errors import RadiataError, SourceAway, SourceRefused
-from app.shared.fetching.fetcher import Bounds, Fetcher
+from app.shared.fetching.fetcher import Bounds, Fetcher, Token
 from tests.app.shared.fetching.lying import Lying, Says, answer
 
 BOUNDS = Bounds(1000, 60)
@@ -182,14 +182,15 @@ def test_a_redirect_to_a_name_that_turns_inwards_is_refused() -> None:
 def test_a_token_is_sent_to_its_host_alone_and_said_nowhere() -> None:
     other = Lying(answer(status="403 Forbidden"))
     hub = Lying(to(f"http://localhost:{other.port}/x?signature=abc"))
-    tokens = {f"127.0.0.1:{hub.port}": SecretStr("hunter2")}
-    fetcher = Fetcher(("127.0.0.1", "localhost"), tokens, resolve=lambda host, port: ["127.0.0.1"])
-    with other.serving(), hub.serving(), pytest.raises(SourceRefused) as refusal:
-        fetched(fetcher, f"http://127.0.0.1:{hub.port}/")
+    token = Token(f"http://127.0.0.1:{hub.port}", SecretStr("hunter2"))
+    fetcher = Fetcher(("127.0.0.1", "localhost"), resolve=lambda host, port: ["127.0.0.1"])
+    asked = fetcher.get(f"http://127.0.0.1:{hub.port}/", BOUNDS, token=token)
+    with other.serving(), hub.serving(), pytest.raises(SourceRefused) as refusal, asked as found:
+        found.judge()
     assert b"Authorization: Bearer hunter2" in hub.asked[0]
     assert b"hunter2" not in other.asked[0] and b"authorization" not in other.asked[0].lower()
     assert "hunter2" not in refusal.value.message and "abc" not in refusal.value.message
-    assert "hunter2" not in repr(vars(fetcher))
+    assert "hunter2" not in repr(token)
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "307 Temporary Redirect", "308 Permanent Redirect"])

@@ -1,7 +1,6 @@
 """What people write of a file elsewhere is found, or told of in a sentence that says what to write instead."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -20,8 +19,7 @@ def hub() -> Iterator[Hub]:
 
 
 def sources(hub: Hub, token: str | None = None) -> Sources:
-    tokens = {urlsplit(hub.url).netloc: SecretStr(token)} if token else {}
-    return Sources(Fetcher(("127.0.0.1", "localhost"), tokens), hub.url, hub.url)
+    return Sources(Fetcher(("127.0.0.1", "localhost")), hub.url, hub.url, SecretStr(token) if token else None)
 
 
 WRITTEN = ("", "@v1", ":lora.safetensors", "@v1:lora.safetensors", "/lora.safetensors", "/lora.safetensors@v1")
@@ -82,10 +80,23 @@ def test_what_is_not_there_is_told_with_what_is(hub: Hub, source: str) -> None:
 def test_a_token_opens_what_is_gated(hub: Hub) -> None:
     for token, status in ((TOKEN, 200), (None, 401)):
         found = sources(hub, token).find("hf:owner/gated", "adapter")
-        with sources(hub, token).fetcher.get(found.url, SMALL) as answer:
+        with sources(hub, token).get("hf:owner/gated", found.url, SMALL) as answer:
             assert answer.status == status
             if token is None:
                 with pytest.raises(SourceRefused) as refusal:
                     answer.judge()
                 assert refusal.value.code == "source_gated"
     assert not [one for one in hub.server.asked if b"GET /cdn" in one and b"Authorization" in one]
+
+
+def test_a_token_goes_with_a_get_of_its_own_source_alone(hub: Hub) -> None:
+    """Whoever writes an address or a webhook to the hub would otherwise act there as the operator."""
+    known = sources(hub, TOKEN)
+    before = len(hub.server.asked)
+    known.fetcher.post(f"{hub.url}/api/repos/create", b"{}", {}, SMALL)
+    for source in (f"{hub.url}/owner/gated", "civitai:1"):
+        with known.get(source, f"{hub.url}/owner/one/resolve/{COMMIT}/lora.safetensors", SMALL):
+            pass
+    known.find("civitai:1", "adapter")
+    asked = hub.server.asked[before:]
+    assert len(asked) >= 4 and not [one for one in asked if b"authorization" in one.lower()]
