@@ -1,8 +1,9 @@
 """Who calls: the keys as they were a moment ago, and what a request shows of them.
 
 Each API process keeps a copy of all keys for two seconds, so a key that was added or revoked counts everywhere within
-them. While storage is away, the copy is used for a minute; then a service with keys answers nobody. A process that has
-seen a key never takes a request without one again, whatever storage says later.
+them. While storage is away, the copy is used for a minute; then a service with keys answers nobody. One request waits a
+moment to learn that storage is away; those that follow are answered from the copy, and storage is asked meanwhile. A
+process that has seen a key never takes a request without one again, whatever storage says later.
 """
 
 import asyncio
@@ -59,6 +60,7 @@ class Callers:
         self._until = float("-inf")  # to when it is used without asking
         self._task: asyncio.Task[None] | None = None
         self._needed = False
+        self._away = False  # storage did not answer in time when it was last asked
 
     @property
     def needed(self) -> bool:
@@ -71,11 +73,18 @@ class Callers:
             return self._ring
         if self._task is None:
             self._task = asyncio.create_task(self._read())
-        await asyncio.wait([self._task], timeout=ANSWER_S)  # it goes on, for whoever comes next
-        age = self._clock() - self._asked
-        if age > AWAY_S and (self._needed or age == float("inf")):
+        if self._away and self._holds():
+            return self._ring
+        answered, _ = await asyncio.wait([self._task], timeout=ANSWER_S)  # it goes on, for whoever comes next
+        self._away = self._away or not answered
+        if not self._holds():
             raise Unavailable("keys_unavailable", "storage, which has the keys, does not answer: try again in a moment")
         return self._ring
+
+    def _holds(self) -> bool:
+        """Whether the copy may still be used: that of a service with keys for a minute."""
+        age = self._clock() - self._asked
+        return age <= AWAY_S or not (self._needed or age == float("inf"))
 
     async def _read(self) -> None:
         asked = self._clock()
@@ -85,9 +94,11 @@ class Callers:
             if self._needed:  # so that nobody waits for the secret on the event loop
                 await run_in_threadpool(self._signer.sign)
             self._until = self._clock() + FRESH_S
+            self._away = False
         except RadiataError as error:
             log.warning("keys_not_read", error=error.message)
             self._until = self._clock() + ANSWER_S
+            self._away = True
         finally:
             self._task = None
 

@@ -1,7 +1,8 @@
 """Signed addresses: a picture's url in an answer opens that one picture for a while, whoever has it.
 
 So `<img>`, other people's clients and receivers of webhooks fetch it without a key. The signature is of path and end
-alone: it says nothing of who asked. Ends are rounded, so that an address stays the same for an hour and is cached.
+alone: it says nothing of who asked. Ends are rounded up, so that an address stays the same for an hour and is cached,
+or for its lifetime where that is shorter.
 """
 
 import time
@@ -16,7 +17,7 @@ WORD = "url"
 
 
 class Links:
-    """Signs addresses, and knows them again. lifetime_s: for which one is good at least."""
+    """Signs addresses, and knows them again. lifetime_s: for which one is good at least, and not twice as long."""
 
     def __init__(self, signer: Signer, lifetime_s: int, clock: Callable[[], float] = time.time) -> None:
         self._signer = signer
@@ -25,7 +26,8 @@ class Links:
 
     def query(self, path: str) -> str:
         """What is written behind a path of ours so that it opens without a key."""
-        until = str(ceil((self._clock() + self._lifetime_s) / SAME_S) * SAME_S)
+        same_s = min(SAME_S, self._lifetime_s)
+        until = str(ceil((self._clock() + self._lifetime_s) / same_s) * same_s)
         return f"?exp={until}&sig={self._signer.sign(WORD, path, until)}"
 
     def opens(self, path: str, query: bytes) -> bool:

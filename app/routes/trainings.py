@@ -18,6 +18,7 @@ from app.http.places import training_placed as placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, SIGNED_ADDRESS, UNKNOWN, Router, answers
 from app.routes.adapters import admitted
 from app.routes.events import EventStream, LastEventId, followed
+from app.shared.discretion import hide, texts_of_training
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
 from app.shared.training_keys import sample_key
 from app.shared.wire.adapter import AdapterRecord
@@ -64,11 +65,16 @@ class Extension(Wire):
     steps: Whole = Field(ge=1, le=1_000_000, description="further steps")
 
 
+async def _unlogged(body: TrainingRequest) -> TrainingRequest:
+    hide(texts_of_training(body))  # in the context of the whole request, which a thread's is a copy of
+    return body
+
+
 @router.post(
     "", status_code=202, responses={200: {"model": ForetoldTraining}, **answers(UNKNOWN, BY_NAME, REPEATED, FULL)}
 )
 def create(
-    body: TrainingRequest,
+    body: Annotated[TrainingRequest, Depends(_unlogged)],
     service: ServiceDep,
     response: Response,
     place: Prefix,

@@ -18,12 +18,17 @@ PLAIN = ("level", "timestamp", "generation", "request_id")  # where nothing from
 HIDDEN, PROMPT = "[hidden]", "[prompt]"
 SHORTEST = 4  # characters of a prompt that is looked for: of a shorter one every other word would be taken for it
 NAMES = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY$", re.IGNORECASE)  # of variables whose values are secret
+QUERY = "(?:access|refresh|id)_?token|api_?key|client_secret|X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)"
 FORMS = {
     re.compile(r"\brad_([0-9a-f]{12})_[A-Za-z0-9_-]{43}"): rf"rad_\1_{HIDDEN}",  # a key of ours: its id may be told
     re.compile(r"(?<=://)[^/\s@'\"]*@"): f"{HIDDEN}@",
     re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE): rf"\1 {HIDDEN}",
     re.compile(r"\bhf_[A-Za-z0-9]{16,}"): HIDDEN,
-    re.compile(r"([?&](?:token|key|sig|signature|password)=)[^&\s'\"]+", re.IGNORECASE): rf"\1{HIDDEN}",
+    re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]{8,}"): HIDDEN,
+    re.compile(r"\bradiata=[^;,\s'\"]{16,}"): f"radiata={HIDDEN}",  # a session's cookie
+    re.compile(
+        rf"((?:[?&](?:token|key|sig|signature|password)|\b(?:{QUERY}))=)[^&\s'\"]+", re.IGNORECASE
+    ): rf"\1{HIDDEN}",
     re.compile(r"data:image/[a-z+.-]+;base64,[A-Za-z0-9+/=]+"): "data:[picture]",
 }
 _prompts: ContextVar[tuple[str, ...]] = ContextVar("prompts of what is done now", default=())
@@ -39,6 +44,12 @@ def hide(texts: Iterable[str | None]) -> None:
 def prompts_of(request: object) -> Iterator[str | None]:
     """The texts of a request that say what its picture shows."""
     return (getattr(request, name, None) for name in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2"))
+
+
+def texts_of_training(request: object) -> Iterator[str | None]:
+    """The texts of a training that say what its pictures show, but for the captions of its dataset."""
+    yield from (getattr(request, name, None) for name in ("default_caption", "trigger"))
+    yield from (one.prompt for one in getattr(request, "samples", ()))
 
 
 class Discretion:

@@ -1,14 +1,28 @@
 // Sending files with progress, which fetch does not tell.
 
 import { Problem, problemOf } from "./api.js";
+import { askForKey } from "./key.js";
 
 /**
  * Sends the fields; `progress(loaded, total)` in bytes. Resolves with {body, location} of what is to be inspected.
  *
  * An AbortSignal breaks it off while it is sent. Once all of it was, the answer is waited for: it says where the upload
- * is canceled. Of what breaks off in any other way the service keeps nothing.
+ * is canceled. Of what breaks off in any other way the service keeps nothing. It is sent again once a key was given, where
+ * the service needs one.
  */
-export function sendForm(path, fields, progress, signal) {
+export async function sendForm(path, fields, progress, signal) {
+  for (;;) {
+    try {
+      return await sendOnce(path, fields, progress, signal);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      await askForKey();
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+function sendOnce(path, fields, progress, signal) {
   return new Promise((done, fail) => {
     const form = new FormData();
     for (const [name, value] of fields) form.append(name, value);

@@ -1,6 +1,7 @@
 """Keys count within seconds, are kept as hashes, and are known while storage is away, for a minute."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -100,6 +101,35 @@ def test_while_storage_is_away_what_was_known_holds_for_a_minute(kept: Storage, 
     clock.now += FRESH_S
     keyring.away = False
     assert code(callers, key) == known
+
+
+@pytest.mark.parametrize("keys", [False, True])
+def test_while_storage_hangs_one_request_waits_for_it(
+    kept: Storage, keys: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, keyring, answers = Clock(), Keyring(kept), threading.Event()
+    key = keyring.add(["draw"])[1] if keys else ""
+    callers = Callers(keyring, Signer(kept), clock)
+    shown = Headers({"x-api-key": key})
+
+    def hangs() -> Ring:
+        answers.wait()
+        return Keyring(kept).ring()
+
+    async def asked() -> None:
+        known = await callers.caller(shown)
+        monkeypatch.setattr(keyring, "ring", hangs)
+        clock.now += FRESH_S
+        monkeypatch.setattr("app.callers.ANSWER_S", 0.01)
+        assert await callers.caller(shown) == known
+        monkeypatch.setattr("app.callers.ANSWER_S", 3600.0)
+        try:
+            async with asyncio.timeout(60):
+                assert [await callers.caller(shown) for _ in range(9)] == [known] * 9
+        finally:
+            answers.set()
+
+    asyncio.run(asked())
 
 
 def test_nothing_that_is_stored_tells_a_key(kept: Storage) -> None:

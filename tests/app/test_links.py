@@ -72,15 +72,18 @@ def test_an_address_in_an_answer_opens_its_picture_for_whoever_has_it(
     assert client.get(below, headers={"X-Forwarded-Prefix": "/draw"}).content == PNG
 
 
-def test_an_address_ends(storage: Storage) -> None:
+@pytest.mark.parametrize("lifetime_s", [60, 2 * SAME_S])
+def test_an_address_ends(storage: Storage, lifetime_s: int) -> None:
     now = [1_700_000_000.0]
-    links = Links(Signer(storage), 60, lambda: now[0])
+    links = Links(Signer(storage), lifetime_s, lambda: now[0])
     path = "/v1/images/a/0.png"
     query = links.query(path)
-    assert Links(Signer(storage), 60, lambda: now[0]).opens(path, query[1:].encode()), "another process knows it"
-    now[0] += 60
+    assert Links(Signer(storage), lifetime_s, lambda: now[0]).opens(path, query[1:].encode()), (
+        "another process knows it"
+    )
+    now[0] += lifetime_s
     assert links.opens(path, query[1:].encode())
-    now[0] += SAME_S
+    now[0] += min(SAME_S, lifetime_s)
     assert not links.opens(path, query[1:].encode())
 
 

@@ -13,6 +13,7 @@ import structlog
 
 from app.accepting import fast_acceptance
 from app.middleware.request_ids import HEADER
+from app.routes import trainings
 from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -21,6 +22,14 @@ from tests.app.conftest import serving
 from tests.app.shared.making import profile
 
 KEY = "rad_0123456789ab_" + "x" * 43
+TRAINING = {
+    "dataset": f"dataset:{'0' * 64}",
+    "name": "mine",
+    "algorithm": "lokr",
+    "trigger": "zwx-private",
+    "default_caption": "a most private pear",
+    "samples": [{"prompt": "a hidden apple"}],
+}
 BODY = {"prompt": "a most private apple", "negative_prompt": "a hidden pear", "seed": 7}
 
 
@@ -61,6 +70,21 @@ def test_a_whole_request_is_logged_with_its_id_and_without_what_is_private(
     assert "x" * 43 not in said
     for prompt in (BODY["prompt"], BODY["negative_prompt"]):
         assert (str(prompt) in said) == with_prompts
+
+
+def test_what_a_training_shows_is_logged_as_little_as_a_prompt(
+    client: tuple[httpx.Client, bool], lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http, with_prompts = client
+
+    def broken(_service: object, body: Any) -> None:
+        raise RuntimeError(f"nothing is known of {body.model_dump_json()}")
+
+    monkeypatch.setattr(trainings, "resolve", broken)
+    answer = http.post("/v1/trainings", json=TRAINING)
+    assert answer.status_code == 500, answer.text
+    for text in (TRAINING["trigger"], TRAINING["default_caption"], "a hidden apple"):
+        assert (str(text) in lines.getvalue()) == with_prompts
 
 
 def test_an_id_is_made_where_none_is_given_or_it_cannot_be_one(api: httpx.Client) -> None:

@@ -75,7 +75,7 @@ def serve(queue: str, job_id: str, execution_id: str, worker_name: str) -> None:
     from workers.training import service
 
     settings = serving_settings()
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_prompts)
     service.serve(queue, job_id, execution_id, worker_name, settings)
 
 

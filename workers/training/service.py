@@ -18,6 +18,7 @@ from app.shared import alarm
 from app.shared.catalog import file_key
 from app.shared.connection import connect
 from app.shared.datasets import Datasets
+from app.shared.discretion import hide, texts_of_training
 from app.shared.errors import NoRoom, NotFound, RadiataError, Unavailable
 from app.shared.exit_with_parent import watch_parent
 from app.shared.job import SERIALIZER, KnownQueue
@@ -126,6 +127,7 @@ class Trainer:
         training = self._trainings.start(training_id)
         if training is None:
             return
+        hide(texts_of_training(training.request))
         try:
             self._end(training, *self._trained(training))
         except NoRoom as error:  # storage was waited for already
@@ -153,6 +155,7 @@ class Trainer:
         kept = self._settings.data_dir / KEPT
         Kept(kept).shrink(KEPT_BYTES)
         dataset = Datasets(self._storage, training.owner).get(request.dataset)
+        hide([*texts_of_training(request), *(one.caption for one in dataset.pictures)])
         run = Training(
             plan_of(request),
             base,

@@ -31,6 +31,11 @@ ENVIRONMENT = {
         "hf_" + "a" * 30,
         "https://host/file?token=abcdef",
         "/v1/images/a/0.png?exp=1&sig=abcdef",
+        "https://bucket/file?X-Amz-Signature=abcdef&x=1",
+        "https://host/file?access_token=abcdef",
+        "api_key=abcdef",
+        "whsec_abcdefghijkl",
+        "radiata=0123456789ab.1700000000.abcdef",
         "data:image/png;base64,iVBORw0KGgo=",
     ],
 )
