@@ -1,7 +1,10 @@
 """A cap on bodies: 413 at once when the length is declared, else when it gets there.
 
-A generation may bring pictures as data URLs, four characters for three bytes.
+A generation may bring pictures as data URLs, four characters for three bytes. Else only forms may be large: they are
+written to a file as they come, where all other bodies are read into memory.
 """
+
+import re
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -13,6 +16,7 @@ from app.shared.settings import MIB
 
 JSON_CAP = 1 * MIB
 FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
+FORM = re.compile(r"\s*multipart/form-data\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 
 
 class BodyCap:
@@ -33,9 +37,12 @@ class BodyCap:
             await self._app(scope, receive, send)
             return
         path = path_here(scope)
+        headers = Headers(scope=scope)
         cap = next((cap for start, cap in self._caps.items() if path.startswith(start)), JSON_CAP)
+        if not path.startswith("/v1/generations") and not FORM.fullmatch(headers.get("content-type", "")):
+            cap = JSON_CAP
         detail = f"the body is over {cap // MIB} MiB; send less"
-        declared = Headers(scope=scope).get("content-length", "0")
+        declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > cap:
             await problem(413, "too_large", "Too large", detail)(scope, receive, send)
             return

@@ -11,7 +11,9 @@ from app.middleware.body_cap import JSON_CAP, BodyCap
 from app.middleware.safe_headers import HEADERS
 
 
-def through(path: str, declared: str | None, chunks: list[bytes]) -> tuple[int, int]:
+def through(
+    path: str, declared: str | None, chunks: list[bytes], kind: bytes = b"Multipart/Form-Data; boundary=x"
+) -> tuple[int, int]:
     """Status and bytes that reached the app behind the cap."""
     reached = 0
     sent: list[Any] = []
@@ -29,7 +31,8 @@ def through(path: str, declared: str | None, chunks: list[bytes]) -> tuple[int, 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [] if declared is None else [(b"content-length", declared.encode("latin-1"))]
+    headers = [(b"content-type", kind)]
+    headers += [] if declared is None else [(b"content-length", declared.encode("latin-1"))]
     scope = {"type": "http", "path": path, "headers": headers}
     try:
         asyncio.run(BodyCap(app, upload_mb=1, image_mb=3, dataset_mb=1)(scope, receive, send))
@@ -55,6 +58,13 @@ def test_only_uploads_may_be_large() -> None:
         assert through(path, None, large) == (200, JSON_CAP + 1)
         assert through(path, None, [b"x" * JSON_CAP] * 6)[0] == 413
     assert through("/v1/anything", None, large)[0] == 413
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"application/merge-patch+json", b"", b"x/multipart/form-data"])
+@pytest.mark.parametrize("path", ["/v1/adapters", "/v1/datasets", "/v1/images/x/preprocess"])
+def test_what_is_read_into_memory_is_small_there_too(path: str, kind: bytes) -> None:
+    assert through(path, None, [b"x" * JSON_CAP, b"x"], kind)[0] == 413
+    assert through(path, str(JSON_CAP + 1), [b"x"], kind) == (413, 0)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/adapters", "/nowhere", "/static/x/main.js", "/openapi.json"])
