@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
 
 from app.deps import build
 from app.http import errors
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await app.state.service.callers.ring()  # so that the first request does not wait for it
         app.state.service.courier.start()
         yield
-        app.state.service.courier.stop()
+        await run_in_threadpool(app.state.service.courier.stop)
         await app.state.service.hub.aclose()
         await app.state.service.scripts.aclose()
         await app.state.service.async_redis.aclose()

@@ -6,7 +6,7 @@ or itself once it is started again. What an emptied Redis has forgotten is found
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from functools import partial
 from secrets import token_hex
 from threading import Event, Lock, Thread
 from typing import Protocol
@@ -15,15 +15,14 @@ import structlog
 from redis.exceptions import RedisError
 
 from app.shared.errors import RadiataError, Unreadable
-from app.shared.job import ID
 from app.shared.outgoing import Outgoing
 
 log = structlog.get_logger()
 
 LOOK_S = 1.0
-RESTORE_S = 60.0  # between two looks into storage
+RESTORE_S = 60.0  # between two looks into storage, of all processes
 AGAIN_S = 10.0  # after something of ours was away
-MOST = 64  # tasks looked at in one look
+JOIN_S = 2.0  # for which the end of this process waits for its threads
 
 
 class Stopped(Exception):
@@ -51,59 +50,91 @@ class Courier:
         self._outgoing, self._handlers = outgoing, handlers
         self._who = token_hex(8)
         self._running: set[str] = set()
+        self._threads: set[Thread] = set()
         self._lock, self._wake, self._stopping = Lock(), Event(), Event()
         self._restored = -RESTORE_S
         self._told = False
 
     def start(self) -> None:
         """Look every second from now on."""
-        Thread(target=self._watch, daemon=True, name="courier").start()
+        self._begin("courier", self.watch)
 
     def wake(self) -> None:
         """Look now: something is due."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Take nothing up any more, and have what is being done end at its next sign of life."""
+        """Take nothing up any more, have what is being done end at its next sign of life, and wait for it a moment."""
+        self.stop_taking()
+        until = time.monotonic() + JOIN_S
+        with self._lock:
+            threads = list(self._threads)
+        for one in threads:
+            one.join(max(0.0, until - time.monotonic()))
+
+    def stop_taking(self) -> None:
+        """As `stop`, and wait for nothing."""
         self._stopping.set()
         self._wake.set()
 
-    def _watch(self) -> None:
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            finally:
+                with self._lock:
+                    self._threads.discard(thread)
+
+        thread = Thread(target=run, daemon=True, name=name)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def watch(self) -> None:
+        """Look every second until it is stopped, whatever fails."""
         while not self._stopping.is_set():
             try:
-                self.look(lambda task: Thread(target=self.do, args=(task,), daemon=True, name=task).start())
+                self.look(lambda task: self._begin(task, partial(self.do, task)))
                 self._told = False
             except (RedisError, RadiataError) as error:
                 if not self._told:
                     log.warning("outgoing_waits", error=str(error))
                 self._told = True
+            except Exception:  # whatever it was: this thread alone does what is due
+                log.exception("outgoing_failed")
             self._wake.wait(LOOK_S)
             self._wake.clear()
 
     def look(self, begin: Callable[[str], None]) -> None:
         """Begin what is due and nobody does; raises RedisError and RadiataError."""
-        now = time.monotonic()
-        if now - self._restored >= RESTORE_S:
-            for kind, handler in self._handlers.items():
-                self._outgoing.restore(f"{kind}:{one}" for one in handler.pending())
-            self._restored = now
         with self._lock:
             running = set(self._running)
         for task in running:
-            self._outgoing.keep(task)
-        for task in self._outgoing.due(MOST):
-            if task not in running and self._has_room(task) and self._outgoing.take(task, self._who):
-                with self._lock:
-                    self._running.add(task)
-                begin(task)
+            self._outgoing.keep(task, self._who)
+        now = time.monotonic()
+        if now - self._restored >= RESTORE_S:
+            self._restored = now
+            if self._outgoing.looks(int(RESTORE_S) - 5):
+                self._restore()
+        for kind, handler in self._handlers.items():
+            room = handler.most - sum(one.startswith(f"{kind}:") for one in running)
+            for task in (f"{kind}:{one}" for one in self._outgoing.due(kind, max(room, 0)) if room > 0):
+                if task not in running and self._outgoing.take(task, self._who):
+                    with self._lock:
+                        self._running.add(task)
+                    begin(task)
 
-    def _has_room(self, task: str) -> bool:
-        kind, _, task_id = task.partition(":")
-        if kind not in self._handlers or not ID.fullmatch(task_id):
-            self._outgoing.done(task, None)  # Redis is data too
-            return False
-        with self._lock:
-            return sum(one.startswith(f"{kind}:") for one in self._running) < self._handlers[kind].most
+    def _restore(self) -> None:
+        """Have all that storage knows of done that Redis does not; one kind that cannot be read hinders no other."""
+        for kind, handler in self._handlers.items():
+            try:
+                self._outgoing.restore(f"{kind}:{one}" for one in handler.pending())
+            except RedisError:
+                raise
+            except RadiataError as error:
+                log.warning("outgoing_waits", kind=kind, error=error.message)
+            except Exception:
+                log.exception("outgoing_failed", kind=kind)
 
     def do(self, task: str) -> None:
         """Do one task, and say when it is due again."""
@@ -121,10 +152,13 @@ class Courier:
         except Exception:
             log.exception("outgoing_failed", task=task)
         finally:
-            with suppress(RedisError):  # it is due again as soon as it is held no more
-                self._outgoing.done(task, again)
-            with self._lock:
-                self._running.discard(task)
+            try:
+                self._outgoing.done(task, self._who, again)
+            except (RedisError, RadiataError) as error:  # it is due again as soon as it is held no more
+                log.info("outgoing_waits", task=task, error=str(error))
+            finally:
+                with self._lock:
+                    self._running.discard(task)
 
     def _look(self) -> None:
         if self._stopping.is_set():

@@ -4,10 +4,11 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import structlog
 
-from app.shared.errors import SourceAway, SourceRefused
+from app.shared.errors import Newer, SourceAway, SourceRefused, Unreadable
 from app.shared.fetching.fetcher import Bounds, Fetcher
 from app.shared.generations import Ledger
 from app.shared.webhooks import Webhooks, message, signed
@@ -35,10 +36,13 @@ class Delivering:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._webhooks, self._ledger, self._fetcher, self._secret = webhooks, ledger, fetcher, secret
-        self._clock = clock
+        self._clock, self._pruned = clock, 0.0
 
     def pending(self) -> Iterable[str]:
-        """Every delivery that is to be made."""
+        """Every delivery that is to be made; those that were made long ago are forgotten, once an hour."""
+        if self._clock() - self._pruned >= HOUR:
+            self._pruned = self._clock()
+            self._webhooks.prune()
         return self._webhooks.pending()
 
     def run(self, task_id: str, look: Callable[[], None]) -> float | None:
@@ -50,7 +54,14 @@ class Delivering:
         if wait_s > 0:  # Redis had forgotten when it is due
             return wait_s
         look()
-        ended = self._ledger.end(task_id)
+        try:
+            ended = self._ledger.end(task_id)
+        except Newer:
+            raise
+        except Unreadable as error:
+            log.error("record_unreadable", key=error.key, error=error.message)
+            self._over(stored, "failed", Try(at=self._now(), error="the record of the generation cannot be read"))
+            return None
         if ended is None:  # it was removed meanwhile: nobody is told of it
             self._over(stored, "failed", Try(at=self._now(), error="the generation is not there any more"))
             return None
@@ -59,7 +70,8 @@ class Delivering:
             self._over(stored, "delivered", tried)
             return None
         if final or stored.delivery.tries >= len(PAUSES_S):
-            log.warning("webhook_given_up", generation=task_id, url=stored.delivery.url, last=tried.error)
+            host = urlsplit(stored.url).hostname  # the path may be what opens it
+            log.warning("webhook_given_up", generation=task_id, host=host, status=tried.status)
             self._over(stored, "failed", tried)
             return None
         pause_s = PAUSES_S[stored.delivery.tries] * random.uniform(1.0, 1.05)

@@ -5,14 +5,16 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from errno import EDQUOT, ENOSPC
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 
 import structlog
 
+from app.outgoing.courier import Stopped
 from app.shared.downloads import Downloads
-from app.shared.errors import Gone, SourceAway, SourceRefused
+from app.shared.errors import Gone, NoRoom, SourceAway, SourceRefused
 from app.shared.fetching.download import download, forget
 from app.shared.fetching.fetcher import SMALL, Bounds
 from app.shared.fetching.sources import PEFT, Sources
@@ -74,26 +76,37 @@ class Downloading:
             self._downloads.over(task_id)
             return None
         try:
-            wanted, path = self._fetched(wanted, file, look)
+            wanted, path, digest = self._fetched(wanted, file, look)
+            facts = {"sha256": digest, "size_bytes": path.stat().st_size}
+            staged = wanted.upload.model_copy(update={"status": UploadStatus.INSPECTING, **facts})
+            if self._downloads.waiting(task_id):  # not canceled meanwhile
+                self._uploads.stage(staged, path)
+                self._downloads.over(task_id)
+        except Stopped:
+            raise
         except Gone:
             return None
         except SourceRefused as refusal:
             return self._refused(wanted, refusal.code, refusal.message)
         except SourceAway as away:
-            if (now() - wanted.upload.created_at).total_seconds() > GIVEN_UP_S:
-                return self._refused(wanted, away.code, f"{away.message}; it was tried for a day")
-            log.info("download_waits", download=task_id, why=away.message)
-            self._downloads.update(self._current(wanted).model_copy(update={"tries": wanted.tries + 1}))
-            return PAUSES_S[min(wanted.tries, len(PAUSES_S) - 1)]
-        with path.open("rb") as whole:
-            facts = {"sha256": file_digest(whole, "sha256").hexdigest(), "size_bytes": path.stat().st_size}
-        staged = wanted.upload.model_copy(update={"status": UploadStatus.INSPECTING, **facts})
-        if self._downloads.waiting(task_id):  # not canceled meanwhile
-            self._uploads.stage(staged, path)
-            self._downloads.over(task_id)
+            return self._later(wanted, away.code, away.message)
+        except Exception as error:
+            if is_full(error):
+                return self._refused(wanted, "no_room", "the service has no room for this file; ask again later")
+            log.exception("download_failed", download=task_id)
+            return self._later(wanted, "fetch_failed", "this file could not be fetched, for a reason of the service's")
         return None
 
-    def _fetched(self, wanted: Download, file: Path, look: Callable[[], None]) -> tuple[Download, Path]:
+    def _later(self, wanted: Download, code: str, message: str) -> float | None:
+        """Return seconds after which it is tried again, or None where that was done for a day, and it is refused."""
+        if (now() - wanted.upload.created_at).total_seconds() > GIVEN_UP_S:
+            return self._refused(wanted, code, f"{message}; it was tried for a day")
+        log.info("download_waits", download=wanted.id, why=message)
+        current = self._downloads.waiting(wanted.id) or wanted  # which may know by now what it is of
+        self._downloads.update(current.model_copy(update={"tries": wanted.tries + 1}))
+        return PAUSES_S[min(wanted.tries, len(PAUSES_S) - 1)]
+
+    def _fetched(self, wanted: Download, file: Path, look: Callable[[], None]) -> tuple[Download, Path, str]:
         kind = "dataset" if wanted.upload.kind == "dataset" else "adapter"
         found = wanted.found or self._sources.find(wanted.source, kind)
         if wanted.found is None:  # from now on it is this file, whatever its name means later
@@ -117,7 +130,11 @@ class Downloading:
         if digest != (wanted.sha256 or found.sha256 or digest):
             forget(file)
             raise _another(wanted, digest)
-        return wanted, self._with_configuration(wanted.source, found, file) if found.beside else file
+        if not found.beside:
+            return wanted, file, digest
+        packed = self._with_configuration(wanted.source, found, file)
+        with packed.open("rb") as whole:
+            return wanted, packed, file_digest(whole, "sha256").hexdigest()
 
     def _with_configuration(self, source: str, found: Found, file: Path) -> Path:
         """Return a zip of PEFT's file and what it means nothing without, as it is uploaded."""
@@ -136,14 +153,16 @@ class Downloading:
         self._uploads.refuse(wanted.upload, code, message)
         self._downloads.over(wanted.id)
 
-    def _current(self, wanted: Download) -> Download:
-        return self._downloads.waiting(wanted.id) or wanted
-
 
 def _another(wanted: Download, digest: str) -> SourceRefused:
     return SourceRefused(
         "hash_differs", f"{wanted.upload.source} has the sha256 {digest}, not the one that it should have"
     )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether storage, or the disk of this machine, has no room."""
+    return isinstance(error, NoRoom) or (isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT))
 
 
 def _packed(file: Path) -> Path:

@@ -6,6 +6,7 @@ ends as is an upload's end; so whoever asks for the id finds one or the other, w
 | Redis key | type | what | kept for |
 |---|---|---|---|
 | `radiata:fetched:<id>` | string | `<bytes here>/<bytes in all, or 0>` | an hour |
+| `radiata:fetching:<owner>` | set | ids of an owner's downloads; those that are over go when it is full | two days |
 """
 
 import re
@@ -18,13 +19,15 @@ from redis.exceptions import RedisError
 from app.shared.errors import NotFound, Unavailable
 from app.shared.job import ID
 from app.shared.outgoing import Outgoing
+from app.shared.owners import FIRST_SAID
 from app.shared.records import DOWNLOAD
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from app.shared.wire.upload import Download, Upload, UploadStatus
 
 KIND = "download"
-MOST = 1000  # tasks that wait, before another download is not taken
+MOST = 100  # downloads of one owner that are not here yet, before another is not taken
+COUNTED_S = 2 * 24 * 3600
 KEPT_S = 3600
 _GOT = re.compile(rb"(\d{1,15})/(\d{1,15})")
 
@@ -39,6 +42,11 @@ def fetched_key(upload_id: str) -> str:
     return f"radiata:fetched:{upload_id}"
 
 
+def counted_key(owner: str) -> str:
+    """Redis key of an owner's downloads."""
+    return f"radiata:fetching:{owner or FIRST_SAID}"
+
+
 class Downloads:
     """Accepts downloads, follows them, and makes uploads of them."""
 
@@ -46,12 +54,29 @@ class Downloads:
         self._storage, self._redis, self._uploads, self._outgoing = storage, redis, uploads, outgoing
 
     def begin(self, download: Download) -> Upload:
-        """Accept a download: from then on it is fetched, whatever dies. Raises Unavailable where too many wait."""
-        if self._outgoing.waiting() >= MOST:
-            raise Unavailable("fetching_full", f"{MOST} things wait to be asked of other hosts; try again later")
+        """Accept a download: from then on it is fetched, whatever dies.
+
+        Raises Unavailable where the owner has too many that are not here yet.
+        """
+        if self._are_many(download.upload.owner):
+            raise Unavailable("fetching_full", f"{MOST} files of yours are being fetched already; try again later")
+        with self._redis.pipeline() as pipe:
+            pipe.sadd(counted_key(download.upload.owner), download.id)
+            pipe.expire(counted_key(download.upload.owner), COUNTED_S)
+            pipe.execute()
         self._storage.create(download_key(download.id), DOWNLOAD.write(download))
         self._outgoing.put(f"{KIND}:{download.id}")
         return download.upload
+
+    def _are_many(self, owner: str) -> bool:
+        key = counted_key(owner)
+        if self._redis.scard(key) < MOST:
+            return False
+        known = [one.decode(errors="replace") for one in cast(set[bytes], self._redis.smembers(key))]
+        over = [one for one in known if not (ID.fullmatch(one) and self._storage.exists(download_key(one)))]
+        if over:
+            self._redis.srem(key, *over)
+        return len(known) - len(over) >= MOST
 
     def get(self, upload_id: str) -> Upload:
         """A download or what has become of it, as it stands; raises NotFound or Unreadable."""

@@ -102,13 +102,16 @@ class Webhooks:
         return DELIVERY.get(self._storage, due_key(delivery_id))
 
     def pending(self) -> Iterator[str]:
-        """Ids of all that are to be made; what was made a week ago is forgotten."""
-        for key, when in self._storage.entries("webhooks/done"):
-            if datetime.now(UTC) - when > KEPT:
-                self._storage.delete(key)
+        """Ids of all that are to be made."""
         for key in self._storage.keys("webhooks/due"):
             if match := DELIVERY.keys.fullmatch(key):
                 yield match[1]
+
+    def prune(self) -> None:
+        """Forget what was made a week ago."""
+        for key, when in self._storage.entries("webhooks/done"):
+            if datetime.now(UTC) - when > KEPT:
+                self._storage.delete(key)
 
     def update(self, stored: StoredDelivery) -> None:
         """Write down what became of a try."""

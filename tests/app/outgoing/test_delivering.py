@@ -15,8 +15,9 @@ from app.outgoing.starting import Starting
 from app.shared.accepted import Aside
 from app.shared.errors import NotFound
 from app.shared.fetching.fetcher import Fetcher
-from app.shared.generations import Ledger, pending_key
-from app.shared.outgoing import DUE, Outgoing
+from app.shared.generations import Ledger, manifest_key, pending_key
+from app.shared.outgoing import LOOKED, Outgoing
+from app.shared.outgoing import due_key as when_due
 from app.shared.settings import Settings
 from app.shared.signing import Signer
 from app.shared.storage import Storage
@@ -131,7 +132,7 @@ def test_a_death_at_any_place_loses_no_message(
     storage.put(pending_key(told), storage.get(f"generations/{told}/manifest.json") or b"")
     redis.flushall()
     world.ledger.close_again(told)
-    redis.delete(DUE)  # nor does it matter that Redis forgets when it is due
+    redis.delete(when_due(KIND), LOOKED)  # nor does it matter that Redis forgets when it is due
     world.look()
     world.ledger.close_again(told)
     world.look(1)
@@ -175,6 +176,29 @@ def test_what_was_not_begun_in_time_fails(world: World, storage: Storage) -> Non
     other = world.ledger.accept(request(), aside=Aside(start_within_s=0.001))
     assert world.ledger.start(other.id) is None, "nor does a worker take it up"
     assert world.ledger.get(other.id).status is Status.FAILED
+
+
+def test_what_has_to_begin_by_some_time_is_known_to_storage_alone(world: World, redis: Redis) -> None:
+    plain = world.ledger.accept(request())
+    slow = world.ledger.accept(request(), aside=Aside(start_within_s=0.001))
+    redis.flushall()
+    assert list(Starting(world.ledger).pending()) == [slow.id]
+    world.look(1)
+    world.look(1)
+    failed = world.ledger.get(slow.id)
+    assert failed.error and failed.error.code == "not_started_in_time"
+    assert world.ledger.get(plain.id).status is Status.QUEUED
+
+
+def test_the_end_of_what_nobody_can_read_is_given_up(
+    world: World, receiver: Receiver, redis: Redis, storage: Storage
+) -> None:
+    told = world.end(receiver.url)
+    redis.flushall()  # which has a copy
+    storage.put(manifest_key(told), b"{")
+    world.look(1)
+    assert (world.delivery.status, receiver.ids) == ("failed", [])
+    assert "cannot be read" in world.delivery.last[-1].error
 
 
 def test_one_that_was_begun_and_put_back_was_in_time(world: World) -> None:

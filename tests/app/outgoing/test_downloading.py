@@ -13,10 +13,11 @@ from redis import Redis
 from app.deps import sources_of
 from app.outgoing.courier import Courier
 from app.outgoing.downloading import Downloading
-from app.shared.downloads import KIND, Downloads
+from app.shared.downloads import KIND, MOST, Downloads
+from app.shared.errors import NoRoom, Unavailable
 from app.shared.fetching.sources import Sources
 from app.shared.lifecycle import now
-from app.shared.outgoing import DUE, Outgoing
+from app.shared.outgoing import Outgoing, due_key
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -84,7 +85,7 @@ def test_a_download_becomes_an_upload_of_the_same_id(process: Process, redis: Re
     assert (upload.status, upload.sha256, upload.size_bytes) == (UploadStatus.INSPECTING, SHA256, len(BODY))
     assert process.storage.get(bytes_key(ID)) == BODY
     assert process.uploads.queues.job(ID), "intake judges it"
-    assert not process.left and not redis.exists(DUE) and not list(process.downloads.pending())
+    assert not process.left and not redis.exists(due_key(KIND)) and not list(process.downloads.pending())
 
 
 def test_what_broke_off_goes_on_in_another_process(settings: Settings, redis: Redis, hub: Hub) -> None:
@@ -151,6 +152,44 @@ def test_a_host_that_is_away_for_a_day_is_given_up(process: Process) -> None:
     assert process.downloads.get(ID).code == "source_away"
 
 
+FAILURES = {
+    "full storage": (NoRoom("no_room", "storage is full, for a test"), 0, "no_room"),
+    "full disk": (OSError(28, "no space left"), 0, "no_room"),
+    "a bug": (ZeroDivisionError("for a test"), 0, None),
+    "a bug for a day": (ZeroDivisionError("for a test"), 1, "fetch_failed"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_nothing_is_tried_for_ever(process: Process, monkeypatch: pytest.MonkeyPatch, failure: str) -> None:
+    error, years, code = FAILURES[failure]
+
+    def stage(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(process.uploads, "stage", stage)
+    process.begin("hf:owner/one", created_at=now().replace(year=now().year - years))
+    process.look()
+    assert process.downloads.get(ID).code == code
+    assert (process.downloads.waiting(ID) is None) == (code is not None)
+
+
+def test_one_owner_may_have_so_many_and_leaves_the_others_theirs(process: Process) -> None:
+    source, plain = "hf:owner/one", {"kind": "adapter", "name": "one", "sha256": "", "size_bytes": 0}
+    many = [
+        Upload(id=f"{at:032x}", status=UploadStatus.FETCHING, created_at=now(), owner=owner, **plain)  # type: ignore[arg-type]
+        for at, owner in enumerate(["ada"] * (MOST + 1) + ["", "bob"])
+    ]
+    for one in many[:MOST]:
+        process.downloads.begin(Download(upload=one, source=source))
+    with pytest.raises(Unavailable):
+        process.downloads.begin(Download(upload=many[MOST], source=source))
+    for one in many[MOST + 1 :]:
+        process.downloads.begin(Download(upload=one, source=source))
+    process.downloads.over(many[0].id)
+    process.downloads.begin(Download(upload=many[MOST], source=source))
+
+
 def test_a_download_is_canceled_before_and_while_it_comes(process: Process) -> None:
     process.begin("hf:owner/one")
     assert process.downloads.cancel(ID).status is UploadStatus.CANCELED
@@ -178,9 +217,9 @@ def test_parts_that_nobody_waits_for_are_deleted(process: Process) -> None:
 
 
 def test_what_stands_in_redis_is_data(process: Process, redis: Redis) -> None:
-    redis.zadd(DUE, {b"download:../../etc": 0, b"shell:" + ID.encode(): 0, b"\xff": 0})
+    redis.zadd(due_key(KIND), {b"download:../../etc": 0, b"shell:" + ID.encode(): 0, b"\xff": 0})
     process.look()
-    assert not redis.exists(DUE)
+    assert not redis.exists(due_key(KIND))
 
 
 def test_over_http(settings: Settings, storage: Storage, hub: Hub) -> None:
