@@ -11,6 +11,7 @@ from redis.asyncio import Redis as AsyncRedis
 from app.accepting.liveness import Liveness
 from app.callers import CALLER, Caller, Callers
 from app.fast_reading import FastReading
+from app.http.places import Place, placed
 from app.hub import Hub
 from app.links import Links
 from app.outgoing.courier import Courier
@@ -41,6 +42,7 @@ from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
 from app.shared.webhooks import KIND as WEBHOOK
 from app.shared.webhooks import Webhooks, webhook_secret
+from app.shared.wire.generation import Generation
 
 REMEMBERED = 1024  # owners whose view of the service is kept
 
@@ -71,6 +73,7 @@ class Service:
     datasets: Datasets
     callers: Callers
     links: Links
+    signer: Signer
     asker: Asker = None
     _seen: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
 
@@ -112,6 +115,7 @@ def build(settings: Settings) -> Service:
     outgoing, uploads = Outgoing(redis), Uploads(storage, redis, settings)
     sources, downloads = sources_of(settings), Downloads(storage, redis, uploads, outgoing)
     webhooks, signer = Webhooks(storage, redis), Signer(storage)
+    links = Links(signer, settings.signed_url_s)
     ledger, trainings = Ledger(storage, redis, settings), Trainings(storage, redis, settings)
     return Service(
         settings=settings,
@@ -134,7 +138,13 @@ def build(settings: Settings) -> Service:
             outgoing,
             {
                 DOWNLOAD: Downloading(downloads, uploads, sources, settings),
-                WEBHOOK: Delivering(webhooks, ledger, sources.fetcher, partial(webhook_secret, signer, settings)),
+                WEBHOOK: Delivering(
+                    webhooks,
+                    ledger,
+                    sources.fetcher,
+                    partial(webhook_secret, signer, settings),
+                    partial(seen_from_outside, settings, Keyring(storage), links),
+                ),
                 START: Starting(ledger),
             },
         ),
@@ -142,8 +152,15 @@ def build(settings: Settings) -> Service:
         pictures=Pictures(storage),
         datasets=Datasets(storage),
         callers=Callers(Keyring(storage), signer),
-        links=Links(signer, settings.signed_url_s),
+        links=links,
+        signer=signer,
     )
+
+
+def seen_from_outside(settings: Settings, keyring: Keyring, links: Links, generation: Generation) -> Generation:
+    """Return a generation whose pictures' addresses are as an answer has them, where nobody has asked for one."""
+    prefix = settings.public_url or settings.root_path
+    return placed(generation, Place(prefix, links if keyring.ring().needed else None))
 
 
 def sources_of(settings: Settings) -> Sources:

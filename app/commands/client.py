@@ -273,6 +273,10 @@ class Client:
         """Have the end of a generation told once more."""
         self._json("POST", f"/v1/webhooks/{quote(generation_id, safe='')}/redeliver", "id")
 
+    def webhook_secret(self) -> str:
+        """What webhooks of the key's owner are signed with."""
+        return self._json("GET", "/v1/webhooks/secret", "secret")["secret"]
+
     def delete(self, name: str) -> None:
         """Delete an adapter."""
         _checked(self._http.delete(f"/v1/adapters/{quote(name)}"))

@@ -4,11 +4,7 @@ import typer
 from rich.table import Table
 
 from app.commands import terminal
-from app.commands.terminal import Url, out, plain, told
-from app.shared.settings import read_settings
-from app.shared.signing import Signer
-from app.shared.storage import Storage
-from app.shared.webhooks import webhook_secret
+from app.commands.terminal import Url, out, plain
 
 cli = typer.Typer(no_args_is_help=False, invoke_without_command=True, help="Show webhooks, and call them once more.")
 
@@ -37,8 +33,7 @@ def redeliver(generation: str, url: Url = None) -> None:
 
 
 @cli.command()
-def secret() -> None:
-    """Print what webhooks of this machine's service are signed with, for who receives them."""
-    with told():
-        settings = read_settings()
-        out.print(webhook_secret(Signer(Storage(settings.store_url)), settings), soft_wrap=True)
+def secret(url: Url = None) -> None:
+    """Print what your webhooks are signed with, for who receives them."""
+    with terminal.connected(url) as client:
+        out.print(plain(client.webhook_secret()), soft_wrap=True)

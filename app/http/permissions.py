@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
     "POST /v1/trainings/{training_id}/resume": TRAIN,
     "POST /v1/trainings/{training_id}/extend": TRAIN,
     "GET /v1/webhooks": DRAW,
+    "GET /v1/webhooks/secret": DRAW,
     "POST /v1/webhooks/{generation_id}/redeliver": DRAW,
     "GET /v1/models": ANY,
     "GET /v1/workers": ADMIN,  # they name what others draw

@@ -12,6 +12,7 @@ from app.shared.errors import Newer, SourceAway, SourceRefused, Unreadable
 from app.shared.fetching.fetcher import Bounds, Fetcher
 from app.shared.generations import Ledger
 from app.shared.webhooks import Webhooks, message, signed
+from app.shared.wire.generation import Generation
 from app.shared.wire.webhook import KEPT, StoredDelivery, Try
 
 log = structlog.get_logger()
@@ -22,8 +23,16 @@ BOUNDS = Bounds(0, 20)  # nothing of what is answered is read
 GONE = 410  # whoever answers it wants no more
 
 
+def _as_it_is(generation: Generation) -> Generation:
+    return generation
+
+
 class Delivering:
-    """Makes one delivery at a call; clock: the time in seconds."""
+    """Makes one delivery at a call.
+
+    secret: gives what an owner's messages are signed with; seen: a generation as its receiver sees it; clock: the time
+    in seconds.
+    """
 
     most = 8
 
@@ -32,10 +41,12 @@ class Delivering:
         webhooks: Webhooks,
         ledger: Ledger,
         fetcher: Fetcher,
-        secret: Callable[[], str],
+        secret: Callable[[str], str],
+        seen: Callable[[Generation], Generation] = _as_it_is,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._webhooks, self._ledger, self._fetcher, self._secret = webhooks, ledger, fetcher, secret
+        self._seen = seen
         self._clock, self._pruned = clock, 0.0
 
     def pending(self) -> Iterable[str]:
@@ -65,7 +76,7 @@ class Delivering:
         if ended is None:  # it was removed meanwhile: nobody is told of it
             self._over(stored, "failed", Try(at=self._now(), error="the generation is not there any more"))
             return None
-        tried, final = self._try(stored, message(ended))
+        tried, final = self._try(stored, message(self._seen(ended)))
         if tried.status is not None and 200 <= tried.status < 300:
             self._over(stored, "delivered", tried)
             return None
@@ -82,7 +93,7 @@ class Delivering:
     def _try(self, stored: StoredDelivery, body: bytes) -> tuple[Try, bool]:
         """Return what came of a call, and whether no other could end otherwise."""
         at = self._now()
-        headers = signed(self._secret(), stored.id, int(self._clock()), body)
+        headers = signed(self._secret(stored.owner), stored.id, int(self._clock()), body)
         try:
             status = self._fetcher.post(stored.url, body, headers, BOUNDS)
         except SourceRefused as refusal:

@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from app.shared.base_source import BaseSource, DType, read_source
 from app.shared.environment import PREFIX, mistakes, variable
 from app.shared.models_file import ModelsFile, judge_name
-from app.shared.web_names import Hosts, Networks, Origins, Reachable, RootPath
+from app.shared.web_names import Hosts, Networks, Origins, PublicUrl, Reachable, RootPath
 
 SAID = "Value error, "  # how pydantic begins what a validator of ours says
 WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
@@ -82,8 +82,8 @@ class Settings(BaseSettings):
     )
     webhook_secret: SecretStr | None = Field(
         None,
-        description="What webhooks are signed with (`whsec_…`); unset, a secret of this store, which `radiata webhooks "
-        "secret` shows.",
+        description="What webhooks are signed with (`whsec_…`); unset, a secret of this store. An owner who is not the "
+        "first has another, made of it; `radiata webhooks secret` shows one's own.",
     )
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
     device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
@@ -185,6 +185,11 @@ class Settings(BaseSettings):
         (), description="Origins (`https://example.org`) whose pages may use the API from a browser; none by itself."
     )
     root_path: RootPath = Field("", description="Path below which a reverse proxy shows the service (`/draw`).")
+    public_url: PublicUrl | None = Field(
+        None,
+        description="Address of the service from outside, with its path (`https://draw.example.org/draw`): addresses "
+        "of pictures in webhooks begin with it; unset, they are paths, as in answers.",
+    )
     trusted_proxies: Networks = Field(
         ("127.0.0.0/8", "::1/128"),
         description="Addresses of proxies whose `X-Forwarded-Prefix`, `-Host` and `-Proto` are believed.",

@@ -9,6 +9,7 @@ from pydantic_settings import NoDecode
 
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+PUBLIC = re.compile(r"(https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*)/?")
 REACHABLE = re.compile(r"([a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 ROOT = re.compile(r"((/[A-Za-z0-9._~-]+)*)/?")
 
@@ -36,6 +37,13 @@ def _reachable(host: str) -> str:
     return host.lower()
 
 
+def _public(url: str) -> str:
+    match = PUBLIC.fullmatch(url)
+    if match is None or ".." in url:
+        raise ValueError(f"{url!r} is no address of a service; write https://draw.example.org, or with a path behind")
+    return match[1]
+
+
 def _network(network: str) -> str:
     try:
         return str(ipaddress.ip_network(network))
@@ -55,3 +63,4 @@ Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecod
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], NoDecode, BeforeValidator(_listed)]
 Reachable = Annotated[tuple[Annotated[str, AfterValidator(_reachable)], ...], NoDecode, BeforeValidator(_listed)]
 RootPath = Annotated[str, AfterValidator(_root)]
+PublicUrl = Annotated[str, AfterValidator(_public)]

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from app.shared.errors import NotFound, Unreadable
 from app.shared.outgoing import Outgoing
-from app.shared.owners import Asker
+from app.shared.owners import FIRST, Asker
 from app.shared.records import DELIVERED, DELIVERY
 from app.shared.settings import Settings
 from app.shared.signing import Signer
@@ -56,17 +56,26 @@ def message(generation: Generation) -> bytes:
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def webhook_secret(signer: Signer, settings: Settings) -> str:
-    """Return the secret that messages are signed with: the one that settings have, or this store's own."""
-    if settings.webhook_secret:
-        return settings.webhook_secret.get_secret_value()
-    return PREFIX + base64.b64encode(bytes.fromhex(signer.sign("secret of webhooks"))).decode()
+def webhook_secret(signer: Signer, settings: Settings, owner: str = FIRST) -> str:
+    """Return the secret that an owner's messages are signed with.
+
+    The first owner's is the one that settings have, or this store's own; each other's is made of that and their name,
+    so that no owner can sign what another takes for the service's.
+    """
+    own = PREFIX + base64.b64encode(bytes.fromhex(signer.sign("secret of webhooks"))).decode()
+    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else own
+    if owner == FIRST:
+        return secret
+    return PREFIX + base64.b64encode(digest(_key(secret), f"secret of {owner}".encode(), sha256)).decode()
+
+
+def _key(secret: str) -> bytes:
+    return base64.b64decode(secret.removeprefix(PREFIX) + "==")
 
 
 def signed(secret: str, message_id: str, seconds: int, body: bytes) -> dict[str, str]:
     """Return the headers of a message (Standard Webhooks 1.0.0, HMAC-SHA256)."""
-    key = base64.b64decode(secret.removeprefix(PREFIX) + "==")
-    signature = base64.b64encode(digest(key, f"{message_id}.{seconds}.".encode() + body, sha256)).decode()
+    signature = base64.b64encode(digest(_key(secret), f"{message_id}.{seconds}.".encode() + body, sha256)).decode()
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(seconds),

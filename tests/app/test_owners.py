@@ -23,11 +23,12 @@ from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.records import DOWNLOAD
 from app.shared.settings import Settings
+from app.shared.signing import Signer
 from app.shared.storage import Storage
 from app.shared.training_keys import sample_key
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
-from app.shared.webhooks import Webhooks
+from app.shared.webhooks import Webhooks, webhook_secret
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.generation import Status
 from app.shared.wire.key import SCOPES
@@ -182,6 +183,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "POST /v1/trainings/{training_id}/resume": [(of.training, {}), (of.trained, {})],
         "POST /v1/trainings/{training_id}/extend": [(of.training, {"json": {"steps": 9}})],
         "GET /v1/webhooks": [],
+        "GET /v1/webhooks/secret": [],
         "POST /v1/webhooks/{generation_id}/redeliver": [(of.ended, {})],
         "GET /v1/models": [],  # the same for all
         "GET /v1/workers": [],  # for admins, who see what each is at
@@ -260,6 +262,12 @@ def neutral(answer: httpx.Response, of: Belongings) -> Any:
         text = text.replace(one, "ID")
     body = json.loads(text)
     return {name: body[name] for name in ("status", "code", "title", "detail", "errors")}
+
+
+def test_each_owner_has_a_secret_of_webhooks(owned: Owned) -> None:
+    said = {owner: owned.ask(owner, "GET", "/v1/webhooks/secret").json()["secret"] for owner in OWNERS}
+    assert len(set(said.values())) == len(OWNERS)
+    assert said == {owner: webhook_secret(Signer(owned.storage), owned.settings, owner) for owner in OWNERS}
 
 
 def test_lists_have_ones_own_alone(owned: Owned) -> None:

@@ -31,6 +31,7 @@ _V6 = {
 }
 _PUBLIC_V6 = ip_network("2000::/3")  # nothing else is given to hosts: loopback, private, link-local lie outside
 _CARRYING = {ip_network(net): shift for net, shift in {"::ffff:0:0/96": 0, "64:ff9b::/96": 0, "2002::/16": 80}.items()}
+_ISATAP, _ISATAP_BITS = 0x5EFE, 0xFDFFFFFF  # RFC 5214, 6.1; the bit left out says whether the IPv4 address is public
 REFUSED = {ip_network(net): why for net, why in (_V4 | _V6).items()}
 
 
@@ -43,7 +44,13 @@ def why_refused(address: str) -> str | None:
     for network, why in REFUSED.items():
         if found in network:
             return why
-    return "no address of a public host" if found.version == 6 and found not in _PUBLIC_V6 else None
+    if found.version == 6 and found not in _PUBLIC_V6:
+        return "no address of a public host"
+    if (
+        found.version == 6 and (int(found) >> 32) & _ISATAP_BITS == _ISATAP
+    ):  # on its network it leads to an IPv4 address
+        return why_refused(str(IPv4Address(int(found) & 0xFFFFFFFF)))
+    return None
 
 
 def _carried(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

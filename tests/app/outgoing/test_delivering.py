@@ -1,14 +1,18 @@
 """A webhook reaches whoever asked for it, signed, once, whatever dies or is down meanwhile."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import ValidationError
 from redis import Redis
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from app.deps import seen_from_outside
+from app.links import Links
 from app.outgoing.courier import Courier
 from app.outgoing.delivering import PAUSES_S, Delivering
 from app.outgoing.starting import Starting
@@ -16,13 +20,15 @@ from app.shared.accepted import Aside
 from app.shared.errors import NotFound
 from app.shared.fetching.fetcher import Fetcher
 from app.shared.generations import Ledger, manifest_key, pending_key
+from app.shared.keys import Keyring
 from app.shared.outgoing import LOOKED, Outgoing
 from app.shared.outgoing import due_key as when_due
 from app.shared.settings import Settings
 from app.shared.signing import Signer
 from app.shared.storage import Storage
 from app.shared.webhooks import KIND, Webhooks, due_key, webhook_secret
-from app.shared.wire.generation import GenerationRequest, Status
+from app.shared.wire.generation import Generation, GenerationRequest, Image, Status
+from app.shared.wire.key import SCOPES
 from app.shared.wire.webhook import Delivery, Webhook
 from tests.app.outgoing.receiver import Receiver
 from tests.app.shared.making import request
@@ -35,9 +41,13 @@ class World:
         self.now = time.time()
         self.ledger = Ledger(storage, redis, settings)
         self.webhooks = Webhooks(storage, redis)
-        self.secret = webhook_secret(Signer(storage), settings)
+        self.secret_of = partial(webhook_secret, Signer(storage), settings)
+        self.secret = self.secret_of()
+        self.seen: Callable[[Generation], Generation] = lambda one: one
         fetcher = Fetcher(("127.0.0.1",))
-        handler = Delivering(self.webhooks, self.ledger, fetcher, lambda: self.secret, lambda: self.now)
+        handler = Delivering(
+            self.webhooks, self.ledger, fetcher, self.secret_of, lambda one: self.seen(one), lambda: self.now
+        )
         self.courier = Courier(Outgoing(redis, lambda: self.now), {KIND: handler, "start": Starting(self.ledger)})
 
     def end(self, url: str, *events: str, **metadata: str) -> str:
@@ -81,6 +91,36 @@ def test_an_end_is_told_signed(world: World, receiver: Receiver) -> None:
     assert "hunter2" not in world.delivery.model_dump_json() and "hunter2" not in str(said)
     world.look(10)
     assert len(receiver.ids) == 1
+
+
+def test_a_message_of_another_owner_is_signed_with_theirs_alone(
+    settings: Settings, world: World, receiver: Receiver, redis: Redis, storage: Storage
+) -> None:
+    world.ledger = Ledger(storage, redis, settings, "ada")
+    world.end(receiver.url)
+    world.look(1)
+    assert receiver.verified(world.secret_of("ada"))["type"] == "generation.failed"
+    for other in ("", "bob"):
+        with pytest.raises(WebhookVerificationError):
+            receiver.verified(world.secret_of(other))
+
+
+def test_addresses_in_a_message_open_their_picture(
+    settings: Settings, world: World, receiver: Receiver, storage: Storage
+) -> None:
+    links, keyring = Links(Signer(storage), 3600), Keyring(storage)
+    outside = settings.model_copy(update={"public_url": "https://draw.example.org/draw"})
+    world.seen = partial(seen_from_outside, outside, keyring, links)
+    for signed in (False, True):
+        if signed:
+            keyring.add(SCOPES)
+        accepted = world.ledger.accept(request(), aside=Aside(webhook=Webhook.model_validate({"url": receiver.url})))
+        picture = Image(index=0, url=f"/v1/images/{accepted.id}/0.png", seed=7, width=64, height=64, sha256="0" * 64)
+        world.ledger.finish(accepted.model_copy(update={"status": Status.SUCCEEDED, "images": [picture]}))
+        world.look(1)
+        url = urlsplit(receiver.verified(world.secret)["data"]["images"][0]["url"])
+        assert (url.netloc, url.path) == ("draw.example.org", f"/draw{picture.url}")
+        assert links.opens(picture.url, url.query.encode()) is signed
 
 
 def test_who_wants_to_hear_of_success_hears_of_nothing_else(world: World, receiver: Receiver) -> None:
