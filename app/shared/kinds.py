@@ -20,7 +20,10 @@ ALWAYS = {
     "radiata:missed:generations": "hash",
     "radiata:missed:uploads": "hash",
     "radiata:missed:trainings": "hash",
-    "radiata:outgoing": "zset",
+    "radiata:outgoing:download": "zset",
+    "radiata:outgoing:webhook": "zset",
+    "radiata:outgoing:start": "zset",
+    "radiata:outgoing:looked": "string",
     "radiata:store": "string",
     "radiata:sweep": "string",
     "rq:queues": "set",
@@ -39,7 +42,11 @@ OF_JOB = {
     "radiata:upload:{}": "string",
     "rq:executions:{}": "zset",
 }
-HELD = ("radiata:rebuilding:radiata:generations", "radiata:rebuilding:radiata:adapters")  # for a time, or by nobody
+HELD = (  # for a time, or by nobody
+    "radiata:rebuilding:radiata:generations",
+    "radiata:rebuilding:radiata:adapters",
+    "radiata:outgoing:looked",
+)
 
 
 def mend(redis: Redis, kinds: Mapping[str, str], *names: str) -> None:
