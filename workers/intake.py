@@ -151,7 +151,7 @@ class Intake:
         created_at: datetime,
         cover: PictureRef | None = None,
         owner: str = FIRST,
-        visibility: Visibility = "private",
+        visibility: Visibility | None = None,
         wanted: Callable[[], bool] = lambda: True,
         last_word: Callable[[], bool] = lambda: True,
         keep: Callable[[str], None] | None = None,
@@ -184,8 +184,9 @@ class Intake:
             kind=kind,
             created_at=created_at,
             owner=owner,
-            visibility=visibility,
         )
+        if visibility:  # what is not said stays as it was
+            version = version.model_copy(update={"visibility": visibility})
         if not last_word():
             raise Gone("upload_canceled", CANCELED)
         return self._catalog.admit(version, verdicts, facts)

@@ -38,6 +38,7 @@ RULES: dict[str, Rule] = {
     "GET /v1/adapters": ANY,
     "GET /v1/adapters/{ref}": ANY,
     "GET /v1/adapters/{ref}/file": ANY,
+    "PATCH /v1/adapters/{name}": UPLOAD,
     "DELETE /v1/adapters/{name}": UPLOAD,
     "POST /v1/images": SENDS_PICTURES,
     "POST /v1/images/{ref}/preprocess": DRAW,

@@ -1,24 +1,30 @@
-"""Nobody without a key passes, once the service has one; and nobody whose key is not for what is asked."""
+"""Nobody without a key passes, once the service has one; and nobody whose key is not for what is asked.
+
+A service without a key is for this machine alone, and a proxy on this machine would let others in: what shows that it
+came through one is refused, unless `RADIATA_OPEN` says that it may.
+"""
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.callers import CALLER, Caller, Callers
+from app.callers import ANYBODY, CALLER, Caller, Callers
 from app.http.errors import problem
 from app.http.permissions import Permissions
 from app.links import Links
 from app.middleware.forwarded import path_here
 from app.shared.errors import Forbidden, RadiataError, Unauthorized
 
+PROXIED = ("forwarded", "via", "x-real-ip")  # and whatever begins with X-Forwarded-
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="radiata"'}  # RFC 9110, 11.6.1
 
 
 class Guard:
     """Answers 401 to whom nobody knows, and 403 to whom may not."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_open: bool) -> None:
         self._app = app
+        self._is_open = is_open
         self._permissions: Permissions | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,7 +38,10 @@ class Guard:
         rule = self._permissions.rule(method, path)
         if rule is not None and not (b"sig=" in scope["query_string"] and await self._is_signed(scope, method, path)):
             try:
-                scope[CALLER] = await _admitted(scope["app"].state.service.callers, Headers(scope=scope), rule)
+                headers = Headers(scope=scope)
+                scope[CALLER] = caller = await _admitted(scope["app"].state.service.callers, headers, rule)
+                if caller is ANYBODY and not self._is_open:
+                    _judge_direct(headers)
             except RadiataError as error:
                 own = CHALLENGE if isinstance(error, Unauthorized) else None
                 refusal = problem(error.status, error.code, error.title, error.message, headers=own)
@@ -46,6 +55,17 @@ class Guard:
         signed = self._permissions.may_be_signed(method, path)
         links: Links = scope["app"].state.service.links
         return signed and await run_in_threadpool(links.opens, path, scope["query_string"])
+
+
+def _judge_direct(headers: Headers) -> None:
+    """Raise Forbidden for what came through a proxy."""
+    for name in headers:
+        if name in PROXIED or name.startswith("x-forwarded-"):
+            raise Forbidden(
+                "proxied_without_key",
+                f"this came through a proxy (it has {name}), and this service has no key: make one "
+                "(`radiata keys add`), or set RADIATA_OPEN=1 if whoever reaches the proxy may use all of it",
+            )
 
 
 async def _admitted(callers: Callers, headers: Headers, rule: frozenset[str]) -> Caller:

@@ -23,7 +23,9 @@ def surround(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb, dataset_mb=settings.max_dataset_mb
     )
-    app.add_middleware(Guard)  # before a body is read, and behind what a page of another site cannot pass
+    app.add_middleware(
+        Guard, is_open=settings.open
+    )  # before a body is read, and behind what a page of another site cannot pass
     app.add_middleware(Head)
     app.add_middleware(Origins, allowed=settings.cors_origins)
     if settings.cors_origins:

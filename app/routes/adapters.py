@@ -38,7 +38,13 @@ class Placed(Wire):
     name: AdapterName
     description: str = Field("", max_length=2000)
     cover: PictureRef | None = None
-    visibility: Visibility = Field("private", description=ABOUT_VISIBILITY)
+    visibility: Visibility | None = Field(None, description=ABOUT_VISIBILITY)
+
+
+class Shown(Wire):
+    """Who may use an adapter from now on."""
+
+    visibility: Visibility = Field(description=ABOUT_VISIBILITY)
 
 
 class AdapterList(BaseModel):
@@ -60,6 +66,7 @@ def fetch(said: AdapterSource, service: ServiceDep) -> Response:
         "description": said.description,
         "ignore": sorted(set(said.ignore)),
         "cover": said.cover,
+        "visibility": said.visibility,
     }
     begun = receiving.fetch(service, "adapter", said.source, said.sha256, **facts)
     return later(begun, f"/v1/adapters/uploads/{begun.id}")
@@ -84,7 +91,7 @@ async def upload(
     description: Annotated[str, Form(max_length=2000)] = "",
     ignore: Annotated[list[Annotated[str, StringConstraints(max_length=256)]] | None, Form()] = None,
     cover: Annotated[PictureRef | None, Form(description="a picture of what it draws, of `POST /v1/images`")] = None,
-    visibility: Annotated[Visibility, Form(description=ABOUT_VISIBILITY)] = "private",
+    visibility: Annotated[Visibility | None, Form(description=ABOUT_VISIBILITY)] = None,
     prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no verdict")] = None,
 ) -> AdapterRecord:
     """Upload an adapter: 201 with its verdict, 200 if it was there, 202 if inspection takes longer, 422 if refused.
@@ -220,6 +227,13 @@ def adapter_file(ref: Ref, service: ServiceDep, request: Request, owner: OwnerQu
 
 def _of(owner: str, ref: str) -> str:
     return f"{owner}/{ref}" if owner else ref
+
+
+@router.patch("/{name}")
+def show(name: Name, said: Shown, service: ServiceDep) -> AdapterRecord:
+    """Say who may use all versions of an adapter; generations that were accepted before are drawn all the same."""
+    service.catalog.show_to(name, said.visibility)
+    return service.catalog.record(name)
 
 
 @router.delete("/{name}", status_code=204)

@@ -19,13 +19,13 @@ from redis import Redis
 from app.shared import rebuild
 from app.shared.at_once import Errands
 from app.shared.catalog_index import CatalogIndex, Living
-from app.shared.errors import AdapterRefused, Gone, Newer, NotFound, Unreadable
+from app.shared.errors import AdapterRefused, Forbidden, Gone, Newer, NotFound, Unreadable
 from app.shared.facts import AdapterFacts
 from app.shared.owners import BUNDLED, FIRST, FIRST_SAID, namespace
 from app.shared.record_format import stamped
 from app.shared.records import FACTS, TOMBSTONE, VERDICT, VERSION, Tombstone, tell
 from app.shared.storage import Storage
-from app.shared.wire.adapter import AdapterRecord, AdapterVersion
+from app.shared.wire.adapter import AdapterRecord, AdapterVersion, Visibility
 from app.shared.wire.values import NAME_PATTERN
 
 PLACE_PATTERN = NAME_PATTERN.replace("$", "(@[a-z0-9-]+)?$")  # with the owner, unless that is the first
@@ -260,13 +260,14 @@ class Catalog:
 
     def _refitted(self, known: AdapterVersion, seen_again: AdapterVersion) -> AdapterVersion:
         # A model that came later: the bytes were judged against it now, and where they fit can only grow
+        told = known.owner != BUNDLED and "visibility" in seen_again.model_fields_set
         grown = known.model_copy(
             update={
                 "fits": sorted({*known.fits, *seen_again.fits}),
                 "components": sorted({*known.components, *seen_again.components}),
                 "components_of": {**known.components_of, **seen_again.components_of},
                 "owner": BUNDLED if seen_again.owner == BUNDLED else known.owner,  # version 0.1 did not say so
-                "visibility": known.visibility if known.owner == BUNDLED else seen_again.visibility,
+                "visibility": seen_again.visibility if told else known.visibility,
             }
         )
         if grown != known:
@@ -274,6 +275,19 @@ class Catalog:
             self._storage.put(_version_key(place_of(known), known.version), VERSION.write(known))
         self._index.add(known)
         return known
+
+    def show_to(self, name: str, visibility: Visibility) -> None:
+        """Say who may use all versions of one's own name; raises NotFound, Gone, Unreadable, Forbidden for bundled."""
+        known = self.resolve(name)
+        if known.owner == BUNDLED:
+            raise Forbidden("adapter_bundled", f"adapter {name!r} came with a base model, and all owners use it")
+        place = place_of(known)
+        for number in self._versions(place):
+            one = self._readable(place, number)
+            if one and one.owner == known.owner:
+                shown = one.model_copy(update={"visibility": visibility})
+                self._storage.put(_version_key(place, number), VERSION.write(shown))
+                self._index.add(shown)
 
     def delete(self, name: str) -> None:
         """Delete a name with all its versions, whether or not they can be read; raises NotFound or Gone."""

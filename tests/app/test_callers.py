@@ -175,6 +175,18 @@ def test_probes_are_told_no_more_than_whether(closed: tuple[httpx.Client, str]) 
     assert (ready["ready"], ready["models"], ready["not_ready"], ready["other_bases"]) == (False, [], {}, {})
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "x-forwarded-host", "Forwarded", "X-Real-IP", "Via"])
+def test_a_service_without_keys_is_not_opened_by_a_proxy(api: httpx.Client, header: str) -> None:
+    answer = api.get("/v1/models", headers={header: "192.0.2.1"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "proxied_without_key")
+    assert api.get("/healthz", headers={header: "192.0.2.1"}).status_code == 200
+
+
+def test_an_open_service_may_stand_behind_a_proxy(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"open": True})) as client:
+        assert client.get("/v1/models", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 200
+
+
 def test_a_service_without_keys_has_no_sessions(api: httpx.Client) -> None:
     answer = api.post("/v1/session", json={"key": "x"})
     assert (answer.status_code, answer.json()["code"]) == (409, "no_keys")

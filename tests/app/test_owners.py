@@ -160,6 +160,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "GET /v1/adapters": [],
         "GET /v1/adapters/{ref}": [(of.adapter, {}), (f"{of.adapter}:1", {}), (f"sha256:{of.sha256}", {})],
         "GET /v1/adapters/{ref}/file": [(of.adapter, {}), (f"sha256:{of.sha256}", {})],
+        "PATCH /v1/adapters/{name}": [(of.adapter, {"json": {"visibility": "private"}})],
         "DELETE /v1/adapters/{name}": [(of.adapter, {})],
         "POST /v1/images": [],
         "POST /v1/images/{ref}/preprocess": [(of.picture, {"json": {"preprocess": "canny", **size}})],
@@ -327,7 +328,10 @@ def test_what_is_shared_is_used_by_its_owners_name(owned: Owned) -> None:
         adapters = owned.ask("bob", "GET", "/v1/adapters").json()["adapters"]
         assert [one["owner"] for one in adapters if one["name"] == "gift"] == [said] * listed
         assert owned.ask("bob", "DELETE", "/v1/adapters/gift").status_code == 404
-        catalog.admit(version("gift", b"gift", owner=owner), {})  # the same bytes, said to be private
+        catalog.admit(version("gift", b"gift", owner=owner), {})  # the same bytes, of which no more is said
+        assert owned.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == status
+        patched = owned.ask(owner, "PATCH", "/v1/adapters/gift", json={"visibility": "private"})
+        assert (patched.status_code, patched.json()["visibility"]) == (200, "private")
         assert owned.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == 404
 
 

@@ -89,7 +89,7 @@ class Proxy:
 def proxy(settings: Settings, storage: Storage) -> Iterator[Proxy]:
     """A proxy before an API that believes a model was loaded once."""
     Profiles(storage, settings).publish(profile(), {"unet": {}})
-    with serving(settings.model_copy(update={"accept_without_worker_s": -1})) as client:
+    with serving(settings.model_copy(update={"accept_without_worker_s": -1, "open": True})) as client:
         one = Proxy(client.base_url.port or 80)
         yield one
         one.stop()

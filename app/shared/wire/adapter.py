@@ -196,7 +196,7 @@ def _kind_by(known: dict[str, Any]) -> AdapterKind:
 Visibility = Literal["private", "shared", "public"]
 ABOUT_VISIBILITY = (
     "who may use it: its owner alone (`private`), whoever names it as `owner/name` (`shared`), or all, in whose lists "
-    "it is then (`public`)"
+    "it is then (`public`); unset is as before, and of what is new its owner alone"
 )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app.shared.text import no_control_characters
-from app.shared.wire.adapter import AdapterName
+from app.shared.wire.adapter import ABOUT_VISIBILITY, AdapterName, Visibility
 from app.shared.wire.dataset import Caption, Unreadable
 from app.shared.wire.picture import PictureRef
 from app.shared.wire.values import Sha256, Wire
@@ -26,6 +26,7 @@ class AdapterSource(Wire):
     description: Line = Field("", max_length=2000)
     ignore: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] = []
     cover: PictureRef | None = Field(None, description="a picture of what it draws, of `POST /v1/images`")
+    visibility: Visibility | None = Field(None, description=ABOUT_VISIBILITY)
 
 
 class DatasetSource(Wire):

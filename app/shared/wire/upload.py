@@ -44,7 +44,9 @@ class Upload(Wire):
     name: Name | Literal[""] = Field("", description="of an adapter; pictures have none")
     description: str = ""
     ignore: list[str] = []
-    visibility: Visibility = Field(default="private", description="of an adapter: who may use it")
+    visibility: Visibility | None = Field(
+        default=None, description="of an adapter: who may use it; null: as before, and of what is new its owner alone"
+    )
     cover: PictureRef | None = Field(default=None, description="of an adapter: a picture of what it draws")
     default_caption: str | None = Field(default=None, description="of a dataset: for pictures without a caption")
     unreadable: Unreadable = Field(
