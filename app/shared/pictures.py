@@ -97,10 +97,6 @@ class Pictures:
         self._holders.hold(owner, ref)
         return self.info(ref), new
 
-    def hold(self, owner: str, ref: PictureRef) -> None:
-        """Note that a picture that is stored is one of this owner's, too."""
-        self._holders.hold(owner, ref)
-
     def load(self, ref: PictureRef) -> "Image":
         """Return a picture's pixels, mode RGB or RGBA; raise NotFound (`image_unknown`) or Unreadable."""
         from PIL import Image

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import nn
 
 from app.shared.errors import RadiataError
-from app.shared.generations import image_key
+from app.shared.generations import Ledger, image_key
+from app.shared.owners import FIRST, PictureHolders
 from app.shared.passes import second_seed, upscaled
 from app.shared.profiles import Profiles
 from app.shared.wire.generation import Generation, Status
@@ -153,6 +154,16 @@ def test_a_map_is_made_kept_and_read_as_any_other(served: Served, net: Controlle
         "as the route makes it"
     )
     assert png_of(served, made) == png_of(served, served.ended(adapters=[net.with_strength(image=told["image"])]))
+    # It is its owner's alone, as what it is made of
+    inner = square.copy()
+    inner.paste("black", (24, 24, width - 24, height - 24))
+    theirs = served.pictures.put(inner, "ada").ref
+    request = served.accepted(adapters=[net.with_strength(image=theirs, preprocess="canny")])
+    hers = Ledger(served.storage, served.redis, served.settings, "ada").accept(request)
+    served.engine.run(hers.id)
+    ref = recipe_of(served, served.ledger.get(hers.id))["adapters"][0]["image"]
+    holders = PictureHolders(served.storage)
+    assert [holders.holds(owner, ref) for owner in ("ada", FIRST, "bob")] == [True, False, False]
     assert apart(served.pixels(made), served.drawn(adapters=[net.with_strength(image=photograph)])) > 0
     for preprocess in ("depth", "pose"):
         use = net.with_strength(preprocess=preprocess)

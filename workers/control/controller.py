@@ -48,11 +48,12 @@ class Controller:
         """sha256 of every net that is in memory."""
         return self._nets.resident
 
-    def prepared(self, request: ResolvedRequest, loras: Mapping[str, FurtherInputs]) -> "Prepared":
+    def prepared(self, request: ResolvedRequest, loras: Mapping[str, FurtherInputs], owner: str) -> "Prepared":
         """Return what reads pictures of a request, and these.
 
-        loras: what of its adapters of weights reads one, by sha256. Raises as `AdapterCache.get` does, NotFound for a
-        picture, BadRequest for one that does not fit, or that nothing reads.
+        loras: what of its adapters of weights reads one, by sha256. owner: whose the maps are that are made.
+        Raises as `AdapterCache.get` does, NotFound for a picture, BadRequest for one that does not fit, or that nothing
+        reads.
         """
         nets = iter(self._nets.pin([use for use in request.adapters if use.kind == KIND]))
         found = Prepared(self._base, request)
@@ -61,10 +62,10 @@ class Controller:
         sizes = [(one.width, one.height) for one in passes(request, self._base.profile)]
         for at, use in enumerate(request.adapters):
             if use.kind == KIND:
-                told, found.maps[at] = self._read(use, request, sizes)
+                told, found.maps[at] = self._read(use, request, sizes, owner)
                 found.controls[at] = Control(told, next(nets), found.maps[at][sizes[0]])
             elif use.sha256 in loras:
-                told, found.maps[at] = self._read(use, request, sizes)
+                told, found.maps[at] = self._read(use, request, sizes, owner)
                 found.readings[at] = Reading(told, loras[use.sha256], found.maps[at][sizes[0]])
             elif use.kind == WEIGHTS and (use.image or use.thresholds or use.preprocess != "none"):
                 raise BadRequest("setting_of_another_kind", f"{use.ref!r} reads no picture on this base; leave it out")
@@ -84,7 +85,7 @@ class Controller:
         return found
 
     def _read(
-        self, use: ResolvedAdapter, request: ResolvedRequest, sizes: Sequence[Size]
+        self, use: ResolvedAdapter, request: ResolvedRequest, sizes: Sequence[Size], owner: str
     ) -> tuple[ResolvedAdapter, dict[Size, Picture]]:
         """Return the maps that an entry reads, by the size of the pass, and the entry as one that names them."""
         if use.image is None:
@@ -94,7 +95,7 @@ class Controller:
             check_lines(use.ref, use.mode, placed[0])
             return use, dict(zip(sizes, placed, strict=True))
         made = [self._maps.made_of(one, use.preprocess, use.thresholds) for one in placed]
-        refs = [self._pictures.put(one).ref for one in made]
+        refs = [self._pictures.put(one, owner).ref for one in made]
         # One map stands for the picture; with several, only the picture draws the same again
         told = {"image": refs[0], "preprocess": "none", "thresholds": None} if len(refs) == 1 else {"maps": refs}
         return use.model_copy(update=told), dict(zip(sizes, made, strict=True))

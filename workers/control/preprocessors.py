@@ -5,6 +5,7 @@ which makes it to be looked at, and in the engine, which draws by it.
 """
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,19 +16,22 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from rq.timeouts import JobTimeoutException
 
 from app.shared.environment import variable
 from app.shared.errors import BadRequest, Unavailable
 from app.shared.settings import MIB, Settings
-from workers.models.hub import Wanted, wanted_of
+from workers.models.hub import Wanted, told, wanted_of
 from workers.models.opening import TRANSFORMERS, reports_of, shortened
+from workers.models.weight_files import weights_of
 from workers.patience import Patience
 
 FETCHED = ["*.json", "*.safetensors"]
+READING = ("preprocessor_config.json", "processor_config.json")  # how pictures are read: a model has one of them
 SETTING = variable("preprocessors")
 MODELS_OF = {"depth": ("depth",), "pose": ("person", "pose")}  # kind of maps -> the models that make it
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.")  # in the name of a file that is one of several
 PASSING = (408, 429)  # what a hub answers that may answer otherwise in a moment; all of 500 and over may
 
 
@@ -138,12 +142,15 @@ class Preprocessors:
         if found := _at_hand(source):
             return found
         match _wanted(source):
-            case Wanted(repository=repository, file=None, revision=revision):
+            case Wanted(repository=repository, file=None, revision=revision) as wanted:
                 token = self._token.get_secret_value() if self._token else None
                 try:
                     found = snapshot_download(repository, revision=revision, allow_patterns=FETCHED, token=token)
                 except Exception as error:  # its client's errors are those of whichever library it is made of
-                    if isinstance(error, ValueError) or any(map(_lasting, _chain(error))):
+                    for one in filter(_lasting, _chain(error)):
+                        with told(wanted, token):
+                            raise one from None
+                    if isinstance(error, ValueError):
                         raise
                     raise _NotFetched(str(error)) from error
                 return Path(found)
@@ -156,7 +163,7 @@ def _wanted(source: str) -> Wanted | None:
 
 
 def _at_hand(source: str) -> Path | None:
-    """Return the folder of a source that is on this machine; None of another.
+    """Return the folder of a source that is on this machine; None of another, and of one that came in part.
 
     What was fetched once stays what it is, as a request that was accepted with its fingerprint needs it.
     """
@@ -166,11 +173,18 @@ def _at_hand(source: str) -> Path | None:
         case Wanted(repository=repository, file=None, revision=revision):
             try:
                 here = snapshot_download(repository, revision=revision, allow_patterns=FETCHED, local_files_only=True)
+                return Path(here) if _whole(Path(here)) else None
             except (OSError, ValueError):
                 return None
-            return Path(here) if any(Path(here).glob("*.safetensors")) else None
         case _:
             return None
+
+
+def _whole(folder: Path) -> bool:
+    """Tell whether a model's files are all there; raises Unservable where weights are missing."""
+    in_shards = any(SHARD.search(file.name) for file in weights_of(folder))
+    described = (folder / "config.json").is_file() and any((folder / name).is_file() for name in READING)
+    return described and (not in_shards or any(folder.glob("*.safetensors.index.json")))
 
 
 class _NotFetched(Exception):
@@ -189,7 +203,7 @@ def _lasting(error: BaseException) -> bool:
     """Tell whether an error of a hub's client stays, however long one waits."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code < 500 and error.response.status_code not in PASSING
-    return isinstance(error, OfflineModeIsEnabled)
+    return isinstance(error, HFValidationError | OfflineModeIsEnabled)
 
 
 @contextmanager

@@ -37,26 +37,34 @@ IDLE_S = 3  # without an order; after that a part of the model's weights is veri
 
 
 def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings: Settings) -> None:
-    """Load the model, then do what the parent orders, until it closes the pipe."""
+    """Load the model, then do what the parent orders, until it closes the pipe or this process is told to end."""
     orders: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(os.fdopen(orders_fd), orders), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    replies = os.fdopen(replies_fd, "w")
     redis = connect(settings, patient=True)
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))  # to die of it while loading would be a try
     engine, publisher = _load(model, redis, settings)
     signal.signal(signal.SIGTERM, lambda *_: engine.leave())
-    while True:
-        try:
-            order = orders.get(timeout=IDLE_S)
-        except queue.Empty:
-            engine.idle()
-            _offer_again(publisher)
-            continue
-        if order:
-            source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
-            perform(order["job"], order["execution"], source, worker_name, redis, settings)
-        state = {"base": engine.base, "device": engine.device, "active": engine.active, "resident": engine.resident}
-        _reply(replies, {"done": order.get("job"), **state})
+    if told:
+        engine.leave()
+    with os.fdopen(replies_fd, "w") as replies:
+        while True:
+            try:
+                order = orders.get(timeout=IDLE_S)
+            except queue.Empty:
+                if engine.leaving:
+                    return
+                engine.idle()
+                _offer_again(publisher)
+                continue
+            if order:
+                source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
+                perform(order["job"], order["execution"], source, worker_name, redis, settings)
+            state = {"base": engine.base, "device": engine.device, "active": engine.active, "resident": engine.resident}
+            _reply(replies, {"done": order.get("job"), **state})
+            if engine.leaving:
+                return
 
 
 def _offer_again(publisher: Publisher) -> None:

@@ -33,6 +33,7 @@ class GenerationWorker(SweepingWorker):
     _engine: EngineProcess | None = None
     _active_since: datetime | None = None
     _leaves_at = math.inf  # by the monotonic clock; from then on the engine puts back what it draws
+    _told_to_leave: EngineProcess | None = None
     base = ""  # fingerprint of the base that its engine has loaded
     device = ""  # on which
     base_changed = False  # while it ran: it has stopped, and must be started again
@@ -58,13 +59,16 @@ class GenerationWorker(SweepingWorker):
         """Hand the job to the engine, starting a new one if need be (RQ's seam for starting a work horse)."""
         execution = self.execution
         assert execution is not None
+        self._hand_over(job, execution)
+
+    def _hand_over(self, job: Job, execution: Execution) -> None:
         if self._engine is None or not self._engine.alive:
             self.stop_engine()
-            self._engine = EngineProcess(model_of(queue.name), self.name)
+            self._engine = EngineProcess(model_of(job.origin), self.name)
             self._set_engine_state({})
         self._horse_pid = self._engine.pid
         with contextlib.suppress(BrokenPipeError):  # it died just now, as waiting for it will show
-            self._engine.order(job, execution, queue.name)
+            self._engine.order(job, execution, job.origin)
 
     def handle_warm_shutdown_request(self) -> None:
         """Give the generation that is drawn `drain_s` seconds to end; what begins after it is another worker's."""
@@ -72,12 +76,18 @@ class GenerationWorker(SweepingWorker):
         self._leaves_at = time.monotonic() + self._settings.drain_s
 
     def horse_ended(self, seconds: float) -> tuple[int, int, Any] | None:
-        """Wait until the engine has done the job or died; None when that many seconds have passed."""
+        """Wait until the engine has done the job or died; None when that many seconds have passed.
+
+        One that was told to end, and did before it read the order, did not die: a new one is given it.
+        """
         assert self._engine is not None
-        if time.monotonic() >= self._leaves_at:
-            self._leaves_at = math.inf
+        if time.monotonic() >= self._leaves_at and self._told_to_leave is not self._engine:
+            self._told_to_leave = self._engine
             self._engine.leave()
         done = self._engine.wait(seconds)
+        if done is False and self._engine.status() == os.EX_OK:
+            self._hand_over(*self._watched)
+            return None
         return None if done is None else (self._engine.pid, os.EX_OK if done else self._engine.status(), None)
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Execution) -> None:

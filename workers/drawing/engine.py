@@ -85,6 +85,11 @@ class Engine:
         return self._base.profile.device
 
     @property
+    def leaving(self) -> bool:
+        """Whether this process is to end; from then on it draws nothing."""
+        return self._leaving
+
+    @property
     def active(self) -> list[str]:
         """sha256 of the adapters that are on the model."""
         return sorted({entry.adapter.sha256 for entry in self._applier.active})
@@ -209,14 +214,12 @@ class Engine:
         clock, progress = _Clock(), Progress(self._ledger, generation, lambda: self._leaving)
         stack = apart(request)
         adapters = self._cache.pin(stack.adapters)
-        controls = self._controller.prepared(request, self._applier.reading(stack, adapters))
+        controls = self._controller.prepared(request, self._applier.reading(stack, adapters), generation.owner)
         clock.lap("load")
         drawing = passes(request, self._base.profile)
         regions = [regions_of(one, (request.width, request.height), self._pictures, self._base) for one in drawing]
         applied = [self._applier.plan(apart(one), adapters, of) for one, of in zip(drawing, regions, strict=True)]
         images, told = [], generation.model_copy(update={"request": controls.told()})
-        for ref in (ref for use in told.request.adapters if told.owner for ref in (*use.pictures, *use.maps)):
-            self._pictures.hold(told.owner, ref)  # maps that were made: the recipe names them
         words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
         with words, self._image_prompts.applied(stack, adapters) as prompts:
             self._check_length(request)

@@ -1,6 +1,8 @@
 """Depth and pose are transformers' own, drawn as nets read them; a model that is not whole or not known is refused."""
 
 import errno
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,7 +159,7 @@ def test_who_does_not_wait_is_told_that_it_may_come(error: Exception, monkeypatc
 
 def test_what_a_hub_refuses_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     models, patience = fetching(monkeypatch, answered(404))
-    with patience.during(), pytest.raises(BadRequest, match="cannot be used"):
+    with patience.during(), pytest.raises(BadRequest, match="cannot be used: the hub answers 404 for owner/name"):
         depth(photo(), models)
 
 
@@ -184,6 +186,26 @@ def test_what_was_fetched_once_stays_what_it_is(monkeypatch: pytest.MonkeyPatch,
     settings = read_settings(preprocessors={"depth": "owner/name", "pose": str(here), "person": "owner/away"})
     assert depth(photo(), Preprocessors(settings)).size == photo().size
     assert fingerprints(settings) == {"depth": [fingerprint_of(here)]}, "a pose needs somebody who finds people"
+
+
+def test_a_download_that_was_killed_half_way_is_completed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whichever files came: none is at hand, and none has a fingerprint, until all are there."""
+    whole, here = tiny.save_dpt(tmp_path / "whole"), tmp_path / "here"
+    processor = whole / "preprocessor_config.json"
+    files = {file.name: file.read_bytes() for file in whole.iterdir()}
+    weights = files["model.safetensors"]
+    shards = {f"model-0000{number}-of-00002.safetensors": weights for number in (1, 2)}
+    index = {"model.safetensors.index.json": json.dumps({"weight_map": {name: name for name in shards}}).encode()}
+    configured = {name: data for name, data in files.items() if name != "model.safetensors"}
+    monkeypatch.setattr("workers.control.preprocessors.snapshot_download", lambda *_, **__: str(here))
+    settings = read_settings(preprocessors={"depth": "owner/name"})
+    for form in (files, configured | index | shards):
+        for left_out in ({"config.json"}, {processor.name}, *({name} for name in form if "model" in name), set()):
+            shutil.rmtree(here, ignore_errors=True)
+            here.mkdir()
+            for name in form.keys() - left_out:
+                (here / name).write_bytes(form[name])
+            assert bool(fingerprints(settings)) == (not left_out), left_out
 
 
 def test_models_go_when_there_is_no_room(tmp_path: Path) -> None:

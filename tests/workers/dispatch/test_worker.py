@@ -255,6 +255,26 @@ def test_an_engine_that_died_holds_nothing(worker: GenerationWorker, redis: Redi
         os.close(engine.answers)
 
 
+def test_an_engine_that_left_before_it_read_an_order_did_not_die(
+    worker: GenerationWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody told it to end while it had nothing to do, and the order came just then: a new one is given it."""
+    given: list[str] = []
+
+    def engine(answer: bool, status: int) -> EngineProcess:
+        stand_in = SimpleNamespace(pid=1, wait=lambda _: answer, status=lambda: status, close=lambda: None)
+        stand_in.alive, stand_in.order = False, lambda job, _, queue: given.append(f"{job.id} of {queue}")
+        return cast(EngineProcess, stand_in)
+
+    monkeypatch.setattr("workers.dispatch.generation_worker.EngineProcess", lambda *_: engine(True, os.EX_OK))
+    worker._watched = cast(Any, (SimpleNamespace(id="0" * 32, origin=QUEUE), None))
+    worker._engine = engine(False, NOT_PRISTINE)
+    assert worker.horse_ended(0) == (1, NOT_PRISTINE, None) and not given, "this one died"
+    worker._engine = engine(False, os.EX_OK)
+    assert worker.horse_ended(0) is None and given == ["0" * 32 + f" of {QUEUE}"]
+    assert worker.horse_ended(0) == (1, os.EX_OK, None)
+
+
 def test_one_worker_sweeps_at_a_time(worker: GenerationWorker, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     swept = []
     monkeypatch.setattr(GenerationWorker, "sweep", lambda self: swept.append(self.name))

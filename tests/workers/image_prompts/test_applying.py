@@ -20,7 +20,7 @@ from tests.workers.image_prompts import made
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
 BASES = ("sd-1.5", pytest.param("sdxl", marks=pytest.mark.slow), "flux.1-dev")
 PROJECTIONS = {"plain": made.plain_projection, "plus": made.plus_projection, "full": made.full_projection}
-COMINGS_AND_GOINGS = 20
+COMINGS_AND_GOINGS = {False: 20, True: 1000}  # with --every: by hand, for minutes
 
 
 @pytest.fixture(scope="module", params=BASES)
@@ -143,7 +143,10 @@ def test_an_error_half_way_leaves_nothing_behind(served: Served, monkeypatch: py
     assert after.sha256 == before.sha256
 
 
-def test_comings_and_goings_with_weights_between_leave_the_base_as_it_was(served: Served) -> None:
+@pytest.mark.timeout(7200)
+def test_comings_and_goings_with_weights_between_leave_the_base_as_it_was(
+    served: Served, request: pytest.FixtureRequest
+) -> None:
     """Law 2: the same objects, the same names, and the same file of a plain picture."""
     r = random.Random(5)
     identity = served.engine._identity
@@ -153,7 +156,7 @@ def test_comings_and_goings_with_weights_between_leave_the_base_as_it_was(served
     lora, _ = served.lora(served.family.components[0])
     uses = [uploaded(served), uploaded(served, seed=40, colour="blue")]
     with_lora = served.drawn(adapters=[lora])
-    for _ in range(COMINGS_AND_GOINGS):
+    for _ in range(COMINGS_AND_GOINGS[request.config.getoption("--every")]):
         chosen = r.sample([*uses, lora], r.choice((1, 2, 3)))
         served.ended(adapters=chosen, apply=r.choice(("merge", "bypass")), steps=1)
     assert not apart(served.drawn(adapters=[lora]), with_lora)

@@ -1,0 +1,78 @@
+"""An engine process that is told to end does so, whatever it does just then, and no order that it read is lost."""
+
+import json
+import os
+import queue
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import IO, Any
+
+import pytest
+from redis import Redis
+
+from app.shared.queue import generation_queue
+from app.shared.settings import Settings
+from tests.app.shared.making import MODEL
+from workers.dispatch import engine_main
+
+ORDER = {"job": "0" * 32, "execution": "1" * 32, "queue": generation_queue(MODEL)}
+
+
+@pytest.fixture(autouse=True)
+def _handlers_are_left_as_they_were() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class _Engine(SimpleNamespace):
+    """What `main` asks of an engine."""
+
+    leaving = False
+
+    def leave(self) -> None:
+        self.leaving = True
+
+    def idle(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stopped(*_: Any) -> None:
+    """Somebody stops this process just now."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("when", ["loading", "drawing", "idle"])
+def test_an_engine_that_is_told_to_end_ends(
+    when: str, settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, done = _Engine(base="b", device="cpu", active=[], resident=[]), list[tuple[str, bool]]()
+
+    def load(*_: Any) -> tuple[Any, Any]:
+        if when == "loading":
+            stopped()
+        return engine, SimpleNamespace(look_again=lambda: None)
+
+    def perform(job: str, *_: Any) -> None:
+        done.append((job, engine.leaving))
+        if when == "drawing":
+            stopped()
+
+    def listen(source: IO[str], orders: "queue.SimpleQueue[dict[str, str]]") -> None:
+        source.close()
+        if when != "idle":
+            orders.put(ORDER)
+
+    for name, stand_in in {"_load": load, "perform": perform, "_listen": listen, "IDLE_S": 0.01}.items():
+        monkeypatch.setattr(engine_main, name, stand_in)
+    orders_read, orders_write = os.pipe()
+    replies_read, replies_write = os.pipe()
+    engine_main.main(MODEL, "worker", orders_read, replies_write, settings)
+    with os.fdopen(replies_read) as written:
+        replies = [json.loads(line)["done"] for line in written]
+    os.close(orders_write)
+    assert engine.leaving
+    assert done == ([] if when == "idle" else [(ORDER["job"], when == "loading")]), "one that leaves puts it back"
+    assert replies == [job for job, _ in done]
