@@ -175,9 +175,10 @@ def test_a_map_is_made_kept_and_read_as_any_other(served: Served, net: Controlle
 
 
 def test_a_map_of_depth_is_the_one_that_is_asked_for_by_itself(
-    served: Served, net: Controlled, plain: np.ndarray, tmp_path: Path
+    served: Served, net: Controlled, plain: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And its model is named in the recipe; plain pictures are as before."""
+    monkeypatch.setattr("app.shared.profiles.KEEP_S", 0.0)  # its worker tells of a model later on
     width, height = served.family.size
     photograph = served.pictures.put(line_map((width, height), 2)).ref
     served.settings.preprocessors["depth"] = str(save_dpt(tmp_path))

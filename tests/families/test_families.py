@@ -26,7 +26,8 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")
 ]
 # Fields that other tests are about, or that decide no pixel
-ELSEWHERE = {"adapters", "stack_mode", "sampler", "sigmas", "priority"}
+ASIDE = {"priority", "webhook", "metadata", "start_within_s"}  # part of no picture
+ELSEWHERE = {"adapters", "stack_mode", "sampler", "sigmas"} | ASIDE
 MANY_STEPS = 4  # with which samplers differ
 ONE_AND_THE_SAME = ({"ddim", "euler"}, {"ddpm", "euler_a"})  # in two notations, where they begin and end alike
 OVER_AND_OVER = " red"  # one token more for every tokenizer here
