@@ -223,7 +223,7 @@ def _sent(client: Client, folder: Path) -> str:
     files = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.suffix.lower() in SENT]
     with tempfile.TemporaryDirectory() as place:
         archive = Path(place) / "dataset.zip"
-        with zipfile.ZipFile(archive, "w") as zipped:  # pictures are compressed already
+        with zipfile.ZipFile(archive, "w", strict_timestamps=False) as zipped:  # pictures are compressed already
             for one in files:
                 zipped.write(one, top.joinpath(one.relative_to(folder)).relative_to(above))
         with err.status(f"sending {len(files)} files", spinner=SPINNER):

@@ -4,12 +4,13 @@ The newest `KEPT` adapters are kept, and of those no more than `KEPT_BYTES` in a
 are kept for all checkpoints. One worker at a time writes here, an adapter's file before its entry.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 
-from app.shared.errors import Newer, Unreadable
+from app.shared.errors import Newer, NoRoom, Unreadable
 from app.shared.records import COURSE
 from app.shared.storage import Storage
-from app.shared.training_keys import adapter_key, course_key
+from app.shared.training_keys import adapter_key, course_key, folder_of
 from app.shared.wire.training import Course, CourseStep, Training, TrainingCheckpoint
 
 KEPT = 20
@@ -53,6 +54,18 @@ class Courses:
         for last in course.steps[-1:]:
             if self._storage.copy(adapter_key(before, last.step), adapter_key(training_id, last.step)):
                 self._write(training_id, Course(steps=[last]))
+
+    def room_made(self, training_id: str) -> Iterator[str]:
+        """Delete one file at a time that a training can end without, the oldest adapter first, and yield its key."""
+        course = self.get(training_id)
+        for at, one in enumerate(course.steps, 1):
+            self._storage.delete(key := adapter_key(training_id, one.step))
+            with suppress(NoRoom):
+                self._write(training_id, course.model_copy(update={"steps": course.steps[at:]}))
+            yield key
+        for key in sorted(self._storage.keys(f"{folder_of(training_id)}/samples")):
+            self._storage.delete(key)
+            yield key
 
     def adapter(self, training_id: str, step: int) -> bytes | None:
         """The file of the adapter of a checkpoint, None where it is not kept."""

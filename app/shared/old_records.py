@@ -1,4 +1,7 @@
-"""Generations as version 0.1 wrote them, in the words of today: records only, for a request must use the new names."""
+"""Records in the words of today: generations of version 0.1, and trainings of before their fields got new names.
+
+Records only, for a request must use the new names.
+"""
 
 import json
 from typing import Any
@@ -6,6 +9,18 @@ from typing import Any
 NEW_NAMES = {"steps": "schedule", "wearing": "apply"}  # fields of an adapter's entry, and of a request
 MARK = b'"wearing"'  # every record of 0.1 has it, and no record of a later version
 VALUES = {"merged": "merge"}
+NEW_TRAINING_NAMES = {
+    "rates": "lr_scheduler",
+    "warm_up": "lr_warmup_steps",
+    "clip": "max_grad_norm",
+    "accumulation": "gradient_accumulation_steps",
+    "ema": "ema_decay",
+    "min_snr": "snr_gamma",
+    "density": "weighting_scheme",
+    "shuffle": "shuffle_caption",
+    "dropout": "caption_dropout_rate",
+}
+TRAINING_MARK = b'"warm_up"'  # every record with the old names has it; a later one only where a text says just this
 
 
 def in_new_words(text: bytes) -> bytes:
@@ -14,6 +29,19 @@ def in_new_words(text: bytes) -> bytes:
         return text
     try:
         return json.dumps(_accepted(json.loads(text))).encode()
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return text  # whoever reads it says what is wrong with it
+
+
+def training_in_new_words(text: bytes) -> bytes:
+    """Return the JSON of an accepted or ended training with today's names; text that is none, or is new, as it is."""
+    if TRAINING_MARK not in text:
+        return text
+    try:
+        record = json.loads(text)
+        training = dict(record["training"])
+        training["request"] = {NEW_TRAINING_NAMES.get(name, name): one for name, one in training["request"].items()}
+        return json.dumps(record | {"training": training}).encode()
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return text  # whoever reads it says what is wrong with it
 

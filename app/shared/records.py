@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from app.shared.accepted import Accepted, AcceptedTraining
 from app.shared.errors import Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseDenoiser, BaseLayers, BaseSites, BaseTokenizers, Verdicts
-from app.shared.old_records import in_new_words
+from app.shared.old_records import in_new_words, training_in_new_words
 from app.shared.owners import namespace
 from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
@@ -57,7 +57,8 @@ class StoreIdentity(Wire):
 class Kind(Generic[T]):
     """One kind of record: what its keys look like, what it is, whose it is, and what to do without it.
 
-    renew: brings a text of an older format into the words of today.
+    renew: brings a text with older names into the words of today; of whichever format, for one does not count up with
+    each name.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Kind(Generic[T]):
         if number > FORMAT:
             raise _newer(key, f"format {number}")
         try:
-            record = self._type.validate_json(self._renew(text) if number < FORMAT else text)
+            record = self._type.validate_json(self._renew(text))
         except ValidationError as error:
             why = _why(data, error)
             # A field more does not count the format up: whoever knows it can read all the rest
@@ -149,9 +150,19 @@ MANIFEST = Kind(
     r"generations/([0-9a-f]{32})/manifest\.json", Accepted, _REMOVE, lambda one: (one.generation.id,), in_new_words
 )
 _TRAIN_AGAIN = "`DELETE /v1/trainings/{0}` clears it away; then send the request again"
-TO_TRAIN = Kind(r"to-train/([0-9a-f]{32})\.json", AcceptedTraining, _TRAIN_AGAIN, lambda one: (one.training.id,))
+TO_TRAIN = Kind(
+    r"to-train/([0-9a-f]{32})\.json",
+    AcceptedTraining,
+    _TRAIN_AGAIN,
+    lambda one: (one.training.id,),
+    training_in_new_words,
+)
 TRAINED = Kind(
-    r"trainings/([0-9a-f]{32})/manifest\.json", AcceptedTraining, _TRAIN_AGAIN, lambda one: (one.training.id,)
+    r"trainings/([0-9a-f]{32})/manifest\.json",
+    AcceptedTraining,
+    _TRAIN_AGAIN,
+    lambda one: (one.training.id,),
+    training_in_new_words,
 )
 COURSE = Kind(r"trainings/([0-9a-f]{32})/course\.json", Course, "`DELETE /v1/trainings/{0}` clears the training away")
 VERSION = Kind(

@@ -9,13 +9,11 @@ of that name, and `tried_from` is the step of the checkpoint from which the trie
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal, cast
 
-from pydantic import TypeAdapter, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -31,6 +29,7 @@ from app.shared.records import TO_TRAIN, TRAINED, tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.training_keys import checkpoint_folder, folder_of, manifest_key, naming_key, pending_key, stop_key
+from app.shared.training_live import PICTURES, as_it_stands
 from app.shared.wire.generation import Failure, Status
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, Training, TrainingPicture, TrainingProgress
 from app.shared.worker_state import lately_alive
@@ -38,7 +37,6 @@ from app.shared.worker_state import lately_alive
 _CHECKPOINT = re.compile(r"([0-9]{7})-[0-9a-f]{16}\.safetensors")
 _SAMPLE = re.compile(r"trainings/[0-9a-f]{32}/samples/([0-9]{7})-([0-9]{1,2})\.png")
 Over = Literal["ended", "stop", ""]
-_PICTURES = TypeAdapter(list[TrainingPicture])
 
 
 def trainers_of(model: str) -> str:
@@ -60,23 +58,6 @@ def begun(training_id: str, request: ResolvedTraining, fingerprint: str | None, 
         created_at=now(),
     )
     return AcceptedTraining(training=training, fingerprint=fingerprint)
-
-
-def as_it_stands(training: Training, live: Mapping[str, str]) -> Training:
-    """A training as it was accepted, with the live state that Redis has; Redis is data too."""
-    if training.status.ended:
-        return training
-    told: dict[str, Any] = {}
-    if live.get("status") == Status.RUNNING:
-        told["status"] = Status.RUNNING
-    with suppress(ValidationError, KeyError):
-        progress = TrainingProgress.model_validate_json(live["progress"])
-        told["progress"] = progress.model_copy(update={"steps": training.progress.steps})
-    with suppress(ValidationError, KeyError):
-        told["pictures"] = _PICTURES.validate_json(live["pictures"])
-    with suppress(ValueError, KeyError):
-        told["started_at"] = datetime.fromisoformat(live["started_at"])
-    return training.model_copy(update=told)
 
 
 def picture_of(training_id: str, step: int, sample: int, data: bytes) -> TrainingPicture:
@@ -177,12 +158,27 @@ class Trainings(Lifecycle[AcceptedTraining]):
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
     def learned(self, training_id: str) -> str | None:
-        """The training whose checkpoints this one begins with: itself, or one that it continues; None for neither."""
+        """The training whose checkpoints this one begins with: itself, or one that it continues; None for neither.
+
+        Raises NotFound where one of these is gone, and Unreadable.
+        """
+        *_, last = self.line(training_id)
+        return last if self.checkpoints(last) else None
+
+    def line(self, training_id: str) -> Iterator[str]:
+        """Yield a training, and those that it goes on with, up to the first that has checkpoints.
+
+        Raises NotFound where one of them is gone, and Unreadable.
+        """
         at: str | None = training_id
-        while at and not self.checkpoints(at):
+        while at:
+            yield at
+            if self.checkpoints(at):
+                return
             record = self.records.either(at)
-            at = record.training.request.continues if record else None
-        return at
+            if record is None:
+                raise NotFound("training_unknown", f"training {at}, which is to be gone on with, was removed")
+            at = record.training.request.continues
 
     def checkpoints(self, training_id: str) -> list[int]:
         """The steps after which there is a checkpoint, the newest last."""
@@ -226,26 +222,33 @@ class Trainings(Lifecycle[AcceptedTraining]):
     def show(self, training_id: str, pictures: list[TrainingPicture]) -> None:
         """Publish the samples that were drawn so far, the last of them anew."""
         with self._redis.pipeline() as pipe:
-            self.set_live(pipe, training_id, {"pictures": _PICTURES.dump_json(pictures)})
+            self.set_live(pipe, training_id, {"pictures": PICTURES.dump_json(pictures)})
             self.publish(pipe, training_id, "image", pictures[-1].model_dump(mode="json"))
             pipe.execute()
 
     def over(self, training_id: str, certainly: bool = False) -> Over:
-        """Whether somebody has ended it, or wants that, by Redis, which is asked at every step.
+        """Whether somebody has ended it, or wants that, by Redis, which is asked at every step; one removed has ended.
 
-        certainly: by storage, which knows it also where Redis was emptied.
+        certainly: by storage, which knows it also where Redis was emptied, or the training was removed.
         """
-        if certainly:
-            ended = self._storage.exists(manifest_key(training_id))
-            return "ended" if ended else "stop" if self._storage.exists(stop_key(training_id)) else ""
-        final, stop = cast(list[bytes | None], self._redis.hmget(live_key(training_id), ["final", "stop"]))
-        return "ended" if final else "stop" if stop else ""
+        if not certainly:
+            names = ["final", "stop", "accepted"]
+            final, stop, accepted = cast(list[bytes | None], self._redis.hmget(live_key(training_id), names))
+            if final or stop or accepted:
+                return "ended" if final else "stop" if stop else ""
+        if not self._storage.exists(pending_key(training_id)) or self._storage.exists(manifest_key(training_id)):
+            return "ended"
+        return "stop" if self._storage.exists(stop_key(training_id)) else ""
 
     def to_be_named(self, training_id: str) -> None:
         """Say that its adapter is about to get its version: from then on nobody can cancel it."""
         self._storage.put(naming_key(training_id), b"naming")
 
     # Ends
+
+    def create_end(self, job_id: str, text: bytes) -> bool:
+        """As every job, but what was removed while a worker was on it does not rise again."""
+        return self._storage.exists(pending_key(job_id)) and super().create_end(job_id, text)
 
     def finish(self, training: Training, **told: Any) -> bool:
         """End a training as told, with what is known of its course; False when it had ended before: nothing changes."""
@@ -293,9 +296,10 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if not self.latest(training_id).status.ended:
             raise Conflict("not_ended", "this training has not ended; cancel it first")
         for one in self.living():
-            if one.request.continues and self.learned(one.request.continues) == training_id:
-                message = f"training {one.id} goes on with the checkpoints of this one; cancel it, or wait for its end"
-                raise Conflict("training_needed", message)
+            with suppress(NotFound, Unreadable):  # it cannot go on with any
+                if one.id != training_id and training_id in self.line(one.id):
+                    message = f"training {one.id} goes on with this one; cancel it, or wait for its end"
+                    raise Conflict("training_needed", message)
         self.remove(training_id)
 
     def living(self) -> Iterator[Training]:
@@ -308,6 +312,14 @@ class Trainings(Lifecycle[AcceptedTraining]):
     def remove(self, training_id: str) -> None:
         """Clear away a training, readable or not: records, checkpoints, samples, its place in the queue."""
         self.queues.drop(training_id)
+        self._remove(training_id)
+
+    def remove_again(self, training_id: str) -> None:
+        """Clear away what a worker wrote of a training that was removed while it was on it."""
+        if not any(self._storage.exists(key(training_id)) for key in (pending_key, manifest_key)):
+            self._remove(training_id)
+
+    def _remove(self, training_id: str) -> None:
         self._storage.delete(pending_key(training_id))  # it says that the training was accepted, so it goes first
         for key in sorted(self._storage.keys(folder_of(training_id)), key=manifest_key(training_id).__eq__):
             self._storage.delete(key)

@@ -50,7 +50,10 @@ export function createTrain({ use, known }) {
   let fixed = null; // what is the same as long as the service runs
 
   async function load() {
-    fixed ??= Promise.all([call("GET", "openapi.json"), call("GET", "v1/trainings/algorithms")]);
+    fixed ??= Promise.all([call("GET", "openapi.json"), call("GET", "v1/trainings/algorithms")]).catch((error) => {
+      fixed = null; // the next show asks again
+      throw error;
+    });
     const [[api, { algorithms }], { models, default: usual }] = await Promise.all([fixed, call("GET", "v1/models")]);
     form.setKnown(api.components.schemas.TrainingRequest.properties, algorithms, models, usual);
     tell();

@@ -106,7 +106,7 @@ export function createTrainForm(changed) {
     },
 
     /** Says in empty fields what holds there, as a resolved request has it. */
-    hold(resolved) {
+    hold({ seed, ...resolved }) { // a seed that was drawn for a dry run is not the one that will be
       first.hold(resolved);
       more.hold(resolved);
     },

@@ -127,7 +127,7 @@ def _shown(training: Any, beside: Path) -> Any:
                 case progress.Progress():
                     figures = f"loss {event.loss:.4f}, {event.images:.3g} pictures a second"
                     bar.update(task, description="training", completed=event.step, total=event.steps, figures=figures)
-                case progress.Saved():
+                case progress.Saved() | progress.Restored():
                     pass
                 case progress.Sampled(image=None):
                     bar.console.print(f"no sample of step {event.step}: {event.failed}", soft_wrap=True)

@@ -44,6 +44,13 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """The checkpoint after this step is gone on with; whoever published it may have died before telling of it."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class Sampled:
     """A sample was drawn after so many steps, or could not be (then `failed` says why, and the training goes on)."""
 
@@ -60,7 +67,7 @@ class Note:
     text: str
 
 
-Event = Encoded | Progress | Saved | Sampled | Note
+Event = Encoded | Progress | Saved | Restored | Sampled | Note
 
 
 class Pace:

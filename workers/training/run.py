@@ -29,7 +29,7 @@ from workers.training.kept import Kept
 from workers.training.objective import Objective
 from workers.training.pictures import TrainingPicture, fingerprint
 from workers.training.plan import Sample, TrainingPlan
-from workers.training.progress import Encoded, Event, Note, Pace, Sampled, Saved
+from workers.training.progress import Encoded, Event, Note, Pace, Restored, Sampled, Saved
 from workers.training.recording import Recorder
 from workers.training.samples import Samples
 from workers.training.state import State, diverged
@@ -117,6 +117,7 @@ class Training:
             raise BadRequest("training_past_its_end", message)
         if newest:
             state.restore(newest)
+            told(Restored(newest.step))
             told(Note(f"going on after step {newest.step}"))
         for note in self.adapter.notes:
             told(Note(note))
@@ -138,7 +139,8 @@ class Training:
                                 self._save(told)
                             raise
                         told(pace.made(state.step, plan.steps, loss, seen))
-                        if state.step == SETTLED and not plan.module_dropout:  # of a layer left out nothing moves
+                        if state.step == SETTLED and not (plan.module_dropout or plan.rank_dropout):
+                            # What is left out has not moved
                             self._check_moved(told)
                         if state.step % plan.checkpoint_every == 0 or state.step == plan.steps:
                             self._save(told)

@@ -40,7 +40,7 @@ from workers.patience import Patience, PatientStorage
 from workers.training.kept import Kept
 from workers.training.pictures import of_dataset
 from workers.training.plan import Sample, TrainingPlan
-from workers.training.progress import Encoded, Event, Note, Progress, Sampled, Saved
+from workers.training.progress import Encoded, Event, Note, Progress, Restored, Sampled, Saved
 from workers.training.run import Canceled, Training
 from workers.training.wording import SEPARATOR
 
@@ -116,6 +116,7 @@ class Trainer:
         except Leaving:
             self._trainings.put_back(training_id)
             raise Unavailable("worker_stopped", "the worker is stopped; another goes on from here") from None
+        self._trainings.remove_again(training_id)
 
     def _look(self, training_id: str) -> None:
         if self._leaving:
@@ -131,7 +132,7 @@ class Trainer:
         try:
             self._end(training, *self._trained(training))
         except NoRoom as error:  # storage was waited for already
-            self._trainings.fail(training, error.code, f"{error.message}; then resume it: its checkpoints are kept")
+            self._fail_without_room(training, error)
         except (Stopped, Leaving, RedisError, Unavailable):
             raise
         except JobTimeoutException:
@@ -143,6 +144,21 @@ class Trainer:
         except Exception as error:  # whatever it is, trying again would end the same
             log.exception("training_error", training=training_id)
             self._trainings.fail(training, "training_error", f"{type(error).__name__}: {error}")
+
+    def _fail_without_room(self, training: Accepted, error: NoRoom) -> None:
+        """End it though its end has no room either, by deleting adapters of checkpoints, then samples, oldest first.
+
+        Raises NoRoom where nothing of these is left: it is tried again, as when storage is away.
+        """
+        message = f"{error.message}; then resume it: its checkpoints are kept"
+        room = self._trainings.courses.room_made(training.id)
+        while True:
+            try:
+                self._trainings.fail(training, error.code, message)
+                return
+            except NoRoom:
+                if next(room, None) is None:
+                    raise
 
     def _trained(self, training: Accepted) -> tuple[int, bytes]:
         """Return after how many steps it was done or stopped, and the file of the adapter."""
@@ -199,7 +215,8 @@ class Trainer:
         if before is None:
             return
         self._trainings.courses.taken_over(before, training.id)
-        for key in self._storage.keys(checkpoint_folder(folder_of(before))):
+        # The newest first: with one of its own, a training that was killed here does not ask for the others
+        for key in sorted(self._storage.keys(checkpoint_folder(folder_of(before))), reverse=True):
             self._storage.copy(key, key.replace(before, training.id))
 
     def _end(self, training: Accepted, step: int, data: bytes) -> None:
@@ -263,6 +280,10 @@ class _Teller:
                 loss = fmean(self._losses) if self._losses else None
                 self._trainings.courses.saved(self._training.id, event.step, loss, self._exported())
                 self._saved(self._training.id)
+            case Restored():
+                courses = self._trainings.courses
+                if all(one.step != event.step for one in courses.get(self._training.id).steps):
+                    courses.saved(self._training.id, event.step, None, self._exported())
             case Encoded():
                 pass
 

@@ -5,9 +5,11 @@ import json
 import pytest
 
 from app.shared.accepted import Accepted
-from app.shared.old_records import MARK, in_new_words
-from app.shared.records import MANIFEST, PENDING, Kind
+from app.shared.old_records import MARK, NEW_TRAINING_NAMES, TRAINING_MARK, in_new_words, training_in_new_words
+from app.shared.records import MANIFEST, PENDING, TO_TRAIN, TRAINED, Kind
+from app.shared.trainings import begun
 from tests import old_store
+from tests.app.shared.making import training_request
 from tests.app.shared.test_records import ACCEPTED
 
 
@@ -36,3 +38,20 @@ def test_an_old_record_is_read_with_all_that_it_says(pattern: str, kind: Kind[Ac
 )
 def test_text_that_is_new_or_no_record_is_left_as_it_is(text: bytes) -> None:
     assert in_new_words(text) is text
+
+
+@pytest.mark.parametrize(("key", "kind"), [("to-train/{}.json", TO_TRAIN), ("trainings/{}/manifest.json", TRAINED)])
+def test_a_training_of_before_its_fields_new_names_is_read_with_all_that_it_says(key: str, kind: Kind) -> None:
+    asked = training_request(lr_scheduler="cosine", lr_warmup_steps=3, ema_decay=0.5, caption_dropout_rate=0.25)
+    accepted = begun("0" * 32, asked, None)
+    record = json.loads(kind.write(accepted))
+    old_names = {new: old for old, new in NEW_TRAINING_NAMES.items()}
+    request = record["training"]["request"]
+    assert old_names.keys() <= request.keys()
+    record["training"]["request"] = {old_names.get(name, name): one for name, one in request.items()}
+    assert kind.read(key.format("0" * 32), json.dumps(record)) == accepted
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"{%s: 1}" % TRAINING_MARK, b"[%s]" % TRAINING_MARK, TRAINING_MARK])
+def test_text_that_is_no_training_is_left_as_it_is(text: bytes) -> None:
+    assert training_in_new_words(text) is text

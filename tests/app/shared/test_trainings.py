@@ -158,6 +158,53 @@ def test_one_that_nobody_can_read_is_cleared_away_whole(trainings: Trainings, st
         trainings.get(training.id)
 
 
+def test_what_was_removed_does_not_rise_again(trainings: Trainings, storage: Storage) -> None:
+    training = trainings.accept(ASKED)
+    trainings.start(training.id)
+    trainings.cancel(training.id)
+    trainings.clear_away(training.id)
+    assert trainings.over(training.id) == trainings.over(training.id, certainly=True) == "ended"
+    storage.put(checkpoint_key(training.id, 5), b"what its worker wrote meanwhile")
+    trainings.tell(training.id, TrainingProgress(step=5, steps=40))
+    assert not trainings.end_with(training, MADE) and trainings.end(training.id) is None
+    trainings.remove_again(training.id)
+    assert list(storage.keys("trainings")) == []
+    with pytest.raises(NotFound):
+        trainings.get(training.id)
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "waits"])
+def test_nothing_else_is_taken_for_removed(trainings: Trainings, storage: Storage, ended: bool) -> None:
+    training = trainings.accept(ASKED)
+    if ended:
+        trainings.cancel(training.id)
+    before = {*storage.keys("trainings"), *storage.keys("to-train")}
+    trainings.remove_again(training.id)
+    assert {*storage.keys("trainings"), *storage.keys("to-train")} == before
+
+
+def test_no_link_between_a_living_training_and_the_checkpoints_that_it_needs_is_removed(
+    trainings: Trainings, storage: Storage
+) -> None:
+    first = trainings.accept(ASKED)
+    storage.put(checkpoint_key(first.id, 5), b"checkpoint")
+    second = trainings.accept(ASKED.model_copy(update={"continues": first.id}))
+    third = trainings.accept(ASKED.model_copy(update={"continues": second.id}))
+    for one in (first, second):
+        trainings.cancel(one.id)
+    for one in (first, second):
+        with pytest.raises(Conflict, match="goes on with this one"):
+            trainings.clear_away(one.id)
+    assert trainings.learned(third.id) == first.id
+    storage.put(checkpoint_key(third.id, 10), b"its own")
+    for one in (second, first):
+        trainings.clear_away(one.id)
+    assert trainings.learned(third.id) == third.id
+    fourth = trainings.accept(ASKED.model_copy(update={"continues": first.id}))
+    with pytest.raises(NotFound, match="was removed"):  # not silently from step 0
+        trainings.learned(fourth.id)
+
+
 def test_no_more_wait_than_are_taken(storage: Storage, redis: Redis, settings: Settings) -> None:
     trainings = Trainings(storage, redis, settings.model_copy(update={"max_queued": 1}))
     trainings.accept(ASKED)

@@ -15,7 +15,7 @@ from app.shared.datasets import Datasets, dataset_of
 from app.shared.errors import NoRoom, Unavailable
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.training_keys import adapter_key, course_key, folder_of
+from app.shared.training_keys import adapter_key, course_key, folder_of, sample_key
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
@@ -24,7 +24,7 @@ from app.shared.wire.training import Training
 from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import training_request
 from workers.training import service
-from workers.training.progress import Event, Note, Progress, Saved
+from workers.training.progress import Event, Note, Progress, Restored, Saved
 from workers.training.run import Canceled
 from workers.training.service import Trainer, plan_of
 
@@ -36,6 +36,7 @@ class Run:
     """Stands for a run: steps and checkpoints, and no model."""
 
     then: Then = staticmethod(lambda step: None)
+    full = False  # the disk
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.step = 0
@@ -134,6 +135,58 @@ def test_a_disk_that_is_full_at_a_checkpoint_ends_it_with_a_sentence_and_what_wa
     assert list(storage.keys("uploads")) == []
 
 
+def test_a_disk_that_has_no_room_for_the_end_either_is_given_some_by_the_oldest_adapter(
+    trainer: Trainer,  # for what it puts in place of a base
+    trainings: Trainings,
+    accepted: Training,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deleted: list[str] = []
+    for verb in ("put", "create"):
+
+        def full(key: str, data: Any, write: Callable[..., Any] = getattr(storage, verb)) -> Any:
+            if Run.full and not deleted:
+                raise NoRoom("no_room", f"storage has no room for {key!r}; free some, or add some")
+            return write(key, data)
+
+        monkeypatch.setattr(storage, verb, full)
+    delete = storage.delete
+    monkeypatch.setattr(storage, "delete", lambda key: delete(key) or deleted.append(key))
+    monkeypatch.setattr(Run, "full", False)
+    after(monkeypatch, 3, lambda: monkeypatch.setattr(Run, "full", True))
+    Trainer(storage, redis, settings.model_copy(update={"storage_patience_s": 0.01})).run(accepted.id)
+    failed = trainings.get(accepted.id)
+    assert failed.error and failed.error.code == "no_room" and deleted[0] == adapter_key(accepted.id, 1)
+    assert [one.step for one in failed.checkpoints] == [2, 3] and storage.exists(adapter_key(accepted.id, 2))
+
+
+def test_what_is_removed_while_it_is_trained_ends_within_a_step_and_leaves_nothing(
+    trainer: Trainer, trainings: Trainings, accepted: Training, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove() -> None:
+        trainings.cancel(accepted.id)
+        trainings.clear_away(accepted.id)
+        storage.put(sample_key(accepted.id, 2, 0), b"what it wrote meanwhile")
+
+    after(monkeypatch, 2, remove)
+    trainer.run(accepted.id)
+    assert [*storage.keys("trainings"), *storage.keys("to-train"), *storage.keys("uploads")] == []
+
+
+def test_a_checkpoint_of_which_nobody_was_told_has_its_adapter_once_it_is_gone_on_with(
+    trainings: Trainings, accepted: Training, storage: Storage
+) -> None:
+    teller = service._Teller(trainings, storage, accepted, lambda: b"restored", lambda _: None)
+    teller(Restored(2))
+    assert storage.get(adapter_key(accepted.id, 2)) == b"restored"
+    teller = service._Teller(trainings, storage, accepted, lambda: b"once more", lambda _: None)
+    teller(Restored(2))
+    assert storage.get(adapter_key(accepted.id, 2)) == b"restored"  # it was told, with its loss
+
+
 def test_the_newest_adapters_are_kept_within_a_bound(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(course, "KEPT", 3)
     monkeypatch.setattr(course, "KEPT_BYTES", 20)
@@ -164,7 +217,9 @@ def test_what_it_learned_is_kept_though_redis_was_emptied(
     trainer.run(accepted.id)
     thread.join(10)
     ended = trainings.get(accepted.id)
-    assert ended.status is Status.CANCELED and ended.adapter and ended.adapter.step == 3  # the next checkpoint told
+    assert (
+        ended.status is Status.CANCELED and ended.adapter and ended.adapter.step == 2
+    )  # storage told, for Redis has nothing
 
 
 def test_what_was_canceled_gets_no_version_though_redis_was_emptied(
