@@ -156,7 +156,7 @@ def test_comings_and_goings_with_weights_between_leave_the_base_as_it_was(
     lora, _ = served.lora(served.family.components[0])
     uses = [uploaded(served), uploaded(served, seed=40, colour="blue")]
     with_lora = served.drawn(adapters=[lora])
-    for _ in range(COMINGS_AND_GOINGS[request.config.getoption("--every")]):
+    for _ in range(COMINGS_AND_GOINGS[bool(request.config.getoption("--every"))]):
         chosen = r.sample([*uses, lora], r.choice((1, 2, 3)))
         served.ended(adapters=chosen, apply=r.choice(("merge", "bypass")), steps=1)
     assert not apart(served.drawn(adapters=[lora]), with_lora)
