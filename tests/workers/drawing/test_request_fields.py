@@ -243,6 +243,6 @@ def test_every_setting_of_an_adapter_decides_the_pixels_and_is_in_the_recipe(
 
 
 def test_what_is_asked_for_is_what_is_resolved() -> None:
-    """But for the priority, which decides nothing of a picture, and the base, which nobody asks for."""
+    """But for what decides nothing of a picture, and the base, which nobody asks for."""
     only = GenerationRequest.model_fields.keys() ^ ResolvedRequest.model_fields.keys()
-    assert only == {"priority", "drawn", *PINNED}
+    assert only == {"priority", "webhook", "metadata", "start_within_s", "drawn", *PINNED}
