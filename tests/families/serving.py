@@ -165,6 +165,7 @@ def serving(
     deterministic = torch.are_deterministic_algorithms_enabled()
     said = {"source": str(folder), **further} if further else str(folder)
     chosen: dict[str, Any] = {"models": {family.name: said}, "threads": 1, "max_prompt_chars": 100_000}
+    chosen |= {"max_queued": 10_000}  # the engine is called by hand, so that nothing leaves the queue
     settings = Settings(data_dir=data_dir, redis_url=redis_url, accept_without_worker_s=-1, **chosen)
     with connect(settings) as redis:
         redis.flushall()
