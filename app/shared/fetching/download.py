@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 
 from app.shared.errors import SourceAway, SourceRefused
@@ -18,7 +18,6 @@ from app.shared.fetching.fetcher import Answer, Bounds
 
 CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 STRONG = re.compile(r'"[!#-~]{0,200}"')
-BLOCK = 1024 * 1024
 
 Get = Callable[[str, Bounds, dict[str, str]], AbstractContextManager[Answer]]
 Told = Callable[[int, int | None], None]  # bytes that are here, of how many
@@ -51,11 +50,8 @@ def download(get: Get, url: str, file: Path, bounds: Bounds, told: Told = _nothi
         with get(url, bounds, headers) as answer:
             begun, size = _place(answer, whole, begun, file)
             _write(answer, file, begun, size, told)
-    digest = sha256()
     with file.open("rb") as written:
-        while block := written.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(written, "sha256").hexdigest()
 
 
 def forget(file: Path) -> None:
