@@ -100,9 +100,7 @@ class Downloads:
 
     def pending(self) -> Iterator[str]:
         """Ids of all that are to be fetched."""
-        for key in self._storage.keys("fetching"):
-            if match := DOWNLOAD.keys.fullmatch(key):
-                yield match[1]
+        return DOWNLOAD.ids(self._storage, "fetching")
 
     def cancel(self, upload_id: str) -> Upload:
         """Cancel a download, or the upload that it has become; raises as `Uploads.cancel` does."""

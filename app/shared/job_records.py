@@ -72,9 +72,7 @@ class JobRecords(Generic[R]):
 
     def waiting(self) -> Iterator[str]:
         """Ids of all that was accepted and has not ended, in no order."""
-        for key in self._storage.keys(self._places.folder):
-            if match := self._places.pending.keys.fullmatch(key):
-                yield match[1]
+        return self._places.pending.ids(self._storage, self._places.folder)
 
     def pending(self, job_id: str) -> R | None:
         """What was accepted and has not ended, or None; raises Unreadable."""

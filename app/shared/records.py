@@ -10,7 +10,7 @@ for that one; lists, sweeps and every other record go on without it, and it is l
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -112,6 +112,12 @@ class Kind(Generic[T]):
         """The record under `key`, or None when nothing is there; raises Unreadable."""
         data = storage.get(key)
         return None if data is None else self.read(key, data)
+
+    def ids(self, storage: Storage, folder: str) -> Iterator[str]:
+        """Ids of all records of this kind in a folder, in no order."""
+        for key in storage.keys(folder):
+            if match := self.keys.fullmatch(key):
+                yield match[1]
 
     def replaced(self, storage: Storage, key: str) -> T | None:
         """The record that is about to be written over; None where nothing is there, or nothing that can be read.

@@ -112,9 +112,7 @@ class Webhooks:
 
     def pending(self) -> Iterator[str]:
         """Ids of all that are to be made."""
-        for key in self._storage.keys("webhooks/due"):
-            if match := DELIVERY.keys.fullmatch(key):
-                yield match[1]
+        return DELIVERY.ids(self._storage, "webhooks/due")
 
     def prune(self) -> None:
         """Forget what was made a week ago."""
