@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -116,13 +116,13 @@ class Callers:
             raise Unauthorized("key_missing", MISSING)
         return Caller(frozenset(record.scopes), record.id, record.owner)
 
-    async def begin_session(self, key: str) -> tuple[KeyRecord, str]:
-        """The record of a key, and a cookie that stands for it; raises Unauthorized and Unavailable."""
+    async def begin_session(self, key: str) -> tuple[KeyRecord, str, datetime]:
+        """The record of a key, a cookie that stands for it, and until when; raises Unauthorized and Unavailable."""
         record = (await self.ring()).judge(key, now())
         ends = now() + SESSION
-        until = f"{min(ends, record.expires_at or ends).timestamp():.0f}"
-        signature = await run_in_threadpool(self._signer.sign, COOKIE, record.id, until)
-        return record, f"{record.id}.{until}.{signature}"
+        until = round(min(ends, record.expires_at or ends).timestamp())
+        signature = await run_in_threadpool(self._signer.sign, COOKIE, record.id, str(until))
+        return record, f"{record.id}.{until}.{signature}", datetime.fromtimestamp(until, UTC)
 
     def _of_session(self, ring: Ring, cookie: str) -> KeyRecord:
         key_id, _, rest = cookie.partition(".")

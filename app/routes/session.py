@@ -1,6 +1,6 @@
 """The session of a page: a key, given once, becomes a cookie that no script can read."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
@@ -36,18 +36,17 @@ async def begin(body: SentKey, service: ServiceDep, request: Request, response: 
     await service.callers.ring()
     if not service.callers.needed:
         raise Conflict("no_keys", "this service has no keys, and needs none: leave it out")
-    record, cookie = await service.callers.begin_session(body.key)
-    until = int(cookie.split(".")[1])
+    record, cookie, ends_at = await service.callers.begin_session(body.key)
     response.set_cookie(
         COOKIE,
         cookie,
-        expires=datetime.fromtimestamp(until, UTC),
+        expires=ends_at,
         path=place.prefix or "/",
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="strict",
     )
-    return Session(owner=record.owner, scopes=record.scopes, ends_at=datetime.fromtimestamp(until, UTC))
+    return Session(owner=record.owner, scopes=record.scopes, ends_at=ends_at)
 
 
 @router.delete("", status_code=204)
