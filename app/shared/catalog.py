@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -97,30 +97,29 @@ class Catalog:
         found = self._index.find(*asked(f"sha256:{sha256}"))
         for holder, text in found or ():
             name, number = holder.split(":")[0], int(holder.split(":")[1])
+            known: AdapterVersion | None = None
             with suppress(Unreadable):
                 known = indexed(holder, text)
-                if known.sha256 == sha256:
-                    if self._sees_bytes(known):
-                        return known
+            if known is None or known.sha256 != sha256:
+                lives = number in self._versions(name)
+                known = self._readable(name, number) if lives else None
+                if known is None and (lives or number <= self._last_number(name, [])):
                     continue
-            lives = number in self._versions(name)
-            known = self._readable(name, number) if lives else None
-            if known and known.sha256 == sha256:
-                if self._sees_bytes(known):
-                    return known
-                continue
-            if known or not (lives or number <= self._last_number(name, [])):
-                self._index.distrust()  # it never had these bytes, or never was
-                found = None
-                break
+                if known is None or known.sha256 != sha256:
+                    self._index.distrust()  # it never had these bytes, or never was
+                    found = None
+                    break
+            if self._sees_bytes(known):
+                return known
         if found is None:
-            holders = {f"{name}:{number}": one for name, number, one in self._seen() if one.sha256 == sha256}
+            holders = {
+                f"{name}:{number}": one
+                for name, number, one in self._all()
+                if one and one.sha256 == sha256 and self._sees_bytes(one)
+            }
             if holders:
                 return holders[min(holders)]
         raise self._missing(f"sha256:{sha256}", None)
-
-    def _seen(self) -> Iterator[tuple[str, int, AdapterVersion]]:
-        return ((name, number, one) for name, number, one in self._all() if one and self._sees_bytes(one))
 
     def _sees_bytes(self, version: AdapterVersion) -> bool:
         """Whether whoever asks may know that somebody has these bytes; other owners' are nobody's here."""
