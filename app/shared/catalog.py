@@ -163,8 +163,12 @@ class Catalog:
         by_model = stored.models if stored else {}
         first = next(iter(by_model.values()), {})
         several = {model: verdict for model, verdict in by_model.items() if model} if len(by_model) > 1 else {}
-        versions = self._versions(place_of(version))
+        versions = self._sisters(version)
         return AdapterRecord(**version.model_dump(), versions=versions, verdict=first, verdicts=several)
+
+    def _sisters(self, version: AdapterVersion) -> list[int]:
+        """Numbers of the versions that its name has for whoever asks."""
+        return self._versions(place_of(version))
 
     def _versions(self, name: str) -> list[int]:
         # Asked of storage: one folder holds one name, and names are rarely shown

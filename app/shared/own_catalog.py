@@ -15,7 +15,7 @@ from app.shared.catalog import Catalog, indexed
 from app.shared.errors import Forbidden, Gone, NotFound, Unreadable
 from app.shared.owners import BUNDLED, FIRST, FIRST_SAID, namespace
 from app.shared.storage import Storage
-from app.shared.wire.adapter import AdapterRecord, AdapterVersion
+from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.values import NAME_PATTERN
 
 Seen = Callable[[AdapterVersion], bool]
@@ -63,12 +63,9 @@ class OwnCatalog(Catalog):
         """Names of adapters that this owner may list, so many at most."""
         return sorted({one.name for one in self.newest()})[:most]
 
-    def record(self, ref: str) -> AdapterRecord:
-        """As `Catalog.record`, with the versions that this owner may use."""
-        record = super().record(ref)
-        owner = FIRST if record.owner == FIRST_SAID else record.owner
-        versions = self._seen_versions(namespace(record.name, owner), self._may_use)
-        return record.model_copy(update={"versions": [one.version for one in versions]})
+    def _sisters(self, version: AdapterVersion) -> list[int]:
+        owner = FIRST if version.owner == FIRST_SAID else version.owner
+        return [one.version for one in self._seen_versions(namespace(version.name, owner), self._may_use)]
 
     def delete(self, name: str) -> None:
         """Delete one of this owner's names; raises NotFound, Gone, and Forbidden for a bundled one."""
