@@ -75,7 +75,7 @@ class Service:
     links: Links
     signer: Signer
     asker: Asker = None
-    _seen: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
+    _views: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
 
     @property
     def owner(self) -> str:
@@ -84,12 +84,12 @@ class Service:
 
     def seen_by(self, owner: str) -> "Service":
         """The same service as one owner sees it: what is another's is not there."""
-        if owner not in self._seen:
-            if len(self._seen) >= REMEMBERED:
-                self._seen.clear()
+        if owner not in self._views:
+            if len(self._views) >= REMEMBERED:
+                self._views.clear()
             parts = (self.storage, self.redis, self.settings, owner)
             ledger, uploads = Ledger(*parts), Uploads(*parts)
-            self._seen[owner] = replace(
+            self._views[owner] = replace(
                 self,
                 asker=owner,
                 ledger=ledger,
@@ -102,7 +102,7 @@ class Service:
                 pictures=Pictures(self.storage, owner),
                 datasets=Datasets(self.storage, owner),
             )
-        return self._seen[owner]
+        return self._views[owner]
 
 
 def build(settings: Settings) -> Service:
