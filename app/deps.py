@@ -114,7 +114,7 @@ def build(settings: Settings) -> Service:
     scripts = Scripts(connect_async(settings, shutter))
     outgoing, uploads = Outgoing(redis), Uploads(storage, redis, settings)
     sources, downloads = sources_of(settings), Downloads(storage, redis, uploads, outgoing)
-    webhooks, signer = Webhooks(storage, redis), Signer(storage)
+    webhooks, signer, keyring = Webhooks(storage, redis), Signer(storage), Keyring(storage)
     links = Links(signer, settings.signed_url_s)
     ledger, trainings = Ledger(storage, redis, settings), Trainings(storage, redis, settings)
     return Service(
@@ -143,7 +143,7 @@ def build(settings: Settings) -> Service:
                     ledger,
                     sources.fetcher,
                     partial(webhook_secret, signer, settings),
-                    partial(seen_from_outside, settings, Keyring(storage), links),
+                    partial(seen_from_outside, settings, keyring, links),
                 ),
                 START: Starting(ledger),
             },
@@ -151,7 +151,7 @@ def build(settings: Settings) -> Service:
         trainings=trainings,
         pictures=Pictures(storage),
         datasets=Datasets(storage),
-        callers=Callers(Keyring(storage), signer),
+        callers=Callers(keyring, signer),
         links=links,
         signer=signer,
     )
