@@ -41,7 +41,7 @@ from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
 from app.shared.generations import begun, pending_key
 from app.shared.index import index_key, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
-from app.shared.lifecycle import id_for, live_key
+from app.shared.lifecycle import live_key
 from app.shared.owners import owned_generation_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
@@ -99,7 +99,7 @@ async def accept(service: Service, body: GenerationRequest, idempotency_key: str
         if known is not None:
             return known
     body = await with_refs(service, body)
-    generation = await quickly(service, body, id_for(idempotency_key, service.ledger.owner), fingerprint)
+    generation = await quickly(service, body, service.ledger.id_for(idempotency_key), fingerprint)
     generation = generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
     if body.start_within_s is not None:
         with suppress(RedisError):  # then the worker that takes it up looks alone

@@ -124,7 +124,7 @@ class Ledger(Lifecycle[Accepted]):
         Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
         self._room_for(request.model, priority, request.base)
-        accepted = begun(self.id_for(idempotency_key, self.owner), request, priority, fingerprint, aside, self.owner)
+        accepted = begun(self.id_for(idempotency_key), request, priority, fingerprint, aside, self.owner)
         if self.owner:  # before it is: what their list is made of
             self._storage.put(owned_generation_key(self.owner, accepted.id), b"1")
         if self.begin(accepted) is None:

@@ -143,9 +143,9 @@ class Lifecycle(ABC, Generic[R]):
 
     # Acceptance
 
-    def id_for(self, idempotency_key: str | None, owner: str = FIRST) -> str:
-        """A fresh id, or the one id that belongs to an idempotency key of an owner, for a job of this kind."""
-        return id_for(idempotency_key, owner, self.salt)
+    def id_for(self, idempotency_key: str | None) -> str:
+        """A fresh id, or the one id that belongs to an idempotency key of whoever asks, for a job of this kind."""
+        return id_for(idempotency_key, self.owner, self.salt)
 
     def earlier(self, idempotency_key: str | None, fingerprint: str | None) -> R | None:
         """What was accepted with this key; None without a key, or where it is new.
@@ -154,7 +154,7 @@ class Lifecycle(ABC, Generic[R]):
         """
         if idempotency_key is None:
             return None
-        record = self.records.either(self.id_for(idempotency_key, self.owner))
+        record = self.records.either(self.id_for(idempotency_key))
         return None if record is None else self._same(record, fingerprint)
 
     def begin(self, record: R) -> R | None:

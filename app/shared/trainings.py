@@ -104,7 +104,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if waiting >= self._settings.max_queued:
             message = f"{waiting} trainings wait for model {request.model!r} already; try again later"
             raise Unavailable("queue_full", message)
-        accepted = begun(self.id_for(idempotency_key, self.owner), request, fingerprint, self.owner)
+        accepted = begun(self.id_for(idempotency_key), request, fingerprint, self.owner)
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
