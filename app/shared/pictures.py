@@ -82,7 +82,6 @@ class Pictures:
             image = image.copy()
             image.info = {}
         ref = picture_ref(image)
-        new = False
         try:
             self.load(ref)
             new = not self._holders.holds(owner, ref)
