@@ -118,7 +118,8 @@ class Courier:
                 self._restore()
         for kind, handler in self._handlers.items():
             room = handler.most - sum(one.startswith(f"{kind}:") for one in running)
-            for task in (f"{kind}:{one}" for one in self._outgoing.due(kind, max(room, 0)) if room > 0):
+            for task_id in self._outgoing.due(kind, room) if room > 0 else ():
+                task = f"{kind}:{task_id}"
                 if task not in running and self._outgoing.take(task, self._who):
                     with self._lock:
                         self._running.add(task)
