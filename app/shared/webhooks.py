@@ -62,8 +62,10 @@ def webhook_secret(signer: Signer, settings: Settings, owner: str = FIRST) -> st
     The first owner's is the one that settings have, or this store's own; each other's is made of that and their name,
     so that no owner can sign what another takes for the service's.
     """
-    own = PREFIX + base64.b64encode(bytes.fromhex(signer.sign("secret of webhooks"))).decode()
-    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else own
+    if settings.webhook_secret:
+        secret = settings.webhook_secret.get_secret_value()
+    else:
+        secret = PREFIX + base64.b64encode(bytes.fromhex(signer.sign("secret of webhooks"))).decode()
     if owner == FIRST:
         return secret
     return PREFIX + base64.b64encode(digest(_key(secret), f"secret of {owner}".encode(), sha256)).decode()
