@@ -93,8 +93,7 @@ class Permissions:
             (one.path_regex, {method: RULES.get(f"{method} {one.path}", ADMIN) for method in methods_of(one)})
             for one in routes
         ]
-        named = {f"{method} {one.path}": one.path_regex for one in routes for method in methods_of(one)}
-        self._signed = [named[one] for one in SIGNED if one in named]
+        self._signed = [one.path_regex for one in routes if f"GET {one.path}" in SIGNED]
 
     def rule(self, method: str, path: str) -> Rule:
         """Which scopes it needs; any of them where there is no such route, which only who has a key is told."""
