@@ -88,7 +88,7 @@ class Sources:
             commit = str(said["sha"])
             sizes = {str(one["rfilename"]): one.get("lfs") or {} for one in said["siblings"]}
             name = _one_of(sizes, ending, file, f"hf:{repository}", f"hf:{repository}@{revision}:FILE")
-            sha256 = str(sizes[name].get("sha256", "")).lower()
+            sha256 = _sha256(sizes[name].get("sha256"))
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(f"{self.hub} says of {repository!r}") from error
 
@@ -99,7 +99,7 @@ class Sources:
         peft = name.endswith(PEFT[0]) and beside in sizes
         return Found(
             url=at(name),
-            sha256=sha256 if _SHA256.fullmatch(sha256) else None,
+            sha256=sha256,
             beside=at(beside) if peft else None,
         )
 
@@ -111,11 +111,11 @@ class Sources:
             if file is None and len(primary) == 1:
                 file = primary[0]
             name = _one_of(files, ".safetensors", file, f"civitai:{version}", f"civitai:{version}:FILE")
-            sha256 = str(files[name].get("hashes", {}).get("SHA256", "")).lower()
+            sha256 = _sha256(files[name].get("hashes", {}).get("SHA256"))
             url = str(files[name]["downloadUrl"])
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable(f"{self.civitai} says of version {version}") from error
-        return Found(url=url, sha256=sha256 if _SHA256.fullmatch(sha256) else None)
+        return Found(url=url, sha256=sha256)
 
 
 def _one_of(files: Mapping[str, Any], ending: str, wanted: str | None, where: str, written: str) -> str:
@@ -138,6 +138,11 @@ def _one_of(files: Mapping[str, Any], ending: str, wanted: str | None, where: st
 def _listed(names: Sequence[str], before: str) -> str:
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return before + ", ".join(name[:200] for name in names[:MOST_NAMED]) + more if names else ""
+
+
+def _sha256(said: object) -> str | None:
+    digest = str(said).lower()
+    return digest if _SHA256.fullmatch(digest) else None
 
 
 def _unreadable(what: str) -> SourceRefused:
