@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from app.shared.prompts import PROMPTS
+
 PLAIN = ("level", "timestamp", "generation", "request_id")  # where nothing from outside stands as it was sent
 HIDDEN, PROMPT = "[hidden]", "[prompt]"
 SHORTEST = 4  # characters of a prompt that is looked for: of a shorter one every other word would be taken for it
@@ -43,7 +45,7 @@ def hide(texts: Iterable[str | None]) -> None:
 
 def prompts_of(request: object) -> Iterator[str | None]:
     """The texts of a request that say what its picture shows."""
-    return (getattr(request, name, None) for name in ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2"))
+    return (getattr(request, name, None) for names in PROMPTS.items() for name in names)
 
 
 def texts_of_training(request: object) -> Iterator[str | None]:
