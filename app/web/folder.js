@@ -7,14 +7,12 @@ function tidied(files) {
   return files.filter(([path]) => !HIDDEN.test(path)).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-function entriesIn(folder) {
+async function entriesIn(folder) {
   const reader = folder.createReader();
   const some = () => new Promise((done, fail) => reader.readEntries(done, fail));
-  return (async () => {
-    const all = [];
-    for (let found = await some(); found.length; found = await some()) all.push(...found); // a hundred at a time
-    return all;
-  })();
+  const all = [];
+  for (let found = await some(); found.length; found = await some()) all.push(...found); // a hundred at a time
+  return all;
 }
 
 async function filesUnder(entry) {

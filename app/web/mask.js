@@ -118,7 +118,7 @@ export async function editMask(picture, mask, done) {
     if (stroke) move(...(event.getCoalescedEvents?.() ?? [event]).map(placeOf));
   });
   for (const kind of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(kind, end);
-  const ring = brushByKeys(canvas, { begin: (point) => begin(point), move: (point) => move(point), end, size: brushSize });
+  const ring = brushByKeys(canvas, { begin, move, end, size: brushSize });
 
   const tools = ["paint", "erase"].map((name) =>
     el("label", { class: "tick" },

@@ -3,7 +3,6 @@
 import { byId } from "./dom.js";
 
 const VIEWS = ["draw", "train"];
-const listeners = [];
 
 /** The view that is shown, and what is said of it: "#train/dataset:2c26" is ["train", "dataset:2c26"]. */
 export function shownView() {
@@ -11,21 +10,20 @@ export function shownView() {
   return VIEWS.includes(view) ? [view, rest.join("/")] : [VIEWS[0], ""];
 }
 
-function show() {
-  const [view, said] = shownView();
-  for (const one of VIEWS) {
-    byId(`${one}-view`).hidden = one !== view;
-    const link = byId(`${one}-link`);
-    if (one === view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  for (const listener of listeners) listener(view, said);
-}
-
 /** Shows what the address says, now and whenever that changes; `listener(view, said)` is told. */
 export function followAddress(listener) {
-  listeners.push(listener);
-  if (listeners.length === 1) window.addEventListener("hashchange", show);
+  function show() {
+    const [view, said] = shownView();
+    for (const one of VIEWS) {
+      byId(`${one}-view`).hidden = one !== view;
+      const link = byId(`${one}-link`);
+      if (one === view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    listener(view, said);
+  }
+
+  window.addEventListener("hashchange", show);
   show();
 }
 
