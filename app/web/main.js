@@ -5,6 +5,7 @@ import { createAdapters, refOf } from "./adapters.js";
 import { call } from "./api.js";
 import { connection } from "./connection.js";
 import { showPicture } from "./detail.js";
+import { fieldsOf } from "./documented.js";
 import { byId, onEdit } from "./dom.js";
 import { acceptFiles } from "./drop.js";
 import { freshSeed, randomKey } from "./random.js";
@@ -19,8 +20,7 @@ import { followAddress, goTo } from "./view.js";
 
 const NO_MODEL_YET_MS = 2000;
 
-let fields = null; // of a request, by name, as the API's documentation has them
-let maps = []; // kinds of them that are made here
+let maps = []; // kinds of maps that are made here
 
 const adapters = createAdapters({
   given: (stored) => pictures.bring(stored),
@@ -71,9 +71,8 @@ function reloadAdapters() {
   return adapters.load().catch(notify);
 }
 
-
 async function loadModels() {
-  fields ??= (await call("GET", "openapi.json")).components.schemas.GenerationRequest.properties;
+  const fields = await fieldsOf("GenerationRequest");
   const { models, default: name, maps: made } = await call("GET", "v1/models");
   maps = made;
   form.setModels(models, name, fields);

@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { createCost } from "./cost.js";
 import { createDataset } from "./dataset.js";
+import { fieldsOf } from "./documented.js";
 import { byId } from "./dom.js";
 import { notify, problemView } from "./problems.js";
 import { randomKey } from "./random.js";
@@ -47,15 +48,12 @@ export function createTrain({ use, known }) {
 
   byId("training-form").addEventListener("submit", train);
 
-  let fixed = null; // what is the same as long as the service runs
+  let algorithms = null; // the same as long as the service runs
 
   async function load() {
-    fixed ??= Promise.all([call("GET", "openapi.json"), call("GET", "v1/trainings/algorithms")]).catch((error) => {
-      fixed = null; // the next show asks again
-      throw error;
-    });
-    const [[api, { algorithms }], { models, default: usual }] = await Promise.all([fixed, call("GET", "v1/models")]);
-    form.setKnown(api.components.schemas.TrainingRequest.properties, algorithms, models, usual);
+    algorithms ??= (await call("GET", "v1/trainings/algorithms")).algorithms;
+    const [fields, { models, default: usual }] = await Promise.all([fieldsOf("TrainingRequest"), call("GET", "v1/models")]);
+    form.setKnown(fields, algorithms, models, usual);
     tell();
   }
 
