@@ -1,7 +1,7 @@
 // The checkpoints of a training side by side: prompts down, steps across, each sample drawn with the same seed.
 
+import { short } from "./amounts.js";
 import { byId, dialogTop, el, openDialog } from "./dom.js";
-import { short } from "./curve.js";
 
 const SHOWN_AT_LEAST = 512;
 

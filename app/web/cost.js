@@ -1,11 +1,9 @@
 // What a training would be and cost, told before anybody presses a button: asked for a moment after each change.
 
+import { duration, short, size } from "./amounts.js";
 import { Problem, call } from "./api.js";
 import { el, facts } from "./dom.js";
 import { notify, problemView } from "./problems.js";
-import { short } from "./curve.js";
-import { duration } from "./training.js";
-import { size } from "./verdict.js";
 
 const REST_MS = 500;
 

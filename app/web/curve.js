@@ -1,5 +1,7 @@
 // How a number goes over the steps of a training: its values, and their running mean, as a drawing.
 
+import { short } from "./amounts.js";
+
 const NS = "http://www.w3.org/2000/svg";
 const WIDE = 640;
 const HIGH = 170;
@@ -12,11 +14,6 @@ function svg(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
-}
-
-/** A number with three digits that matter. */
-export function short(value) {
-  return Number(value.toPrecision(3)).toString();
 }
 
 function thinned(points) {

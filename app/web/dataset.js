@@ -1,5 +1,6 @@
 // The dataset that is about to be trained on: sent, chosen among earlier ones, and captioned in place.
 
+import { moment } from "./amounts.js";
 import { call } from "./api.js";
 import { captionList } from "./captions.js";
 import { byId, el } from "./dom.js";
@@ -85,7 +86,7 @@ export function createDataset(changed) {
   async function list() {
     const { datasets } = await call("GET", "v1/datasets");
     const line = ({ ref, pictures, created_at: when }) => el("option", { value: ref },
-      `${pictures} pictures, ${new Date(when).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })}`);
+      `${pictures} pictures, ${moment(when)}`);
     earlier.replaceChildren(el("option", { value: "" }, "Sent before…"), ...datasets.map(line));
     earlier.value = datasets.some(({ ref }) => ref === dataset?.ref) ? dataset.ref : "";
     earlier.hidden = datasets.length === 0;

@@ -1,5 +1,6 @@
 // What was found in a dataset, as people read it.
 
+import { counts } from "./amounts.js";
 import { el, facts } from "./dom.js";
 
 const MOST_NAMES = 8;
@@ -8,10 +9,6 @@ const SOURCES = { file: "from files", metadata: "from metadata", folder: "from f
 function names(list = []) {
   const more = list.length > MOST_NAMES ? ` and ${list.length - MOST_NAMES} more` : "";
   return list.slice(0, MOST_NAMES).join(", ") + more;
-}
-
-function counts(numbers, called = (key) => key) {
-  return Object.entries(numbers).map(([key, count]) => `${called(key)} (${count})`).join(", ");
 }
 
 /** Where captions of a dataset come from, counted anew: they may have been edited since it was read. */

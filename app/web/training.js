@@ -1,20 +1,14 @@
 // One training: how far it is, its loss, its samples, and what can be done with it.
 
+import { duration, moment, short } from "./amounts.js";
 import { Problem, call } from "./api.js";
 import { checkpointGrid } from "./checkpoints.js";
-import { curve, short } from "./curve.js";
+import { curve } from "./curve.js";
 import { el } from "./dom.js";
 import { TRAININGS, ended, follow, pathOf, recall } from "./follow.js";
 import { announce, notify, problemView } from "./problems.js";
 import { randomKey } from "./random.js";
 import { inspected } from "./upload.js";
-
-/** Seconds as people say them. */
-export function duration(seconds) {
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
-}
 
 function stateText({ status, progress: { step, steps, loss, pictures_per_s: pace, remaining_s: rest }, adapter }) {
   if (status === "queued") return "Waiting for a worker that trains";
@@ -29,7 +23,6 @@ function stateText({ status, progress: { step, steps, loss, pictures_per_s: pace
   return parts.join(" · ");
 }
 
-const when = ({ created_at: at }) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 const act = (text, label, onclick, more = {}) => el("button", { type: "button", class: "small", "aria-label": label, onclick, ...more }, text);
 
 /**
@@ -55,7 +48,7 @@ export function createTraining(training, { use, again, added, removed, known }) 
   const outcome = el("div", { role: "alert" });
   const buttons = el("div", { class: "buttons" });
   const card = el("details", { class: "training", "data-id": training.id },
-    el("summary", {}, el("span", { class: "name" }, name), status, el("span", { class: "quiet" }, `${algorithm}, ${when(training)}`)),
+    el("summary", {}, el("span", { class: "name" }, name), status, el("span", { class: "quiet" }, `${algorithm}, ${moment(training.created_at)}`)),
     bar, text, notes, line, grid, outcome, buttons);
   let made = ""; // what the grid and the buttons were made of
 

@@ -1,10 +1,11 @@
 // Adding an adapter: a dropped or chosen file, sent with progress, answered with its verdict or every reason against it.
 
+import { size } from "./amounts.js";
 import { call } from "./api.js";
 import { byId, dialogTop, el, openDialog } from "./dom.js";
 import { announce, problemView } from "./problems.js";
 import { sendForm } from "./sending.js";
-import { size, verdictView } from "./verdict.js";
+import { verdictView } from "./verdict.js";
 
 const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
 const POLL_MS = 300;

@@ -1,5 +1,6 @@
 // What inspection found in an adapter file, as people read it. All of it is text from a stranger's file.
 
+import { counts, size } from "./amounts.js";
 import { el, facts } from "./dom.js";
 
 const LABELS = {
@@ -14,10 +15,6 @@ function label(algorithm) {
   return algorithm.split("-").map((part) => LABELS[part] ?? part).join(" over ");
 }
 
-function counts(numbers, name = (key) => key) {
-  return Object.entries(numbers).map(([key, count]) => `${name(key)} (${count})`).join(", ");
-}
-
 function range(numbers) {
   if (!numbers.length) return null;
   const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
@@ -27,13 +24,6 @@ function range(numbers) {
 /** The algorithms of a file, most layers first: "LoKr + norms". */
 export function algorithmsOf({ algorithms }) {
   return Object.entries(algorithms).sort(([, a], [, b]) => b - a).map(([name]) => label(name)).join(" + ");
-}
-
-/** Bytes as people read them. */
-export function size(bytes) {
-  if (bytes < 1e3) return `${bytes} bytes`;
-  if (bytes < 1e6) return `${Math.round(bytes / 1e3)} kB`;
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 // The layers cannot lie; where they tell nothing for sure, the file's own word is better than a guess from them
