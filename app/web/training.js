@@ -23,7 +23,10 @@ function stateText({ status, progress: { step, steps, loss, pictures_per_s: pace
   return parts.join(" · ");
 }
 
-const act = (text, label, onclick, more = {}) => el("button", { type: "button", class: "small", "aria-label": label, onclick, ...more }, text);
+/** A small button; `act(button)` is called with it when it is pressed. */
+function action(text, label, act, more = {}) {
+  return el("button", { type: "button", class: "small", "aria-label": label, onclick: ({ currentTarget }) => act(currentTarget), ...more }, text);
+}
 
 /**
  * A training's card: `element`, and `begin()`, which follows it.
@@ -52,11 +55,12 @@ export function createTraining(training, { use, again, added, removed, known }) 
     bar, text, notes, line, grid, outcome, buttons);
   let made = ""; // what the grid and the buttons were made of
 
-  async function ask(button, method, path, options) {
+  /** Posts what a button stands for; null where that was refused, which is shown. */
+  async function ask(button, path, options) {
     button.disabled = true;
     outcome.replaceChildren();
     try {
-      return await call(method, `${pathOf(state.id, TRAININGS)}${path}`, options);
+      return await call("POST", `${pathOf(state.id, TRAININGS)}${path}`, options);
     } catch (error) {
       if (error instanceof Problem && error.code === "already_ended") show(await call("GET", pathOf(state.id, TRAININGS)));
       else outcome.replaceChildren(problemView(error));
@@ -66,18 +70,18 @@ export function createTraining(training, { use, again, added, removed, known }) 
     }
   }
 
-  async function stop(button, keep) {
-    const answer = await ask(button, "POST", keep ? "/cancel?keep=true" : "/cancel");
+  async function stop(button, path) {
+    const answer = await ask(button, path);
     if (answer) show(answer);
   }
 
   async function goOn(button, path, body) {
-    const next = await ask(button, "POST", path, { body, key: randomKey() });
+    const next = await ask(button, path, { body, key: randomKey() });
     if (next) added(next);
   }
 
-  async function publish(step, button) {
-    const answer = await ask(button, "POST", "/publish", { body: { step }, key: randomKey() });
+  async function publish(button, step) {
+    const answer = await ask(button, "/publish", { body: { step }, key: randomKey() });
     if (!answer) return;
     try {
       const record = answer.version ? answer : await inspected(`v1/adapters/uploads/${answer.id}`);
@@ -95,15 +99,15 @@ export function createTraining(training, { use, again, added, removed, known }) 
   /** What stands over a checkpoint: a button that publishes it, or one that draws with what it was published as. */
   function overCheckpoint(step) {
     const adapter = state.adapter?.step === step ? state.adapter : published.get(step);
-    if (adapter) return act(`Use ${adapter.name}:${adapter.version}`, drawn(adapter), () => use(adapter, model));
-    return act("Publish", `Publish step ${step} of ${name}`, (event) => publish(step, event.currentTarget));
+    if (adapter) return action(`Use ${adapter.name}:${adapter.version}`, drawn(adapter), () => use(adapter, model));
+    return action("Publish", `Publish step ${step} of ${name}`, (button) => publish(button, step));
   }
 
   /** Asks whether an ended training is to go, and has it go. */
   function remove() {
-    const keep = act("Keep it", `Keep ${name}`, () => buttons.replaceChildren(...actions()));
-    const gone = act("Remove", `Remove ${name} for good`, async () => {
-      gone.disabled = true;
+    const keep = action("Keep it", `Keep ${name}`, () => buttons.replaceChildren(...actions()));
+    const gone = action("Remove", `Remove ${name} for good`, async (button) => {
+      button.disabled = true;
       try {
         await call("DELETE", pathOf(state.id, TRAININGS));
         removed(state.id);
@@ -119,25 +123,24 @@ export function createTraining(training, { use, again, added, removed, known }) 
   /** A number of steps and the button that trains so much longer. */
   function longer() {
     const steps = el("input", { type: "number", min: "1", step: "1", value: String(state.request.steps), "aria-label": `Further steps of ${name}` });
-    const button = act("Train longer", `Train ${name} longer`, () => steps.reportValidity() && goOn(button, "/extend", { steps: Number(steps.value) }));
+    const button = action("Train longer", `Train ${name} longer`, () => steps.reportValidity() && goOn(button, "/extend", { steps: Number(steps.value) }));
     return el("span", { class: "joined" }, steps, button);
   }
 
   function actions() {
     const { adapter, status: now } = state;
-    const on = (event) => event.currentTarget;
+    const cancel = () => action("Cancel", `Cancel ${name}`, (button) => stop(button, "/cancel"));
+    const keep = () => action("Stop and keep", `Stop ${name} and keep what it has learned`, (button) => stop(button, "/cancel?keep=true"));
+    const resume = () => action("Resume", `Resume ${name}`, (button) => goOn(button, "/resume"));
     const found = {
-      queued: () => [act("Cancel", `Cancel ${name}`, (event) => stop(on(event), false))],
-      running: () => [
-        act("Stop and keep", `Stop ${name} and keep what it has learned`, (event) => stop(on(event), true)),
-        act("Cancel", `Cancel ${name}`, (event) => stop(on(event), false)),
-      ],
+      queued: () => [cancel()],
+      running: () => [keep(), cancel()],
       succeeded: () => [state.request.lr_scheduler === "constant" ? longer() : null],
-      failed: () => [act("Resume", `Resume ${name}`, (event) => goOn(on(event), "/resume"))],
-      canceled: () => [act("Resume", `Resume ${name}`, (event) => goOn(on(event), "/resume"))],
+      failed: () => [resume()],
+      canceled: () => [resume()],
     }[now]();
-    const over = ended(state) ? [act("Same settings", `Fill the form in as for ${name}`, () => again(state.request)), act("Remove…", `Remove ${name}`, remove)] : [];
-    const first = adapter ? act(drawn(adapter), null, () => use(adapter, model), { class: "small primary" }) : null;
+    const over = ended(state) ? [action("Same settings", `Fill the form in as for ${name}`, () => again(state.request)), action("Remove…", `Remove ${name}`, remove)] : [];
+    const first = adapter ? action(drawn(adapter), null, () => use(adapter, model), { class: "small primary" }) : null;
     return [first, ...found, ...over].filter(Boolean);
   }
 
@@ -163,7 +166,7 @@ export function createTraining(training, { use, again, added, removed, known }) 
     grid.replaceChildren(...(checked ? [checked] : []));
     if (checked) checked.scrollLeft = atEnd ? checked.scrollWidth : place;
     buttons.replaceChildren(...actions());
-    if (error) outcome.replaceChildren(el("p", { class: "problem" }, el("strong", {}, error.message), el("code", { class: "quiet" }, error.code)));
+    if (error) outcome.replaceChildren(problemView(new Problem({ title: error.message, code: error.code })));
   }
 
   /** Asks for the checkpoints once there is one more. */

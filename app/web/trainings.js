@@ -10,20 +10,18 @@ const PAGE = 20;
 /** The list; `actions` are those of a training's card. */
 export function createTrainings(actions) {
   const cards = new Map(); // by id
-  const moments = new Map();
   let next = null;
 
   function take(training) {
     if (cards.has(training.id)) return;
     const card = createTraining(training, { ...actions, added: add, removed });
-    cards.set(training.id, card);
-    moments.set(training.id, training.created_at);
+    cards.set(training.id, { ...card, moment: training.created_at });
     card.begin().catch(notify);
   }
 
   function render() {
-    const newest = [...cards].sort(([a], [b]) => (moments.get(a) < moments.get(b)) - (moments.get(a) > moments.get(b)));
-    arrange(byId("trainings"), newest.map(([, { element }]) => element));
+    const newestFirst = [...cards.values()].sort((a, b) => (a.moment < b.moment) - (a.moment > b.moment));
+    arrange(byId("trainings"), newestFirst.map(({ element }) => element));
     byId("trainings-none").hidden = cards.size > 0;
     byId("trainings-older").hidden = next === null;
   }
