@@ -4,10 +4,17 @@ import { el, onEdit } from "./dom.js";
 
 const label = (name) => name.replaceAll("_", " ");
 
-/** The schema of a value that is not null, with the field's own default and description. */
+/** Those of `all` that are not what a field is by default; undefined where there are none to choose from. */
+export function othersOf(all, usual) {
+  const others = all?.filter((one) => one !== usual);
+  return others?.length ? others : undefined;
+}
+
+/** The schema of a value that is not null, with the field's own default and description, and what may be chosen. */
 export function valueOf(schema) {
   const { description, default: usual = null } = schema;
-  return { ...(schema.anyOf?.find(({ type }) => type !== "null") ?? schema), description, default: usual };
+  const value = schema.anyOf?.find(({ type }) => type !== "null") ?? schema;
+  return { ...value, description, default: usual, choices: othersOf(value.enum, usual) };
 }
 
 /** Two whole numbers as people type them, or null. */

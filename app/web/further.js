@@ -1,6 +1,6 @@
 // Fields of a request that have no place of their own in the form: an input for each that the model obeys.
 
-import { createFields, valueOf } from "./fields.js";
+import { createFields, othersOf, valueOf } from "./fields.js";
 
 const OWN_SAMPLER = "own"; // as a profile calls it
 // Of fields of which `obeys` says nothing, and of some of which it does: their choices, or whether they may be set at all
@@ -24,8 +24,9 @@ export function createFurther(place) {
       for (const [name, described] of Object.entries(known)) {
         const schema = valueOf(described);
         const may = LISTED[name]?.(profile, sampler || OWN_SAMPLER) ?? profile.obeys?.[name] ?? false;
-        const choices = (Array.isArray(may) ? may : schema.enum)?.filter((one) => one !== schema.default);
-        if (may && choices?.length !== 0) offered[name] = { ...schema, choices };
+        const listed = Array.isArray(may);
+        const choices = listed ? othersOf(may, schema.default) : schema.choices;
+        if (listed ? choices : may) offered[name] = { ...schema, choices };
       }
       fields.offer(offered);
     },

@@ -1,7 +1,7 @@
 // What is trained, and how: a training's request, whose fields are those that the chosen algorithm has a use for.
 
 import { byId, el, onEdit } from "./dom.js";
-import { createFields, valueOf } from "./fields.js";
+import { createFields, othersOf, valueOf } from "./fields.js";
 import { createSamples } from "./sample_rows.js";
 import { nameFrom } from "./upload.js";
 
@@ -11,12 +11,7 @@ const OPTION_TYPES = { flag: "boolean", whole: "integer", number: "number", choi
 
 /** An option of an algorithm, as JSON Schema has fields. */
 function optionSchema({ kind, default: usual, meaning, least, most, choices }) {
-  const others = choices.filter((one) => one !== usual);
-  return { type: OPTION_TYPES[kind], default: usual, description: meaning, minimum: least, maximum: most, choices: others.length ? others : undefined };
-}
-
-function withChoices(schema) {
-  return { ...schema, choices: schema.enum?.filter((one) => one !== schema.default) };
+  return { type: OPTION_TYPES[kind], default: usual, description: meaning, minimum: least, maximum: most, choices: othersOf(choices, usual) };
 }
 
 /** The folder that all pictures of a dataset come from, or "". */
@@ -56,7 +51,7 @@ export function createTrainForm(changed) {
     byId("training-summary").textContent = `${chosen.summary}; layers: ${chosen.reaches.join(", ")}.`;
     first.offer(firstSchemas(chosen));
     options.offer(Object.fromEntries(chosen.options.map((one) => [one.name, optionSchema(one)])));
-    more.offer(Object.fromEntries(Object.entries(schemas).filter(([name]) => !OWN.has(name)).map(([name, schema]) => [name, withChoices(schema)])));
+    more.offer(Object.fromEntries(Object.entries(schemas).filter(([name]) => !OWN.has(name))));
     summarise();
   }
 
