@@ -18,9 +18,9 @@ from app.shared.generations import Ledger, image_key
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.uploads import Uploads
 from app.shared.wire.generation import Image, Status
 from tests.app.conftest import serving
+from tests.app.http.held import HeldStaging
 from tests.app.shared.making import profile, request
 from tests.e2e.browser import chromium, complaints
 from workers.drawing.png import encode
@@ -147,23 +147,13 @@ def test_the_page_works_below_a_path_and_cancels_what_it_uploads(
     cancel()
     eventually(lambda: not list(storage.keys("uploads")))
 
-    begun, canceled = threading.Event(), threading.Event()
-    staged: list[list[str]] = []
-    really = Uploads.stage_async
-
-    async def stage_async(*given: Any) -> None:
-        begun.set()
-        await asyncio.to_thread(canceled.wait, PATIENCE_S)
-        await really(*given)
-        staged.append(list(storage.keys("uploads")))
-
-    monkeypatch.setattr(Uploads, "stage_async", stage_async)
+    held = HeldStaging(monkeypatch, storage)
     send()
-    assert begun.wait(PATIENCE_S)
+    assert held.begun.wait(PATIENCE_S)
     cancel()  # all of it was sent, and no address has come back
-    canceled.set()
-    eventually(lambda: staged and not list(storage.keys("uploads")))
-    assert len(staged[0]) == 2
+    held.go.set()
+    eventually(lambda: held.staged and not list(storage.keys("uploads")))
+    assert len(held.staged[0]) == 2
 
     assert proxy.outside == [], "every address of the page lies below the prefix"
     assert [line for line in complaints(browser) if "favicon" not in line] == []

@@ -21,6 +21,7 @@ from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from app.shared.wire.upload import UploadStatus
 from tests.app.conftest import serving
+from tests.app.http.held import HeldStaging
 
 PATIENCE_S = 60
 THREADS = 40  # that answer requests, as anyio has it
@@ -94,27 +95,17 @@ def test_who_leaves_while_the_file_is_put_away_has_canceled_it(
     api: httpx.Client, storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, prefer: str
 ) -> None:
     """All of it was sent, and no address has come back: nobody else could cancel it."""
-    begun, gone = threading.Event(), threading.Event()
-    really = Uploads.stage_async
-
-    async def stage_async(*given: Any) -> None:
-        begun.set()
-        await asyncio.to_thread(gone.wait, PATIENCE_S)
-        await really(*given)
-        staged.append(list(storage.keys("uploads")))
-
-    staged: list[list[str]] = []
-    monkeypatch.setattr(Uploads, "stage_async", stage_async)
+    held = HeldStaging(monkeypatch, storage)
     fields = api.build_request("POST", "/v1/adapters", files={"file": ("x", b"bytes")}, data={"name": "a"})
     head = f"POST /v1/adapters HTTP/1.1\r\nHost: localhost\r\n{prefer}"
     head += "".join(f"{name}: {fields.headers[name]}\r\n" for name in ("Content-Type", "Content-Length"))
     with socket.create_connection((api.base_url.host, api.base_url.port or 80)) as raw:
         raw.sendall(head.encode() + b"\r\n" + fields.read())
-        assert begun.wait(PATIENCE_S)
+        assert held.begun.wait(PATIENCE_S)
     time.sleep(0.2)  # for the API to hear of it
-    gone.set()
-    eventually(lambda: staged and not list(storage.keys("uploads")))
-    assert len(staged[0]) == 2
+    held.go.set()
+    eventually(lambda: held.staged and not list(storage.keys("uploads")))
+    assert len(held.staged[0]) == 2
     eventually(lambda: Queues(redis, settings).of(INTAKE).get_job_ids() == [])
 
 
