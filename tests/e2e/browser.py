@@ -13,6 +13,11 @@ FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1280,900"),
 )
+DROP = """
+const carried = new DataTransfer();
+for (const [name, bytes] of arguments[0]) carried.items.add(new File([new Uint8Array(bytes)], name));
+document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+"""
 
 
 @contextmanager
@@ -32,6 +37,11 @@ def chromium(profile: Path) -> Iterator[Chrome]:
         yield browser
     finally:
         browser.quit()
+
+
+def drop(browser: Chrome, files: dict[str, bytes]) -> None:
+    """Drop files on the page that is open."""
+    browser.execute_script(DROP, [[name, list(data)] for name, data in files.items()])
 
 
 def complaints(browser: Chrome) -> list[str]:

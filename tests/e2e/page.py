@@ -8,6 +8,7 @@ from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 PATIENCE_S = 90
@@ -51,6 +52,13 @@ class Page:
         field = self.one(selector)
         field.clear()
         field.send_keys(text)
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose of a menu as a visitor does; the browser tells the page of it a little later."""
+        menu = self.one(selector)
+        self.run("window.chosen = 0; arguments[0].addEventListener('change', () => (window.chosen += 1))", menu)
+        Select(menu).select_by_value(value)
+        self.until(lambda: self.run("return window.chosen"), "nothing was chosen")
 
     def draw(self, prompt: str, **settings: object) -> None:
         for name, value in settings.items():

@@ -16,7 +16,7 @@ from app.shared.wire.adapter import TAKEN_BY, AdapterUse, ResolvedAdapter
 from app.shared.wire.generation import FIRST_FIELDS, GenerationRequest, Picture
 from app.supervisor import Service
 from tests import samples
-from tests.e2e.browser import chromium, complaints
+from tests.e2e.browser import chromium, complaints, drop
 from tests.e2e.drawing import disc, draw, picture, post, recipe, send_picture, upload, wait
 from tests.e2e.page import Page
 
@@ -39,12 +39,6 @@ new MutationObserver(() => {
     if (text.textContent !== window.said.at(-1)) window.said.push(text.textContent);
   }
 }).observe(document.getElementById("gallery"), { childList: true, subtree: true, characterData: true });
-"""
-
-DROP = """
-const carried = new DataTransfer();
-carried.items.add(new File([new Uint8Array(arguments[1])], arguments[0]));
-document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
 """
 
 
@@ -123,7 +117,7 @@ def test_an_uploaded_adapter_is_judged_used_and_compared(page: Page, tmp_path: P
 
 def test_hostile_files_are_refused_with_every_reason(page: Page, tmp_path: Path) -> None:
     page.expected.append(REFUSED)
-    page.run(DROP, "pickle.safetensors", [0x80, 0x04, 0x95, *bytes(200)])
+    drop(page.browser, {"pickle.safetensors": bytes([0x80, 0x04, 0x95, *bytes(200)])})
     page.one("#upload button.primary").click()
     problem = page.until(lambda: page.all("#upload .problem"), "no refusal")[0].text
     assert "refused" in problem and "pickle" in problem

@@ -64,13 +64,6 @@ def page(browser: Chrome, settings: Settings, storage: Storage, redis: Redis) ->
         assert complaints(browser) == []
 
 
-def choose(page: Page, field: str, value: str) -> None:
-    """Choose as a visitor does; the browser tells the page of it a little later."""
-    page.run("window.chosen = 0; arguments[0].addEventListener('change', () => (window.chosen += 1))", page.one(field))
-    Select(page.one(field)).select_by_value(value)
-    page.until(lambda: page.run("return window.chosen"), "nothing was chosen")
-
-
 def shown(page: Page, selector: str) -> bool:
     return page.one(selector).is_displayed()
 
@@ -80,13 +73,13 @@ def test_a_model_is_asked_for_what_it_obeys_and_nothing_else(page: Page) -> None
         page, "#size"
     )
     assert page.one("#width").get_attribute("step") == "16"
-    choose(page, "#model", "fixed")
+    page.choose("#model", "fixed")
     assert not any(shown(page, f"#{one}") for one in ("width", "height", "guidance", "negative"))
     assert [one.text for one in Select(page.one("#size")).options] == ["64 × 64", "128 × 64"]
     assert page.one("#steps").get_attribute("max") == "50"
-    choose(page, "#size", "128×64")
+    page.choose("#size", "128×64")
     assert "128 wide" in page.one("#more summary").text
-    choose(page, "#model", "free")
+    page.choose("#model", "free")
     assert shown(page, "#width") and "wide" not in page.one("#more summary").text
     assert page.one("#steps").get_attribute("max") == ""
 
@@ -94,10 +87,10 @@ def test_a_model_is_asked_for_what_it_obeys_and_nothing_else(page: Page) -> None
 def test_a_field_is_offered_where_the_sampler_has_it(page: Page) -> None:
     found = {name: page.all(f"#further-{name}") for name in ("sigmas", "eta", "apply", "clip_skip")}
     assert {name: len(some) for name, some in found.items()} == {"sigmas": 0, "eta": 0, "apply": 1, "clip_skip": 0}
-    choose(page, "#sampler", "euler")
-    choose(page, "#further-sigmas", "karras")
+    page.choose("#sampler", "euler")
+    page.choose("#further-sigmas", "karras")
     assert page.one("#more summary").text == "More: euler, sigmas karras"
-    choose(page, "#sampler", "ddim")
+    page.choose("#sampler", "ddim")
     assert page.all("#further-eta") and not page.all("#further-sigmas")
     assert page.one("#more summary").text == "More: ddim", "what is not offered is not asked for"
     assert page.one("#steps").get_attribute("max") == "9"
@@ -124,7 +117,7 @@ def test_an_adapter_that_reads_a_picture_has_a_place_for_it(page: Page) -> None:
 
 
 def test_an_editing_model_is_shown_as_many_pictures_as_it_needs(page: Page) -> None:
-    choose(page, "#model", "editing")
+    page.choose("#model", "editing")
     assert page.one("#references h3").text == "Shown to the model (2 to 3)"
     page.draw("a hat on both")
     assert "without 2 pictures" in page.one("#references [role=alert]").text, "nothing was posted"

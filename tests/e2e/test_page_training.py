@@ -8,16 +8,11 @@ import httpx
 import pytest
 
 from app.supervisor import Service
-from tests.e2e.browser import chromium, complaints
+from tests.e2e.browser import chromium, complaints, drop
 from tests.e2e.drawing import disc
 from tests.e2e.page import Page
 
 LATE_S = 240.0
-DROP = """
-const carried = new DataTransfer();
-for (const [name, bytes] of arguments[0]) carried.items.add(new File([new Uint8Array(bytes)], name));
-document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
-"""
 FILES = {
     "moon.png": disc(64, 64),
     "moon.txt": b"a white moon",
@@ -41,14 +36,10 @@ def page(tmp_path: Path, service: Service) -> Iterator[Page]:
         assert [one for one in complaints(browser) if not re.search(FORETOLD, one)] == []
 
 
-def choose(page: Page, field: str, value: str) -> None:
-    page.one(f"{field} option[value='{value}']").click()
-
-
 def test_pictures_become_an_adapter_that_is_drawn_with(page: Page, http: httpx.Client) -> None:
     page.until(lambda: page.all("#training-first .field"), "there is no form")
     assert not page.one("#train").is_enabled(), "there is nothing to train on"
-    page.run(DROP, [[name, list(data)] for name, data in FILES.items()])
+    drop(page.browser, FILES)
     page.until(lambda: len(page.all(".captions li")) == 3, "the pictures are not shown")
     assert page.one("#dataset-facts").text == "3 pictures, 1 without caption"
     assert page.all("#training-default_caption"), "which is of use where a caption is missing"
@@ -60,12 +51,12 @@ def test_pictures_become_an_adapter_that_is_drawn_with(page: Page, http: httpx.C
     dataset = http.get(f"/v1/datasets/{page.browser.current_url.rpartition('/')[2]}").json()
     assert sorted(one["caption"] for one in dataset["pictures"]) == ["a flat egg, süß", "a tall sun", "a white moon"]
 
-    choose(page, "#training-algorithm", "ia3")
+    page.choose("#training-algorithm", "ia3")
     assert not page.all("#training-rank, #training-alpha") and page.run(OPTIONS) == ["on input"]
-    choose(page, "#training-algorithm", "lokr")
+    page.choose("#training-algorithm", "lokr")
     for field, value in {"rank": 4, "steps": 3, "checkpoint_every": 2}.items():
         page.type(f"#training-{field}", str(value))
-    choose(page, "#option-full_matrix", "true")
+    page.choose("#option-full_matrix", "true")
     page.until(lambda: "3, or 1 epoch" in page.one("#training-cost .facts").text, "it is not said what it costs")
     assert "layers of unet" in page.one("#training-cost").text
     prompt = page.one(".sample input")

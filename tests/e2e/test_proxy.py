@@ -22,17 +22,11 @@ from app.shared.wire.generation import Image, Status
 from tests.app.conftest import serving
 from tests.app.http.held import HeldStaging
 from tests.app.shared.making import profile, request
-from tests.e2e.browser import chromium, complaints
+from tests.e2e.browser import chromium, complaints, drop
 from workers.drawing.png import encode
 
 PREFIX = "/draw"
 PATIENCE_S = 90
-
-DROP = """
-const carried = new DataTransfer();
-carried.items.add(new File([new Uint8Array([1, 2, 3])], "x.safetensors"));
-document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
-"""
 
 
 class Proxy:
@@ -136,7 +130,7 @@ def test_the_page_works_below_a_path_and_cancels_what_it_uploads(
     eventually(lambda: "anceled" in browser.find_element(By.ID, "gallery").text)
 
     def send() -> None:
-        browser.execute_script(DROP)
+        drop(browser, {"x.safetensors": bytes([1, 2, 3])})
         browser.find_element(By.CSS_SELECTOR, "#upload button.primary").click()
 
     def cancel() -> None:
