@@ -3,20 +3,15 @@
 import { call } from "./api.js";
 import { el } from "./dom.js";
 import { problemView } from "./problems.js";
-import { pictureUrl } from "./send_picture.js";
+import { madeOf, pictureUrl } from "./send_picture.js";
 
-const POLL_MS = 200;
 // As people call them
 const KINDS = { none: "Read as it is", canny: "Its edges (canny)", depth: "Its depth", pose: "Its poses" };
 
 /** The ref of the map that `use` would read at this size; throws Problem. */
 async function mapOf({ image, preprocess, thresholds = null }, [width, height], fit) {
-  let answer = await call("POST", `v1/images/${image}/preprocess`, { body: { preprocess, width, height, fit, thresholds } });
-  while (!answer.ref) {
-    await new Promise((done) => setTimeout(done, POLL_MS));
-    answer = await call("GET", `v1/images/uploads/${answer.id}`);
-  }
-  return answer.ref;
+  const answer = await call("POST", `v1/images/${image}/preprocess`, { body: { preprocess, width, height, fit, thresholds } });
+  return (await madeOf(answer)).ref;
 }
 
 /**

@@ -1,10 +1,8 @@
 // Sending pictures with captions: packed where they are several files, read by the service, named by their content.
 
-import { Problem, call } from "./api.js";
-import { sendForm } from "./sending.js";
+import { Problem } from "./api.js";
+import { inspected, sendForm } from "./sending.js";
 import { zipOf } from "./zip.js";
-
-const POLL_MS = 300;
 
 /**
  * The dataset of these [path, File] pairs; throws Problem.
@@ -18,14 +16,9 @@ export async function sendDataset(files, { leaveOut = false, said }) {
   said("Packing", null);
   const file = alone ? files[0][1] : new File([await zipOf(files)], "pictures.zip");
   const fields = [["file", file], ...(leaveOut ? [["unreadable", "leave_out"]] : [])];
-  const { body, location } = await sendForm("v1/datasets", fields, (loaded, total) =>
+  const { body } = await sendForm("v1/datasets", fields, (loaded, total) =>
     loaded < total ? said("Sending", loaded / total) : said("Reading the pictures", null));
-  if (body.pictures) return body;
-  for (;;) {
-    const answer = await call("GET", location.replace(/^.*(?=v1\/)/, ""));
-    if (answer.pictures) return answer;
-    await new Promise((done) => setTimeout(done, POLL_MS));
-  }
+  return body.pictures ? body : inspected(`v1/datasets/uploads/${body.id}`);
 }
 
 /** Whether a dataset was refused for pictures alone that cannot be read. */

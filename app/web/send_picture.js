@@ -1,8 +1,8 @@
 // Pictures to draw from: sent once, named by the hash of their pixels from then on.
 
-import { call, problemOf } from "./api.js";
+import { problemOf } from "./api.js";
+import { inspected } from "./sending.js";
 
-const POLL_MS = 200;
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/avif"];
 
 /** What a file dialog offers. */
@@ -18,6 +18,11 @@ export function pictureUrl(ref) {
   return `v1/images/${ref}`;
 }
 
+/** The picture of an answer that has it, or says by its id where it will be told. */
+export function madeOf(answer) {
+  return answer.ref ? answer : inspected(`v1/images/uploads/${answer.id}`);
+}
+
 /** What the service knows of a picture once it is decoded: {ref, width, height, alpha, notes}. Throws Problem. */
 export async function sendPicture(file) {
   const form = new FormData();
@@ -25,12 +30,7 @@ export async function sendPicture(file) {
   const response = await fetch("v1/images", { method: "POST", body: form, headers: { Accept: "application/json" } });
   const text = await response.text();
   if (!response.ok) throw problemOf(response.status, text);
-  let answer = JSON.parse(text);
-  while (!answer.ref) {
-    await new Promise((done) => setTimeout(done, POLL_MS));
-    answer = await call("GET", `v1/images/uploads/${answer.id}`);
-  }
-  return answer;
+  return madeOf(JSON.parse(text));
 }
 
 /** A picture on white, where it has transparent places: what is drawn from has none. */

@@ -1,7 +1,9 @@
-// Sending files with progress, which fetch does not tell.
+// Sending files with progress, which fetch does not tell, and waiting for what the service says of them.
 
-import { Problem, problemOf } from "./api.js";
+import { Problem, call, problemOf } from "./api.js";
 import { askForKey } from "./key.js";
+
+const POLL_MS = 200;
 
 /**
  * Sends the fields; `progress(loaded, total)` in bytes. Resolves with {body, location} of what is to be inspected.
@@ -44,4 +46,17 @@ function sendOnce(path, fields, progress, signal) {
     };
     request.send(form);
   });
+}
+
+/** What became of an upload, once its inspection is over; throws the Problem of a refusal. Canceled, it is there too. */
+export async function inspected(location, signal) {
+  for (;;) {
+    if (signal?.aborted) {
+      await call("DELETE", location).catch(() => {}); // judged already, or gone: there is nothing to cancel
+      throw signal.reason;
+    }
+    const answer = await call("GET", location);
+    if (answer.status !== "inspecting") return answer;
+    await new Promise((done) => setTimeout(done, POLL_MS));
+  }
 }

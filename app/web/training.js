@@ -8,7 +8,7 @@ import { el } from "./dom.js";
 import { TRAININGS, ended, follow, pathOf, recall } from "./follow.js";
 import { announce, notify, problemView } from "./problems.js";
 import { randomKey } from "./random.js";
-import { inspected } from "./upload.js";
+import { inspected } from "./sending.js";
 
 function stateText({ status, progress: { step, steps, loss, pictures_per_s: pace, remaining_s: rest }, adapter }) {
   if (status === "queued") return "Waiting for a worker that trains";

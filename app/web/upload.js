@@ -1,33 +1,18 @@
 // Adding an adapter: a dropped or chosen file, sent with progress, answered with its verdict or every reason against it.
 
 import { size } from "./amounts.js";
-import { call } from "./api.js";
 import { byId, dialogTop, el, openDialog } from "./dom.js";
 import { announce, problemView } from "./problems.js";
-import { sendForm } from "./sending.js";
+import { inspected, sendForm } from "./sending.js";
 import { verdictView } from "./verdict.js";
 
 const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
-const POLL_MS = 300;
 
 /** A name that the service takes, made from a file's name. */
 export function nameFrom(fileName) {
   const plain = fileName.replace(/\.(safetensors|zip)$/i, "").toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f]/g, "");
   const tame = plain.replace(/[^a-z0-9._-]+/g, "-").replace(/^[^a-z0-9]+/, "").slice(0, 64).replace(/[-._]+$/, "");
   return tame || "adapter";
-}
-
-/** The record of an upload once its inspection is over; throws the Problem of a refusal. Canceled, it is there too. */
-export async function inspected(location, signal) {
-  for (;;) {
-    if (signal?.aborted) {
-      await call("DELETE", location).catch(() => {}); // judged already, or gone: there is nothing to cancel
-      throw signal.reason;
-    }
-    const answer = await call("GET", location);
-    if (answer.status !== "inspecting") return answer;
-    await new Promise((done) => setTimeout(done, POLL_MS));
-  }
 }
 
 /** Opens the dialog on a file; `added()` is called once it is in, `use(record)` if it is to join the stack. */
