@@ -10,8 +10,7 @@ from lycoris.hooked.owners import held_by
 from lycoris.kernels.stored import dense
 from lycoris.placement.shapes import weight_shape
 from lycoris.training.options import Kind
-from lycoris.training.plan import Plan
-from lycoris.training.sites import Site, chosen
+from lycoris.training.sites import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +27,6 @@ class TrainedLayer(Site):
     def weight(self) -> Tensor:
         """Return the layer's weight as float32, on its own device."""
         return dense(self.module.get_parameter("weight")).float()
-
-
-def reached(components: Mapping[str, nn.Module], plan: Plan) -> tuple[list[TrainedLayer], list[str]]:
-    """Return what `chosen` does of the layers of a model's components."""
-    return chosen(list(trainable_layers(components)), plan)
 
 
 def trainable_layers(components: Mapping[str, nn.Module]) -> Iterator[TrainedLayer]:

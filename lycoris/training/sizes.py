@@ -1,12 +1,11 @@
 """Where a layer's rank differs from the one asked for: said, or refused where it differs in every layer."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
-from typing import TypeVar
 
 from lycoris.errors import Code, PlanRefused, Reason
-from lycoris.training.forms import Shapes
+from lycoris.training.forms import Shapes, rank_for
 from lycoris.training.plan import Plan
 from lycoris.training.sites import Site
 
@@ -27,7 +26,6 @@ BY_OUTPUTS = frozenset({"oft", "boft"})  # a block is at most as large as a laye
 BEYOND = frozenset({"lokr", "vera"})  # a rank above a layer's size has a meaning of its own
 WHOLE = "whole"  # of LoKr's right factor
 NAMED = 3  # layers that a note names
-S = TypeVar("S", bound=Site)
 
 
 def refuse_above_all(plan: Plan, layers: Sequence[Site]) -> None:
@@ -41,13 +39,13 @@ def refuse_above_all(plan: Plan, layers: Sequence[Site]) -> None:
         raise PlanRefused([Reason(Code.BAD_OPTION, "rank", message)])
 
 
-def notes(begun: Mapping[S, Shapes], asked: Mapping[S, int]) -> Iterator[str]:
+def notes(plan: Plan, begun: Iterable[tuple[Site, Shapes]]) -> Iterator[str]:
     """Yield a sentence for every rank other than the one asked for, with the layers that have it."""
     found: dict[tuple[int, int | str], list[str]] = defaultdict(list)
-    for layer, shapes in begun.items():
-        rank = WHOLE if {"lokr_w1", "lokr_w2"} <= shapes.keys() else rank_of(shapes)
-        if asked[layer] and rank is not None and rank != asked[layer]:
-            found[asked[layer], rank].append(layer.name)
+    for layer, shapes in begun:
+        asked, rank = rank_for(layer, plan), WHOLE if {"lokr_w1", "lokr_w2"} <= shapes.keys() else rank_of(shapes)
+        if asked and rank is not None and rank != asked:
+            found[asked, rank].append(layer.name)
     for (wanted, rank), names in found.items():
         listed = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
         if rank == WHOLE:

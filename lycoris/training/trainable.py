@@ -15,14 +15,14 @@ from lycoris.errors import Code, PlanRefused, Reason
 from lycoris.placement.shapes import shapes_of
 from lycoris.recompute import Recompute
 from lycoris.stack import StackEntry
-from lycoris.training import sizes
 from lycoris.training.beginnings import BEGINNINGS
 from lycoris.training.draw import Draw
 from lycoris.training.dropout import Dropout
-from lycoris.training.forms import Unfit, rank_for
+from lycoris.training.foretelling import fitting
+from lycoris.training.forms import rank_for
 from lycoris.training.place import Place, Tensors
 from lycoris.training.plan import Plan
-from lycoris.training.reach import TrainedLayer, reached
+from lycoris.training.reach import TrainedLayer, trainable_layers
 
 FIXED = WHOLE | {"vera_A", "vera_B"}  # tensors of a layer that training leaves as they are
 SCALES = (".dora_scale", ".rescale", ".hra_u")  # suffixes of factors that do not rest at zero
@@ -118,21 +118,11 @@ def begin(components: Mapping[str, nn.Module], plan: Plan, seed: int) -> Trainab
     trained is the plan's to say, but files are named by what is there. Every value is decided by the seed, its layer's
     name and its factor's name alone. Raises PlanRefused where no layer can be trained as asked.
     """
-    layers, notes = reached(components, plan)
-    sizes.refuse_above_all(plan, layers)
+    layers, notes = fitting(trainable_layers(components), plan)
     shared = Draw(seed, SHARED)
     widest = (max(layer.shape[0] for layer in layers), max(prod(layer.shape[1:]) for layer in layers))
-    places = {layer: _place(layer, plan, Draw(seed, layer.name), shared, widest) for layer in layers}
-    begun: dict[TrainedLayer, Tensors] = {}
-    for layer, place in places.items():
-        try:
-            begun[layer] = BEGINNINGS[plan.algorithm](place)
-        except Unfit as why:
-            notes.append(f"{layer.name} is not trained: {why}")
-    if not begun:
-        raise PlanRefused([Reason(Code.MISFIT, "layers", note) for note in notes])
-    found = {layer: {suffix: tuple(tensor.shape) for suffix, tensor in group.items()} for layer, group in begun.items()}
-    notes += sizes.notes(found, {layer: places[layer].rank for layer in begun})
+    begin_on = BEGINNINGS[plan.algorithm]
+    begun = {layer: begin_on(_place(layer, plan, Draw(seed, layer.name), shared, widest)) for layer in layers}
     return trainable(components, plan, begun, notes)
 
 
