@@ -118,12 +118,17 @@ def told(
 
 def _seconds(request: ResolvedTraining, trainings: Trainings) -> float | None:
     """How long it takes at the pace of the newest training on the same base, of the same algorithm if there is one."""
-    found, _ = trainings.newest(LOOKED_AT, None)
-    paces = [
-        (one.request.algorithm == request.algorithm, one.progress.pictures_per_s)
-        for one in found
-        if one.request.base == request.base and one.progress.pictures_per_s
-    ]
-    pace = next((pace for same, pace in paces if same), paces[0][1] if paces else None)
+    pace = _pace(request, trainings)
     shown = request.steps * request.batch_size * request.gradient_accumulation_steps
     return round(shown / pace, 1) if pace else None
+
+
+def _pace(request: ResolvedTraining, trainings: Trainings) -> float | None:
+    other = None
+    for one in islice(trainings.newest_first(), LOOKED_AT):
+        pace = one.progress.pictures_per_s
+        if pace and one.request.base == request.base:
+            if one.request.algorithm == request.algorithm:
+                return pace
+            other = other or pace
+    return other

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Literal, cast
 
 from redis import Redis
@@ -118,10 +119,13 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def stands(self, job_id: str) -> AcceptedTraining:
         """As `get`, with its fingerprint."""
-        live = self.live(job_id)
-        record = self.within(live, job_id)
-        training = self.courses.shown(as_it_stands(record.training, live))
-        return record.model_copy(update={"training": training})
+        record = self._without_course(job_id)
+        return record.model_copy(update={"training": self.courses.shown(record.training)})
+
+    def _without_course(self, training_id: str) -> AcceptedTraining:
+        live = self.live(training_id)
+        record = self.within(live, training_id)
+        return record.model_copy(update={"training": as_it_stands(record.training, live)})
 
     def end(self, training_id: str) -> Training | None:
         """How a training ended, as storage has it; None while it has not. Raises Unreadable."""
@@ -131,8 +135,15 @@ class Trainings(Lifecycle[AcceptedTraining]):
     def newest(self, limit: int, before: str | None) -> tuple[list[Training], str | None]:
         """The newest `limit` trainings older than the one called `before`, and the last of them if there are more.
 
-        Storage is listed: a training takes minutes or hours, so there are few. Raises NotFound for a cursor that is
-        none.
+        Raises NotFound for a cursor that is none.
+        """
+        found = list(islice(self.newest_first(before), limit + 1))
+        return [self.courses.shown(one) for one in found[:limit]], found[limit - 1].id if len(found) > limit else None
+
+    def newest_first(self, before: str | None = None) -> Iterator[Training]:
+        """Yield trainings, all or those older than `before`, without their courses; each is read when it is its turn.
+
+        Storage is listed: a training takes minutes or hours, so there are few. Raises NotFound as `newest` does.
         """
         moments = {key.split("/")[1].removesuffix(".json"): when for key, when in self._storage.entries("to-train")}
         for key, when in self._storage.entries("trainings"):
@@ -145,17 +156,13 @@ class Trainings(Lifecycle[AcceptedTraining]):
             with suppress(Unreadable):
                 self.get(before)
             ids = ids[ids.index(before) + 1 :]
-        found: list[Training] = []
         for training_id in ids:
-            if len(found) > limit:
-                break
             try:
-                found.append(self.get(training_id))
+                yield self._without_course(training_id).training
             except NotFound:  # another owner's, or cleared away just now
                 continue
             except Unreadable as error:
                 tell(self._redis, error)
-        return found[:limit], found[limit - 1].id if len(found) > limit else None
 
     def learned(self, training_id: str) -> str | None:
         """The training whose checkpoints this one begins with: itself, or one that it continues; None for neither.
