@@ -67,10 +67,10 @@ class Courses:
             self._storage.delete(key)
             yield key
 
-    def adapter(self, training_id: str, step: int) -> bytes | None:
-        """The file of the adapter of a checkpoint, None where it is not kept."""
+    def adapter(self, training_id: str, step: int) -> tuple[int, Iterator[bytes]] | None:
+        """How large the file of the adapter of a checkpoint is, and its bytes in chunks; None where it is not kept."""
         known = any(one.step == step for one in self.get(training_id).steps)
-        return self._storage.get(adapter_key(training_id, step)) if known else None
+        return self._storage.stream(adapter_key(training_id, step)) if known else None
 
     def shown(self, training: Training) -> Training:
         """A training with its checkpoints and notes."""
