@@ -9,21 +9,15 @@ from app.shared.buckets import Buckets
 from app.shared.datasets import DatasetPicture
 from app.shared.errors import BadRequest
 from app.shared.facts import BaseLayers
+from app.shared.training_memory import factor_bytes
 from app.shared.trainings import Trainings
 from app.shared.wire.model import ModelProfile
-from app.shared.wire.training import (
-    ForetoldTraining,
-    ResolvedTraining,
-    TrainingBucket,
-    TrainingRequest,
-)
+from app.shared.wire.training import ForetoldTraining, ResolvedTraining, TrainingBucket, TrainingRequest
 from lycoris.errors import PlanRefused
 from lycoris.training.foretelling import Foretold, foretold
 from lycoris.training.plan import Plan
 from lycoris.training.sites import Site
 
-FLOAT = 4  # bytes
-COPIES = 4  # of each factor: itself, its gradient and two moments; a moving average is one more
 NAMED = 5  # pictures, or layers, that a refusal names
 LOOKED_AT = 50  # trainings of before, by whose pace the time is foretold
 
@@ -103,7 +97,7 @@ def told(
     """What a training that would be accepted is, and what it costs."""
     begun, buckets = begun_on(layers, plan), buckets_of(pictures, profile, request.area)
     batches = sum(-(-one.pictures // request.batch_size) for one in buckets)
-    factors = begun.parameters * FLOAT * (COPIES + (request.ema_decay is not None))
+    factors = factor_bytes(begun.parameters, averaged=request.ema_decay is not None)
     return ForetoldTraining(
         request=request,
         layers=dict(begun.layers),

@@ -8,13 +8,13 @@ from pydantic import ValidationError
 
 from app.commands.client import Client
 from app.http.faults import meant
+from app.shared.training_memory import amount
 from app.shared.wire.dataset import DATASET_PREFIX
 from app.shared.wire.training import TrainingRequest
 from lycoris.errors import PlanRefused
 from lycoris.training.plan import plan, refuse_dropout
 
 NOT_SENT_YET = DATASET_PREFIX + "0" * 64
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 # What pydantic calls a limit, and how it is told; the rest is told in its words
 LIMITS = {
     "greater_than_equal": "has to be at least {ge}",
@@ -60,17 +60,10 @@ def rows(foretold: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "algorithm", request["algorithm"] + (f", rank {request['rank']}" if request.get("rank") else "")
     yield "trained", ", ".join(f"{count} layers of {component}" for component, count in foretold["layers"].items())
     yield "numbers", f"{foretold['parameters']:,}"
-    yield "memory", f"{_amount(foretold['memory_bytes'])}, besides activations"
+    yield "memory", f"{amount(foretold['memory_bytes'])}, besides activations"
     yield "steps", f"{request['steps']}: {foretold['epochs']:.3g} epochs"
     yield "learning rate", f"{request['learning_rate']:g}"
     seconds = foretold["seconds"]
     yield "time", "not known before the first training on this model" if seconds is None else f"{seconds / 60:.3g} min"
     for note in foretold["notes"]:
         yield "note", note
-
-
-def _amount(count: float) -> str:
-    size = 0
-    while count >= 1024 and size < len(UNITS) - 1:
-        count, size = count / 1024, size + 1
-    return f"{count:.3g} {UNITS[size]}"

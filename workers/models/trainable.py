@@ -57,6 +57,11 @@ def base_layers(fingerprint: str, pipeline: Any, components: Mapping[str, nn.Mod
         fingerprint=fingerprint,
         untrainable=untrainable,
         flow=not untrainable and flows(pipeline.scheduler),
-        size_bytes=sum(weight.nbytes for part in components.values() for weight in part.parameters()),
+        size_bytes=weight_bytes(components),
         layers=[] if untrainable else layers,
     )
+
+
+def weight_bytes(components: Mapping[str, nn.Module]) -> int:
+    """Return the bytes of all weights of a base."""
+    return sum(weight.nbytes for part in components.values() for weight in part.parameters())

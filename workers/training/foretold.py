@@ -3,13 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from app.shared.training_memory import amount, factor_bytes
 from workers.models.loading import LoadedModel
+from workers.models.trainable import weight_bytes
 from workers.training.pictures import TrainingPicture
 from workers.training.run import Training
-
-FLOAT = 4  # bytes
-COPIES = 4  # of each factor: itself, its gradient and two moments
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def foretold(
@@ -26,10 +24,9 @@ def foretold(
         yield "γ", f"{choice.alpha / choice.rank:g} (alpha {choice.alpha:g} / rank {choice.rank})"
     change = choice.facts.first_change * training.learning_rate
     yield "learning rate", f"{training.learning_rate:g}; the first step changes a weight by about {change:.2g}"
-    copies = COPIES + (plan.ema_decay is not None)
-    own = sum(weight.nbytes for part in base.components.values() for weight in part.parameters())
-    factors = training.adapter.parameters * FLOAT * copies
-    yield "memory", f"{_amount(factors)} for factors and moments, {_amount(own)} for the base, besides activations"
+    factors = amount(factor_bytes(training.adapter.parameters, averaged=plan.ema_decay is not None))
+    own = amount(weight_bytes(base.components))
+    yield "memory", f"{factors} for factors and moments, {own} for the base, besides activations"
     shown = training.pictures_seen()
     epochs = shown / batches.pictures
     each = plan.batch_size * plan.gradient_accumulation_steps
@@ -47,11 +44,3 @@ def foretold(
         yield "note", note
     if seconds is not None:
         yield "time", f"about {seconds:.2g} s a step, {seconds * plan.steps / 60:.3g} minutes in all"
-
-
-def _amount(count: float) -> str:
-    for unit in UNITS[:-1]:
-        if count < 1024:
-            return f"{count:.3g} {unit}"
-        count /= 1024
-    return f"{count:.3g} {UNITS[-1]}"
