@@ -10,6 +10,7 @@ from app.commands.client import Client
 from app.http.faults import meant
 from app.shared.training_memory import amount
 from app.shared.wire.dataset import DATASET_PREFIX
+from app.shared.wire.forms import FORMS
 from app.shared.wire.training import TrainingRequest
 from lycoris.errors import PlanRefused
 from lycoris.training.plan import plan, refuse_dropout
@@ -48,9 +49,12 @@ def judge(client: Client, body: dict[str, Any]) -> None:
 
 def _wrong(error: ValidationError) -> Iterator[str]:
     for one in error.errors():
-        told = LIMITS.get(one["type"], one["msg"]).format(**one.get("ctx", {}))
-        where = " ".join(map(str, one["loc"]))
-        yield f"{where} {told}" if where else told
+        where, context = " ".join(map(str, one["loc"])), one.get("ctx", {})
+        told = LIMITS.get(one["type"], one["msg"]).format(**context)
+        if sentence := FORMS.get(context.get("pattern", "")):
+            yield f"{where}: {sentence}"
+        else:
+            yield f"{where} {told}" if where else told
 
 
 def rows(foretold: dict[str, Any]) -> Iterator[tuple[str, str]]:

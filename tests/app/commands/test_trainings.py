@@ -140,6 +140,7 @@ def test_a_dataset_that_was_sent_is_named(service: _Service) -> None:
         (("dataset:1", "--name", "a", "--option", "factor"), "write it as factor=8"),
         (("dataset:1", "--name", "a", "--output", "out"), "name a --sample"),
         (("dataset:1",), "--name"),
+        (("dataset:1", "--name", "A b"), "name: a name is 1 to 64 lower-case letters"),
         (("dataset:1", "--name", "a", "--rank", "0"), "rank has to be at least 1"),
         (("dataset:1", "--name", "a", "--option", "facto=1"), "did you mean factor?"),
         (("dataset:1", "--name", "a", "--model", "emoji-46"), "did you mean 'emoji-64'?"),
