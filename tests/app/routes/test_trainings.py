@@ -162,6 +162,11 @@ def test_a_dry_run_accepts_nothing(api: httpx.Client, dataset: str, storage: Sto
     assert list(storage.keys("to-train")) == []
 
 
+def test_an_adapter_that_is_written_wrong_is_told_how(api: httpx.Client, dataset: str) -> None:
+    (error,) = api.post("/v1/trainings", json=body(dataset, start="A b")).json()["errors"]
+    assert error["pointer"] == "/start" and error["message"].startswith("an adapter is named as `name`")
+
+
 def test_one_key_means_one_training(api: httpx.Client, dataset: str) -> None:
     key = {"Idempotency-Key": "key"}
     first, again = (api.post("/v1/trainings", json=body(dataset), headers=key).json()["id"] for _ in range(2))
