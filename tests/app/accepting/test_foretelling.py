@@ -1,5 +1,6 @@
 """A training is judged, and foretold, by the layers that the base's worker wrote down."""
 
+import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +69,23 @@ def test_it_is_told_what_is_trained_and_what_it_costs(parts: Any) -> None:
     parts.trainings.tell(before.id, TrainingProgress(step=1, steps=40, pictures_per_s=4.0))
     again = foretell(parts, body(parts, rank=2, steps=30, batch_size=2, ema_decay=0.9))
     assert again.seconds == 15.0 and again.memory_bytes == found.memory_bytes + 4 * found.parameters
+
+
+def test_the_time_is_told_by_the_newest_training_of_the_algorithm_and_no_older_one_is_read(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    within = Trainings.within
+    for at, (algorithm, pace) in enumerate((("lora", 1.0), ("lora", 4.0), ("lokr", 5.0))):
+        request = training_request(base=profile().fingerprint, algorithm=algorithm, seed=at)
+        one = parts.trainings.accept(request)
+        parts.trainings.tell(one.id, TrainingProgress(step=1, steps=40, pictures_per_s=pace))
+        time.sleep(0.002)  # an id has the millisecond
+    monkeypatch.setattr(Trainings, "within", lambda self, *of: read.append(of[1]) or within(self, *of))
+    for algorithm, seconds, looked_at in (("lora", 10.0, 2), ("dora", 8.0, 3)):
+        read.clear()
+        assert foretell(parts, body(parts, rank=2, steps=40, algorithm=algorithm)).seconds == seconds
+        assert len(read) == looked_at
 
 
 @pytest.mark.parametrize(
