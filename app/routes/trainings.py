@@ -1,5 +1,6 @@
 """Trainings: accept, list, look at, follow, cancel, go on with."""
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Annotated
 
@@ -22,7 +23,7 @@ from app.shared.discretion import hide, texts_of_training
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
 from app.shared.training_keys import sample_key
 from app.shared.wire.adapter import AdapterRecord
-from app.shared.wire.training import ForetoldTraining, TrainableAlgorithm, Training, TrainingRequest
+from app.shared.wire.training import ForetoldTraining, ResolvedTraining, TrainableAlgorithm, Training, TrainingRequest
 from app.shared.wire.upload import Upload
 from app.shared.wire.values import Limit, Truth, Whole, Wire
 
@@ -84,11 +85,7 @@ def create(
     """Accept a training: it will end, whichever process dies meanwhile."""
     if dry_run:
         return Response(foretell(service, body).model_dump_json(), media_type="application/json")  # type: ignore[return-value]
-    fingerprint = fingerprint_of(body)
-    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
-        resolve(service, body), idempotency_key=idempotency_key, fingerprint=fingerprint
-    )
-    return _accepted(training, response, place)
+    return _accepted(service, response, place, idempotency_key, body, lambda: resolve(service, body))
 
 
 @router.get("", responses=answers(UNKNOWN))
@@ -183,11 +180,8 @@ def resume(
     training_id: str, service: ServiceDep, response: Response, place: Prefix, idempotency_key: IdempotencyKey = None
 ) -> Training:
     """Go on with a training that failed or was canceled, from its last checkpoint, as a training of its own."""
-    fingerprint = fingerprint_of(Going(on=training_id))
-    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
-        resumed(service, training_id), idempotency_key=idempotency_key, fingerprint=fingerprint
-    )
-    return _accepted(training, response, place)
+    going = Going(on=training_id)
+    return _accepted(service, response, place, idempotency_key, going, lambda: resumed(service, training_id))
 
 
 @router.post("/{training_id}/extend", status_code=202, responses=answers(GONE_ON, FULL))
@@ -200,11 +194,10 @@ def extend(
     idempotency_key: IdempotencyKey = None,
 ) -> Training:
     """Train longer what has succeeded, from its last checkpoint, as a training of its own."""
-    fingerprint = fingerprint_of(Going(on=training_id, steps=body.steps))
-    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
-        extended(service, training_id, body.steps), idempotency_key=idempotency_key, fingerprint=fingerprint
+    going = Going(on=training_id, steps=body.steps)
+    return _accepted(
+        service, response, place, idempotency_key, going, lambda: extended(service, training_id, body.steps)
     )
-    return _accepted(training, response, place)
 
 
 @router.post(
@@ -237,6 +230,18 @@ def _canceled(training_id: str, service: Service, place: Place, keep: bool) -> T
         raise Conflict(error.code, error.message, members={"training": ended.model_dump(mode="json")}) from error
 
 
-def _accepted(training: Training, response: Response, place: Place) -> Training:
+def _accepted(
+    service: Service,
+    response: Response,
+    place: Place,
+    idempotency_key: str | None,
+    said: Wire,
+    resolved: Callable[[], ResolvedTraining],
+) -> Training:
+    """Accept what is resolved, unless this key was used for the same words before: then it is what was accepted."""
+    fingerprint = fingerprint_of(said)
+    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
+        resolved(), idempotency_key=idempotency_key, fingerprint=fingerprint
+    )
     response.headers["Location"] = f"/v1/trainings/{training.id}"
     return placed(training, place)
