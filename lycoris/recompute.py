@@ -26,7 +26,7 @@ from lycoris.stack import EntryKey, StackEntry, by_sha256, changed_twice, change
 
 Signature = tuple[Mode, tuple[EntryKey, ...]]
 PLAIN: Signature = ("sum", ())
-KEPT = 64 << 20  # bytes of changed weights, in float32, that checkpointing leaves in memory: the smallest modules'
+SMALL = 64 << 20  # bytes of changed weights, in float32, of the smallest modules: checkpointing leaves them in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Recompute:
     computed anew is refused by name (`obstacles`). A component that runs without calling a module of the active stack
     raises NeverCalled at the end of its forward; a weight that is not finite any more raises StackRefused in its first.
     checkpointing: where gradients are recorded, a call of a large module is computed anew in the backward pass, and its
-    changed weight is not kept until then. The smallest modules, up to KEPT bytes in all, are called as ever: there it
+    changed weight is not kept until then. The smallest modules, up to SMALL bytes in all, are called as ever: there it
     would cost much time and spare little memory.
     """
 
@@ -201,8 +201,8 @@ class Recompute:
 
 
 def _checkpoint_large(forwards: Iterable[ComputedForward]) -> None:
-    """Mark all modules to be checkpointed but the smallest, whose changed weights stay within KEPT."""
-    left = KEPT
+    """Mark all modules to be checkpointed but the smallest, whose changed weights stay within SMALL."""
+    left = SMALL
     for forward in sorted(forwards, key=lambda one: one.numbers):
         left -= forward.numbers * torch.float32.itemsize
         forward.checkpointing = left < 0

@@ -104,7 +104,7 @@ def ours(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
 
     @contextmanager
     def every(adapter: Any) -> Iterator[None]:
-        with patch("lycoris.recompute.KEPT", 0), adapter.applied({"unet": model}):
+        with patch("lycoris.recompute.SMALL", 0), adapter.applied({"unet": model}):
             yield
 
     for name in asked.only or ALGORITHMS:

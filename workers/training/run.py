@@ -13,7 +13,7 @@ from rq.timeouts import JobTimeoutException
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.storage import Storage
 from lycoris.errors import AdapterError
-from lycoris.recompute import KEPT
+from lycoris.recompute import SMALL
 from lycoris.training.continuing import continue_from
 from lycoris.training.dropout import Dropout
 from lycoris.training.export import Naming, export
@@ -215,7 +215,7 @@ class Training:
         Those of a small denoiser are not: it would take half as long again, and spare some MiB.
         """
         denoiser, wanted = self._recorder.denoiser, self.plan.gradient_checkpointing
-        large = sum(weight.numel() for weight in denoiser.parameters()) * torch.float32.itemsize > KEPT
+        large = sum(weight.numel() for weight in denoiser.parameters()) * torch.float32.itemsize > SMALL
         can = wanted and large and getattr(denoiser, "_supports_gradient_checkpointing", False)
         with self.adapter.applied(self._base.components, wanted, self._dropout):
             if can:

@@ -281,7 +281,7 @@ def test_hazard_33_text_encoders_are_trained_where_asked_with_and_without_checkp
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("lycoris.recompute", "workers.training.run"):
-        monkeypatch.setattr(f"{module}.KEPT", 0)  # nothing is too small to be computed anew
+        monkeypatch.setattr(f"{module}.SMALL", 0)  # nothing is too small to be computed anew
     losses = []
     for checkpointing in (False, True):
         one = training(
