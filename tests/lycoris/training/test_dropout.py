@@ -46,7 +46,7 @@ def test_hazard_25_the_mean_over_many_masks_is_the_change(kind: str, name: str) 
 def test_hazard_25_a_step_decides_its_mask_and_nothing_but_the_forward_of_training_has_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lycoris.recompute.KEPT", 0)  # with checkpointing, every layer is computed anew
+    monkeypatch.setattr("lycoris.recompute.SMALL", 0)  # with checkpointing, every layer is computed anew
     model = Denoiser().requires_grad_(False)
     adapter = begin({"unet": model}, CASES["locon"].plan(), seed=5)
     adapter.set({name: torch.full_like(factor, 0.1) for name, factor in adapter.factors.items()})

@@ -19,7 +19,7 @@ from tests.lycoris.training.models import Denoiser, given, trained
 @pytest.fixture
 def all_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """With checkpointing, compute every layer anew."""
-    monkeypatch.setattr("lycoris.recompute.KEPT", 0)
+    monkeypatch.setattr("lycoris.recompute.SMALL", 0)
 
 
 @pytest.mark.usefixtures("all_anew")
@@ -34,7 +34,7 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 @pytest.mark.parametrize(("kept", "anew"), [(0, {"conv", "to_q", "ff", "point"}), (1200, {"conv"}), (1 << 20, set())])
 def test_the_largest_layers_are_computed_anew(kept: int, anew: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lycoris.recompute.KEPT", kept)  # to_q, ff and point have 832 bytes; conv has 1152
+    monkeypatch.setattr("lycoris.recompute.SMALL", kept)  # to_q, ff and point have 832 bytes; conv has 1152
     calls: list[str] = []
     made = ComputedForward._weights
 
