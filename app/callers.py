@@ -23,6 +23,7 @@ from app.shared.lifecycle import now
 from app.shared.owners import Asker
 from app.shared.signing import Signer
 from app.shared.wire.key import SCOPES, KeyRecord, Scope
+from app.shared.wire.webhook import Webhook
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ FRESH_S = 2.0  # that the copy is used without asking
 ANSWER_S = 1.0  # that a request waits for storage, and for which nobody else does after it has failed
 AWAY_S = 60.0  # that the copy is used while storage does not answer
 SESSION = timedelta(days=7)
-COOKIE = "radiata"
+COOKIE = "radiata"  # of the session, and what its signature is of
 CALLER = "radiata.caller"  # in the scope, of every request that passed but for those that are open to all
 BEARER = "bearer "
 MISSING = "every request needs a key here: send `Authorization: Bearer …`, or open the page and give it there"
@@ -43,6 +44,15 @@ class Caller:
     scopes: frozenset[Scope]
     key_id: str = ""  # empty where the service has no keys
     owner: Asker = None  # nobody in particular, there
+    webhook: Webhook | None = None  # of generations that name none
+
+
+def cookie_name(scheme: str, prefix: str) -> str:
+    """What the cookie of a session is called: over TLS so that browsers take it from this host alone, set over TLS.
+
+    Below a prefix it has that path, which a name with `__Host-` may not have.
+    """
+    return COOKIE if scheme != "https" else f"__Secure-{COOKIE}" if prefix else f"__Host-{COOKIE}"
 
 
 ANYBODY = Caller(frozenset(SCOPES))
@@ -102,19 +112,19 @@ class Callers:
         finally:
             self._task = None
 
-    async def caller(self, headers: Headers) -> Caller:
-        """Who sent these headers; raises Unauthorized and Unavailable."""
+    async def caller(self, headers: Headers, cookie: str = COOKIE) -> Caller:
+        """Who sent these headers; cookie: what that of a session is called. Raises Unauthorized and Unavailable."""
         ring = await self.ring()
         if not self._needed:
             return ANYBODY
         shown = _shown(headers)
         if shown:
             record = ring.judge(shown, now())
-        elif cookie := cookie_parser(headers.get("cookie", "")).get(COOKIE):
-            record = await run_in_threadpool(self._of_session, ring, cookie)
+        elif session := cookie_parser(headers.get("cookie", "")).get(cookie):
+            record = await run_in_threadpool(self._of_session, ring, session)
         else:
             raise Unauthorized("key_missing", MISSING)
-        return Caller(frozenset(record.scopes), record.id, record.owner)
+        return Caller(frozenset(record.scopes), record.id, record.owner, record.webhook)
 
     async def begin_session(self, key: str) -> tuple[KeyRecord, str, datetime]:
         """The record of a key, a cookie that stands for it, and until when; raises Unauthorized and Unavailable."""

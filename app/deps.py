@@ -1,5 +1,6 @@
 """The parts that a route may ask for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, cast
@@ -43,6 +44,7 @@ from app.shared.uploads import Uploads
 from app.shared.webhooks import KIND as WEBHOOK
 from app.shared.webhooks import Webhooks, webhook_secret
 from app.shared.wire.generation import Generation
+from app.shared.wire.webhook import Webhook
 
 REMEMBERED = 1024  # owners whose view of the service is kept
 
@@ -75,6 +77,7 @@ class Service:
     links: Links
     signer: Signer
     asker: Asker = None
+    webhook: Webhook | None = None  # of the key that was shown: of generations that name none
     _views: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
 
     @property
@@ -115,7 +118,7 @@ def build(settings: Settings) -> Service:
     outgoing, uploads = Outgoing(redis), Uploads(storage, redis, settings)
     sources, downloads = sources_of(settings), Downloads(storage, redis, uploads, outgoing)
     webhooks, signer, keyring = Webhooks(storage, redis), Signer(storage), Keyring(storage)
-    links = Links(signer, settings.signed_url_s)
+    links, callers = Links(signer, settings.signed_url_s), Callers(keyring, signer)
     ledger, trainings = Ledger(storage, redis, settings), Trainings(storage, redis, settings)
     return Service(
         settings=settings,
@@ -143,7 +146,7 @@ def build(settings: Settings) -> Service:
                     ledger,
                     sources.fetcher,
                     partial(webhook_secret, signer, settings),
-                    partial(seen_from_outside, settings, keyring, links),
+                    partial(seen_from_outside, settings, lambda: callers.needed or keyring.ring().needed, links),
                 ),
                 START: Starting(ledger),
             },
@@ -151,16 +154,21 @@ def build(settings: Settings) -> Service:
         trainings=trainings,
         pictures=Pictures(storage),
         datasets=Datasets(storage),
-        callers=Callers(keyring, signer),
+        callers=callers,
         links=links,
         signer=signer,
     )
 
 
-def seen_from_outside(settings: Settings, keyring: Keyring, links: Links, generation: Generation) -> Generation:
-    """Return a generation whose pictures' addresses are as an answer has them, where nobody has asked for one."""
+def seen_from_outside(
+    settings: Settings, needed: Callable[[], bool], links: Links, generation: Generation
+) -> Generation:
+    """Return a generation whose pictures' addresses are as an answer has them, where nobody has asked for one.
+
+    needed: whether every request needs a key.
+    """
     prefix = settings.public_url or settings.root_path
-    return placed(generation, Place(prefix, links if keyring.ring().needed else None))
+    return placed(generation, Place(prefix, links if needed() else None))
 
 
 def sources_of(settings: Settings) -> Sources:
@@ -176,7 +184,10 @@ def sources_of(settings: Settings) -> Sources:
 
 async def _service(request: Request) -> Service:  # async: what is not takes a thread for it
     service, caller = cast(Service, request.app.state.service), cast(Caller | None, request.scope.get(CALLER))
-    return service if caller is None or caller.owner is None else service.seen_by(caller.owner)
+    if caller is None or caller.owner is None:
+        return service
+    seen = service.seen_by(caller.owner)
+    return replace(seen, webhook=caller.webhook) if caller.webhook else seen
 
 
 ServiceDep = Annotated[Service, Depends(_service)]

@@ -122,7 +122,7 @@ def carefully(service: Service, body: GenerationRequest, idempotency_key: str | 
         idempotency_key=idempotency_key,
         fingerprint=fingerprint,
         priority=body.priority,
-        aside=aside_of(body),
+        aside=aside_of(body, service.webhook),
     )
 
 
@@ -137,7 +137,9 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
     except (RedisError, Unreadable, WouldWait, NotFound):
         return None
     service.ledger.room_for(request.model, waiting)
-    accepted = begun(generation_id, request, body.priority, fingerprint, aside_of(body), service.ledger.owner)
+    accepted = begun(
+        generation_id, request, body.priority, fingerprint, aside_of(body, service.webhook), service.ledger.owner
+    )
     generation, text = accepted.generation, PENDING.write(accepted)
     if generation.owner:  # as the careful way does
         await service.storage.put_async(owned_generation_key(generation.owner, generation.id), b"1")

@@ -30,6 +30,7 @@ from app.shared.wire.adapter import OF_CONTROL_LORAS, TAKEN_BY, AdapterUse, Adap
 from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import Place, StoredPicture, pictures_of
+from app.shared.wire.webhook import Webhook
 
 SEED_BITS = 32  # what people can read aloud, and what other tools take
 UNRESOLVED = (
@@ -147,9 +148,9 @@ def _uncalled(parts: Parts, asked: GenerationRequest) -> Iterator[RadiataError]:
             yield _wrong(BadRequest, "/webhook/url", error.code, error.message)
 
 
-def aside_of(body: GenerationRequest) -> Aside:
-    """Return what a request says that decides nothing of its pictures."""
-    return Aside(metadata=body.metadata, start_within_s=body.start_within_s, webhook=body.webhook)
+def aside_of(body: GenerationRequest, webhook: Webhook | None) -> Aside:
+    """Return what a request says that decides nothing of its pictures; webhook: the one where it names none."""
+    return Aside(metadata=body.metadata, start_within_s=body.start_within_s, webhook=body.webhook or webhook)
 
 
 def _resolved(

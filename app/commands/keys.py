@@ -7,21 +7,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, get_args
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from app.commands.terminal import err, out, plain, told
-from app.shared.errors import RadiataError
+from app.shared.errors import RadiataError, SourceRefused
+from app.shared.fetching.place import read_place
 from app.shared.keys import Keyring, Ring
 from app.shared.lifecycle import now
 from app.shared.owners import BUNDLED, FIRST, FIRST_SAID
-from app.shared.settings import BadSettings, read_settings
+from app.shared.settings import BadSettings, Settings, read_settings
 from app.shared.storage import Storage
+from app.shared.webhooks import shown
 from app.shared.wire.key import Scope
 from app.shared.wire.values import OWNER_PATTERN
+from app.shared.wire.webhook import EVENTS, Webhook
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 DEFAULT = "draw,upload,train"
 NOTE = 200
+GENERATION = "generation."
+ENDS = [one.removeprefix(GENERATION) for one in EVENTS]
 
 cli = typer.Typer(no_args_is_help=True, help="Add, list and revoke keys; once there is one, every request needs one.")
 
@@ -43,11 +49,18 @@ def add(
         ),
     ] = FIRST,
     note: Annotated[str, typer.Option(help="What it is for, or whose it is.")] = "",
+    webhook: Annotated[
+        str | None, typer.Option(help="Whom to tell of the ends of generations that name nobody (`https://…`).")
+    ] = None,
+    webhook_events: Annotated[str, typer.Option(help="Of which ends it is told.")] = ",".join(ENDS),
 ) -> None:
     """Make a key and show it, this once; it counts within seconds."""
     with _keyring() as keyring:
         end = _end(expires) if expires else None
-        key_id, key = keyring.add(_scopes(scopes), owner=_owner(owner), note=note[:NOTE], expires_at=end)
+        told_of = _webhook(webhook, webhook_events, read_settings()) if webhook else None
+        key_id, key = keyring.add(
+            _scopes(scopes), owner=_owner(owner), note=note[:NOTE], expires_at=end, webhook=told_of
+        )
     err.print(f"key {key_id}; it is shown this once, so keep it: `RADIATA_KEY`, or `Authorization: Bearer …`")
     out.print(key, soft_wrap=True)
 
@@ -57,16 +70,15 @@ def list_keys() -> None:
     """Every key that was ever made, without the part that nobody may see."""
     with _keyring() as keyring:
         ring = keyring.ring()
-    table = Table("key", "owner", "scopes", "made", "ends", "state", "note")
+    table = Table("key", "owner", "scopes", "made", "ends", "state", "webhook", "note")
     for key_id, one in sorted(ring.keys.items()):
         if one is None:
-            table.add_row(key_id, "", "", "", "", "its record cannot be read", "")
+            table.add_row(key_id, "", "", "", "", "its record cannot be read", "", "")
             continue
         ends = f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "never"
         made = f"{one.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(
-            key_id, one.owner or FIRST_SAID, ",".join(one.scopes), made, ends, _state(ring, key_id), plain(one.note)
-        )
+        whose, called = one.owner or FIRST_SAID, plain(shown(one.webhook.url)) if one.webhook else ""
+        table.add_row(key_id, whose, ",".join(one.scopes), made, ends, _state(ring, key_id), called, plain(one.note))
     out.print(table)
 
 
@@ -112,6 +124,18 @@ def _scopes(text: str) -> list[Scope]:
         known = ", ".join(get_args(Scope))
         raise BadSettings(f"--scopes: {', '.join(wrong) or 'nothing'} is no scope; there are {known}")
     return found  # type: ignore[return-value]
+
+
+def _webhook(url: str, ends: str, settings: Settings) -> Webhook:
+    """Who is told of ends, as a request would name them."""
+    try:
+        read_place(url, settings.fetch_allow)
+        return Webhook.model_validate({"url": url, "events": [f"{GENERATION}{one.strip()}" for one in ends.split(",")]})
+    except SourceRefused as error:
+        raise BadSettings(f"--webhook: {error.message}") from error
+    except ValidationError as error:
+        wrong = "--webhook" if error.errors()[0]["loc"][0] == "url" else "--webhook-events"
+        raise BadSettings(f"{wrong}: {error.errors()[0]['msg']}; ends are {', '.join(ENDS)}") from error
 
 
 def _end(text: str) -> datetime:

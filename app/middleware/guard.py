@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.callers import ANYBODY, CALLER, Caller, Callers
+from app.callers import ANYBODY, CALLER, Caller, Callers, cookie_name
 from app.http.errors import problem
 from app.http.permissions import Permissions
 from app.links import Links
@@ -38,10 +38,9 @@ class Guard:
         rule = self._permissions.rule(method, path)
         if rule is not None and not (b"sig=" in scope["query_string"] and await self._is_signed(scope, method, path)):
             try:
-                headers = Headers(scope=scope)
-                scope[CALLER] = caller = await _admitted(scope["app"].state.service.callers, headers, rule)
+                scope[CALLER] = caller = await _admitted(scope, rule)
                 if caller is ANYBODY and not self._is_open:
-                    _judge_direct(headers)
+                    _judge_direct(Headers(scope=scope))
             except RadiataError as error:
                 own = CHALLENGE if isinstance(error, Unauthorized) else None
                 refusal = problem(error.status, error.code, error.title, error.message, headers=own)
@@ -68,8 +67,10 @@ def _judge_direct(headers: Headers) -> None:
             )
 
 
-async def _admitted(callers: Callers, headers: Headers, rule: frozenset[str]) -> Caller:
-    caller = await callers.caller(headers)
+async def _admitted(scope: Scope, rule: frozenset[str]) -> Caller:
+    callers: Callers = scope["app"].state.service.callers
+    cookie = cookie_name(scope["scheme"], scope.get("root_path", ""))
+    caller = await callers.caller(Headers(scope=scope), cookie)
     if not caller.scopes & rule:
         needed = " or ".join(sorted(rule))
         raise Forbidden("scope_missing", f"this needs the scope {needed}, and the key {caller.key_id} has not got it")

@@ -1,13 +1,14 @@
 """The session of a page: a key, given once, becomes a cookie that no script can read."""
 
 from datetime import datetime
+from typing import Any
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from app.callers import COOKIE
+from app.callers import cookie_name
 from app.deps import ServiceDep
-from app.http.places import Prefix
+from app.http.places import Place, Prefix
 from app.http.routing import Router, answers
 from app.shared.errors import Conflict
 from app.shared.wire.key import Scope
@@ -37,15 +38,7 @@ async def begin(body: SentKey, service: ServiceDep, request: Request, response: 
     if not service.callers.needed:
         raise Conflict("no_keys", "this service has no keys, and needs none: leave it out")
     record, cookie, ends_at = await service.callers.begin_session(body.key)
-    response.set_cookie(
-        COOKIE,
-        cookie,
-        expires=ends_at,
-        path=place.prefix or "/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
+    response.set_cookie(value=cookie, expires=ends_at, **_cookie(request, place))
     return Session(owner=record.owner, scopes=record.scopes, ends_at=ends_at)
 
 
@@ -53,7 +46,12 @@ async def begin(body: SentKey, service: ServiceDep, request: Request, response: 
 async def end(request: Request, place: Prefix) -> Response:
     """Have the browser forget the cookie."""
     response = Response(status_code=204)
-    response.delete_cookie(
-        COOKIE, path=place.prefix or "/", secure=request.url.scheme == "https", httponly=True, samesite="strict"
-    )
+    response.delete_cookie(**_cookie(request, place))
     return response
+
+
+def _cookie(request: Request, place: Place) -> dict[str, Any]:
+    """What a cookie of a session is called, and who sends it."""
+    scheme = request.url.scheme
+    name, path = cookie_name(scheme, place.prefix), place.prefix or "/"
+    return {"key": name, "path": path, "secure": scheme == "https", "httponly": True, "samesite": "strict"}

@@ -6,7 +6,7 @@ must not be open to all because its last one is gone.
 
 | Storage key | what |
 |---|---|
-| `keys/<id>.json` | a key: the hash of its secret, its scopes, when it ends |
+| `keys/<id>.json` | a key: the hash of its secret, its scopes, when it ends, its webhook |
 | `keys/<id>.revoked` | when it was revoked |
 | `secret.json` | what sessions are signed with (`app/shared/signing.py`) |
 """
@@ -25,6 +25,7 @@ from app.shared.owners import FIRST
 from app.shared.records import KEY
 from app.shared.storage import Storage
 from app.shared.wire.key import KeyRecord, Scope
+from app.shared.wire.webhook import Webhook
 
 TEXT = re.compile(r"rad_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")  # a key as it is shown: its id, and 32 random bytes
 REVOKED = re.compile(r"keys/([0-9a-f]{12})\.revoked")
@@ -86,7 +87,13 @@ class Keyring:
         self._read: dict[str, KeyRecord] = {}
 
     def add(
-        self, scopes: Collection[Scope], *, owner: str = FIRST, note: str = "", expires_at: datetime | None = None
+        self,
+        scopes: Collection[Scope],
+        *,
+        owner: str = FIRST,
+        note: str = "",
+        expires_at: datetime | None = None,
+        webhook: Webhook | None = None,
     ) -> tuple[str, str]:
         """Make a key; its id, and the key itself, which nobody can tell again."""
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
@@ -98,6 +105,7 @@ class Keyring:
             note=note,
             created_at=now(),
             expires_at=expires_at,
+            webhook=webhook,
         )
         self._storage.put(key_key(key_id), KEY.write(record))
         return key_id, f"rad_{key_id}_{secret}"

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,13 +13,18 @@ from starlette.datastructures import Headers
 
 from app.callers import ANYBODY, AWAY_S, FRESH_S, Callers
 from app.shared.errors import RadiataError, Unavailable
+from app.shared.generations import pending_key
 from app.shared.keys import Keyring, Ring, key_key
 from app.shared.lifecycle import now
+from app.shared.profiles import Profiles
+from app.shared.records import PENDING
 from app.shared.settings import Settings
 from app.shared.signing import Signer
 from app.shared.storage import Storage
 from app.shared.wire.key import SCOPES
+from app.shared.wire.webhook import EVENTS, Webhook
 from tests.app.conftest import serving
+from tests.app.shared.making import profile
 
 
 class Clock:
@@ -149,6 +155,25 @@ def closed(settings: Settings, storage: Storage) -> Iterator[tuple[httpx.Client,
         yield client, key
 
 
+def test_a_key_has_a_webhook_for_generations_that_name_none(settings: Settings, storage: Storage) -> None:
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    own, other = (Webhook(url=f"https://example.org/{one}", events=EVENTS) for one in ("own", "other"))
+    with_one, without = Keyring(storage).add(["draw"], webhook=own)[1], Keyring(storage).add(["draw"])[1]
+    plain, naming = {"prompt": "a red apple"}, {"prompt": "a red apple", "webhook": other.model_dump()}
+    once = {"Idempotency-Key": "once"}
+    with serving(settings) as client:
+
+        def told(key: str, body: dict[str, Any], **headers: str) -> Webhook | None:
+            answer = client.post("/v1/generations", json=body, headers={"X-API-Key": key, **headers})
+            assert "example.org" not in answer.text
+            accepted = PENDING.get(storage, pending_key(answer.json()["id"]))
+            return accepted.webhook if accepted else None
+
+        assert [told(with_one, plain), told(without, plain), told(with_one, naming)] == [own, None, other]
+        # It is no part of what was asked for: another key of the owner's may ask again
+        assert told(with_one, plain, **once) == told(without, plain, **once) == own
+
+
 def test_a_page_makes_a_session_of_a_key_and_ends_it(closed: tuple[httpx.Client, str]) -> None:
     client, key = closed
     assert client.get("/").status_code == 200
@@ -164,8 +189,22 @@ def test_a_page_makes_a_session_of_a_key_and_ends_it(closed: tuple[httpx.Client,
     assert client.delete("/v1/session").status_code == 204
     assert client.get("/v1/models").status_code == 401
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/draw"}
-    said = client.post("/v1/session", json={"key": key}, headers=forwarded).headers["set-cookie"].lower()
-    assert "secure" in said and "path=/draw" in said
+    said = client.post("/v1/session", json={"key": key}, headers=forwarded).headers["set-cookie"]
+    assert said.startswith("__Secure-radiata=") and "Secure" in said.split("; ") and "Path=/draw" in said
+
+
+def test_over_tls_no_cookie_counts_but_one_that_this_host_has_set(closed: tuple[httpx.Client, str]) -> None:
+    client, key = closed
+    tls = {"X-Forwarded-Proto": "https"}
+    said = client.post("/v1/session", json={"key": key}, headers=tls).headers["set-cookie"]
+    name, _, value = said.partition(";")[0].partition("=")
+    assert (name, "Path=/;" in said, "Secure" in said, "Domain" in said) == ("__Host-radiata", True, True, False)
+    client.cookies.clear()
+    for sent, status in ((name, 200), ("radiata", 401), ("__Secure-radiata", 401)):
+        headers = {"Cookie": f"{sent}={value}", **tls}
+        assert client.get("/v1/models", headers=headers).status_code == status, sent
+    ended = client.delete("/v1/session", headers=tls).headers["set-cookie"]
+    assert ended.startswith(f'{name}="";') and "Path=/;" in ended and "Secure" in ended
 
 
 def test_probes_are_told_no_more_than_whether(closed: tuple[httpx.Client, str]) -> None:

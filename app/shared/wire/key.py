@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from app.shared.wire.values import Owner, Sha256, Wire
+from app.shared.wire.webhook import Webhook
 
 Scope = Literal["draw", "upload", "train", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -21,6 +22,7 @@ class KeyRecord(Wire):
     note: str = Field("", max_length=200, description="what its maker says of it")
     created_at: datetime
     expires_at: datetime | None = None
+    webhook: Webhook | None = Field(None, description="of generations whose requests name none")
 
 
 class SigningSecret(Wire):

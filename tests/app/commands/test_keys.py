@@ -41,8 +41,30 @@ def test_a_key_is_added_listed_and_revoked(keyring: Keyring) -> None:
     assert "revoked" in run("list")[1]
 
 
-@pytest.mark.parametrize("wrong", [("--scopes", "paint"), ("--scopes", ","), ("--expires", "soon")])
-def test_what_makes_no_key_is_a_sentence(keyring: Keyring, wrong: tuple[str, str]) -> None:
+def test_a_key_may_have_a_webhook(keyring: Keyring) -> None:
+    code, _ = run("add", "--webhook", "https://example.org/hook?token=x", "--webhook-events", "failed, canceled")
+    (record,) = keyring.ring().keys.values()
+    assert code == 0 and record and record.webhook
+    assert record.webhook.model_dump() == {
+        "url": "https://example.org/hook?token=x",
+        "events": ["generation.failed", "generation.canceled"],
+    }
+    listed = run("list")[1]
+    assert "https://example.org/hook" in listed and "token=" not in listed
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--scopes", "paint"),
+        ("--scopes", ","),
+        ("--expires", "soon"),
+        ("--webhook", "http://example.org/hook"),
+        ("--webhook", "https://169.254.169.254/"),
+        ("--webhook-events", "begun", "--webhook", "https://example.org/hook"),
+    ],
+)
+def test_what_makes_no_key_is_a_sentence(keyring: Keyring, wrong: tuple[str, ...]) -> None:
     code, said = run("add", *wrong)
     assert code == 2 and wrong[0] in said and not keyring.ring().needed
 

@@ -110,7 +110,7 @@ def test_addresses_in_a_message_open_their_picture(
 ) -> None:
     links, keyring = Links(Signer(storage), 3600), Keyring(storage)
     outside = settings.model_copy(update={"public_url": "https://draw.example.org/draw"})
-    world.seen = partial(seen_from_outside, outside, keyring, links)
+    world.seen = partial(seen_from_outside, outside, lambda: keyring.ring().needed, links)
     for signed in (False, True):
         if signed:
             keyring.add(SCOPES)
