@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from app.shared.datasets import Dataset, DatasetPicture, Datasets, dataset_of
+from app.shared.discretion import hide
 from app.shared.errors import DatasetRefused, PictureRefused
 from app.shared.owners import FIRST
 from app.shared.pictures import Pictures
@@ -36,7 +37,9 @@ class ReceivedDatasets:
         """Keep a dataset; say whether it was new. Raises DatasetRefused with every file that is wrong."""
         archive = Archive(data, self._settings.max_dataset_mb, self._settings.max_image_mb)
         texts = {name: archive.read(name) for name in archive.names if is_text(name)}
+        hide([default_caption])
         layout = layout_of(archive.names, texts, default_caption)
+        hide([default_caption, *(one.caption for one in layout.pictures)])
         refuse(layout.wrong)
         if len(layout.pictures) > MAX_PICTURES:
             message = f"the dataset has {len(layout.pictures)} pictures; at most {MAX_PICTURES} are taken"

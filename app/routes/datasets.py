@@ -7,7 +7,7 @@ from shutil import copyfileobj
 from tempfile import NamedTemporaryFile
 from typing import Annotated
 
-from fastapi import Form, Header, Query, Request, Response, UploadFile
+from fastapi import Depends, Form, Header, Query, Request, Response, UploadFile
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +21,7 @@ from app.http.receiving import at_once, judge_end, judge_size, known, later, set
 from app.http.routing import UNKNOWN, Router, answers, or_json
 from app.http.spool import Spooled
 from app.shared.datasets import Dataset, DatasetPicture, dataset_of, sent_ref
+from app.shared.discretion import hide
 from app.shared.errors import Conflict, DatasetRefused, Newer, NotFound, Unreadable
 from app.shared.lifecycle import now
 from app.shared.text import no_control_characters
@@ -53,8 +54,18 @@ class DatasetList(BaseModel):
     datasets: list[DatasetSummary] = Field(description="without their pictures")
 
 
+async def _fetched_unlogged(said: DatasetSource) -> DatasetSource:
+    hide([said.default_caption])  # in the context of the whole request, which a thread's is a copy of
+    return said
+
+
+async def _recaptioned_unlogged(said: Recaption) -> Recaption:
+    hide(said.captions.values())
+    return said
+
+
 @router.post_json("", status_code=202)
-def fetch(said: DatasetSource, service: ServiceDep) -> Response:
+def fetch(said: Annotated[DatasetSource, Depends(_fetched_unlogged)], service: ServiceDep) -> Response:
     """Fetch the zip of a dataset from a hub or another host, and read it as one that is sent."""
     facts = {"default_caption": said.default_caption, "unreadable": said.unreadable}
     begun = receiving.fetch(service, "dataset", said.source, said.sha256, **facts)
@@ -90,6 +101,7 @@ async def upload(
     says how often its pictures are seen in an epoch. Or JSON with a `source`, from which a zip is fetched. The ref is a
     hash of pixels, captions and repeats; that of a 202 stands for the same.
     """
+    hide([default_caption])
     spooled = [one for one in file if isinstance(one, Spooled)]
     try:
         judge_size(sum(one.size or 0 for one in spooled), service.settings.max_dataset_mb, "max_dataset_mb")
@@ -145,7 +157,12 @@ def dataset(
 
 
 @router.patch("/{ref}", status_code=201, responses={200: {"model": Dataset}})
-def recaption(ref: RefPath, said: Recaption, service: ServiceDep, response: Response) -> Dataset:
+def recaption(
+    ref: RefPath,
+    said: Annotated[Recaption, Depends(_recaptioned_unlogged)],
+    service: ServiceDep,
+    response: Response,
+) -> Dataset:
     """Give pictures other captions: answers with the dataset that this makes, under its own ref; this one stays."""
     old = service.datasets.get(ref)
     for picture, caption in said.captions.items():

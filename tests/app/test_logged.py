@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,7 +14,8 @@ import structlog
 
 from app.accepting import fast_acceptance
 from app.middleware.request_ids import HEADER
-from app.routes import trainings
+from app.routes import datasets, trainings
+from app.shared.datasets import Datasets
 from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -85,6 +87,40 @@ def test_what_a_training_shows_is_logged_as_little_as_a_prompt(
     assert answer.status_code == 500, answer.text
     for text in (TRAINING["trigger"], TRAINING["default_caption"], "a hidden apple"):
         assert (str(text) in lines.getvalue()) == with_prompts
+
+
+CAPTION = "a most private plum"
+REF = f"dataset:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [
+        ("POST", "", {"files": {"file": b"x" * 99}, "data": {"default_caption": CAPTION}}),
+        ("POST", "", {"json": {"source": "https://192.0.2.1/x.zip", "default_caption": CAPTION}}),
+        ("PATCH", f"/{REF}", {"json": {"captions": {f"image:{'0' * 64}": CAPTION}}}),
+    ],
+    ids=["sent", "fetched", "recaptioned"],
+)
+def test_captions_of_datasets_are_logged_as_little_as_prompts(
+    client: tuple[httpx.Client, bool],
+    lines: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    sent: Any,
+) -> None:
+    http, with_prompts = client
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError(f"nothing is known of what says {CAPTION!r}")
+
+    monkeypatch.setattr(datasets, "judge_size", broken)
+    monkeypatch.setattr(datasets, "receiving", SimpleNamespace(fetch=broken))
+    monkeypatch.setattr(Datasets, "get", broken)
+    assert http.request(method, f"/v1/datasets{path}", **sent).status_code == 500
+    said = lines.getvalue()
+    assert "nothing is known" in said and (CAPTION in said) == with_prompts
 
 
 def test_an_id_is_made_where_none_is_given_or_it_cannot_be_one(api: httpx.Client) -> None:

@@ -13,8 +13,10 @@ from PIL import Image
 from app.http.forms import MOST_FILES
 from app.routes.datasets import upload
 from app.shared.datasets import Datasets, dataset_key
+from app.shared.discretion import Discretion
 from app.shared.errors import DatasetRefused
 from app.shared.lifecycle import now
+from app.shared.log import about
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -96,6 +98,20 @@ def test_names_are_compared_as_paths_and_lines_end_where_json_lines_do(kept: Any
     dataset = kept(files | {"b//c.png": picture(3), "b/metadata.jsonl": row.encode()})
     found = {name: caption for name, (caption, *_) in captions(dataset).items()}
     assert found == {"a.png": "one", "b/b.png": "one\u2028two", "b/c.png": "c"}
+
+
+def test_no_log_of_intake_says_a_caption(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+
+    def broken(*_: object) -> None:
+        line = {"event": "failed", "error": "no room for 'a most private plum', nor for 'a hidden pear'"}
+        said.append(Discretion({})(None, "error", line)["error"])
+        raise DatasetRefused("dataset_refused", "stopped here, for a test")
+
+    monkeypatch.setattr(ReceivedDatasets, "_kept", broken)
+    with about(upload="one"), pytest.raises(DatasetRefused):
+        kept({"1.png": picture(1), "1.txt": b"a most private plum", "2.png": picture(2)}, "a hidden pear")
+    assert said == ["no room for '[prompt]', nor for '[prompt]'"]
 
 
 def test_a_default_is_for_those_without_a_caption(kept: Any) -> None:
