@@ -7,7 +7,7 @@ which makes it to be looked at, and in the engine, which draws by it.
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,12 +67,17 @@ def fingerprint_of(folder: Path) -> str:
     return total.hexdigest()
 
 
-def fingerprints(settings: Settings) -> dict[str, list[str]]:
-    """Return the fingerprints of the models of each kind of maps, of those kinds whose models are on this machine."""
-    folders = {name: _at_hand(source) for name, source in settings.preprocessors.items()}
+def fingerprints(settings: Settings, known: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return the fingerprints of the models of each kind of maps, of those kinds whose models are on this machine.
+
+    known: kinds that are not looked for again.
+    """
+    wanted = {kind: names for kind, names in MODELS_OF.items() if kind not in known}
+    named = settings.preprocessors.items()
+    folders = {name: _at_hand(source) for name, source in named if any(name in names for names in wanted.values())}
     return {
         kind: [fingerprint_of(folder) for name in names if (folder := folders[name])]
-        for kind, names in MODELS_OF.items()
+        for kind, names in wanted.items()
         if all(folders.get(name) for name in names)
     }
 

@@ -6,6 +6,9 @@ whenever it has nothing to do, and so does one that is published: another may ha
 forgotten it. Until then it draws what was accepted for its own base alone.
 """
 
+from contextlib import suppress
+from dataclasses import replace
+
 import structlog
 from redis import Redis
 
@@ -15,6 +18,7 @@ from app.shared.records import tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.worker_state import worker_states
+from workers.control.preprocessors import fingerprints
 from workers.intake import Intake
 from workers.models.loading import LoadedModel
 from workers.patience import Patience, PatientStorage
@@ -41,7 +45,21 @@ class Publisher:
 
     def look_again(self) -> None:
         """Do the same without waiting, where what is published is not this base; raises Unavailable, RedisError."""
+        self.note_fetched()
         self._offer(self._storage)
+
+    def note_fetched(self) -> bool:
+        """Note preprocessors that came to this machine since; say whether any did, which the next offer tells then."""
+        profile = self._base.profile
+        if "control" not in profile.adapter_kinds:
+            return False
+        came: dict[str, list[str]] = {}
+        with suppress(OSError):  # a file of it that cannot be read now is looked at again
+            came = fingerprints(self._settings, known=profile.preprocessors)
+        if came:
+            noted = profile.model_copy(update={"preprocessors": profile.preprocessors | came})
+            self._base, self._written = replace(self._base, profile=noted), False
+        return bool(came)
 
     def _offer(self, storage: Storage) -> None:
         profiles = Profiles(storage, self._settings)

@@ -21,7 +21,9 @@ from app.shared.wire.generation import Status
 from app.shared.worker_state import WorkerState, other_bases, publish, withdraw, worker_states
 from tests.app.shared.making import MODEL, request
 from tests.workers import toy
+from tests.workers.control.tiny_preprocessors import save_dpt
 from workers import __main__ as program
+from workers.control.preprocessors import fingerprint_of
 from workers.dispatch.affinity import affinity_queues
 from workers.dispatch.generation_worker import GenerationWorker
 from workers.drawing.engine import Engine
@@ -30,9 +32,9 @@ from workers.models.publishing import Publisher
 OLD, NEW = "a" * 64, "b" * 64
 
 
-def publisher(base: str, storage: Storage, redis: Redis, settings: Settings) -> Publisher:
+def publisher(base: str, storage: Storage, redis: Redis, settings: Settings, **facts: object) -> Publisher:
     toys = toy.base()
-    named = toys.profile.model_copy(update={"name": MODEL, "fingerprint": base})
+    named = toys.profile.model_copy(update={"name": MODEL, "fingerprint": base, **facts})
     return Publisher(dataclasses.replace(toys, profile=named, folder=Path("/none")), storage, redis, settings)
 
 
@@ -60,6 +62,26 @@ def test_the_first_living_base_is_the_one_that_is_offered(redis: Redis, storage:
     new.look_again()
     assert offered(storage, settings) == NEW
     assert other_bases(worker_states(redis), {MODEL: NEW}) == {}
+
+
+def test_a_preprocessor_that_was_fetched_since_is_pinned_from_then_on(
+    redis: Redis, storage: Storage, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fetched(*_: object, **__: object) -> str:
+        if not any(tmp_path.iterdir()):
+            raise FileNotFoundError("it was not fetched yet")
+        return str(tmp_path)
+
+    monkeypatch.setattr("workers.control.preprocessors.snapshot_download", fetched)
+    settings = settings.model_copy(update={"preprocessors": {"depth": "owner/name"}})
+    one = publisher(OLD, storage, redis, settings, adapter_kinds=["weights", "control"])
+    one.offer()
+    one.look_again()
+    assert not Profiles(storage, settings).get(MODEL).preprocessors
+    save_dpt(tmp_path)
+    assert one.note_fetched() and not one.note_fetched(), "it is told once"
+    one.look_again()
+    assert Profiles(storage, settings).get(MODEL).preprocessors == {"depth": [fingerprint_of(tmp_path)]}
 
 
 def test_whatever_is_forgotten_of_workers_a_living_one_has_the_base_that_is_offered(
