@@ -104,8 +104,9 @@ export function createPictures({ drawn, ask: askFor, controls, others }) {
       show();
     },
 
-    /** Whether the model was given as many pictures as it needs; says so and goes there where it was not. */
+    /** Whether the model was given the pictures that it needs; says so and goes there where it was not. */
     valid() {
+      if (!start.valid()) return false;
       if (!tooFew()) return true;
       byId("references").querySelector("button.small:not([aria-label])").focus();
       return false;

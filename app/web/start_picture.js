@@ -1,6 +1,6 @@
 // The picture that a request begins from: how much of it is drawn anew, where, and how it is made to fit.
 
-import { el } from "./dom.js";
+import { byId, el } from "./dom.js";
 import { createFurther } from "./further.js";
 import { editMask } from "./mask.js";
 import { notify } from "./problems.js";
@@ -59,9 +59,19 @@ export function createStart(place, { drawn, fit, began, changed }) {
     changed();
   }
 
+  /** What a model that draws nothing without a mask still needs, in words; empty where that is nothing. */
+  function lacks() {
+    if (profile.inpaint !== "native" || mask) return "";
+    return start ? "This model draws only inside a mask: paint one." : "This model draws into a picture: choose one, and paint where.";
+  }
+
   function render() {
-    place.hidden = !start;
-    if (!start) return place.replaceChildren();
+    place.hidden = !start && !lacks();
+    const hint = lacks() ? el("p", { class: "hint", id: "start-lacks" }, lacks()) : null;
+    if (!start) {
+      const choose = hint ? chooser("Choose a picture…", "A picture to draw into", (stored) => api.begin(stored)) : [];
+      return place.replaceChildren(...(hint ? [el("div", { class: "row" }, el("h3", {}, "Start from"), ...choose), hint] : []));
+    }
     const out = () => {
       start = mask = null;
       render();
@@ -83,7 +93,7 @@ export function createStart(place, { drawn, fit, began, changed }) {
       el("div", { class: "begun" }, view,
         el("div", { class: "settings" },
           el("div", { class: "field" }, el("label", { for: "denoise" }, "Drawn anew"), el("div", { class: "joined strengths" }, denoise, exactly)),
-          el("div", { class: "buttons" }, ...masks))),
+          el("div", { class: "buttons" }, ...masks), hint)),
       ofMask,
     );
     look();
@@ -111,6 +121,16 @@ export function createStart(place, { drawn, fit, began, changed }) {
       render();
       place.scrollIntoView({ block: "nearest" });
       changed();
+    },
+
+    /** Whether the model was given the picture and the mask that it needs; goes where they are given where it was not. */
+    valid() {
+      if (!lacks()) return true;
+      byId("start-lacks").classList.add("problem");
+      const [button] = place.querySelectorAll(start ? ".buttons button" : "button");
+      button.setAttribute("aria-describedby", "start-lacks");
+      button.focus();
+      return false;
     },
 
     /** Whether there is a picture. */

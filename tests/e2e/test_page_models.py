@@ -33,6 +33,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "sizes": [(64, 64), (128, 64)],
         "max_steps": 50,
     },
+    "inpainting": {"obeys": OBEYS | {"init_image": True, "mask_image": True}, "inpaint": "native"},
     "editing": {"obeys": OBEYS | {"reference_images": True}, "max_references": 3, "min_references": 2},
 }
 PLAIN = {"algorithms": {"lora": 1}, "triggers": []}
@@ -122,6 +123,16 @@ def test_an_editing_model_is_shown_as_many_pictures_as_it_needs(page: Page) -> N
     page.draw("a hat on both")
     assert "without 2 pictures" in page.one("#references [role=alert]").text, "nothing was posted"
     assert page.run("return document.activeElement.textContent") == "Add…"
+
+
+def test_a_model_that_draws_nothing_without_a_mask_asks_for_a_picture_and_a_mask(page: Page) -> None:
+    assert not shown(page, "#start-picture")
+    page.choose("#model", "inpainting")
+    assert "choose one, and paint where" in page.one("#start-picture .hint").text
+    page.draw("a hat")
+    assert page.run("return document.activeElement.textContent") == "Choose a picture…", "nothing was posted"
+    page.choose("#model", "free")
+    assert not shown(page, "#start-picture")
 
 
 def test_a_prompt_may_be_typed_before_any_model_is_ready(browser: Chrome, settings: Settings) -> None:
