@@ -29,6 +29,7 @@ from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.picture import picture_fields
 
+FORMATS = {".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}  # of a file whose name says so
 SHORT = {  # options that are not called as their fields are
     "negative_prompt": "negative",
     "init_image": "init",
@@ -153,7 +154,7 @@ def generate(
     adapter: Annotated[list[str] | None, typer.Option("--adapter", "-a", help=uses.HELP)] = None,
     control: Annotated[list[str] | None, typer.Option("--control", help=uses.CONTROL_HELP)] = None,
     image_prompt: Annotated[list[str] | None, typer.Option("--image-prompt", help=uses.PROMPT_HELP)] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write; more pictures get -1, -2, …")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG, WebP or JPEG; more get -1, -2, …")] = Path(
         "out.png"
     ),
     url: Url = None,
@@ -164,6 +165,8 @@ def generate(
         adapters = [*map(uses.use_of, adapter or []), *map(uses.control_of, control or [])]
         adapters += uses.prompts_of(image_prompt or [])
         body = {"prompt": prompt, "adapters": adapters, **as_fields(GenerationRequest, fields)}
+        if body["output_format"] == "png":
+            body["output_format"] = FORMATS.get(output.suffix.lower(), "png")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from tests.families.tokenizers import WORDS
 from tests.families.wan import wan21
-from workers.drawing.png import LIBRARIES_OF
+from workers.drawing.recipe import LIBRARIES_OF
 from workers.models.describing import LIBRARIES
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]

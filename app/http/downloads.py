@@ -14,9 +14,9 @@ from app.middleware.head import BODILESS
 KEPT = "private, max-age=31536000, immutable"
 
 
-def documented(kind: str) -> dict[int | str, dict[str, Any]]:
+def documented(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """The answers of such a route, as FastAPI's `responses` has it."""
-    content = {kind: {"schema": {"type": "string", "format": "binary"}}}
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
     return {
         200: {"content": content},
         206: {"description": "The part that Range names", "content": content},

@@ -2,7 +2,7 @@
 
 import re
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 from fastapi import Header, Request, Response, UploadFile
 from fastapi import Path as PathParameter
@@ -18,13 +18,16 @@ from app.http.spool import Spooled
 from app.shared.errors import NotFound, PictureRefused
 from app.shared.generations import image_key
 from app.shared.pictures import StoredPicture, picture_key
+from app.shared.wire.generation import OutputFormat
 from app.shared.wire.map import MapRequest
 from app.shared.wire.picture import REF_PATTERN
 from app.shared.wire.upload import Upload, UploadStatus
 
 router = Router(prefix="/v1/images", tags=["images"])
 
-DRAWN = re.compile(r"([0-9a-f]{32})/([0-9]{1,4})\.png")
+DRAWN = re.compile(rf"([0-9a-f]{{32}})/([0-9]{{1,4}})\.({'|'.join(get_args(OutputFormat))})")
+
+KINDS: dict[OutputFormat, str] = {one: f"image/{one}" for one in get_args(OutputFormat)}
 
 
 class ReceivedPicture(StoredPicture):
@@ -104,11 +107,14 @@ def upload_status(upload_id: str, service: ServiceDep) -> ReceivedPicture:
     return _outcome(known(service, upload_id, "picture", "map"))
 
 
-@router.get("/{key:path}", response_class=Response, responses=documented("image/png"), dependencies=[SIGNED_ADDRESS])
+@router.get(
+    "/{key:path}", response_class=Response, responses=documented(*KINDS.values()), dependencies=[SIGNED_ADDRESS]
+)
 def picture(key: str, service: ServiceDep, request: Request) -> Response:
-    """The PNG of one picture, drawn (`<generation>/<n>.png`) or sent (`image:<64 hex>`); its bytes never change."""
+    """The file of one picture, drawn (`<generation>/<n>.png`) or sent (`image:<64 hex>`); its bytes never change."""
     drawn, sent = DRAWN.fullmatch(key), re.fullmatch(REF_PATTERN, key)
-    found = image_key(drawn[1], int(drawn[2])) if drawn else picture_key(key) if sent else None
+    written = cast(OutputFormat, drawn[3]) if drawn else "png"
+    found = image_key(drawn[1], int(drawn[2]), written) if drawn else picture_key(key) if sent else None
     data = service.storage.get(found) if found and _is_seen(service, key, drawn) else None
     if data is None:
         raise NotFound(
@@ -116,7 +122,7 @@ def picture(key: str, service: ServiceDep, request: Request) -> Response:
             "there is no such picture; urls come with the generation that drew it, refs from `POST /v1/images`",
         )
     tag = f'"{sha256(data).hexdigest()}"'
-    return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), "image/png")
+    return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), KINDS[written])
 
 
 def _is_seen(service: Service, key: str, drawn: re.Match[str] | None) -> bool:

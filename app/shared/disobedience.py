@@ -3,7 +3,9 @@
 Acceptance refuses by it, and so does the engine once more: a request may have been judged by an older profile.
 """
 
+import json
 from collections.abc import Iterator
+from html import escape
 from itertools import chain
 
 from app.shared.pictured import Wrong as Disobeyed
@@ -14,6 +16,8 @@ from app.shared.wire.model import OWN_SAMPLER, ModelProfile
 
 UNGUIDED = 1.0  # a guidance that changes nothing, so that there is nothing to rescale
 NEAREST = 3  # of fixed sizes, those that a refusal names
+MOST_WEBP = 16383  # pixels of an edge that the format has room for
+MOST_JPEG = 48 * 1024  # bytes of a request whose recipe a JPEG has room for: it may be 64 KiB, with what is added
 
 
 def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
@@ -52,6 +56,7 @@ def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
         yield Disobeyed("apply", "not_obeyed", message, profile.apply_modes)
     yield from misplaced(profile, asked)
     yield from _sizes(profile, asked)
+    yield from _file(asked)
 
 
 def _prompts(asked: Picture, name: str) -> Iterator[Disobeyed]:
@@ -111,3 +116,23 @@ def _sizes(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
             near = " or ".join(str(one) for one in (below, below + multiple) if one)
             message = f"{side} is {size}; it must be a multiple of {multiple} for {profile.name!r}: nearest {near}"
             yield Disobeyed(side, "size_not_multiple", message, {"multipleOf": multiple})
+
+
+def _file(asked: Picture) -> Iterator[Disobeyed]:
+    """Yield what the file of a picture has no room for."""
+    if asked.quality is not None and asked.output_format == "png":
+        message = "a PNG keeps every pixel as it is: leave quality out, or choose another output_format"
+        yield Disobeyed("quality", "quality_of_png", message, [None])
+    edge = max(getattr(asked, side, None) or 0 for side in ("width", "height"))
+    edge = int(edge * (asked.upscale.scale if asked.upscale else 1))
+    if asked.output_format == "webp" and edge > MOST_WEBP:
+        message = f"a WebP has edges of at most {MOST_WEBP} pixels, and this has {edge}; choose another output_format"
+        yield Disobeyed("output_format", "format_too_small", message, ["png", "jpeg"])
+    if asked.output_format == "jpeg" and _written(asked) > MOST_JPEG:
+        message = "a JPEG has no room for so long a recipe; choose another output_format"
+        yield Disobeyed("output_format", "format_too_small", message, ["png", "webp"])
+
+
+def _written(asked: Picture) -> int:
+    """Return the bytes of a request as its recipe is written in such a file."""
+    return len(escape(json.dumps(asked.model_dump(mode="json")), quote=False))

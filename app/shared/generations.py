@@ -26,7 +26,16 @@ from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.webhooks import Webhooks
-from app.shared.wire.generation import Failure, Generation, Image, Priority, Progress, ResolvedRequest, Status
+from app.shared.wire.generation import (
+    Failure,
+    Generation,
+    Image,
+    OutputFormat,
+    Priority,
+    Progress,
+    ResolvedRequest,
+    Status,
+)
 
 NOTHING_ASIDE = Aside()
 
@@ -41,9 +50,9 @@ def manifest_key(generation_id: str) -> str:
     return f"generations/{generation_id}/manifest.json"
 
 
-def image_key(generation_id: str, index: int) -> str:
+def image_key(generation_id: str, index: int, output_format: OutputFormat = "png") -> str:
     """Where a picture of a generation is kept."""
-    return f"generations/{generation_id}/{index}.png"
+    return f"generations/{generation_id}/{index}.{output_format}"
 
 
 PLACES = Places("generations", "pending", PENDING, pending_key, MANIFEST, manifest_key)
@@ -169,8 +178,9 @@ class Ledger(Lifecycle[Accepted]):
         """Delete the pictures of a generation without success, and have its end told to whom it is to be told."""
         self._webhooks.begin(record.generation, record.webhook)
         if record.status is not Status.SUCCEEDED:
-            for index in range(record.generation.request.count):
-                self._storage.delete(image_key(record.id, index))
+            request = record.generation.request
+            for index in range(request.count):
+                self._storage.delete(image_key(record.id, index, request.output_format))
 
     def give_up(self, record: Accepted) -> None:
         """End it as failed."""

@@ -209,8 +209,8 @@ def test_a_request_with_every_field_away_from_its_default_is_drawn_again_byte_fo
     asked = everything(http)
     plain = GenerationRequest.model_validate({"prompt": "a"}).model_dump()
     (model,) = http.get("/v1/models").json()["models"]
-    # Weighted prompts are refused beside clip_skip, a second pass beside a mask; the others are part of no picture
-    apart = ("prompt_syntax", "upscale", "webhook", "metadata", "start_within_s")
+    # Weighted prompts are refused beside clip_skip, a second pass beside a mask; the others are part of no pixel
+    apart = ("prompt_syntax", "upscale", "webhook", "metadata", "start_within_s", "output_format", "quality")
     later = Picture.model_fields.keys() - FIRST_FIELDS  # of which a profile has to say that they are obeyed
     names = [one for one in GenerationRequest.model_fields if one not in apart]
     obeyed = [one for one in names if model["obeys"].get(one, one not in later)]

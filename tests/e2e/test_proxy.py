@@ -23,7 +23,7 @@ from tests.app.conftest import serving
 from tests.app.http.held import HeldStaging
 from tests.app.shared.making import profile, request
 from tests.e2e.browser import chromium, complaints, drop
-from workers.drawing.png import encode
+from workers.drawing.encoding import encode
 
 PREFIX = "/draw"
 PATIENCE_S = 90

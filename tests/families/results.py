@@ -43,7 +43,7 @@ def row(family: Family, served: Served, diffusers: Diffusers) -> Iterator[str]:
     further = [
         field for field in GenerationRequest.model_fields if field not in FIRST_FIELDS and profile.obeys.get(field)
     ]
-    first = ("width", "height", "steps", "guidance_scale")
+    first = ("width", "height", "steps", "guidance_scale", "output_format", "quality")
     yield ", ".join(f"`{field}`" for field in further if field not in first) or "none"
 
 

@@ -20,6 +20,7 @@ from app.shared.generations import Ledger, image_key
 from app.shared.owners import FIRST, PictureHolders
 from app.shared.passes import second_seed, upscaled
 from app.shared.profiles import Profiles
+from app.shared.recipe_places import RECIPE
 from app.shared.wire.generation import Generation, Status
 from app.shared.wire.map import MapWanted
 from tests.families.controls import control_net, tensors
@@ -29,7 +30,6 @@ from tests.workers.drawing.pictures import gradient
 from workers.control.maps import Maps, canny
 from workers.control.preprocessors import fingerprints
 from workers.drawing.placement import Placement
-from workers.drawing.png import RECIPE
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning", "UserWarning")

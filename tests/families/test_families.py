@@ -27,7 +27,8 @@ pytestmark = [
 ]
 # Fields that other tests are about, or that decide no pixel
 ASIDE = {"priority", "webhook", "metadata", "start_within_s"}  # part of no picture
-ELSEWHERE = {"adapters", "stack_mode", "sampler", "sigmas"} | ASIDE
+OF_THE_FILE = {"output_format", "quality"}  # tests/workers/drawing/test_encoding.py has these
+ELSEWHERE = {"adapters", "stack_mode", "sampler", "sigmas"} | ASIDE | OF_THE_FILE
 MANY_STEPS = 4  # with which samplers differ
 ONE_AND_THE_SAME = ({"ddim", "euler"}, {"ddpm", "euler_a"})  # in two notations, where they begin and end alike
 OVER_AND_OVER = " red"  # one token more for every tokenizer here

@@ -31,11 +31,13 @@ from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.control.controller import Controller, Prepared, apart
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
+from workers.drawing.encoding import encode
 from workers.drawing.held_pictures import HeldPictures
 from workers.drawing.identity import Identity
+from workers.drawing.infotext import infotext
 from workers.drawing.memory import give_back, ran_out, too_large
-from workers.drawing.png import encode, recipe
 from workers.drawing.progress import Ended, Leaving, Progress
+from workers.drawing.recipe import recipe
 from workers.drawing.regions import regions_of
 from workers.drawing.sampling import Sampling, Spoilt
 from workers.drawing.textual_inversion import textual_inversions
@@ -299,13 +301,14 @@ class Engine:
     def _store(
         self, generation: Generation, index: int, picture: Picture, applied: AppliedStack, controls: Prepared
     ) -> Image:
-        seed = generation.request.seed + index
-        made_by = recipe(generation.request, seed, self._base.profile, *applied.choice)
-        data = encode(picture, made_by | self._sampling.noted | controls.noted)
-        self._storage.put(image_key(generation.id, index), data)
+        request, seed = generation.request, generation.request.seed + index
+        made_by = recipe(request, seed, self._base.profile, *applied.choice)
+        made_by |= self._sampling.noted | controls.noted
+        data = encode(picture, made_by, infotext(request, seed), request.output_format, request.quality)
+        self._storage.put(image_key(generation.id, index, request.output_format), data)
         image = Image(
             index=index,
-            url=f"/v1/images/{generation.id}/{index}.png",
+            url=f"/v1/images/{generation.id}/{index}.{request.output_format}",
             seed=seed,
             width=picture.width,
             height=picture.height,

@@ -39,6 +39,7 @@ FROM_PICTURES = (
     *("init_image", "denoise", "mask_image", "mask_blur", "fit", "inpaint_area", "inpaint_padding"),
     "upscale",
 )
+OF_ANY = ("output_format", "quality")  # what becomes of pictures that are drawn, whatever draws them
 MASKED = (UNet2DConditionModel, FluxTransformer2DModel)  # `lycoris.positions` knows their layers by name
 MICRO_CONDITIONS = ("original_size", "target_size", "crops_coords_top_left")
 CLIP = "clip_text_model"  # as transformers calls it in a configuration
@@ -65,7 +66,7 @@ def obeyed(pipeline: Any) -> dict[str, bool]:
     found["clip_skip"] &= bool(max_clip_skip(pipeline))
     found["eta"] &= bool(eta_samplers(getattr(pipeline, "scheduler", None)))
     found["prompt_syntax"] = can_weigh(pipeline)
-    found |= dict.fromkeys(FROM_PICTURES, why_from_none(pipeline) is None)
+    found |= dict.fromkeys(FROM_PICTURES, why_from_none(pipeline) is None) | dict.fromkeys(OF_ANY, True)
     found["upscale"] &= inpaint_of(pipeline) != "native"  # a second pass has no mask
     found["reference_images"] = bool(shown_to(pipeline).most)
     if setting(pipeline, "transformer", "use_style_cond_and_image_meta_size") is False:  # HunyuanDiT 1.2

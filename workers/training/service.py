@@ -34,7 +34,7 @@ from app.shared.wire.training import Training as Accepted
 from app.shared.wire.upload import Upload, UploadStatus
 from workers import tasks
 from workers.dispatch.performing import perform
-from workers.drawing.png import encode
+from workers.drawing.encoding import encode
 from workers.models.loading import load
 from workers.patience import Patience, PatientStorage
 from workers.training.kept import Kept

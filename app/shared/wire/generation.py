@@ -26,6 +26,8 @@ Priority = Literal["high", "normal", "low"]  # the first goes first
 Sigmas = Literal["karras", "exponential", "beta", "simple"]
 PromptSyntax = Literal["plain", "weighted"]
 InpaintArea = Literal["whole", "masked"]
+OutputFormat = Literal["png", "webp", "jpeg"]
+QUALITY = 90  # of a picture that loses some, where nothing else is said
 Denoise = Annotated[Number, Field(gt=0, le=1, allow_inf_nan=False)]
 MAX_REFERENCES = 8  # pictures that a model is shown
 Edge = Annotated[Whole, Field(ge=8, le=16384, multiple_of=SIDE)]
@@ -142,6 +144,12 @@ class Picture(Wire):
     reference_images: list[PictureIn] = Field(
         [], max_length=MAX_REFERENCES, description="pictures that an editing model is shown, each at its own size"
     )
+    output_format: OutputFormat = Field(
+        "png", description="what the pictures are stored as: `png` loses nothing; the recipe is in each"
+    )
+    quality: Whole | None = Field(
+        None, ge=1, le=100, description=f"of `webp` and `jpeg`: how much of the pixels is kept; null is {QUALITY}"
+    )
 
 
 # Of a picture, what version 0.1 has. Of every other field a profile has to say that it is obeyed, and a recipe leaves
@@ -256,7 +264,7 @@ class Progress(Wire):
 
 
 class Image(Wire):
-    """One picture: where it is, what made it, and the hash of its PNG file."""
+    """One picture: where it is, what made it, and the hash of its file."""
 
     index: int
     url: str

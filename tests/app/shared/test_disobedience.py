@@ -31,6 +31,8 @@ SET: dict[str, Any] = {
     "inpaint_padding": 8,
     "upscale": {"scale": 1.5},
     "reference_images": [PICTURE],
+    "output_format": "webp",
+    "quality": 50,
 }
 WITH_PICTURE = {"init_image": PICTURE}
 MASKED = WITH_PICTURE | {"mask_image": PICTURE}
@@ -38,6 +40,7 @@ BESIDE: dict[str, dict[str, Any]] = {  # what a field says nothing without
     **dict.fromkeys(("denoise", "mask_image", "fit"), WITH_PICTURE),
     **dict.fromkeys(("mask_blur", "inpaint_area"), MASKED),
     "inpaint_padding": MASKED | {"inpaint_area": "masked"},
+    "quality": {"output_format": "jpeg"},
 }
 ALL = dict.fromkeys((*FIRST_FIELDS, *LATER, "width", "height", "steps", "guidance_scale"), True)
 

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
 PINNED = {"base", "image_encoder", "preprocessors"}  # others are not this engine's to draw
 NOT_HERE = {"reference_images", "drawn"}  # an editing model's, and what follows from the others
+OF_THE_FILE = {"output_format", "quality"}  # test_encoding.py has these
 UNSEEN = {"model", "count"}  # names and numbers of pictures: no pixel of the first one, and no word of its recipe
 ROUNDING = {"apply"}  # the recipe says which way was taken; the pixels may be the same
 PICTURES = {
@@ -171,7 +172,7 @@ def drawn(drawer: Callable[..., Drawn], adapters: list[dict[str, Any]]) -> Drawn
 def test_every_field_of_a_request_decides_the_pixels_and_is_in_the_recipe(drawn: Drawn) -> None:
     usual = request(prompt="red disc", guidance_scale=5.0)
     plain = drawn()
-    for field in ResolvedRequest.model_fields.keys() - PINNED - OF_SDXL - NOT_HERE:
+    for field in ResolvedRequest.model_fields.keys() - PINNED - OF_SDXL - NOT_HERE - OF_THE_FILE:
         if (value := VALUES.get(field)) is None:
             value = another(field, getattr(usual, field), GenerationRequest)
         beside = BESIDE.get(field, {})

@@ -1,8 +1,6 @@
-"""Law 3 in the file: its bytes are decided by what decides the pixels, and by nothing else."""
+"""Law 3 in the recipe: it is decided by what decides the pixels, and by nothing else."""
 
-import io
 import itertools
-import json
 from typing import Any
 
 import pytest
@@ -12,7 +10,8 @@ from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import AppliedBecause, ApplyMode
 from app.shared.wire.model import ModelProfile
 from tests.app.shared.making import profile, request
-from workers.drawing.png import encode, recipe
+from workers.drawing.encoding import encode
+from workers.drawing.recipe import recipe
 
 
 def use(number: int, **fields: object) -> ResolvedAdapter:
@@ -20,13 +19,9 @@ def use(number: int, **fields: object) -> ResolvedAdapter:
     return ResolvedAdapter.model_validate(plain | fields)
 
 
-def picture() -> Image.Image:
-    return Image.effect_noise((32, 32), 50).convert("RGB")
-
-
-def png(*adapters: ResolvedAdapter, image: Image.Image | None = None, **fields: Any) -> bytes:
-    chosen = image or Image.new("RGB", (8, 8), "red")
-    return encode(chosen, recipe(request(adapters=list(adapters), **fields), 7, profile(), "merge"))
+def png(*adapters: ResolvedAdapter, **fields: Any) -> bytes:
+    made_by = recipe(request(adapters=list(adapters), **fields), 7, profile(), "merge")
+    return encode(Image.new("RGB", (8, 8), "red"), made_by)
 
 
 def test_no_order_of_the_list_changes_a_byte() -> None:
@@ -86,12 +81,3 @@ def test_the_number_of_threads_is_in_the_recipe() -> None:
 
 def test_how_many_and_for_which_model_name_it_was_asked_is_not() -> None:
     assert png(count=4) == png() == png(model="another-name-for-it")
-
-
-def test_a_picture_keeps_its_pixels_and_its_recipe() -> None:
-    original = picture()
-    prompt = 'ein Apfel 🍎 \n\t»quoted« \\ "'
-    with Image.open(io.BytesIO(png(image=original, prompt=prompt))) as again:
-        again.load()
-        assert again.tobytes() == original.tobytes()
-        assert json.loads(again.text["radiata"])["prompt"] == prompt  # type: ignore[attr-defined]

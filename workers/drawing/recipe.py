@@ -1,26 +1,21 @@
-"""Pixels to PNG files that carry their recipe.
+"""The recipe of a picture, which is in its file (`workers/drawing/encoding.py`).
 
-The recipe holds all that decides the pixels and nothing else (no names, times or ids), so that the same request gives
-the same bytes. (A CPU's kind, which can turn a last bit, is not in it.) Fields that version 0.1 has stand in every
-recipe, later ones where they are set, so that a request without them gives the bytes that it gave before. Why adapters
+It holds all that decides the pixels and nothing else (no names, times or ids), so that the same request gives the same
+recipe. (A CPU's kind, which can turn a last bit, is not in it.) Fields that version 0.1 has stand in every
+recipe, later ones where they are set, so that a request without them gives the one that it gave before. Why adapters
 were applied as they were stands there where the base is the reason: where weights are quantised, and it was no merge.
 """
 
-import io
 import json
 from importlib.metadata import version
 from itertools import chain
 from typing import Any
-
-from PIL.Image import Image
-from PIL.PngImagePlugin import PngInfo
 
 from app.shared.sequence import in_sequence
 from app.shared.wire.adapter import FIRST_SETTINGS, ResolvedAdapter
 from app.shared.wire.generation import FIRST_FIELDS, AppliedBecause, ApplyMode, Picture, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 
-RECIPE = "radiata"  # keyword of the iTXt chunk
 # Names, how many, what a file's bytes say themselves, and the way of applying that was asked for: the one that was
 # taken decides
 NOT_OF_THE_PICTURE: dict[str, Any] = {
@@ -29,7 +24,6 @@ NOT_OF_THE_PICTURE: dict[str, Any] = {
 }
 # Libraries that decide the pixels of a request with this value of a field, and of no other
 LIBRARIES_OF = {("sigmas", "beta"): ("scipy",), ("prompt_syntax", "weighted"): ("compel",)}
-COMPRESSION = 6  # zlib level; fixed, for it decides the bytes
 
 
 def recipe(
@@ -64,12 +58,3 @@ def recipe(
         "threads": profile.threads,
         "versions": profile.versions | {library: version(library) for library in further},
     }
-
-
-def encode(picture: Image, made_by: dict[str, Any]) -> bytes:
-    """A PNG of `picture` with its recipe in an iTXt chunk."""
-    info = PngInfo()
-    info.add_itxt(RECIPE, json.dumps(made_by, sort_keys=True, ensure_ascii=False))
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=info, compress_level=COMPRESSION)
-    return buffer.getvalue()
