@@ -22,17 +22,21 @@ from app.shared.lifecycle import live_key
 from app.shared.owners import FIRST, Asker
 from app.shared.queue import NEAR, generation_queue
 from app.shared.records import PENDING
+from app.shared.stars import STARRED
+from app.shared.stars import WHOLE as STARS_WHOLE
 from app.shared.wire.generation import Generation, Priority, Status
 
 STATUSES = {Status.QUEUED.encode(), Status.RUNNING.encode()}  # of what has not ended
 PLACES = [generation_queue("", priority).removeprefix(generation_queue("")) for priority in get_args(Priority)]
 
-# Answers id, the fields of the live state, and its place in the queue or -1. It is looked for from the tail, for those
+# Answers id, whether it has a star (1, 0, or -1 where Redis cannot tell), the fields of the live state, and its place
+# in the queue or -1. It is looked for from the tail, for those
 # that are listed came last; where it lies, its job says: on the queue of a model, or of one base of it, beside which
 # there is the model's own.
 ROW = (
     f"""
 local LIVE, JOB, QUEUE = '{live_key("")}', '{Job.redis_job_namespace_prefix}', '{Queue.redis_queue_namespace_prefix}'
+local STARRED, WHOLE_STARS = '{STARRED}', '{STARS_WHOLE}'
 local NEAR, PLACES = {NEAR}, {{{", ".join(f"'{place}'" for place in PLACES)}}}"""
     """
 local function place(id)
@@ -51,10 +55,14 @@ local function place(id)
     end
     return -1
 end
+local function star(id)
+    return redis.call('SISMEMBER', STARRED, WHOLE_STARS) == 1 and redis.call('SISMEMBER', STARRED, id) or -1
+end
 local function row(id)
     local live = redis.call('HMGET', LIVE .. id, 'final', 'accepted', 'status', 'step', 'started_at')
-    if live[1] then return {id, live[1]} end
-    return {id, '', live[2] or '', live[3] or '', live[4] or '', live[5] or '', live[3] == 'queued' and place(id) or -1}
+    if live[1] then return {id, star(id), live[1]} end
+    local waits = live[3] == 'queued' and place(id) or -1
+    return {id, star(id), '', live[2] or '', live[3] or '', live[4] or '', live[5] or '', waits}
 end
 """
 )
@@ -129,11 +137,14 @@ class FastReading:
 
 
 @lru_cache(2048)
-def _stands(generation_id: bytes, final: bytes, *rest: bytes | int) -> Standing | None:
+def _stands(generation_id: bytes, star: int, final: bytes, *rest: bytes | int) -> Standing | None:
     """The generation of a row, or None where that does not tell it."""
+    if star < 0:
+        return None
+    starred = {"starred": star == 1}
     try:
         if final:
-            return Standing(_read(generation_id, final))
+            return Standing(_read(generation_id, final).model_copy(update=starred))
         accepted, status, step, started_at, place = rest
         if status not in STATUSES:
             return None
@@ -142,7 +153,8 @@ def _stands(generation_id: bytes, final: bytes, *rest: bytes | int) -> Standing 
         return None
     fields = {"status": status, "step": step, "started_at": started_at}
     live = {name: value.decode(errors="replace") for name, value in fields.items() if value}  # type: ignore[union-attr]
-    return Standing(as_it_stands(generation, live, lambda _: int(place) if int(place) >= 0 else None))
+    stands = as_it_stands(generation, live, lambda _: int(place) if int(place) >= 0 else None)
+    return Standing(stands.model_copy(update=starred))
 
 
 @lru_cache(2048)

@@ -20,7 +20,7 @@ from rich.table import Table
 from app.commands import doctor_machine, doctor_redis
 from app.commands.findings import Finding
 from app.shared.connection import connect
-from app.shared.errors import RadiataError, Unreadable
+from app.shared.errors import Deleted, RadiataError, Unreadable
 from app.shared.identity import CLAIM, KEY
 from app.shared.records import IDENTITY, KINDS
 from app.shared.redis_link import WrongServer
@@ -122,6 +122,8 @@ def _records(storage: Storage) -> Iterator[Finding]:
                 continue
             try:
                 read += kind.get(storage, key) is not None
+            except Deleted:
+                read += 1
             except Unreadable as error:
                 spoilt += 1
                 yield Finding("record", "wrong", error.message)

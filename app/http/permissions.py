@@ -30,6 +30,7 @@ RULES: dict[str, Rule] = {
     "GET /v1/generations/{generation_id}": DRAW,
     "POST /v1/generations/{generation_id}/cancel": DRAW,
     "DELETE /v1/generations/{generation_id}": DRAW,
+    "PATCH /v1/generations/{generation_id}": DRAW,
     "GET /v1/generations/{generation_id}/events": DRAW,
     "POST /v1/adapters": UPLOAD,
     "POST /v1/adapters/uploads/{upload_id}": UPLOAD,

@@ -1,11 +1,11 @@
-"""Generations: accept, list, look at, cancel."""
+"""Generations: accept, list, look at, cancel, star, delete."""
 
 import json
 from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Header, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.accepting.fast_acceptance import accept
 from app.deps import Service, ServiceDep
@@ -13,7 +13,7 @@ from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.shared.errors import Conflict, Newer, Unreadable
 from app.shared.wire.generation import Generation, GenerationRequest
-from app.shared.wire.values import Limit
+from app.shared.wire.values import Limit, Wire
 
 router = Router(prefix="/v1/generations", tags=["generations"])
 
@@ -23,6 +23,12 @@ class GenerationList(BaseModel):
 
     generations: list[Generation]
     next: str | None
+
+
+class Marked(Wire):
+    """What is said of a generation whatever becomes of it."""
+
+    starred: bool = Field(strict=True, description="whether it is kept whatever its age")
 
 
 @router.post("", status_code=202, response_model=Generation, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL))
@@ -63,18 +69,31 @@ def cancel(generation_id: str, service: ServiceDep, place: Prefix) -> Generation
     return _canceled(generation_id, service, place)
 
 
+@router.patch("/{generation_id}", responses=answers(BY_NAME))
+def mark(generation_id: str, said: Marked, service: ServiceDep, place: Prefix) -> Generation:
+    """Star a generation, or take its star: what has one is deleted by nobody but who asks for it."""
+    return placed(service.ledger.star(generation_id, said.starred), place)
+
+
 @router.delete(
-    "/{generation_id}", responses=answers(ENDED) | {204: {"description": "its record could not be read: it is gone"}}
+    "/{generation_id}",
+    responses=answers(BY_NAME, ENDED)
+    | {204: {"description": "it had ended, or its record could not be read: it is gone, with its pictures"}},
 )
 def remove(generation_id: str, service: ServiceDep, place: Prefix) -> Generation:
-    """Cancel a generation, as `/cancel` does; one whose record cannot be read is cleared away."""
+    """Cancel a generation, as `/cancel` does; one that has ended is deleted with its pictures: 204, and 410 for a week.
+
+    A second DELETE of one that was canceled therefore deletes it.
+    """
     try:
+        service.ledger.delete(generation_id)
+    except Conflict:
         return _canceled(generation_id, service, place)
     except Newer:  # nothing is wrong with it
         raise
     except Unreadable:
         service.ledger.remove(generation_id)
-        return Response(status_code=204)  # type: ignore[return-value]
+    return Response(status_code=204)  # type: ignore[return-value]
 
 
 def _canceled(generation_id: str, service: Service, place: Place) -> Generation:

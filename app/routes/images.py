@@ -15,7 +15,7 @@ from app.http.downloads import documented, download
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
 from app.http.routing import SIGNED_ADDRESS, Router, answers
 from app.http.spool import Spooled
-from app.shared.errors import NotFound, PictureRefused
+from app.shared.errors import Gone, NotFound, PictureRefused
 from app.shared.generations import image_key
 from app.shared.pictures import StoredPicture, picture_key
 from app.shared.wire.generation import OutputFormat
@@ -131,7 +131,7 @@ def _is_seen(service: Service, key: str, drawn: re.Match[str] | None) -> bool:
         return True
     try:
         service.ledger.get(drawn[1]) if drawn else service.pictures.info(key)
-    except NotFound:
+    except (NotFound, Gone):
         return False
     return True
 

@@ -1,5 +1,7 @@
 """What is stored of a generation or a training, from its acceptance on and from its end on; never on the wire."""
 
+from datetime import datetime, timedelta
+
 from pydantic import Field
 
 from app.shared.wire.generation import Generation, Status
@@ -38,6 +40,18 @@ class Accepted(Wire):
     def status(self) -> Status:
         """Of the generation."""
         return self.generation.status
+
+
+TOLD_FOR = timedelta(days=7)  # that a deleted generation is answered 410; no worker is at one for so long
+
+
+class DeletedGeneration(Wire):
+    """What takes the place of a generation's end once it is deleted, so that nobody ends it anew."""
+
+    id: str
+    owner: str = ""
+    created_at: datetime
+    deleted_at: datetime
 
 
 class AcceptedTraining(Wire):

@@ -10,6 +10,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 ├── Forbidden (403)               the key may not do that
 ├── NotFound (404)                no such generation, adapter, image or model
 ├── Gone (410)                    it was there and was deleted
+│   └── Deleted                   a generation was, and its record says so
 ├── Conflict (409)                an idempotency key used for another body; an end already reached
 ├── TooLarge (413)                an upload over the cap
 ├── Unreadable (502)              one stored record is not what was written; all others are
@@ -21,6 +22,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 
@@ -111,6 +113,19 @@ class Gone(RadiataError):
 
     status = 410
     title = "Deleted"
+
+
+class Deleted(Gone):
+    """Where the record of a generation's end was, one says that the generation was deleted.
+
+    text: that record; owner, at: of it.
+    """
+
+    def __init__(self, code: str, message: str, *, owner: str, at: datetime, text: bytes) -> None:
+        super().__init__(code, message)
+        self.owner = owner
+        self.at = at
+        self.text = text
 
 
 class Conflict(RadiataError):

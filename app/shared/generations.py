@@ -15,7 +15,8 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from app.shared.accepted import Accepted, Aside
-from app.shared.errors import NotFound, Unavailable, Unreadable
+from app.shared.errors import Conflict, Deleted, Gone, NotFound, Unavailable, Unreadable
+from app.shared.forgetting import Forgetting, remember_end
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, live_key, now
@@ -24,6 +25,7 @@ from app.shared.owners import FIRST, Asker, owned_generation_key
 from app.shared.passes import total
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
+from app.shared.stars import Stars
 from app.shared.storage import Storage
 from app.shared.webhooks import Webhooks
 from app.shared.wire.generation import (
@@ -106,7 +108,9 @@ class Ledger(Lifecycle[Accepted]):
     def __init__(self, storage: Storage, redis: Redis, settings: Settings, asker: Asker = None) -> None:
         super().__init__(storage, redis, settings, PLACES, asker)
         self.index = GenerationIndex(storage, redis, self.owner)
+        self.stars = Stars(storage, redis)
         self._webhooks = Webhooks(storage, redis)
+        self._forgetting = Forgetting(storage, redis, settings.keep_live_s)
 
     # Acceptance
 
@@ -169,6 +173,11 @@ class Ledger(Lifecycle[Accepted]):
         super().remember(pipe, record)
         self.index.add(pipe, record.id, record.generation.created_at, record.owner)
 
+    def remember_end(self, pipe: Pipeline, record: Accepted, text: bytes) -> None:
+        """Write the live state of one that has ended, unless it was deleted since."""
+        remember_end(pipe, record.id, str(record.status), text)
+        pipe.expire(live_key(record.id), self._settings.keep_live_s)
+
     def news(self, record: Accepted) -> dict[str, Any]:
         """Its status, and the error of one that failed."""
         error = record.generation.error
@@ -216,11 +225,16 @@ class Ledger(Lifecycle[Accepted]):
 
     def get(self, generation_id: str) -> Generation:
         """A generation as it stands; raises NotFound or Unreadable."""
-        return self.stands(generation_id).generation
+        return self._with_star(self.stands(generation_id).generation)
+
+    def _with_star(self, generation: Generation) -> Generation:
+        return generation.model_copy(update={"starred": bool(self.stars.among([generation.id]))})
 
     def accepted(self, generation_id: str) -> Accepted | None:
         """What storage has of a generation, ended or not; raises Unreadable."""
-        return self.records.either(generation_id)
+        with suppress(Deleted):
+            return self.records.either(generation_id)
+        return None
 
     def list(self, limit: int, before: str | None) -> tuple[list[Generation], str | None]:
         """The newest `limit` generations older than the one called `before`, and the last of them if there are more.
@@ -237,7 +251,7 @@ class Ledger(Lifecycle[Accepted]):
         for generation_id in ids:
             try:
                 generations.append(self.get(generation_id))
-            except NotFound:
+            except (NotFound, Gone):
                 self.index.forget(generation_id)
             except Unreadable as error:
                 tell(self._redis, error)
@@ -299,8 +313,10 @@ class Ledger(Lifecycle[Accepted]):
         return self.conclude(_ended(generation, pending))
 
     def end(self, generation_id: str) -> Generation | None:
-        """How a generation ended, as storage has it; None while it has not. Raises Unreadable."""
-        ended = self.records.ended(generation_id)
+        """How a generation ended, as storage has it; None while it has not, or once deleted. Raises Unreadable."""
+        ended = None
+        with suppress(Deleted):
+            ended = self.records.ended(generation_id)
         return ended.generation if ended else None
 
     def fail(self, generation: Generation, code: str, message: str) -> bool:
@@ -313,7 +329,7 @@ class Ledger(Lifecycle[Accepted]):
 
         Raises NotFound, Conflict when it has succeeded or failed already, and Unreadable.
         """
-        return self.withdraw(generation_id).generation
+        return self._with_star(self.withdraw(generation_id).generation)
 
     def discard(self, generation: Generation) -> None:
         """Delete the pictures of a generation that ended without success.
@@ -321,8 +337,39 @@ class Ledger(Lifecycle[Accepted]):
         Nothing happens when it succeeded, or has not ended: another worker may have drawn, or be drawing, the same.
         """
         with suppress(Unreadable):  # its end may be success: better a picture too many
-            if ended := self.records.ended(generation.id):
-                self.clear(ended)
+            try:
+                if ended := self.records.ended(generation.id):
+                    self.clear(ended)
+            except Deleted:  # it was canceled and deleted while it was drawn
+                self._forgetting.finish(generation.id)
+
+    # Kept and deleted
+
+    def star(self, generation_id: str, starred: bool) -> Generation:
+        """Have a generation kept whatever its age, or no longer; raises NotFound, Gone, Unreadable and RedisError."""
+        self.known(generation_id)  # before it becomes a key, and before anybody else's gets a star
+        if not (self.stars.give(generation_id) if starred else self.stars.take(generation_id)):
+            raise Gone("generation_deleted", "this generation is being deleted for its age, just now")
+        try:
+            return self.get(generation_id)
+        except (NotFound, Gone):  # it was deleted meanwhile
+            self.stars.forget(generation_id)
+            raise
+
+    def delete(self, generation_id: str) -> None:
+        """Delete a generation that has ended, with its pictures.
+
+        Raises NotFound, Conflict where it has not ended, Unreadable, RedisError, and Gone where it was deleted before:
+        then what was left of it is gone too.
+        """
+        try:
+            record = self.latest(generation_id)
+        except Gone:
+            self._forgetting.finish(generation_id)
+            raise
+        if not record.status.ended:
+            raise Conflict("not_ended", "this generation has not ended; cancel it first")
+        self._forgetting.forget(record.generation)
 
     def remove(self, generation_id: str) -> None:
         """Clear away a generation whose record nobody can read: records, pictures, its place in the queue."""
@@ -333,6 +380,7 @@ class Ledger(Lifecycle[Accepted]):
         if self.owner:
             self._storage.delete(owned_generation_key(self.owner, generation_id))
         self._redis.delete(live_key(generation_id))
+        self.stars.forget(generation_id)
         self.index.forget(generation_id)
 
 

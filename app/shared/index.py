@@ -24,6 +24,7 @@ from app.shared.errors import NotFound
 from app.shared.job import ID
 from app.shared.lifecycle import time_in
 from app.shared.owners import FIRST, GENERATIONS
+from app.shared.records import DELETED, deleted_key
 from app.shared.storage import Storage
 
 INDEX = "radiata:generations"
@@ -34,17 +35,25 @@ CHUNK = 1000
 KEEP_S = 1.0  # a listing of storage, where there is no Redis
 AHEAD_S = 86_400  # clocks of two machines differ by less: a later time is the hash of an idempotency key (version 0.1)
 
-# KEYS: the index; ARGV: whole, an id or nothing, how many. Answers one more than that, older than the id; nil where the
-# index is not whole, a number where it has no such id. `whole` comes last, and nothing else is no id, unless a stranger
-# wrote it.
+# KEYS: the index; ARGV: whole, an id or nothing, how many, and when the id began, should that be known to have been
+# deleted. Answers one more than that, older than the id; nil where the index is not whole, a number where it has no
+# such id. `whole` comes last, and nothing else is no id, unless a stranger wrote it.
 PAGE_OF = """
 local function page()
     if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= '-inf' then return nil end
     local first = 0
     if ARGV[2] ~= '' then
-        local rank = redis.call('ZREVRANK', KEYS[1], ARGV[2])
-        if not rank then return -1 end
-        first = rank + 1
+        local rank, at = redis.call('ZREVRANK', KEYS[1], ARGV[2]), ARGV[4]
+        if rank then
+            first = rank + 1
+        elseif at then
+            first = redis.call('ZCOUNT', KEYS[1], '(' .. at, '+inf')
+            for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], at, at)) do
+                if other > ARGV[2] then first = first + 1 end
+            end
+        else
+            return -1
+        end
     end
     return redis.call('ZREVRANGE', KEYS[1], first, first + ARGV[3])
 end
@@ -73,7 +82,7 @@ class GenerationIndex:
         self._storage = storage
         self._redis = redis
         self._listing = threading.Lock()
-        self._listed: tuple[float, list[str]] = (0.0, [])
+        self._listed: tuple[float, list[tuple[float, str]]] = (0.0, [])
 
     def add(self, pipe: Pipeline, generation_id: str, created_at: datetime, owner: str = FIRST) -> None:
         """Take a new generation in, with the rest of what `pipe` does."""
@@ -85,26 +94,40 @@ class GenerationIndex:
             self._redis.zrem(self._index, generation_id)
 
     def page(self, limit: int, before: str | None) -> tuple[list[str], bool]:
-        """The newest `limit` ids older than `before`, and whether there are more; raises NotFound for no such id."""
+        """The newest `limit` ids older than `before`, and whether there are more; raises NotFound for no such id.
+
+        An id that was deleted since is as good as before: whoever turns pages goes on.
+        """
         try:
-            found = self._page(limit, before)
+            return self._page(limit, before, None)
+        except NotFound:
+            gone = DELETED.get(self._storage, deleted_key(before)) if before else None
+            if before is None or gone is None or gone.owner != self._owner:
+                raise
+            return self._page(limit, before, moment(before, gone.created_at))
+
+    def _page(self, limit: int, before: str | None, at: float | None) -> tuple[list[str], bool]:
+        try:
+            found = self._in_redis(limit, before, at)
             if found is None and rebuild.ensure(self._redis, self._index, self._whole, self._rebuild):
-                found = self._page(limit, before)
+                found = self._in_redis(limit, before, at)
         except RedisError:
             found = None
         if found is None:  # storage is slower, and knows
             ids = self._from_storage()
-            if before is not None and before not in ids:
-                raise unknown()
-            first = 0 if before is None else ids.index(before) + 1
-            found = ids[first : first + limit + 1]
+            if before is not None:
+                mine = next((one for one in ids if one[1] == before), None if at is None else (at, before))
+                if mine is None:
+                    raise unknown()
+                ids = [one for one in ids if one < mine]
+            found = [one for _, one in ids[: limit + 1]]
         return found[:limit], len(found) > limit
 
-    def _page(self, limit: int, before: str | None) -> list[str] | None:
+    def _in_redis(self, limit: int, before: str | None, at: float | None) -> list[str] | None:
         """Up to one id more than asked for, or None where the index is not whole."""
-        page = self._redis.register_script(PAGE)
+        page, when = self._redis.register_script(PAGE), [] if at is None else [repr(at)]
         while True:
-            found = cast(list[bytes] | int | None, page(keys=[self._index], args=[WHOLE, before or "", limit]))
+            found = cast(list[bytes] | int | None, page(keys=[self._index], args=[WHOLE, before or "", limit, *when]))
             if isinstance(found, int):
                 raise unknown()
             if found is None:
@@ -126,12 +149,12 @@ class GenerationIndex:
             pipe.execute()
         return bool(self._redis.eval(CLOSE, 1, self._index, WHOLE, member))
 
-    def _from_storage(self) -> list[str]:
+    def _from_storage(self) -> list[tuple[float, str]]:
+        """When each began, and its id, the newest first."""
         with self._listing:  # one looks, others take what it saw
             until, ids = self._listed
             if time.monotonic() >= until:
-                found = self._moments()
-                ids = sorted(found, key=lambda one: (found[one], one), reverse=True)
+                ids = sorted(((when, one) for one, when in self._moments().items()), reverse=True)
                 self._listed = (time.monotonic() + KEEP_S, ids)
         return ids
 
@@ -146,8 +169,9 @@ class GenerationIndex:
         }
         # Last: what an owner has accepted is noted before it is accepted
         owners = {key.split("/")[-1]: key.split("/")[-2] for key in self._storage.keys(GENERATIONS)}
+        gone = {key.split("/")[1].removesuffix(".json") for key in self._storage.keys("deleted")}
         ours = {one: when for one, when in (ended | pending).items() if owners.get(one, FIRST) == self._owner}
-        return {one: moment(one, when) for one, when in ours.items() if ID.fullmatch(one)}
+        return {one: moment(one, when) for one, when in ours.items() if ID.fullmatch(one) and one not in gone}
 
 
 def belongs(member: bytes) -> bool:

@@ -15,6 +15,7 @@ log = structlog.get_logger()
 ALWAYS = {
     "radiata:generations": "zset",
     "radiata:adapters": "hash",
+    "radiata:starred": "set",
     "radiata:metrics": "hash",
     "radiata:impossible": "hash",
     "radiata:missed:generations": "hash",
@@ -45,6 +46,7 @@ OF_JOB = {
 HELD = (  # for a time, or by nobody
     "radiata:rebuilding:radiata:generations",
     "radiata:rebuilding:radiata:adapters",
+    "radiata:rebuilding:radiata:starred",
     "radiata:outgoing:looked",
 )
 

@@ -18,7 +18,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Generic, cast
@@ -29,7 +29,8 @@ from redis.exceptions import RedisError, ResponseError
 from redis.typing import EncodableT, FieldT
 from rq.job import JobStatus
 
-from app.shared.errors import Conflict, Newer, NotFound, Unreadable
+from app.shared.accepted import TOLD_FOR
+from app.shared.errors import Conflict, Deleted, Newer, NotFound, Unreadable
 from app.shared.events import publish
 from app.shared.job import ID
 from app.shared.job_records import JobRecords, Places, R
@@ -214,6 +215,10 @@ class Lifecycle(ABC, Generic[R]):
             if self._asker:  # nobody can tell whose it is: it is the first owner's to clear away
                 raise self.unknown() from None
             raise
+        except Deleted as deleted:
+            if self._asker not in (None, deleted.owner) or now() - deleted.at > TOLD_FOR:
+                raise self.unknown() from None
+            raise
         if found is not None and not self.sees(found):
             raise self.unknown()
         return found
@@ -283,7 +288,11 @@ class Lifecycle(ABC, Generic[R]):
     def close_again(self, job_id: str) -> bool:
         """Tell again of an end that storage knows, if it does, and say so."""
         # Whoever ended it may have died before anybody was told
-        ended = self.records.ended(job_id)
+        try:
+            ended = self.records.ended(job_id)
+        except Deleted:  # there is nothing to tell any more
+            self._storage.delete(self._places.pending_key(job_id))
+            return True
         if ended is not None:
             self._close(self._flushed(ended), self._places.ended.write(ended))
         return ended is not None
@@ -366,7 +375,9 @@ class Lifecycle(ABC, Generic[R]):
         if self.close_again(job_id):
             self.queues.drop(job_id)
             return
-        record = self.records.either(job_id)
+        record = None
+        with suppress(Deleted):
+            record = self.records.either(job_id)
         if record is None:
             return  # ended between two looks
         if status in DEAD:

@@ -19,8 +19,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.accepted import Accepted, AcceptedTraining
-from app.shared.errors import Newer, Unreadable
+from app.shared.accepted import Accepted, AcceptedTraining, DeletedGeneration
+from app.shared.errors import Deleted, Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseDenoiser, BaseLayers, BaseSites, BaseTokenizers, Verdicts
 from app.shared.old_records import in_new_words, training_in_new_words
 from app.shared.owners import namespace
@@ -150,9 +150,33 @@ def _why(data: bytes | str, error: ValidationError) -> str:
     return f"{place}: {first['msg']}" if place else first["msg"]
 
 
+class EndKind(Kind[Accepted]):
+    """How a generation ended. Raises Deleted where what is there says that it was deleted."""
+
+    def read(self, key: str, data: bytes | str) -> Accepted:
+        """As of any kind."""
+        if len(data) < MOST_DELETED and (match := self.keys.fullmatch(key)):
+            with suppress(Unreadable):
+                found = DELETED.read(deleted_key(match[1]), data)
+                message = "this generation was deleted; to draw it again, send its request with another Idempotency-Key"
+                raise Deleted(
+                    "generation_deleted", message, owner=found.owner, at=found.deleted_at, text=DELETED.write(found)
+                )
+        return super().read(key, data)
+
+
+MOST_DELETED = 512  # bytes of the record of a deleted generation, which has no texts
+
+
+def deleted_key(generation_id: str) -> str:
+    """Where it stands, besides, that a generation was deleted: what gc goes by, and lists of all."""
+    return f"deleted/{generation_id}.json"
+
+
+DELETED = Kind(r"deleted/([0-9a-f]{32})\.json", DeletedGeneration, "remove it", lambda one: (one.id,))
 _REMOVE = "`DELETE /v1/generations/{0}` clears it away; then send the request again"
 PENDING = Kind(r"pending/([0-9a-f]{32})\.json", Accepted, _REMOVE, lambda one: (one.generation.id,), in_new_words)
-MANIFEST = Kind(
+MANIFEST = EndKind(
     r"generations/([0-9a-f]{32})/manifest\.json", Accepted, _REMOVE, lambda one: (one.generation.id,), in_new_words
 )
 _TRAIN_AGAIN = "`DELETE /v1/trainings/{0}` clears it away; then send the request again"
@@ -216,6 +240,7 @@ SECRET = Kind(r"secret\.json", SigningSecret, "remove it: sessions end, and anot
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,
     MANIFEST,
+    DELETED,
     TO_TRAIN,
     TRAINED,
     COURSE,

@@ -22,7 +22,10 @@
 | `keys/<id>.json`, `keys/<id>.revoked` | a key (`app/shared/keys.py`); that it was revoked | `radiata keys` |
 | `secret.json` | what the service signs with | api, when it first signs |
 | `doctor/<id>` | a try whether storage takes, gives and deletes | `radiata doctor`, for a moment |
-| `generations/<id>/manifest.json`, `generations/<id>/<n>.<kind>` | how a generation ended; its pictures | engine, api |
+| `generations/<id>/manifest.json` | how a generation ended, or that it was deleted | engine, api |
+| `generations/<id>/<n>.<kind>` | its pictures | engine |
+| `deleted/<id>.json` | that a generation was deleted, for a week | api, whoever sweeps |
+| `starred/<id>` | a star, or that it is forgotten for its age (`app/shared/stars.py`) | api, whoever sweeps |
 | `pictures/<sha256 of pixels>.png` | a picture that requests draw from (`app/shared/pictures.py`) | intake, engine |
 | `datasets/<sha256 of content>.json` | pictures with captions to train on (`app/shared/datasets.py`) | intake, api |
 | `datasets/sent/<sha256 of what was sent>.json` | which dataset that came to | intake |

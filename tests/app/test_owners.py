@@ -139,6 +139,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     `of` of nobody at all (`NOTHING`) gives the same requests for what is not there.
     """
     size = {"width": 64, "height": 64}
+    star = {"json": {"starred": True}}
     image = {"init_image": of.picture, "denoise": 0.5, **size}
     return {
         "POST /v1/generations": [
@@ -153,6 +154,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "GET /v1/generations/{generation_id}/events": [(of.generation, {}), (of.ended, {})],
         "POST /v1/generations/{generation_id}/cancel": [(of.generation, {}), (of.ended, {})],
         "DELETE /v1/generations/{generation_id}": [(of.generation, {}), (of.ended, {})],
+        "PATCH /v1/generations/{generation_id}": [(of.generation, star), (of.ended, star)],
         "POST /v1/adapters/uploads/{upload_id}": [],  # put there by whoever reaches the store
         "GET /v1/adapters/uploads/{upload_id}": [(of.uploads["adapter"], {}), (of.fetching, {})],
         "DELETE /v1/adapters/uploads/{upload_id}": [(of.uploads["adapter"], {}), (of.fetching, {})],

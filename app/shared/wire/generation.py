@@ -299,6 +299,7 @@ class Generation(Wire):
     owner: Owner = Field(default="", description="whose it is; empty: the first owner's")
     status: Status
     priority: Priority = "normal"
+    starred: bool = Field(default=False, description="kept whatever its age; `PATCH` sets it")
     metadata: dict[str, str] = {}
     start_by: datetime | None = Field(default=None, description="when it fails where it was not begun")
     queue_position: int | None = Field(

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from app.shared.catalog import Catalog
-from app.shared.generations import Ledger, pending_key
+from app.shared.generations import Ledger, image_key, pending_key
 from app.shared.lifecycle import live_key
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -174,16 +174,60 @@ def test_cancel_stops_what_waits_and_deletes_nothing(api: httpx.Client, storage:
     assert api.post(f"/v1/generations/{'0' * 32}/cancel").status_code == 404
 
 
-@pytest.mark.parametrize(("method", "tail"), [("POST", "/cancel"), ("DELETE", "")])
 def test_of_one_that_has_ended_a_cancel_says_how(
-    api: httpx.Client, storage: Storage, redis: Redis, settings: Settings, method: str, tail: str
+    api: httpx.Client, storage: Storage, redis: Redis, settings: Settings
 ) -> None:
     path = f"/v1/generations/{api.post('/v1/generations', json=BODY).json()['id']}"
     ledger = Ledger(storage, redis, settings)
     ledger.fail(ledger.get(path.rpartition("/")[2]), "engine_error", "a bug")
-    answer = api.request(method, path + tail)
+    answer = api.post(f"{path}/cancel")
     assert (answer.status_code, answer.json()["code"]) == (409, "already_ended")
     assert answer.json()["generation"] == api.get(path).json()
+
+
+def test_delete_cancels_what_lives_and_deletes_what_has_ended(
+    api: httpx.Client, storage: Storage, redis: Redis, settings: Settings
+) -> None:
+    kept, path = (f"/v1/generations/{api.post('/v1/generations', json=BODY).json()['id']}" for _ in range(2))
+    answer = api.delete(path)
+    assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
+    storage.put(image_key(path.rpartition("/")[2], 0), b"\x89PNG")
+    assert (api.delete(path).status_code, api.delete(path).status_code) == (204, 410)
+    for emptied in (False, True):
+        if emptied:
+            redis.flushdb()
+        for method, tail in (("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")):
+            answer = api.request(method, path + tail)
+            assert (answer.status_code, answer.json()["code"]) == (410, "generation_deleted"), (method, tail)
+        assert api.patch(path, json={"starred": True}).status_code == 410
+        assert api.get(f"/v1/images{path.removeprefix('/v1/generations')}/0.png").status_code == 404
+        assert [one["id"] for one in api.get("/v1/generations").json()["generations"]] == [kept.rpartition("/")[2]]
+
+
+def test_a_key_of_what_was_deleted_is_told_so(api: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "once"}
+    path = f"/v1/generations/{api.post('/v1/generations', json=BODY, headers=headers).json()['id']}"
+    assert [api.delete(path).status_code for _ in range(2)] == [200, 204]
+    answer = api.post("/v1/generations", json=BODY, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (410, "generation_deleted")
+
+
+def test_a_star_stands_wherever_the_generation_is_told(api: httpx.Client, redis: Redis) -> None:
+    one, other = (api.post("/v1/generations", json=BODY).json() for _ in range(2))
+    path = f"/v1/generations/{one['id']}"
+    assert one["starred"] is False
+    for starred in (True, True, False, True):
+        assert api.patch(path, json={"starred": starred}).json()["starred"] is starred
+        for emptied in (False, True):
+            if emptied:
+                redis.flushdb()
+            assert api.get(path).json()["starred"] is starred
+            listed = {row["id"]: row["starred"] for row in api.get("/v1/generations").json()["generations"]}
+            assert listed == {one["id"]: starred, other["id"]: False}
+    assert api.post(f"{path}/cancel").json()["starred"] is True
+    for body in ({"starred": "yes"}, {"starred": None}, {}, {"starred": True, "prompt": "x"}):
+        assert api.patch(path, json=body).status_code == 422
+    assert api.patch(f"/v1/generations/{'0' * 32}", json={"starred": True}).status_code == 404
 
 
 def test_a_record_that_cannot_be_read_is_not_canceled_away(api: httpx.Client, storage: Storage, redis: Redis) -> None:

@@ -1,0 +1,186 @@
+"""What is deleted is gone whole, whoever dies at whatever step, and nothing rises again."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from app.shared import lifecycle
+from app.shared.accepted import TOLD_FOR
+from app.shared.errors import Conflict, Gone, NotFound
+from app.shared.generations import Ledger, image_key, manifest_key, pending_key
+from app.shared.lifecycle import live_key, now
+from app.shared.owners import owned_generation_key
+from app.shared.records import deleted_key
+from app.shared.settings import Settings
+from app.shared.stars import star_key
+from app.shared.storage import Storage
+from app.shared.wire.generation import Generation, Status
+from tests.app.shared.making import request
+
+WRITING = ("put", "create", "delete", "copy")
+
+
+class Died(BaseException):
+    """Whoever was at it was killed."""
+
+
+class Dying:
+    """A store whose user dies right before the k-th thing that it would change."""
+
+    def __init__(self, storage: Storage, k: int) -> None:
+        self._storage, self.left = storage, k
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._storage, name)
+        if name not in WRITING:
+            return found
+
+        def change(*given: Any) -> Any:
+            if self.left == 0:
+                raise Died
+            self.left -= 1
+            return found(*given)
+
+        return change
+
+
+@pytest.fixture(params=["", "ada"])
+def ledger(request: pytest.FixtureRequest, storage: Storage, redis: Redis, settings: Settings) -> Ledger:
+    return Ledger(storage, redis, settings, request.param or None)
+
+
+def ended(ledger: Ledger, storage: Storage, status: Status = Status.SUCCEEDED) -> Generation:
+    """A generation that has ended, with two pictures and a star."""
+    one = ledger.accept(request(count=2))
+    for index in range(2):
+        storage.put(image_key(one.id, index), b"\x89PNG")
+    ledger.finish(one.model_copy(update={"status": status}))
+    ledger.star(one.id, True)
+    return one
+
+
+def is_gone(ledger: Ledger, storage: Storage, one: Generation) -> None:
+    """Nothing but the record that it was deleted is left, and everybody is told so."""
+    assert sorted(storage.keys("generations")) == [manifest_key(one.id)]
+    for key in (pending_key(one.id), star_key(one.id), owned_generation_key("ada", one.id)):
+        assert not storage.exists(key)
+    assert ledger.list(9, None) == ([], None) and ledger.stars.all() == set()
+    with pytest.raises(Gone):
+        ledger.get(one.id)
+
+
+def deaths(storage: Storage, redis: Redis, settings: Settings, ledger: Ledger, one: Generation) -> Iterator[int]:
+    """Have whoever deletes it die before each thing that deleting changes, in turn."""
+    for k in range(99):
+        try:
+            Ledger(Dying(storage, k), redis, settings, ledger.owner or None).delete(one.id)  # type: ignore[arg-type]
+        except Died:
+            yield k
+        except Gone:  # it had been decided before
+            return
+        else:
+            return
+
+
+def test_what_was_begun_is_done_by_whoever_asks_again(
+    ledger: Ledger, storage: Storage, redis: Redis, settings: Settings
+) -> None:
+    one, tried = ended(ledger, storage), list[int]()
+    for k in deaths(storage, redis, settings, ledger, one):
+        pictures = [key for key in storage.keys("generations") if key.endswith(".png")]
+        try:  # whoever is shown its end is shown its pictures
+            assert ledger.get(one.id).status is Status.SUCCEEDED and len(pictures) == 2
+        except Gone:
+            assert storage.exists(deleted_key(one.id))
+        tried.append(k)
+    assert len(tried) >= 3
+    with pytest.raises(Gone):
+        ledger.delete(one.id)
+    is_gone(ledger, storage, one)
+
+
+def test_a_worker_that_comes_late_ends_nothing_and_leaves_nothing(ledger: Ledger, storage: Storage) -> None:
+    one = ledger.accept(request(count=2))
+    started = ledger.start(one.id)
+    assert started
+    ledger.cancel(one.id)
+    ledger.delete(one.id)
+    assert ledger.ended(one.id) and not ledger.step(one.id, 1, 3)
+    storage.put(image_key(one.id, 0), b"\x89PNG")
+    assert not ledger.finish(started.model_copy(update={"status": Status.SUCCEEDED}))
+    ledger.discard(started)
+    assert ledger.start(one.id) is None
+    is_gone(ledger, storage, one)
+
+
+def test_whoever_tells_of_an_end_late_shows_nothing(ledger: Ledger, storage: Storage, redis: Redis) -> None:
+    one = ended(ledger, storage)
+    record, text = ledger.records.ended(one.id), storage.get(manifest_key(one.id))
+    assert record and text
+    storage.put(pending_key(one.id), text)  # as if it had been read before it was deleted
+    ledger.delete(one.id)
+    storage.put(pending_key(one.id), text)
+    ledger._close(record, text)  # pyright: ignore[reportPrivateUsage]
+    assert b"prompt" not in (redis.hget(live_key(one.id), "final") or b"")  # type: ignore[operator]
+    with pytest.raises(Gone):
+        ledger.get(one.id)
+    storage.put(pending_key(one.id), text)
+    assert ledger.start(one.id) is None and not storage.exists(pending_key(one.id))
+
+
+def test_without_redis_nothing_is_deleted(
+    ledger: Ledger, storage: Storage, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = ended(ledger, storage)
+    before = sorted(storage.keys(""))
+
+    def away(*_: object, **__: object) -> None:
+        raise RedisConnectionError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(redis, "pipeline", away)
+        with pytest.raises(RedisConnectionError):
+            ledger.delete(one.id)
+    assert sorted(storage.keys("")) == before and ledger.get(one.id).starred
+
+
+def test_what_has_not_ended_is_not_deleted(ledger: Ledger) -> None:
+    with pytest.raises(Conflict):
+        ledger.delete(ledger.accept(request()).id)
+
+
+def test_a_list_is_whole_while_what_it_lists_is_deleted(
+    ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [ended(ledger, storage).id for _ in range(6)][::-1]
+    first, cursor = ledger.list(2, None)
+    for one in (ids[0], ids[1], ids[2], ids[4]):  # the cursor itself too
+        ledger.delete(one)
+    assert [one.id for one in first] == ids[:2] and cursor == ids[1]
+    assert [one.id for one in ledger.list(2, cursor)[0]] == [ids[3], ids[5]]
+    monkeypatch.setattr(ledger.index, "_in_redis", lambda *_: None)
+    assert [one.id for one in ledger.list(2, cursor)[0]] == [ids[3], ids[5]]
+
+
+def test_after_a_week_there_is_no_such_generation(
+    ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = ended(ledger, storage)
+    ledger.delete(one.id)
+    monkeypatch.setattr(lifecycle, "now", lambda: now() + TOLD_FOR + timedelta(seconds=1))
+    with pytest.raises(NotFound):
+        ledger.get(one.id)
+
+
+def test_a_star_or_the_sweep_is_first(ledger: Ledger, storage: Storage) -> None:
+    kept, old = ended(ledger, storage), ended(ledger, storage)
+    ledger.star(old.id, False)
+    assert not ledger.stars.lets_go(kept.id) and ledger.stars.lets_go(old.id)
+    for starred in (True, False):
+        with pytest.raises(Gone):
+            ledger.star(old.id, starred)
+    assert ledger.stars.lets_go(old.id) and not ledger.get(old.id).starred
