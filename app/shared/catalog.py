@@ -87,7 +87,7 @@ class Catalog:
         if not numbers:
             raise self._missing(ref, name)
         wanted = int(number) if number.isdecimal() else 0 if number else numbers[-1]
-        known = self._read(_version_key(name, wanted)) if wanted in numbers else None
+        known = self._version(name, wanted) if wanted in numbers else None
         if known is None:
             raise NotFound("adapter_unknown", f"adapter {name!r} has no version {number}; its newest is {numbers[-1]}")
         return known
@@ -320,12 +320,12 @@ class Catalog:
         gone = TOMBSTONE.get(self._storage, _tombstone_key(name))
         return max([*numbers, gone.last_version if gone else 0])
 
-    def _read(self, key: str) -> AdapterVersion | None:
-        return VERSION.get(self._storage, key)
+    def _version(self, name: str, number: int) -> AdapterVersion | None:
+        return VERSION.get(self._storage, _version_key(name, number))
 
     def _readable(self, name: str, number: int) -> AdapterVersion | None:
         try:
-            return self._read(_version_key(name, number))
+            return self._version(name, number)
         except Unreadable as error:
             tell(self._redis, error)
             return None

@@ -36,6 +36,8 @@ class OwnCatalog(Catalog):
             return self._with_bytes(number)
         for place, seen in self._places(owner, name):
             versions = self._seen_versions(place, seen)
+            if not number and self._is_own(place):
+                self._judge_newest(place)
             if versions:
                 wanted = int(number) if number else versions[-1].version
                 if known := next((one for one in versions if one.version == wanted), None):
@@ -45,17 +47,17 @@ class OwnCatalog(Catalog):
         raise self._missing(rest if not owner else ref, name if not owner else None)
 
     def newest(self) -> list[AdapterVersion]:
-        """The newest version of every name that this owner may list, by name."""
+        """The newest version of every name that this owner may list, by name; one that cannot be read is left out."""
         found = self._index.find("newest")
         if found is None:
-            newest = {namespace(one.name, one.owner): one for _, _, one in self._all() if one}
+            newest = {place: one for place, _, one in self._all()}
         else:
-            newest = {holder.split(":")[0]: one for holder, text in found if (one := self._known(holder, text))}
+            newest = {holder.split(":")[0]: self._known(holder, text) for holder, text in found}
         listed: list[AdapterVersion] = []
         for place, one in newest.items():
-            if self._lists(one):
+            if one and self._lists(one):
                 listed.append(one)
-            elif "@" not in place:  # the newest of that name is the first owner's: one before may be the bundled one
+            elif "@" not in place and not self._is_own(place):  # its newest is the first owner's: one before, bundled
                 listed += self._seen_versions(place, self._lists)[-1:]
         return sorted(map(self._shown, listed), key=lambda one: (one.name, one.owner != self._owner, one.owner))
 
@@ -99,6 +101,15 @@ class OwnCatalog(Catalog):
     def _seen_versions(self, place: str, seen: Seen) -> list[AdapterVersion]:
         found = (self._version_at(place, number) for number in self._versions(place))
         return [one for one in found if one and seen(one)]
+
+    def _is_own(self, place: str) -> bool:
+        """Whether a place is where this owner's names stand; the first owner's stand with the bundled ones."""
+        return place.partition("@")[2] == self._owner
+
+    def _judge_newest(self, place: str) -> None:
+        """Raise Unreadable where the newest version of a name of one's own cannot be read: no older one is meant."""
+        if (numbers := self._versions(place)) and self._version_at(place, numbers[-1]) is None:
+            self._version(place, numbers[-1])
 
     def _version_at(self, place: str, number: int) -> AdapterVersion | None:
         holder = f"{place}:{number}"

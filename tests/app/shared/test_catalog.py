@@ -14,8 +14,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.shared.catalog import Catalog, verdict_key
 from app.shared.catalog_index import INDEX, Living
-from app.shared.errors import AdapterRefused, Gone, NotFound, RadiataError
+from app.shared.errors import AdapterRefused, Gone, NotFound, RadiataError, Unreadable
 from app.shared.facts import AdapterFacts, Fitting
+from app.shared.own_catalog import OwnCatalog
+from app.shared.owners import namespace
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
 from tests.app.shared.making import version
@@ -123,6 +125,31 @@ def test_whatever_is_lost_every_answer_is_the_same(catalog: Catalog, redis: Redi
         assert answers(catalog, refs) == whole
         if chance.random() < 0.5:
             redis.flushall()
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+@pytest.mark.parametrize("owner", [None, "", "ada"])
+def test_a_name_whose_newest_version_cannot_be_read_means_no_older_one(
+    storage: Storage, redis: Redis, owner: str | None, emptied: bool
+) -> None:
+    catalog = Catalog(storage, redis) if owner is None else OwnCatalog(storage, redis, owner)
+    for name, content in (("a", b"1"), ("a", b"2"), ("b", b"3")):
+        catalog.admit(version(name, content, owner=owner or ""), {})
+    storage.put(f"names/{namespace('a', owner or '')}/2.json", b"{")
+    redis.flushall()
+    if not emptied:
+        assert catalog.newest()  # from here on it is in the index that it cannot be read
+    assert [one.name for one in catalog.newest()] == ["b"]
+    with pytest.raises(Unreadable):
+        catalog.resolve("a")
+    assert catalog.resolve("a:1").version == 1
+    bob = OwnCatalog(storage, redis, "bob")
+    assert bob.newest() == []
+    bundled = catalog.admit(version("c", b"4", owner="radiata"), {})[0]
+    Catalog(storage, redis).admit(version("c", b"5"), {})
+    storage.put("names/c/2.json", b"{")
+    redis.flushall()
+    assert bob.resolve("c") == bundled and bob.newest() == [bundled]  # what cannot be read may be the first owner's
 
 
 def test_answers_come_from_storage_while_redis_is_away(
