@@ -1,4 +1,5 @@
-"""What is due is done, in threads of this process: some tasks of each kind at once, each by one process alone.
+"""What is due is done, in threads of this process: some tasks of each kind at once, each by one process alone,
+and owners in turn.
 
 A process that dies holds its tasks for a moment longer (`HELD_S` in `app/shared/outgoing.py`); then another does them,
 or itself once it is started again. What an emptied Redis has forgotten is found in storage, by a look now and then.
@@ -14,6 +15,7 @@ from typing import Protocol
 import structlog
 from redis.exceptions import RedisError
 
+from app.outgoing.turns import WINDOW, Turns
 from app.shared.errors import RadiataError, Unreadable
 from app.shared.outgoing import Outgoing
 
@@ -33,6 +35,11 @@ class Handler(Protocol):
     """What does the tasks of one kind."""
 
     most: int  # at once
+    share: int  # at once of one owner
+
+    def owner(self, task_id: str) -> str:
+        """Whose a task is; empty where nobody can tell."""
+        ...
 
     def pending(self) -> Iterable[str]:
         """Ids of all that is to be done, as storage has it."""
@@ -48,6 +55,8 @@ class Courier:
 
     def __init__(self, outgoing: Outgoing, handlers: Mapping[str, Handler]) -> None:
         self._outgoing, self._handlers = outgoing, handlers
+        self._turns = {kind: Turns(handler.owner, handler.share) for kind, handler in handlers.items()}
+        self._from = dict.fromkeys(handlers, 0)  # where in what is due the next look begins
         self._who = token_hex(8)
         self._running: set[str] = set()
         self._threads: set[Thread] = set()
@@ -117,13 +126,24 @@ class Courier:
             if self._outgoing.looks(int(RESTORE_S) - 5):
                 self._restore()
         for kind, handler in self._handlers.items():
-            room = handler.most - sum(one.startswith(f"{kind}:") for one in running)
-            for task_id in self._outgoing.due(kind, room) if room > 0 else ():
+            mine = [one.removeprefix(f"{kind}:") for one in running if one.startswith(f"{kind}:")]
+            for task_id in self._next(kind, mine, handler.most - len(mine)):
                 task = f"{kind}:{task_id}"
-                if task not in running and self._outgoing.take(task, self._who):
+                if self._outgoing.take(task, self._who):
                     with self._lock:
                         self._running.add(task)
                     begin(task)
+
+    def _next(self, kind: str, mine: list[str], room: int) -> list[str]:
+        """Ids of the tasks of a kind that are begun now, so many at most; mine: those that are being done here."""
+        if room <= 0:
+            return []
+        due = self._outgoing.due(kind, WINDOW, self._from[kind])
+        chosen = self._turns[kind].choose([one for one in due if one not in mine], mine, room)
+        # One owner may have more than is looked at once: who comes behind them is found by the next look
+        behind = self._from[kind] + WINDOW - len(chosen)
+        self._from[kind] = behind if len(due) == WINDOW and len(chosen) < room else 0
+        return chosen
 
     def _restore(self) -> None:
         """Have all that storage knows of done that Redis does not; one kind that cannot be read hinders no other."""

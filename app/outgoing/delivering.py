@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ class Delivering:
     in seconds.
     """
 
-    most = 8
+    most, share = 32, 8
 
     def __init__(
         self,
@@ -55,6 +56,13 @@ class Delivering:
             self._pruned = self._clock()
             self._webhooks.prune()
         return self._webhooks.pending()
+
+    def owner(self, task_id: str) -> str:
+        """Whose a delivery is."""
+        with suppress(Unreadable):
+            stored = self._webhooks.due(task_id)
+            return stored.owner if stored else ""
+        return ""
 
     def run(self, task_id: str, look: Callable[[], None]) -> float | None:
         """Make a delivery; seconds after which it is tried again, or None where it was taken, or given up."""

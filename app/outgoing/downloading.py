@@ -14,7 +14,7 @@ import structlog
 
 from app.outgoing.courier import Stopped
 from app.shared.downloads import Downloads
-from app.shared.errors import Gone, NoRoom, SourceAway, SourceRefused
+from app.shared.errors import Gone, NoRoom, SourceAway, SourceRefused, Unreadable
 from app.shared.fetching.download import download, forget
 from app.shared.fetching.fetcher import SMALL, Bounds
 from app.shared.fetching.sources import PEFT, Sources
@@ -36,7 +36,7 @@ SAME_TIME = (1980, 1, 1, 0, 0, 0)
 class Downloading:
     """Fetches one file at a call."""
 
-    most = 4
+    most, share = 16, 4
 
     def __init__(self, downloads: Downloads, uploads: Uploads, sources: Sources, settings: Settings) -> None:
         self._downloads, self._uploads, self._sources = downloads, uploads, sources
@@ -52,6 +52,13 @@ class Downloading:
                     if part.name[:32] not in waiting and time.time() - part.stat().st_mtime > GIVEN_UP_S:
                         part.unlink()
         return waiting
+
+    def owner(self, task_id: str) -> str:
+        """Whose a download is."""
+        with suppress(Unreadable):
+            wanted = self._downloads.waiting(task_id)
+            return wanted.upload.owner if wanted else ""
+        return ""
 
     def run(self, task_id: str, look: Callable[[], None]) -> float | None:
         """Fetch a file; seconds after which it is tried again, or None where it is an upload by now, or refused."""

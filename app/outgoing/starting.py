@@ -14,7 +14,7 @@ SLACK_S = 0.1
 class Starting:
     """Fails one at a call, where it was not begun."""
 
-    most = 4
+    most = share = 4
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -32,6 +32,10 @@ class Starting:
             accepted = self._ledger.records.pending(generation_id)
             return accepted is not None and accepted.generation.start_by is not None
         return False
+
+    def owner(self, task_id: str) -> str:
+        """Nobody's: none takes longer than another."""
+        return ""
 
     def run(self, task_id: str, look: Callable[[], None]) -> float | None:
         """Fail a generation whose time is over; seconds until then, or None."""

@@ -65,9 +65,12 @@ class Outgoing:
         """Whether no process has looked into storage for so long: the caller does, and no other for so long."""
         return bool(self._redis.set(LOOKED, "1", nx=True, ex=seconds))
 
-    def due(self, kind: str, most: int) -> list[str]:
-        """Ids of tasks of a kind whose time has come, first what is due for longest; what is no task is removed."""
-        found = cast(list[bytes], self._redis.zrangebyscore(due_key(kind), "-inf", self.clock(), start=0, num=most))
+    def due(self, kind: str, most: int, after: int = 0) -> list[str]:
+        """Ids of tasks of a kind whose time has come, first what is due for longest; what is no task is removed.
+
+        after: how many of them are passed over.
+        """
+        found = cast(list[bytes], self._redis.zrangebyscore(due_key(kind), "-inf", self.clock(), start=after, num=most))
         ids = {one: one.decode(errors="replace").removeprefix(f"{kind}:") for one in found}
         if strange := [one for one, task_id in ids.items() if not ID.fullmatch(task_id)]:
             self._redis.zrem(due_key(kind), *strange)  # Redis is data too

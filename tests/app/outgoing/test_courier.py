@@ -6,6 +6,7 @@ import pytest
 from redis import Redis
 
 from app.outgoing.courier import AGAIN_S, Courier
+from app.outgoing.turns import WINDOW
 from app.shared.outgoing import HELD_S, Outgoing, due_key
 
 MANY = 70
@@ -15,13 +16,16 @@ class Handler:
     """Keeps a list of what it did; fails: what each call of it raises."""
 
     def __init__(self, stored: Iterable[str] = (), fails: Exception | None = None, most: int = 2) -> None:
-        self.stored, self.fails, self.most = list(stored), fails, most
+        self.stored, self.fails, self.most, self.share = list(stored), fails, most, most
         self.done: list[str] = []
 
     def pending(self) -> Iterable[str]:
         if self.fails:
             raise self.fails
         return self.stored
+
+    def owner(self, task_id: str) -> str:
+        return ""
 
     def run(self, task_id: str, look: Callable[[], None]) -> float | None:
         look()
@@ -44,6 +48,32 @@ def test_what_waits_in_one_kind_holds_up_no_other(redis: Redis) -> None:
     begun: list[str] = []
     courier.look(begun.append)
     assert begun == [f"download:{id_of(0)}", f"download:{id_of(1)}", f"webhook:{id_of(0)}"]
+
+
+class Owned(Handler):
+    """Tasks whose first digit is their owner."""
+
+    def owner(self, task_id: str) -> str:
+        return task_id[0]
+
+
+def test_one_owners_many_tasks_stop_no_other_owners(redis: Redis) -> None:
+    outgoing, handler = Outgoing(redis, lambda: 1000.0), Owned(most=6)
+    handler.share = 2
+    courier = Courier(outgoing, {"download": handler})
+    for number in range(3 * WINDOW):
+        outgoing.put(f"download:a{number:031x}", number - 900)
+    for owner, number in (("b", 1), ("c", 1), ("b", 2), ("b", 3)):
+        outgoing.put(f"download:{owner}{number:031x}", 0)
+    begun: list[str] = []
+    for _ in range(4):  # looks; what was begun goes on all the while
+        courier.look(begun.append)
+    assert [one[9] + one[-1] for one in begun] == ["a0", "a1", "b1", "c1", "b2"]
+    for one in begun[:2]:
+        courier.do(one)
+    for _ in range(4):
+        courier.look(begun.append)
+    assert [one[9] + one[-1] for one in begun[5:]] == ["a2", "a3"]
 
 
 def test_what_other_processes_do_hides_nothing_that_is_due(redis: Redis) -> None:
