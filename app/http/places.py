@@ -11,10 +11,12 @@ from fastapi import Depends, Request
 
 from app.callers import CALLER, Caller
 from app.links import Links
+from app.shared.wire.adapter import ShownAdapter
 from app.shared.wire.generation import Generation, Image
 from app.shared.wire.training import Training, TrainingPicture
 
 P = TypeVar("P", Image, TrainingPicture)
+A = TypeVar("A", bound=ShownAdapter)
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,15 @@ class Place:
         return [one.model_copy(update={"url": self.url(one.url)}) for one in pictures]
 
 
-async def _place(request: Request) -> Place:
+def place_of(request: Request) -> Place:
+    """Where whoever sent a request sees the service."""
     caller: Caller | None = request.scope.get(CALLER)
     links = request.app.state.service.links if caller and caller.owner is not None else None
     return Place(request.scope.get("root_path", ""), links)
+
+
+async def _place(request: Request) -> Place:  # async: what is not takes a thread for it
+    return place_of(request)
 
 
 Prefix = Annotated[Place, Depends(_place)]
@@ -49,6 +56,12 @@ Prefix = Annotated[Place, Depends(_place)]
 def placed(generation: Generation, place: Place) -> Generation:
     """A generation whose pictures are where the client finds them."""
     return generation.model_copy(update={"images": place.moved(generation.images)}) if place else generation
+
+
+def adapter_placed(adapter: A, place: Place) -> A:
+    """An adapter whose cover is where the client finds it."""
+    url = place.url(f"/v1/images/{adapter.cover}") if adapter.cover else ""
+    return adapter.model_copy(update={"cover_url": url})
 
 
 def training_placed(training: Training, place: Place) -> Training:

@@ -12,13 +12,14 @@ from app.deps import Service, ServiceDep
 from app.http import receiving
 from app.http.downloads import documented, download
 from app.http.faults import fault, refused
+from app.http.places import Place, Prefix, adapter_placed, place_of
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_placed
 from app.http.routing import UNKNOWN, Router, answers, or_json
 from app.http.spool import Spooled
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
-from app.shared.wire.adapter import ABOUT_VISIBILITY, AdapterName, AdapterRecord, AdapterVersion, Visibility
+from app.shared.wire.adapter import ABOUT_VISIBILITY, AdapterName, AdapterRecord, ShownAdapter, Visibility
 from app.shared.wire.picture import PictureRef
 from app.shared.wire.source import AdapterSource
 from app.shared.wire.upload import Upload
@@ -50,7 +51,7 @@ class Shown(Wire):
 class AdapterList(BaseModel):
     """The newest version of every adapter, by name."""
 
-    adapters: list[AdapterVersion]
+    adapters: list[ShownAdapter]
 
 
 @router.post_json("", status_code=202)
@@ -119,7 +120,7 @@ async def admitted(
     found = staged if at_once(prefer) else await settled(service, staged.id, request.is_disconnected)
     response.status_code = 201 if found.new else 200
     response.headers["Location"] = f"/v1/adapters/{found.name}"
-    return await run_in_threadpool(_outcome, service, found)
+    return await run_in_threadpool(_outcome, service, found, place_of(request))
 
 
 async def _staged(service: Service, file: Spooled, name: str, ignore: list[str], said: dict[str, Any]) -> Upload:
@@ -147,12 +148,12 @@ def _text(texts: Mapping[str, str]) -> None:
         raise refused(faults, "control_characters")
 
 
-def _outcome(service: Service, upload: Upload) -> AdapterRecord:
+def _outcome(service: Service, upload: Upload, place: Place) -> AdapterRecord:
     """The record of what was admitted, or a 202 while it is inspected; raises AdapterRefused."""
     judge_end(upload, AdapterRefused)
     if not upload.status.ended:
         return later(upload, f"/v1/adapters/uploads/{upload.id}")  # type: ignore[return-value]
-    return service.catalog.record(f"{upload.name}:{upload.version}")
+    return adapter_placed(service.catalog.record(f"{upload.name}:{upload.version}"), place)
 
 
 @router.post(
@@ -177,13 +178,13 @@ async def judge_placed(
     staged = await run_in_threadpool(stage_placed, service, upload_id, **said.model_dump())
     found = await settled(service, staged.id, request.is_disconnected)
     response.status_code = 201 if found.new else 200
-    return await run_in_threadpool(_outcome, service, found)
+    return await run_in_threadpool(_outcome, service, found, place_of(request))
 
 
 @router.get("/uploads/{upload_id}", responses={202: {"model": Upload}})
-def upload_status(upload_id: str, service: ServiceDep) -> AdapterRecord:
+def upload_status(upload_id: str, service: ServiceDep, place: Prefix) -> AdapterRecord:
     """The outcome of an upload: 202 while it is inspected, then its record, or 422 with every reason."""
-    return _outcome(service, known(service, upload_id, "adapter"))
+    return _outcome(service, known(service, upload_id, "adapter"), place)
 
 
 @router.delete("/uploads/{upload_id}", responses=answers({409: "It has been judged already"}))
@@ -193,15 +194,16 @@ def cancel_upload(upload_id: str, service: ServiceDep) -> Upload:
 
 
 @router.get("")
-def adapters(service: ServiceDep) -> AdapterList:
+def adapters(service: ServiceDep, place: Prefix) -> AdapterList:
     """Every adapter, newest version each."""
-    return AdapterList(adapters=service.catalog.newest())
+    shown = (ShownAdapter.model_construct(**dict(one)) for one in service.catalog.newest())
+    return AdapterList(adapters=[adapter_placed(one, place) for one in shown])
 
 
 @router.get("/{ref}")
-def adapter(ref: Ref, service: ServiceDep, owner: OwnerQuery = "") -> AdapterRecord:
+def adapter(ref: Ref, service: ServiceDep, place: Prefix, owner: OwnerQuery = "") -> AdapterRecord:
     """One adapter with its verdict; `name`, `name:version` or `sha256:…`."""
-    return service.catalog.record(_of(owner, ref))
+    return adapter_placed(service.catalog.record(_of(owner, ref)), place)
 
 
 @router.get("/{ref}/file", response_class=Response, responses=documented("application/octet-stream"))
@@ -230,10 +232,10 @@ def _of(owner: str, ref: str) -> str:
 
 
 @router.patch("/{name}")
-def show(name: Name, said: Shown, service: ServiceDep) -> AdapterRecord:
+def show(name: Name, said: Shown, service: ServiceDep, place: Prefix) -> AdapterRecord:
     """Say who may use all versions of an adapter; generations that were accepted before are drawn all the same."""
     service.catalog.show_to(name, said.visibility)
-    return service.catalog.record(name)
+    return adapter_placed(service.catalog.record(name), place)
 
 
 @router.delete("/{name}", status_code=204)

@@ -27,8 +27,8 @@ function whyNot(record, model) {
 }
 
 /** A small picture of what an adapter draws, where it has one; its name says the rest. */
-function coverOf({ cover }) {
-  return cover ? el("img", { class: "cover", src: `v1/images/${cover}`, alt: "", loading: "lazy" }) : null;
+function coverOf({ cover_url: cover }) {
+  return cover ? el("img", { class: "cover", src: cover, alt: "", loading: "lazy" }) : null;
 }
 
 /**

@@ -337,6 +337,20 @@ def test_what_is_shared_is_used_by_its_owners_name(owned: Owned) -> None:
         assert owned.ask("bob", "GET", f"/v1/adapters/gift?owner={said}").status_code == 404
 
 
+def test_the_cover_of_what_is_public_is_seen_by_all_who_see_it(owned: Owned) -> None:
+    cover = owned.of["ada"].picture
+    covered = version("covered", b"covered", owner="ada", cover=cover, visibility="public")
+    Catalog(owned.storage, owned.redis).admit(covered, {})
+    listed = owned.ask("bob", "GET", "/v1/adapters").json()["adapters"]
+    urls = {one["name"]: one["cover_url"] for one in listed}
+    assert urls.pop("covered") == owned.ask("bob", "GET", "/v1/adapters/covered?owner=ada").json()["cover_url"] != ""
+    assert set(urls.values()) == {""}
+    assert owned.ask("bob", "GET", f"/v1/images/{cover}").status_code == 404
+    url = next(one["cover_url"] for one in listed if one["name"] == "covered")
+    assert owned.client.get(url).headers["content-type"] == "image/png"
+    assert owned.client.get(url.replace(cover, owned.of[""].picture)).status_code == 401
+
+
 def test_the_same_key_and_the_same_bytes_of_two_owners_are_two(owned: Owned) -> None:
     key = {"Idempotency-Key": "once"}
     asked_for = drawn(seed=7) | {"headers": key}

@@ -227,7 +227,13 @@ class AdapterVersion(Wire):
     visibility: Visibility = Field(default="private", description=ABOUT_VISIBILITY)
 
 
-class AdapterRecord(AdapterVersion):
+class ShownAdapter(AdapterVersion):
+    """A version as it is answered."""
+
+    cover_url: str = Field("", description="address of the cover, as that of a picture; empty without one")
+
+
+class AdapterRecord(ShownAdapter):
     """A version with the verdict of its inspection."""
 
     versions: list[int] = []
