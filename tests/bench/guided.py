@@ -20,8 +20,7 @@ from torch.nn.functional import avg_pool2d, cosine_similarity
 from transformers import CLIPVisionModelWithProjection
 
 from tests.bench.provenance import provenance
-from workers.training import pipeline
-from workers.training.emoji import drawings, items, samples
+from workers.training.emoji import drawings, items, pipeline, samples
 from workers.training.emoji.guided import control, image_encoder, subjects
 
 SEED = 2000

@@ -24,8 +24,7 @@ from lycoris import Patcher, load
 from lycoris.patcher import StackEntry
 from tests.bench.provenance import provenance
 from tests.bench.style_classifier import StyleClassifier
-from workers.training import pipeline
-from workers.training.emoji import captions, drawings, items, samples, styles
+from workers.training.emoji import captions, drawings, items, pipeline, samples, styles
 from workers.training.emoji.items import Item
 from workers.training.emoji.packages import DRAWINGS
 

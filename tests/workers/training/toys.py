@@ -9,7 +9,6 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from workers.training.emoji import architecture, codec, latents
 from workers.training.emoji.items import Item
-from workers.training.folder import Captioned
 
 NAMES = ("red disc", "green disc", "blue square", "red square", "green bar")
 
@@ -34,12 +33,6 @@ def pictures() -> dict[str, np.ndarray]:
 def catalogue() -> list[Item]:
     """The five as items; the last one is held out."""
     return [Item(name=name, kind="core", hexcode=name, held_out=name == NAMES[-1]) for name in NAMES]
-
-
-def captioned() -> list[Captioned]:
-    """The five as captioned pictures on white."""
-    white = [drawing[..., :3] * drawing[..., 3:] + 1 - drawing[..., 3:] for drawing in pictures().values()]
-    return [Captioned(picture=picture, captions=(name,)) for picture, name in zip(white, NAMES, strict=True)]
 
 
 def pipeline(seed: int = 1, layers: int = 1) -> StableDiffusionPipeline:

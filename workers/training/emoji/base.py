@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from workers.training.emoji import samples
+from workers.training.emoji.flat import Flat
 from workers.training.emoji.latents import Batch, LatentSet
-from workers.training.flat import Flat
-from workers.training.loop import LoopPlan
-from workers.training.velocity import chance, noised
+from workers.training.emoji.loop import LoopPlan
+from workers.training.emoji.velocity import chance, noised
 
 
 @dataclass(frozen=True, kw_only=True)

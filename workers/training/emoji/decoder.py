@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
 from workers.training.emoji import drawings
-from workers.training.loop import LoopPlan
+from workers.training.emoji.loop import LoopPlan
 
 
 @dataclass(frozen=True, kw_only=True)

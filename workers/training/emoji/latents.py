@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from workers.training.emoji import captions, drawings
 from workers.training.emoji.items import Item
-from workers.training.pipeline import encode, tokenize
+from workers.training.emoji.pipeline import encode, tokenize
 
 BACKGROUND_SHARE = 0.2
 EMPTY_SHARE = 0.1

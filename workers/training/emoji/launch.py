@@ -13,11 +13,10 @@ import torch.distributed as dist
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch.multiprocessing.spawn import spawn
 
-from workers.training import pipeline
-from workers.training.emoji import architecture, codec, items, latents, styles, vocabulary
+from workers.training.emoji import architecture, codec, items, latents, pipeline, styles, vocabulary
 from workers.training.emoji.base import Plan, Trainer, export
 from workers.training.emoji.decoder import DecoderPlan, Decoding
-from workers.training.loop import Loop
+from workers.training.emoji.loop import Loop
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from tests.workers.training import toys
 from workers.training.emoji.base import Plan, Trainer
 from workers.training.emoji.decoder import DecoderPlan, Decoding
-from workers.training.loop import Loop
+from workers.training.emoji.loop import Loop
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from tests.workers.training import toys
-from workers.training import pipeline
-from workers.training.emoji import architecture, captions, codec, drawings, items, styles
+from workers.training.emoji import architecture, captions, codec, drawings, items, pipeline, styles
 
 
 @pytest.fixture

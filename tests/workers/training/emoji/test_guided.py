@@ -16,7 +16,7 @@ from tests.workers.training import toys
 from workers.training.emoji import drawings
 from workers.training.emoji.guided import control, image_encoder, image_prompt, launch, subjects
 from workers.training.emoji.guided.subjects import Subject, Subjects
-from workers.training.loop import Loop, LoopPlan
+from workers.training.emoji.loop import Loop, LoopPlan
 
 
 def _seen() -> Subjects:

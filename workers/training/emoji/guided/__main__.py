@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from workers.training.loop import LoopPlan
+from workers.training.emoji.loop import LoopPlan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 

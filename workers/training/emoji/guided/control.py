@@ -14,8 +14,8 @@ from torch.nn.functional import mse_loss
 from workers.training.emoji import drawings
 from workers.training.emoji.guided import subjects
 from workers.training.emoji.guided.subjects import Subjects
-from workers.training.pipeline import encode, tokenize
-from workers.training.velocity import chance, noised
+from workers.training.emoji.pipeline import encode, tokenize
+from workers.training.emoji.velocity import chance, noised
 
 THRESHOLDS = (100, 200)
 """Canny's low and high threshold that most programs begin with; training varies them."""

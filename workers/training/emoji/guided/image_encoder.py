@@ -18,7 +18,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionMode
 from workers.training.emoji import drawings
 from workers.training.emoji.guided import subjects
 from workers.training.emoji.guided.subjects import Subject, Subjects
-from workers.training.pipeline import tokenize
+from workers.training.emoji.pipeline import tokenize
 
 WIDTH = 160
 EMBEDDING = 128

@@ -21,8 +21,8 @@ from transformers import CLIPVisionModelWithProjection
 from workers.training.emoji import captions, drawings
 from workers.training.emoji.guided import image_encoder, subjects
 from workers.training.emoji.guided.subjects import Subjects
-from workers.training.pipeline import encode, tokenize
-from workers.training.velocity import chance, noised
+from workers.training.emoji.pipeline import encode, tokenize
+from workers.training.emoji.velocity import chance, noised
 
 TOKENS = 4
 DROPPED = 0.1

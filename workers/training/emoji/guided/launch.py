@@ -8,9 +8,9 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from workers.training import adapters, pipeline
+from workers.training.emoji import pipeline
 from workers.training.emoji.guided import control, image_encoder, image_prompt, subjects
-from workers.training.loop import Loop, LoopPlan
+from workers.training.emoji.loop import Loop, LoopPlan
 
 COMMON_HEADER = {
     "modelspec.sai_model_spec": "1.0.0",
@@ -60,7 +60,10 @@ def run_image_prompt(cache: Path, run: Path, base: Path, encoder: Path, plan: Lo
 def write(out: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write the tensors in float16, whole or not at all."""
     halves = {name: tensor.detach().half().contiguous() for name, tensor in tensors.items()}
-    adapters.write(out, save(halves, metadata=COMMON_HEADER | header))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_suffix(".partial")
+    partial.write_bytes(save(halves, metadata=COMMON_HEADER | header))
+    partial.replace(out)
 
 
 def frozen(base: Path) -> StableDiffusionPipeline:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workers.training.flat import Flat
-from workers.training.schedule import Run
+from workers.training.emoji.flat import Flat
+from workers.training.emoji.schedule import Run
 
 
 @dataclass(frozen=True, kw_only=True)
