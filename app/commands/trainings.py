@@ -22,7 +22,7 @@ from app.shared.wire.training import TrainingRequest
 SENT = frozenset((".png", ".jpg", ".jpeg", ".webp", ".avif", ".txt", ".caption", ".jsonl", ".csv"))
 REPEATED = re.compile("[1-9][0-9]*_")  # the beginning of such a folder's name
 SHOWN = 5  # names of a report's lists
-OWN = ("name", "dataset", "algorithm", "options", "samples")  # fields that the command asks for itself
+OWN = ("name", "dataset", "options", "samples")  # fields that the command asks for itself
 
 cli = typer.Typer(no_args_is_help=True, help="Trainings of a service: list, show, cancel, go on with.")
 
@@ -31,7 +31,6 @@ cli = typer.Typer(no_args_is_help=True, help="Trainings of a service: list, show
 def train(
     pictures: Annotated[str, typer.Argument(help="A folder of pictures with captions (`a.png`, `a.txt`), or a ref.")],
     name: Annotated[str, typer.Option(help="Of the adapter; it gets the next version of that name.")],
-    algorithm: Annotated[str, typer.Option(help="As `radiata trainings algorithms` lists them.")] = "lokr",
     option: Annotated[list[str] | None, typer.Option(help="`factor=8`: of the algorithm; repeatable.")] = None,
     sample: Annotated[list[str] | None, typer.Option(help="A prompt, drawn at each checkpoint; repeatable.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A folder for the samples.")] = None,
@@ -40,7 +39,7 @@ def train(
     **fields: Any,
 ) -> None:
     """Train an adapter on a folder of captioned pictures; what is accepted goes on if this ends."""
-    body = {"name": name, "algorithm": algorithm, "options": dict(map(_option, option or []))}
+    body = {"name": name, "options": dict(map(_option, option or []))}
     body |= {"samples": [{"prompt": prompt} for prompt in sample or []], **as_fields(TrainingRequest, fields)}
     from app.commands.judging_trainings import judge, rows  # the library's table, which no other command needs
 

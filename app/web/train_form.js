@@ -78,7 +78,7 @@ export function createTrainForm(changed) {
     setKnown(fields, known, models, usual) {
       schemas = Object.fromEntries(Object.entries(fields).map(([name, schema]) => [name, valueOf(schema)]));
       algorithms = known.filter(({ untrainable }) => !untrainable);
-      const [model, chosen] = [byId("training-model").value || usual, byId("training-algorithm").value || "lora"];
+      const [model, chosen] = [byId("training-model").value || usual, byId("training-algorithm").value || schemas.algorithm.default];
       byId("training-model").replaceChildren(...models.map(({ name }) => el("option", { value: name }, name)));
       byId("training-model").closest(".field").hidden = models.length < 2;
       byId("training-model").value = model;

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from app.shared.errors import RadiataError
 from app.shared.settings import BadSettings, read_settings
+from app.shared.wire.training import DEFAULT_ALGORITHM
 from workers.ending import err, out, told
 from workers.training.plan import Sample, TrainingPlan
 
@@ -26,7 +27,7 @@ def train(
     to: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.")],
     steps: Annotated[int, typer.Option(help="Steps of the optimiser. More than before extends a training.")],
     model: Annotated[str | None, typer.Option(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
-    algorithm: Annotated[str, typer.Option(help="lora, locon, lokr, …")] = "lora",
+    algorithm: Annotated[str, typer.Option(help="lora, locon, lokr, …")] = DEFAULT_ALGORITHM,
     rank: Annotated[int | None, typer.Option(help="Of the algorithm; unset, its own.")] = None,
     alpha: Annotated[float | None, typer.Option(help="The change is multiplied by alpha/rank; unset, by 1.")] = None,
     layer: Annotated[list[str] | None, typer.Option(help="Pattern of layers, as unet.*attn2*; several times.")] = None,

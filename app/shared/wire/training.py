@@ -14,6 +14,7 @@ from app.shared.wire.values import Name, Number, OwnedRef, Owner, Sha256, Whole,
 MAX_SAMPLES = 8  # prompts that are drawn at each checkpoint
 MAX_PATTERNS = 64
 MAX_STEPS = 1_000_000
+DEFAULT_ALGORITHM = "lora"  # every tool reads it, it trains on every base, and most recipes' numbers are for it
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
 Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
@@ -47,7 +48,10 @@ class TrainingFields(Wire):
     description: str = Field("", max_length=2000, description="of the adapter, as the catalog shows it")
     dataset: DatasetRef = Field(description="as `POST /v1/datasets` answers it")
     algorithm: str = Field(
-        max_length=32, examples=["lokr"], description="one of `GET /v1/trainings/algorithms`, which tells its options"
+        DEFAULT_ALGORITHM,
+        max_length=32,
+        examples=["lokr"],
+        description="one of `GET /v1/trainings/algorithms`, which tells its options",
     )
     start: OwnedRef | None = Field(
         None,

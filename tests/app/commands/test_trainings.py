@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from app import cli
 from app.commands.following import Lines
+from app.shared.wire.training import TrainingRequest
 
 ID = "0123456789abcdef" * 2
 REPORT = {"pictures": 2, "missing": ["[red]b.png[/red]"], "empty": [], "orphaned": [], "unreadable": {}, "ignored": []}
@@ -131,6 +132,7 @@ def test_a_folder_is_sent_and_trained_and_its_samples_are_saved(service: _Servic
 def test_a_dataset_that_was_sent_is_named(service: _Service) -> None:
     assert run("train", f"dataset:{'e' * 64}", "--name", "style")[0] == 0
     assert service.body["dataset"] == f"dataset:{'e' * 64}" and service.sent == []
+    assert service.body["algorithm"] == TrainingRequest.model_fields["algorithm"].default  # the same for everybody
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_dataset_that_was_sent_is_named(service: _Service) -> None:
         (("dataset:1",), "--name"),
         (("dataset:1", "--name", "A b"), "name: a name is 1 to 64 lower-case letters"),
         (("dataset:1", "--name", "a", "--rank", "0"), "rank has to be at least 1"),
-        (("dataset:1", "--name", "a", "--option", "facto=1"), "did you mean factor?"),
+        (("dataset:1", "--name", "a", "--algorithm", "lokr", "--option", "facto=1"), "did you mean factor?"),
         (("dataset:1", "--name", "a", "--model", "emoji-46"), "did you mean 'emoji-64'?"),
     ],
     ids=str,

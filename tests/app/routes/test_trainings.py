@@ -145,6 +145,8 @@ def test_a_name_that_cannot_be_is_refused_in_a_sentence(api: httpx.Client, datas
 def test_every_algorithm_tells_what_it_takes(api: httpx.Client, dataset: str) -> None:
     found = api.get("/v1/trainings/algorithms").json()["algorithms"]
     assert {"lora", "locon", "lokr"} <= {one["name"] for one in found}
+    plain = {"name": "style", "dataset": dataset}
+    assert api.post("/v1/trainings", json=plain).json()["request"]["algorithm"] == "lora"  # where none is named
     for one in found:
         answer = api.post("/v1/trainings", json=body(dataset, algorithm=one["name"], rank=4))
         assert (answer.status_code == 202) is (bool(one["rank"]) and not one["untrainable"]), answer.text
