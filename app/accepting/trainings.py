@@ -17,6 +17,7 @@ from app.http.faults import meant, quoted, refusal
 from app.shared.datasets import Dataset, Datasets
 from app.shared.errors import BadRequest, Conflict, Gone, NotFound, RadiataError, Unavailable
 from app.shared.facts import BaseLayers, TokenizerFile
+from app.shared.lifecycle import now
 from app.shared.trainings import Trainings
 from app.shared.wire.generation import Status
 from app.shared.wire.model import ModelProfile
@@ -68,14 +69,9 @@ class _Resolved(NamedTuple):
 
 def _resolved(parts: TrainingParts, body: TrainingRequest) -> _Resolved:
     profile = profile_of(parts, body.model)
-    try:
-        dataset = parts.datasets.get(body.dataset)
-    except NotFound as error:
-        raise NotFound(
-            error.code, error.message, reasons=refusal(["dataset"], error.code, error.message).reasons
-        ) from error
+    dataset, wrong = _dataset(parts, body)
     layers = parts.profiles.layers(profile)
-    wrong: list[RadiataError] = [*_misdescribed(dataset, body), *_unsampled(body, profile)]
+    wrong += [*_misdescribed(dataset, body), *_unsampled(body, profile)]
     wrong += _too_long(dataset, body, parts.profiles.tokenizers(profile))
     start, apart = _start(parts, profile, body)
     wrong += apart
@@ -93,7 +89,7 @@ def _resolved(parts: TrainingParts, body: TrainingRequest) -> _Resolved:
         message = f"the rank is {chosen.rank}, and {body.start!r} was trained with {ranks}; give that rank"
         wrong.append(refusal(["rank"], "start_of_another_rank", message, {"allowed": list(start.ranks)}))
     steps = body.steps or _steps(dataset, body)
-    if body.lr_warmup_steps >= steps:
+    if dataset.pictures and body.lr_warmup_steps >= steps:
         message = f"lr_warmup_steps has to be less than the {steps} steps: the learning rate would never be reached"
         wrong.append(refusal(["lr_warmup_steps"], "training_void_option", message, {"maximum": steps - 1}))
     if wrong:
@@ -183,7 +179,20 @@ def algorithms() -> list[dict[str, object]]:
     return [asdict(one) for one in ALGORITHMS.values()]
 
 
+def _dataset(parts: TrainingParts, body: TrainingRequest) -> tuple[Dataset, list[RadiataError]]:
+    """Return the dataset; one that is not there is empty, so that all else is judged too, and said to be unknown."""
+    try:
+        return parts.datasets.get(body.dataset), []
+    except NotFound as error:
+        reasons = refusal(["dataset"], error.code, error.message).reasons
+        return Dataset(ref=body.dataset, pictures=(), created_at=now()), [
+            NotFound(error.code, error.message, reasons=reasons)
+        ]
+
+
 def _misdescribed(dataset: Dataset, body: TrainingRequest) -> Iterator[BadRequest]:
+    if not dataset.pictures:  # it is not there
+        return
     if len(dataset.pictures) < LEAST_PICTURES:
         message = "a dataset of one picture teaches that picture and nothing else; add others to it"
         yield refusal(["dataset"], "dataset_too_small", message)

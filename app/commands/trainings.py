@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from app.commands import terminal
 from app.commands.client import ENDS, Client
 from app.commands.following import following, how
+from app.commands.foretold import judge, rows
 from app.commands.request_options import as_fields, with_options
 from app.commands.terminal import SPINNER, Url, err, out, plain
 from app.shared.wire.dataset import DATASET_PREFIX
@@ -41,13 +42,15 @@ def train(
     """Train an adapter on a folder of captioned pictures; what is accepted goes on if this ends."""
     body = {"name": name, "options": dict(map(_option, option or []))}
     body |= {"samples": [{"prompt": prompt} for prompt in sample or []], **as_fields(TrainingRequest, fields)}
-    from app.commands.judging_trainings import judge, rows  # the library's table, which no other command needs
-
     if output and not sample:
         raise typer.BadParameter("--output is for samples; name a --sample")
     with terminal.connected(url) as client:
-        judge(client, body)
-        body["dataset"] = pictures if pictures.startswith(DATASET_PREFIX) else _sent(client, Path(pictures))
+        if pictures.startswith(DATASET_PREFIX):
+            body["dataset"] = pictures
+        else:
+            files = _files(Path(pictures))
+            judge(client, body)  # before what may take minutes to send
+            body["dataset"] = _sent(client, files)
         if dry_run:
             _print(rows(client.foretell(body)))
             return
@@ -212,19 +215,24 @@ def _option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _sent(client: Client, folder: Path) -> str:
-    """Return the ref of a folder's dataset, sent now, and say what was found in it."""
+def _files(folder: Path) -> dict[Path, Path]:
+    """Return the pictures and captions in a folder, and what each is called in what is sent."""
     if not folder.is_dir():
         raise typer.BadParameter(f"there is no folder {str(folder)!r}")
     # The folder's own name counts where it says how often its pictures are shown, as `10_word` does
     top = folder.resolve()
     above = top.parent if REPEATED.match(top.name) else top
-    files = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.suffix.lower() in SENT]
+    found = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.suffix.lower() in SENT]
+    return {one: top.joinpath(one.relative_to(folder)).relative_to(above) for one in found}
+
+
+def _sent(client: Client, files: dict[Path, Path]) -> str:
+    """Return the ref of the dataset of these files, sent now, and say what was found in it."""
     with tempfile.TemporaryDirectory() as place:
         archive = Path(place) / "dataset.zip"
         with zipfile.ZipFile(archive, "w", strict_timestamps=False) as zipped:  # pictures are compressed already
-            for one in files:
-                zipped.write(one, top.joinpath(one.relative_to(folder)).relative_to(above))
+            for one, name in files.items():
+                zipped.write(one, name)
         with err.status(f"sending {len(files)} files", spinner=SPINNER):
             dataset = client.dataset(archive)
     report = dataset["report"]

@@ -9,10 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from app import cli
+from app.commands.client import Refused
 from app.commands.following import Lines
+from app.commands.foretold import NOT_SENT_YET
 from app.shared.wire.training import TrainingRequest
 
 ID = "0123456789abcdef" * 2
+UNKNOWN = {"pointer": "/dataset", "message": "there is no dataset"}
 REPORT = {"pictures": 2, "missing": ["[red]b.png[/red]"], "empty": [], "orphaned": [], "unreadable": {}, "ignored": []}
 
 
@@ -22,6 +25,8 @@ class _Service:
     def __init__(self) -> None:
         self.body: dict[str, Any] = {}
         self.sent: list[str] = []
+        self.judged: list[str] = []
+        self.wrong: list[dict[str, str]] = []
         self.ended: dict[str, Any] = {
             "id": ID,
             "status": "succeeded",
@@ -63,11 +68,10 @@ class _Service:
     def trainings(self) -> list[dict[str, Any]]:
         return [*self.waiting, self.ended]
 
-    def models(self) -> dict[str, Any]:
-        return {"models": [{"name": "emoji-64"}]}
-
     def foretell(self, body: dict[str, Any]) -> dict[str, Any]:
-        self.body = body
+        self.body, self.judged = body, [*self.judged, body["dataset"]]
+        if body["dataset"] == NOT_SENT_YET:
+            raise Refused({"code": "dataset_unknown", "errors": [UNKNOWN, *self.wrong]}, 404)
         request = {"model": "emoji-64", "algorithm": "lokr", "rank": 4, "steps": 40, "learning_rate": 1e-4}
         told = {"layers": {"unet": 3}, "parameters": 1234, "memory_bytes": 3 << 20, "epochs": 2.0, "seconds": None}
         return {"request": request, "notes": ["cut"], **told}
@@ -142,16 +146,22 @@ def test_a_dataset_that_was_sent_is_named(service: _Service) -> None:
         (("dataset:1", "--name", "a", "--option", "factor"), "write it as factor=8"),
         (("dataset:1", "--name", "a", "--output", "out"), "name a --sample"),
         (("dataset:1",), "--name"),
-        (("dataset:1", "--name", "A b"), "name: a name is 1 to 64 lower-case letters"),
-        (("dataset:1", "--name", "a", "--rank", "0"), "rank has to be at least 1"),
-        (("dataset:1", "--name", "a", "--algorithm", "lokr", "--option", "facto=1"), "did you mean factor?"),
-        (("dataset:1", "--name", "a", "--model", "emoji-46"), "did you mean 'emoji-64'?"),
     ],
     ids=str,
 )
 def test_what_was_typed_wrong_is_a_sentence(service: _Service, arguments: tuple[str, ...], sentence: str) -> None:
     status, text = run("train", *arguments)
     assert status == 2 and sentence in text.replace("│ ", "") and service.body == {}
+
+
+def test_nothing_is_sent_for_what_the_service_refuses(service: _Service, folder: Path) -> None:
+    service.wrong = [{"pointer": "/options/facto", "message": "there is no such option; did you mean factor?"}]
+    status, text = run("train", str(folder), "--name", "style", "--option", "facto=1")
+    assert status == 2 and "options.facto: there is no such option" in text.replace("│ ", "")
+    assert service.sent == [] and service.judged == [NOT_SENT_YET]
+    service.wrong = []
+    assert run("train", str(folder), "--name", "style", "--dry-run")[0] == 0
+    assert service.sent and service.judged == [NOT_SENT_YET, NOT_SENT_YET, f"dataset:{'d' * 64}"]
 
 
 def test_one_that_made_nothing_says_why_and_how_to_go_on(service: _Service) -> None:

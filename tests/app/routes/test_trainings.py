@@ -22,6 +22,7 @@ from app.shared.wire.training import TrainedAdapter
 from tests.app.shared.making import profile, version
 
 PICTURES = [DatasetPicture(ref=f"image:{at:064x}", caption=f"a {at}", width=64, height=64) for at in range(3)]
+SAMPLES = [{"prompt": "a"}, {"prompt": "a"}]
 MADE = TrainedAdapter(name="style", version=1, sha256="a" * 64, step=300)
 
 
@@ -74,6 +75,10 @@ def test_what_is_left_open_is_filled_in(api: httpx.Client, dataset: str) -> None
         ({"learning_rate": 0}, ["/learning_rate"]),
         ({"default_caption": "a"}, ["/default_caption"]),
         ({"dataset": f"dataset:{'0' * 64}"}, ["/dataset"]),
+        (
+            {"dataset": f"dataset:{'0' * 64}", "rank": 5000, "lr_warmup_steps": 10, "samples": SAMPLES},
+            ["/dataset", "/samples/1", "/rank"],
+        ),
         ({"model": "another"}, ["/model"]),
         ({"samples": [{"prompt": " "}]}, ["/samples/0/prompt"]),
         ({"samples": [{"prompt": "a"}, {"prompt": "a", "seed": 1}, {"prompt": "a"}]}, ["/samples/2"]),
