@@ -1,7 +1,7 @@
 """What a training leaves on its way: the adapter at each checkpoint, which can be published, and notes.
 
-The newest `KEPT` adapters are kept, and of those no more than `KEPT_BYTES` in all, but always the newest one. Samples
-are kept for all checkpoints. One worker at a time writes here, an adapter's file before its entry.
+The newest adapters are kept, as many and as large as the settings say, but always the newest one. Samples are kept for
+all checkpoints. One worker at a time writes here, an adapter's file before its entry.
 """
 
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from contextlib import suppress
 
 from app.shared.errors import Newer, NoRoom, Unreadable
 from app.shared.records import COURSE
+from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.training_keys import adapter_key, course_key, folder_of
 from app.shared.wire.training import Course, CourseStep, Training, TrainingCheckpoint
 
-KEPT = 20
-KEPT_BYTES = 8 << 30
 NOTES = 100  # of one training
 
 
 class Courses:
     """Keeps the courses of trainings. Raises Unavailable as storage does."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
+        self._most, self._most_bytes = settings.training_keep_adapters, settings.training_keep_mb * MIB
 
     def get(self, training_id: str) -> Course:
         """The course of a training; empty where none is known, or none that can be read."""
@@ -36,7 +36,7 @@ class Courses:
         course = self.get(training_id)
         now = CourseStep(step=step, loss=loss, size_bytes=len(adapter))
         steps = [*(one for one in course.steps if one.step < step), now]
-        kept = _within_limits(steps)
+        kept = self._within_limits(steps)
         self._write(training_id, course.model_copy(update={"steps": kept}))
         for one in course.steps:
             if one not in kept and one.step != step:
@@ -88,14 +88,13 @@ class Courses:
             COURSE.replaced(self._storage, course_key(training_id))
             self._storage.put(course_key(training_id), COURSE.write(course))
 
-
-def _within_limits(steps: list[CourseStep]) -> list[CourseStep]:
-    """The newest of these that are within the limits, the newest one in any case."""
-    kept: list[CourseStep] = []
-    room = KEPT_BYTES
-    for one in reversed(steps[-KEPT:]):
-        room -= one.size_bytes
-        if kept and room < 0:
-            break
-        kept.insert(0, one)
-    return kept
+    def _within_limits(self, steps: list[CourseStep]) -> list[CourseStep]:
+        """The newest of these that are within the limits, the newest one in any case."""
+        kept: list[CourseStep] = []
+        room = self._most_bytes
+        for one in reversed(steps[-self._most :]):
+            room -= one.size_bytes
+            if kept and room < 0:
+                break
+            kept.insert(0, one)
+        return kept

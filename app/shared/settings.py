@@ -165,6 +165,17 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds one training may take on a worker; resumed, it goes on from its checkpoint.",
     )
+    training_keep_adapters: int = Field(
+        20, ge=1, description="Adapters kept of one training: those of its newest checkpoints, which can be published."
+    )
+    training_keep_mb: int = Field(
+        8 * 1024, ge=0, description="Most that they may take in storage, in MiB; the newest is kept in any case."
+    )
+    training_cache_mb: int = Field(
+        20 * 1024,
+        ge=0,
+        description="Disk for latents and texts of pictures in the data folder, kept between trainings, in MiB.",
+    )
     retries: int = Field(3, ge=0, description="Times a generation is done again when its engine dies.")
     affinity_window: int = Field(
         64,

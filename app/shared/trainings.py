@@ -74,7 +74,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def __init__(self, storage: Storage, redis: Redis, settings: Settings, asker: Asker = None) -> None:
         super().__init__(storage, redis, settings, PLACES, asker)
-        self.courses = Courses(storage)
+        self.courses = Courses(storage, settings)
 
     # Acceptance
 

@@ -24,7 +24,7 @@ from app.shared.exit_with_parent import watch_parent
 from app.shared.job import SERIALIZER, KnownQueue
 from app.shared.lifecycle import id_for
 from app.shared.pictures import Pictures
-from app.shared.settings import Settings
+from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.training_keys import checkpoint_folder, folder_of, sample_key
 from app.shared.trainings import Over, Trainings, picture_of
@@ -63,7 +63,6 @@ ASIDE = (
     "continues",
 )
 KEPT = "latents"  # folder of latents and texts, below the data folder
-KEPT_BYTES = 20 << 30  # of it, between trainings; what was used longest ago goes first
 
 
 class Stopped(Exception):  # it is no fault
@@ -169,7 +168,7 @@ class Trainer:
             raise RadiataError("base_changed", message)
         self._take_over(training)
         kept = self._settings.data_dir / KEPT
-        Kept(kept).shrink(KEPT_BYTES)
+        Kept(kept).shrink(self._settings.training_cache_mb * MIB)
         dataset = Datasets(self._storage, training.owner).get(request.dataset)
         hide([*texts_of_training(request), *(one.caption for one in dataset.pictures)])
         run = Training(

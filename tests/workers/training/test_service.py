@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from app.shared import course
 from app.shared.catalog import file_key
+from app.shared.course import Courses
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.errors import NoRoom, Unavailable
-from app.shared.settings import Settings
+from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.training_keys import adapter_key, course_key, folder_of, sample_key
 from app.shared.trainings import Trainings
@@ -187,12 +187,11 @@ def test_a_checkpoint_of_which_nobody_was_told_has_its_adapter_once_it_is_gone_o
     assert storage.get(adapter_key(accepted.id, 2)) == b"restored"  # it was told, with its loss
 
 
-def test_the_newest_adapters_are_kept_within_a_bound(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(course, "KEPT", 3)
-    monkeypatch.setattr(course, "KEPT_BYTES", 20)
-    courses = course.Courses(storage)
-    for step, size in ((1, 1), (2, 1), (3, 1), (4, 1), (5, 19), (6, 40)):
-        courses.saved("0" * 32, step, None, bytes(size))
+def test_the_newest_adapters_are_kept_within_a_bound(storage: Storage, settings: Settings) -> None:
+    bounds = {"training_keep_adapters": 3, "training_keep_mb": 1}
+    courses = Courses(storage, settings.model_copy(update=bounds))
+    for step, twentieths in ((1, 1), (2, 1), (3, 1), (4, 1), (5, 19), (6, 40)):
+        courses.saved("0" * 32, step, None, bytes(twentieths * MIB // 20))
         steps = [one.step for one in courses.get("0" * 32).steps]
         assert steps == {4: [2, 3, 4], 5: [4, 5], 6: [6]}.get(step, steps)
         files = {adapter_key("0" * 32, one) for one in steps}
