@@ -171,7 +171,7 @@ class LocalStore:
         """Every key below a folder and when it was written; unfinished files that nobody writes any more go."""
         for key, entry in self._listed(prefix):
             with suppress(FileNotFoundError):  # deleted while it is listed
-                yield key, datetime.fromtimestamp(entry.stat().st_mtime, UTC)
+                yield key, datetime.fromtimestamp(_written(entry.stat()), UTC)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key below a folder: its names alone, with no look at each file."""
@@ -243,6 +243,11 @@ class LocalStore:
                 os.mkdir(folder)
             _flush_folder(parent)
         self._known.add(folder)
+
+
+def _written(found: os.stat_result) -> float:
+    """Return when an object was written: the bytes of a hard link are older than its name, which changes the inode."""
+    return max(found.st_mtime, found.st_ctime) if found.st_nlink > 1 else found.st_mtime
 
 
 def _write_all(number: int, data: bytes) -> None:

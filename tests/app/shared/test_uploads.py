@@ -161,6 +161,20 @@ def test_bytes_that_belong_to_no_upload_are_cleared_when_they_are_old(
     assert left(storage) == sorted([bytes_key(staged), record_key(staged), bytes_key(young)])
 
 
+def test_an_old_file_that_was_just_linked_is_not_taken_for_one_that_nobody_wants(
+    uploads: Uploads, storage: Storage, tmp_path: Path
+) -> None:
+    file, then = tmp_path / "of-last-year.safetensors", time.time() - 10 * ORPHANED_AFTER.total_seconds()
+    file.write_bytes(b"bytes")
+    storage.put("adapters/old", b"bytes")
+    for old in (file, Path(storage.url.removeprefix("file://")) / "adapters" / "old"):
+        os.utime(old, (then, then))
+    storage.take(bytes_key("1" * 32), file)  # its record comes next
+    storage.copy("adapters/old", bytes_key("2" * 32))
+    uploads.sweep()
+    assert left(storage) == [bytes_key("1" * 32), bytes_key("2" * 32)] and file.stat().st_mtime == then
+
+
 def test_an_upload_that_cannot_be_read_is_told_for_an_hour_and_then_cleared(
     uploads: Uploads, storage: Storage, settings: Settings, redis: Redis, staged: str
 ) -> None:
