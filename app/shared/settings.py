@@ -11,18 +11,15 @@ import socket
 from base64 import b64decode
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
-from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from app.shared.base_source import BaseSource, DType, read_source
 from app.shared.environment import PREFIX, mistakes, variable
 from app.shared.models_file import ModelsFile, judge_name
+from app.shared.setting_places import try_folder, try_storage
 from app.shared.web_names import Hosts, Networks, Origins, PublicUrl, Reachable, RootPath
 
 SAID = "Value error, "  # how pydantic begins what a validator of ours says
@@ -229,7 +226,7 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _folder_can_be_made(cls, folder: Path) -> Path:
-        _try_folder(folder)
+        try_folder(folder)
         return folder
 
     @field_validator("redis_url")
@@ -245,7 +242,7 @@ class Settings(BaseSettings):
     @classmethod
     def _storage_can_be_meant(cls, url: str | None) -> str | None:
         if url:
-            _try_storage(url)
+            try_storage(url)
         return url
 
     @field_validator("webhook_secret")
@@ -369,7 +366,7 @@ def serving_settings(**given: Any) -> Settings:
     """The same for a program that uses the folders, set or not: they can be made and written."""
     settings = read_settings(**given)
     try:
-        _try_folder(settings.data_dir)
+        try_folder(settings.data_dir)
     except ValueError as error:
         raise BadSettings(f"{variable('data_dir')}: {error}") from error
     return settings
@@ -382,29 +379,3 @@ def _sentence(place: tuple[int | str, ...], message: str, kind: str, given: obje
     field = str(place[0])
     secret = "Secret" in str(Settings.model_fields[field].annotation)
     return f"{variable(field)}: {message}" + ("" if secret or kind == "value_error" else f", not {given!r}")
-
-
-def _try_folder(folder: Path) -> None:
-    """Raise ValueError unless a folder can be made, by making one beside where it begins to be missing."""
-    there = folder.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    try:
-        TemporaryDirectory(dir=there, prefix=".radiata-").cleanup()
-    except OSError as error:
-        raise ValueError(f"{str(folder)!r} cannot be made or written: {error.strerror}") from error
-
-
-def _try_storage(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.path.strip("/") and parts.netloc in ("", "localhost"):
-        return _try_folder(Path(unquote(parts.path)))
-    try:
-        if parts.scheme in ("", "file"):
-            raise ValueError("a folder is written file:///its/path")
-        shared = isinstance(from_url(url), AzureStore | GCSStore | S3Store)
-    except (BaseError, ValueError) as error:
-        why = re.sub(r"^Generic .*? error: ", "", str(error).splitlines()[0])
-        raise ValueError(f"{url!r} is no object storage (s3://…, gs://…, az://…, file:///…): {why}") from error
-    if not shared:
-        raise ValueError(f"{url!r} is no store that several processes share")
