@@ -78,6 +78,7 @@ class Service:
     signer: Signer
     asker: Asker = None
     webhook: Webhook | None = None  # of the key that was shown: of generations that name none
+    waiting: set[object] = field(default_factory=set[object])  # a ticket for each request that waits for a generation
     _views: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
 
     @property

@@ -4,18 +4,21 @@ import json
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import Header, Query, Response
+from fastapi import Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app.accepting.fast_acceptance import accept
 from app.deps import Service, ServiceDep
 from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
+from app.http.waiting import MOST_S, awaited, wait_of
 from app.shared.errors import Conflict, Newer, Unreadable
 from app.shared.wire.generation import Generation, GenerationRequest
 from app.shared.wire.values import Limit, Wire
 
 router = Router(prefix="/v1/generations", tags=["generations"])
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 
 
 class GenerationList(BaseModel):
@@ -31,17 +34,36 @@ class Marked(Wire):
     starred: bool = Field(strict=True, description="whether it is kept whatever its age")
 
 
-@router.post("", status_code=202, response_model=Generation, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL))
+@router.post(
+    "",
+    status_code=202,
+    response_model=Generation,
+    responses={
+        200: {"model": Generation, "description": "It was accepted before, and has ended"},
+        201: {"model": Generation, "description": "It has ended within the time that `Prefer: wait=N` says"},
+        **answers(UNKNOWN, BY_NAME, REPEATED, FULL),
+    },
+)
 async def create(
     body: GenerationRequest,
     service: ServiceDep,
     place: Prefix,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[
+        str | None,
+        Header(description=f"`wait=N`: answer once it has ended, after N seconds (at most {MOST_S}) at last"),
+    ] = None,
 ) -> Response:
-    """Accept a generation: it will end, whichever process dies meanwhile."""
-    generation = await accept(service, body, idempotency_key)
+    """Accept a generation: it will end, whichever process dies meanwhile, and whether or not somebody waits for it."""
+    generation, headers, status = await accept(service, body, idempotency_key), {}, 202
+    if seconds := wait_of(prefer):
+        before = generation.status.ended
+        if waited := await awaited(service, generation, seconds, request.is_disconnected):
+            generation, headers = waited, {"Preference-Applied": f"wait={seconds}"}
+            status = 202 if not waited.status.ended else 200 if before else 201
     text = placed(generation, place).model_dump_json()
-    return _json(text, 202, {"Location": f"/v1/generations/{generation.id}"})
+    return _json(text, status, {"Location": f"/v1/generations/{generation.id}", **headers})
 
 
 @router.get("", response_model=GenerationList, responses=answers(UNKNOWN))
