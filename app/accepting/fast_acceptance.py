@@ -86,14 +86,18 @@ return place
 )
 
 
-async def accept(service: Service, body: GenerationRequest, idempotency_key: str | None = None) -> Generation:
+async def accept(
+    service: Service, body: GenerationRequest, idempotency_key: str | None = None, fingerprint: str | None = None
+) -> Generation:
     """Accept what a request asks for; where its key was used for the same body before, return what was accepted then.
+
+    fingerprint: of the body that the key was sent with, where that has more than this request.
 
     Raises Conflict where the key was used for another body, Unavailable where there is no room or no queue, and what
     `with_refs` and `resolve` raise.
     """
     hide(prompts_of(body))
-    fingerprint = fingerprint_of(body)
+    fingerprint = fingerprint or fingerprint_of(body)
     if idempotency_key is not None:
         known = await run_in_threadpool(service.ledger.repeat, idempotency_key, fingerprint)
         if known is not None:
@@ -136,7 +140,7 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
             request = resolve(service, body, versions.__getitem__)
     except (RedisError, Unreadable, WouldWait, NotFound):
         return None
-    service.ledger.room_for(request.model, waiting)
+    service.ledger.judge_room(request.model, waiting)
     accepted = begun(
         generation_id, request, body.priority, fingerprint, aside_of(body, service.webhook), service.ledger.owner
     )

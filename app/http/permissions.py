@@ -26,6 +26,7 @@ SENDS_PICTURES: Rule = frozenset(("draw", "upload"))  # to draw from, and as the
 
 RULES: dict[str, Rule] = {
     "POST /v1/generations": DRAW,
+    "POST /v1/generations/batch": DRAW,
     "GET /v1/generations": DRAW,
     "GET /v1/generations/{generation_id}": DRAW,
     "POST /v1/generations/{generation_id}/cancel": DRAW,

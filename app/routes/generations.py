@@ -7,12 +7,14 @@ from typing import Annotated
 from fastapi import Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from app.accepting.batches import accept_all
 from app.accepting.fast_acceptance import accept
 from app.deps import Service, ServiceDep
 from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.http.waiting import MOST_S, awaited, wait_of
 from app.shared.errors import Conflict, Newer, Unreadable
+from app.shared.wire.batch import AcceptedBatch, Batch
 from app.shared.wire.generation import Generation, GenerationRequest
 from app.shared.wire.values import Limit, Wire
 
@@ -64,6 +66,20 @@ async def create(
             status = 202 if not waited.status.ended else 200 if before else 201
     text = placed(generation, place).model_dump_json()
     return _json(text, status, {"Location": f"/v1/generations/{generation.id}", **headers})
+
+
+@router.post(
+    "/batch", status_code=202, response_model=AcceptedBatch, responses=answers(UNKNOWN, BY_NAME, REPEATED, FULL)
+)
+async def create_all(
+    body: Batch, service: ServiceDep, place: Prefix, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Accept up to 100 generations, all or none; what is wrong is told by pointers such as `/requests/3/steps`.
+
+    The `Idempotency-Key` is that of the whole.
+    """
+    generations = await accept_all(service, body, idempotency_key)
+    return _json(AcceptedBatch(generations=[placed(one, place) for one in generations]).model_dump_json(), 202)
 
 
 @router.get("", response_model=GenerationList, responses=answers(UNKNOWN))

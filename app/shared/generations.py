@@ -136,7 +136,7 @@ class Ledger(Lifecycle[Accepted]):
         Once it is in storage it is accepted, whatever becomes of Redis: the sweep queues what is not queued. Raises
         Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
-        self._room_for(request.model, priority, request.base)
+        self.room_for(request.model, priority, request.base)
         accepted = begun(self.id_for(idempotency_key), request, priority, fingerprint, aside, self.owner)
         if self.owner:  # before it is: what their list is made of
             self._storage.put(owned_generation_key(self.owner, accepted.id), b"1")
@@ -145,16 +145,17 @@ class Ledger(Lifecycle[Accepted]):
                 self.queue(accepted)
         return self.get(accepted.id)
 
-    def _room_for(self, model: str, priority: Priority, base: str) -> None:
+    def room_for(self, model: str, priority: Priority, base: str, more: int = 1) -> None:
+        """Raise Unavailable where so many wait that `more` of this priority are not taken, or nobody knows."""
         try:
             waiting = self.queues.waiting(model, priority, base)  # a crowd of low ones shuts nobody else out
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
-        self.room_for(model, waiting)
+        self.judge_room(model, waiting, more)
 
-    def room_for(self, model: str, waiting: int) -> None:
-        """Raise Unavailable where so many wait before it that one more for `model` is not taken."""
-        if waiting >= self._settings.max_queued:
+    def judge_room(self, model: str, waiting: int, more: int = 1) -> None:
+        """Raise Unavailable where so many wait before them that `more` for `model` are not taken."""
+        if waiting + more > self._settings.max_queued:
             raise Unavailable("queue_full", f"{waiting} generations wait for model {model!r} already; try again later")
 
     # What the life cycle asks

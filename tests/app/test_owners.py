@@ -149,6 +149,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
             ("", drawn(**image)),
             ("", drawn(**image, mask_image=of.picture)),
         ],
+        "POST /v1/generations/batch": [("", {"json": {"requests": [drawn(adapters=[{"ref": of.adapter}])["json"]]}})],
         "GET /v1/generations": [(f"?before={of.generation}", {})],
         "GET /v1/generations/{generation_id}": [(of.generation, {}), (of.ended, {})],
         "GET /v1/generations/{generation_id}/events": [(of.generation, {}), (of.ended, {})],
