@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.commands import adapter_syntax as uses
 from app.commands import adapters as adapter_commands
+from app.commands import datasets as dataset_commands
 from app.commands import keys as key_commands
 from app.commands import models as model_commands
 from app.commands import terminal
@@ -48,6 +49,7 @@ cli.add_typer(model_commands.cli, name="models")
 cli.add_typer(key_commands.cli, name="keys")
 cli.add_typer(webhook_commands.cli, name="webhooks")
 cli.command()(preprocess)
+cli.add_typer(dataset_commands.cli, name="datasets")
 cli.add_typer(training_commands.cli, name="trainings")
 cli.command()(training_commands.train)
 

@@ -20,6 +20,7 @@ from app.shared.identity import KEY as STORE
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import bytes_key
+from app.shared.wire.adapter import Visibility
 
 SUFFIX = ".safetensors"
 
@@ -38,12 +39,14 @@ def adapters_in(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob(f"*{SUFFIX}") if file.is_file())
 
 
-def add_all(client: Client, files: list[Path], settings: Settings) -> Iterator[Outcome]:
+def add_all(
+    client: Client, files: list[Path], settings: Settings, visibility: Visibility | None = None
+) -> Iterator[Outcome]:
     """Add each file that the service does not have yet, and say what became of it. Raises httpx.TransportError."""
     store = _store(settings)
     for file in files:
         try:
-            yield _added(client, file, store)
+            yield _added(client, file, store, visibility)
         except Refused as refused:
             reasons = "; ".join(_reason(one) for one in refused.reasons[:3])
             more = f" and {len(refused.reasons) - 3} more" if len(refused.reasons) > 3 else ""
@@ -57,7 +60,7 @@ def called(file: Path) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._")[:56] or "adapter"
 
 
-def _added(client: Client, file: Path, store: Storage | None) -> Outcome:
+def _added(client: Client, file: Path, store: Storage | None, visibility: Visibility | None) -> Outcome:
     with file.open("rb") as bytes_:
         sha256 = hashlib.file_digest(bytes_, "sha256").hexdigest()
     if known := client.bytes_known(sha256):
@@ -67,8 +70,8 @@ def _added(client: Client, file: Path, store: Storage | None) -> Outcome:
     cover, why = _kept(client, beside.cover)
     how, record = "sent", None
     if store:
-        how, record = _linked(client, file, store, name, beside.text, cover)
-    record = record or client.upload(file, name, beside.text, [], cover)
+        how, record = _linked(client, file, store, name, beside.text, cover, visibility)
+    record = record or client.upload(file, name, beside.text, [], cover, visibility)
     verdict = record.get("verdict") or {}
     found = ", ".join(map(str, verdict.get("algorithms") or [])) or record.get("kind", "adapter")
     said = [f"{len(beside.words)} trigger words"] * bool(beside.words) + [f"a cover{why}"] * bool(beside.cover)
@@ -90,14 +93,20 @@ def _free(client: Client, name: str, sha256: str) -> str:
 
 
 def _linked(
-    client: Client, file: Path, store: Storage, name: str, text: str, cover: str | None
+    client: Client,
+    file: Path,
+    store: Storage,
+    name: str,
+    text: str,
+    cover: str | None,
+    visibility: Visibility | None,
 ) -> tuple[str, dict[str, Any] | None]:
     """Link a file into the store and have it judged; None where the service has another store."""
     upload_id = secrets.token_hex(16)
     how = store.take(bytes_key(upload_id), file)
     record = None
     try:
-        record = client.judge_placed(upload_id, name, text, cover)
+        record = client.judge_placed(upload_id, name, text, cover, visibility)
     finally:
         if record is None:  # judged, the service clears it away itself; so it does after an hour
             store.delete(bytes_key(upload_id))

@@ -1,13 +1,15 @@
-"""`radiata adapters add hf:…`: an adapter that the service fetches from another host."""
+"""`radiata adapters add hf:…`: what the service fetches from another host."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from app.commands import terminal
-from app.commands.terminal import err, show
+from app.commands.client import Client
+from app.commands.terminal import err
 
 ELSEWHERE = re.compile(r"(hf:|civitai:|https?://).*", re.DOTALL)
 NOT_IN_A_NAME = re.compile(r"[^a-z0-9._-]+")
@@ -32,10 +34,16 @@ def named(source: str) -> str:
     return NOT_IN_A_NAME.sub("-", said.lower()).strip("-._")[:64] or "adapter"
 
 
-def add(body: dict[str, Any], url: str | None) -> None:
-    """Have an adapter fetched, with a bar, and print its verdict."""
+@contextmanager
+def in_bytes(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes, and of how many."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with terminal.connected(url) as client, Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("fetching", total=None)
-        record = client.fetch(body, lambda got, size: bar.update(task, completed=got, total=size or None))
-    show(record)
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda got, size: bar.update(task, completed=got, total=size or None)
+
+
+def fetched(client: Client, body: dict[str, Any], path: str) -> dict[str, Any]:
+    """Have a file of another host fetched, with a bar; what has become of it."""
+    with in_bytes("fetching") as told:
+        return client.fetch(body, told, path)

@@ -13,11 +13,13 @@ from rich.table import Table
 
 from app.commands import terminal
 from app.commands.adapter_folder import adapters_in, add_all
-from app.commands.adapter_source import add, is_elsewhere, named
+from app.commands.adapter_source import fetched, is_elsewhere, named
 from app.commands.terminal import SPINNER, Url, err, out, plain, show, told
 from app.shared.settings import read_settings
+from app.shared.wire.adapter import Visibility
 
 COLOURS = {"added": "green", "there": "dim", "refused": "red"}
+WHO = "its owner (private), whoever names it with its owner (shared), or all (public)"
 OTHER_WEIGHTS = (".ckpt", ".pt", ".pth", ".bin")
 
 cli = typer.Typer(no_args_is_help=True, help="Add, list, show and remove adapters; make files of files.")
@@ -36,12 +38,16 @@ def adapters_add(
     description: Annotated[str, typer.Option(help="A line about it.")] = "",
     ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What the hash of a fetched file has to be.")] = None,
+    visibility: Annotated[Visibility | None, typer.Option(help=f"Who may use it: {WHO}. Unset, as before.")] = None,
     url: Url = None,
 ) -> None:
     """Upload an adapter and print its verdict; or all of a folder, a line each, by hash: run again, it goes on."""
     if is_elsewhere(source):
         said = {"source": source, "name": name or named(source), "description": description, "ignore": ignore or []}
-        add(said | ({"sha256": sha256} if sha256 else {}), url)
+        said |= {what: one for what, one in (("sha256", sha256), ("visibility", visibility)) if one}
+        with terminal.connected(url) as client:
+            record = fetched(client, said, "/v1/adapters")
+        show(record)
         return
     file = Path(source)
     if not file.exists():
@@ -53,14 +59,14 @@ def adapters_add(
     if file.is_dir():
         if name or description or ignore:
             raise typer.BadParameter("a name, a description and tensors to leave out are of one file, not of a folder")
-        _add_folder(file, url)
+        _add_folder(file, visibility, url)
         return
     with terminal.connected(url) as client, err.status("uploading and inspecting", spinner=SPINNER):
-        record = client.upload(file, name or file.stem.lower(), description, ignore or [])
+        record = client.upload(file, name or file.stem.lower(), description, ignore or [], visibility=visibility)
     show(record)
 
 
-def _add_folder(folder: Path, url: str | None) -> None:
+def _add_folder(folder: Path, visibility: Visibility | None, url: str | None) -> None:
     """Add every adapter in a folder; ends with status 1 where any was refused."""
     files, counts = adapters_in(folder), Counter[str]()
     others = sum(1 for file in folder.rglob("*") if file.suffix.lower() in OTHER_WEIGHTS)
@@ -70,7 +76,7 @@ def _add_folder(folder: Path, url: str | None) -> None:
         Progress(*columns, TimeElapsedColumn(), console=err, transient=True) as bar,
     ):
         task = bar.add_task("adding", total=len(files))
-        for one in add_all(client, files, read_settings()):
+        for one in add_all(client, files, read_settings(), visibility):
             counts[one.what] += 1
             bar.advance(task)
             where = plain(str(one.file.relative_to(folder)))
@@ -100,6 +106,14 @@ def adapters_show(ref: str, url: Url = None) -> None:
     """One adapter with its verdict: NAME, NAME:VERSION or sha256:…"""
     with terminal.connected(url) as client:
         show(client.adapter(ref))
+
+
+@cli.command("visibility")
+def adapters_visibility(name: str, who: Annotated[Visibility, typer.Argument(help=WHO)], url: Url = None) -> None:
+    """Say who may use all versions of an adapter from now on."""
+    with terminal.connected(url) as client:
+        record = client.show_to(name, who)
+    out.print(f"{plain(record['name'])} is {record['visibility']}")
 
 
 @cli.command("rm")

@@ -217,17 +217,23 @@ class Client:
         return _if_known(lambda: self.adapter(ref))
 
     def upload(
-        self, file: Path, name: str, description: str, ignore: list[str], cover: str | None = None
+        self,
+        file: Path,
+        name: str,
+        description: str,
+        ignore: list[str],
+        cover: str | None = None,
+        visibility: str | None = None,
     ) -> dict[str, Any]:
         """Upload an adapter and wait for its verdict; its record. cover: the ref of a picture of what it draws."""
         fields: dict[str, Any] = {"name": name, "description": description, "ignore": ignore}
-        fields |= {"cover": cover} if cover else {}
+        fields |= {what: said for what, said in (("cover", cover), ("visibility", visibility)) if said}
         return _json(self._settled("/v1/adapters", file, fields), "name")
 
     def fetch(
         self, body: dict[str, Any], told: Callable[[int, int], None] = lambda *_: None, path: str = "/v1/adapters"
     ) -> dict[str, Any]:
-        """Have an adapter fetched from another host, and wait for its verdict; its record. told: bytes, of how many."""
+        """Have a file fetched from another host, and wait for its verdict; its record. told: bytes, of how many."""
         return _json(self._judged(self._http.post(path, json=body), told))
 
     def picture(self, file: Path) -> dict[str, Any]:
@@ -259,10 +265,11 @@ class Client:
         return self.known(f"sha256:{sha256}")
 
     def judge_placed(
-        self, upload_id: str, name: str, description: str, cover: str | None = None
+        self, upload_id: str, name: str, description: str, cover: str | None = None, visibility: str | None = None
     ) -> dict[str, Any] | None:
         """The record of a file that was put into the service's own store; None where it is not in that."""
-        path, said = f"/v1/adapters/uploads/{upload_id}", {"name": name, "description": description, "cover": cover}
+        path = f"/v1/adapters/uploads/{upload_id}"
+        said = {"name": name, "description": description, "cover": cover, "visibility": visibility}
         return _if_known(lambda: _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name"))
 
     def deliveries(self) -> list[dict[str, Any]]:
@@ -276,6 +283,18 @@ class Client:
     def webhook_secret(self) -> str:
         """What webhooks of the key's owner are signed with."""
         return self._json("GET", "/v1/webhooks/secret", "secret")["secret"]
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """Every dataset, newest first, without its pictures."""
+        return self._json("GET", "/v1/datasets", "datasets")["datasets"]
+
+    def delete_dataset(self, ref: str) -> None:
+        """Delete a dataset."""
+        _checked(self._http.delete(f"/v1/datasets/{quote(ref, safe=':')}"))
+
+    def show_to(self, name: str, visibility: str) -> dict[str, Any]:
+        """Say who may use an adapter; its record."""
+        return self._json("PATCH", f"/v1/adapters/{quote(name)}", "name", json={"visibility": visibility})
 
     def delete(self, name: str) -> None:
         """Delete an adapter."""

@@ -1,9 +1,6 @@
 """`radiata train` and `radiata trainings …`: adapters made by a service out of pictures on this machine."""
 
 import json
-import re
-import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,16 +10,14 @@ from rich.table import Column, Table
 
 from app.commands import terminal
 from app.commands.client import ENDS, Client
+from app.commands.datasets import sender
 from app.commands.following import following, how
 from app.commands.foretold import judge, rows
 from app.commands.request_options import as_fields, with_options
-from app.commands.terminal import SPINNER, Url, err, out, plain
+from app.commands.terminal import Url, err, out, plain
 from app.shared.wire.dataset import DATASET_PREFIX
 from app.shared.wire.training import TrainingRequest
 
-SENT = frozenset((".png", ".jpg", ".jpeg", ".webp", ".avif", ".txt", ".caption", ".jsonl", ".csv"))
-REPEATED = re.compile("[1-9][0-9]*_")  # the beginning of such a folder's name
-SHOWN = 5  # names of a report's lists
 OWN = ("name", "dataset", "options", "samples")  # fields that the command asks for itself
 
 cli = typer.Typer(no_args_is_help=True, help="Trainings of a service: list, show, cancel, go on with.")
@@ -30,7 +25,12 @@ cli = typer.Typer(no_args_is_help=True, help="Trainings of a service: list, show
 
 @with_options(TrainingRequest, *OWN)
 def train(
-    pictures: Annotated[str, typer.Argument(help="A folder of pictures with captions (`a.png`, `a.txt`), or a ref.")],
+    pictures: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of pictures with captions (`a.png`, `a.txt`), what `radiata datasets add` takes, or a ref."
+        ),
+    ],
     name: Annotated[str, typer.Option(help="Of the adapter; it gets the next version of that name.")],
     option: Annotated[list[str] | None, typer.Option(help="`factor=8`: of the algorithm; repeatable.")] = None,
     sample: Annotated[list[str] | None, typer.Option(help="A prompt, drawn at each checkpoint; repeatable.")] = None,
@@ -48,9 +48,9 @@ def train(
         if pictures.startswith(DATASET_PREFIX):
             body["dataset"] = pictures
         else:
-            files = _files(Path(pictures))
+            sending = sender(pictures)
             judge(client, body)  # before what may take minutes to send
-            body["dataset"] = _sent(client, files)
+            body["dataset"] = sending(client)
         if dry_run:
             _print(rows(client.foretell(body)))
             return
@@ -213,35 +213,6 @@ def _option(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except (ValueError, RecursionError):
         return name, value
-
-
-def _files(folder: Path) -> dict[Path, Path]:
-    """Return the pictures and captions in a folder, and what each is called in what is sent."""
-    if not folder.is_dir():
-        raise typer.BadParameter(f"there is no folder {str(folder)!r}")
-    # The folder's own name counts where it says how often its pictures are shown, as `10_word` does
-    top = folder.resolve()
-    above = top.parent if REPEATED.match(top.name) else top
-    found = [one for one in sorted(folder.rglob("*")) if one.is_file() and one.suffix.lower() in SENT]
-    return {one: top.joinpath(one.relative_to(folder)).relative_to(above) for one in found}
-
-
-def _sent(client: Client, files: dict[Path, Path]) -> str:
-    """Return the ref of the dataset of these files, sent now, and say what was found in it."""
-    with tempfile.TemporaryDirectory() as place:
-        archive = Path(place) / "dataset.zip"
-        with zipfile.ZipFile(archive, "w", strict_timestamps=False) as zipped:  # pictures are compressed already
-            for one, name in files.items():
-                zipped.write(one, name)
-        with err.status(f"sending {len(files)} files", spinner=SPINNER):
-            dataset = client.dataset(archive)
-    report = dataset["report"]
-    err.print(f"{plain(dataset['ref'])}: {report['pictures']} pictures")
-    for what in ("missing", "empty", "orphaned", "unreadable", "ignored"):
-        if found := [str(one) for one in report[what]]:
-            more = ", …" if len(found) > SHOWN else ""
-            err.print(f"  {what}: {plain(', '.join(found[:SHOWN]) + more)}")
-    return dataset["ref"]
 
 
 def _told(client: Client, training: dict[str, Any], output: Path | None) -> None:

@@ -5,7 +5,7 @@ Open to all, also where every request needs a key:
 - `/healthz`, because whoever starts a process anew when it does not answer has no key; it says that it answers.
 - `/readyz`, for the same reason; where keys are needed it says whether, and neither which models nor why not.
 - the page and its files, which ask for the key and hold nothing of anybody's.
-- `/v1/session`, which takes the key.
+- `POST` and `DELETE /v1/session`, which take the key, and forget the session.
 """
 
 from collections.abc import Sequence
@@ -68,6 +68,7 @@ RULES: dict[str, Rule] = {
     "POST /v1/webhooks/{generation_id}/redeliver": DRAW,
     "GET /v1/models": ANY,
     "GET /v1/workers": ADMIN,  # they name what others draw
+    "GET /v1/session": ANY,
     "POST /v1/session": OPEN,
     "DELETE /v1/session": OPEN,
     "GET /healthz": OPEN,

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from app.callers import cookie_name
+from app.callers import CALLER, Caller, cookie_name
 from app.deps import ServiceDep
 from app.http.places import Place, Prefix
 from app.http.routing import Router, answers
@@ -23,11 +23,16 @@ class SentKey(Wire):
     key: str = Field(min_length=1, max_length=200)
 
 
-class Session(BaseModel):
-    """What the cookie stands for, and until when."""
+class Known(BaseModel):
+    """Whom a request comes from, and what they may do."""
 
     owner: Owner
     scopes: list[Scope]
+
+
+class Session(Known):
+    """What the cookie stands for, and until when."""
+
     ends_at: datetime
 
 
@@ -40,6 +45,13 @@ async def begin(body: SentKey, service: ServiceDep, request: Request, response: 
     record, cookie, ends_at = await service.callers.begin_session(body.key)
     response.set_cookie(value=cookie, expires=ends_at, **_cookie(request, place))
     return Session(owner=record.owner, scopes=record.scopes, ends_at=ends_at)
+
+
+@router.get("")
+async def look(service: ServiceDep, request: Request) -> Known:
+    """What whoever asks may do, by their key or session; everything where the service has no keys."""
+    caller: Caller = request.scope[CALLER]
+    return Known(owner=service.owner, scopes=sorted(caller.scopes))
 
 
 @router.delete("", status_code=204)

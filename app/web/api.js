@@ -24,20 +24,20 @@ export function problemOf(status, text) {
 }
 
 /**
- * Calls the service; null for an empty answer.
+ * Calls the service with JSON or a form; null for an empty answer.
  *
  * When the network fails, the call waits until the service is back and is made again: everything it is used for can be
  * repeated safely (reads, deletions, and what is posted under an Idempotency-Key). So it is once a key was given, where
  * the service needs one.
  */
-export async function call(method, path, { body, key } = {}) {
+export async function call(method, path, { body, form, key } = {}) {
   const headers = { Accept: "application/json" };
   if (body) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   for (;;) {
     let response, text;
     try {
-      response = await fetch(path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+      response = await fetch(path, { method, headers, body: form ?? (body && JSON.stringify(body)), cache: "no-store" });
       text = await response.text();
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;

@@ -2,7 +2,7 @@
 
 import { showAdapter } from "./about.js";
 import { createAdapters, refOf } from "./adapters.js";
-import { call } from "./api.js";
+import { call, problemOf } from "./api.js";
 import { connection } from "./connection.js";
 import { showPicture } from "./detail.js";
 import { fieldsOf } from "./documented.js";
@@ -16,7 +16,7 @@ import { notify } from "./problems.js";
 import { isPicture } from "./send_picture.js";
 import { createTrain } from "./train.js";
 import { showUpload } from "./upload.js";
-import { followAddress, goTo } from "./view.js";
+import { followAddress, goTo, shownView } from "./view.js";
 
 const NO_MODEL_YET_MS = 2000;
 
@@ -56,7 +56,9 @@ function reuse(request, seed) {
 
 /** Draws from a picture that was drawn. */
 async function from(url) {
-  await pictures.take(await (await fetch(url)).blob());
+  const answer = await fetch(url);
+  if (!answer.ok) throw problemOf(answer.status, await answer.text());
+  await pictures.take(await answer.blob());
 }
 
 /** Draws with an adapter that was trained here, on its model. */
@@ -137,4 +139,12 @@ document.addEventListener("visibilitychange", () => document.hidden || load());
 connection.onBack(load);
 connection.watch();
 load();
-followAddress((view, said) => view === "train" && train.show(said).catch(notify));
+
+/** Whether whoever looks at the page may train; the view is hidden from all others. */
+const mayTrain = call("GET", "v1/session").then(({ scopes }) => {
+  const may = scopes.includes("train");
+  byId("train-link").hidden = !may;
+  if (!may && shownView()[0] === "train") goTo("draw");
+  return may;
+});
+followAddress((view, said) => view === "train" && mayTrain.then((may) => may && train.show(said)).catch(notify));

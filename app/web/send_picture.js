@@ -1,6 +1,6 @@
 // Pictures to draw from: sent once, named by the hash of their pixels from then on.
 
-import { problemOf } from "./api.js";
+import { call } from "./api.js";
 import { inspected } from "./sending.js";
 
 const TYPES = ["image/png", "image/jpeg", "image/webp", "image/avif"];
@@ -27,10 +27,7 @@ export function madeOf(answer) {
 export async function sendPicture(file) {
   const form = new FormData();
   form.append("file", file, file.name ?? "picture.png");
-  const response = await fetch("v1/images", { method: "POST", body: form, headers: { Accept: "application/json" } });
-  const text = await response.text();
-  if (!response.ok) throw problemOf(response.status, text);
-  return madeOf(JSON.parse(text));
+  return madeOf(await call("POST", "v1/images", { form }));
 }
 
 /** A picture on white, where it has transparent places: what is drawn from has none. */

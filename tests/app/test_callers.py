@@ -185,6 +185,7 @@ def test_a_page_makes_a_session_of_a_key_and_ends_it(closed: tuple[httpx.Client,
     assert "httponly" in said and "samesite=strict" in said and "path=/" in said and "secure" not in said
     assert key not in said
     assert client.get("/v1/models").status_code == 200, "by its cookie"
+    assert client.get("/v1/session").json() == {"owner": "", "scopes": ["draw"]}
     assert client.get("/v1/workers").status_code == 403
     assert client.delete("/v1/session").status_code == 204
     assert client.get("/v1/models").status_code == 401
@@ -227,6 +228,7 @@ def test_an_open_service_may_stand_behind_a_proxy(settings: Settings) -> None:
 
 
 def test_a_service_without_keys_has_no_sessions(api: httpx.Client) -> None:
+    assert api.get("/v1/session").json()["scopes"] == sorted(SCOPES)
     answer = api.post("/v1/session", json={"key": "x"})
     assert (answer.status_code, answer.json()["code"]) == (409, "no_keys")
     assert api.get("/v1/models", headers={"Authorization": "Bearer whatever"}).status_code == 200

@@ -189,6 +189,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "GET /v1/webhooks": [],
         "GET /v1/webhooks/secret": [],
         "POST /v1/webhooks/{generation_id}/redeliver": [(of.ended, {})],
+        "GET /v1/session": [],  # of whoever asks
         "GET /v1/models": [],  # the same for all
         "GET /v1/workers": [],  # for admins, who see what each is at
         "GET /metrics": [],
