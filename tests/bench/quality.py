@@ -7,6 +7,7 @@ others than the bundled ones: files called STYLE-NAME.safetensors, as `python -m
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,6 +167,7 @@ class Bench:
                         sheet = self.grids / f"{file.stem}-{strength:g}.png"
                         samples.sheet(np.concatenate([plain[:20], drawn[:20]]), sheet, columns=20)
                     rows.append({**about, "strength": strength, **measure.of(drawn)})
+                    print(json.dumps(rows[-1]), file=sys.stderr, flush=True)  # one takes a minute, and many hours
         return rows
 
     def _classifier(self, style: str, shown: list[str], held_out: list[str]) -> tuple[StyleClassifier, float]:
