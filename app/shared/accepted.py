@@ -46,7 +46,7 @@ TOLD_FOR = timedelta(days=7)  # that a deleted generation is answered 410; no wo
 
 
 class DeletedGeneration(Wire):
-    """What takes the place of a generation's end once it is deleted, so that nobody ends it anew."""
+    """What takes the place of the end of a generation, or a training, once it is deleted: nobody ends it anew."""
 
     id: str
     owner: str = ""

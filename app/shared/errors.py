@@ -116,7 +116,7 @@ class Gone(RadiataError):
 
 
 class Deleted(Gone):
-    """Where the record of a generation's end was, one says that the generation was deleted.
+    """Where the record of the end of a generation or training was, one says that it was deleted.
 
     text: that record; owner, at: of it.
     """

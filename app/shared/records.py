@@ -150,17 +150,18 @@ def _why(data: bytes | str, error: ValidationError) -> str:
     return f"{place}: {first['msg']}" if place else first["msg"]
 
 
-class EndKind(Kind[Accepted]):
-    """How a generation ended. Raises Deleted where what is there says that it was deleted."""
+class EndKind(Kind[T]):
+    """How a job ended, a generation or a training. Raises Deleted where what is there says that it was deleted."""
 
-    def read(self, key: str, data: bytes | str) -> Accepted:
+    def read(self, key: str, data: bytes | str) -> T:
         """As of any kind."""
         if len(data) < MOST_DELETED and (match := self.keys.fullmatch(key)):
             with suppress(Unreadable):
                 found = DELETED.read(deleted_key(match[1]), data)
-                message = "this generation was deleted; to draw it again, send its request with another Idempotency-Key"
+                job = "training" if self is TRAINED else "generation"
+                message = f"this {job} was deleted; to ask for it again, send its request with another Idempotency-Key"
                 raise Deleted(
-                    "generation_deleted", message, owner=found.owner, at=found.deleted_at, text=DELETED.write(found)
+                    f"{job}_deleted", message, owner=found.owner, at=found.deleted_at, text=DELETED.write(found)
                 )
         return super().read(key, data)
 
@@ -187,7 +188,7 @@ TO_TRAIN = Kind(
     lambda one: (one.training.id,),
     training_in_new_words,
 )
-TRAINED = Kind(
+TRAINED = EndKind(
     r"trainings/([0-9a-f]{32})/manifest\.json",
     AcceptedTraining,
     _TRAIN_AGAIN,

@@ -1,8 +1,8 @@
 """Trainings: accepted, followed, and ended exactly once; killed anywhere, they go on from their last checkpoint.
 
 They live as every job does (`app/shared/lifecycle.py`). One that has not ended is `to-train/<id>.json`; its end is
-`trainings/<id>/manifest.json`. Beside that lie its checkpoints, and the samples that
-were drawn with them (`app/shared/training_keys.py`).
+`trainings/<id>/manifest.json`, or what says there that it was removed. Beside that lie its checkpoints, and the samples
+that were drawn with them (`app/shared/training_keys.py`).
 
 Of its live state in Redis (`app/shared/lifecycle.py`), `progress` and `pictures` are JSON, `stop` is what storage has
 of that name, and `tried_from` is the step of the checkpoint from which the tries are counted.
@@ -11,26 +11,26 @@ of that name, and `tried_from` is the step of the checkpoint from which the trie
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from hashlib import sha256
 from itertools import islice
 from typing import Any, Literal, cast
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.accepted import AcceptedTraining
+from app.shared.accepted import AcceptedTraining, DeletedGeneration
 from app.shared.course import Courses
-from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
+from app.shared.errors import Conflict, Deleted, Gone, NotFound, Unavailable, Unreadable
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, live_key, now, time_in
 from app.shared.lost import look, queues_of
 from app.shared.owners import FIRST, Asker
 from app.shared.queue import training_queue
-from app.shared.records import TO_TRAIN, TRAINED, tell
+from app.shared.records import DELETED, TO_TRAIN, TRAINED, tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.training_keys import checkpoint_folder, folder_of, manifest_key, naming_key, pending_key, stop_key
 from app.shared.training_live import PICTURES, as_it_stands
+from app.shared.training_records import begun, ended_now, picture_of
 from app.shared.wire.generation import Failure, Status
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, Training, TrainingPicture, TrainingProgress
 from app.shared.worker_state import lately_alive
@@ -46,25 +46,6 @@ def trainers_of(model: str) -> str:
 
 
 PLACES = Places("trainings", "to-train", TO_TRAIN, pending_key, TRAINED, manifest_key)
-
-
-def begun(training_id: str, request: ResolvedTraining, fingerprint: str | None, owner: str = FIRST) -> AcceptedTraining:
-    """A training as it is written down when it is accepted, now."""
-    training = Training(
-        id=training_id,
-        owner=owner,
-        status=Status.QUEUED,
-        progress=TrainingProgress(steps=request.steps),
-        request=request,
-        created_at=now(),
-    )
-    return AcceptedTraining(training=training, fingerprint=fingerprint)
-
-
-def picture_of(training_id: str, step: int, sample: int, data: bytes) -> TrainingPicture:
-    """What is told of a sample."""
-    url = f"/v1/trainings/{training_id}/samples/{step}-{sample}.png"
-    return TrainingPicture(step=step, sample=sample, url=url, sha256=sha256(data).hexdigest())
 
 
 class Trainings(Lifecycle[AcceptedTraining]):
@@ -129,7 +110,9 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def end(self, training_id: str) -> Training | None:
         """How a training ended, as storage has it; None while it has not. Raises Unreadable."""
-        ended = self.records.ended(training_id)
+        ended = None
+        with suppress(Deleted):
+            ended = self.records.ended(training_id)
         return ended.training if ended else None
 
     def newest(self, limit: int, before: str | None) -> tuple[list[Training], str | None]:
@@ -159,7 +142,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         for training_id in ids:
             try:
                 yield self._without_course(training_id).training
-            except NotFound:  # another owner's, or cleared away just now
+            except (NotFound, Gone):  # another owner's, or cleared away
                 continue
             except Unreadable as error:
                 tell(self._redis, error)
@@ -182,7 +165,9 @@ class Trainings(Lifecycle[AcceptedTraining]):
             yield at
             if self.checkpoints(at):
                 return
-            record = self.records.either(at)
+            record = None
+            with suppress(Deleted):
+                record = self.records.either(at)
             if record is None:
                 raise NotFound("training_unknown", f"training {at}, which is to be gone on with, was removed")
             at = record.training.request.continues
@@ -253,16 +238,12 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     # Ends
 
-    def create_end(self, job_id: str, text: bytes) -> bool:
-        """As every job, but what was removed while a worker was on it does not rise again."""
-        return self._storage.exists(pending_key(job_id)) and super().create_end(job_id, text)
-
     def finish(self, training: Training, **told: Any) -> bool:
         """End a training as told, with what is known of its course; False when it had ended before: nothing changes."""
         training, pending = as_it_stands(training, self.read_live(training.id)), None
         with suppress(Unreadable):
             pending = self.records.pending(training.id)
-        return self.conclude(_ended(training.model_copy(update=told), pending.fingerprint if pending else None))
+        return self.conclude(ended_now(training.model_copy(update=told), pending.fingerprint if pending else None))
 
     def fail(self, training: Training, code: str, message: str) -> bool:
         """End a training as failed; its checkpoints stay, and it can be resumed."""
@@ -300,14 +281,15 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
         Raises NotFound, Unreadable, and Conflict where one that has not ended goes on with its checkpoints.
         """
-        if not self.latest(training_id).status.ended:
+        record = self.latest(training_id)
+        if not record.status.ended:
             raise Conflict("not_ended", "this training has not ended; cancel it first")
         for one in self.living():
             with suppress(NotFound, Unreadable):  # it cannot go on with any
                 if one.id != training_id and training_id in self.line(one.id):
                     message = f"training {one.id} goes on with this one; cancel it, or wait for its end"
                     raise Conflict("training_needed", message)
-        self.remove(training_id)
+        self.remove(training_id, record.owner)
 
     def living(self) -> Iterator[Training]:
         """Yield the asker's trainings that wait or run, as they were accepted; what cannot be read is left out."""
@@ -316,20 +298,29 @@ class Trainings(Lifecycle[AcceptedTraining]):
                 if (record := self.records.pending(training_id)) and self.sees(record):
                     yield record.training
 
-    def remove(self, training_id: str) -> None:
-        """Clear away a training, readable or not: records, checkpoints, samples, its place in the queue."""
+    def remove(self, training_id: str, owner: str = FIRST) -> None:
+        """Clear away a training, readable or not: records, checkpoints, samples, its place in the queue.
+
+        In the place of its end stands that it was deleted. That decides: a worker that is on it cannot end it anew.
+        """
         self.queues.drop(training_id)
+        deleted = DeletedGeneration(id=training_id, owner=owner, created_at=now(), deleted_at=now())
+        self._storage.put(manifest_key(training_id), DELETED.write(deleted))
         self._remove(training_id)
 
     def remove_again(self, training_id: str) -> None:
         """Clear away what a worker wrote of a training that was removed while it was on it."""
-        if not any(self._storage.exists(key(training_id)) for key in (pending_key, manifest_key)):
-            self._remove(training_id)
+        with suppress(Unreadable):
+            try:
+                self.records.ended(training_id)
+            except Deleted:
+                self._remove(training_id)
 
     def _remove(self, training_id: str) -> None:
-        self._storage.delete(pending_key(training_id))  # it says that the training was accepted, so it goes first
-        for key in sorted(self._storage.keys(folder_of(training_id)), key=manifest_key(training_id).__eq__):
-            self._storage.delete(key)
+        self._storage.delete(pending_key(training_id))
+        for key in [*self._storage.keys(folder_of(training_id))]:
+            if key != manifest_key(training_id):
+                self._storage.delete(key)
         self._redis.delete(live_key(training_id))
 
     # What the life cycle asks
@@ -374,7 +365,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def as_canceled(self, record: AcceptedTraining) -> AcceptedTraining:
         """The record of a canceled training."""
-        return _ended(record.training.model_copy(update={"status": Status.CANCELED}), record.fingerprint)
+        return ended_now(record.training.model_copy(update={"status": Status.CANCELED}), record.fingerprint)
 
     def too_late(self, record: AcceptedTraining) -> str:
         """Say how it ended, or is about to."""
@@ -393,8 +384,3 @@ class Trainings(Lifecycle[AcceptedTraining]):
         if pending := set(self.records.waiting()):
             names = [one for one in queues_of(self._redis, self._settings) if one.startswith(training_queue(""))]
             self.bring_back(pending, look(self._redis, names))
-
-
-def _ended(training: Training, fingerprint: str | None) -> AcceptedTraining:
-    """The record of a training that ends now."""
-    return AcceptedTraining(training=training.model_copy(update={"finished_at": now()}), fingerprint=fingerprint)

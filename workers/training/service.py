@@ -27,7 +27,8 @@ from app.shared.pictures import Pictures
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.training_keys import checkpoint_folder, folder_of, sample_key
-from app.shared.trainings import Over, Trainings, picture_of
+from app.shared.training_records import picture_of
+from app.shared.trainings import Over, Trainings
 from app.shared.uploads import Uploads
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, TrainingProgress
 from app.shared.wire.training import Training as Accepted

@@ -14,7 +14,7 @@ from app.shared.facts import BaseLayer, BaseLayers
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.training_keys import checkpoint_folder, folder_of, sample_key
+from app.shared.training_keys import checkpoint_folder, folder_of, manifest_key, sample_key
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
@@ -243,8 +243,8 @@ def test_what_has_ended_is_removed_with_all_that_is_its_own(
     assert needed.status_code == 409 and needed.json()["code"] == "training_needed"
     assert api.delete(resumed, params={"keep": True}).status_code == 200  # it has what the one before has learned
     api.post(f"{resumed}/cancel")
-    assert api.delete(where).status_code == 204 and api.get(where).status_code == 404
-    assert list(storage.keys(folder_of(training))) == []
+    assert api.delete(where).status_code == 204 and api.get(where).json()["code"] == "training_deleted"
+    assert list(storage.keys(folder_of(training))) == [manifest_key(training)]
 
 
 def test_what_another_base_has_begun_is_not_gone_on_with(
@@ -285,4 +285,4 @@ def test_a_record_that_cannot_be_read_is_cleared_away(
     assert api.get("/v1/trainings").json()["trainings"] == []
     assert api.get(f"/v1/trainings/{training}").status_code == 502
     assert api.delete(f"/v1/trainings/{training}").status_code == 204
-    assert api.get(f"/v1/trainings/{training}").status_code == 404
+    assert api.get(f"/v1/trainings/{training}").status_code == 410

@@ -7,7 +7,7 @@ import pytest
 from app.shared.accepted import Accepted
 from app.shared.old_records import MARK, NEW_TRAINING_NAMES, TRAINING_MARK, in_new_words, training_in_new_words
 from app.shared.records import MANIFEST, PENDING, TO_TRAIN, TRAINED, Kind
-from app.shared.trainings import begun
+from app.shared.training_records import begun
 from tests import old_store
 from tests.app.shared.making import training_request
 from tests.app.shared.test_records import ACCEPTED

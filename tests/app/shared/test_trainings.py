@@ -4,11 +4,11 @@ import pytest
 from redis import Redis
 from rq.job import JobStatus
 
-from app.shared.errors import Conflict, NotFound, Unavailable
+from app.shared.errors import Conflict, Gone, NotFound, Unavailable
 from app.shared.queue import training_queue
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.training_keys import folder_of, sample_key, stop_key
+from app.shared.training_keys import folder_of, manifest_key, sample_key, stop_key
 from app.shared.trainings import Trainings, trainers_of
 from app.shared.wire.generation import Status
 from app.shared.wire.training import TrainedAdapter, TrainingPicture, TrainingProgress
@@ -153,8 +153,8 @@ def test_one_that_nobody_can_read_is_cleared_away_whole(trainings: Trainings, st
     for key in (checkpoint_key(training.id, 5), sample_key(training.id, 5, 0)):
         storage.put(key, b"bytes")
     trainings.remove(training.id)
-    assert list(storage.keys("to-train")) == list(storage.keys("trainings")) == []
-    with pytest.raises(NotFound):
+    assert list(storage.keys("to-train")) == [] and list(storage.keys("trainings")) == [manifest_key(training.id)]
+    with pytest.raises(Gone):
         trainings.get(training.id)
 
 
@@ -168,9 +168,39 @@ def test_what_was_removed_does_not_rise_again(trainings: Trainings, storage: Sto
     trainings.tell(training.id, TrainingProgress(step=5, steps=40))
     assert not trainings.end_with(training, MADE) and trainings.end(training.id) is None
     trainings.remove_again(training.id)
-    assert list(storage.keys("trainings")) == []
-    with pytest.raises(NotFound):
+    assert list(storage.keys("trainings")) == [manifest_key(training.id)] and trainings.newest(9, None) == ([], None)
+    with pytest.raises(Gone):
         trainings.get(training.id)
+
+
+def test_no_moment_lets_a_worker_end_what_was_removed(
+    trainings: Trainings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is removed between whatever its worker looks at last and the creation of its end."""
+    training = trainings.accept(ASKED)
+    started = trainings.start(training.id)
+    create, others = storage.create, Trainings(storage, trainings._redis, trainings._settings)
+
+    def removed(key: str, data: bytes) -> bool:
+        monkeypatch.setattr(storage, "create", create)
+        others.cancel(training.id)
+        others.clear_away(training.id)
+        return create(key, data)
+
+    monkeypatch.setattr(storage, "create", removed)
+    assert started and not trainings.end_with(started, MADE)
+    trainings.sweep()
+    with pytest.raises(Gone, match="was deleted"):
+        trainings.get(training.id)
+    assert list(storage.keys("to-train")) == [] and not trainings.queues.of(training_queue("emoji-64")).get_job_ids()
+
+
+def test_a_key_of_what_was_removed_is_no_new_training(trainings: Trainings) -> None:
+    training = trainings.accept(ASKED, idempotency_key="key", fingerprint="one")
+    trainings.cancel(training.id)
+    trainings.clear_away(training.id)
+    with pytest.raises(Gone, match="another Idempotency-Key"):
+        trainings.repeat("key", "one")
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended", "waits"])

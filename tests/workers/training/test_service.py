@@ -173,7 +173,8 @@ def test_what_is_removed_while_it_is_trained_ends_within_a_step_and_leaves_nothi
 
     after(monkeypatch, 2, remove)
     trainer.run(accepted.id)
-    assert [*storage.keys("trainings"), *storage.keys("to-train"), *storage.keys("uploads")] == []
+    left = [*storage.keys("trainings"), *storage.keys("to-train"), *storage.keys("uploads")]
+    assert left == [f"{folder_of(accepted.id)}/manifest.json"]  # which says that it was deleted
 
 
 def test_a_checkpoint_of_which_nobody_was_told_has_its_adapter_once_it_is_gone_on_with(
