@@ -123,7 +123,8 @@ def _rows(path: PurePosixPath, text: str) -> Iterator[tuple[str, str]]:
         if file in seen:
             raise ValueError(f"row {number} names {file!r} a second time")
         if len(caption) > MAX_CAPTION:
-            raise ValueError(f"row {number} is {len(caption)} characters long; at most {MAX_CAPTION} are taken")
+            long = f"the caption of {file!r}, in row {number}, is {len(caption)} characters long"
+            raise ValueError(f"{long}; at most {MAX_CAPTION} are taken")
         seen.add(file)
         yield file, no_control_characters(caption.strip())
 

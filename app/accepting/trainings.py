@@ -209,10 +209,16 @@ def _misdescribed(dataset: Dataset, body: TrainingRequest) -> Iterator[BadReques
 
 def _too_long(dataset: Dataset, body: TrainingRequest, files: Sequence[TokenizerFile]) -> Iterator[BadRequest]:
     """Yield the captions and samples that no text encoder reads whole; a caption has one wording a line."""
-    captions = {line.strip() for one in dataset.pictures for line in (one.caption or "").splitlines()}
-    said = sorted({", ".join(filter(None, (body.trigger, one))) for one in {*captions, body.default_caption or ""}})
+    said: dict[str, str] = {}  # what is read -> of what
+    default = body.default_caption or ""
+    captions = [(one.caption if one.caption is not None else default, one.name or one.ref) for one in dataset.pictures]
+    for caption, name in [*captions, (default, "")]:
+        for line in caption.splitlines() or [""]:
+            text = ", ".join(filter(None, (body.trigger, line.strip())))
+            said.setdefault(text, f"the caption of {quoted(name)}" if name else "the default_caption")
     for text, length, most in islice(overlong(said, files), NAMED):
-        message = f"the caption {quoted(text)} is {length} tokens long; this model reads {most}: shorten it"
+        whole = f"{said[text]} and the trigger are" if body.trigger else f"{said[text]} is"
+        message = f"{whole} {length} tokens long; this model reads {most}: shorten it"
         yield refusal(["dataset"], "caption_too_long", message, {"maxTokens": most})
     for at, sample in enumerate(body.samples):
         for _, length, most in overlong([sample.prompt], files):

@@ -20,7 +20,7 @@ from app.shared.log import about
 from app.shared.pictures import Pictures
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.wire.dataset import Dataset
+from app.shared.wire.dataset import MAX_CAPTION, Dataset
 from tests.app.conftest import serving
 from workers.datasets import ReceivedDatasets
 from workers.intake import Intake
@@ -158,6 +158,7 @@ def misnamed() -> bytes:
     return zipped({"é.png": picture()}).replace("é".encode(), b"\xff\xff", 1)
 
 
+LONG = b"a" * (MAX_CAPTION + 1)
 REFUSED: dict[str, tuple[Files | bytes, str]] = {
     "no zip": (b"PK nonsense", "no whole zip"),
     "cut off": (zipped({"1.png": picture()})[:-30], "no whole zip"),
@@ -187,6 +188,11 @@ REFUSED: dict[str, tuple[Files | bytes, str]] = {
     "a caption that steers": ({"1.png": picture(), "1.txt": b"\x1b[31m"}, "control characters"),
     "no table": ({"1.png": picture(), "metadata.jsonl": b"{"}, "line 1 is no JSON"),
     "a table without a column": ({"1.png": picture(), "metadata.csv": b"file,text\n1.png,x\n"}, "has not both"),
+    "a long caption": ({"1.png": picture(), "1.txt": LONG}, "'1.txt': is 20001 characters long; at most 20000"),
+    "a long caption in a table": (
+        {"1.png": picture(), "metadata.csv": b"file_name,text\n1.png," + LONG},
+        "the caption of '1.png', in row 1, is 20001 characters long; at most 20000",
+    ),
     "seen too often": ({"99999_x/1.png": picture()}, "at most 10000"),
 }
 
@@ -243,6 +249,12 @@ def test_over_http(settings: Settings, storage: Storage, intake: Intake) -> None
             edited.json()["ref"],
         }
         assert edited.json()["report"]["sizes"] == {"40×90": 2}
+        long = api.patch(f"/v1/datasets/{found['ref']}", json={"captions": {second: LONG.decode()}})
+        (fault,) = long.json()["errors"]
+        assert long.status_code == 422 and fault["pointer"] == f"/captions/{second}"
+        assert str(MAX_CAPTION) in fault["message"]
+        long = api.post("/v1/datasets", files=files, data={"default_caption": LONG.decode()})
+        assert long.status_code == 422 and long.json()["errors"][0]["pointer"] == "/default_caption"
         unknown = {f"image:{digit * 64}": "x" for digit in "01"}
         wrong = api.patch(f"/v1/datasets/{found['ref']}", json={"captions": unknown})
         assert wrong.status_code == 404

@@ -12,13 +12,14 @@ from app.accepting.trainings import foretell, resolve
 from app.shared.catalog import Catalog
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.errors import BadRequest, Unavailable
-from app.shared.facts import BaseLayer, BaseLayers
+from app.shared.facts import BaseLayer, BaseLayers, BaseTokenizers, TokenizerFile
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.trainings import Trainings
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.training import TrainingProgress, TrainingRequest
+from tests.app.accepting.test_judging_tokens import like_t5
 from tests.app.shared.making import profile, training_request
 
 SIZES = ((64, 64), (64, 64), (128, 64))
@@ -115,6 +116,17 @@ def test_what_the_base_cannot_do_is_refused_at_once(
 def test_pictures_below_the_smallest_size_are_named(parts: Any) -> None:
     with pytest.raises(BadRequest, match=r"'1\.png' is 4×4 pixels"):
         resolve(parts, body(parts, sizes=((64, 64), (4, 4), (64, 64))))
+
+
+def test_captions_over_the_limit_are_named_by_their_pictures(parts: Any) -> None:
+    file = TokenizerFile(component="text_encoder", text=like_t5().to_str(), most=4)
+    read = BaseTokenizers(fingerprint=profile().fingerprint, tokenizers=[file])
+    parts.profiles.publish(profile(), {"unet": {}}, [facts(), read])
+    with pytest.raises(BadRequest) as refused:
+        resolve(parts, body(parts, trigger="zar"))
+    assert [one["pointer"] for one in refused.value.reasons] == ["/dataset"] * 3
+    assert "the caption of '0.png' and the trigger are 8 tokens long; this model reads 4" in refused.value.message
+    assert refused.value.reasons[0]["allowed"] == {"maxTokens": 4}
 
 
 def test_without_a_word_of_the_worker_the_worker_judges(parts: Any) -> None:
