@@ -6,14 +6,16 @@ all checkpoints. One worker at a time writes here, an adapter's file before its 
 
 from collections.abc import Iterator
 from contextlib import suppress
+from os import urandom
 
 from app.shared.errors import Newer, NoRoom, Unreadable
 from app.shared.records import COURSE
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
-from app.shared.training_keys import adapter_key, course_key, folder_of
+from app.shared.training_keys import adapter_key, course_key, folder_of, room_key
 from app.shared.wire.training import Course, CourseStep, Training, TrainingCheckpoint
 
+ROOM = 64 << 10  # bytes: of a request with many samples, and blocks of a disk
 NOTES = 100  # of one training
 
 
@@ -55,8 +57,18 @@ class Courses:
             if self._storage.copy(adapter_key(before, last.step), adapter_key(training_id, last.step)):
                 self._write(training_id, Course(steps=[last]))
 
+    def reserve(self, training_id: str) -> None:
+        """Take as much room as the end of a training needs, so that there is some where the disk is full by then."""
+        if not self._storage.exists(room_key(training_id)):
+            self._storage.put(room_key(training_id), urandom(ROOM))  # a disk that compresses would give zeros none
+
     def room_made(self, training_id: str) -> Iterator[str]:
-        """Delete one file at a time that a training can end without, the oldest adapter first, and yield its key."""
+        """Delete one file at a time that a training can end without, and yield its key.
+
+        First what was reserved, then adapters and samples, the oldest first.
+        """
+        self._storage.delete(key := room_key(training_id))
+        yield key
         course = self.get(training_id)
         for at, one in enumerate(course.steps, 1):
             self._storage.delete(key := adapter_key(training_id, one.step))

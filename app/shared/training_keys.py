@@ -7,6 +7,7 @@
 | `trainings/<id>/adapters/<step>.safetensors` | the adapter as it was then | as its entry in `course.json` |
 | `trainings/<id>/course.json` | those adapters' steps and losses; notes (`app/shared/course.py`) | the training |
 | `trainings/<id>/stop` | somebody wants it ended, and what it has learned so far kept | its end |
+| `trainings/<id>/room` | nothing: it is deleted where there is no room for the end (`app/shared/course.py`) | its end |
 | `trainings/<id>/naming` | its adapter is about to get its version: it is too late to cancel | its end |
 """
 
@@ -54,6 +55,11 @@ def adapter_key(training_id: str, step: int) -> str:
 def stop_key(training_id: str) -> str:
     """What stands here while somebody wants it ended, and what it has learned kept."""
     return f"{folder_of(training_id)}/stop"
+
+
+def room_key(training_id: str) -> str:
+    """What is deleted when storage has no room for the end of a training."""
+    return f"{folder_of(training_id)}/room"
 
 
 def naming_key(training_id: str) -> str:

@@ -28,7 +28,15 @@ from app.shared.queue import training_queue
 from app.shared.records import DELETED, TO_TRAIN, TRAINED, tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.training_keys import checkpoint_folder, folder_of, manifest_key, naming_key, pending_key, stop_key
+from app.shared.training_keys import (
+    checkpoint_folder,
+    folder_of,
+    manifest_key,
+    naming_key,
+    pending_key,
+    room_key,
+    stop_key,
+)
 from app.shared.training_live import PICTURES, as_it_stands
 from app.shared.training_records import begun, ended_now, picture_of
 from app.shared.wire.generation import Failure, Status
@@ -342,6 +350,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
     def clear(self, record: AcceptedTraining) -> None:
         """Delete what asked for its end, or forbade it; checkpoints stay, for `resume` and `extend`."""
         self._storage.delete(stop_key(record.id))
+        self._storage.delete(room_key(record.id))
         self._storage.delete(naming_key(record.id))
 
     def may_cancel(self, record: AcceptedTraining) -> bool:

@@ -130,6 +130,7 @@ class Trainer:
             return
         hide(texts_of_training(training.request))
         try:
+            self._trainings.courses.reserve(training.id)
             self._end(training, *self._trained(training))
         except NoRoom as error:  # storage was waited for already
             self._fail_without_room(training, error)
@@ -146,7 +147,7 @@ class Trainer:
             self._trainings.fail(training, "training_error", f"{type(error).__name__}: {error}")
 
     def _fail_without_room(self, training: Accepted, error: NoRoom) -> None:
-        """End it though its end has no room either, by deleting adapters of checkpoints, then samples, oldest first.
+        """End it though its end has no room either: in what was reserved for it, or in place of adapters and samples.
 
         Raises NoRoom where nothing of these is left: it is tried again, as when storage is away.
         """

@@ -1,34 +1,40 @@
 """What becomes of a training of the service when somebody ends it, wants its end, or its process has to go."""
 
+import errno
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 from redis import Redis
 
+from app.shared import local_store
 from app.shared.catalog import file_key
 from app.shared.course import Courses
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.errors import NoRoom, Unavailable
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
-from app.shared.training_keys import adapter_key, course_key, folder_of, sample_key
+from app.shared.training_keys import adapter_key, course_key, folder_of, room_key, sample_key
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.generation import Status
-from app.shared.wire.training import Training
+from app.shared.wire.training import Training, TrainingSample
 from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import training_request
 from workers.training import service
-from workers.training.progress import Event, Note, Progress, Restored, Saved
+from workers.training.plan import Sample
+from workers.training.progress import Event, Note, Progress, Restored, Sampled, Saved
 from workers.training.run import Canceled
 from workers.training.service import Trainer, plan_of
 
 STEPS = 6
+BASE = SimpleNamespace(profile=SimpleNamespace(fingerprint="b" * 64))
 Then = Callable[[int], None]  # what happens after a step
 
 
@@ -37,6 +43,7 @@ class Run:
 
     then: Then = staticmethod(lambda step: None)
     full = False  # the disk
+    sampled_after = 0  # a step; 0: none
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.step = 0
@@ -50,6 +57,8 @@ class Run:
             told(Progress(self.step, STEPS, 0.5, 0.1, 10.0, 0.1))
             told(Saved(self.step, "key"))
             type(self).then(self.step)
+            if self.step == self.sampled_after:
+                told(Sampled(self.step, Sample(prompt="a disc"), Image.new("RGB", (8, 8))))
         return SimpleNamespace(step=self.step, data=self.exported())
 
     def exported(self) -> bytes:
@@ -63,8 +72,7 @@ def trainings(storage: Storage, redis: Redis, settings: Settings) -> Trainings:
 
 @pytest.fixture
 def trainer(storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    base = SimpleNamespace(profile=SimpleNamespace(fingerprint="b" * 64))
-    monkeypatch.setattr(service, "load", lambda *_: base)
+    monkeypatch.setattr(service, "load", lambda *_: BASE)
     monkeypatch.setattr(service, "Training", Run)
     monkeypatch.setattr(service, "LOOK_S", 0.01)
     monkeypatch.setattr(service, "TOLD_S", 0.0)
@@ -135,7 +143,68 @@ def test_a_disk_that_is_full_at_a_checkpoint_ends_it_with_a_sentence_and_what_wa
     assert list(storage.keys("uploads")) == []
 
 
-def test_a_disk_that_has_no_room_for_the_end_either_is_given_some_by_the_oldest_adapter(
+class Disk:
+    """Below a local store: full once `room` bytes more are written, until some are deleted; a write stops half-way."""
+
+    def __init__(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._write = Path(storage.url.removeprefix("file://")), local_store._write_all
+        self._most: int | None = None
+        monkeypatch.setattr(local_store, "_write_all", self._written)
+
+    def leave(self, room: int | None) -> None:
+        self._most = None if room is None else self._used() + room
+
+    def _used(self) -> int:
+        return sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file())
+
+    def _written(self, number: int, data: bytes) -> None:
+        if self._most is not None and self._used() + len(data) > self._most:
+            self._write(number, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._write(number, data)
+
+
+@pytest.mark.parametrize("full_after", [0, 3, STEPS], ids=["first checkpoint", "a sample", "publishing"])
+def test_a_full_disk_ends_it_with_a_sentence_wherever_it_is_met_and_it_goes_on_when_there_is_room(
+    trainer: Trainer,  # for what it puts in place of a base
+    trainings: Trainings,
+    accepted: Training,
+    storage: Storage,
+    redis: Redis,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    full_after: int,
+) -> None:
+    disk, hasty = Disk(storage, monkeypatch), settings.model_copy(update={"storage_patience_s": 0.01})
+    if full_after:
+        after(monkeypatch, full_after, lambda: disk.leave(0))
+    else:
+        monkeypatch.setattr(service, "load", lambda *_: disk.leave(0) or BASE)
+    monkeypatch.setattr(Run, "sampled_after", 3)
+    asked = accepted.request.model_copy(update={"samples": [TrainingSample(prompt="a disc")]})
+    training = trainings.accept(asked)
+    Trainer(storage, redis, hasty).run(training.id)
+    failed = trainings.get(training.id)
+    assert failed.status is Status.FAILED and failed.error and failed.error.code == "no_room", failed
+    assert "free some" in failed.error.message and "resume" in failed.error.message
+    assert [one.step for one in failed.checkpoints] == [*range(1, full_after + 1)]  # what was learned is all there
+    assert [
+        *storage.keys("names"),
+        *storage.keys("adapters"),
+        *Uploads(storage, redis, settings).records.waiting(),
+    ] == []
+    disk.leave(None)
+    monkeypatch.setattr(service, "load", lambda *_: BASE)
+    after(monkeypatch, 0, lambda: None)
+    thread = inspected(Uploads(storage, redis, settings), storage)
+    resumed = trainings.accept(asked.model_copy(update={"continues": training.id}))
+    Trainer(storage, redis, hasty).run(resumed.id)
+    thread.join(10)
+    assert trainings.get(resumed.id).status is Status.SUCCEEDED
+    assert not any(storage.exists(room_key(one)) for one in (training.id, resumed.id))
+
+
+def test_a_disk_that_has_no_room_for_the_end_either_is_given_some_by_what_was_reserved(
     trainer: Trainer,  # for what it puts in place of a base
     trainings: Trainings,
     accepted: Training,
@@ -159,8 +228,8 @@ def test_a_disk_that_has_no_room_for_the_end_either_is_given_some_by_the_oldest_
     after(monkeypatch, 3, lambda: monkeypatch.setattr(Run, "full", True))
     Trainer(storage, redis, settings.model_copy(update={"storage_patience_s": 0.01})).run(accepted.id)
     failed = trainings.get(accepted.id)
-    assert failed.error and failed.error.code == "no_room" and deleted[0] == adapter_key(accepted.id, 1)
-    assert [one.step for one in failed.checkpoints] == [2, 3] and storage.exists(adapter_key(accepted.id, 2))
+    assert failed.error and failed.error.code == "no_room" and deleted[0] == room_key(accepted.id)
+    assert [one.step for one in failed.checkpoints] == [1, 2, 3] and storage.exists(adapter_key(accepted.id, 1))
 
 
 def test_what_is_removed_while_it_is_trained_ends_within_a_step_and_leaves_nothing(
