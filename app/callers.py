@@ -22,7 +22,7 @@ from app.shared.keys import Keyring, Ring
 from app.shared.lifecycle import now
 from app.shared.owners import Asker
 from app.shared.signing import Signer
-from app.shared.wire.key import SCOPES, KeyRecord, Scope
+from app.shared.wire.key import NO_LIMITS, SCOPES, KeyLimits, KeyRecord, Scope
 from app.shared.wire.webhook import Webhook
 
 log = structlog.get_logger()
@@ -44,6 +44,7 @@ class Caller:
     scopes: frozenset[Scope]
     key_id: str = ""  # empty where the service has no keys
     owner: Asker = None  # nobody in particular, there
+    limits: KeyLimits = NO_LIMITS
     webhook: Webhook | None = None  # of generations that name none
 
 
@@ -124,7 +125,7 @@ class Callers:
             record = await run_in_threadpool(self._of_session, ring, session)
         else:
             raise Unauthorized("key_missing", MISSING)
-        return Caller(frozenset(record.scopes), record.id, record.owner, record.webhook)
+        return Caller(frozenset(record.scopes), record.id, record.owner, record.limits, record.webhook)
 
     async def begin_session(self, key: str) -> tuple[KeyRecord, str, datetime]:
         """The record of a key, a cookie that stands for it, and until when; raises Unauthorized and Unavailable."""

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from app.accepting.limits import Limits
 from app.accepting.liveness import Liveness
 from app.callers import CALLER, Caller, Callers
 from app.fast_reading import FastReading
@@ -44,9 +45,10 @@ from app.shared.uploads import Uploads
 from app.shared.webhooks import KIND as WEBHOOK
 from app.shared.webhooks import Webhooks, webhook_secret
 from app.shared.wire.generation import Generation
+from app.shared.wire.key import NO_LIMITS
 from app.shared.wire.webhook import Webhook
 
-REMEMBERED = 1024  # owners whose view of the service is kept
+REMEMBERED = 1024  # callers whose view of the service is kept
 
 
 @dataclass(frozen=True)
@@ -73,27 +75,32 @@ class Service:
     trainings: Trainings
     pictures: Pictures
     datasets: Datasets
+    limits: Limits
     callers: Callers
     links: Links
     signer: Signer
     asker: Asker = None
     webhook: Webhook | None = None  # of the key that was shown: of generations that name none
     waiting: set[object] = field(default_factory=set[object])  # a ticket for each request that waits for a generation
-    _views: dict[str, "Service"] = field(default_factory=dict[str, "Service"])
+    _views: dict[tuple[str, str], "Service"] = field(default_factory=dict[tuple[str, str], "Service"])
 
     @property
     def owner(self) -> str:
         """Whose is what is sent to it."""
         return self.asker or FIRST
 
-    def seen_by(self, owner: str) -> "Service":
-        """The same service as one owner sees it: what is another's is not there."""
-        if owner not in self._views:
+    def seen_by(self, caller: Caller) -> "Service":
+        """The same service as a caller sees it: what is another owner's is not there, and what its key says holds."""
+        owner = caller.owner
+        if owner is None:
+            return self
+        whose = owner, caller.key_id if caller.webhook or caller.limits != NO_LIMITS else ""
+        if whose not in self._views:
             if len(self._views) >= REMEMBERED:
                 self._views.clear()
             parts = (self.storage, self.redis, self.settings, owner)
             ledger, uploads = Ledger(*parts), Uploads(*parts)
-            self._views[owner] = replace(
+            self._views[whose] = replace(
                 self,
                 asker=owner,
                 ledger=ledger,
@@ -105,8 +112,10 @@ class Service:
                 trainings=Trainings(*parts),
                 pictures=Pictures(self.storage, owner),
                 datasets=Datasets(self.storage, owner),
+                limits=Limits(self.redis, self.settings, owner, caller.key_id, caller.limits),
+                webhook=caller.webhook,
             )
-        return self._views[owner]
+        return self._views[whose]
 
 
 def build(settings: Settings) -> Service:
@@ -155,6 +164,7 @@ def build(settings: Settings) -> Service:
         trainings=trainings,
         pictures=Pictures(storage),
         datasets=Datasets(storage),
+        limits=Limits(redis, settings),
         callers=callers,
         links=links,
         signer=signer,
@@ -185,10 +195,7 @@ def sources_of(settings: Settings) -> Sources:
 
 async def _service(request: Request) -> Service:  # async: what is not takes a thread for it
     service, caller = cast(Service, request.app.state.service), cast(Caller | None, request.scope.get(CALLER))
-    if caller is None or caller.owner is None:
-        return service
-    seen = service.seen_by(caller.owner)
-    return replace(seen, webhook=caller.webhook) if caller.webhook else seen
+    return service if caller is None else service.seen_by(caller)
 
 
 ServiceDep = Annotated[Service, Depends(_service)]

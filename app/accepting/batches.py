@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
+from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting.brought import with_refs
@@ -18,6 +19,7 @@ from app.accepting.generations import resolve, together
 from app.deps import Service
 from app.shared.discretion import hide, prompts_of
 from app.shared.errors import RadiataError
+from app.shared.generations import PLACES
 from app.shared.wire.batch import Batch
 from app.shared.wire.generation import Generation, GenerationRequest, Priority, ResolvedRequest
 
@@ -28,15 +30,19 @@ async def accept_all(service: Service, batch: Batch, idempotency_key: str | None
         hide(prompts_of(body))
     fingerprint = fingerprint_of(batch)
     keys = [None if idempotency_key is None else f"{idempotency_key}\n{at}" for at in range(len(batch.requests))]
+    known: list[Generation | None] = [None] * len(keys)
     if idempotency_key is not None:
         known = await run_in_threadpool(lambda: [service.ledger.repeat(key, fingerprint) for key in keys])
         if all(known):
             return [one for one in known if one]
     bodies = await _judged(service, batch.requests)
     accepted: list[Generation] = []
+    ids = [service.ledger.id_for(key) for key in keys]
+    new = [one for one, earlier in zip(ids, known, strict=True) if earlier is None]
     try:
-        for body, key in zip(bodies, keys, strict=True):
-            accepted.append(await accept(service, body, key, fingerprint))
+        async with contextmanager_in_threadpool(service.limits.place(PLACES.name, *new)):
+            for body, key, own in zip(bodies, keys, ids, strict=True):
+                accepted.append(await accept(service, body, key, fingerprint, own))
     except Exception as error:
         if idempotency_key is None:
             await run_in_threadpool(_undo, service, accepted)

@@ -5,8 +5,8 @@ RQ's job. Requests in flight share round trips (`app/scripts.py`), and their rec
 between the two scripts, and that alone makes it accepted, here as there.
 
 Whatever is out of the ordinary is left to the careful way, before anything was written: an adapter that the index has
-not, or has in a way that cannot be read exactly, a Redis that is away. So there is one place that says what is wrong,
-and mends it.
+not, or has in a way that cannot be read exactly, a caller whose generations are limited, a Redis that is away. So there
+is one place that says what is wrong, and mends it.
 """
 
 import json
@@ -38,10 +38,11 @@ from app.shared.catalog_index import INDEX as ADAPTERS
 from app.shared.discretion import hide, prompts_of
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
-from app.shared.generations import begun, pending_key
+from app.shared.generations import PLACES, begun, pending_key
 from app.shared.index import index_key, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import live_key
+from app.shared.living import LIVING, living_key
 from app.shared.owners import owned_generation_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
@@ -64,9 +65,9 @@ return answers
 """
 )
 
-# KEYS: live state, index, stream, RQ's job, RQ's names of queues, the queue, those that go before it. ARGV: id, seconds
-# that live state is kept, score in the index, the record, the channel, then fields of the job and what they say, in
-# turn. Answers its place, or nil where it is queued already: then nothing changes.
+# KEYS: live state, index, stream, RQ's job, RQ's names of queues, the owner's places, all such, the queue, those before
+# it. ARGV: id, seconds that live state is kept, score in the index, the record, the channel, then fields of the
+# job and what they say, in turn. Answers its place, or nil where it is queued already: then nothing changes.
 QUEUE = Script(
     f"local MAX_ENTRIES = {MAX_ENTRIES}"
     """
@@ -77,21 +78,28 @@ redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', MAX_ENTRIES, '*', 'kind', 'status', 'data', '{"status": "queued"}')
 redis.call('EXPIRE', KEYS[3], ARGV[2])
 redis.call('PUBLISH', ARGV[5], ARGV[1])
-redis.call('SADD', KEYS[5], KEYS[6])
+redis.call('ZADD', KEYS[6], 0, ARGV[1])
+redis.call('SADD', KEYS[7], KEYS[6])
+redis.call('SADD', KEYS[5], KEYS[8])
 redis.call('HSET', KEYS[4], unpack(ARGV, 6))
-local place = redis.call('RPUSH', KEYS[6], ARGV[1]) - 1
-for at = 7, #KEYS do place = place + redis.call('LLEN', KEYS[at]) end
+local place = redis.call('RPUSH', KEYS[8], ARGV[1]) - 1
+for at = 9, #KEYS do place = place + redis.call('LLEN', KEYS[at]) end
 return place
 """
 )
 
 
 async def accept(
-    service: Service, body: GenerationRequest, idempotency_key: str | None = None, fingerprint: str | None = None
+    service: Service,
+    body: GenerationRequest,
+    idempotency_key: str | None = None,
+    fingerprint: str | None = None,
+    own: str | None = None,
 ) -> Generation:
     """Accept what a request asks for; where its key was used for the same body before, return what was accepted then.
 
-    fingerprint: of the body that the key was sent with, where that has more than this request.
+    fingerprint: of the body that the key was sent with, where that has more than this request. own: its id, where the
+    ledger was asked for it before.
 
     Raises Conflict where the key was used for another body, Unavailable where there is no room or no queue, and what
     `with_refs` and `resolve` raise.
@@ -103,8 +111,9 @@ async def accept(
         if known is not None:
             return known
     body = await with_refs(service, body)
-    generation = await quickly(service, body, service.ledger.id_for(idempotency_key), fingerprint)
-    generation = generation or await run_in_threadpool(carefully, service, body, idempotency_key, fingerprint)
+    own = own or service.ledger.id_for(idempotency_key)
+    generation = await quickly(service, body, own, fingerprint)
+    generation = generation or await run_in_threadpool(carefully, service, body, idempotency_key, own, fingerprint)
     if body.start_within_s is not None:
         with suppress(RedisError):  # then the worker that takes it up looks alone
             await run_in_threadpool(service.outgoing.put, f"{START}:{generation.id}", body.start_within_s)
@@ -118,20 +127,28 @@ def fingerprint_of(body: BaseModel) -> str:
     return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def carefully(service: Service, body: GenerationRequest, idempotency_key: str | None, fingerprint: str) -> Generation:
+def carefully(
+    service: Service, body: GenerationRequest, idempotency_key: str | None, generation_id: str, fingerprint: str
+) -> Generation:
     """Accept what a request asks for, in a thread: `repeat`, then `accept`."""
     known = service.ledger.repeat(idempotency_key, fingerprint)  # the same may have been accepted just now
-    return known or service.ledger.accept(
-        resolve(service, body),
-        idempotency_key=idempotency_key,
-        fingerprint=fingerprint,
-        priority=body.priority,
-        aside=aside_of(body, service.webhook),
-    )
+    if known:
+        return known
+    request = resolve(service, body)
+    with service.limits.place(PLACES.name, generation_id):
+        return service.ledger.accept(
+            request,
+            own=generation_id,
+            fingerprint=fingerprint,
+            priority=body.priority,
+            aside=aside_of(body, service.webhook),
+        )
 
 
 async def quickly(service: Service, body: GenerationRequest, generation_id: str, fingerprint: str) -> Generation | None:
     """Accept what a request asks for; None where only the careful way can tell. Raises as that does."""
+    if service.limits.of(PLACES.name):
+        return None
     try:
         with at_once():
             profile = service.profiles.get(body.model or service.settings.model)
@@ -183,6 +200,7 @@ def _queueing(service: Service, accepted: Accepted, text: bytes) -> tuple[list[s
     keys = [
         *(live_key(generation.id), index_key(generation.owner), stream_key(generation.id)),
         *(f"{Job.redis_job_namespace_prefix}{generation.id}", Queue.redis_queues_keys),
+        *(living_key(PLACES.name, generation.owner), LIVING),
         *(f"{Queue.redis_queue_namespace_prefix}{one}" for one in (name, *before[: before.index(name)])),
     ]
     since = moment(generation.id, generation.created_at)

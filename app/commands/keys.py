@@ -1,7 +1,7 @@
 """`radiata keys …`: who may use the service; made and revoked by whoever reaches its storage, with or without it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, get_args
@@ -19,7 +19,7 @@ from app.shared.owners import BUNDLED, FIRST, FIRST_SAID
 from app.shared.settings import BadSettings, Settings, read_settings
 from app.shared.storage import Storage
 from app.shared.webhooks import shown
-from app.shared.wire.key import Scope
+from app.shared.wire.key import KeyLimits, Scope
 from app.shared.wire.values import OWNER_PATTERN
 from app.shared.wire.webhook import EVENTS, Webhook
 
@@ -49,6 +49,13 @@ def add(
         ),
     ] = FIRST,
     note: Annotated[str, typer.Option(help="What it is for, or whose it is.")] = "",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A limit of its own, in place of the settings': `requests=60` and `uploads=10` a minute, "
+            "`generations=20` and `trainings=1` at once; 0 is without limit. May be given several times."
+        ),
+    ] = None,
     webhook: Annotated[
         str | None, typer.Option(help="Whom to tell of the ends of generations that name nobody (`https://…`).")
     ] = None,
@@ -58,9 +65,8 @@ def add(
     with _keyring() as keyring:
         end = _end(expires) if expires else None
         told_of = _webhook(webhook, webhook_events, read_settings()) if webhook else None
-        key_id, key = keyring.add(
-            _scopes(scopes), owner=_owner(owner), note=note[:NOTE], expires_at=end, webhook=told_of
-        )
+        facts = {"note": note[:NOTE], "expires_at": end, "webhook": told_of, "limits": _limits(limit or [])}
+        key_id, key = keyring.add(_scopes(scopes), owner=_owner(owner), **facts)
     err.print(f"key {key_id}; it is shown this once, so keep it: `RADIATA_KEY`, or `Authorization: Bearer …`")
     out.print(key, soft_wrap=True)
 
@@ -70,15 +76,17 @@ def list_keys() -> None:
     """Every key that was ever made, without the part that nobody may see."""
     with _keyring() as keyring:
         ring = keyring.ring()
-    table = Table("key", "owner", "scopes", "made", "ends", "state", "webhook", "note")
+    table = Table("key", "owner", "scopes", "limits", "made", "ends", "state", "webhook", "note")
     for key_id, one in sorted(ring.keys.items()):
         if one is None:
-            table.add_row(key_id, "", "", "", "", "its record cannot be read", "", "")
+            table.add_row(key_id, "", "", "", "", "", "its record cannot be read", "", "")
             continue
         ends = f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "never"
         made = f"{one.created_at:%Y-%m-%d %H:%M}"
+        limits = " ".join(f"{name}={value}" for name, value in one.limits.model_dump(exclude_none=True).items())
         whose, called = one.owner or FIRST_SAID, plain(shown(one.webhook.url)) if one.webhook else ""
-        table.add_row(key_id, whose, ",".join(one.scopes), made, ends, _state(ring, key_id), called, plain(one.note))
+        facts = ",".join(one.scopes), limits, made, ends, _state(ring, key_id)
+        table.add_row(key_id, whose, *facts, called, plain(one.note))
     out.print(table)
 
 
@@ -136,6 +144,17 @@ def _webhook(url: str, ends: str, settings: Settings) -> Webhook:
     except ValidationError as error:
         wrong = "--webhook" if error.errors()[0]["loc"][0] == "url" else "--webhook-events"
         raise BadSettings(f"{wrong}: {error.errors()[0]['msg']}; ends are {', '.join(ENDS)}") from error
+
+
+def _limits(texts: Sequence[str]) -> KeyLimits:
+    said: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if name not in KeyLimits.model_fields or not re.fullmatch("[0-9]{1,9}", number):
+            known = ", ".join(KeyLimits.model_fields)
+            raise BadSettings(f"--limit: {text!r} is none; one is a name of {known}, =, and a number")
+        said[name] = int(number)
+    return KeyLimits(**said)
 
 
 def _end(text: str) -> datetime:

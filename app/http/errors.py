@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from app.http.faults import detail, dotted, fault, pointer
 from app.http.invalid import of_validation
+from app.http.standing import refusal_headers
 from app.middleware.request_ids import HEADER
-from app.shared.errors import NoRoom, RadiataError, Unavailable
+from app.shared.errors import NoRoom, RadiataError, TooMany, Unavailable
 from app.shared.log import request_id
 from app.shared.metrics import of_refusal, tally
 from app.shared.storage import FULL
@@ -68,7 +69,8 @@ async def _radiata(request: Request, error: Exception) -> JSONResponse:
     reasons = error.reasons
     if not reasons and error.status in (404, 410) and request.path_params:
         reasons = (fault(pointer(["path", next(iter(request.path_params))]), error.code, error.message),)
-    return problem(error.status, error.code, error.title, error.message, reasons, members=error.members)
+    own = refusal_headers(error.standing) if isinstance(error, TooMany) else None
+    return problem(error.status, error.code, error.title, error.message, reasons, own, error.members)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

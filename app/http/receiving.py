@@ -36,7 +36,8 @@ def judge_size(size: int, cap_mb: int, setting: str) -> None:
 
 
 async def stage(service: Service, kind: UploadKind, data: Path | bytes, digest: str, size: int, **said: Any) -> Upload:
-    """Put a file where intake finds it; said: what its sender says of it."""
+    """Put a file where intake finds it; said: what its sender says of it. Raises TooMany."""
+    await run_in_threadpool(service.limits.upload)
     staged = Upload(
         id=secrets.token_hex(16),
         owner=service.owner,
@@ -59,8 +60,9 @@ async def stage_bytes(service: Service, kind: UploadKind, data: bytes) -> Upload
 def stage_placed(service: Service, upload_id: str, **said: Any) -> Upload:
     """As `stage`, of a file that the command line of this machine has put into the store itself.
 
-    Raises NotFound, also for what was staged before, and TooLarge.
+    Raises NotFound, also for what was staged before, TooLarge and TooMany.
     """
+    service.limits.upload()
     found = service.storage.stream(bytes_key(upload_id))
     if found is None or service.storage.exists(record_key(upload_id)):
         raise service.uploads.unknown()
@@ -115,9 +117,10 @@ def judge_end(upload: Upload, refused: type[BadRequest]) -> None:
 def fetch(service: Service, kind: SourceKind, source: str, sha256: str | None, **said: Any) -> Upload:
     """Have a file of another host fetched, and judged once it is here; said: what its sender says of it.
 
-    Raises SourceRefused for what is no source, or leads where nothing is asked.
+    Raises TooMany, and SourceRefused for what is no source, or leads where nothing is asked.
     """
     shown = service.sources.judge(source, kind)
+    service.limits.upload()
     upload = Upload(
         id=secrets.token_hex(16),
         owner=service.owner,

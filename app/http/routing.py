@@ -32,6 +32,7 @@ ANYWHERE = {
     401: "It needs a key, as soon as the service has one",
     403: "The key has not the scope that it needs, or another site's page asked for it",
     413: "The body is too large",
+    429: "A limit of the caller is reached: `Retry-After` says when to ask again",
     421: "The Host is not one of this service's",
     422: "The request cannot be honoured as it stands; `errors` names every place",
     500: "A bug",

@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from app.http.standing import FIELDS
 from app.middleware.body_cap import BodyCap
 from app.middleware.docs_policy import DocsPolicy
 from app.middleware.forwarded import Forwarded
@@ -10,11 +11,15 @@ from app.middleware.guard import Guard
 from app.middleware.head import Head
 from app.middleware.hosts import Hosts
 from app.middleware.origins import Origins
+from app.middleware.rates import Rates
 from app.middleware.request_ids import HEADER, RequestIds
 from app.middleware.safe_headers import SafeHeaders
 from app.shared.settings import Settings
 
-EXPOSED = (HEADER, "Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition", "WWW-Authenticate")
+EXPOSED = (
+    *(HEADER, "Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition", "WWW-Authenticate"),
+    *FIELDS,
+)
 
 
 def surround(app: FastAPI, settings: Settings) -> None:
@@ -23,6 +28,7 @@ def surround(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb, dataset_mb=settings.max_dataset_mb
     )
+    app.add_middleware(Rates)  # of whom the next one knows
     app.add_middleware(
         Guard, is_open=settings.open
     )  # before a body is read, and behind what a page of another site cannot pass

@@ -22,6 +22,7 @@ from app.routes.events import EventStream, LastEventId, followed
 from app.shared.discretion import hide, texts_of_training
 from app.shared.errors import Conflict, Newer, NotFound, Unreadable
 from app.shared.training_keys import sample_key
+from app.shared.trainings import PLACES
 from app.shared.wire.adapter import AdapterRecord
 from app.shared.wire.training import ForetoldTraining, ResolvedTraining, TrainableAlgorithm, Training, TrainingRequest
 from app.shared.wire.upload import Upload
@@ -240,8 +241,10 @@ def _accepted(
 ) -> Training:
     """Accept what is resolved, unless this key was used for the same words before: then it is what was accepted."""
     fingerprint = fingerprint_of(said)
-    training = service.trainings.repeat(idempotency_key, fingerprint) or service.trainings.accept(
-        resolved(), idempotency_key=idempotency_key, fingerprint=fingerprint
-    )
+    training = service.trainings.repeat(idempotency_key, fingerprint)
+    if training is None:
+        request, training_id = resolved(), service.trainings.id_for(idempotency_key)
+        with service.limits.place(PLACES.name, training_id):
+            training = service.trainings.accept(request, training_id, fingerprint)
     response.headers["Location"] = f"/v1/trainings/{training.id}"
     return placed(training, place)

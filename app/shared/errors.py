@@ -13,6 +13,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 │   └── Deleted                   a generation was, and its record says so
 ├── Conflict (409)                an idempotency key used for another body; an end already reached
 ├── TooLarge (413)                an upload over the cap
+├── TooMany (429)                 more than the caller may, at once or in a minute
 ├── Unreadable (502)              one stored record is not what was written; all others are
 │   └── Newer (503)               newer code wrote it, and can read it
 ├── WrongType (415)               a body of another content type than the one it should be
@@ -22,6 +23,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -140,6 +142,32 @@ class TooLarge(RadiataError):
 
     status = 413
     title = "Too large"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a caller stands with a limit.
+
+    window_s: seconds in which as many are allowed; 0 where it is no rate. reset_s: seconds until one more is, or until
+    it is worth asking again.
+    """
+
+    name: str
+    limit: int
+    remaining: int
+    reset_s: int
+    window_s: int = 0
+
+
+class TooMany(RadiataError):
+    """The caller has reached a limit of its own, and the same request works later, or once it has made room."""
+
+    status = 429
+    title = "A limit is reached"
+
+    def __init__(self, code: str, message: str, standing: Standing) -> None:
+        super().__init__(code, message, members={"limit": {"name": standing.name, "limit": standing.limit}})
+        self.standing = standing
 
 
 class Unreadable(RadiataError):

@@ -127,17 +127,20 @@ class Ledger(Lifecycle[Accepted]):
         request: ResolvedRequest,
         *,
         idempotency_key: str | None = None,
+        own: str | None = None,
         fingerprint: str | None = None,
         priority: Priority = "normal",
         aside: Aside = NOTHING_ASIDE,
     ) -> Generation:
         """Accept a resolved request and queue it; where its key was just used, what was accepted then.
 
+        own: its id, where `id_for` was asked before.
+
         Once it is in storage it is accepted, whatever becomes of Redis: the sweep queues what is not queued. Raises
         Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
         self.room_for(request.model, priority, request.base)
-        accepted = begun(self.id_for(idempotency_key), request, priority, fingerprint, aside, self.owner)
+        accepted = begun(own or self.id_for(idempotency_key), request, priority, fingerprint, aside, self.owner)
         if self.owner:  # before it is: what their list is made of
             self._storage.put(owned_generation_key(self.owner, accepted.id), b"1")
         if self.begin(accepted) is None:

@@ -24,7 +24,7 @@ from app.shared.lifecycle import now
 from app.shared.owners import FIRST
 from app.shared.records import KEY
 from app.shared.storage import Storage
-from app.shared.wire.key import KeyRecord, Scope
+from app.shared.wire.key import NO_LIMITS, KeyLimits, KeyRecord, Scope
 from app.shared.wire.webhook import Webhook
 
 TEXT = re.compile(r"rad_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")  # a key as it is shown: its id, and 32 random bytes
@@ -94,6 +94,7 @@ class Keyring:
         note: str = "",
         expires_at: datetime | None = None,
         webhook: Webhook | None = None,
+        limits: KeyLimits = NO_LIMITS,
     ) -> tuple[str, str]:
         """Make a key; its id, and the key itself, which nobody can tell again."""
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
@@ -106,6 +107,7 @@ class Keyring:
             created_at=now(),
             expires_at=expires_at,
             webhook=webhook,
+            limits=limits,
         )
         self._storage.put(key_key(key_id), KEY.write(record))
         return key_id, f"rad_{key_id}_{secret}"

@@ -25,6 +25,7 @@ ALWAYS = {
     "radiata:outgoing:webhook": "zset",
     "radiata:outgoing:start": "zset",
     "radiata:outgoing:looked": "string",
+    "radiata:living": "set",
     "radiata:store": "string",
     "radiata:sweep": "string",
     "rq:queues": "set",

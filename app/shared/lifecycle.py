@@ -35,6 +35,7 @@ from app.shared.events import publish
 from app.shared.job import ID
 from app.shared.job_records import JobRecords, Places, R
 from app.shared.kinds import OF_JOB, mend
+from app.shared.living import KNOWN, LIVING, living_key
 from app.shared.lost import Look, Lost
 from app.shared.owners import FIRST, Asker
 from app.shared.queue import Queues
@@ -282,6 +283,7 @@ class Lifecycle(ABC, Generic[R]):
     def _announce(self, record: R, text: bytes) -> None:
         with self._redis.pipeline() as pipe:
             self.remember_end(pipe, record, text)
+            pipe.zrem(living_key(self._places.name, record.owner), record.id)
             self.publish(pipe, record.id, "status", self.news(record))
             pipe.execute()
 
@@ -336,6 +338,8 @@ class Lifecycle(ABC, Generic[R]):
         """Write the live state of a job that waits, with the rest of what `pipe` does."""
         text = self._places.pending.write(record)
         self.set_live(pipe, record.id, {"accepted": text, "status": str(record.status)})
+        pipe.zadd(living_key(self._places.name, record.owner), {record.id: KNOWN})
+        pipe.sadd(LIVING, living_key(self._places.name, record.owner))
 
     def remember_end(self, pipe: Pipeline, record: R, text: bytes) -> None:
         """Write the live state of a job that has ended."""

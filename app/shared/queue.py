@@ -1,7 +1,7 @@
 """RQ: the names of queues and tasks, and what is put on them.
 
 Keys of our own start with `radiata:` and are documented where they are written (`catalog_index`, `downloads`, `events`,
-`identity`, `index`, `lifecycle`, `lost`, `metrics`, `outgoing`, `rebuild`, `records`, `sweep`, `uploads`,
+`identity`, `index`, `lifecycle`, `living`, `lost`, `metrics`, `outgoing`, `rebuild`, `records`, `sweep`, `uploads`,
 `worker_state`, and `workers/dispatch/sweeping_worker.py`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's
 default, pickle, would run what it reads. What a job may say is in `app/shared/job.py`.
 """

@@ -131,6 +131,14 @@ class Settings(BaseSettings):
         ge=1,
         description="Generations waiting per model, of the same or a higher priority, before new ones get a 503.",
     )
+    limit_requests: int = Field(0, ge=0, description="Requests a minute of one owner; 0: without limit.")
+    limit_uploads: int = Field(0, ge=0, description="Uploads a minute of one owner; 0: without limit.")
+    limit_generations: int = Field(
+        0, ge=0, description="Generations of one owner that wait or run at once; 0: without limit."
+    )
+    limit_trainings: int = Field(
+        0, ge=0, description="Trainings of one owner that wait or run at once; 0: without limit."
+    )
     upload_wait_s: float = Field(10.0, ge=0, description="Seconds an upload waits for its verdict before a 202.")
     inspect_memory_mb: int = Field(
         4096, ge=256, description="Address space an inspection may add beside the file, in MiB."

@@ -18,6 +18,7 @@ from redis import Redis
 
 from app.shared.errors import Unreadable
 from app.shared.generations import Ledger
+from app.shared.living import counted, heal
 from app.shared.lost import Look, look, queues_of
 from app.shared.prospects import Impossible, Prospects
 from app.shared.queue import base_of, generation_queue, model_of
@@ -47,10 +48,12 @@ class Sweep:
     def run(self) -> None:
         """Look once at everything that is pending, for no longer than until the next look is due."""
         until = time.monotonic() + self._settings.sweep_every_s
+        places = counted(self._redis, "generations")
         seen = look(self._redis, queues_of(self._redis, self._settings))
         pending = set(self._ledger.records.waiting())
         self._end_impossible(pending, seen)
         self._ledger.bring_back(pending, seen, until)
+        heal(self._redis, places, pending)
 
     def _suspects(self, pending: set[str], seen: Look, prospects: Prospects) -> dict[str, list[str]]:
         """What waits in queues that nobody can be expected to serve, and in which of them."""

@@ -22,6 +22,7 @@ from app.shared.course import Courses
 from app.shared.errors import Conflict, Deleted, Gone, NotFound, Unavailable, Unreadable
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, live_key, now, time_in
+from app.shared.living import counted, heal
 from app.shared.lost import look, queues_of
 from app.shared.owners import FIRST, Asker
 from app.shared.queue import training_queue
@@ -75,26 +76,23 @@ class Trainings(Lifecycle[AcceptedTraining]):
         earlier = self.earlier(idempotency_key, fingerprint)
         return self.get(earlier.id) if earlier else None
 
-    def accept(
-        self, request: ResolvedTraining, *, idempotency_key: str | None = None, fingerprint: str | None = None
-    ) -> Training:
-        """Accept a resolved request and queue it; where its key was just used, what was accepted then.
+    def accept(self, request: ResolvedTraining, own: str | None = None, fingerprint: str | None = None) -> Training:
+        """Accept a resolved request and queue it under its own id; where that was just used, what was accepted then.
 
         Raises Conflict where the key was used for another body, and Unavailable where nobody trains or too many wait.
         """
         try:
             waiting = len(self.queues.of(training_queue(request.model)))
-            always = self._settings.accept_without_worker_s < 0
-            served = always or lately_alive(self._redis, trainers_of(request.model), "")
+            alive = lately_alive(self._redis, trainers_of(request.model), "")
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
-        if not served:
+        if not alive and self._settings.accept_without_worker_s >= 0:
             message = f"no worker trains on model {request.model!r} now; `radiata worker --train` starts one"
             raise Unavailable("no_trainer", message)
         if waiting >= self._settings.max_queued:
             message = f"{waiting} trainings wait for model {request.model!r} already; try again later"
             raise Unavailable("queue_full", message)
-        accepted = begun(self.id_for(idempotency_key), request, fingerprint, self.owner)
+        accepted = begun(own or self.id_for(None), request, fingerprint, self.owner)
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
@@ -390,6 +388,8 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def sweep(self) -> None:
         """Bring back what is lost."""
-        if pending := set(self.records.waiting()):
+        places, pending = counted(self._redis, "trainings"), set(self.records.waiting())
+        heal(self._redis, places, pending)
+        if pending:
             names = [one for one in queues_of(self._redis, self._settings) if one.startswith(training_queue(""))]
             self.bring_back(pending, look(self._redis, names))

@@ -12,6 +12,20 @@ Scope = Literal["draw", "upload", "train", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
+class KeyLimits(Wire):
+    """Limits of one key, each in place of the setting `limit_…` of its name; None: that one holds, 0: without limit."""
+
+    requests: int | None = Field(default=None, ge=0, description="a minute, sent with this key")
+    uploads: int | None = Field(default=None, ge=0, description="a minute, sent with this key")
+    generations: int | None = Field(
+        default=None, ge=0, description="of its owner, waiting or running, beside the new one"
+    )
+    trainings: int | None = Field(default=None, ge=0, description="likewise")
+
+
+NO_LIMITS = KeyLimits()
+
+
 class KeyRecord(Wire):
     """A key as it was made; it never changes."""
 
@@ -23,6 +37,7 @@ class KeyRecord(Wire):
     created_at: datetime
     expires_at: datetime | None = None
     webhook: Webhook | None = Field(None, description="of generations whose requests name none")
+    limits: KeyLimits = Field(default=NO_LIMITS, description="its own")
 
 
 class SigningSecret(Wire):

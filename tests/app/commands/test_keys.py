@@ -13,6 +13,7 @@ from app.shared.keys import Keyring
 from app.shared.lifecycle import now
 from app.shared.settings import BadSettings
 from app.shared.storage import Storage
+from app.shared.wire.key import KeyLimits
 
 
 @pytest.fixture
@@ -51,6 +52,17 @@ def test_a_key_may_have_a_webhook(keyring: Keyring) -> None:
     }
     listed = run("list")[1]
     assert "https://example.org/hook" in listed and "token=" not in listed
+
+
+def test_a_key_has_limits_of_its_own(keyring: Keyring) -> None:
+    code, said = run("add", "--limit", "generations=20", "--limit", "requests=0")
+    assert code == 0
+    (record,) = keyring.ring().keys.values()
+    assert record and record.limits == KeyLimits(generations=20, requests=0)
+    assert "generations=20" in run("list")[1]
+    for wrong in ("generations", "pictures=3", "requests=-1", "requests=many"):
+        code, said = run("add", "--limit", wrong)
+        assert code == 2 and "--limit" in said
 
 
 @pytest.mark.parametrize(

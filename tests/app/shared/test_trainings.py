@@ -50,8 +50,8 @@ def test_it_lives_as_a_generation_does(trainings: Trainings, storage: Storage, r
 
 
 def test_a_key_means_one_training(trainings: Trainings) -> None:
-    first = trainings.accept(ASKED, idempotency_key="key", fingerprint="one")
-    assert trainings.accept(ASKED, idempotency_key="key", fingerprint="one").id == first.id
+    first = trainings.accept(ASKED, trainings.id_for("key"), "one")
+    assert trainings.accept(ASKED, trainings.id_for("key"), "one").id == first.id
     assert (again := trainings.repeat("key", "one")) and again.id == first.id
     assert trainings.repeat("another", "one") is trainings.repeat(None, "one") is None
     with pytest.raises(Conflict):
