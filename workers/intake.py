@@ -110,6 +110,7 @@ class Intake:
             upload.description,
             upload.ignore,
             upload.created_at,
+            image_encoder=upload.image_encoder,
             cover=upload.cover,
             owner=upload.owner,
             visibility=upload.visibility,
@@ -149,6 +150,7 @@ class Intake:
         description: str,
         ignore: Sequence[str],
         created_at: datetime,
+        image_encoder: str = "",
         cover: PictureRef | None = None,
         owner: str = FIRST,
         visibility: Visibility | None = None,
@@ -162,7 +164,7 @@ class Intake:
         them under a key, where storage has them already. Raises AdapterRefused, Unreadable, and Gone when nobody wants
         them any more.
         """
-        kind, verdicts, facts = self._judge(data, ignore)
+        kind, verdicts, facts = self._judge(data, ignore, image_encoder)
         if not wanted():
             raise Gone("upload_canceled", CANCELED)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -176,6 +178,7 @@ class Intake:
             sha256=sha256,
             description=description,
             ignore=list(ignore),
+            image_encoder=image_encoder,
             cover=cover,
             size_bytes=len(data),
             components=sorted({component for one in verdicts.values() for component in one["components"]}),
@@ -191,10 +194,10 @@ class Intake:
             raise Gone("upload_canceled", CANCELED)
         return self._catalog.admit(version, verdicts, facts)
 
-    def _judge(self, data: bytes, ignore: Sequence[str]) -> "_Judged":
+    def _judge(self, data: bytes, ignore: Sequence[str], image_encoder: str) -> "_Judged":
         """Return what a file is, with the verdict on each model that it fits; raise AdapterRefused if it fits none."""
         try:
-            file = opened(data, ignore)
+            file = opened(data, ignore, image_encoder)
         except AdapterError as refusal:
             raise _refused(refusal) from refusal
         verdicts: dict[str, dict[str, Any]] = {}

@@ -21,6 +21,7 @@ from app.shared.accepted import Aside
 from app.shared.catalog import Catalog
 from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError, SourceRefused
 from app.shared.fetching.place import read_place
+from app.shared.image_encoders import encoder_for
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.prompts import PROMPTS
@@ -81,7 +82,7 @@ def resolve(
         raise together(wrong)
     parts.liveness.require(profile)
     pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
-    pinned |= {"drawn": drawn(filled, profile), "image_encoder": _image_encoder(profile, adapters)}
+    pinned["drawn"] = drawn(filled, profile)
     pinned["preprocessors"] = {
         kind: models for kind, models in profile.preprocessors.items() if kind in {one.preprocess for one in adapters}
     }
@@ -179,6 +180,11 @@ def _resolved(
         wrong += _misused(at, use, version, profile)
         pinned = {name: getattr(version, name) for name in ("name", "version", "sha256", "ignore", "kind")}
         pinned["boxes"] = _boxes(parts, use, version)
+        try:
+            pinned["image_encoder"] = _image_encoder(parts, version, profile)
+        except ValueError as error:  # the base had others when the file was judged
+            message = f"{use.ref!r} cannot be used with {profile.name!r} as it is now: it {error}"
+            wrong.append(_wrong(AdapterMisfit, f"{at}/ref", "image_encoder_misfit", message))
         adapters.append(ResolvedAdapter.model_validate(use.model_dump() | pinned))
     return adapters, wrong
 
@@ -221,10 +227,18 @@ def _misused(at: str, use: AdapterUse, version: AdapterVersion, profile: ModelPr
             )
 
 
-def _image_encoder(profile: ModelProfile, adapters: list[ResolvedAdapter]) -> str:
-    """Return the fingerprint of what reads pictures for image prompts; empty without one."""
-    read = any(one.kind == "image_prompt" for one in adapters)
-    return profile.image_encoder.fingerprint if read and profile.image_encoder else ""
+def _image_encoder(parts: Parts, version: AdapterVersion, profile: ModelProfile) -> str:
+    """Return the fingerprint of what reads the pictures of an image prompt; empty of what is none, or is not known.
+
+    Raises ValueError with a sentence where the base has none that it is for.
+    """
+    if version.kind != "image_prompt":
+        return ""
+    facts = parts.catalog.facts(version.sha256, version.ignore, profile.fingerprint)
+    if facts is None or facts.reads is None:  # the engine judges
+        return ""
+    of = encoder_for(profile.image_encoders, profile.name, *facts.reads, version.image_encoder)
+    return profile.image_encoders[of].fingerprint
 
 
 def _foreseen(

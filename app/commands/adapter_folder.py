@@ -14,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from app.commands.client import Client, Refused
-from app.commands.sidecars import sidecars_of
+from app.commands.sidecars import Sidecars, sidecars_of
 from app.shared.errors import RadiataError
 from app.shared.identity import KEY as STORE
 from app.shared.settings import Settings
@@ -70,8 +70,8 @@ def _added(client: Client, file: Path, store: Storage | None, visibility: Visibi
     cover, why = _kept(client, beside.cover)
     how, record = "sent", None
     if store:
-        how, record = _linked(client, file, store, name, beside.text, cover, visibility)
-    record = record or client.upload(file, name, beside.text, [], cover, visibility)
+        how, record = _linked(client, file, store, name, beside, cover, visibility)
+    record = record or client.upload(file, name, beside.text, [], cover, visibility, beside.image_encoder)
     verdict = record.get("verdict") or {}
     found = ", ".join(map(str, verdict.get("algorithms") or [])) or record.get("kind", "adapter")
     said = [f"{len(beside.words)} trigger words"] * bool(beside.words) + [f"a cover{why}"] * bool(beside.cover)
@@ -97,7 +97,7 @@ def _linked(
     file: Path,
     store: Storage,
     name: str,
-    text: str,
+    beside: Sidecars,
     cover: str | None,
     visibility: Visibility | None,
 ) -> tuple[str, dict[str, Any] | None]:
@@ -106,7 +106,7 @@ def _linked(
     how = store.take(bytes_key(upload_id), file)
     record = None
     try:
-        record = client.judge_placed(upload_id, name, text, cover, visibility)
+        record = client.judge_placed(upload_id, name, beside.text, cover, visibility, beside.image_encoder)
     finally:
         if record is None:  # judged, the service clears it away itself; so it does after an hour
             store.delete(bytes_key(upload_id))

@@ -37,6 +37,9 @@ def adapters_add(
     name: Annotated[str | None, typer.Option(help="Its name here; unset, the file's.")] = None,
     description: Annotated[str, typer.Option(help="A line about it.")] = "",
     ignore: Annotated[list[str] | None, typer.Option(help="Tensors to leave out (pattern); repeatable.")] = None,
+    image_encoder: Annotated[
+        str, typer.Option(help="Of an image prompt: which of the base's image encoders reads its pictures.")
+    ] = "",
     sha256: Annotated[str | None, typer.Option(help="What the hash of a fetched file has to be.")] = None,
     visibility: Annotated[Visibility | None, typer.Option(help=f"Who may use it: {WHO}. Unset, as before.")] = None,
     url: Url = None,
@@ -44,7 +47,8 @@ def adapters_add(
     """Upload an adapter and print its verdict; or all of a folder, a line each, by hash: run again, it goes on."""
     if is_elsewhere(source):
         said = {"source": source, "name": name or named(source), "description": description, "ignore": ignore or []}
-        said |= {what: one for what, one in (("sha256", sha256), ("visibility", visibility)) if one}
+        further = (("sha256", sha256), ("visibility", visibility), ("image_encoder", image_encoder))
+        said |= {what: one for what, one in further if one}
         with terminal.connected(url) as client:
             record = fetched(client, said, "/v1/adapters")
         show(record)
@@ -57,12 +61,15 @@ def adapters_add(
     if sha256:
         raise typer.BadParameter("a sha256 is of a file that is fetched; one that is sent is what it is")
     if file.is_dir():
-        if name or description or ignore:
-            raise typer.BadParameter("a name, a description and tensors to leave out are of one file, not of a folder")
+        if name or description or ignore or image_encoder:
+            raise typer.BadParameter(
+                "a name, a description, an image encoder and tensors to leave out are of one file, not of a folder"
+            )
         _add_folder(file, visibility, url)
         return
+    said = {"visibility": visibility, "image_encoder": image_encoder}
     with terminal.connected(url) as client, err.status("uploading and inspecting", spinner=SPINNER):
-        record = client.upload(file, name or file.stem.lower(), description, ignore or [], visibility=visibility)
+        record = client.upload(file, name or file.stem.lower(), description, ignore or [], **said)
     show(record)
 
 

@@ -224,10 +224,12 @@ class Client:
         ignore: list[str],
         cover: str | None = None,
         visibility: str | None = None,
+        image_encoder: str = "",
     ) -> dict[str, Any]:
         """Upload an adapter and wait for its verdict; its record. cover: the ref of a picture of what it draws."""
         fields: dict[str, Any] = {"name": name, "description": description, "ignore": ignore}
-        fields |= {what: said for what, said in (("cover", cover), ("visibility", visibility)) if said}
+        further = (("cover", cover), ("visibility", visibility), ("image_encoder", image_encoder))
+        fields |= {what: said for what, said in further if said}
         return _json(self._settled("/v1/adapters", file, fields), "name")
 
     def fetch(
@@ -265,11 +267,18 @@ class Client:
         return self.known(f"sha256:{sha256}")
 
     def judge_placed(
-        self, upload_id: str, name: str, description: str, cover: str | None = None, visibility: str | None = None
+        self,
+        upload_id: str,
+        name: str,
+        description: str,
+        cover: str | None = None,
+        visibility: str | None = None,
+        image_encoder: str = "",
     ) -> dict[str, Any] | None:
         """The record of a file that was put into the service's own store; None where it is not in that."""
         path = f"/v1/adapters/uploads/{upload_id}"
         said = {"name": name, "description": description, "cover": cover, "visibility": visibility}
+        said["image_encoder"] = image_encoder
         return _if_known(lambda: _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name"))
 
     def deliveries(self) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 `NAME.civitai.info` is what Civitai answers, `NAME.json` what A1111 keeps or Civitai again, `NAME.txt` a text. Only
 texts are taken from them, without markup and control characters, up to a length; whatever else is passed over.
+`image_encoder` in `NAME.json` is ours.
 """
 
 import html
@@ -12,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.shared.wire.values import NAME_PATTERN
+
 DESCRIBED = (".civitai.info", ".json", ".txt")  # the first that says something counts
 COVERS = (".preview.png", ".png", ".preview.jpg", ".jpg", ".preview.jpeg", ".jpeg", ".preview.webp", ".webp")
 LARGEST = 1024**2  # bytes of a sidecar that is read
@@ -20,6 +23,7 @@ MOST_WORDS, LONGEST_WORD = 50, 200
 # Keys under which a description is, and words, in the order of trust
 DESCRIPTION = ("description", "notes")
 WORDS = ("trainedWords", "activation text", "trigger_words", "triggerWords")
+ENCODER = "image_encoder"
 INNER = ("model",)  # objects inside that are read as well
 TAGS = re.compile(r"<[^<>]*>")
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
@@ -31,6 +35,7 @@ class Sidecars(NamedTuple):
     description: str
     words: tuple[str, ...]
     cover: Path | None
+    image_encoder: str = ""  # of an image prompt: name of the base's that reads its pictures
 
     @property
     def text(self) -> str:
@@ -48,8 +53,9 @@ def sidecars_of(file: Path) -> Sidecars:
         text = _read(file.with_name(stem + ending))
         found = _described(text, ending)
         description, words = description or found[0], words or found[1]
+    encoder = _encoder(_read(file.with_name(f"{stem}.json")))
     covers = (file.with_name(stem + ending) for ending in COVERS)
-    return Sidecars(description, words, next((cover for cover in covers if cover.is_file()), None))
+    return Sidecars(description, words, next((cover for cover in covers if cover.is_file()), None), encoder)
 
 
 def _described(text: str, ending: str) -> tuple[str, tuple[str, ...]]:
@@ -61,6 +67,14 @@ def _described(text: str, ending: str) -> tuple[str, tuple[str, ...]]:
         words = (_words(one[key]) for key in WORDS for one in objects if key in one)
         return next(filter(None, said), ""), next(filter(None, words), ())
     return "", ()
+
+
+def _encoder(text: str) -> str:
+    with suppress(ValueError, RecursionError):
+        for one in _objects(json.loads(text)):
+            if isinstance(name := one.get(ENCODER), str) and re.fullmatch(NAME_PATTERN, name):
+                return name
+    return ""
 
 
 def _objects(found: Any) -> Iterator[dict[str, Any]]:

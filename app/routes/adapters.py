@@ -1,7 +1,7 @@
 """Adapters: upload, list, look at, fetch, delete."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Form, Header, Query, Request, Response, UploadFile
 from fastapi import Path as PathParameter
@@ -19,7 +19,14 @@ from app.http.spool import Spooled
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
-from app.shared.wire.adapter import ABOUT_VISIBILITY, AdapterName, AdapterRecord, ShownAdapter, Visibility
+from app.shared.wire.adapter import (
+    ABOUT_ENCODER,
+    ABOUT_VISIBILITY,
+    AdapterName,
+    AdapterRecord,
+    ShownAdapter,
+    Visibility,
+)
 from app.shared.wire.picture import PictureRef
 from app.shared.wire.source import AdapterSource
 from app.shared.wire.upload import Upload
@@ -38,6 +45,7 @@ class Placed(Wire):
 
     name: AdapterName
     description: str = Field("", max_length=2000)
+    image_encoder: Name | Literal[""] = Field("", description=ABOUT_ENCODER)
     cover: PictureRef | None = None
     visibility: Visibility | None = Field(None, description=ABOUT_VISIBILITY)
 
@@ -66,6 +74,7 @@ def fetch(said: AdapterSource, service: ServiceDep) -> Response:
         "name": said.name,
         "description": said.description,
         "ignore": sorted(set(said.ignore)),
+        "image_encoder": said.image_encoder,
         "cover": said.cover,
         "visibility": said.visibility,
     }
@@ -91,6 +100,7 @@ async def upload(
     response: Response,
     description: Annotated[str, Form(max_length=2000)] = "",
     ignore: Annotated[list[Annotated[str, StringConstraints(max_length=256)]] | None, Form()] = None,
+    image_encoder: Annotated[Name | None, Form(description=ABOUT_ENCODER)] = None,
     cover: Annotated[PictureRef | None, Form(description="a picture of what it draws, of `POST /v1/images`")] = None,
     visibility: Annotated[Visibility | None, Form(description=ABOUT_VISIBILITY)] = None,
     prefer: Annotated[str | None, Header(description="`respond-async`: answer 202, wait for no verdict")] = None,
@@ -105,6 +115,7 @@ async def upload(
         if cover:
             await run_in_threadpool(service.pictures.info, cover)
         said = {"description": description, "cover": cover, "visibility": visibility}
+        said["image_encoder"] = image_encoder or ""
         staged = await _staged(service, file, name, ignore or [], said)
         if await request.is_disconnected():  # nobody will learn where to ask for it
             staged = await run_in_threadpool(service.uploads.cancel, staged.id)

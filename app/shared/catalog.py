@@ -207,9 +207,9 @@ class Catalog:
     ) -> tuple[AdapterVersion, bool]:
         """Give inspected bytes a name and the next free number; say whether that was new.
 
-        The file must be in storage already. The same bytes under the same name with the same `ignore` are the version
-        they were before, so another description or cover is refused (law 1): a version never changes. Without one, none
-        in particular is asked for.
+        The file must be in storage already. The same bytes under the same name with the same `ignore` and
+        `image_encoder` are the version they were before, so another description or cover is refused (law 1): a version
+        never changes. Without one, none in particular is asked for.
 
         verdicts: by model. What was found on other models before, which may be away now, stays. Raises AdapterRefused.
         """
@@ -219,7 +219,7 @@ class Catalog:
         place = place_of(version)
         while True:
             numbers = self._versions(place)
-            if known := self._same(place, numbers, version.sha256, version.ignore):
+            if known := self._same(place, numbers, version.sha256, version.ignore, version.image_encoder):
                 known = self._refitted(known, version)
                 _judge_said(known, version)
                 return known, False
@@ -254,10 +254,12 @@ class Catalog:
         files = (file_key(sha256), facts_key(known.sha256, known.ignore))
         return verdict is not None and all(map(self._storage.exists, files))
 
-    def _same(self, name: str, numbers: list[int], sha256: str, ignore: list[str]) -> AdapterVersion | None:
+    def _same(
+        self, name: str, numbers: list[int], sha256: str, ignore: list[str], image_encoder: str = ""
+    ) -> AdapterVersion | None:
         for number in numbers:
             known = self._readable(name, number)
-            if known and (known.sha256, known.ignore) == (sha256, ignore):
+            if known and (known.sha256, known.ignore, known.image_encoder) == (sha256, ignore, image_encoder):
                 return known
         return None
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from app.shared.wire.model import Reads
 from app.shared.wire.values import Wire
 
 
@@ -43,6 +44,7 @@ class AdapterFacts(Wire):
     ranked: bool  # whether its first ranks could be applied alone
     on: dict[str, Fitting] = Field({})  # by fingerprint of the base
     modes: list[str] = Field(default=[])  # of a control net that is several in one, by number
+    reads: tuple[Reads, int] | None = None  # of an image prompt: what of an image encoder, and how many numbers
     multiple: int = 1  # pixels of which a control net needs width and height to be multiples
 
 

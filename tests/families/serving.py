@@ -2,9 +2,10 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from workers.models.publishing import Publisher
 # Long enough that it weighs something beside a padding of hundreds of tokens
 PROMPT, OTHER_PROMPT = "a red apple on a tree " * 8, "a blue square and the sea " * 8
 SEED, GUIDANCE, RANK = 7, 3.0, 2
+SCHEDULE = [[0.0, 1.0], [0.5, 0.25]]  # of a strength, as a request has it
 LOUD = 0.3  # of an adapter's change, as a part of the weight that it changes
 Layers = dict[str, tuple[torch.Tensor, torch.Tensor]]  # name of a layer -> what is multiplied, up and down
 
@@ -108,10 +110,10 @@ class Served:
         entries: Any = self.redis.xrange(stream_key(generation.id))
         return sum(fields[b"kind"] == kind.encode() for _, fields in entries)
 
-    def upload(self, name: str, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    def upload(self, name: str, tensors: dict[str, torch.Tensor], image_encoder: str = "") -> dict[str, Any]:
         """An adapter of these tensors, judged and named; an entry of a request's `adapters`."""
         data = save({key: tensor.contiguous() for key, tensor in tensors.items()})
-        self._intake.admit(data, name, "", [], now())
+        self._intake.admit(data, name, "", [], now(), image_encoder)
         return {"ref": f"sha256:{hashlib.sha256(data).hexdigest()}"}
 
     def lora(self, component: str) -> tuple[dict[str, Any], Layers]:
@@ -145,14 +147,24 @@ class Diffusers:
         return np.asarray(self.family.picture(output)).astype(int)
 
     @contextmanager
-    def merged(self, component: str, layers: Layers) -> Iterator[None]:
-        """The pipeline with a LoRA merged into its weights by hand."""
-        modules = dict(getattr(self.pipeline, component).named_modules())
+    def merged(self, component: str, layers: Layers, strengths: Sequence[float] = (1.0,)) -> Iterator[None]:
+        """The pipeline with a LoRA merged into its weights by hand.
+
+        strengths: of every step, each of which calls the component once.
+        """
+        part = getattr(self.pipeline, component)
+        modules, calls = dict(part.named_modules()), count()
         pristine = {name: modules[name].weight.detach().clone() for name in layers}
-        with torch.no_grad():
+
+        def merge(strength: float) -> None:
             for name, (up, down) in layers.items():
-                modules[name].weight += up @ down
+                modules[name].weight.copy_(pristine[name] + strength * (up @ down))
+
+        with torch.no_grad():
+            merge(strengths[0])  # of a part that is called otherwise than by its forward
+            hook = part.register_forward_pre_hook(lambda *_: merge(strengths[next(calls) % len(strengths)]))
             yield
+            hook.remove()
             for name, weight in pristine.items():
                 modules[name].weight.copy_(weight)
 
@@ -171,6 +183,11 @@ def serving(
         redis.flushall()
         yield Served(family, folder, settings, redis)
     torch.use_deterministic_algorithms(deterministic)
+
+
+def scheduled(steps: int) -> list[float]:
+    """The strength of each of so many steps, by SCHEDULE."""
+    return [next(strength for since, strength in reversed(SCHEDULE) if step / steps >= since) for step in range(steps)]
 
 
 def loras(module: nn.Module, seed: int = 3) -> Layers:

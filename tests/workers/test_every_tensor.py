@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.shared.facts import BaseDenoiser, BaseSites
 from app.shared.wire.model import ImageEncoder
-from lycoris import AdapterError, Index, bypass_sites, shapes_of
+from lycoris import AdapterError, FileRefused, Index, bypass_sites, shapes_of
 from tests.app.shared.making import profile
 from tests.families import controls, stable_diffusion
 from tests.workers.image_prompts import made
@@ -40,7 +40,7 @@ def base(pipeline: Any) -> Any:
     encoder = ImageEncoder(image_embeds=made.PROJECTED, hidden_states=made.HIDDEN, size=made.EDGE)
     shapes = {name: shapes_of(part) for name, part in components.items()}
     return SimpleNamespace(
-        profile=profile(adapter_kinds=["weights", "control", "image_prompt"], image_encoder=encoder),
+        profile=profile(adapter_kinds=["weights", "control", "image_prompt"], image_encoders={"own": encoder}),
         shapes=shapes,
         index=Index(shapes),
         sites=BaseSites(fingerprint="f", sites=bypass_sites(components)),
@@ -100,3 +100,13 @@ def test_one_tensor_of_another_shape_alone_is_a_reason(kind: str, pipeline: Any,
         with pytest.raises(AdapterError) as caught:
             opened(save(sound | {name: torch.zeros(shape)}), []).verdict(base)
         assert caught.value.reasons
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_encoder_is_said_of_an_image_prompt_alone(kind: str, pipeline: Any, base: Any) -> None:
+    data = save(KINDS[kind](pipeline))
+    if kind in ("plain", "plus"):
+        assert opened(data, [], "own").verdict(base)
+    else:
+        with pytest.raises(FileRefused, match="only an image prompt has an image_encoder"):
+            opened(data, [], "own")

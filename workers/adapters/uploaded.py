@@ -12,7 +12,7 @@ from app.shared.facts import AdapterFacts, BaseDenoiser, BaseSites, Fitting
 from app.shared.profiles import Profiles, Shapes
 from app.shared.wire.adapter import AdapterKind
 from app.shared.wire.model import ModelProfile
-from lycoris import Adapter, AdapterError, FileRefused, Index, NoPlace, Reason, checked, judged, read
+from lycoris import Adapter, AdapterError, Code, FileRefused, Index, NoPlace, Reason, checked, judged, read
 from workers.adapters.facts import fitting, ranked
 from workers.control.file import ControlFile
 from workers.control.loras import divided
@@ -68,18 +68,27 @@ class UploadedFile(Protocol):
         ...
 
 
-def opened(data: bytes, ignore: Sequence[str]) -> UploadedFile:
-    """Return what these bytes hold; raise FileRefused where they are no adapter at all."""
+def opened(data: bytes, ignore: Sequence[str], image_encoder: str = "") -> UploadedFile:
+    """Return what these bytes hold; raise FileRefused where they are no adapter at all, or not what is said of them.
+
+    image_encoder: by which an image prompt is said to read its pictures; empty: not said.
+    """
     try:
         file = checked(data)
     except FileRefused:  # a zip of PEFT's; of anything else the reader says what is wrong
-        return _read(data, ignore)
-    return Control(ControlFile(file, ignore)) if ControlFile.holds(file) else _read(data, ignore)
+        found = _read(data, ignore, image_encoder)
+    else:
+        control = ControlFile.holds(file)
+        found = Control(ControlFile(file, ignore)) if control else _read(data, ignore, image_encoder)
+    if image_encoder and found.kind != "image_prompt":
+        message = f"is of the kind {found.kind}, and only an image prompt has an image_encoder; leave it out"
+        raise FileRefused([Reason(Code.NO_FORM, "image_encoder", message)])
+    return found
 
 
-def _read(data: bytes, ignore: Sequence[str]) -> "Weights | ImagePrompt":
+def _read(data: bytes, ignore: Sequence[str], image_encoder: str) -> "Weights | ImagePrompt":
     adapter, wrong = read(data, ignore)
-    return ImagePrompt(adapter, wrong) if adapter.image_prompt else Weights(adapter, wrong)
+    return ImagePrompt(adapter, wrong, image_encoder) if adapter.image_prompt else Weights(adapter, wrong)
 
 
 class Weights:
@@ -121,12 +130,12 @@ class ImagePrompt:
 
     kind: AdapterKind = "image_prompt"
 
-    def __init__(self, adapter: Adapter, wrong: Sequence[Reason]) -> None:
-        self._adapter, self._wrong = adapter, wrong
+    def __init__(self, adapter: Adapter, wrong: Sequence[Reason], image_encoder: str) -> None:
+        self._adapter, self._wrong, self._image_encoder = adapter, wrong, image_encoder
 
     def verdict(self, base: KnownBase) -> dict[str, Any]:
         """Return the verdict on a base's attention and its image encoder."""
-        unfit = list(image_prompts.misfits(self._adapter, base.profile, base.shapes))
+        unfit = list(image_prompts.misfits(self._adapter, base.profile, base.shapes, self._image_encoder))
         component, places = places_of(base.shapes)
         found = {"kind": self.kind, "components": {component: len(places)}}
         return _verdict(self._adapter, self._wrong, base, unfit) | found
@@ -138,7 +147,7 @@ class ImagePrompt:
 
     def facts(self, on: dict[str, Fitting]) -> AdapterFacts:
         """Return them; it has no ranks."""
-        return AdapterFacts(ranked=False, on=on, modes=[])
+        return AdapterFacts(ranked=False, on=on, reads=image_prompts.reads(self._adapter))
 
 
 def _verdict(adapter: Adapter, wrong: Sequence[Reason], base: KnownBase, unfit: list[Reason]) -> dict[str, Any]:

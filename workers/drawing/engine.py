@@ -245,8 +245,8 @@ class Engine:
         """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
         for wrong in disobeyed(self._base.profile, request):
             raise BadRequest(wrong.code, wrong.message)
-        own = self._base.profile.image_encoder
-        if request.image_encoder and request.image_encoder != (own.fingerprint if own else ""):
+        own = {one.fingerprint for one in self._base.profile.image_encoders.values()}
+        if any(use.image_encoder and use.image_encoder not in own for use in request.adapters):
             message = "this was accepted for another image encoder than the base has now; send it again"
             raise BadRequest("other_image_encoder", message)
 

@@ -34,9 +34,8 @@ def recipe(
     for name, field in Picture.model_fields.items():
         if name not in FIRST_FIELDS and asked[name] == field.default:
             del asked[name]
-    for name in ("image_encoder", "preprocessors"):
-        if not asked[name]:  # no image prompt, no map that a model makes
-            del asked[name]
+    if not asked["preprocessors"]:  # no map that a model makes
+        del asked["preprocessors"]
     for one in asked["adapters"]:
         for name, field in ResolvedAdapter.model_fields.items():
             default = field.get_default(call_default_factory=True)

@@ -16,19 +16,19 @@ from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProc
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from app.shared.image_encoders import encoder_for
 from app.shared.pictures import Pictures
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import ResolvedRequest
 from lycoris import Adapter, NoPlace, Region, factor_at
 from workers.drawing.strength_schedule import strength_at
 from workers.image_prompts.encoder import encoded, square_of
-from workers.image_prompts.judging import ATTENTION, PROJECTION, misfits
+from workers.image_prompts.judging import ATTENTION, PROJECTION, misfits, reads
 from workers.image_prompts.places import Place, places_of
 from workers.image_prompts.projections import Projection, projection_of, without
-from workers.models.components import IMAGE_ENCODER
 from workers.models.loading import LoadedModel
 
-KEPT = 4  # image prompts that stay on the device
+MOST_BUILT = 4  # image prompts that stay on the device
 LATENTS = {"unet": "sample", "transformer": "hidden_states"}  # arguments of a denoiser
 
 
@@ -36,7 +36,8 @@ LATENTS = {"unet": "sample", "transformer": "hidden_states"}  # arguments of a d
 class Built:
     """An image prompt on its base's device: what makes tokens of a picture, and what attention makes of these."""
 
-    reads: Projection
+    projects: Projection
+    encoder: str  # name of the one that reads its pictures
     projection: nn.Module
     keys: Mapping[str, nn.Linear]  # by path of a layer of attention
     values: Mapping[str, nn.Linear]
@@ -132,23 +133,29 @@ class ImagePrompts:
         return Prompt(use, built, self._tokens(built, squares))
 
     def _tokens(self, built: Built, squares: list[Image]) -> tuple[Tensor, Tensor]:
-        said = encoded(getattr(self._base.pipeline, IMAGE_ENCODER), squares, built.reads.reads)
+        said = encoded(self._base.image_encoders[built.encoder], squares, built.projects.reads)
         with torch.inference_mode():
             with_it, against = (built.projection(one.to(self._like.dtype)).unsqueeze(0) for one in said)
         return with_it, against
 
     def _get(self, use: ResolvedAdapter, adapter: Adapter) -> Built:
-        key = f"{use.sha256}{use.ignore}"
+        key = f"{use.sha256}{use.ignore}{use.image_encoder}"
         if key not in self._built:
-            if wrong := list(misfits(adapter, self._base.profile, self._base.shapes())):
+            profile = self._base.profile
+            # The one that it was accepted for; of two with the same files, either
+            encoders = profile.image_encoders.items()
+            named = next((name for name, one in encoders if one.fingerprint == use.image_encoder), "")
+            if wrong := list(misfits(adapter, profile, self._base.shapes(), named)):
                 raise NoPlace(wrong)
-            while len(self._built) >= KEPT:
+            while len(self._built) >= MOST_BUILT:
                 self._built.popitem(last=False)
-            self._built[key] = self._build(adapter)
+            found = reads(adapter)
+            assert found is not None  # it was judged
+            self._built[key] = self._build(adapter, encoder_for(profile.image_encoders, profile.name, *found, named))
         self._built.move_to_end(key)
         return self._built[key]
 
-    def _build(self, adapter: Adapter) -> Built:
+    def _build(self, adapter: Adapter, encoder: str) -> Built:
         like = self._like
         of_projection = dict(without(PROJECTION, adapter.image_prompt))
         of_attention = dict(without(ATTENTION, adapter.image_prompt))
@@ -158,7 +165,7 @@ class ImagePrompts:
             {place.path: _linear(of_attention, f"{place.number}.to_{one}_ip", like) for place in self._places}
             for one in "kv"
         )
-        return Built(kind, kind.built(of_projection, like.device, like.dtype), keys, values)
+        return Built(kind, encoder, kind.built(of_projection, like.device, like.dtype), keys, values)
 
     @property
     def _like(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""The image encoder of a base: whether there is one, how it is given a picture, and what it says of it."""
+"""Image encoders: the one of a pipeline, how each is given a picture, and what it says of it."""
 
 from typing import Any
 
@@ -13,18 +13,20 @@ from transformers import CLIPVisionModelWithProjection
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from app.shared.references import Box
-from app.shared.wire.model import ImageEncoder
-from workers.image_prompts.projections import Reads
+from app.shared.wire.model import ImageEncoder, Reads
 from workers.models.components import IMAGE_ENCODER
 from workers.models.pixels import pixels_of
 
 
-def image_encoder_of(pipeline: Any) -> ImageEncoder | None:
-    """Return what the image encoder of a pipeline says of a picture; None where it has none that is read here."""
+def own_encoder(pipeline: Any) -> Any:
+    """Return the image encoder of a pipeline; None where it has none that is read here."""
     encoder = getattr(pipeline, IMAGE_ENCODER, None)
-    if not isinstance(encoder, CLIPVisionModelWithProjection):
-        return None
-    config: Any = encoder.config
+    return encoder if isinstance(encoder, CLIPVisionModelWithProjection) else None
+
+
+def described(encoder: Any) -> ImageEncoder:
+    """Return what an image encoder says of a picture."""
+    config = encoder.config
     return ImageEncoder(image_embeds=config.projection_dim, hidden_states=config.hidden_size, size=config.image_size)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from app.shared.wire.model import ModelProfile
+from app.shared.image_encoders import encoder_for
+from app.shared.wire.model import ModelProfile, Reads
 from lycoris import Adapter, Code, Reason
 from workers.image_prompts.places import places_of
-from workers.image_prompts.projections import Projection, Sizes, of_faces, projection_of, without
+from workers.image_prompts.projections import Projection, of_faces, projection_of, without
 
 PROJECTION, ATTENTION = "image_proj.", "ip_adapter."
 MOST_TOKENS = 1024  # of a picture; the largest that are known have 257
@@ -16,16 +17,18 @@ FACES = (
     "has none; take an IP-Adapter that reads a picture, or a plus-face one"
 )
 LORA = "is of a LoRA inside an image prompt, which only FaceID files have; no weight is changed by an image prompt here"
-NO_ENCODER = (
-    "reads {reads} numbers of an image encoder, and {model!r} names none: name a CLIPVisionModelWithProjection as "
-    "`image_encoder` in its radiata.json or in RADIATA_MODELS"
-)
 
 
 def misfits(
-    adapter: Adapter, profile: ModelProfile, shapes: Mapping[str, Mapping[str, Sequence[int]]]
+    adapter: Adapter,
+    profile: ModelProfile,
+    shapes: Mapping[str, Mapping[str, Sequence[int]]],
+    image_encoder: str = "",
 ) -> Iterator[Reason]:
-    """Yield everything for which the image prompt of an adapter cannot be used with a base; none has none."""
+    """Yield everything for which the image prompt of an adapter cannot be used with a base; none has none.
+
+    image_encoder: by which of the base's it reads its pictures; empty: by the one whose width fits.
+    """
     if not adapter.image_prompt:
         return
     if "image_prompt" not in profile.adapter_kinds:
@@ -46,14 +49,13 @@ def misfits(
         yield Reason(Code.INCOMPLETE, PROJECTION.removesuffix("."), message)
         yield from _compared(PROJECTION, {}, tensors)
     else:
-        yield from _projection(projection, tensors, profile, f"{component} reads {width}", width)
+        yield from _projection(projection, tensors, f"{component} reads {width}", width)
+        yield from _encoder(adapter, PROJECTION + projection.told_by, profile, image_encoder)
     expected = {name: shape for place in places for name, shape in place.expected.items()}
     yield from _compared(ATTENTION, expected, dict(without(ATTENTION, adapter.image_prompt)))
 
 
-def _projection(
-    projection: Projection, tensors: Mapping[str, Tensor], profile: ModelProfile, told: str, width: int
-) -> Iterator[Reason]:
+def _projection(projection: Projection, tensors: Mapping[str, Tensor], told: str, width: int) -> Iterator[Reason]:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     subject = PROJECTION + projection.told_by
     try:
@@ -69,16 +71,25 @@ def _projection(
         yield Reason(Code.MISFIT, subject, f"makes tokens of {sizes.width} numbers; this model's {told}")
     if sizes.tokens > MOST_TOKENS:
         yield Reason(Code.BAD_SHAPE, subject, f"makes {sizes.tokens} tokens of a picture; at most {MOST_TOKENS} may be")
-    yield from _encoder(projection, sizes, subject, profile)
 
 
-def _encoder(projection: Projection, sizes: Sizes, subject: str, profile: ModelProfile) -> Iterator[Reason]:
-    encoder = profile.image_encoder
-    if encoder is None:
-        yield Reason(Code.MISFIT, subject, NO_ENCODER.format(reads=sizes.reads, model=profile.name))
-    elif (has := getattr(encoder, projection.reads)) != sizes.reads:
-        message = f"reads {sizes.reads} numbers of an image encoder's {projection.reads}; that of {profile.name!r} has "
-        yield Reason(Code.MISFIT, subject, f"{message}{has}")
+def _encoder(adapter: Adapter, subject: str, profile: ModelProfile, image_encoder: str) -> Iterator[Reason]:
+    if found := reads(adapter):
+        try:
+            encoder_for(profile.image_encoders, profile.name, *found, image_encoder)
+        except ValueError as error:
+            yield Reason(Code.MISFIT, subject, str(error))
+
+
+def reads(adapter: Adapter) -> tuple[Reads, int] | None:
+    """Return what of an image encoder an image prompt reads, and how many numbers; None where that cannot be told."""
+    tensors = dict(without(PROJECTION, adapter.image_prompt))
+    if (projection := projection_of(tensors)) is None:
+        return None
+    try:
+        return projection.reads, projection.sizes({name: tuple(one.shape) for name, one in tensors.items()}).reads
+    except (KeyError, ValueError):
+        return None
 
 
 def _compared(prefix: str, expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]) -> Iterator[Reason]:

@@ -7,14 +7,15 @@ IP-Adapter's own files, without `image_proj.`
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from diffusers.models.embeddings import ImageProjection, IPAdapterFullImageProjection, IPAdapterPlusImageProjection
 from torch import Tensor, nn
 
+from app.shared.wire.model import Reads
+
 Shapes = Mapping[str, tuple[int, ...]]
-Reads = Literal["image_embeds", "hidden_states"]  # of a CLIP: of the whole picture, or of its parts, a layer before
 HEAD = 64  # numbers of a head of attention, in every resampler of IP-Adapter
 LAYER = re.compile(r"layers\.(\d+)\.")
 

@@ -11,10 +11,10 @@ from torch import nn
 from app.shared.disobedience import disobeyed
 from app.shared.settings import Settings
 from app.shared.wire.generation import Apply, GenerationRequest
-from app.shared.wire.model import ModelProfile
+from app.shared.wire.model import OWN_ENCODER, ModelProfile
 from lycoris import TEXT_ENCODERS, blocks_of, shapes_of
 from workers.control.classes import DENOISERS
-from workers.image_prompts.encoder import image_encoder_of, takes_image_prompts
+from workers.image_prompts.encoder import described, own_encoder, takes_image_prompts
 from workers.models.components import made_of
 from workers.models.device_memory import most_pixels
 from workers.models.families import family_of
@@ -108,7 +108,7 @@ def profile_of(
             *(["image_prompt"] if takes_image_prompts(pipeline) else []),
         ],
         masks=takes_masks(pipeline),
-        image_encoder=image_encoder_of(pipeline),
+        image_encoders={OWN_ENCODER: described(encoder)} if (encoder := own_encoder(pipeline)) else {},
         blocks=list(dict.fromkeys(block for module in components.values() for block in blocks_of(module))),
         quantised=quantisations(components),
         versions={library: version(library) for library in (*LIBRARIES, *found_by(pipeline), *libraries(components))},

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ from app.shared.base_source import Quantize
 from app.shared.facts import BaseDenoiser, BaseSites, BaseTokenizers
 from app.shared.profiles import BaseFacts, Shapes
 from app.shared.settings import BadSettings, Settings
-from app.shared.wire.model import ModelProfile
+from app.shared.wire.model import OWN_ENCODER, ModelProfile
 from lycoris import bypass_sites, merge_obstacles, recompute_obstacles, shapes_of
 from workers.control.preprocessors import fingerprints
-from workers.image_prompts.encoder import takes_image_prompts
+from workers.image_prompts.encoder import described, own_encoder, takes_image_prompts
 from workers.models.components import IMAGE_ENCODER, components_of, made_of
 from workers.models.describing import profile_of
 from workers.models.folder import INDEX, ModelFolder
+from workers.models.image_encoders import in_its_place, opened_encoder
 from workers.models.opening import opened
 from workers.models.quantising import quantise
 from workers.models.servable import judge_channels, judge_pipeline
@@ -38,6 +39,7 @@ class LoadedModel:
     components: dict[str, nn.Module]
     profile: ModelProfile
     folder: Path
+    image_encoders: Mapping[str, Any] = field(default_factory=dict)  # by name
 
     def shapes(self) -> Shapes:
         """Shapes of all parameters, by component and name; tied ones under each of their names, as a file may say."""
@@ -94,6 +96,7 @@ class Prepared:
     device: torch.device
     dtype: torch.dtype
     quantize: Quantize | None
+    image_encoders: Mapping[str, ModelFolder]  # further ones, each in place of its own in this folder
 
 
 def prepared(name: str, settings: Settings) -> Prepared:
@@ -113,7 +116,8 @@ def prepared(name: str, settings: Settings) -> Prepared:
     dtype = whole.stored_dtype() if asked == "auto" else getattr(torch, asked)
     if asked == "auto" and not computes(device, dtype):
         dtype = torch.float32
-    return Prepared(source, whole, device, dtype, said.quantize)
+    encoders = {name: in_its_place(whole, place) for name, place in source.image_encoders.items()}
+    return Prepared(source, whole, device, dtype, said.quantize, encoders)
 
 
 def load(name: str, settings: Settings) -> LoadedModel:
@@ -135,14 +139,20 @@ def load(name: str, settings: Settings) -> LoadedModel:
     pipeline.set_progress_bar_config(disable=True)
     for module in components.values():
         module.requires_grad_(False).eval()
+    encoders = {OWN_ENCODER: own} if (own := own_encoder(pipeline)) else {}
+    encoders |= {name: opened_encoder(one, dtype).to(device) for name, one in ready.image_encoders.items()}
     identity = fingerprint(whole, ready.quantize, (IMAGE_ENCODER,) if takes_image_prompts(pipeline) else ())
     profile = profile_of(name, ready.source, identity, pipeline, components, device, dtype, settings)
-    if encoder := profile.image_encoder:
-        known = encoder.model_copy(update={"fingerprint": part_fingerprint(whole, IMAGE_ENCODER)})
-        profile = profile.model_copy(update={"image_encoder": known})
+    known = {
+        name: described(encoder).model_copy(
+            update={"fingerprint": part_fingerprint(ready.image_encoders.get(name, whole), IMAGE_ENCODER)}
+        )
+        for name, encoder in encoders.items()
+    }
+    profile = profile.model_copy(update={"image_encoders": known})
     if "control" in profile.adapter_kinds:
         profile = profile.model_copy(update={"preprocessors": fingerprints(settings)})
-    return LoadedModel(pipeline, components, profile, ready.source.folder)
+    return LoadedModel(pipeline, components, profile, ready.source.folder, encoders)
 
 
 def _device(asked: str) -> str:

@@ -1,6 +1,6 @@
 """`radiata.json` in a model folder: what is meant in place of what is read off the pipeline, and of which parts."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,14 +40,18 @@ class Said:
     parts: Mapping[str, Place]  # part of the pipeline -> where it is; None where it is left out
 
 
-def own_of(folder: Path, named: Collection[str]) -> Said:
-    """Return what the file in a folder says of a pipeline with the named parts; raises Unservable."""
+def own_of(folder: Path, parts: Collection[str], further: Callable[[str], bool] = lambda _: False) -> Said:
+    """Return what the file in a folder says of a pipeline with these parts; raises Unservable.
+
+    further: whether a name is that of one more part.
+    """
     path = folder / OWN
     if not path.is_file():
         return Said(NOTHING, {})
-    known = [*Own.model_fields, *named]
     try:
         whole = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
+        named = {*parts, *filter(further, whole)}
+        known = [*Own.model_fields, *parts, *filter(further, whole)]
         for name, value in whole.items():
             if name not in known:
                 near = get_close_matches(name, known, n=1, cutoff=0)[0]
@@ -56,10 +60,10 @@ def own_of(folder: Path, named: Collection[str]) -> Said:
                 raise Unservable(
                     f"{path} cannot be used: {name} is {value!r}; it is a folder, a file, a hub id or null"
                 )
-        parts = {name: place for name, place in whole.items() if name in named}
+        places = {name: place for name, place in whole.items() if name in named}
         rest = {name: value for name, value in whole.items() if name not in named}
         # As JSON, where a list is a tuple
-        return Said(Own.model_validate_json(TypeAdapter(dict[str, Any]).dump_json(rest)), parts)
+        return Said(Own.model_validate_json(TypeAdapter(dict[str, Any]).dump_json(rest)), places)
     except ValidationError as error:
         wrong = "; ".join(_sentence(one) for one in error.errors(include_url=False))
         raise Unservable(f"{path} cannot be used: {wrong}") from error

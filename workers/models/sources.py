@@ -14,6 +14,7 @@ from workers.models.checkpoint import Checkpoint
 from workers.models.components import IMAGE_ENCODER, class_of, denoiser_of, takes_image_encoder
 from workers.models.families import FAMILIES
 from workers.models.folder import CONFIG, INDEX, ModelFolder
+from workers.models.image_encoders import further_of, is_further
 from workers.models.lone import configured
 from workers.models.own import NOTHING, Own, own_of
 from workers.models.weight_files import Unservable, pickled
@@ -33,6 +34,7 @@ class Source:
     checkpoint: Checkpoint | None = None  # a file with the weights of several parts, or of the denoiser
     parts: Mapping[str, Path | None] = field(default_factory=dict)  # a folder or a file; None where it is left out
     own: Own = NOTHING
+    image_encoders: Mapping[str, Path] = field(default_factory=dict)  # by name, beside its own part
 
     def opened(self) -> ModelFolder:
         """Return the folder with what is in place of its parts."""
@@ -55,16 +57,20 @@ def source_of(said: BaseSource) -> Source:
     named = [part for part, kind in index.items() if isinstance(kind, list)]
     if IMAGE_ENCODER not in named and takes_image_encoder(class_of("diffusers", index["_class_name"])):
         named.append(IMAGE_ENCODER)
-    own = own_of(folder, named)
-    if unknown := [part for part in said.parts if part not in named]:
+    takes = IMAGE_ENCODER in named
+    own = own_of(folder, named, is_further if takes else lambda _: False)
+    if unknown := [part for part in said.parts if part not in named and not (takes and is_further(part))]:
         raise Unservable(f"{folder / INDEX} names no part {unknown[0]!r}; it has {', '.join(named)}")
     parts = {part: _place(part, place, folder) for part, place in own.parts.items()}
     parts |= {part: _place(part, place, Path()) for part, place in said.parts.items()}
-    if (encoder := parts.get(IMAGE_ENCODER)) and encoder.is_file():
-        raise Unservable(f"{IMAGE_ENCODER} is {encoder}; it is a folder, with a {CONFIG} beside the weights")
+    for part, place in parts.items():
+        if (part == IMAGE_ENCODER or is_further(part)) and place and place.is_file():
+            raise Unservable(f"{part} is {place}; it is a folder, with a {CONFIG} beside the weights")
+    encoders = further_of(parts)
+    parts = {part: place for part, place in parts.items() if not is_further(part)}
     if needed := [part for part, place in parts.items() if place is None and _is_needed(part, index)]:
         raise Unservable(f"`{needed[0]}` of {folder} cannot be left out: no picture is drawn without it")
-    return Source(folder, checkpoint, parts, own.own)
+    return Source(folder, checkpoint, parts, own.own, encoders)
 
 
 def _is_needed(part: str, index: Mapping[str, Any]) -> bool:

@@ -179,6 +179,7 @@ class ResolvedAdapter(AdapterSettings):
     version: int
     sha256: Sha256
     ignore: list[str] = []
+    image_encoder: str = Field(default="", description="fingerprint of what reads the pictures of an image prompt")
     boxes: list[Box] = Field(
         default=[], description="[left, top, right, bottom] of what an image prompt reads of each of its pictures"
     )
@@ -194,6 +195,10 @@ def _kind_by(known: dict[str, Any]) -> AdapterKind:
 
 
 Visibility = Literal["private", "shared", "public"]
+ABOUT_ENCODER = (
+    "of an image prompt: which of the base's `image_encoders` reads its pictures; empty: the one of the width that the "
+    "file is made for"
+)
 ABOUT_VISIBILITY = (
     "who may use it: its owner alone (`private`), whoever names it as `owner/name` (`shared`), or all, in whose lists "
     "it is then (`public`); unset is as before, and of what is new its owner alone"
@@ -208,6 +213,7 @@ class AdapterVersion(Wire):
     sha256: Sha256
     description: str = ""
     ignore: list[str] = []
+    image_encoder: Name | Literal[""] = Field(default="", description=ABOUT_ENCODER)
     cover: PictureRef | None = Field(
         default=None, description="a picture of what it draws, as `POST /v1/images` keeps it"
     )

@@ -226,7 +226,6 @@ class ResolvedRequest(Picture):
     """A request with everything filled in: it describes the same pictures for ever."""
 
     base: str = Field("", description="fingerprint of the base that draws it; empty in old records: any of that name")
-    image_encoder: str = Field(default="", description="fingerprint of what reads the pictures of its image prompts")
     preprocessors: dict[str, list[str]] = Field(
         default={},
         description="kind of map -> fingerprints of the models that make it; without it any do",

@@ -11,6 +11,8 @@ LISTED = frozenset(("sigmas",))  # fields of which a profile says by a list of i
 # How what a mask leaves open is drawn: not at all; with the rest held in each step; by a base that is made for it
 Inpaint = Literal["none", "held", "native"]
 OWN_SAMPLER = "own"  # what a profile calls the model's own
+OWN_ENCODER = "own"  # the same of its image encoder
+Reads = Literal["image_embeds", "hidden_states"]  # of an image encoder: of the whole picture, or of each of its parts
 
 
 class ImageEncoder(Wire):
@@ -97,11 +99,13 @@ class ModelProfile(Wire):
     adapter_kinds: list[str] = Field(
         ["weights"],
         description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger, a `control` "
-        "net for its denoiser, an `image_prompt` (IP-Adapter) where it has an `image_encoder`",
+        "net for its denoiser, an `image_prompt` (IP-Adapter) where it has one of `image_encoders`",
     )
     masks: bool = Field(False, description="an adapter's entry may have a `mask`, a region where it is applied")
-    image_encoder: ImageEncoder | None = Field(
-        None, description="what reads the pictures of image prompts; null: none, and such a file is refused"
+    image_encoders: dict[str, ImageEncoder] = Field(
+        {},
+        description="what reads the pictures of image prompts, by the name that an upload may give as its "
+        "`image_encoder`; `own` is the model's own part; none: such a file is refused",
     )
     preprocessors: dict[str, list[str]] = Field(
         default={},

@@ -1,14 +1,14 @@
 """Files of other hosts on the wire: what is asked for instead of being sent."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from app.shared.text import no_control_characters
-from app.shared.wire.adapter import ABOUT_VISIBILITY, AdapterName, Visibility
+from app.shared.wire.adapter import ABOUT_ENCODER, ABOUT_VISIBILITY, AdapterName, Visibility
 from app.shared.wire.dataset import Caption, Unreadable
 from app.shared.wire.picture import PictureRef
-from app.shared.wire.values import Sha256, Wire
+from app.shared.wire.values import Name, Sha256, Wire
 
 Source = Annotated[str, StringConstraints(min_length=4, max_length=2048), AfterValidator(no_control_characters)]
 Line = Annotated[str, AfterValidator(no_control_characters)]
@@ -25,6 +25,7 @@ class AdapterSource(Wire):
     name: AdapterName
     description: Line = Field("", max_length=2000)
     ignore: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] = []
+    image_encoder: Name | Literal[""] = Field("", description=ABOUT_ENCODER)
     cover: PictureRef | None = Field(None, description="a picture of what it draws, of `POST /v1/images`")
     visibility: Visibility | None = Field(None, description=ABOUT_VISIBILITY)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from app.shared.wire.adapter import Visibility
+from app.shared.wire.adapter import ABOUT_ENCODER, Visibility
 from app.shared.wire.dataset import DatasetRef, Unreadable
 from app.shared.wire.picture import PictureRef, StoredPicture
 from app.shared.wire.source import Found
@@ -44,6 +44,7 @@ class Upload(Wire):
     name: Name | Literal[""] = Field("", description="of an adapter; pictures have none")
     description: str = ""
     ignore: list[str] = []
+    image_encoder: Name | Literal[""] = Field(default="", description=ABOUT_ENCODER)
     visibility: Visibility | None = Field(
         default=None, description="of an adapter: who may use it; null: as before, and of what is new its owner alone"
     )

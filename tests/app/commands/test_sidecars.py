@@ -38,6 +38,11 @@ def test_the_first_that_says_something_counts(tmp_path: Path) -> None:
     assert beside(tmp_path, _civitai_info=json.dumps({"trainedWords": ["theirs"]}))[:2] == ("mine", ("theirs",))
 
 
+def test_an_image_encoder_is_named_in_json(tmp_path: Path) -> None:
+    assert beside(tmp_path, _json='{"image_encoder": "vit-g"}').image_encoder == "vit-g"
+    assert beside(tmp_path, _json='{"image_encoder": "../x"}').image_encoder == "", "that is no name"
+
+
 @pytest.mark.parametrize(
     "hostile",
     [

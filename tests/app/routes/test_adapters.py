@@ -23,8 +23,9 @@ def upload(api: httpx.Client, data: bytes = b"bytes", **fields: object) -> httpx
 def test_an_upload_that_nobody_inspects_yet_is_a_202_that_can_be_asked_about(
     api: httpx.Client, storage: Storage, temporary: Path
 ) -> None:
-    answer = upload(api)
+    answer = upload(api, image_encoder="vit-g")
     assert (answer.status_code, answer.json()["status"]) == (202, "inspecting")
+    assert answer.json()["image_encoder"] == "vit-g"
     again = api.get(answer.headers["location"])
     assert (again.status_code, again.json()) == (202, answer.json())
     assert len(list(storage.keys("uploads"))) == 2
@@ -39,8 +40,9 @@ def test_an_upload_that_nobody_inspects_yet_is_a_202_that_can_be_asked_about(
         (b"x", {"description": "a\0b"}),
         (b"x", {"description": "x" * 2001}),
         (b"x", {"ignore": ["a\x1b[31m"]}),
+        (b"x", {"image_encoder": "../x"}),
     ],
-    ids=["empty", "path", "control", "long", "escape"],
+    ids=["empty", "path", "control", "long", "escape", "encoder"],
 )
 def test_what_is_refused_at_the_door_leaves_nothing(
     api: httpx.Client, storage: Storage, temporary: Path, data: bytes, fields: dict[str, object]

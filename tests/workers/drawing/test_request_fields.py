@@ -37,7 +37,7 @@ from workers.models.sampler_trial import offer
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
-PINNED = {"base", "image_encoder", "preprocessors"}  # others are not this engine's to draw
+PINNED = {"base", "preprocessors"}  # others are not this engine's to draw
 NOT_HERE = {"reference_images", "drawn"}  # an editing model's, and what follows from the others
 OF_THE_FILE = {"output_format", "quality"}  # test_encoding.py has these
 UNSEEN = {"model", "count"}  # names and numbers of pictures: no pixel of the first one, and no word of its recipe

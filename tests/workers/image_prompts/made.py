@@ -1,5 +1,6 @@
 """Files of image prompts with random weights, in IP-Adapter's layout, and a tiny image encoder."""
 
+import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.families.serving import Served, serving
 from tests.families.weights import fill
 
 HIDDEN, PROJECTED, EDGE = 16, 24, 32
+WIDE, WIDE_HIDDEN, WIDE_PROJECTED = "wide", 32, 40
 TOKENS = 4  # as diffusers takes every plain file to have
 LOUD = 3.0  # so that a random image prompt moves a random base
 
@@ -22,11 +24,14 @@ LOUD = 3.0  # so that a random image prompt moves a random base
 def serving_with_encoder(
     family: Family, folders: pytest.TempPathFactory, valkey: str
 ) -> AbstractContextManager[Served]:
-    """An engine over a base with an image encoder that its radiata.json names."""
+    """An engine over a base with two image encoders of different widths, which its radiata.json names."""
     folder = folders.mktemp("base") / family.name
     family.build(folder)
     save_encoder(folder.parent / "encoder")
-    (folder / "radiata.json").write_text('{"image_encoder": "../encoder"}')
+    save_encoder(folder.parent / WIDE, hidden_size=WIDE_HIDDEN, projection_dim=WIDE_PROJECTED)
+    (folder / "radiata.json").write_text(
+        json.dumps({"image_encoder": "../encoder", f"image_encoder.{WIDE}": f"../{WIDE}"})
+    )
     return serving(family, folder, folders.mktemp("store"), valkey)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPVisionModelWithProjection
 
-from app.shared.errors import RadiataError
+from app.shared.errors import AdapterRefused, RadiataError
 from app.shared.wire.generation import Status
+from app.shared.wire.model import OWN_ENCODER
 from tests.families.registry import FAMILIES
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
 from tests.families.test_control import recipe_of
@@ -19,6 +20,7 @@ from tests.workers.image_prompts import made
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "FutureWarning")]
 BASES = ("sd-1.5", pytest.param("sdxl", marks=pytest.mark.slow), "flux.1-dev")
+READS = {OWN_ENCODER: (made.HIDDEN, made.PROJECTED), made.WIDE: (made.WIDE_HIDDEN, made.WIDE_PROJECTED)}
 PROJECTIONS = {"plain": made.plain_projection, "plus": made.plus_projection, "full": made.full_projection}
 COMINGS_AND_GOINGS = {False: 20, True: 1000}  # with --every: by hand, for minutes
 
@@ -32,15 +34,18 @@ def served(
         yield one
 
 
-def tensors(served: Served, kind: str = "plain", seed: int = 9) -> dict[str, Tensor]:
-    """A file for a base."""
+def tensors(served: Served, kind: str = "plain", seed: int = 9, encoder: str = OWN_ENCODER) -> dict[str, Tensor]:
+    """A file for a base, of the width of one of its image encoders."""
     pipeline = served.base.pipeline
-    return PROJECTIONS[kind](made.width_of(pipeline)) | made.attention(pipeline, seed)
+    reads = READS[encoder][kind == "plain"]
+    return PROJECTIONS[kind](made.width_of(pipeline), reads) | made.attention(pipeline, seed)
 
 
-def uploaded(served: Served, kind: str = "plain", seed: int = 9, colour: str = "green") -> dict[str, Any]:
+def uploaded(
+    served: Served, kind: str = "plain", seed: int = 9, colour: str = "green", encoder: str = OWN_ENCODER
+) -> dict[str, Any]:
     """An entry of a request."""
-    use = served.upload(f"prompt-{kind}-{seed}", tensors(served, kind, seed))
+    use = served.upload(f"prompt-{kind}-{seed}-{encoder}", tensors(served, kind, seed, encoder))
     return use | {"image": served.pictures.put(made.disc(colour=colour)).ref}
 
 
@@ -49,16 +54,21 @@ def kinds(served: Served) -> list[str]:
     return ["plain"] if served.family.name.startswith("flux") else [*PROJECTIONS]
 
 
-def by_diffusers(served: Served, kind: str, strength: float, picture: Any) -> np.ndarray:
+def by_diffusers(served: Served, kind: str, strength: float, picture: Any, encoder: str = OWN_ENCODER) -> np.ndarray:
     """The picture of diffusers' own loader."""
     own = Diffusers(served.family, served.folder).pipeline
-    encoder = CLIPVisionModelWithProjection.from_pretrained(served.folder.parent / "encoder")
+    folder = served.folder.parent / ("encoder" if encoder == OWN_ENCODER else encoder)
+    reading = CLIPVisionModelWithProjection.from_pretrained(folder)
     size = {"height": made.EDGE, "width": made.EDGE}
     reader = CLIPImageProcessorPil(size={"shortest_edge": made.EDGE}, crop_size=size)
-    own.register_modules(image_encoder=encoder, feature_extractor=reader)
+    own.register_modules(image_encoder=reading, feature_extractor=reader)
     nowhere = "image_encoder_folder" if hasattr(own, "unet") else "image_encoder_pretrained_model_name_or_path"
     own.load_ip_adapter(
-        made.nested(tensors(served, kind)), subfolder="", weight_name="", low_cpu_mem_usage=False, **{nowhere: None}
+        made.nested(tensors(served, kind, encoder=encoder)),
+        subfolder="",
+        weight_name="",
+        low_cpu_mem_usage=False,
+        **{nowhere: None},
     )
     own.set_ip_adapter_scale(strength)
     generator = torch.Generator("cpu").manual_seed(SEED)
@@ -80,6 +90,22 @@ def test_an_image_prompt_is_diffusers_own(served: Served) -> None:
         drawn = served.drawn(adapters=[uploaded(served, kind) | {"strength": 0.7}])
         assert apart(drawn, by_diffusers(served, kind, 0.7, made.disc())) <= 1, kind
         assert apart(drawn, plain) > 1, f"{kind} is not heard"
+
+
+def test_a_file_is_read_by_the_image_encoder_of_its_width(served: Served) -> None:
+    """One more encoder of the base: nothing is named, and nothing else is drawn than diffusers does with that one."""
+    kind, use = kinds(served)[-1], {"strength": 0.7}
+    for one in {"plain", kind}:
+        entry = uploaded(served, one, encoder=made.WIDE) | use
+        assert apart(served.drawn(adapters=[entry]), by_diffusers(served, one, 0.7, made.disc(), made.WIDE)) <= 1, one
+    both = [uploaded(served), uploaded(served, encoder=made.WIDE)]
+    known = served.base.profile.image_encoders
+    asked = {one.name: one.image_encoder for one in served.accepted(adapters=both).adapters}
+    assert asked == {f"prompt-plain-9-{name}": one.fingerprint for name, one in known.items()}
+    assert len(set(asked.values())) == 2
+    for named, wrong in ((made.WIDE, "'wide' has 40"), ("vit-l", "has own, wide: name one of these")):
+        with pytest.raises(AdapterRefused, match=wrong):
+            served.upload("named", tensors(served), named)
 
 
 def test_what_is_asked_of_an_image_prompt_changes_the_picture(served: Served) -> None:
@@ -112,12 +138,13 @@ def test_at_strength_0_and_afterwards_the_plain_picture_is_the_same_to_the_bit(s
 
 
 def test_the_recipe_names_the_image_encoder_of_an_image_prompt_and_of_nothing_else(served: Served) -> None:
-    own = served.base.profile.image_encoder
-    assert own and own.fingerprint
-    assert recipe_of(served, served.ended(adapters=[uploaded(served)]))["image_encoder"] == own.fingerprint
+    own = served.base.profile.image_encoders[OWN_ENCODER].fingerprint
     lora, _ = served.lora(served.family.components[0])
-    assert "image_encoder" not in recipe_of(served, served.ended(adapters=[lora]))
-    other = served.accepted(adapters=[uploaded(served)]).model_copy(update={"image_encoder": "0" * 64})
+    told = recipe_of(served, served.ended(adapters=[uploaded(served), lora]))["adapters"]
+    assert own and [one.get("image_encoder") for one in sorted(told, key=len)] == [None, own]
+    asked = served.accepted(adapters=[uploaded(served)])
+    other = [one.model_copy(update={"image_encoder": "0" * 64}) for one in asked.adapters]
+    other = asked.model_copy(update={"adapters": other})
     generation = served.ledger.accept(other)
     served.engine.run(generation.id)
     ended = served.ledger.get(generation.id)

@@ -9,7 +9,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 from safetensors.torch import save
 from torch import Tensor
 
-from app.shared.wire.model import ImageEncoder, ModelProfile
+from app.shared.wire.model import OWN_ENCODER, ImageEncoder, ModelProfile
 from lycoris import load, read, shapes_of
 from tests.app.shared.making import profile
 from tests.families import flux, stable_diffusion
@@ -19,6 +19,7 @@ from workers.image_prompts.places import places_of
 from workers.image_prompts.projections import PROJECTIONS
 
 KINDS = ("plain", "plus", "full")
+WIDE = ImageEncoder(image_embeds=1280, hidden_states=1664, size=made.EDGE)
 ENCODER = ImageEncoder(image_embeds=made.PROJECTED, hidden_states=made.HIDDEN, size=made.EDGE)
 
 
@@ -34,11 +35,16 @@ def pipeline() -> Pipeline:
     return Pipeline()
 
 
-def told(pipeline: Any, tensors: dict[str, Tensor], **changed: Any) -> dict[str, str]:
+def told(pipeline: Any, tensors: dict[str, Tensor], named: str = "", **changed: Any) -> dict[str, str]:
     """What is wrong with a file, by tensor."""
-    base: ModelProfile = profile(**{"adapter_kinds": ["weights", "image_prompt"], "image_encoder": ENCODER} | changed)
+    base: ModelProfile = profile(
+        **{"adapter_kinds": ["weights", "image_prompt"], "image_encoders": {OWN_ENCODER: ENCODER}} | changed
+    )
     adapter, reasons = read(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-    return {one.subject: one.message for one in (*reasons, *misfits(adapter, base, {"unet": shapes_of(pipeline.unet)}))}
+    return {
+        one.subject: one.message
+        for one in (*reasons, *misfits(adapter, base, {"unet": shapes_of(pipeline.unet)}, named))
+    }
 
 
 def test_places_are_in_the_order_of_diffusers(pipeline: Pipeline) -> None:
@@ -75,7 +81,7 @@ def test_every_fault_is_told_at_once(pipeline: Pipeline) -> None:
     tensors |= {"ip_adapter.99.to_k_ip.weight": torch.zeros(2, 2), "image_proj.surplus": torch.zeros(2)}
     tensors["image_proj.norm.bias"] = torch.full((32,), float("nan"))
     tensors["ip_adapter.0.to_q_lora.down.weight"] = torch.zeros(2, 2)
-    wrong = told(pipeline, tensors, image_encoder=ENCODER.model_copy(update={"image_embeds": 1280}))
+    wrong = told(pipeline, tensors, image_encoders={OWN_ENCODER: WIDE})
     assert wrong == {
         "ip_adapter.3.to_v_ip.weight": "is missing",
         "ip_adapter.1.to_k_ip.weight": "has the shape 5 × 7; it must have 16 × 32",
@@ -94,8 +100,31 @@ def test_a_file_for_another_width_of_text_is_refused_with_both_numbers(pipeline:
 
 def test_without_an_encoder_the_sentence_says_how_to_name_one(pipeline: Pipeline) -> None:
     for kind, reads in ((made.plain_projection, made.PROJECTED), (made.plus_projection, made.HIDDEN)):
-        (wrong,) = told(pipeline, kind(32) | made.attention(pipeline), image_encoder=None).values()
+        (wrong,) = told(pipeline, kind(32) | made.attention(pipeline), image_encoders={}).values()
         assert f"reads {reads} numbers" in wrong and "radiata.json" in wrong
+
+
+def test_of_several_encoders_the_one_that_is_named_or_fits_reads_a_file(pipeline: Pipeline) -> None:
+    sound, what = (
+        made.plain_projection(32) | made.attention(pipeline),
+        "reads 24 numbers of an image encoder's image_embeds",
+    )
+    two, twins = {OWN_ENCODER: ENCODER, "vit-g": WIDE}, {OWN_ENCODER: ENCODER, "vit-h": ENCODER, "vit-g": WIDE}
+    cases: tuple[tuple[dict[str, ImageEncoder], str, list[str]], ...] = (
+        (two, "", []),
+        (two, OWN_ENCODER, []),
+        (two, "vit-g", [f"{what}; of 'emoji-64', 'vit-g' has 1280"]),
+        (two, "vit-l", ["is for the image encoder 'vit-l', and 'emoji-64' has own, vit-g: name one of these"]),
+        (twins, "vit-h", []),
+        (
+            twins,
+            "",
+            [f"{what}, as 'own' and 'vit-h' of 'emoji-64' have: name one of them as image_encoder of the file"],
+        ),
+        ({"a": WIDE, "b": WIDE}, "", [f"{what}; of 'emoji-64', 'a' has 1280, 'b' has 1280"]),
+    )
+    for encoders, named, wrong in cases:
+        assert list(told(pipeline, sound, named, image_encoders=encoders).values()) == wrong, named
 
 
 def test_a_base_that_takes_none_says_so(pipeline: Pipeline) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from app.shared.settings import Settings
+from app.shared.wire.model import OWN_ENCODER
 from tests.app.shared.making import profile
 from tests.old_store import STORE
 from workers.models.components import IMAGE_ENCODER
@@ -96,8 +97,8 @@ def test_the_image_encoder_counts_by_itself_and_the_bundled_base_is_that_of_vers
 ) -> None:
     written = json.loads((STORE / "models" / "emoji-64.json").read_text())
     loaded = load("emoji-64", Settings.model_validate({"data_dir": tmp_path, "device": "cpu"}))
-    own = loaded.profile.image_encoder
-    assert loaded.profile.fingerprint == written["fingerprint"] and own and len(own.fingerprint) == 64
+    own = loaded.profile.image_encoders[OWN_ENCODER]
+    assert loaded.profile.fingerprint == written["fingerprint"] and len(own.fingerprint) == 64
     other = shutil.copytree(loaded.folder, tmp_path / "other")
     whole = ModelFolder(other, parts={IMAGE_ENCODER: other / IMAGE_ENCODER})
     assert part_fingerprint(whole, IMAGE_ENCODER) == own.fingerprint

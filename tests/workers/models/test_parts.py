@@ -169,6 +169,9 @@ def test_what_reads_the_prompt_is_left_out_only_where_a_picture_is_drawn_without
         ({"vae": "/no/such"}, FileNotFoundError, "vae: there is no folder or file '/no/such'"),
         ({"vae": __file__}, Unservable, "is opened by nothing here"),
         ({"vae": str(Path(__file__).parent)}, Unservable, "has no weights"),
+        ({"image_encoder.own": str(Path(__file__).parent)}, Unservable, "'own' is what image_encoder is called"),
+        ({"image_encoder.b": str(Path(__file__).parent)}, Unservable, "has no weights"),
+        ({"image_encoder.../b": "/a"}, Unservable, "names no part 'image_encoder.../b'"),
         ({"text_encoder": None}, Unservable, "`text_encoder` of .* cannot be left out"),
     ],
 )
