@@ -192,7 +192,7 @@ class Intake:
             version = version.model_copy(update={"visibility": visibility})
         if not last_word():
             raise Gone("upload_canceled", CANCELED)
-        return self._catalog.admit(version, verdicts, facts)
+        return self._catalog.admit(version, verdicts, facts, lambda: self._storage.put(file_key(sha256), data))
 
     def _judge(self, data: bytes, ignore: Sequence[str], image_encoder: str) -> "_Judged":
         """Return what a file is, with the verdict on each model that it fits; raise AdapterRefused if it fits none."""

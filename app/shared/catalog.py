@@ -1,8 +1,8 @@
 """The adapters that a request can name: names and versions in storage, an index of them in Redis.
 
 A version of a name never changes and its number is never used again, also after the name was deleted. Creating
-`names/<name>/<version>.json` decides who gets a number. The bytes of a deleted adapter stay (generations that were
-accepted with it are drawn, and recipes stay true), but no new request can name them. What the index has not
+`names/<name>/<version>.json` decides who gets a number. The bytes of a deleted adapter stay for as long as something
+needs them (`app/shared/disposal.py`): another name, or what was accepted with it. What the index has not
 (`app/shared/catalog_index.py`) is asked of storage before anybody is told that there is none.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from redis import Redis
 from app.shared import rebuild
 from app.shared.at_once import Errands
 from app.shared.catalog_index import CatalogIndex, Living
+from app.shared.disposal import Disposal
 from app.shared.errors import AdapterRefused, Forbidden, Gone, Newer, NotFound, Unreadable
 from app.shared.facts import AdapterFacts
 from app.shared.owners import BUNDLED, FIRST, FIRST_SAID, namespace
@@ -67,6 +68,7 @@ class Catalog:
         self._storage = storage
         self._redis = redis
         self._index = CatalogIndex(redis, self._all)
+        self._disposal = Disposal(storage)
         # Read lately, the latest last; when to look again for what was not told, and what was
         self._facts: dict[str, tuple[float, AdapterFacts | None]] = {}
         self._errands = Errands()
@@ -204,6 +206,7 @@ class Catalog:
         version: AdapterVersion,
         verdicts: Mapping[str, dict[str, Any]],
         facts: AdapterFacts | None = None,
+        keep: Callable[[], None] = lambda: None,
     ) -> tuple[AdapterVersion, bool]:
         """Give inspected bytes a name and the next free number; say whether that was new.
 
@@ -211,11 +214,27 @@ class Catalog:
         `image_encoder` are the version they were before, so another description or cover is refused (law 1): a version
         never changes. Without one, none in particular is asked for.
 
-        verdicts: by model. What was found on other models before, which may be away now, stays. Raises AdapterRefused.
+        verdicts: by model. What was found on other models before, which may be away now, stays. keep: puts the file
+        there again, where somebody took it for unneeded meanwhile. Raises AdapterRefused.
         """
-        if facts:
-            self._put_facts(facts_key(version.sha256, version.ignore), facts)
-        self._put_verdicts(verdict_key(version.sha256, version.ignore), verdicts)
+        said = [verdict_key(version.sha256, version.ignore), facts_key(version.sha256, version.ignore)]
+
+        def tell() -> None:
+            self._put_verdicts(said[0], verdicts)
+            if facts:
+                self._put_facts(said[1], facts)
+
+        tell()
+        admitted, new = self._named(version)
+        # Whoever disposed of these bytes had looked before the name was there: `app/shared/disposal.py`
+        if not self._storage.exists(file_key(version.sha256)):
+            keep()
+        if not all(map(self._storage.exists, said if facts else said[:1])):
+            tell()
+        self._disposal.needs(file_key(version.sha256))
+        return admitted, new
+
+    def _named(self, version: AdapterVersion) -> tuple[AdapterVersion, bool]:
         place = place_of(version)
         while True:
             numbers = self._versions(place)
@@ -310,6 +329,8 @@ class Catalog:
             numbers = sorted(filter(None, map(_number, self._storage.keys(f"names/{name}"))))
             last = max([*numbers, int(time.time()) // 60])
         self._index.drop(name, numbers)  # before anything is done: without Redis nothing can be deleted
+        for digest in {one.sha256 for number in numbers if (one := self._readable(name, number))}:
+            self._disposal.note(file_key(digest))
         self._storage.put(_tombstone_key(name), TOMBSTONE.write(Tombstone(last_version=last)))
         self._index.drop(name, numbers)  # somebody may have filled the index, with what was there, between the two
         for number in numbers:

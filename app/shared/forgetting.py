@@ -25,7 +25,7 @@ from app.shared.index import GenerationIndex
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
 from app.shared.records import DELETED, MANIFEST, deleted_key
-from app.shared.stars import Stars
+from app.shared.stars import Stars, star_key
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation
 
@@ -79,14 +79,20 @@ class Forgetting:
 
     def clear(self, deleted: DeletedGeneration) -> None:
         """Clear away what is left beside the record that it was deleted."""
+        GenerationIndex(self._storage, self._redis, deleted.owner).forget(deleted.id)
+        self._stars.forget(deleted.id)
         for key in list(self._storage.keys(f"generations/{deleted.id}")):
             if key != _end_key(deleted.id):
                 self._storage.delete(key)
-        self._storage.delete(f"pending/{deleted.id}.json")  # whoever ended it may have died before that
-        if deleted.owner:
-            self._storage.delete(owned_generation_key(deleted.owner, deleted.id))
-        self._stars.forget(deleted.id)
-        GenerationIndex(self._storage, self._redis, deleted.owner).forget(deleted.id)
+        for key in beside(deleted):
+            self._storage.delete(key)
+
+
+def beside(deleted: DeletedGeneration) -> list[str]:
+    """What else may be stored of a generation than its end and pictures."""
+    # Whoever ended it may have died before the pending record went
+    keys = [f"pending/{deleted.id}.json", star_key(deleted.id)]
+    return [*keys, owned_generation_key(deleted.owner, deleted.id)] if deleted.owner else keys
 
 
 def _end_key(generation_id: str) -> str:

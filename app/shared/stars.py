@@ -94,9 +94,9 @@ class Stars:
 
     def forget(self, generation_id: str) -> None:
         """Forget a generation that is deleted."""
-        self._storage.delete(star_key(generation_id))
-        with suppress(RedisError):
+        with suppress(RedisError):  # first: what storage still has is found by gc
             self._untold(generation_id)
+        self._storage.delete(star_key(generation_id))
 
     def _untold(self, generation_id: str) -> None:
         self._redis.eval(TAKE, 1, STARRED, WHOLE, generation_id)

@@ -26,6 +26,7 @@
 | `generations/<id>/<n>.<kind>` | its pictures | engine |
 | `deleted/<id>.json` | that a generation was deleted, for a week | api, whoever sweeps |
 | `starred/<id>` | a star, or that it is forgotten for its age (`app/shared/stars.py`) | api, whoever sweeps |
+| `unneeded/<key>`, `trash/…` | bytes that may go, and that are going (`app/shared/disposal.py`) | intake, api, gc |
 | `pictures/<sha256 of pixels>.png` | a picture that requests draw from (`app/shared/pictures.py`) | intake, engine |
 | `datasets/<sha256 of content>.json` | pictures with captions to train on (`app/shared/datasets.py`) | intake, api |
 | `datasets/sent/<sha256 of what was sent>.json` | which dataset that came to | intake |

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from app.shared.catalog import file_key
+from app.shared.disposal import aside
 from app.shared.errors import NotFound, RadiataError, Unavailable
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
@@ -195,7 +196,8 @@ class AdapterCache:
         start = time.perf_counter()
         size, found = 0, False
         try:
-            data = self._storage.get(file_key(use.sha256))
+            key = file_key(use.sha256)
+            data = self._storage.get(key) or aside(self._storage, key)
             if data is None:
                 raise NotFound("adapter_file_missing", f"the file of adapter {use.ref!r} is not in storage any more")
             size = len(data)

@@ -73,9 +73,11 @@ def is_gone(ledger: Ledger, storage: Storage, one: Generation) -> None:
         ledger.get(one.id)
 
 
-def deaths(storage: Storage, redis: Redis, settings: Settings, ledger: Ledger, one: Generation) -> Iterator[int]:
-    """Have whoever deletes it die before each thing that deleting changes, in turn."""
-    for k in range(99):
+def deaths(
+    storage: Storage, redis: Redis, settings: Settings, ledger: Ledger, one: Generation, first: int = 0
+) -> Iterator[int]:
+    """Have whoever deletes it die before each thing that deleting changes, in turn, from the first on."""
+    for k in range(first, 99):
         try:
             Ledger(Dying(storage, k), redis, settings, ledger.owner or None).delete(one.id)  # type: ignore[arg-type]
         except Died:
