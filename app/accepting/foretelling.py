@@ -93,6 +93,7 @@ def told(
     pictures: Sequence[DatasetPicture],
     profile: ModelProfile,
     trainings: Trainings,
+    why: dict[str, str],
 ) -> ForetoldTraining:
     """What a training that would be accepted is, and what it costs."""
     begun, buckets = begun_on(layers, plan), buckets_of(pictures, profile, request.area)
@@ -107,6 +108,7 @@ def told(
         epochs=round(request.steps * request.gradient_accumulation_steps / batches, 3),
         seconds=_seconds(request, trainings),
         notes=list(begun.notes),
+        why=why,
     )
 
 

@@ -18,17 +18,34 @@ from app.shared.datasets import Dataset, Datasets
 from app.shared.errors import BadRequest, Conflict, Gone, NotFound, RadiataError, Unavailable
 from app.shared.facts import BaseLayers, TokenizerFile
 from app.shared.lifecycle import now
+from app.shared.training_defaults import (
+    CHECKPOINTS,
+    FLOW_SCHEME,
+    LEAST_STEPS,
+    LOW_RANK,
+    MOST_STEPS,
+    STEPS_A_PICTURE,
+    WHY,
+    WHY_FLOW,
+    WHY_NOISE,
+    defaults_on,
+    rank_on,
+    rate_on,
+)
 from app.shared.trainings import Trainings
 from app.shared.wire.generation import Status
 from app.shared.wire.model import ModelProfile
-from app.shared.wire.training import MAX_STEPS, ForetoldTraining, ResolvedTraining, TrainingRequest
+from app.shared.wire.training import (
+    MAX_STEPS,
+    ForetoldTraining,
+    ResolvedTraining,
+    TrainableAlgorithm,
+    TrainingRequest,
+)
 from lycoris.errors import PlanRefused
 from lycoris.training.plan import Plan, plan, refuse_dropout
 from lycoris.training.table import ALGORITHMS
 
-STEPS_A_PICTURE = 100  # what people take who train a style or a subject by hand
-LEAST_STEPS, MOST_STEPS = 200, 3000  # of those that nobody named: below, nothing is learned; above, little more
-CHECKPOINTS = 10  # of a training that says nothing of them
 NAMED = 5  # pictures in a sentence
 LEAST_PICTURES = 2
 # What an adapter's layers are called where it is read, if otherwise than where it is trained
@@ -56,7 +73,7 @@ def foretell(parts: TrainingParts, body: TrainingRequest) -> ForetoldTraining:
         message = f"no worker has said what of {found.profile.name!r} can be trained yet; start one of this version"
         raise Unavailable("model_not_ready", message)
     pictures = found.dataset.pictures
-    return told(found.request, found.plan, found.layers, pictures, found.profile, parts.trainings)
+    return told(found.request, found.plan, found.layers, pictures, found.profile, parts.trainings, why(body, found))
 
 
 class _Resolved(NamedTuple):
@@ -77,7 +94,11 @@ def _resolved(parts: TrainingParts, body: TrainingRequest) -> _Resolved:
     wrong += apart
     wrong += too_small(dataset.pictures, profile, body.area)
     try:
-        rank = max(start.ranks, default=None) if start and body.rank is None else body.rank
+        rank = body.rank
+        if rank is None and start:
+            rank = max(start.ranks, default=None)
+        elif rank is None and body.algorithm in ALGORITHMS:
+            rank = rank_on(profile.pipeline, body.algorithm, ALGORITHMS[body.algorithm].default_rank)
         chosen = plan(body.algorithm, rank, body.alpha, body.options, body.layers, body.text_encoder)
         refuse_dropout(chosen, body.output_dropout, body.rank_dropout, body.module_dropout)
     except PlanRefused as error:
@@ -103,7 +124,8 @@ def _resolved(parts: TrainingParts, body: TrainingRequest) -> _Resolved:
         "alpha": chosen.alpha,
         "options": dict(chosen.options),
         "steps": steps,
-        "learning_rate": body.learning_rate or chosen.facts.learning_rate,
+        "learning_rate": body.learning_rate or rate_on(profile.pipeline, chosen.facts.learning_rate),
+        "weighting_scheme": body.weighting_scheme or (FLOW_SCHEME if layers and layers.flow else None),
         "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
         "checkpoint_every": body.checkpoint_every or max(steps // CHECKPOINTS, 1),
     }
@@ -174,9 +196,33 @@ def _start(
     return _Start(f"sha256:{record.sha256}", tuple(verdict.get("ranks", ()))), []
 
 
-def algorithms() -> list[dict[str, object]]:
-    """Every algorithm: what it takes, what it reaches, and why it cannot be trained where it cannot."""
-    return [asdict(one) for one in ALGORITHMS.values()]
+def algorithms(profile: ModelProfile | None) -> Iterator[TrainableAlgorithm]:
+    """Yield every algorithm: what it takes and reaches, why it cannot be trained where it cannot; its defaults there.
+
+    profile: of the model on which they are; None: nobody knows that yet, and they are the algorithms' own.
+    """
+    for one in ALGORITHMS.values():
+        own = TrainableAlgorithm.model_validate(asdict(one))
+        if profile is not None and not one.untrainable:
+            rank = rank_on(profile.pipeline, one.name, one.default_rank)
+            rate = rate_on(profile.pipeline, one.learning_rate)
+            reason = f"{one.why_rate}; {defaults_on(profile.pipeline).why}"
+            own = own.model_copy(update={"default_rank": rank, "learning_rate": rate, "why_rate": reason})
+        yield own
+
+
+def why(body: TrainingRequest, found: _Resolved) -> dict[str, str]:
+    """Return, of each field that a request left open, why it is what it is."""
+    base, facts = defaults_on(found.profile.pipeline), found.plan.facts
+    reasons = WHY | (WHY_FLOW if found.layers and found.layers.flow else WHY_NOISE)
+    reasons |= {"learning_rate": f"{facts.why_rate}; {base.why}"}
+    reasons |= {"rank": base.why if base.rank and body.algorithm in LOW_RANK else "the algorithm's own: " + facts.rank}
+    if found.plan.rank is None or body.start:  # it takes none, or has that of the adapter from which it begins
+        del reasons["rank"]
+    if found.plan.alpha is None:
+        del reasons["alpha"]
+    said = body.model_dump(exclude_unset=True, exclude_none=True)
+    return {field: reason for field, reason in reasons.items() if field not in said}
 
 
 def _dataset(parts: TrainingParts, body: TrainingRequest) -> tuple[Dataset, list[RadiataError]]:

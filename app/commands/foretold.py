@@ -40,3 +40,5 @@ def rows(foretold: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "time", "not known before the first training on this model" if seconds is None else f"{seconds / 60:.3g} min"
     for note in foretold["notes"]:
         yield "note", note
+    for field, why in foretold["why"].items():
+        yield field, f"{request[field]}: {why}"

@@ -1,6 +1,7 @@
 """Trainings: accept, list, look at, follow, cancel, go on with."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting.fast_acceptance import fingerprint_of
+from app.accepting.generations import profile_of
 from app.accepting.publishing import staged_checkpoint
 from app.accepting.trainings import algorithms, extended, foretell, resolve, resumed
 from app.deps import Service, ServiceDep
@@ -43,8 +45,9 @@ class TrainingList(BaseModel):
 
 
 class AlgorithmList(BaseModel):
-    """The algorithms that are known."""
+    """The algorithms that are known, with the ranks and learning rates that are usual on a model."""
 
+    model: str | None = Field(description="of which the numbers hold; null where no worker has loaded it yet")
     algorithms: list[TrainableAlgorithm]
 
 
@@ -101,10 +104,16 @@ def newest(
     return TrainingList(trainings=[placed(one, place) for one in found], next=cursor)
 
 
-@router.get("/algorithms")
-def known_algorithms() -> AlgorithmList:
+@router.get("/algorithms", responses=answers(UNKNOWN))
+def known_algorithms(
+    service: ServiceDep,
+    model: Annotated[str | None, Query(description="on which it is trained; the default one")] = None,
+) -> AlgorithmList:
     """Every algorithm that a training may name: what it takes, what it reaches, its options and learning rate."""
-    return AlgorithmList(algorithms=[TrainableAlgorithm.model_validate(one) for one in algorithms()])
+    profile = None
+    with suppress(Unreadable):  # the algorithms are known without it
+        profile = profile_of(service, model) if model else service.profiles.found(service.settings.model)
+    return AlgorithmList(model=profile and profile.name, algorithms=list(algorithms(profile)))
 
 
 @router.get("/{training_id}")

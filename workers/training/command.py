@@ -36,7 +36,7 @@ def train(
     text_encoder: Annotated[bool, typer.Option("--text-encoder", help="Train the text encoders, too.")] = False,
     batch_size: Annotated[int, typer.Option(help="Pictures of one forward.")] = 1,
     gradient_accumulation_steps: Annotated[int, typer.Option(help="Forwards of one step.")] = 1,
-    learning_rate: Annotated[float | None, typer.Option(help="Unset, the algorithm's own.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Unset, the algorithm's own on the base.")] = None,
     lr_scheduler: Annotated[
         str, typer.Option(help="After the warm-up: constant, linear or cosine, down to 0.")
     ] = "constant",

@@ -9,6 +9,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from app.shared.errors import BadRequest
+from app.shared.training_defaults import FLOW_SCHEME
 from workers.models.samplers import flows
 from workers.models.trainable import predicts
 from workers.training.chance import generator
@@ -44,7 +45,7 @@ class Objective:
     ) -> None:
         self._recorder = recorder
         self._scheduler = scheduler
-        self._weighting_scheme: WeightingScheme = weighting_scheme or "logit_normal"
+        self._weighting_scheme: WeightingScheme = weighting_scheme or FLOW_SCHEME
         self._snr_gamma = snr_gamma
         self._flow = flows(scheduler)
         self._levels = int(scheduler.config.get("num_train_timesteps", 1000))

@@ -12,6 +12,7 @@ from rq.timeouts import JobTimeoutException
 
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.storage import Storage
+from app.shared.training_defaults import rank_on, rate_on
 from lycoris.errors import AdapterError
 from lycoris.recompute import SMALL
 from lycoris.training.continuing import continue_from
@@ -76,7 +77,7 @@ class Training:
         self._naming: Naming = naming
         with _refusals():
             self.choice: Plan = planned(
-                plan.algorithm, plan.rank, plan.alpha, plan.options, plan.layers, plan.text_encoder
+                plan.algorithm, _rank(plan, base, start), plan.alpha, plan.options, plan.layers, plan.text_encoder
             )
             self.adapter: TrainableAdapter = (
                 begin(base.components, self.choice, plan.seed)
@@ -91,7 +92,8 @@ class Training:
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.weighting_scheme, plan.snr_gamma)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
-        self.learning_rate = self.choice.facts.learning_rate if plan.learning_rate is None else plan.learning_rate
+        usual = rate_on(base.profile.pipeline, self.choice.facts.learning_rate)
+        self.learning_rate = usual if plan.learning_rate is None else plan.learning_rate
         self._state = State(self.adapter.factors, plan, self.learning_rate, self.adapter.undecayed)
         of = {
             "plan": plan.fingerprint(),
@@ -266,6 +268,11 @@ class Training:
             raise
         except Exception as error:  # noqa: BLE001  # a sample that fails does not end a training
             return Sampled(self._state.step, sample, None, f"{type(error).__name__}: {error}")
+
+
+def _rank(plan: TrainingPlan, base: LoadedModel, start: bytes | None) -> int | None:
+    """Return the rank that is asked for, or usual on the base; None for the algorithm's own, or what a start has."""
+    return rank_on(base.profile.pipeline, plan.algorithm, None) if plan.rank is None and start is None else plan.rank
 
 
 def _dropout(plan: TrainingPlan) -> Dropout | None:

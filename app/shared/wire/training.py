@@ -86,7 +86,7 @@ class TrainingFields(Wire):
         None, description="gamma of min-SNR (arXiv 2303.09556), for bases that predict noise; null is none"
     )
     weighting_scheme: WeightingScheme | None = Field(
-        None, description="of the noise levels, for bases of flow matching, as in SD 3's paper; null is the base's own"
+        None, description="of the noise levels, for bases of flow matching, as in SD 3's paper; null is `logit_normal`"
     )
     shuffle_caption: Flag = Field(
         False, description="whether the pieces of a caption, between commas, come in random order"
@@ -116,7 +116,7 @@ class TrainingRequest(TrainingFields):
 
     model: Name | None = Field(None, description="a model of `GET /v1/models`; null is its `default`")
     rank: Whole | None = Field(
-        None, ge=1, description="width of the factors; null is the algorithm's own; some have none"
+        None, ge=1, description="width of the factors; null is the algorithm's own on the base; some have none"
     )
     alpha: Positive | None = Field(None, description="what is trained is scaled by alpha ÷ rank; null is the rank")
     options: dict[OptionName, OptionValue] = Field({}, max_length=32, description="further options of the algorithm")
@@ -127,7 +127,7 @@ class TrainingRequest(TrainingFields):
         description="optimiser steps; null is 100 for each picture and batch, from 200 to 3000",
     )
     learning_rate: Annotated[Number, Field(gt=0, le=100, allow_inf_nan=False)] | None = Field(
-        None, description="of AdamW, after the warm-up; null is the algorithm's own"
+        None, description="of AdamW, after the warm-up; null is the algorithm's own on the base"
     )
     seed: Seed | None = Field(None, description="the same request with the same seed makes the same bytes")
     checkpoint_every: Whole | None = Field(None, ge=1, le=MAX_STEPS, description="steps; null is a tenth of them")
@@ -263,6 +263,7 @@ class ForetoldTraining(Wire):
         description="of training, at the pace of the newest training on this model; null: there was none"
     )
     notes: list[str] = Field(description="what differs from what was asked for, such as a rank cut to a layer's size")
+    why: dict[str, str] = Field({}, description="fields that the request left open -> why they are what they are")
 
 
 class AlgorithmOption(Wire):

@@ -113,6 +113,20 @@ def test_what_the_base_cannot_do_is_refused_at_once(
     assert sorted({one["pointer"] for one in refused.value.reasons}) == places
 
 
+def test_what_was_left_open_is_as_the_base_has_it_and_says_why(parts: Any) -> None:
+    wide = [LAYERS[0].model_copy(update={"shape": (64, 64)})]
+    for pipeline, flow, rate, rank in (("Krea2Pipeline", True, 3e-4, 32), ("StableDiffusionPipeline", False, 1e-4, 16)):
+        base = profile(pipeline=pipeline)
+        parts.profiles = Profiles(parts.catalog._storage, parts.settings)
+        parts.profiles.publish(base, {"unet": {}}, [facts(layers=wide, flow=flow)])
+        found = foretell(parts, body(parts))
+        assert (found.request.learning_rate, found.request.rank, found.request.alpha) == (rate, rank, rank)
+        assert found.request.weighting_scheme == ("logit_normal" if flow else None)
+        assert {"rank", "alpha", "learning_rate", "steps", "weighting_scheme" if flow else "snr_gamma"} < {*found.why}
+        asked = body(parts, rank=4, alpha=2, learning_rate=1e-3, steps=9, area=4096, lr_scheduler="cosine")
+        assert not {"rank", "alpha", "learning_rate", "steps", "area", "lr_scheduler"} & {*foretell(parts, asked).why}
+
+
 def test_pictures_below_the_smallest_size_are_named(parts: Any) -> None:
     with pytest.raises(BadRequest, match=r"'1\.png' is 4×4 pixels"):
         resolve(parts, body(parts, sizes=((64, 64), (4, 4), (64, 64))))

@@ -74,7 +74,7 @@ class _Service:
             raise Refused({"code": "dataset_unknown", "errors": [UNKNOWN, *self.wrong]}, 404)
         request = {"model": "emoji-64", "algorithm": "lokr", "rank": 4, "steps": 40, "learning_rate": 1e-4}
         told = {"layers": {"unet": 3}, "parameters": 1234, "memory_bytes": 3 << 20, "epochs": 2.0, "seconds": None}
-        return {"request": request, "notes": ["cut"], **told}
+        return {"request": request, "notes": ["cut"], "why": {"rank": "its own"}, **told}
 
     def publish(self, training_id: str, step: int) -> dict[str, Any]:
         self.body = {"id": training_id, "step": step}
@@ -195,6 +195,7 @@ def test_a_folder_that_says_how_often_it_is_shown_keeps_its_name(service: _Servi
 def test_a_dry_run_accepts_nothing_and_tells_what_it_would_be(service: _Service) -> None:
     status, text = run("train", f"dataset:{'e' * 64}", "--name", "style", "--dry-run")
     assert status == 0 and "1,234" in text and "3 MiB" in text and "3 layers of unet" in text and "note cut" in text
+    assert "rank 4: its own" in text
 
 
 def test_without_a_terminal_there_are_lines_and_who_is_before_it(service: _Service) -> None:

@@ -157,6 +157,14 @@ def test_every_algorithm_tells_what_it_takes(api: httpx.Client, dataset: str) ->
         assert (answer.status_code == 202) is (bool(one["rank"]) and not one["untrainable"]), answer.text
 
 
+def test_an_algorithm_has_the_numbers_of_the_base(api: httpx.Client, storage: Storage, settings: Settings) -> None:
+    asked = api.get("/v1/trainings/algorithms").json()
+    (lora,) = (one for one in asked["algorithms"] if one["name"] == "lora")
+    assert (asked["model"], lora["learning_rate"], lora["default_rank"]) == ("emoji-64", 1e-4, 16)
+    assert "1e-4 for LoRA" in lora["why_rate"]
+    assert api.get("/v1/trainings/algorithms", params={"model": "another"}).status_code == 404
+
+
 def test_a_dry_run_accepts_nothing(api: httpx.Client, dataset: str, storage: Storage, settings: Settings) -> None:
     asked = {"json": body(dataset, seed=7), "params": {"dry_run": "true"}}
     assert api.post("/v1/trainings", **asked).json()["code"] == "model_not_ready"
