@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated, cast
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Query
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
@@ -14,6 +14,7 @@ from app.http.places import Place, Prefix
 from app.http.routing import Router
 from app.hub import end_of
 from app.shared.events import START, Event, position
+from app.shared.previews import Viewer
 from app.shared.wire.generation import Generation
 from app.shared.wire.training import Training
 
@@ -47,15 +48,37 @@ async def events(
     place: Prefix,
     generation: Annotated[Generation, Depends(_generation)],
     last_event_id: LastEventId = None,
+    previews: Annotated[
+        str, Query(pattern="^[01]$", description="1: `preview` events too, at most two a second, of what is drawn")
+    ] = "0",
 ) -> EventStream:
-    """Everything that happened to a generation and what happens next, until it ends."""
-    return followed(service, generation, last_event_id, place)
+    """Everything that happened to a generation and what happens next, until it ends.
+
+    A `preview` has `index`, `step`, `width`, `height` and `data`, a data URL. None is kept.
+    """
+    viewer = Viewer(service.async_redis, generation.id) if previews == "1" else None
+    return followed(service, generation, last_event_id, place, viewer)
 
 
-def followed(service: Service, job: Generation | Training, last_event_id: str | None, place: Place) -> EventStream:
-    """Every event of a job after the one with that id, or all."""
+def followed(
+    service: Service, job: Generation | Training, last_event_id: str | None, place: Place, viewer: Viewer | None = None
+) -> EventStream:
+    """Every event of a job after the one with that id, or all; and previews for a viewer."""
     after = position(last_event_id) if last_event_id else None
-    return EventStream(_frames(service.hub.follow(job.id, after or START, end_of(job)), place), headers=HEADERS)
+    events = seen(service.hub.follow(job.id, after or START, end_of(job)), viewer)
+    return EventStream(_frames(events, place), headers=HEADERS)
+
+
+async def seen(followed: AsyncGenerator[list[Event]], viewer: Viewer | None) -> AsyncGenerator[list[Event]]:
+    """The events as they come, and before those that tell of progress the newest preview, where somebody wants it."""
+    async with aclosing(followed):
+        if viewer:
+            await viewer.ask()
+        async for events in followed:
+            preview = None
+            if viewer and not any(one.is_end for one in events):
+                preview = await viewer.newest()
+            yield [preview, *events] if preview else events
 
 
 async def _frames(followed: AsyncGenerator[list[Event]], place: Place) -> AsyncGenerator[bytes]:

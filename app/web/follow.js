@@ -23,10 +23,17 @@ const isNear = ({ status: now, queue_position: place }) => (place === undefined 
 /** What is followed: where it is, and what its events make of it. */
 export const GENERATIONS = {
   path: "v1/generations",
-  apply: { status, progress, image: added("images", (a, b) => a.index === b.index, (a, b) => a.index - b.index) },
+  query: "?previews=1",
+  apply: {
+    status,
+    progress,
+    preview: (state, data) => ({ ...state, preview: data }),
+    image: added("images", (a, b) => a.index === b.index, (a, b) => a.index - b.index),
+  },
 };
 export const TRAININGS = {
   path: "v1/trainings",
+  query: "",
   apply: {
     status,
     progress,
@@ -89,7 +96,7 @@ export async function recall(job, hear, kind) {
 function stream(id, kind, hear, over) {
   streams += 1;
   const told = new Promise((done) => {
-    const source = new EventSource(`${pathOf(id, kind)}/events`);
+    const source = new EventSource(`${pathOf(id, kind)}/events${kind.query}`);
     let heard = false;
     let failures = 0;
     const finish = (worked) => {

@@ -5,6 +5,8 @@ import { ended } from "./follow.js";
 import { partsText } from "./parts.js";
 import { nameAndStrength } from "./strength.js";
 
+const LILY = new URL("./lily.svg", import.meta.url).href; // until there is a preview
+
 function useText(use) {
   const parts = partsText(use);
   return parts ? `${nameAndStrength(use)} (${parts})` : nameAndStrength(use);
@@ -34,8 +36,8 @@ function picture(generation, image, open) {
   return el("button", { type: "button", class: "picture", "aria-label": label, onclick: () => open(generation.id, image.index) }, shown);
 }
 
-function pending(generation, cancel) {
-  const lily = el("img", { src: new URL("./lily.svg", import.meta.url).href, alt: "" });
+function pending(generation, index, cancel) {
+  const lily = el("img", { src: LILY, alt: "" });
   const text = el("p", {});
   const bar = el("progress", { "aria-label": `Progress of: ${generation.request.prompt}` });
   const stop = el("button", { type: "button", class: "small", onclick: () => { stop.disabled = true; cancel(generation.id); } }, "Cancel");
@@ -47,7 +49,11 @@ function pending(generation, cancel) {
     bar.max = steps;
     if (state.status === "queued") bar.removeAttribute("value");
     else bar.value = step;
-    lily.style.opacity = String(0.12 + (0.88 * step) / steps);
+    const preview = state.preview?.index === index ? state.preview.data : null;
+    const shown = preview ?? LILY;
+    if (lily.src !== shown) lily.src = shown;
+    lily.classList.toggle("preview", Boolean(preview));
+    lily.style.opacity = String(preview ? 1 : 0.12 + (0.88 * step) / steps);
     blank.classList.toggle("over", ended(state));
     bar.hidden = stop.hidden = ended(state);
   };
@@ -60,7 +66,7 @@ function tile(generation, index, { open, cancel }) {
   const caption = el("figcaption", { class: adapters.length ? "active" : "quiet" });
   if (count === 1 || adapters.length) caption.append(el("div", {}, stackText(adapters)));
   if (count > 1) caption.append(el("div", { class: "quiet" }, `seed ${seed + index}`));
-  const { blank, update } = pending(generation, index === 0 ? cancel : null);
+  const { blank, update } = pending(generation, index, index === 0 ? cancel : null);
   const figure = el("figure", { class: "tile" }, blank, caption);
   let shown;
   return {

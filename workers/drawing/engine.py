@@ -36,6 +36,7 @@ from workers.drawing.held_pictures import HeldPictures
 from workers.drawing.identity import Identity
 from workers.drawing.infotext import infotext
 from workers.drawing.memory import give_back, ran_out, too_large
+from workers.drawing.previews import Previews
 from workers.drawing.progress import Ended, Leaving, Progress
 from workers.drawing.recipe import recipe
 from workers.drawing.regions import regions_of
@@ -73,6 +74,7 @@ class Engine:
         pictures = self._pictures = HeldPictures(self._storage)
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)
+        self._previews = Previews(base, redis, settings.data_dir / "previews")
         self._identity = Identity(base.components)
         self._controller = Controller(base, self._cache, pictures, settings, self._patience)
 
@@ -291,7 +293,8 @@ class Engine:
                 controls.at(taken, steps)
 
             own_seed = seed if picture is None else second_seed(seed)
-            picture = self._sampling.picture(request, own_seed, after_step, picture, controls)
+            shown = self._previews.of(generation.id, index, taken_before)
+            picture = self._sampling.picture(request, own_seed, after_step, picture, controls, shown)
             self._applier.check_called()
             taken_before += total(request)
             clock.lap("sample")

@@ -20,6 +20,7 @@ from app.shared.wire.generation import ResolvedRequest
 from workers.control.controller import Prepared
 from workers.drawing.beginning import Beginning
 from workers.drawing.pictures_in import Canvas, whole, without
+from workers.drawing.previews import Shown
 from workers.models.device_memory import decodes
 from workers.models.inpainting import black_or_white, of_latents, reading
 from workers.models.latents import encoded, enlarged, noise_like, preparing
@@ -64,12 +65,14 @@ class Sampling:
         after_step: AfterStep,
         before: Picture | None = None,
         controls: Prepared | None = None,
+        show: Shown | None = None,
     ) -> Picture:
         """Return the picture of one pass of a request, from this seed; the same whatever was drawn before.
 
         after_step: called whenever a scheduler has made a step, with how many of the pass's steps are taken by then:
         every number up to the last in turn, some of them several times (0 as long as a prior draws). What it raises
         stops the drawing. before: what it begins from, in place of `init_image`. controls: the request's control nets.
+        show: called after each step of the pass, before `after_step`; it changes nothing.
         Raises Spoilt, and BadRequest for pictures that it cannot begin from.
         """
         pipeline, profile = self._base.pipeline, self._base.profile
@@ -100,8 +103,9 @@ class Sampling:
                     prepares.prepare_latents = beginning.prepared(of_latents(pipeline, prepare) if native else prepare)
                 else:  # Ernie-Image draws its noise in the call itself
                     wanted["latents"] = beginning.prepared(noise_like)(pipeline, beginning.latents, generator)
+            showing = functools.partial(show, canvas.drawn) if show else None
             steps = {
-                name: self._scheduled(request, drawn, name, generator, after_step, beginning, undo)
+                name: self._scheduled(request, drawn, name, generator, after_step, beginning, undo, showing)
                 for name in self._own
             }
             if references:
@@ -168,6 +172,7 @@ class Sampling:
         after_step: AfterStep,
         beginning: Beginning | None,
         undo: ExitStack,
+        show: Callable[..., None] | None,
     ) -> "_Steps":
         """Give the pipeline a fresh scheduler under this name until undone, and return what counts its steps."""
         main = name == MAIN
@@ -175,7 +180,7 @@ class Sampling:
         scheduler = make(sampler, self._own[name], sigmas, generator)
         if beginning and main:
             scheduler = beginning.late(scheduler)
-        steps = _Steps(scheduler, drawn if main else 0, after_step, beginning if main else None)
+        steps = _Steps(scheduler, drawn if main else 0, after_step, beginning if main else None, show if main else None)
         scheduler.step = functools.wraps(scheduler.step)(steps)  # pipelines read its signature
         undo.callback(install, self._base.pipeline, name, self._own[name])
         install(self._base.pipeline, name, scheduler)
@@ -201,19 +206,28 @@ class _Steps:
     request are spread evenly over its own.
     """
 
-    def __init__(self, scheduler: Any, steps: int, after_step: AfterStep, beginning: Beginning | None = None) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        steps: int,
+        after_step: AfterStep,
+        beginning: Beginning | None = None,
+        show: Callable[..., None] | None = None,
+    ) -> None:
         self._scheduler = scheduler
         self._step = scheduler.step
         self._steps = steps
         self._after_step = after_step
         self._beginning = beginning
+        self._show = show
         self._made = 0
         self._taken = 0
         self.sample: Any = None  # of the last step
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        given = dict(zip(("model_output", "timestep", "sample"), arguments, strict=False)) | named
         if self._beginning and not self._made:
-            self._beginning.check(named["sample"] if "sample" in named else arguments[2])
+            self._beginning.check(given["sample"])
         made = self._step(*arguments, **named)
         self._made += 1
         timesteps = len(self._scheduler.timesteps) - (self._scheduler.__class__.__name__ in ARRIVE)
@@ -221,6 +235,8 @@ class _Steps:
             made = self._beginning.held(made, self._made, timesteps)
         self.sample = made[0]
         reached = min(self._steps * self._made // timesteps, self._steps)
+        if self._show:
+            self._show(self._scheduler, given["timestep"], given["model_output"], given["sample"], made, reached)
         for taken in range(min(self._taken + 1, reached), reached + 1):
             self._after_step(taken)
         self._taken = reached

@@ -4,7 +4,8 @@ A family that is not in the table begins from no picture. Formulas are those of 
 where it has none, the reverse of the lines before a pipeline's `vae.decode`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,19 +205,43 @@ def encoded(pipeline: Any, picture: Picture, hidden: Picture | None = None) -> T
 
     hidden: white where it is to be as grey as a codec can have it.
     """
+    return valued(pipeline, of_codec(pipeline, picture, hidden))
+
+
+def of_codec(pipeline: Any, picture: Picture, hidden: Picture | None = None) -> Tensor:
+    """Return a picture's latents as its codec has them, before they are brought to a pipeline's scale."""
     vae, family = _codec(pipeline), LATENTS[type(pipeline).__name__]
     pixels = planes_of(picture.convert(family.colours))
-    upcast = vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))  # SDXL's codec overflows in float16
+    with _wide_enough(vae):
+        values = (2.0 * (pixels.float() / 255.0) - 1.0).contiguous().to(vae.device, vae.dtype)
+        if hidden is not None:
+            values *= (planes_of(hidden) == 0).to(values)
+        found = vae.encode(values.unsqueeze(2) if family.films else values)
+    return found.latent_dist.mode() if hasattr(found, "latent_dist") else next(iter(found.values()))
+
+
+def valued(pipeline: Any, latents: Tensor) -> Tensor:
+    """Return a codec's latents at a pipeline's scale."""
+    return LATENTS[type(pipeline).__name__].values(pipeline, latents)
+
+
+def decoded(pipeline: Any, latents: Tensor) -> Tensor:
+    """Return what the codec makes of its own latents: pixels [1, 3, rows, columns], about from -1 to 1."""
+    vae = _codec(pipeline)
+    with _wide_enough(vae):
+        found = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+    return (found[:, :, 0] if found.dim() == 5 else found)[:, :3].float()
+
+
+@contextmanager
+def _wide_enough(vae: Any) -> Iterator[None]:
+    """Have SDXL's codec, which overflows in float16, compute in float32."""
+    upcast = vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
     if upcast:
         vae.to(torch.float32)
-    values = (2.0 * (pixels.float() / 255.0) - 1.0).contiguous().to(vae.device, vae.dtype)
-    if hidden is not None:
-        values *= (planes_of(hidden) == 0).to(values)
-    found = vae.encode(values.unsqueeze(2) if family.films else values)
+    yield
     if upcast:
         vae.to(torch.float16)
-    latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else next(iter(found.values()))
-    return family.values(pipeline, latents)
 
 
 def enlarged(latents: Tensor, rows: int, columns: int) -> Tensor:
@@ -232,6 +257,16 @@ def shaped(pipeline: Any, latents: Tensor, like: Tensor) -> Tensor:
         name = type(pipeline).__name__
         raise RuntimeError(f"{name} denoises latents of {tuple(like.shape)}; the picture's are {tuple(found.shape)}")
     return found.to(like.device, like.dtype)
+
+
+def unpacked(pipeline: Any, latents: Tensor, channels: int, rows: int, columns: int) -> Tensor:
+    """Return what a pipeline denoises as [1, channels, rows, columns], on the CPU: the reverse of `shaped`."""
+    family = LATENTS[type(pipeline).__name__]
+    numbers = torch.arange(channels * rows * columns, dtype=torch.float64).view(1, channels, rows, columns)
+    where = family.shape(pipeline, numbers.unsqueeze(2) if family.films else numbers).flatten().long()
+    found = torch.empty(where.shape[0])
+    found[where] = latents[:1].float().cpu().flatten()
+    return found.view(1, channels, rows, columns)
 
 
 def _codec(pipeline: Any) -> Any:

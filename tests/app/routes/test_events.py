@@ -1,6 +1,7 @@
 """Streams of generations: said to be missing before they begin, ended for every listener, and never left open."""
 
 import asyncio
+import json
 import logging
 import random
 import time
@@ -13,6 +14,7 @@ from redis import Redis
 
 from app.shared.events import publish, stream_key
 from app.shared.generations import Ledger
+from app.shared.previews import DATA_URL, Preview, send, wanted
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Status
@@ -165,3 +167,26 @@ def test_listeners_that_vanish_at_any_moment_leave_no_trace(
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_previews_are_sent_to_who_asks_and_stand_in_no_stream(
+    api: httpx.Client, ledger: Ledger, redis: Redis, asked: bool
+) -> None:
+    generation = ledger.accept(request())
+    told: list[str] = []
+    with api.stream("GET", url(generation.id), params={"previews": "1"} if asked else {}) as answer:
+        for line in answer.iter_lines():
+            told.append(line)
+            if line.startswith("data:") and "queued" in line:
+                assert wanted(redis, generation.id) is asked
+                send(redis, generation.id, Preview(index=0, step=1, width=8, height=8, data=f"{DATA_URL}AAAA"))
+                ledger.step(generation.id, 1, 3)
+            if line == "event: progress":
+                finish(ledger, generation)
+    assert told.count("event: preview") == asked
+    assert b"preview" not in {fields[b"kind"] for _, fields in redis.xrange(stream_key(generation.id))}  # type: ignore[union-attr]
+    if asked:
+        at = told.index("event: preview")
+        assert json.loads(told[at + 1].removeprefix("data: "))["data"] == f"{DATA_URL}AAAA"
+        assert at < told.index("event: progress"), "it has no place that one could go on from"
