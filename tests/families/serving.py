@@ -39,7 +39,8 @@ from workers.models.publishing import Publisher
 # Long enough that it weighs something beside a padding of hundreds of tokens
 PROMPT, OTHER_PROMPT = "a red apple on a tree " * 8, "a blue square and the sea " * 8
 SEED, GUIDANCE, RANK = 7, 3.0, 2
-SCHEDULE = [[0.0, 1.0], [0.5, 0.25]]  # of a strength, as a request has it
+SCHEDULE = [[0.0, 0.0], [0.5, 1.0]]  # of a strength, as a request has it
+SCHEDULED = ("sd-1.5", "sdxl", "flux.1-dev", "qwen-image")  # of these, a LoRA is compared under it
 LOUD = 0.3  # of an adapter's change, as a part of the weight that it changes
 Layers = dict[str, tuple[torch.Tensor, torch.Tensor]]  # name of a layer -> what is multiplied, up and down
 
@@ -124,6 +125,14 @@ class Served:
         return self.upload(f"lora-{component.replace('_', '-')}", tensors), layers
 
 
+def scheduled(use: dict[str, Any], steps: int, calls: int) -> tuple[dict[str, Any], list[float]]:
+    """An entry under SCHEDULE, and its strength in each of the calls of a denoiser that so many steps take."""
+    done = [steps * call // calls / steps for call in range(calls)]
+    strengths = [next(strength for since, strength in reversed(SCHEDULE) if part >= since) for part in done]
+    assert len(set(strengths)) == len(SCHEDULE), "too few steps"
+    return use | {"schedule": SCHEDULE}, strengths
+
+
 class Diffusers:
     """The same folder, opened and called as diffusers does."""
 
@@ -147,10 +156,18 @@ class Diffusers:
         return np.asarray(self.family.picture(output)).astype(int)
 
     @contextmanager
+    def counting(self, component: str) -> Iterator[list[None]]:
+        """A list that grows with each call of a component."""
+        calls: list[None] = []
+        hook = getattr(self.pipeline, component).register_forward_pre_hook(lambda *_: calls.append(None))
+        yield calls
+        hook.remove()
+
+    @contextmanager
     def merged(self, component: str, layers: Layers, strengths: Sequence[float] = (1.0,)) -> Iterator[None]:
         """The pipeline with a LoRA merged into its weights by hand.
 
-        strengths: of every step, each of which calls the component once.
+        strengths: in each call of the component, in turn.
         """
         part = getattr(self.pipeline, component)
         modules, calls = dict(part.named_modules()), count()
@@ -183,11 +200,6 @@ def serving(
         redis.flushall()
         yield Served(family, folder, settings, redis)
     torch.use_deterministic_algorithms(deterministic)
-
-
-def scheduled(steps: int) -> list[float]:
-    """The strength of each of so many steps, by SCHEDULE."""
-    return [next(strength for since, strength in reversed(SCHEDULE) if step / steps >= since) for step in range(steps)]
 
 
 def loras(module: nn.Module, seed: int = 3) -> Layers:

@@ -24,7 +24,7 @@ from app.shared.recipe_places import RECIPE
 from app.shared.wire.generation import Generation, Status
 from app.shared.wire.map import MapWanted
 from tests.families.controls import control_net, tensors
-from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
+from tests.families.serving import GUIDANCE, PROMPT, SCHEDULED, SEED, Diffusers, Served, apart, scheduled
 from tests.workers.control.tiny_preprocessors import save_dpt
 from tests.workers.drawing.pictures import gradient
 from workers.control.maps import Maps, canny
@@ -105,8 +105,12 @@ def test_with_a_net_it_is_diffusers_own_picture(served: Served, diffusers: Diffu
     if served.family.name == "z-image":  # whose nets compute with layers of the base, and would be merged into too
         return
     here, component = Controlled(served, ""), served.family.components[0]
-    use, layers = served.lora(component)
-    with diffusers.merged(component, layers):
+    (use, layers), strengths = served.lora(component), [1.0]
+    if served.family.name in SCHEDULED:
+        with diffusers.counting(component) as calls:
+            expected(served, diffusers, here, "")
+        use, strengths = scheduled(use, served.family.steps, len(calls))
+    with diffusers.merged(component, layers, strengths):
         changed = expected(served, diffusers, here, "")
     assert apart(served.drawn(adapters=[here.use, use]), changed) <= max(1, served.family.apart)
 

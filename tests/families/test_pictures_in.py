@@ -18,7 +18,7 @@ from app.shared.passes import second_seed, upscaled
 from app.shared.pictures import picture_key
 from app.shared.storage import Storage
 from app.shared.wire.adapter import denoises
-from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
+from tests.families.serving import GUIDANCE, PROMPT, SCHEDULED, SEED, Diffusers, Served, apart, scheduled
 from tests.workers.drawing.pictures import gradient, spot
 from workers.drawing.beginning import Beginning
 from workers.drawing.sampling import Sampling
@@ -82,9 +82,13 @@ def test_it_is_diffusers_own_image_to_image_with_adapters_too(
     monkeypatch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
     own = called(served, diffusers, OWN_CLASS[served.family.name])
     asked = picture(served) | {"denoise": DENOISE, "steps": STEPS}
-    assert apart(served.drawn(**asked), own()) <= 1
-    use, layers = served.lora(served.family.components[0])
-    with diffusers.merged(served.family.components[0], layers):
+    component = served.family.components[0]
+    with diffusers.counting(component) as calls:
+        assert apart(served.drawn(**asked), own()) <= 1
+    (use, layers), strengths = served.lora(component), [1.0]
+    if served.family.name in SCHEDULED:
+        use, strengths = scheduled(use, served.accepted(**asked).drawn[0], len(calls))
+    with diffusers.merged(component, layers, strengths):
         assert apart(served.drawn(**asked, adapters=[use]), own()) <= max(1, served.family.apart)
 
 
@@ -128,13 +132,17 @@ def test_what_a_mask_draws_anew_is_what_diffusers_inpainting_draws_there(
     inside = np.asarray(mask)[..., 0] > 0
     undo = [shifted(diffusers)] if served.family.name == "sd-3" else []
     theirs = called(served, diffusers, INPAINTING[served.family.name], mask_image=mask)
-    own, component = theirs(), served.family.components[0]
-    use, layers = served.lora(component)
-    with diffusers.merged(component, layers):
+    component = served.family.components[0]
+    with diffusers.counting(component) as calls:
+        own = theirs()
+    asked = picture(served) | {"mask_image": served.pictures.put(mask).ref, "denoise": DENOISE, "steps": STEPS}
+    (use, layers), strengths = served.lora(component), [1.0]
+    if served.family.name in SCHEDULED:
+        use, strengths = scheduled(use, served.accepted(**asked).drawn[0], len(calls))
+    with diffusers.merged(component, layers, strengths):
         changed = theirs()
     for hook in undo:
         hook.remove()
-    asked = picture(served) | {"mask_image": served.pictures.put(mask).ref, "denoise": DENOISE, "steps": STEPS}
     ours = served.drawn(**asked)
     assert apart(ours[inside], own[inside]) <= 1
     assert apart(ours[~inside], own[~inside]) > 1

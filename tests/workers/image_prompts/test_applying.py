@@ -1,7 +1,8 @@
 """Image prompts on tiny bases, through the real acceptance, intake and engine, against diffusers' own loader."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from app.shared.errors import AdapterRefused, RadiataError
 from app.shared.wire.generation import Status
 from app.shared.wire.model import OWN_ENCODER
 from tests.families.registry import FAMILIES
-from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
+from tests.families.serving import GUIDANCE, PROMPT, SCHEDULE, SEED, Diffusers, Served, apart, scheduled
 from tests.families.test_control import recipe_of
 from tests.workers.image_prompts import made
 
@@ -54,9 +55,17 @@ def kinds(served: Served) -> list[str]:
     return ["plain"] if served.family.name.startswith("flux") else [*PROJECTIONS]
 
 
-def by_diffusers(served: Served, kind: str, strength: float, picture: Any, encoder: str = OWN_ENCODER) -> np.ndarray:
-    """The picture of diffusers' own loader."""
-    own = Diffusers(served.family, served.folder).pipeline
+def by_diffusers(
+    served: Served,
+    kind: str,
+    strength: float,
+    picture: Any,
+    encoder: str = OWN_ENCODER,
+    meanwhile: Callable[[Diffusers], AbstractContextManager[Any]] = nullcontext,
+) -> np.ndarray:
+    """The picture of diffusers' own loader; meanwhile: what is done to its pipeline."""
+    opened = Diffusers(served.family, served.folder)
+    own = opened.pipeline
     folder = served.folder.parent / ("encoder" if encoder == OWN_ENCODER else encoder)
     reading = CLIPVisionModelWithProjection.from_pretrained(folder)
     size = {"height": made.EDGE, "width": made.EDGE}
@@ -79,7 +88,7 @@ def by_diffusers(served: Served, kind: str, strength: float, picture: Any, encod
         "height": height,
         "num_inference_steps": served.family.steps,
     }
-    with torch.inference_mode():
+    with meanwhile(opened), torch.inference_mode():
         drawn = own(**call, guidance_scale=GUIDANCE, ip_adapter_image=picture, generator=generator).images[0]
     return np.asarray(drawn).astype(int)
 
@@ -90,6 +99,39 @@ def test_an_image_prompt_is_diffusers_own(served: Served) -> None:
         drawn = served.drawn(adapters=[uploaded(served, kind) | {"strength": 0.7}])
         assert apart(drawn, by_diffusers(served, kind, 0.7, made.disc())) <= 1, kind
         assert apart(drawn, plain) > 1, f"{kind} is not heard"
+
+
+def test_under_a_schedule_and_beside_a_lora_under_one_it_is_diffusers_own(served: Served) -> None:
+    """In diffusers both strengths are set before each call of the denoiser."""
+    component = served.family.components[0]
+    lora, layers = served.lora(component)
+    calls: list[None] = []
+
+    @contextmanager
+    def counted(opened: Diffusers) -> Iterator[None]:
+        with opened.counting(component) as found:
+            yield
+        calls.extend(found)
+
+    @contextmanager
+    def by_step(opened: Diffusers) -> Iterator[None]:
+        left = iter(strengths)
+
+        def before_call(*_: object) -> None:
+            opened.pipeline.set_ip_adapter_scale(0.7 * next(left))
+
+        hook = getattr(opened.pipeline, component).register_forward_pre_hook(before_call)
+        with opened.merged(component, layers, strengths):
+            yield
+        hook.remove()
+
+    by_diffusers(served, "plain", 0.7, made.disc(), meanwhile=counted)
+    changing, strengths = scheduled(lora, served.family.steps, len(calls))
+    schedule = [[since, 0.7 * strength] for since, strength in SCHEDULE]
+    drawn = served.drawn(adapters=[uploaded(served) | {"schedule": schedule}, changing])
+    theirs = by_diffusers(served, "plain", 0.7, made.disc(), meanwhile=by_step)
+    assert apart(drawn, theirs) <= max(1, served.family.apart)
+    assert apart(drawn, served.drawn(adapters=[uploaded(served) | {"strength": 0.7}, lora])) > 1
 
 
 def test_a_file_is_read_by_the_image_encoder_of_its_width(served: Served) -> None:
