@@ -46,6 +46,7 @@ from app.shared.living import LIVING, living_key
 from app.shared.owners import owned_generation_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
+from app.shared.turns import QUEUE_UP, turns_key
 from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.generation import Generation, GenerationRequest
 from app.shared.wire.model import ModelProfile
@@ -65,11 +66,12 @@ return answers
 """
 )
 
-# KEYS: live state, index, stream, RQ's job, RQ's names of queues, the owner's places, all such, the queue, those before
-# it. ARGV: id, seconds that live state is kept, score in the index, the record, the channel, then fields of the
-# job and what they say, in turn. Answers its place, or nil where it is queued already: then nothing changes.
+# KEYS: live state, index, stream, RQ's job, RQ's names of queues, the owner's places, all such, the queue's turns, the
+# queue, those before it. ARGV: id, seconds that live state is kept, score in the index, the record, the channel, prefix
+# of RQ's jobs, the owner, then fields of the job and what they say, in turn. Answers its place, or nil where it is
+# queued already: then nothing changes.
 QUEUE = Script(
-    f"local MAX_ENTRIES = {MAX_ENTRIES}"
+    f"local MAX_ENTRIES = {MAX_ENTRIES} {QUEUE_UP}"
     """
 if redis.call('EXISTS', KEYS[4]) == 1 then return nil end
 redis.call('HSET', KEYS[1], 'accepted', ARGV[4], 'status', 'queued')
@@ -80,10 +82,10 @@ redis.call('EXPIRE', KEYS[3], ARGV[2])
 redis.call('PUBLISH', ARGV[5], ARGV[1])
 redis.call('ZADD', KEYS[6], 0, ARGV[1])
 redis.call('SADD', KEYS[7], KEYS[6])
-redis.call('SADD', KEYS[5], KEYS[8])
-redis.call('HSET', KEYS[4], unpack(ARGV, 6))
-local place = redis.call('RPUSH', KEYS[8], ARGV[1]) - 1
-for at = 9, #KEYS do place = place + redis.call('LLEN', KEYS[at]) end
+redis.call('SADD', KEYS[5], KEYS[9])
+redis.call('HSET', KEYS[4], unpack(ARGV, 8))
+local place = queue_up(KEYS[9], KEYS[8], ARGV[6], ARGV[1], ARGV[7])
+for at = 10, #KEYS do place = place + redis.call('LLEN', KEYS[at]) end
 return place
 """
 )
@@ -200,13 +202,14 @@ def _queueing(service: Service, accepted: Accepted, text: bytes) -> tuple[list[s
     keys = [
         *(live_key(generation.id), index_key(generation.owner), stream_key(generation.id)),
         *(f"{Job.redis_job_namespace_prefix}{generation.id}", Queue.redis_queues_keys),
-        *(living_key(PLACES.name, generation.owner), LIVING),
+        *(living_key(PLACES.name, generation.owner), LIVING, turns_key(name)),
         *(f"{Queue.redis_queue_namespace_prefix}{one}" for one in (name, *before[: before.index(name)])),
     ]
     since = moment(generation.id, generation.created_at)
     adapters = [one.sha256 for one in request.adapters]
     job = filled(queues.template(name), generation.id, adapters)
-    return keys, [generation.id, service.settings.keep_live_s, since, text, CHANGED, *chain(*job.items())]
+    facts = [generation.id, service.settings.keep_live_s, since, text, CHANGED]
+    return keys, [*facts, Job.redis_job_namespace_prefix, generation.owner, *chain(*job.items())]
 
 
 def filled(template: Mapping[str, Argument], generation_id: str, adapters: Iterable[str]) -> dict[str, Argument]:

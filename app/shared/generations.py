@@ -170,7 +170,8 @@ class Ledger(Lifecycle[Accepted]):
     def enqueue(self, record: Accepted) -> None:
         """Queue a generation by its model, base and priority."""
         request, adapters = record.generation.request, [one.sha256 for one in record.generation.request.adapters]
-        self.queues.enqueue_generation(request.model, record.id, adapters, record.generation.priority, request.base)
+        urgency = record.generation.priority
+        self.queues.enqueue_generation(request.model, record.id, adapters, urgency, request.base, record.owner)
 
     def remember(self, pipe: Pipeline, record: Accepted) -> None:
         """Write its live state, and take it into the list."""

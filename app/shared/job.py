@@ -52,7 +52,8 @@ _EMPTY, _NUMBER, _BIT = rb"", rb"\d{1,9}", rb"[01]"
 _TIME = rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z)?"
 _SHA256 = rb'"[0-9a-f]{64}"'
 _FORMAT = rb'"format": (?:%s)' % b"|".join(b"%d" % number for number in range(1, FORMAT + 1))
-# Fields of the hash `rq:job:<id>`, and what each may say; the last two are written by `workers/dispatch/affinity.py`
+# Fields of the hash `rq:job:<id>`, and what each may say; `turn` is written by `app/shared/turns.py`, the last two by
+# `workers/dispatch/affinity.py`
 FIELDS = {
     "data": rb"(?s:.{1,%d})" % LONGEST_DATA,
     "origin": rb"[a-z0-9._@:-]{1,400}",
@@ -71,6 +72,7 @@ FIELDS = {
     "worker_name": rb"[\w.:-]{0,300}",
     **dict.fromkeys(("created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat"), _TIME),
     **dict.fromkeys(("success_callback_name", "failure_callback_name", "stopped_callback_name", "group_id"), _EMPTY),
+    "turn": _NUMBER,
     "passed": _NUMBER,
     "passed_since": rb"\d{1,12}(\.\d{1,6})?",
 }

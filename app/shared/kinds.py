@@ -37,6 +37,7 @@ OF_QUEUE = {
     "rq:workers:{}": "set",
     **dict.fromkeys((f"rq:{kind}:{{}}" for kind in ("wip", "failed", "finished", "deferred", "scheduled")), "zset"),
     "rq:canceled:{}": "zset",
+    "radiata:turns:{}": "hash",
 }
 OF_JOB = {
     "radiata:live:{}": "hash",

@@ -1,9 +1,9 @@
 """RQ: the names of queues and tasks, and what is put on them.
 
 Keys of our own start with `radiata:` and are documented where they are written (`catalog_index`, `downloads`, `events`,
-`identity`, `index`, `lifecycle`, `living`, `lost`, `metrics`, `outgoing`, `rebuild`, `records`, `sweep`, `uploads`,
-`worker_state`, and `workers/dispatch/sweeping_worker.py`); RQ's start with `rq:`. Everything on the queue is JSON: RQ's
-default, pickle, would run what it reads. What a job may say is in `app/shared/job.py`.
+`identity`, `index`, `lifecycle`, `living`, `lost`, `metrics`, `outgoing`, `rebuild`, `records`, `sweep`, `turns`,
+`uploads`, `worker_state`, and `workers/dispatch/sweeping_worker.py`); RQ's start with `rq:`. Everything on the queue is
+JSON: RQ's default, pickle, would run what it reads. What a job may say is in `app/shared/job.py`.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,9 @@ from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.job import JobStatus
 
 from app.shared.job import GENERATE, INSPECT, INTAKE, SERIALIZER, TRAIN, KnownJob, KnownQueue, meta_of
+from app.shared.owners import FIRST
 from app.shared.settings import Settings
+from app.shared.turns import MOVE, turns_key
 from app.shared.wire.generation import Priority
 
 INSPECTION_RETRIES = 2  # a worker killed from outside is no fault of the file; a file that kills three times is refused
@@ -93,13 +95,14 @@ class Queues:
         adapters: Iterable[str] = (),
         priority: Priority = "normal",
         base: str = "",
+        owner: str = FIRST,
     ) -> None:
-        """Queue an accepted generation; queueing it twice is the same as once.
+        """Queue an accepted generation in its owner's turn; queueing it twice is the same as once.
 
         adapters: their sha256. They stand in RQ's own record of the job, so they come and go with it, and a
         worker that chooses by them (`workers/dispatch/affinity.py`) needs to read nothing else.
         """
-        self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, adapters))
+        self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, adapters), owner)
 
     def enqueue_inspection(self, upload_id: str, timeout_s: int | None = None) -> None:
         """Queue an upload for inspection; queueing it twice is the same as once."""
@@ -108,15 +111,19 @@ class Queues:
             _job(INSPECT, upload_id, timeout_s or self._settings.inspect_timeout_s, INSPECTION_RETRIES, meta_of()),
         )
 
-    def enqueue_training(self, model: str, training_id: str) -> None:
-        """Queue an accepted training; queueing it twice is the same as once."""
+    def enqueue_training(self, model: str, training_id: str, owner: str = FIRST) -> None:
+        """Queue an accepted training in its owner's turn; queueing it twice is the same as once."""
         settings = self._settings
         job = _job(TRAIN, training_id, settings.training_timeout_s, settings.retries, meta_of())
-        self._enqueue(training_queue(model), job)
+        self._enqueue(training_queue(model), job, owner)
 
-    def _enqueue(self, queue: str, job: dict[str, Any]) -> None:
+    def _enqueue(self, name: str, job: dict[str, Any], owner: str | None = None) -> None:
+        queue = self.of(name)
         with suppress(DuplicateJobError):
-            self.of(queue).enqueue_call(**job, unique=True)
+            queue.enqueue_call(**job, unique=True)
+            if owner is not None:
+                arguments = [KnownJob.redis_job_namespace_prefix, job["job_id"], owner]
+                self._redis.register_script(MOVE)(keys=[queue.key, turns_key(name)], args=arguments)
 
     def _drawing(self, generation_id: str, adapters: Iterable[str]) -> dict[str, Any]:
         settings = self._settings

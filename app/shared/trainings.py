@@ -337,7 +337,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
 
     def enqueue(self, record: AcceptedTraining) -> None:
         """Queue a training by its model."""
-        self.queues.enqueue_training(record.training.request.model, record.id)
+        self.queues.enqueue_training(record.training.request.model, record.id, record.owner)
 
     def news(self, record: AcceptedTraining) -> dict[str, Any]:
         """Its status, its adapter, and the error of one that failed."""

@@ -1,6 +1,9 @@
 """The simulator: what it counts is right, and what affinity promises holds over whole traces."""
 
 import random
+from collections import Counter
+from collections.abc import Set
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,46 @@ def test_nobody_starves_and_there_are_never_more_swaps(seed: int, workers: int, 
     assert affinity.swaps_per_job < fifo.swaps_per_job
     assert affinity.loads_per_job <= fifo.loads_per_job
     assert per_stack.over_bound > 0, "or the bounds above hold by themselves"
+
+
+def begun(trace: list[Arrival], workers: int = 1) -> list[Arrival]:
+    """A trace in the order in which it is begun."""
+    order: list[int] = []
+
+    class Noted(Chosen):
+        def take(self, active: Set[str], resident: Set[str], now: float) -> int:
+            order.append(super().take(active, resident, now))
+            return order[-1]
+
+    simulate(trace, workers, COSTS, lambda: Noted(LIMITS), LIMITS)
+    return [trace[number] for number in order]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_crowd_of_one_owner_does_not_stop_another(workers: int) -> None:
+    """A's thousand wait, all with the active stack; B's one, with another, is passed over no more than A's."""
+    crowd = [Arrival(0.0, "base", A, "ada") for _ in range(1000)]
+    late = Arrival(10.0, "base", B, "bob")
+    before = begun([*crowd, late], workers).index(late)
+    begun_by_then = late.time / COSTS.draw_s * workers
+    assert begun_by_then / 2 < before <= begun_by_then + LIMITS.passes + 2 * workers
+
+
+def test_owners_take_turns_and_affinity_keeps_its_bounds() -> None:
+    stacks = {"ada": A, "bob": B, "cyd": A | B}
+    crowd = [Arrival(0.0, "base", stack, owner) for owner, stack in stacks.items() for _ in range(200)]
+    turns = simulate(crowd, 1, COSTS, lambda: Chosen(FIRST), LIMITS)
+    affine = simulate(crowd, 1, COSTS, lambda: Chosen(LIMITS), LIMITS)
+    shares = Counter(one.owner for one in begun(crowd)[:300])
+    assert all(abs(share - 100) <= LIMITS.window + LIMITS.passes for share in shares.values()), shares
+    assert turns.swaps_per_job > 0.99 and affine.swaps_per_job < 0.7
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_owner_alone_sees_no_change(seed: int) -> None:
+    trace = list(Size("small", 2, 20, 1, 400, ASSUMED).scene(seed).trace)
+    owned = [replace(one, owner="ada") for one in trace]
+    assert [replace(one, owner="") for one in begun(owned, 2)] == begun(trace, 2)
 
 
 def test_a_window_of_one_is_fifo() -> None:

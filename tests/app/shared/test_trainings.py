@@ -196,7 +196,7 @@ def test_no_moment_lets_a_worker_end_what_was_removed(
 
 
 def test_a_key_of_what_was_removed_is_no_new_training(trainings: Trainings) -> None:
-    training = trainings.accept(ASKED, idempotency_key="key", fingerprint="one")
+    training = trainings.accept(ASKED, trainings.id_for("key"), "one")
     trainings.cancel(training.id)
     trainings.clear_away(training.id)
     with pytest.raises(Gone, match="another Idempotency-Key"):

@@ -81,7 +81,7 @@ def simulate(
 def _ask(environment: simpy.Environment, base: _Base) -> Generator[simpy.Event, Any, None]:
     for number, arrival in enumerate(base.arrivals):
         yield environment.timeout(max(0.0, arrival.time - environment.now))
-        base.policy.add(number, arrival.adapters)
+        base.policy.add(number, arrival.adapters, arrival.owner)
         if base.idle:
             base.idle.popleft().succeed()
 

@@ -15,11 +15,12 @@ PAUSE_S = 5.0  # between two pictures of somebody who draws several with one sta
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A generation that is asked for: seconds since the beginning, base model, adapters."""
+    """A generation that is asked for: seconds since the beginning, base model, adapters, whose it is."""
 
     time: float
     model: str
     adapters: frozenset[str]
+    owner: str = ""
 
 
 @dataclass(frozen=True)
