@@ -206,6 +206,29 @@ def cancel(
 
 
 @cli.command()
+def delete(
+    generation_ids: Annotated[list[str], typer.Argument(help="As `radiata generate` prints them.")], url: Url = None
+) -> None:
+    """Delete generations that have ended, with their pictures; one that has not is canceled, and stays."""
+    with terminal.connected(url) as client:
+        for one in generation_ids:
+            out.print(f"{plain(one)} {'canceled' if client.forget(one) else 'deleted'}")
+
+
+@cli.command()
+def star(
+    generation_ids: Annotated[list[str], typer.Argument(help="As `radiata generate` prints them.")],
+    off: Annotated[bool, typer.Option("--off", help="Take the star instead.")] = False,
+    url: Url = None,
+) -> None:
+    """Star generations: what has a star is deleted by nobody but who asks for it."""
+    with terminal.connected(url) as client:
+        for one in generation_ids:
+            client.star(one, not off)
+            out.print(f"{plain(one)} {'no longer starred' if off else 'starred'}")
+
+
+@cli.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON in place of a table.")] = False,
 ) -> None:

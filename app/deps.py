@@ -19,6 +19,8 @@ from app.links import Links
 from app.outgoing.courier import Courier
 from app.outgoing.delivering import Delivering
 from app.outgoing.downloading import Downloading
+from app.outgoing.keeping import KIND as KEEP
+from app.outgoing.keeping import Keeping
 from app.outgoing.starting import KIND as START
 from app.outgoing.starting import Starting
 from app.scripts import Scripts
@@ -159,6 +161,7 @@ def build(settings: Settings) -> Service:
                     partial(seen_from_outside, settings, lambda: callers.needed or keyring.ring().needed, links),
                 ),
                 START: Starting(ledger),
+                KEEP: Keeping(storage, redis, settings),
             },
         ),
         trainings=trainings,

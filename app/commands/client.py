@@ -196,6 +196,16 @@ class Client:
         """Cancel a generation; as it was canceled. Raises Refused where it has ended in another way."""
         return self._json("POST", f"/v1/generations/{quote(generation_id, safe='')}/cancel", "id", "status")
 
+    def forget(self, generation_id: str) -> bool:
+        """Delete a generation that has ended; True where it had not, and was canceled in place of that."""
+        answer = _checked(self._http.delete(f"/v1/generations/{quote(generation_id, safe='')}"))
+        return answer.status_code != httpx.codes.NO_CONTENT
+
+    def star(self, generation_id: str, starred: bool) -> None:
+        """Have a generation kept whatever its age, or no longer."""
+        path = f"/v1/generations/{quote(generation_id, safe='')}"
+        self._json("PATCH", path, "starred", json={"starred": starred})
+
     def image(self, url: str) -> bytes:
         """The bytes of a picture."""
         return self._again(lambda: _checked(self._http.get(self._below(url)))).content

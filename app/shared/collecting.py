@@ -49,7 +49,7 @@ class Collecting:
 
     def run(self, dry: bool = False) -> list[Tally]:
         """Remove what is left over; dry: tell only what that would be."""
-        tallies = [self._forgotten(dry)]
+        tallies = [self.forgotten(dry)]
         for kind, find in (
             ("halves of uploads", self._uploads),
             ("of generations that are not there", self._generations),
@@ -81,7 +81,7 @@ class Collecting:
 
     # Kinds
 
-    def _forgotten(self, dry: bool) -> Tally:
+    def forgotten(self, dry: bool) -> Tally:
         """Go on with deletions that somebody began; forget those of long ago."""
         tally = Tally("deletions begun, or older than a week")
         old = self._old("deleted")

@@ -24,7 +24,9 @@ ALWAYS = {
     "radiata:outgoing:download": "zset",
     "radiata:outgoing:webhook": "zset",
     "radiata:outgoing:start": "zset",
+    "radiata:outgoing:keep": "zset",
     "radiata:outgoing:looked": "string",
+    "radiata:keeping": "string",
     "radiata:living": "set",
     "radiata:store": "string",
     "radiata:sweep": "string",
@@ -50,6 +52,7 @@ HELD = (  # for a time, or by nobody
     "radiata:rebuilding:radiata:adapters",
     "radiata:rebuilding:radiata:starred",
     "radiata:outgoing:looked",
+    "radiata:keeping",
 )
 
 

@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     affinity_wait_s: float = Field(30.0, ge=0, description="Seconds for which it may be passed over.")
     lost_after_s: int = Field(8, ge=3, description="Seconds without a heartbeat after which a worker counts as dead.")
     sweep_every_s: int = Field(3, ge=1, description="Seconds between two looks for lost work.")
+    keep_days: int | None = Field(
+        None, ge=1, description="Days after its end that a generation is deleted, unless it has a star; unset, never."
+    )
     keep_live_s: int = Field(24 * 3600, ge=60, description="Seconds that live state and events stay in Redis.")
     allowed_hosts: Hosts = Field(
         (),

@@ -1,6 +1,7 @@
 // One picture in full: its whole recipe, its file, and its settings for another go.
 
 import { byId, dialogTop, el, facts, openDialog } from "./dom.js";
+import { keeping } from "./keep.js";
 import { partsShown } from "./parts.js";
 import { notify } from "./problems.js";
 import { pictureUrl } from "./send_picture.js";
@@ -57,8 +58,8 @@ function drawnFrom({ init_image: start, mask_image: mask, reference_images: show
   return el("div", { class: "slot" }, ...views.map(([ref, label]) => el("figure", { class: "thumb" }, el("img", { src: pictureUrl(ref), alt: label }))), words);
 }
 
-/** Shows picture `index` of a generation; `reuse(request, seed)` puts its settings back, `from(url)` draws from it. */
-export function showPicture(generation, index, { reuse, from }) {
+/** Shows picture `index` of a generation; `reuse(request, seed)` puts its settings back, `from(url)` draws from it, `star(on)` and `remove()` keep it or not. */
+export function showPicture(generation, index, { reuse, from, star, remove }) {
   const dialog = byId("picture");
   const { request } = generation;
   const image = generation.images.find((candidate) => candidate.index === index);
@@ -72,6 +73,14 @@ export function showPicture(generation, index, { reuse, from }) {
     dialog.close();
     from(image.url).catch(notify);
   };
+  const actions = el(
+    "div",
+    { class: "actions" },
+    el("button", { type: "button", class: "primary", onclick: again }, "Reuse these settings"),
+    el("button", { type: "button", onclick: onward }, "Draw from it"),
+    el("a", { class: "button", href: image.url, download: fileName(request.prompt, seed) }, "Download PNG"),
+  );
+  keeping(generation, actions, { star, remove, gone: () => dialog.close() });
   openDialog(
     dialog,
     dialogTop("picture-title", request.prompt),
@@ -97,13 +106,7 @@ export function showPicture(generation, index, { reuse, from }) {
           ["Took", timing(generation.timings_ms)],
           ["sha256", el("code", { class: "quiet" }, image.sha256)],
         ]),
-        el(
-          "div",
-          { class: "actions" },
-          el("button", { type: "button", class: "primary", onclick: again }, "Reuse these settings"),
-          el("button", { type: "button", onclick: onward }, "Draw from it"),
-          el("a", { class: "button", href: image.url, download: fileName(request.prompt, seed) }, "Download PNG"),
-        ),
+        actions,
       ),
     ),
   );

@@ -9,7 +9,7 @@ import { createTiles } from "./tiles.js";
 
 const PAGE = 50;
 
-/** The gallery; `open(generation, index)` shows a picture in full. */
+/** The gallery; `open(generation, index, acts)` shows a picture in full, and may `star` and `remove` it. */
 export function createGallery(open) {
   const known = new Map();
   const tiles = new Map();
@@ -25,7 +25,28 @@ export function createGallery(open) {
     }
   }
 
-  const actions = { cancel, open: (id, index) => open(known.get(id), index) };
+  async function remove(id) {
+    try {
+      await call("DELETE", pathOf(id));
+    } catch (error) {
+      if (!(error instanceof Problem) || ![404, 410].includes(error.status)) throw error; // it has gone before
+    }
+    known.delete(id);
+    tiles.delete(id);
+    render();
+  }
+
+  async function star(id, starred) {
+    const marked = await call("PATCH", pathOf(id), { body: { starred } });
+    update(marked);
+    return marked;
+  }
+
+  const actions = {
+    cancel,
+    remove: (id) => remove(id).catch(notify),
+    open: (id, index) => open(known.get(id), index, { star: (on) => star(id, on), remove: () => remove(id) }),
+  };
 
   function sheetElement(sheet) {
     const key = sheet.map(({ id }) => id).join(" ");
@@ -57,6 +78,7 @@ export function createGallery(open) {
   }
 
   function update(generation) {
+    if (!tiles.has(generation.id)) return; // deleted while it was followed
     known.set(generation.id, generation);
     tiles.get(generation.id).update(generation);
   }

@@ -46,7 +46,7 @@ const pictures = createPictures({
   others: adapters.pictureUses,
 });
 const train = createTrain({ use, known: reloadAdapters });
-const gallery = createGallery((generation, index) => showPicture(generation, index, { reuse, from }));
+const gallery = createGallery((generation, index, acts) => showPicture(generation, index, { reuse, from, ...acts }));
 
 function reuse(request, seed) {
   form.reuse(request, seed, 1);

@@ -36,12 +36,13 @@ function picture(generation, image, open) {
   return el("button", { type: "button", class: "picture", "aria-label": label, onclick: () => open(generation.id, image.index) }, shown);
 }
 
-function pending(generation, index, cancel) {
+function pending(generation, index, cancel, remove) {
   const lily = el("img", { src: LILY, alt: "" });
   const text = el("p", {});
   const bar = el("progress", { "aria-label": `Progress of: ${generation.request.prompt}` });
   const stop = el("button", { type: "button", class: "small", onclick: () => { stop.disabled = true; cancel(generation.id); } }, "Cancel");
-  const blank = el("div", { class: "blank" }, lily, text, bar, cancel ? stop : null);
+  const away = el("button", { type: "button", class: "small", onclick: () => { away.disabled = true; remove(generation.id); } }, "Remove");
+  const blank = el("div", { class: "blank" }, lily, text, bar, ...(cancel ? [stop, away] : []));
   blank.style.aspectRatio = `${generation.request.width} / ${generation.request.height}`;
   const update = (state) => {
     const { step, steps } = state.progress;
@@ -56,23 +57,27 @@ function pending(generation, index, cancel) {
     lily.style.opacity = String(preview ? 1 : 0.12 + (0.88 * step) / steps);
     blank.classList.toggle("over", ended(state));
     bar.hidden = stop.hidden = ended(state);
+    away.hidden = !ended(state) || state.status === "succeeded";
   };
   update(generation);
   return { blank, update };
 }
 
-function tile(generation, index, { open, cancel }) {
+function tile(generation, index, { open, cancel, remove }) {
   const { adapters, count, seed } = generation.request;
   const caption = el("figcaption", { class: adapters.length ? "active" : "quiet" });
   if (count === 1 || adapters.length) caption.append(el("div", {}, stackText(adapters)));
   if (count > 1) caption.append(el("div", { class: "quiet" }, `seed ${seed + index}`));
-  const { blank, update } = pending(generation, index, index === 0 ? cancel : null);
+  const star = el("span", { class: "star", title: "Starred", hidden: true }, "★ ");
+  caption.prepend(star);
+  const { blank, update } = pending(generation, index, index === 0 ? cancel : null, remove);
   const figure = el("figure", { class: "tile" }, blank, caption);
   let shown;
   return {
     figure,
     update(state) {
       update(state);
+      star.hidden = !state.starred;
       const image = state.images.find((candidate) => candidate.index === index);
       // The picture comes once; it goes again if the generation is canceled or done anew on another worker.
       if (image?.sha256 === shown) return;

@@ -38,6 +38,12 @@ class _Service:
         error = {"code": "x", "message": "[red]why[/red]"} if self.status == "failed" else None
         return {"status": self.status, "images": images, "error": error}
 
+    def forget(self, generation_id: str) -> bool:
+        return generation_id == "living"
+
+    def star(self, generation_id: str, starred: bool) -> None:
+        self.starred = starred
+
     def cancel(self, generation_id: str) -> dict[str, Any]:
         return {"id": generation_id, "status": "canceled"}
 
@@ -312,6 +318,12 @@ def test_a_refusal_names_every_reason(capsys: pytest.CaptureFixture[str], monkey
 
 def test_a_generation_can_be_canceled(service: _Service) -> None:
     assert run("cancel", "0123abcd") == (0, "0123abcd canceled\n")
+
+
+def test_generations_are_deleted_and_starred(service: _Service) -> None:
+    assert run("delete", "one", "living") == (0, "one deleted\nliving canceled\n")
+    assert run("star", "one") == (0, "one starred\n")
+    assert run("star", "one", "--off") == (0, "one no longer starred\n")
 
 
 def test_the_garbage_collector_leaves_out_what_the_service_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:

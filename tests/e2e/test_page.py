@@ -72,7 +72,16 @@ def test_a_prompt_becomes_a_picture_with_progress_and_survives_a_reload(page: Pa
     assert "seed 7" in sheet.text and "no adapter" in sheet.text
 
     page.open()
-    assert "seed 7" in page.newest("one green apple").text
+    sheet = page.newest("one green apple")
+    assert "seed 7" in sheet.text and "★" not in sheet.text
+    sheet.find_element(By.CSS_SELECTOR, "button.picture").click()
+    page.one("#picture button[aria-pressed=false]").click()
+    page.until(lambda: "★" in page.newest("one green apple").text, "its star")
+    page.all("#picture .actions > button")[-1].click()
+    page.one("#picture .actions button.primary").click()  # for sure
+    page.until(lambda: "one green apple" not in page.one("#gallery").text, "it to be gone")
+    page.open()
+    assert "one green apple" not in page.one("#gallery").text
 
 
 def test_an_uploaded_adapter_is_judged_used_and_compared(page: Page, tmp_path: Path) -> None:
