@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from app.accepting.activations import activation_bytes
 from app.http.faults import refusal
 from app.shared.buckets import Buckets
 from app.shared.datasets import DatasetPicture
@@ -94,16 +95,27 @@ def told(
     profile: ModelProfile,
     trainings: Trainings,
     why: dict[str, str],
+    latent: int | None,
 ) -> ForetoldTraining:
-    """What a training that would be accepted is, and what it costs."""
+    """What a training that would be accepted is, and what it costs; latent: pixels along an edge of one."""
     begun, buckets = begun_on(layers, plan), buckets_of(pictures, profile, request.area)
     batches = sum(-(-one.pictures // request.batch_size) for one in buckets)
     factors = factor_bytes(begun.parameters, averaged=request.ema_decay is not None)
+    activations = activation_bytes(
+        layers.layers,
+        begun.names,
+        profile,
+        latent,
+        pixels=max((one.width * one.height for one in buckets), default=profile.width * profile.height),
+        pictures=request.batch_size,
+        checkpointing=request.gradient_checkpointing,
+    )
     return ForetoldTraining(
         request=request,
         layers=dict(begun.layers),
         parameters=begun.parameters,
-        memory_bytes=layers.size_bytes + factors,
+        memory_bytes=layers.size_bytes + factors + activations,
+        activation_bytes=activations,
         buckets=buckets,
         epochs=round(request.steps * request.gradient_accumulation_steps / batches, 3),
         seconds=_seconds(request, trainings),

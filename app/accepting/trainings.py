@@ -73,7 +73,9 @@ def foretell(parts: TrainingParts, body: TrainingRequest) -> ForetoldTraining:
         message = f"no worker has said what of {found.profile.name!r} can be trained yet; start one of this version"
         raise Unavailable("model_not_ready", message)
     pictures = found.dataset.pictures
-    return told(found.request, found.plan, found.layers, pictures, found.profile, parts.trainings, why(body, found))
+    denoiser, reasons = parts.profiles.denoiser(found.profile), why(body, found)
+    latent = denoiser and denoiser.pixels
+    return told(found.request, found.plan, found.layers, pictures, found.profile, parts.trainings, reasons, latent)
 
 
 class _Resolved(NamedTuple):

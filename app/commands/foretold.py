@@ -33,7 +33,10 @@ def rows(foretold: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "algorithm", request["algorithm"] + (f", rank {request['rank']}" if request.get("rank") else "")
     yield "trained", ", ".join(f"{count} layers of {component}" for component, count in foretold["layers"].items())
     yield "numbers", f"{foretold['parameters']:,}"
-    yield "memory", f"{amount(foretold['memory_bytes'])}, besides activations"
+    yield (
+        "memory",
+        f"about {amount(foretold['memory_bytes'])}, {amount(foretold['activation_bytes'])} of it activations",
+    )
     yield "steps", f"{request['steps']}: {foretold['epochs']:.3g} epochs"
     yield "learning rate", f"{request['learning_rate']:g}"
     seconds = foretold["seconds"]

@@ -17,7 +17,7 @@ function view({ parameters, layers, memory_bytes: memory, seconds, epochs, bucke
   const shown = facts([
     ["Trains", `${count(parameters)} numbers in ${Object.entries(layers).map(([part, many]) => `${many} layers of ${part}`).join(", ")}`],
     ["Takes", seconds === null ? "not known: nothing was trained on this model yet" : `about ${duration(seconds)}`],
-    ["Memory", `${size(memory)}, and what a step computes with`],
+    ["Memory", `about ${size(memory)}`],
     ["Steps", `${request.steps}, or ${short(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`],
     ["At", buckets.map(({ width, height, pictures }) => `${width} × ${height} (${pictures})`).join(", ")],
   ]);

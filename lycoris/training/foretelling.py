@@ -14,9 +14,10 @@ from lycoris.training.sites import S, Site, chosen
 
 @dataclass(frozen=True)
 class Foretold:
-    """What is trained: how many layers of each component, how many numbers, and what there is to note."""
+    """What is trained: how many layers of each component, and which; how many numbers, and what there is to note."""
 
     layers: Mapping[str, int]
+    names: frozenset[str]
     parameters: int
     notes: tuple[str, ...]
 
@@ -25,7 +26,8 @@ def foretold(sites: Sequence[Site], plan: Plan) -> Foretold:
     """Return what `begin` would begin on these layers; raises PlanRefused as it does."""
     shapes, notes = fitting(sites, plan)
     parameters = sum(prod(shape) for group in shapes.values() for shape in group.values())
-    return Foretold(Counter(layer.component for layer in shapes), parameters, tuple(notes))
+    layers = Counter(layer.component for layer in shapes)
+    return Foretold(layers, frozenset(layer.name for layer in shapes), parameters, tuple(notes))
 
 
 def fitting(sites: Iterable[S], plan: Plan) -> tuple[dict[S, Shapes], list[str]]:

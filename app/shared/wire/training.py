@@ -254,8 +254,13 @@ class ForetoldTraining(Wire):
     layers: dict[str, int] = Field(description="component -> how many of its layers are trained")
     parameters: int = Field(description="how many numbers are trained")
     memory_bytes: int = Field(
-        description="of the model's weights, and of what is trained with its gradients, moments and average; what a "
-        "step needs for activations, which depends on the size and `gradient_checkpointing`, comes on top"
+        description="of the model's weights, of what is trained with its gradients, moments and average, and of "
+        "`activation_bytes`"
+    )
+    activation_bytes: int = Field(
+        0,
+        description="what a step computes with: an estimate by the base's layers, the size, `batch_size` and "
+        "`gradient_checkpointing`, which may be half as much again or a third less",
     )
     buckets: list[TrainingBucket] = Field(description="at which sizes the pictures are trained")
     epochs: float = Field(description="how often each picture is seen, its repeats counted as pictures")

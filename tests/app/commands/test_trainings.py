@@ -73,7 +73,14 @@ class _Service:
         if body["dataset"] == NOT_SENT_YET:
             raise Refused({"code": "dataset_unknown", "errors": [UNKNOWN, *self.wrong]}, 404)
         request = {"model": "emoji-64", "algorithm": "lokr", "rank": 4, "steps": 40, "learning_rate": 1e-4}
-        told = {"layers": {"unet": 3}, "parameters": 1234, "memory_bytes": 3 << 20, "epochs": 2.0, "seconds": None}
+        told = {
+            "layers": {"unet": 3},
+            "parameters": 1234,
+            "memory_bytes": 3 << 20,
+            "activation_bytes": 1 << 20,
+            "epochs": 2.0,
+            "seconds": None,
+        }
         return {"request": request, "notes": ["cut"], "why": {"rank": "its own"}, **told}
 
     def publish(self, training_id: str, step: int) -> dict[str, Any]:
