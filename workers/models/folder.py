@@ -55,6 +55,11 @@ class ModelFolder:
         return index
 
     @property
+    def has_safety_checker(self) -> bool:
+        """Whether it has a model that judges pictures, which is not loaded."""
+        return any((self.index.get(part) or [None])[0] for part in LEFT_OUT)
+
+    @property
     def renamed(self) -> bool:
         """Whether it is opened as another class than it says."""
         return self.index["_class_name"] != self._written()["_class_name"]

@@ -150,6 +150,8 @@ def load(name: str, settings: Settings) -> LoadedModel:
         for name, encoder in encoders.items()
     }
     profile = profile.model_copy(update={"image_encoders": known})
+    if whole.has_safety_checker:
+        profile = profile.model_copy(update={"safety_checker": "unused"})
     if "control" in profile.adapter_kinds:
         profile = profile.model_copy(update={"preprocessors": fingerprints(settings)})
     return LoadedModel(pipeline, components, profile, ready.source.folder, encoders)

@@ -101,6 +101,11 @@ class ModelProfile(Wire):
         description="what an adapter for it may hold: changes of `weights`, an `embedding` for a trigger, a `control` "
         "net for its denoiser, an `image_prompt` (IP-Adapter) where it has one of `image_encoders`",
     )
+    safety_checker: Literal["unused"] | None = Field(
+        None,
+        description="`unused`: its folder has a model that judges pictures, which is not loaded: nothing looks at what "
+        "is drawn; null: it has none, or an old worker does not say",
+    )
     masks: bool = Field(False, description="an adapter's entry may have a `mask`, a region where it is applied")
     image_encoders: dict[str, ImageEncoder] = Field(
         {},

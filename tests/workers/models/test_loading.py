@@ -62,6 +62,16 @@ def test_a_folder_is_itself(folder: Path) -> None:
     assert find(str(folder)) == folder
 
 
+@pytest.mark.parametrize(
+    ("named", "has"),
+    [({}, False), ({"safety_checker": [None, None]}, False), ({"safety_checker": ["stable_diffusion", "X"]}, True)],
+)
+def test_a_safety_checker_that_is_not_used_is_told(folder: Path, named: dict[str, object], has: bool) -> None:
+    index = json.loads((folder / "model_index.json").read_text()) | named
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert ModelFolder(folder).has_safety_checker is has
+
+
 def test_a_device_is_drawn_on_in_what_it_computes_in() -> None:
     cpu = torch.device("cpu")
     assert [computes(cpu, dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16)] == [True, True, False]
