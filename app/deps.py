@@ -16,6 +16,7 @@ from app.fast_reading import FastReading
 from app.http.places import Place, placed
 from app.hub import Hub
 from app.links import Links
+from app.outgoing.assembling import Assembling
 from app.outgoing.courier import Courier
 from app.outgoing.delivering import Delivering
 from app.outgoing.downloading import Downloading
@@ -39,6 +40,8 @@ from app.shared.own_catalog import OwnCatalog
 from app.shared.owners import FIRST, Asker
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
+from app.shared.resumables import KIND as RESUMABLE
+from app.shared.resumables import Resumables
 from app.shared.settings import Settings
 from app.shared.signing import Signer
 from app.shared.storage import Storage
@@ -70,6 +73,7 @@ class Service:
     liveness: Liveness
     uploads: Uploads
     downloads: Downloads
+    resumables: Resumables
     sources: Sources
     webhooks: Webhooks
     outgoing: Outgoing
@@ -110,6 +114,7 @@ class Service:
                 catalog=OwnCatalog(self.storage, self.redis, owner),
                 uploads=uploads,
                 downloads=Downloads(self.storage, self.redis, uploads, self.outgoing),
+                resumables=Resumables(self.storage, owner),
                 webhooks=Webhooks(self.storage, self.redis, owner),
                 trainings=Trainings(*parts),
                 pictures=Pictures(self.storage, owner),
@@ -127,7 +132,7 @@ def build(settings: Settings) -> Service:
     storage = Storage(settings.store_url)
     async_redis = connect_async(settings)
     scripts = Scripts(connect_async(settings, shutter))
-    outgoing, uploads = Outgoing(redis), Uploads(storage, redis, settings)
+    outgoing, uploads, resumables = Outgoing(redis), Uploads(storage, redis, settings), Resumables(storage)
     sources, downloads = sources_of(settings), Downloads(storage, redis, uploads, outgoing)
     webhooks, signer, keyring = Webhooks(storage, redis), Signer(storage), Keyring(storage)
     links, callers = Links(signer, settings.signed_url_s), Callers(keyring, signer)
@@ -146,12 +151,14 @@ def build(settings: Settings) -> Service:
         liveness=Liveness(redis, settings, claim=partial(claim, storage, redis)),
         uploads=uploads,
         downloads=downloads,
+        resumables=resumables,
         sources=sources,
         webhooks=webhooks,
         outgoing=outgoing,
         courier=Courier(
             outgoing,
             {
+                RESUMABLE: Assembling(resumables, uploads),
                 DOWNLOAD: Downloading(downloads, uploads, sources, settings),
                 WEBHOOK: Delivering(
                     webhooks,

@@ -24,6 +24,7 @@ from app.routes import (
     page,
     session,
     trainings,
+    uploads,
     webhooks,
     workers,
 )
@@ -32,7 +33,21 @@ from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-PARTS = (generations, events, adapters, images, datasets, trainings, webhooks, models, workers, session, health, page)
+PARTS = (
+    generations,
+    events,
+    adapters,
+    images,
+    datasets,
+    uploads,
+    trainings,
+    webhooks,
+    models,
+    workers,
+    session,
+    health,
+    page,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -5,7 +5,6 @@ Where the service's store is a folder of this machine, a file is linked into it,
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from app.shared.errors import RadiataError
 from app.shared.identity import KEY as STORE
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.text import called
 from app.shared.uploads import bytes_key
 from app.shared.wire.adapter import Visibility
 
@@ -55,17 +55,12 @@ def add_all(
             yield Outcome(file, "refused", f"cannot be read or linked: {error}")
 
 
-def called(file: Path) -> str:
-    """Return a name that an adapter can have, made of its file's."""
-    return re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._")[:56] or "adapter"
-
-
 def _added(client: Client, file: Path, store: Storage | None, visibility: Visibility | None) -> Outcome:
     with file.open("rb") as bytes_:
         sha256 = hashlib.file_digest(bytes_, "sha256").hexdigest()
     if known := client.bytes_known(sha256):
         return Outcome(file, "there", f"is {known['name']}:{known['version']} already")
-    name = _free(client, called(file), sha256)
+    name = _free(client, called(file.name), sha256)
     beside = sidecars_of(file)
     cover, why = _kept(client, beside.cover)
     how, record = "sent", None

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,8 @@ from rich.table import Table
 
 from app.commands import terminal
 from app.commands.adapter_folder import adapters_in, add_all
-from app.commands.adapter_source import fetched, is_elsewhere, named
+from app.commands.adapter_source import fetched, in_bytes, is_elsewhere, named
+from app.commands.resuming import FROM
 from app.commands.terminal import SPINNER, Url, err, out, plain, show, told
 from app.shared.settings import read_settings
 from app.shared.wire.adapter import Visibility
@@ -67,10 +69,21 @@ def adapters_add(
             )
         _add_folder(file, visibility, url)
         return
-    said = {"visibility": visibility, "image_encoder": image_encoder}
-    with terminal.connected(url) as client, err.status("uploading and inspecting", spinner=SPINNER):
-        record = client.upload(file, name or file.stem.lower(), description, ignore or [], **said)
+    facts = {"visibility": visibility, "image_encoder": image_encoder}
+    with terminal.connected(url) as client, _sending(file) as progress:
+        record = client.upload(file, name or file.stem.lower(), description, ignore or [], **facts, told=progress)
     show(record)
+
+
+@contextmanager
+def _sending(file: Path) -> Iterator[Callable[[int, int], None]]:
+    """Something that moves while a file is sent; of a large one, how far it is."""
+    if file.stat().st_size > FROM:
+        with in_bytes("sending") as progress:
+            yield progress
+    else:
+        with err.status("uploading and inspecting", spinner=SPINNER):
+            yield lambda *_: None
 
 
 def _add_folder(folder: Path, visibility: Visibility | None, url: str | None) -> None:

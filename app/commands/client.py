@@ -1,16 +1,17 @@
 """The service as its command line sees it: plain HTTP through httpx."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import httpx
 
+from app.commands import resuming
+from app.commands.event_stream import Event, json_object, parse
 from app.http.address import is_here
 
 Answer = TypeVar("Answer")
@@ -24,6 +25,7 @@ UNKNOWN = (404, 410)
 TRAININGS = "/v1/trainings"
 ENDS = ("succeeded", "failed", "canceled")
 AWAY = (502, 503, 504)
+RESUMED = ("adapters", "datasets")  # what is sent in parts where it is large
 
 
 class Refused(Exception):
@@ -37,12 +39,6 @@ class Refused(Exception):
 
 class Stranger(Exception):
     """The server at this address does not answer as Radiata does."""
-
-
-class _Event(NamedTuple):
-    id: str
-    kind: str
-    data: dict[str, Any]
 
 
 class Client:
@@ -133,9 +129,9 @@ class Client:
         headers = {"Idempotency-Key": uuid4().hex}
         return _json(self._judged(self._http.post(path, json={"step": step}, headers=headers, timeout=PATIENT)), "name")
 
-    def dataset(self, archive: Path) -> dict[str, Any]:
+    def dataset(self, archive: Path, told: Callable[[int, int], None] = lambda *_: None) -> dict[str, Any]:
         """Send a zip of pictures and captions, and wait until it is read; its ref, and the report on it."""
-        return _json(self._settled("/v1/datasets", archive, {}), "ref")
+        return _json(self._settled("/v1/datasets", archive, {}, told), "ref")
 
     def _follow(self, below: str, job: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         path, last, pause_s = f"{below}/{job['id']}", "", PAUSE_S
@@ -169,14 +165,14 @@ class Client:
             return self._again(ask)
 
     @contextmanager
-    def _events(self, path: str, last: str) -> Iterator[Iterator[_Event]]:
+    def _events(self, path: str, last: str) -> Iterator[Iterator[Event]]:
         headers = {"Last-Event-ID": last} if last else {}
         with self._http.stream("GET", f"{path}/events", headers=headers) as response:
             if response.status_code in AWAY:
                 raise httpx.RemoteProtocolError(response.reason_phrase)
             if response.is_error:
                 response.read()
-            yield _parse(_checked(response).iter_lines())
+            yield parse(_checked(response).iter_lines())
 
     def _again(self, ask: Callable[[], Answer]) -> Answer:
         until, pause_s = time.monotonic() + PATIENCE_S, PAUSE_S
@@ -235,12 +231,13 @@ class Client:
         cover: str | None = None,
         visibility: str | None = None,
         image_encoder: str = "",
+        told: Callable[[int, int], None] = lambda *_: None,
     ) -> dict[str, Any]:
-        """Upload an adapter and wait for its verdict; its record. cover: the ref of a picture of what it draws."""
+        """Upload an adapter, wait for its verdict; its record. cover: ref of a picture; told: bytes of a large file."""
         fields: dict[str, Any] = {"name": name, "description": description, "ignore": ignore}
         further = (("cover", cover), ("visibility", visibility), ("image_encoder", image_encoder))
         fields |= {what: said for what, said in further if said}
-        return _json(self._settled("/v1/adapters", file, fields), "name")
+        return _json(self._settled("/v1/adapters", file, fields, told), "name")
 
     def fetch(
         self, body: dict[str, Any], told: Callable[[int, int], None] = lambda *_: None, path: str = "/v1/adapters"
@@ -257,7 +254,13 @@ class Client:
         path = f"/v1/images/{quote(ref, safe=':')}/preprocess"
         return _json(self._judged(self._http.post(path, json=asked, timeout=PATIENT)), "ref")
 
-    def _settled(self, path: str, file: Path, fields: dict[str, Any]) -> httpx.Response:
+    def _settled(
+        self, path: str, file: Path, fields: dict[str, Any], told: Callable[[int, int], None] = lambda *_: None
+    ) -> httpx.Response:
+        kind = path.removeprefix("/v1/")
+        if kind in RESUMED and file.stat().st_size > resuming.FROM:
+            where = self._below(resuming.send(self._asked, kind, file, fields, told))
+            return self._judged(self._asked("GET", where))
         with file.open("rb") as stream:
             files = {"file": (file.name, stream)}
             response = self._http.post(path, files=files, data=fields, timeout=PATIENT)
@@ -271,6 +274,15 @@ class Client:
             where = self._below(response.headers["Location"])
             response = self._again(lambda: _checked(self._http.get(where)))  # noqa: B023
         return response
+
+    def _asked(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """The answer, after as many tries as it takes; one of them may have come through: then 409 is an answer."""
+
+        def ask() -> httpx.Response:
+            response = self._http.request(method, path, **arguments)
+            return response if response.status_code == httpx.codes.CONFLICT else _checked(response)
+
+        return self._again(ask)
 
     def bytes_known(self, sha256: str) -> dict[str, Any] | None:
         """The first adapter with these bytes, or None."""
@@ -339,25 +351,16 @@ def _if_known(ask: Callable[[], Answer]) -> Answer | None:
 
 def _json(response: httpx.Response, *holds: str) -> dict[str, Any]:
     """The object that was answered, which holds these."""
-    found = _object(response.content)
+    found = json_object(response.content)
     if found is None or not all(name in found for name in holds):
         raise _stranger(response)
     return found
 
 
-def _object(text: bytes | str) -> dict[str, Any] | None:
-    """The JSON object that a text is, or None."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def _checked(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
-    problem = _object(response.content)
+    problem = json_object(response.content)
     if problem is not None and "code" in problem:
         raise Refused(problem, response.status_code)
     if response.is_server_error:  # of whatever stands before the service
@@ -371,20 +374,3 @@ def _stranger(response: httpx.Response) -> Stranger:
     return Stranger(
         f"{response.url} answers {response.status_code} {response.reason_phrase}{elsewhere}, not as Radiata does"
     )
-
-
-def _parse(lines: Iterator[str]) -> Iterator[_Event]:
-    """Server-sent events; comments are passed over."""
-    number, kind, data = "", "message", ""
-    for line in lines:
-        field, _, value = line.partition(":")
-        if not line:
-            if (found := _object(data)) is not None:
-                yield _Event(number, kind, found)
-            kind, data = "message", ""
-        elif field == "id":
-            number = value.strip()
-        elif field == "event":
-            kind = value.strip()
-        elif field == "data":
-            data += value.strip()

@@ -30,7 +30,7 @@ RETRY_AFTER_S = "2"
 
 def install(app: FastAPI) -> None:
     """Teach `app` to answer every error as a problem."""
-    app.add_exception_handler(RadiataError, _radiata)
+    app.add_exception_handler(RadiataError, radiata)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RedisError, _redis)
@@ -64,7 +64,8 @@ def _complete(reason: Mapping[str, Any]) -> dict[str, Any]:
     return {**reason, "field": dotted(str(reason["pointer"]))}
 
 
-async def _radiata(request: Request, error: Exception) -> JSONResponse:
+async def radiata(request: Request, error: Exception) -> JSONResponse:
+    """The answer to an error of ours."""
     assert isinstance(error, RadiataError)
     reasons = error.reasons
     if not reasons and error.status in (404, 410) and request.path_params:
@@ -88,7 +89,7 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 
 async def _redis(request: Request, error: Exception) -> JSONResponse:
     reason = Unavailable("queue_unavailable", f"the queue does not answer: {error}")
-    return await _radiata(request, reason)
+    return await radiata(request, reason)
 
 
 async def _system(request: Request, error: Exception) -> JSONResponse:
@@ -98,7 +99,7 @@ async def _system(request: Request, error: Exception) -> JSONResponse:
     # Storage says so itself: what else a request writes is an upload, on its way
     folder = tempfile.gettempdir()
     full = NoRoom("no_room", f"{folder}, where uploads wait, is full: free some of it, or set TMPDIR to another folder")
-    return await _radiata(request, full)
+    return await radiata(request, full)
 
 
 async def _left(_request: Request, _error: Exception) -> Response:

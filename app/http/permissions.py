@@ -23,6 +23,7 @@ UPLOAD: Rule = frozenset(("upload",))
 TRAIN: Rule = frozenset(("train",))
 ADMIN: Rule = frozenset(("admin",))
 SENDS_PICTURES: Rule = frozenset(("draw", "upload"))  # to draw from, and as the cover of an adapter
+SENDS_FILES: Rule = frozenset(("upload", "train"))  # adapters, and datasets
 
 RULES: dict[str, Rule] = {
     "POST /v1/generations": DRAW,
@@ -66,6 +67,13 @@ RULES: dict[str, Rule] = {
     "GET /v1/webhooks": DRAW,
     "GET /v1/webhooks/secret": DRAW,
     "POST /v1/webhooks/{generation_id}/redeliver": DRAW,
+    "OPTIONS /v1/uploads": ANY,
+    "GET /v1/uploads": SENDS_FILES,
+    "POST /v1/uploads/adapters": UPLOAD,
+    "POST /v1/uploads/datasets": TRAIN,
+    "GET /v1/uploads/{upload_id}": SENDS_FILES,
+    "PATCH /v1/uploads/{upload_id}": SENDS_FILES,
+    "DELETE /v1/uploads/{upload_id}": SENDS_FILES,
     "GET /v1/models": ANY,
     "GET /v1/workers": ADMIN,  # they name what others draw
     "GET /v1/session": ANY,

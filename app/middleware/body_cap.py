@@ -1,7 +1,7 @@
 """A cap on bodies: 413 at once when the length is declared, else when it gets there.
 
-A generation may bring pictures as data URLs, four characters for three bytes. Else only forms may be large: they are
-written to a file as they come, where all other bodies are read into memory.
+A generation may bring pictures as data URLs, four characters for three bytes. Else only forms and parts of files may be
+large: they are written as they come, where all other bodies are read into memory.
 """
 
 import re
@@ -16,6 +16,7 @@ from app.shared.settings import MIB
 
 JSON_CAP = 1 * MIB
 FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
+LARGE = ("/v1/generations", "/v1/uploads/")
 FORM = re.compile(r"\s*multipart/form-data\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -28,6 +29,7 @@ class BodyCap:
             "/v1/adapters": upload_mb * MIB + FORM_SLACK,
             "/v1/datasets": dataset_mb * MIB + FORM_SLACK,
             "/v1/images": image_mb * MIB + FORM_SLACK,
+            "/v1/uploads": max(upload_mb, dataset_mb) * MIB,
             "/v1/generations": image_mb * MIB * 4 // 3 + JSON_CAP,
         }
 
@@ -39,7 +41,7 @@ class BodyCap:
         path = path_here(scope)
         headers = Headers(scope=scope)
         cap = next((cap for start, cap in self._caps.items() if path.startswith(start)), JSON_CAP)
-        if not path.startswith("/v1/generations") and not FORM.fullmatch(headers.get("content-type", "")):
+        if not path.startswith(LARGE) and not FORM.fullmatch(headers.get("content-type", "")):
             cap = JSON_CAP
         detail = f"the body is over {cap // MIB} MiB; send less"
         declared = headers.get("content-length", "0")

@@ -19,6 +19,8 @@ from app.shared.settings import Settings
 EXPOSED = (
     *(HEADER, "Location", "ETag", "Retry-After", "Content-Range", "Content-Disposition", "WWW-Authenticate"),
     *FIELDS,
+    *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size"),
+    *("Upload-Offset", "Upload-Length", "Upload-Expires"),
 )
 
 

@@ -65,7 +65,7 @@ class AdapterList(BaseModel):
 @router.post_json("", status_code=202)
 def fetch(said: AdapterSource, service: ServiceDep) -> Response:
     """Fetch an adapter from a hub, Civitai or another host, and judge it as an upload is."""
-    _text({"/description": said.description} | {f"/ignore/{index}": one for index, one in enumerate(said.ignore)})
+    judge_text({"/description": said.description} | {f"/ignore/{index}": one for index, one in enumerate(said.ignore)})
     if said.cover:
         service.pictures.info(said.cover)
     if not service.profiles.ready():
@@ -111,7 +111,7 @@ async def upload(
     """
     assert isinstance(file, Spooled)
     try:
-        _text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
+        judge_text({"/description": description} | {f"/ignore/{index}": one for index, one in enumerate(ignore or [])})
         if cover:
             await run_in_threadpool(service.pictures.info, cover)
         said = {"description": description, "cover": cover, "visibility": visibility}
@@ -145,7 +145,8 @@ async def _staged(service: Service, file: Spooled, name: str, ignore: list[str],
     return await stage(service, "adapter", file.path, file.sha256, file.size, name=name, ignore=left_out, **said)
 
 
-def _text(texts: Mapping[str, str]) -> None:
+def judge_text(texts: Mapping[str, str]) -> None:
+    """Raise BadRequest for texts that are said of an adapter and cannot be."""
     faults = []
     for place, text in texts.items():
         try:
@@ -181,7 +182,7 @@ async def judge_placed(
     response: Response,
 ) -> AdapterRecord:
     """Judge a file that `radiata adapters add FOLDER` has linked into the store of this machine; as an upload is."""
-    _text({"/description": said.description})
+    judge_text({"/description": said.description})
     if said.cover:
         await run_in_threadpool(service.pictures.info, said.cover)
     if not await run_in_threadpool(service.profiles.ready):

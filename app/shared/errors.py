@@ -199,6 +199,13 @@ class WrongType(RadiataError):
     title = "Another content type is needed"
 
 
+class WrongVersion(RadiataError):
+    """It speaks a version of a protocol that is not spoken here."""
+
+    status = 412
+    title = "Another version is spoken here"
+
+
 class Unavailable(RadiataError):
     """A part of the service is not there right now; the same request may work in a moment."""
 

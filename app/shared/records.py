@@ -30,6 +30,7 @@ from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.dataset import DATASET_PREFIX, Dataset, SentDataset
 from app.shared.wire.key import KeyRecord, SigningSecret
 from app.shared.wire.model import ModelProfile
+from app.shared.wire.resumable import Resumable
 from app.shared.wire.training import Course
 from app.shared.wire.upload import Download, Upload
 from app.shared.wire.values import Wire
@@ -213,6 +214,7 @@ SETTLED = Kind(r"settled/([0-9a-f]{32})\.json", Upload, "upload the file again",
 DOWNLOAD = Kind(
     r"fetching/([0-9a-f]{32})\.json", Download, "upload the file again, or have it fetched again", lambda one: (one.id,)
 )
+RESUMABLE = Kind(r"resumable/([0-9a-f]{32})\.json", Resumable, "upload the file again", lambda one: (one.id,))
 _TELL_AGAIN = "remove it, and look at `GET /v1/generations/{0}` for what it would have told"
 DELIVERY = Kind(r"webhooks/due/([0-9a-f]{32})\.json", StoredDelivery, _TELL_AGAIN, lambda one: (one.id,))
 DELIVERED = Kind(r"webhooks/done/([0-9a-f]{32})\.json", StoredDelivery, _TELL_AGAIN, lambda one: (one.id,))
@@ -252,6 +254,7 @@ KINDS: tuple[Kind[Any], ...] = (
     UPLOAD,
     SETTLED,
     DOWNLOAD,
+    RESUMABLE,
     DELIVERY,
     DELIVERED,
     SHAPES,

@@ -11,6 +11,7 @@
 | `uploads/<id>.end` | whether it gets its name or is canceled, when both are about to be | api, intake |
 | `settled/<id>.json` | what became of an upload, for an hour: it outlives Redis | intake, api |
 | `fetching/<id>.json` | a file of another host that is to become an upload | api |
+| `resumable/<id>.json`, `resumable/<id>/<offset>` | a file that comes in parts; a part of it | api |
 | `webhooks/due/<id>.json` | a generation's end that is to be told | whoever ends it, api |
 | `webhooks/done/<id>.json` | how that went, for a week | api |
 | `models/<name>.json`, `models/<name>.shapes.json` | a base model: what it takes; shapes of its weights | engine |

@@ -1,6 +1,8 @@
 """What text from outside may be: visible, and free of characters that steer terminals."""
 
+import re
 import unicodedata
+from pathlib import PurePosixPath
 
 LAYOUT = "\n\t"  # control characters that people type
 # Letters and signs by their category, but drawn as nothing: the fillers of Hangul, the empty Braille cell
@@ -24,3 +26,8 @@ def no_control_characters(text: str) -> str:
 def blank(text: str) -> bool:
     """Tell whether nothing of a text can be seen: blanks, joiners, fillers, marks of direction."""
     return all(character in FILLERS or unicodedata.category(character) in UNSEEN for character in text)
+
+
+def called(file_name: str) -> str:
+    """Return a name that an adapter can have, made of its file's."""
+    return re.sub(r"[^a-z0-9._-]+", "-", PurePosixPath(file_name).stem.lower()).strip("-._")[:56] or "adapter"

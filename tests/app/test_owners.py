@@ -1,6 +1,7 @@
 """Nobody sees what is another's: it is answered as what nobody has, on every route; lists have one's own."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from app.shared.keys import Keyring
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.records import DOWNLOAD
+from app.shared.resumables import Resumables
 from app.shared.settings import Settings
 from app.shared.signing import Signer
 from app.shared.storage import Storage
@@ -32,6 +34,7 @@ from app.shared.webhooks import Webhooks, webhook_secret
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
 from app.shared.wire.generation import Status
 from app.shared.wire.key import SCOPES
+from app.shared.wire.resumable import Resumable
 from app.shared.wire.upload import Download, UploadKind, UploadStatus
 from app.shared.wire.webhook import EVENTS, Webhook
 from tests.app.conftest import serving
@@ -52,6 +55,7 @@ class Belongings:
     training: str
     trained: str
     fetching: str
+    parts: str
     uploads: dict[UploadKind, str]
     adapter: str  # a name
     sha256: str
@@ -94,6 +98,9 @@ class Owned:
         fetched = upload(fetching).model_copy(update={"status": UploadStatus.FETCHING, "owner": owner})
         record = Download(upload=fetched, source="https://127.0.0.1:9/x")
         self.storage.put(download_key(fetching), DOWNLOAD.write(record))
+        facts = {"kind": "adapter", "size_bytes": 4, "said": {"name": "a"}, "created_at": datetime.now(UTC)}
+        parts = Resumable(id=f"{number}7" + "0" * 30, owner=owner, **facts)
+        Resumables(self.storage).begin(parts)
         waiting: dict[UploadKind, str] = {}
         for at, kind in enumerate(("adapter", "picture", "dataset")):
             one = upload(f"{number}{at}" + "0" * 30).model_copy(update={"kind": kind, "owner": owner})
@@ -110,6 +117,7 @@ class Owned:
             training,
             trained,
             fetching,
+            parts.id,
             waiting,
             one.name,
             one.sha256,
@@ -127,6 +135,13 @@ def owned(storage: Storage, redis: Redis, settings: Settings) -> Iterator[Owned]
 
 def drawn(**fields: Any) -> dict[str, Any]:
     return {"json": {"prompt": "a red apple"} | fields}
+
+
+def tus(**said: str) -> dict[str, Any]:
+    pairs = (f"{name} {b64encode(value.encode()).decode()}" for name, value in said.items())
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "4", "Upload-Offset": "0"}
+    headers |= {"Content-Type": "application/offset+octet-stream"} if not said else {}
+    return {"headers": headers | {"Upload-Metadata": ",".join(pairs)}}
 
 
 def learned(dataset: str, **fields: Any) -> dict[str, Any]:
@@ -189,6 +204,13 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "GET /v1/webhooks": [],
         "GET /v1/webhooks/secret": [],
         "POST /v1/webhooks/{generation_id}/redeliver": [(of.ended, {})],
+        "OPTIONS /v1/uploads": [],
+        "GET /v1/uploads": [],
+        "POST /v1/uploads/adapters": [("", tus(name="a", cover=of.picture))],
+        "POST /v1/uploads/datasets": [],
+        "GET /v1/uploads/{upload_id}": [(of.parts, {}), (of.uploads["adapter"], {})],
+        "PATCH /v1/uploads/{upload_id}": [(of.parts, tus() | {"content": b"x"})],
+        "DELETE /v1/uploads/{upload_id}": [(of.parts, tus()), (of.uploads["dataset"], tus())],
         "GET /v1/session": [],  # of whoever asks
         "GET /v1/models": [],  # the same for all
         "GET /v1/workers": [],  # for admins, who see what each is at
@@ -204,6 +226,7 @@ NOTHING = Belongings(
     training=NOBODYS,
     trained=NOBODYS,
     fetching=NOBODYS,
+    parts=NOBODYS,
     uploads={"adapter": NOBODYS, "picture": NOBODYS, "dataset": NOBODYS},
     adapter="nothing",
     sha256=NOBODYS + NOBODYS,
@@ -253,7 +276,7 @@ def test_what_is_anothers_is_answered_as_what_nobody_has(owned: Owned) -> None:
 @pytest.mark.parametrize("name", ["\u00d4\x02\u00e6", "../..", "%", "a b", "\ufdd0", "x" * 300])
 def test_what_is_no_id_becomes_no_key(owned: Owned, name: str) -> None:
     same = quote(name, safe="")
-    strange = Belongings(*[same] * 7, uploads=dict.fromkeys(NOTHING.uploads, same), adapter=same, sha256=same)
+    strange = Belongings(*[same] * 8, uploads=dict.fromkeys(NOTHING.uploads, same), adapter=same, sha256=same)
     for route, cases in requests(strange).items():
         for which, sent in cases:
             answer = asked(owned, "ada", route, which, sent)

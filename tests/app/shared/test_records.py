@@ -37,6 +37,8 @@ DELIVERY = StoredDelivery(
 WHOLE = {  # one of every kind
     f"pending/{ID}.json": ACCEPTED,
     f"generations/{ID}/manifest.json": ACCEPTED,
+    f"deleted/{ID}.json": f'{{"id": "{ID}", "created_at": "2026-01-01T00:00:00Z", '
+    '"deleted_at": "2026-01-01T00:00:00Z"}',
     f"to-train/{ID}.json": TO_TRAIN,
     f"trainings/{ID}/manifest.json": TO_TRAIN,
     f"trainings/{ID}/course.json": '{"steps": [{"step": 5, "loss": 0.5, "size_bytes": 3}], "notes": ["cut"]}',
@@ -47,6 +49,8 @@ WHOLE = {  # one of every kind
     f"uploads/{ID}.json": upload().model_dump_json(),
     f"settled/{ID}.json": upload().model_dump_json(),
     f"fetching/{ID}.json": Download(upload=upload(), source="hf:owner/one").model_dump_json(),
+    f"resumable/{ID}.json": f'{{"id": "{ID}", "owner": "", "kind": "adapter", "size_bytes": 4, "said": {{}}, '
+    '"created_at": "2026-01-01T00:00:00Z"}',
     f"webhooks/due/{ID}.json": DELIVERY,
     f"webhooks/done/{ID}.json": DELIVERY,
     f"models/{profile().name}.shapes.json": '{"unet": {"weight": [1, 2]}}',
