@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from app.accepting.activations import activation_bytes
+from app.accepting.paces import Paces
 from app.http.faults import refusal
 from app.shared.buckets import Buckets
 from app.shared.datasets import DatasetPicture
 from app.shared.errors import BadRequest
 from app.shared.facts import BaseLayers
 from app.shared.training_memory import factor_bytes
-from app.shared.trainings import Trainings
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.training import ForetoldTraining, ResolvedTraining, TrainingBucket, TrainingRequest
 from lycoris.errors import PlanRefused
@@ -20,7 +20,6 @@ from lycoris.training.plan import Plan
 from lycoris.training.sites import Site
 
 NAMED = 5  # pictures, or layers, that a refusal names
-LOOKED_AT = 50  # trainings of before, by whose pace the time is foretold
 
 
 def begun_on(layers: BaseLayers, plan: Plan) -> Foretold:
@@ -93,7 +92,7 @@ def told(
     layers: BaseLayers,
     pictures: Sequence[DatasetPicture],
     profile: ModelProfile,
-    trainings: Trainings,
+    paces: Paces,
     why: dict[str, str],
     latent: int | None,
 ) -> ForetoldTraining:
@@ -101,15 +100,17 @@ def told(
     begun, buckets = begun_on(layers, plan), buckets_of(pictures, profile, request.area)
     batches = sum(-(-one.pictures // request.batch_size) for one in buckets)
     factors = factor_bytes(begun.parameters, averaged=request.ema_decay is not None)
+    pixels = max((one.width * one.height for one in buckets), default=profile.width * profile.height)
     activations = activation_bytes(
         layers.layers,
         begun.names,
         profile,
         latent,
-        pixels=max((one.width * one.height for one in buckets), default=profile.width * profile.height),
+        pixels=pixels,
         pictures=request.batch_size,
         checkpointing=request.gradient_checkpointing,
     )
+    seconds, by = paces.seconds(request, profile, pixels)
     return ForetoldTraining(
         request=request,
         layers=dict(begun.layers),
@@ -118,25 +119,8 @@ def told(
         activation_bytes=activations,
         buckets=buckets,
         epochs=round(request.steps * request.gradient_accumulation_steps / batches, 3),
-        seconds=_seconds(request, trainings),
+        seconds=seconds,
+        seconds_by=by,
         notes=list(begun.notes),
         why=why,
     )
-
-
-def _seconds(request: ResolvedTraining, trainings: Trainings) -> float | None:
-    """How long it takes at the pace of the newest training on the same base, of the same algorithm if there is one."""
-    pace = _pace(request, trainings)
-    shown = request.steps * request.batch_size * request.gradient_accumulation_steps
-    return round(shown / pace, 1) if pace else None
-
-
-def _pace(request: ResolvedTraining, trainings: Trainings) -> float | None:
-    other = None
-    for one in islice(trainings.newest_first(), LOOKED_AT):
-        pace = one.progress.pictures_per_s
-        if pace and one.request.base == request.base:
-            if one.request.algorithm == request.algorithm:
-                return pace
-            other = other or pace
-    return other

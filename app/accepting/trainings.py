@@ -13,10 +13,12 @@ from typing import NamedTuple, Protocol
 from app.accepting.foretelling import refusals, told, too_small, unfit
 from app.accepting.generations import COMPARED, SEED_BITS, Parts, profile_of, together
 from app.accepting.judging import overlong
+from app.accepting.paces import Paces
 from app.http.faults import meant, quoted, refusal
 from app.shared.datasets import Dataset, Datasets
 from app.shared.errors import BadRequest, Conflict, Gone, NotFound, RadiataError, Unavailable
 from app.shared.facts import BaseLayers, TokenizerFile
+from app.shared.generations import Ledger
 from app.shared.lifecycle import now
 from app.shared.training_defaults import (
     CHECKPOINTS,
@@ -59,6 +61,8 @@ class TrainingParts(Parts, Protocol):
     def datasets(self) -> Datasets: ...
     @property
     def trainings(self) -> Trainings: ...
+    @property
+    def ledger(self) -> Ledger: ...
 
 
 def resolve(parts: TrainingParts, body: TrainingRequest) -> ResolvedTraining:
@@ -74,8 +78,8 @@ def foretell(parts: TrainingParts, body: TrainingRequest) -> ForetoldTraining:
         raise Unavailable("model_not_ready", message)
     pictures = found.dataset.pictures
     denoiser, reasons = parts.profiles.denoiser(found.profile), why(body, found)
-    latent = denoiser and denoiser.pixels
-    return told(found.request, found.plan, found.layers, pictures, found.profile, parts.trainings, reasons, latent)
+    latent, paces = denoiser and denoiser.pixels, Paces(parts.trainings, parts.ledger)
+    return told(found.request, found.plan, found.layers, pictures, found.profile, paces, reasons, latent)
 
 
 class _Resolved(NamedTuple):

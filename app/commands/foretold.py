@@ -40,7 +40,11 @@ def rows(foretold: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "steps", f"{request['steps']}: {foretold['epochs']:.3g} epochs"
     yield "learning rate", f"{request['learning_rate']:g}"
     seconds = foretold["seconds"]
-    yield "time", "not known before the first training on this model" if seconds is None else f"{seconds / 60:.3g} min"
+    if seconds is None:
+        yield "time", "not known: nothing was trained or drawn with this model yet"
+    else:
+        by = ", by the speed of drawing: the first training on this model" * (foretold["seconds_by"] == "drawing")
+        yield "time", f"about {seconds / 60:.3g} min{by}"
     for note in foretold["notes"]:
         yield "note", note
     for field, why in foretold["why"].items():

@@ -16,7 +16,7 @@ function count(number) {
 function view({ parameters, layers, memory_bytes: memory, seconds, epochs, buckets, notes, request }) {
   const shown = facts([
     ["Trains", `${count(parameters)} numbers in ${Object.entries(layers).map(([part, many]) => `${many} layers of ${part}`).join(", ")}`],
-    ["Takes", seconds === null ? "not known: nothing was trained on this model yet" : `about ${duration(seconds)}`],
+    ["Takes", seconds === null ? "not known: nothing was trained or drawn with this model yet" : `about ${duration(seconds)}`],
     ["Memory", `about ${size(memory)}`],
     ["Steps", `${request.steps}, or ${short(epochs)} ${epochs === 1 ? "epoch" : "epochs"}`],
     ["At", buckets.map(({ width, height, pictures }) => `${width} × ${height} (${pictures})`).join(", ")],

@@ -265,8 +265,10 @@ class ForetoldTraining(Wire):
     buckets: list[TrainingBucket] = Field(description="at which sizes the pictures are trained")
     epochs: float = Field(description="how often each picture is seen, its repeats counted as pictures")
     seconds: float | None = Field(
-        description="of training, at the pace of the newest training on this model; null: there was none"
+        description="of training, at the pace of the newest training on this model; where there was none, an estimate "
+        "by the newest picture that was drawn with it; null: there was none either"
     )
+    seconds_by: Literal["training", "drawing"] | None = Field(default=None, description="by what `seconds` is told")
     notes: list[str] = Field(description="what differs from what was asked for, such as a rank cut to a layer's size")
     why: dict[str, str] = Field({}, description="fields that the request left open -> why they are what they are")
 

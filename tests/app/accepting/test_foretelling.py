@@ -13,14 +13,16 @@ from app.shared.catalog import Catalog
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.errors import BadRequest, Unavailable
 from app.shared.facts import BaseLayer, BaseLayers, BaseTokenizers, TokenizerFile
+from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.trainings import Trainings
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
+from app.shared.wire.generation import Status, Timings
 from app.shared.wire.training import TrainingProgress, TrainingRequest
 from tests.app.accepting.test_judging_tokens import like_t5
-from tests.app.shared.making import profile, training_request
+from tests.app.shared.making import profile, request, training_request
 
 SIZES = ((64, 64), (64, 64), (128, 64))
 SHAPES = {"to_q": ("linear", (8, 12)), "conv": ("convolution", (8, 4, 3, 3)), "norm": ("norm", (8,))}
@@ -47,6 +49,7 @@ def parts(storage: Storage, redis: Redis, settings: Settings) -> Any:
         catalog=Catalog(storage, redis),
         datasets=Datasets(storage),
         trainings=Trainings(storage, redis, settings),
+        ledger=Ledger(storage, redis, settings),
     )
 
 
@@ -87,6 +90,21 @@ def test_the_time_is_told_by_the_newest_training_of_the_algorithm_and_no_older_o
         read.clear()
         assert foretell(parts, body(parts, rank=2, steps=40, algorithm=algorithm)).seconds == seconds
         assert len(read) == looked_at
+
+
+def test_before_the_first_training_the_time_is_told_by_what_was_drawn(parts: Any) -> None:
+    base = profile(negative_over=1.0)
+    for fingerprint, sample in (("9" * 64, 1.0), (base.fingerprint, 600.0)):
+        drawn = parts.ledger.accept(request(base=fingerprint, steps=10, guidance_scale=3.0))
+        timings = Timings(sample=sample)
+        parts.ledger.finish(drawn.model_copy(update={"status": Status.SUCCEEDED, "timings_ms": timings}))
+    parts.profiles = Profiles(parts.catalog._storage, parts.settings)
+    parts.profiles.publish(base, {"unet": {}}, [facts()])
+    small = ((64, 64), (64, 64))
+    for checkpointing, passes in ((True, 4), (False, 3)):
+        asked = body(parts, small, rank=2, steps=100, gradient_checkpointing=checkpointing)
+        found = foretell(parts, asked)
+        assert (found.seconds, found.seconds_by) == (pytest.approx(100 * passes * 0.6 / 20), "drawing")
 
 
 @pytest.mark.parametrize(

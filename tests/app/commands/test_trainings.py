@@ -79,9 +79,9 @@ class _Service:
             "memory_bytes": 3 << 20,
             "activation_bytes": 1 << 20,
             "epochs": 2.0,
-            "seconds": None,
+            "seconds": 90.0,
         }
-        return {"request": request, "notes": ["cut"], "why": {"rank": "its own"}, **told}
+        return {"request": request, "notes": ["cut"], "seconds_by": "drawing", "why": {"rank": "its own"}, **told}
 
     def publish(self, training_id: str, step: int) -> dict[str, Any]:
         self.body = {"id": training_id, "step": step}
@@ -202,7 +202,7 @@ def test_a_folder_that_says_how_often_it_is_shown_keeps_its_name(service: _Servi
 def test_a_dry_run_accepts_nothing_and_tells_what_it_would_be(service: _Service) -> None:
     status, text = run("train", f"dataset:{'e' * 64}", "--name", "style", "--dry-run")
     assert status == 0 and "1,234" in text and "3 MiB" in text and "3 layers of unet" in text and "note cut" in text
-    assert "rank 4: its own" in text
+    assert "rank 4: its own" in text and "about 1.5 min, by the speed of drawing" in text
 
 
 def test_without_a_terminal_there_are_lines_and_who_is_before_it(service: _Service) -> None:
