@@ -111,7 +111,9 @@ def _intake() -> None:
     from workers import tasks
     from workers.intake import Intake  # torch, for seconds: a Redis of another store is told before
 
-    tasks.hold_intake(Intake(Storage(settings.store_url), connection, settings))
+    held = Intake(Storage(settings.store_url), connection, settings)
+    tasks.hold_intake(held)
+    worker.before_fork = held.prepare
     warn_of_eviction(connection)
     if not supervised():
         log.info("intake_ready", seconds=round(time.monotonic() - since, 1))

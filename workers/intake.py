@@ -5,10 +5,12 @@ and what they need much memory or time for ends with its fork.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import structlog
 import torch
@@ -17,7 +19,17 @@ from rq.timeouts import JobTimeoutException
 
 from app.shared.catalog import Catalog, file_key
 from app.shared.datasets import Datasets, sent_ref
-from app.shared.errors import AdapterRefused, BadRequest, Gone, Newer, NotFound, PictureRefused, Unavailable, Unreadable
+from app.shared.errors import (
+    AdapterRefused,
+    BadRequest,
+    Gone,
+    Newer,
+    NotFound,
+    PictureRefused,
+    RadiataError,
+    Unavailable,
+    Unreadable,
+)
 from app.shared.facts import AdapterFacts, Fitting
 from app.shared.lifecycle import now
 from app.shared.owners import BUNDLED, FIRST
@@ -27,7 +39,7 @@ from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key, timeout_s
 from app.shared.wire.adapter import AdapterKind, AdapterVersion, Visibility
-from app.shared.wire.map import MapWanted
+from app.shared.wire.map import MapWanted, Preprocess
 from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import AdapterError
 from workers.adapters.uploaded import KnownBase, opened
@@ -41,6 +53,7 @@ from workers.patience import Patience, PatientStorage
 log = structlog.get_logger()
 
 CANCELED = "this upload was canceled while it was judged"
+PIPED = 65536  # bytes that are read of what forks told
 FILE_COPIES = 4  # the bytes, their tensors, and float32 copies of them
 DECODING_S = 20  # of a CPU: the largest picture that is taken needs 3
 
@@ -63,8 +76,20 @@ class Intake:
         self._uploads = Uploads(storage, redis, settings)
         self._pictures = Pictures(storage)
         self._maps = Maps(self._pictures, settings)
+        self._pipe: tuple[int, int] | None = None  # through which forks say what maps they have made, a line each
         self._datasets = ReceivedDatasets(storage, self._pictures, settings)
         self._ways = {"adapter": self._adapter, "picture": self._picture, "map": self._map, "dataset": self._dataset}
+
+    def prepare(self) -> None:
+        """Load models with which forks have made maps, so that the next ones have them; to be called before a fork."""
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            for end in self._pipe:
+                os.set_blocking(end, False)
+        with suppress(BlockingIOError):
+            for kind in set(os.read(self._pipe[0], PIPED).decode().split()):
+                with suppress(RadiataError):  # the fork that needs it says why
+                    self._maps.load(cast(Preprocess, kind))
 
     def run(self, upload_id: str) -> None:
         """Settle an upload; to be called in a fork of its own. What is away is waited for."""
@@ -128,7 +153,11 @@ class Intake:
 
     def _map(self, upload: Upload, data: bytes) -> dict[str, Any]:
         try:
-            made = self._maps.made(MapWanted.model_validate_json(data))
+            wanted = MapWanted.model_validate_json(data)
+            made = self._maps.made(wanted)
+            if self._pipe:
+                with suppress(BlockingIOError):  # it was told often enough
+                    os.write(self._pipe[1], f"{wanted.preprocess}\n".encode())
         except ModelAway as error:  # other files wait behind this one, and a map can be asked for again
             raise BadRequest(error.code, f"{error.message}; ask again later") from error
         kept, new = self._pictures.keep(made, upload.owner)

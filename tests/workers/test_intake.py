@@ -35,6 +35,7 @@ from app.shared.wire.upload import Upload, UploadStatus
 from lycoris import read
 from tests.app.shared.making import profile, upload
 from tests.workers import toy
+from tests.workers.control.tiny_preprocessors import save_detector, save_dpt, save_vitpose
 from workers import intake as module
 from workers.adapters import uploaded
 from workers.intake import Intake
@@ -79,6 +80,39 @@ def test_a_map_of_a_hub_that_is_away_is_refused_and_others_do_not_wait(
     settled = uploads.get(one.id)
     assert (settled.status, settled.code) == (UploadStatus.REFUSED, "preprocess_unavailable")
     assert "cannot be had right now" in (settled.message or "") and "ask again later" in (settled.message or "")
+
+
+def test_a_model_that_a_fork_has_loaded_is_loaded_once_for_all_that_follow(
+    settings: Settings, storage: Storage, redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    saved = {"depth": save_dpt, "person": save_detector, "pose": save_vitpose}
+    named = {name: str(save(tmp_path / name)) for name, save in saved.items()}
+    intake = Intake(storage, redis, settings.model_copy(update={"preprocessors": named}))
+    # Storage has threads of its own, which a fork of this process has not
+    monkeypatch.setattr(Pictures, "load", lambda *_: Image.new("RGB", (64, 64)))
+    monkeypatch.setattr(Pictures, "keep", lambda *_: (None, True))
+    asked = {"image": f"image:{'0' * 64}", "width": 64, "height": 64, "preprocess": "depth"}
+    maps: Any = intake._maps  # pyright: ignore[reportPrivateUsage]
+
+    def forked(call: Callable[[], object]) -> int:
+        if (pid := os.fork()) == 0:
+            status = 1
+            with contextlib.suppress(BaseException):
+                call()
+                status = 0
+            os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def make() -> None:
+        intake._map(upload(), json.dumps(asked).encode())  # pyright: ignore[reportPrivateUsage]
+
+    intake.prepare()
+    assert forked(make) == 0 and not maps._models._held
+    intake.prepare()
+    assert [*maps._models._held] == ["depth"]
+    monkeypatch.setitem(named, "depth", "nowhere")
+    assert forked(make) == 0, "it was not loaded again"
+    assert forked(lambda: maps.load("pose")) == 0, "after all that its parent has loaded, a fork loads another"
 
 
 def test_an_upload_that_is_canceled_while_it_is_judged_gets_no_name(

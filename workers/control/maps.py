@@ -56,6 +56,16 @@ class Maps:
             case "pose":
                 return pose(placed, self._models)
 
+    def load(self, preprocess: Preprocess) -> None:
+        """Load the models that make maps of this kind, where they are not held; raises as `made` does."""
+        match preprocess:
+            case "depth":
+                depth_model(self._models)
+            case "pose":
+                pose_models(self._models)
+            case _:
+                pass
+
     def made_by(self, preprocess: Preprocess) -> list[str]:
         """Return the fingerprints of the models that make maps of this kind."""
         match preprocess:

@@ -5,6 +5,8 @@ import signal
 import traceback
 from collections.abc import Callable
 
+from rq import Queue
+from rq.job import Job
 from rq.timeouts import UnixSignalDeathPenalty
 
 from app.shared.settings import BadSettings
@@ -23,6 +25,13 @@ class IntakeWorker(SweepingWorker):
     Object storage is used in forks alone: it runs threads of its own, and a fork of a process that has them waits for
     ever for threads that are not there.
     """
+
+    before_fork: Callable[[], None] = staticmethod(lambda: None)  # has ready what forks have needed until now
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """Fork as RQ does, with what forks need again in the memory that they share."""
+        self.before_fork()
+        super().fork_work_horse(job, queue)
 
     def claim(self) -> None:
         """Claim in a fork."""
