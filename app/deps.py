@@ -20,6 +20,8 @@ from app.outgoing.assembling import Assembling
 from app.outgoing.courier import Courier
 from app.outgoing.delivering import Delivering
 from app.outgoing.downloading import Downloading
+from app.outgoing.gathering import KIND as INDEX
+from app.outgoing.gathering import Gathering
 from app.outgoing.keeping import KIND as KEEP
 from app.outgoing.keeping import Keeping
 from app.outgoing.starting import KIND as START
@@ -105,7 +107,7 @@ class Service:
             if len(self._views) >= REMEMBERED:
                 self._views.clear()
             parts = (self.storage, self.redis, self.settings, owner)
-            ledger, uploads = Ledger(*parts), Uploads(*parts)
+            ledger, uploads = Ledger(*parts, self.ledger.following), Uploads(*parts)
             self._views[whose] = replace(
                 self,
                 asker=owner,
@@ -169,6 +171,7 @@ def build(settings: Settings) -> Service:
                 ),
                 START: Starting(ledger),
                 KEEP: Keeping(storage, redis, settings),
+                INDEX: Gathering(ledger),
             },
         ),
         trainings=trainings,

@@ -3,6 +3,9 @@
 What it does not know, or what is not as we write it there, `Ledger` looks for in a thread, and mends: storage knows.
 """
 
+import builtins
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import get_args
@@ -15,15 +18,17 @@ from starlette.concurrency import run_in_threadpool
 from app.http.places import Place, placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
-from app.shared.generations import Ledger, as_it_stands, pending_key
-from app.shared.index import PAGE_OF, WHOLE, belongs, index_key, unknown
+from app.shared.generation_records import as_it_stands
+from app.shared.generations import Ledger, pending_key
+from app.shared.index import unknown
 from app.shared.job import ID
 from app.shared.lifecycle import live_key
-from app.shared.owners import FIRST, Asker
+from app.shared.owners import Asker
 from app.shared.queue import NEAR, generation_queue
 from app.shared.records import PENDING
 from app.shared.stars import STARRED
 from app.shared.stars import WHOLE as STARS_WHOLE
+from app.shared.wanted import EVERYTHING, Wanted
 from app.shared.wire.generation import Generation, Priority, Status
 
 STATUSES = {Status.QUEUED.encode(), Status.RUNNING.encode()}  # of what has not ended
@@ -67,13 +72,11 @@ end
 """
 )
 ONE = Script(f"{ROW} return row(ARGV[1])")
-# As `index.PAGE`, with the rows of all ids
-LIST = Script(
-    f"{PAGE_OF}{ROW}"
+MANY = Script(
+    f"{ROW}"
     """
-local found = page()
-if type(found) ~= 'table' then return nil end
-for at, id in ipairs(found) do found[at] = row(id) end
+local found = {}
+for at, id in ipairs(ARGV) do found[at] = row(id) end
 return found
 """
 )
@@ -103,7 +106,6 @@ class FastReading:
 
     def __init__(self, scripts: Scripts, ledger: Ledger, asker: Asker = None) -> None:
         self._asker = asker
-        self._index = index_key(asker or FIRST)
         self._scripts = scripts
         self._ledger = ledger
 
@@ -119,21 +121,27 @@ class FastReading:
             raise unknown()
         return found or Standing(await run_in_threadpool(self._ledger.get, generation_id))
 
-    async def list(self, limit: int, before: str | None) -> tuple[list[Standing], str | None]:
+    async def list(
+        self, limit: int, before: str | None, wanted: Wanted = EVERYTHING
+    ) -> tuple[builtins.list[Standing], str | None]:
         """As `Ledger.list`."""
-        try:
-            rows = await self._scripts.run(LIST, [self._index], [WHOLE, before or "", limit])
-        except RedisError:
-            rows = None
-        if rows is None or not all(belongs(row[0]) for row in rows):
-            generations, cursor = await run_in_threadpool(self._ledger.list, limit, before)
-            return [Standing(one) for one in generations], cursor
-        rows = [row for row in rows if row[0] != WHOLE.encode()]
-        found = {row[0].decode(): _stands(*row) for row in rows[:limit]}
+        found: builtins.list[Standing] = []
+        while True:
+            ids, more = await run_in_threadpool(self._ledger.index.page, limit - len(found), before, wanted)
+            found += [one for one in await self._those(ids) if wanted.met_by(one.generation)]
+            before = ids[-1] if ids else None
+            if len(found) >= limit or not more:
+                return found, before if more else None
+
+    async def _those(self, ids: Sequence[str]) -> builtins.list[Standing]:
+        """As `Ledger.those`."""
+        found: dict[str, Standing | None] = dict.fromkeys(ids)
+        with suppress(RedisError):
+            rows = await self._scripts.run(MANY, [], ids) if ids else []
+            found = {one: _stands(*row) for one, row in zip(ids, rows, strict=True)}
         if unknown := [one for one, standing in found.items() if standing is None]:
             found |= {one.id: Standing(one) for one in await run_in_threadpool(self._ledger.those, unknown)}
-        cursor = rows[limit - 1][0].decode() if len(rows) > limit else None
-        return [one for one in found.values() if one], cursor
+        return [one for one in found.values() if one]
 
 
 @lru_cache(2048)

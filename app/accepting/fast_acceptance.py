@@ -38,12 +38,12 @@ from app.shared.catalog_index import INDEX as ADAPTERS
 from app.shared.discretion import hide, prompts_of
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
-from app.shared.generations import PLACES, begun, pending_key
+from app.shared.generation_records import begun
+from app.shared.generations import PLACES, pending_key
 from app.shared.index import index_key, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import live_key
 from app.shared.living import LIVING, living_key
-from app.shared.owners import owned_generation_key
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
 from app.shared.turns import QUEUE_UP, turns_key
@@ -164,8 +164,6 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
         generation_id, request, body.priority, fingerprint, aside_of(body, service.webhook), service.ledger.owner
     )
     generation, text = accepted.generation, PENDING.write(accepted)
-    if generation.owner:  # as the careful way does
-        await service.storage.put_async(owned_generation_key(generation.owner, generation.id), b"1")
     if not await service.storage.create_async(pending_key(generation.id), text):
         return None
     try:

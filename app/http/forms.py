@@ -35,11 +35,11 @@ def form_of(fields: Sequence[Any]) -> Form | None:
     if not any(isinstance(one.field_info, params.Form) for one in fields):
         return None
     kinds = {one.alias: one.field_info.annotation for one in fields}
-    files = frozenset(name for name, kind in kinds.items() if UploadFile in _parts(kind))
+    files = frozenset(name for name, kind in kinds.items() if UploadFile in parts_of(kind))
     return Form(
         texts=frozenset(kinds) - files,
         files=files,
-        lists=frozenset(name for name, kind in kinds.items() if list in _parts(kind)),
+        lists=frozenset(name for name, kind in kinds.items() if list in parts_of(kind)),
     )
 
 
@@ -93,7 +93,7 @@ class _Closing:
         self.close = file.discard
 
 
-def _parts(kind: Any) -> set[Any]:
+def parts_of(kind: Any) -> set[Any]:
     """Return a type, what it is made of, and their origins: of `list[str] | None`, among others list."""
-    inner = [part for one in get_args(kind) for part in _parts(one)]
+    inner = [part for one in get_args(kind) for part in parts_of(one)]
     return {kind if get_origin(kind) is None else get_origin(kind), *inner}

@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from app.http.documentation import Problem
 from app.http.faults import fault, named, pointer, refused
-from app.http.forms import form_of, read_form
+from app.http.forms import form_of, parts_of, read_form
 from app.http.solving import answered, as_app, is_plain
 from app.http.strict_json import parse
 from app.shared.errors import WrongType
@@ -98,9 +98,11 @@ class StrictRoute(APIRoute):
         route, dependant, plain = self, self.dependant, is_plain(self.dependant)
         form = form_of(parameters(dependant, "body"))
         query, headers = ([one.alias for one in parameters(dependant, part)] for part in ("query", "header"))
+        asked = parameters(dependant, "query")
+        lists = [one.alias for one in asked if list in parts_of(one.field_info.annotation)]
 
         async def handle(request: Request) -> Response:
-            faults = [*_query(request, query), *_headers(request, headers)]
+            faults = [*_query(request, query, lists), *_headers(request, headers)]
             if faults:
                 raise refused(faults)
             if route.body_field is None:
@@ -172,7 +174,7 @@ async def _read_json(request: Request) -> Any:
     return parse(body)
 
 
-def _query(request: Request, known: list[str]) -> Iterator[dict[str, Any]]:
+def _query(request: Request, known: list[str], lists: list[str]) -> Iterator[dict[str, Any]]:
     raw = request.scope.get("query_string", b"")
     if not raw:
         return
@@ -181,7 +183,7 @@ def _query(request: Request, known: list[str]) -> Iterator[dict[str, Any]]:
     except ValueError:
         yield fault("/query", "not_a_query", "the query is not name=value pairs of UTF-8; write it so")
         return
-    yield from named([name for name, _ in pairs], known, at="query")
+    yield from named([name for name, _ in pairs], known, lists, at="query")
 
 
 def _headers(request: Request, known: list[str]) -> Iterator[dict[str, Any]]:

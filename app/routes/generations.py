@@ -2,25 +2,45 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal, cast
 
 from fastapi import Header, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.accepting.batches import accept_all
 from app.accepting.fast_acceptance import accept
+from app.callers import CALLER, Caller
 from app.deps import Service, ServiceDep
 from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.http.waiting import MOST_S, awaited, wait_of
-from app.shared.errors import Conflict, Newer, Unreadable
+from app.shared.errors import Conflict, Forbidden, Newer, Unreadable
+from app.shared.owners import FIRST, FIRST_SAID
+from app.shared.wanted import Wanted, words
 from app.shared.wire.batch import AcceptedBatch, Batch
-from app.shared.wire.generation import Generation, GenerationRequest
-from app.shared.wire.values import Limit, Wire
+from app.shared.wire.generation import Generation, GenerationRequest, Status
+from app.shared.wire.values import (
+    NAME_PATTERN,
+    OWNER_PATTERN,
+    PAIR_PATTERN,
+    REF_PATTERN,
+    Limit,
+    Moment,
+    Seed,
+    Truth,
+    Wire,
+)
 
 router = Router(prefix="/v1/generations", tags=["generations"])
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+
+
+def _has_words(text: str) -> str:
+    if not words(text):
+        raise ValueError("there is no letter or digit to look for; say a word of the prompt")
+    return text
 
 
 class GenerationList(BaseModel):
@@ -84,15 +104,57 @@ async def create_all(
 
 @router.get("", response_model=GenerationList, responses=answers(UNKNOWN))
 async def newest(
+    asked: Request,
     service: ServiceDep,
     place: Prefix,
     limit: Annotated[Limit, Query()] = 50,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
+    status: Annotated[Literal["queued", "running", "succeeded", "failed", "canceled"] | None, Query()] = None,
+    model: Annotated[str | None, Query(pattern=NAME_PATTERN)] = None,
+    adapter: Annotated[
+        str | None,
+        Query(pattern=REF_PATTERN, description="any version of it was used, one version, or these bytes"),
+    ] = None,
+    starred: Annotated[Truth | None, Query()] = None,
+    q: Annotated[
+        Annotated[str, AfterValidator(_has_words)] | None,
+        Query(max_length=200, description="words of the prompt, in any order, without case and accents"),
+    ] = None,
+    since: Annotated[Moment | None, Query(description="accepted then or later, as `2026-11-26T22:00:00Z`")] = None,
+    until: Annotated[Moment | None, Query(description="accepted before then")] = None,
+    seed: Annotated[Seed | None, Query()] = None,
+    metadata: Annotated[
+        list[Annotated[str, StringConstraints(pattern=PAIR_PATTERN)]] | None,
+        Query(max_length=16, description="`name=text`, once for each pair that it has"),
+    ] = None,
+    owner: Annotated[str | None, Query(pattern=OWNER_PATTERN, description="another's, with the scope `admin`")] = None,
 ) -> Response:
-    """The newest generations; `before` takes the `next` of the page before."""
-    found, cursor = await service.reading.list(limit, before)
+    """The newest generations, or of those the ones that are asked for; `before` takes the `next` of the page before."""
+    wanted = Wanted(
+        status=None if status is None else Status(status),
+        model=model,
+        adapter=adapter,
+        starred=starred,
+        q=q or "",
+        since=since,
+        until=until,
+        seed=seed,
+        metadata=dict(one.split("=", 1) for one in metadata or ()),
+    )
+    found, cursor = await _as_owner(service, asked, owner).reading.list(limit, before, wanted)
     rows = ",".join(one.placed(place) for one in found)
     return _json(f'{{"generations":[{rows}],"next":{json.dumps(cursor)}}}')  # a `GenerationList`
+
+
+def _as_owner(service: Service, asked: Request, owner: str | None) -> Service:
+    """The service as an owner sees it whose things the caller may look at; raises Forbidden."""
+    named = FIRST if owner == FIRST_SAID else owner
+    if named is None or named == service.owner:
+        return service
+    caller = cast(Caller, asked.scope[CALLER])
+    if "admin" not in caller.scopes:
+        raise Forbidden("scope_missing", f"what is {owner}'s needs the scope admin, and the key has not got it")
+    return service.seen_by(replace(caller, owner=named))
 
 
 @router.get("/{generation_id}", response_model=Generation)

@@ -18,10 +18,10 @@ from contextlib import suppress
 from redis import Redis
 from redis.client import Pipeline
 
+from app.shared import index
 from app.shared.accepted import DeletedGeneration
 from app.shared.errors import Deleted, Unreadable
 from app.shared.events import stream_key
-from app.shared.index import GenerationIndex
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
 from app.shared.records import DELETED, MANIFEST, deleted_key
@@ -79,7 +79,7 @@ class Forgetting:
 
     def clear(self, deleted: DeletedGeneration) -> None:
         """Clear away what is left beside the record that it was deleted."""
-        GenerationIndex(self._storage, self._redis, deleted.owner).forget(deleted.id)
+        index.forget(self._redis, deleted.id, deleted.owner)
         self._stars.forget(deleted.id)
         for key in list(self._storage.keys(f"generations/{deleted.id}")):
             if key != _end_key(deleted.id):

@@ -5,9 +5,9 @@ place in the list of all (`app/shared/index.py`). `app/shared/sweep.py` brings b
 """
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from redis import Redis
@@ -16,17 +16,20 @@ from redis.exceptions import RedisError
 
 from app.shared.accepted import Accepted, Aside
 from app.shared.errors import Conflict, Deleted, Gone, NotFound, Unavailable, Unreadable
+from app.shared.following import Following
 from app.shared.forgetting import Forgetting, remember_end
+from app.shared.generation_records import NOTHING_ASIDE, as_it_stands, begun
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, live_key, now
-from app.shared.log import asked_by, request_id
-from app.shared.owners import FIRST, Asker, owned_generation_key
-from app.shared.passes import total
+from app.shared.log import asked_by
+from app.shared.owners import Asker
+from app.shared.rebuild import read_all
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
 from app.shared.stars import Stars
 from app.shared.storage import Storage
+from app.shared.wanted import EVERYTHING, Wanted
 from app.shared.webhooks import Webhooks
 from app.shared.wire.generation import (
     Failure,
@@ -34,12 +37,9 @@ from app.shared.wire.generation import (
     Image,
     OutputFormat,
     Priority,
-    Progress,
     ResolvedRequest,
     Status,
 )
-
-NOTHING_ASIDE = Aside()
 
 
 def pending_key(generation_id: str) -> str:
@@ -60,54 +60,21 @@ def image_key(generation_id: str, index: int, output_format: OutputFormat = "png
 PLACES = Places("generations", "pending", PENDING, pending_key, MANIFEST, manifest_key)
 
 
-def begun(
-    generation_id: str,
-    request: ResolvedRequest,
-    priority: Priority,
-    fingerprint: str | None,
-    aside: Aside = NOTHING_ASIDE,
-    owner: str = FIRST,
-) -> Accepted:
-    """A generation as it is written down when it is accepted, now."""
-    created = now()
-    within = aside.start_within_s
-    generation = Generation(
-        id=generation_id,
-        owner=owner,
-        status=Status.QUEUED,
-        priority=priority,
-        progress=Progress(steps=total(request) * request.count),
-        request=request,
-        created_at=created,
-        metadata=aside.metadata,
-        start_by=None if within is None else created + timedelta(seconds=within),
-    )
-    return Accepted(generation=generation, fingerprint=fingerprint, request_id=request_id(), webhook=aside.webhook)
-
-
-def as_it_stands(
-    generation: Generation, live: Mapping[str, str], position: Callable[[Generation], int | None]
-) -> Generation:
-    """A generation as it was accepted, with the live state that Redis has; position: gives its place in the queue."""
-    if generation.status.ended:
-        return generation
-    if live.get("status") != Status.RUNNING:
-        return generation.model_copy(update={"queue_position": position(generation)})
-    running: dict[str, Any] = {"status": Status.RUNNING}
-    with suppress(ValueError):  # Redis is data too
-        step = min(int(live.get("step", 0)), generation.progress.steps)
-        running["progress"] = Progress(step=step, steps=generation.progress.steps)
-    with suppress(ValueError, KeyError):
-        running["started_at"] = datetime.fromisoformat(live["started_at"])
-    return generation.model_copy(update=running)
-
-
 class Ledger(Lifecycle[Accepted]):
     """Accepts generations, follows them, and ends each one exactly once."""
 
-    def __init__(self, storage: Storage, redis: Redis, settings: Settings, asker: Asker = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        redis: Redis,
+        settings: Settings,
+        asker: Asker = None,
+        following: Following | None = None,
+    ) -> None:
+        """following: this process's index of generations, where there is one already."""
         super().__init__(storage, redis, settings, PLACES, asker)
-        self.index = GenerationIndex(storage, redis, self.owner)
+        self.following = following or Following(storage, redis, settings.data_dir, self._found)
+        self.index = GenerationIndex(redis, self.following, self._found, Stars(storage, redis).all, self.owner)
         self.stars = Stars(storage, redis)
         self._webhooks = Webhooks(storage, redis)
         self._forgetting = Forgetting(storage, redis, settings.keep_live_s)
@@ -141,8 +108,6 @@ class Ledger(Lifecycle[Accepted]):
         """
         self.room_for(request.model, priority, request.base)
         accepted = begun(own or self.id_for(idempotency_key), request, priority, fingerprint, aside, self.owner)
-        if self.owner:  # before it is: what their list is made of
-            self._storage.put(owned_generation_key(self.owner, accepted.id), b"1")
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
@@ -189,7 +154,8 @@ class Ledger(Lifecycle[Accepted]):
         return {"status": record.status} | ({"error": error.model_dump()} if error else {})
 
     def clear(self, record: Accepted) -> None:
-        """Delete the pictures of a generation without success, and have its end told to whom it is to be told."""
+        """Note that it has ended; delete pictures of one without success; have it told to whom it is to be told."""
+        self.index.ended(record.id)
         self._webhooks.begin(record.generation, record.webhook)
         if record.status is not Status.SUCCEEDED:
             request = record.generation.request
@@ -235,32 +201,53 @@ class Ledger(Lifecycle[Accepted]):
     def _with_star(self, generation: Generation) -> Generation:
         return generation.model_copy(update={"starred": bool(self.stars.among([generation.id]))})
 
+    def _found(self, generation_id: str) -> Generation | None:
+        """A generation of whoever, as Redis or storage has it, for the index; None where nobody has, or can read it."""
+        live = self.read_live(generation_id)
+        copies = (self.records.copy(live, which, generation_id) for which in ("final", "accepted"))
+        try:
+            record = next(filter(None, copies), None) or self.records.either(generation_id)
+        except Gone:
+            return None
+        except Unreadable as error:
+            tell(self._redis, error)
+            return None
+        return record.generation if record else None
+
     def accepted(self, generation_id: str) -> Accepted | None:
         """What storage has of a generation, ended or not; raises Unreadable."""
         with suppress(Deleted):
             return self.records.either(generation_id)
         return None
 
-    def list(self, limit: int, before: str | None) -> tuple[list[Generation], str | None]:
-        """The newest `limit` generations older than the one called `before`, and the last of them if there are more.
+    def list(
+        self, limit: int, before: str | None, wanted: Wanted = EVERYTHING
+    ) -> tuple[builtins.list[Generation], str | None]:
+        """The newest `limit` generations that are wanted and older than the one called `before`, and a cursor.
 
-        The cursor is an id, not a time: many may have been stored in the same second. Raises NotFound for a cursor
-        that is none.
+        The cursor is the last that was looked at, if there are more: an id, not a time, for many may have been stored
+        in the same second. Raises NotFound for a cursor that is none, and Unavailable.
         """
-        ids, more = self.index.page(limit, before)
-        return self.those(ids), ids[-1] if more else None
+        found: builtins.list[Generation] = []
+        while True:
+            ids, more = self.index.page(limit - len(found), before, wanted)
+            found += [one for one in self.those(ids) if wanted.met_by(one)]
+            before = ids[-1] if ids else None
+            if len(found) >= limit or not more:
+                return found, before if more else None
 
     def those(self, ids: Iterable[str]) -> builtins.list[Generation]:
-        """The generations of these ids, but for those that nobody has, or can read."""
-        generations = []
-        for generation_id in ids:
-            try:
-                generations.append(self.get(generation_id))
-            except (NotFound, Gone):
-                self.index.forget(generation_id)
-            except Unreadable as error:
-                tell(self._redis, error)
-        return generations
+        """The generations of these ids, but for those that nobody has, or can read; raises Unavailable."""
+        return [one for one in read_all(self._listed, [*ids]) if one is not None]
+
+    def _listed(self, generation_id: str) -> Generation | None:
+        try:
+            return self.get(generation_id)
+        except (NotFound, Gone):
+            self.index.forget(generation_id)
+        except Unreadable as error:
+            tell(self._redis, error)
+        return None
 
     # On a worker
 
@@ -382,8 +369,6 @@ class Ledger(Lifecycle[Accepted]):
         self._storage.delete(pending_key(generation_id))  # it says that the generation was accepted, so it goes first
         for key in sorted(self._storage.keys(f"generations/{generation_id}"), key=manifest_key(generation_id).__eq__):
             self._storage.delete(key)
-        if self.owner:
-            self._storage.delete(owned_generation_key(self.owner, generation_id))
         self._redis.delete(live_key(generation_id))
         self.stars.forget(generation_id)
         self.index.forget(generation_id)

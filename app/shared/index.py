@@ -1,16 +1,19 @@
-"""The list of all generations, newest first: a copy in Redis of what storage holds.
+"""The list of all generations, newest first, and what is found in it.
+
+What has not ended, and what has ended a moment ago, is few: Redis has their ids in order of time. What ended before is
+in segments (`app/shared/segments.py`), of which each machine keeps an index in a file (`app/shared/index_database.py`).
+A page is put together from both; what is filtered is looked for in the file, which has the few too, once they are asked
+for. Both are copies: one that is lost is made again, from the segments and the folders of the few.
 
 | Redis key | type | what | kept for |
 |---|---|---|---|
-| `radiata:generations` | sorted set | id by time; below all `whole`, or a token while it is rebuilt | rebuilt |
+| `radiata:generations` | sorted set | the few by time; below all `whole`, or a token while it is rebuilt | rebuilt |
 | `radiata:generations:<owner>` | | the same of an owner who is not the first, and is not in the first one | |
-
-The time is in the id: the same in Redis as from storage. Where an idempotency key made the id, it is when the record
-was written: the pending one, or, rebuilt later, the end.
+| `radiata:segments` | string | another one whenever there are other segments | |
 """
 
-import threading
-import time
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import cast
@@ -21,44 +24,40 @@ from redis.exceptions import RedisError
 
 from app.shared import rebuild
 from app.shared.errors import NotFound
+from app.shared.following import CHANGED, Following, unusable
+from app.shared.index_database import BITS, GONE, LAST, IndexDatabase, Places, moment, place_of
 from app.shared.job import ID
-from app.shared.lifecycle import time_in
-from app.shared.owners import FIRST, GENERATIONS
-from app.shared.records import DELETED, deleted_key
-from app.shared.storage import Storage
+from app.shared.owners import FIRST
+from app.shared.segments import Entry
+from app.shared.wanted import EVERYTHING, Wanted
+from app.shared.wire.generation import Generation
 
 INDEX = "radiata:generations"
 WHOLE = "whole"
 TOKEN = "token:"  # noqa: S105 - the beginning of a field
 BELOW_ALL = "-inf"
 CHUNK = 1000
-KEEP_S = 1.0  # a listing of storage, where there is no Redis
-AHEAD_S = 86_400  # clocks of two machines differ by less: a later time is the hash of an idempotency key (version 0.1)
+SLACK_S = 60.0  # between the time in an id and that of its acceptance
 
-# KEYS: the index; ARGV: whole, an id or nothing, how many, and when the id began, should that be known to have been
-# deleted. Answers one more than that, older than the id; nil where the index is not whole, a number where it has no
-# such id. `whole` comes last, and nothing else is no id, unless a stranger wrote it.
-PAGE_OF = """
-local function page()
-    if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= '-inf' then return nil end
-    local first = 0
-    if ARGV[2] ~= '' then
-        local rank, at = redis.call('ZREVRANK', KEYS[1], ARGV[2]), ARGV[4]
-        if rank then
-            first = rank + 1
-        elseif at then
-            first = redis.call('ZCOUNT', KEYS[1], '(' .. at, '+inf')
-            for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], at, at)) do
-                if other > ARGV[2] then first = first + 1 end
-            end
-        else
-            return -1
-        end
-    end
-    return redis.call('ZREVRANGE', KEYS[1], first, first + ARGV[3])
+# KEYS: the index, what tells other segments; ARGV: whole, an id or nothing, its time or nothing, how many or all.
+# Answers what tells, then one more than that, older than the id, each with its time in turn; nil where the index is not
+# whole, a number where nobody knows the id's time. `whole` comes last, and nothing else is no id, unless a stranger
+# wrote it.
+PAGE = """
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= '-inf' then return nil end
+local first, id = 0, ARGV[2]
+if id ~= '' then
+    local added = ARGV[3] ~= '' and redis.call('ZADD', KEYS[1], 'NX', ARGV[3], id)
+    local rank = redis.call('ZREVRANK', KEYS[1], id)
+    if added == 1 then redis.call('ZREM', KEYS[1], id) end
+    if not rank then return -1 end
+    first = added == 1 and rank or rank + 1
 end
+local last = ARGV[4] == '' and -1 or first + ARGV[4]
+local found = redis.call('ZREVRANGE', KEYS[1], first, last, 'WITHSCORES')
+table.insert(found, 1, redis.call('GET', KEYS[2]) or '')
+return found
 """
-PAGE = f"{PAGE_OF} return page()"
 
 # KEYS: the index; ARGV: whole, token. Answers 1, or 0 where the set was lost under the hands of whoever filled it.
 CLOSE = """
@@ -69,72 +68,148 @@ return 1
 
 
 def index_key(owner: str) -> str:
-    """The list of an owner, in Redis."""
+    """The list of an owner's few, in Redis."""
     return f"{INDEX}:{owner}" if owner else INDEX
 
 
 class GenerationIndex:
-    """Ids of all generations of an owner in order of their time."""
+    """Ids of all generations of an owner in order of their time.
 
-    def __init__(self, storage: Storage, redis: Redis, owner: str = FIRST) -> None:
+    read: a generation of whoever, as storage or Redis has it; None for what is none, was deleted, or cannot be read.
+    stars: ids of all that have one.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        following: Following,
+        read: Callable[[str], Generation | None],
+        stars: Callable[[], set[str]],
+        owner: str = FIRST,
+    ) -> None:
         self._owner = owner
         self._index = index_key(owner)
-        self._storage = storage
         self._redis = redis
-        self._listing = threading.Lock()
-        self._listed: tuple[float, list[tuple[float, str]]] = (0.0, [])
+        self._following = following
+        self._segments = following.segments
+        self._read = read
+        self._stars = stars
+
+    # What becomes of a generation
 
     def add(self, pipe: Pipeline, generation_id: str, created_at: datetime, owner: str = FIRST) -> None:
         """Take a new generation in, with the rest of what `pipe` does."""
         pipe.zadd(index_key(owner), {generation_id: moment(generation_id, created_at)}, nx=True)
 
+    def ended(self, generation_id: str) -> None:
+        """Note that a generation has ended, before its pending record goes; raises Unavailable."""
+        self._segments.ended(generation_id)
+
     def forget(self, generation_id: str) -> None:
         """Drop an id that storage does not know."""
-        with suppress(RedisError):
-            self._redis.zrem(self._index, generation_id)
+        forget(self._redis, generation_id, self._owner)
 
-    def page(self, limit: int, before: str | None) -> tuple[list[str], bool]:
-        """The newest `limit` ids older than `before`, and whether there are more; raises NotFound for no such id.
+    def gathered(self, owners: Mapping[str, str]) -> None:
+        """Drop ids, each with its owner, that segments have; raises RedisError."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for one, owner in owners.items():
+                pipe.zrem(index_key(owner), one)
+            pipe.execute()
 
-        An id that was deleted since is as good as before: whoever turns pages goes on.
+    # Pages
+
+    def page(self, limit: int, before: str | None, wanted: Wanted = EVERYTHING) -> tuple[list[str], bool]:
+        """The newest `limit` ids older than `before` of what may be wanted, and whether there are more.
+
+        Raises NotFound for no such id, and Unavailable.
         """
         try:
-            return self._page(limit, before, None)
-        except NotFound:
-            gone = DELETED.get(self._storage, deleted_key(before)) if before else None
-            if before is None or gone is None or gone.owner != self._owner:
-                raise
-            return self._page(limit, before, moment(before, gone.created_at))
+            found = self._everything(limit, before) if wanted.everything else None
+            if found is None:
+                found = self._sought(limit, before, wanted)
+        except sqlite3.Error as error:
+            raise unusable(error) from error
+        return [one for one, _ in found[:limit]], len(found) > limit
 
-    def _page(self, limit: int, before: str | None, at: float | None) -> tuple[list[str], bool]:
+    def _everything(self, limit: int, before: str | None) -> Places | None:
+        """Up to one more than asked for; None where Redis cannot tell."""
+        database = self._following.all(self._told())
+        since = None if before is None else self._place(database, before)
+        few = self._few(before, since, limit)
+        if few is None:
+            return None
+        told, found = few
+        database = self._following.all(told)
+        if before is not None and since is None:  # one of the few: its time is in Redis
+            since = self._place_of_few(before)
+        older = database.ended(self._owner, LAST if since is None else since, limit + 1)
+        # Few that have ended may be in a segment already
+        both = dict(older) | dict(found)
+        return sorted(both.items(), key=lambda one: -one[1])[: limit + 1]
+
+    def _place(self, database: IndexDatabase, generation_id: str) -> int | None:
+        """Where a generation stands that is in the file, or was deleted since its page was read."""
+        place = database.place(generation_id, self._owner)
+        if place is None and (gone := self._following.gone(generation_id)) is not None and gone.owner == self._owner:
+            place = place_of(gone.id, moment(gone.id, gone.created_at))
+        return place
+
+    def _place_of_few(self, generation_id: str) -> int | None:
+        score = self._redis.zscore(self._index, generation_id)
+        return None if score is None else place_of(generation_id, score)
+
+    def _few(self, before: str | None, since: int | None, limit: int | None) -> tuple[str, Places] | None:
+        """What tells other segments, and ids and places; None where the index is not whole, or there is no Redis."""
         try:
-            found = self._in_redis(limit, before, at)
+            found = self._page(before, since, limit)
             if found is None and rebuild.ensure(self._redis, self._index, self._whole, self._rebuild):
-                found = self._in_redis(limit, before, at)
+                found = self._page(before, since, limit)
         except RedisError:
-            found = None
-        if found is None:  # storage is slower, and knows
-            ids = self._from_storage()
-            if before is not None:
-                mine = next((one for one in ids if one[1] == before), None if at is None else (at, before))
-                if mine is None:
-                    raise unknown()
-                ids = [one for one in ids if one < mine]
-            found = [one for _, one in ids[: limit + 1]]
-        return found[:limit], len(found) > limit
+            return None
+        return found
 
-    def _in_redis(self, limit: int, before: str | None, at: float | None) -> list[str] | None:
-        """Up to one id more than asked for, or None where the index is not whole."""
-        page, when = self._redis.register_script(PAGE), [] if at is None else [repr(at)]
+    def _page(self, before: str | None, since: int | None, limit: int | None) -> tuple[str, Places] | None:
+        page = self._redis.register_script(PAGE)
+        when = "" if since is None else repr((since >> BITS) / 1000)
         while True:
-            found = cast(list[bytes] | int | None, page(keys=[self._index], args=[WHOLE, before or "", limit, *when]))
+            arguments = [WHOLE, before or "", when, "" if limit is None else limit]
+            found = cast(list[bytes] | int | None, page(keys=[self._index, CHANGED], args=arguments))
             if isinstance(found, int):
                 raise unknown()
             if found is None:
                 return None
-            if not (strangers := [one for one in found if not belongs(one)]):
-                return [one.decode() for one in found if one != WHOLE.encode()]
+            told, ids, times = found[0].decode(errors="replace"), found[1::2], found[2::2]
+            if not (strangers := [one for one in ids if not belongs(one)]):
+                pairs = [(one.decode(), float(at)) for one, at in zip(ids, times, strict=True) if one != WHOLE.encode()]
+                return told, [(one, place_of(one, at)) for one, at in pairs]
             self._redis.zrem(self._index, *strangers)  # they would stand where generations should
+
+    def _sought(self, limit: int, before: str | None, wanted: Wanted) -> Places:
+        """The same of what is looked for in the file, where the few are too, then."""
+        few = self._few(None, None, None)
+        if few is None:  # storage is slower, and knows
+            told, ids = self._told(), self._unindexed()
+        else:
+            told, ids = few[0], [one for one, _ in few[1]]
+        database = self._following.all(told)
+        self._take(ids)
+        until = LAST if before is None else self._place(database, before)
+        if until is None:
+            raise unknown()
+        since = 0 if wanted.since is None else place_of("0" * 32, wanted.since.timestamp() - SLACK_S)
+        if wanted.until is not None:
+            until = min(until, place_of("f" * 32, wanted.until.timestamp() + SLACK_S))
+        marks = wanted.marks(self._owner)
+        if wanted.starred:
+            return database.among(self._stars(), marks, since, until, limit + 1)
+        return database.marked(marks, since, until, limit + 1)
+
+    # Made again
+
+    def _told(self) -> str:
+        with suppress(RedisError):
+            return (cast(bytes | None, self._redis.get(CHANGED)) or b"").decode(errors="replace")
+        return ""
 
     def _whole(self) -> bool:
         return self._redis.zscore(self._index, WHOLE) == float(BELOW_ALL)
@@ -142,47 +217,40 @@ class GenerationIndex:
     def _rebuild(self, token: str) -> bool:
         member = f"{TOKEN}{token}"
         self._redis.zadd(self._index, {member: BELOW_ALL})  # type: ignore[dict-item]  # Redis' word for it
-        moments = list(self._moments().items())
+        database = self._following.all(self._told())
+        ids = self._unindexed()
+        self._take(ids)
+        known = {one: said for one, said in database.of(ids).items() if said.owner == self._owner}
+        moments = [(one, said.created) for one, said in known.items()]
         with self._redis.pipeline(transaction=False) as pipe:
             for at in range(0, len(moments), CHUNK):
                 pipe.zadd(self._index, dict(moments[at : at + CHUNK]), nx=True)
             pipe.execute()
         return bool(self._redis.eval(CLOSE, 1, self._index, WHOLE, member))
 
-    def _from_storage(self) -> list[tuple[float, str]]:
-        """When each began, and its id, the newest first."""
-        with self._listing:  # one looks, others take what it saw
-            until, ids = self._listed
-            if time.monotonic() >= until:
-                ids = sorted(((when, one) for one, when in self._moments().items()), reverse=True)
-                self._listed = (time.monotonic() + KEEP_S, ids)
-        return ids
+    def _unindexed(self) -> list[str]:
+        """Ids of all that has not ended, or is in no segment yet, of all owners."""
+        pending = self._following.pending()  # first: what ends meanwhile is then found among what has ended
+        return [*pending | self._segments.noted()]
 
-    def _moments(self) -> dict[str, float]:
-        """When each generation in storage began."""
-        # What is pending first: what ends meanwhile is then found among the ended
-        pending = {key.split("/")[1].removesuffix(".json"): when for key, when in self._storage.entries("pending")}
-        ended = {
-            key.split("/")[1]: when
-            for key, when in self._storage.entries("generations")
-            if key.endswith("/manifest.json")
-        }
-        # Last: what an owner has accepted is noted before it is accepted
-        owners = {key.split("/")[-1]: key.split("/")[-2] for key in self._storage.keys(GENERATIONS)}
-        gone = {key.split("/")[1].removesuffix(".json") for key in self._storage.keys("deleted")}
-        ours = {one: when for one, when in (ended | pending).items() if owners.get(one, FIRST) == self._owner}
-        return {one: moment(one, when) for one, when in ours.items() if ID.fullmatch(one) and one not in gone}
+    def _take(self, ids: Iterable[str]) -> None:
+        """Have these in the file."""
+        database = self._following.database
+        known = database.of(ids)
+        found = rebuild.read_all(self._read, [one for one in ids if one not in known or known[one].state == GONE])
+        if entries := [Entry.of(one) for one in found if one is not None]:
+            database.take(entries)
+
+
+def forget(redis: Redis, generation_id: str, owner: str) -> None:
+    """Drop an id of an owner's that storage does not know, or that was deleted: segments are seen to later."""
+    with suppress(RedisError):
+        redis.zrem(index_key(owner), generation_id)
 
 
 def belongs(member: bytes) -> bool:
     """Whether this may stand in an index that is whole: an id, or what says so; no token, which nobody needs then."""
     return member == WHOLE.encode() or bool(ID.fullmatch(member.decode(errors="replace")))
-
-
-def moment(generation_id: str, otherwise: datetime) -> float:
-    """When a generation began, in seconds: as its id says, or else as told."""
-    told, seconds = otherwise.timestamp(), time_in(generation_id)
-    return told if seconds is None or seconds > told + AHEAD_S else seconds
 
 
 def unknown() -> NotFound:

@@ -14,6 +14,7 @@ log = structlog.get_logger()
 
 ALWAYS = {
     "radiata:generations": "zset",
+    "radiata:segments": "string",
     "radiata:adapters": "hash",
     "radiata:starred": "set",
     "radiata:metrics": "hash",
@@ -25,6 +26,7 @@ ALWAYS = {
     "radiata:outgoing:webhook": "zset",
     "radiata:outgoing:start": "zset",
     "radiata:outgoing:keep": "zset",
+    "radiata:outgoing:index": "zset",
     "radiata:outgoing:looked": "string",
     "radiata:keeping": "string",
     "radiata:living": "set",

@@ -10,7 +10,6 @@ Pictures are stored once under the hash of their pixels, whoever sends them; who
 |---|---|
 | `owned/pictures/<owner>/<sha256>` | the owner has sent, or was made, this picture; the first owner is `first` here |
 | `owned/foreign/<sha256>` | it did not come from the first owner; a picture without this is the first owner's as well |
-| `owned/generations/<owner>/<id>` | a generation of an owner who is not the first: what their list is made of |
 """
 
 from app.shared.storage import Storage
@@ -22,12 +21,10 @@ BUNDLED = "radiata"  # of the adapters that came with a base model
 RESERVED = (FIRST_SAID, BUNDLED)
 Asker = str | None  # one owner, or None: nobody in particular, who sees everything
 
-GENERATIONS = "owned/generations"
-
 
 def owned_generation_key(owner: str, generation_id: str) -> str:
-    """What stands here for a generation of an owner who is not the first."""
-    return f"{GENERATIONS}/{owner}/{generation_id}"
+    """What was written of a generation of an owner who is not the first, before lists were made of segments."""
+    return f"owned/generations/{owner}/{generation_id}"
 
 
 def namespace(name: str, owner: str) -> str:

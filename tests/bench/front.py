@@ -34,7 +34,8 @@ from app.accepting.fast_acceptance import filled
 from app.embedded import address
 from app.shared.catalog import Catalog
 from app.shared.connection import redis_url
-from app.shared.generations import Ledger, begun
+from app.shared.generation_records import begun
+from app.shared.generations import Ledger
 from app.shared.index import INDEX
 from app.shared.job import ID
 from app.shared.lifecycle import id_for, live_key

@@ -102,7 +102,7 @@ def test_a_query_is_obeyed_or_refused(api: httpx.Client) -> None:
 
 def test_the_nearest_name_is_told_and_the_allowed_ones(api: httpx.Client) -> None:
     (one,) = api.get("/v1/generations?limt=1").json()["errors"]
-    assert "did you mean 'limit'" in one["message"] and one["allowed"] == ["before", "limit"]
+    assert "did you mean 'limit'" in one["message"] and {"before", "limit"} <= {*one["allowed"]}
     (one,) = api.get("/v1/generations?limit=0").json()["errors"]
     assert one["allowed"] == {"type": "integer", "minimum": 1, "maximum": 200}
     (one,) = api.post("/v1/generations", json={"prompt": "a", "smapler": "x"}).json()["errors"]

@@ -164,7 +164,7 @@ def test_a_list_is_whole_while_what_it_lists_is_deleted(
         ledger.delete(one)
     assert [one.id for one in first] == ids[:2] and cursor == ids[1]
     assert [one.id for one in ledger.list(2, cursor)[0]] == [ids[3], ids[5]]
-    monkeypatch.setattr(ledger.index, "_in_redis", lambda *_: None)
+    monkeypatch.setattr(ledger.index, "_few", lambda *_: None)
     assert [one.id for one in ledger.list(2, cursor)[0]] == [ids[3], ids[5]]
 
 
