@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {
     "POST /v1/images/{ref}/preprocess": DRAW,
     "GET /v1/images/uploads/{upload_id}": SENDS_PICTURES,
     "GET /v1/images/{key:path}": ANY,
+    "DELETE /v1/images/{ref}": SENDS_PICTURES,
     "POST /v1/datasets": TRAIN,
     "GET /v1/datasets/uploads/{upload_id}": TRAIN,
     "GET /v1/datasets": TRAIN,

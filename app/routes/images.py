@@ -1,6 +1,7 @@
 """Pictures: those that requests draw from, and those that were drawn."""
 
 import re
+from contextlib import suppress
 from hashlib import sha256
 from typing import Annotated, cast, get_args
 
@@ -15,7 +16,7 @@ from app.http.downloads import documented, download
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
 from app.http.routing import SIGNED_ADDRESS, Router, answers
 from app.http.spool import Spooled
-from app.shared.errors import Gone, NotFound, PictureRefused
+from app.shared.errors import Conflict, Gone, NotFound, PictureRefused, Unreadable
 from app.shared.generations import image_key
 from app.shared.pictures import StoredPicture, picture_key
 from app.shared.wire.generation import OutputFormat
@@ -125,12 +126,33 @@ def picture(key: str, service: ServiceDep, request: Request) -> Response:
     return download(request, tag, len(data), lambda start, end: iter([data[start:end]]), KINDS[written])
 
 
+@router.delete("/{ref}", status_code=204, responses=answers({409: "A dataset or an adapter of yours shows it"}))
+def delete(ref: Annotated[str, PathParameter(pattern=REF_PATTERN)], service: ServiceDep) -> None:
+    """Delete a picture that was sent, or a map: what was accepted with it is drawn all the same."""
+    service.pictures.known(ref)
+    if shows := _shown_by(service, ref):
+        raise Conflict("image_needed", f"{shows} shows this picture; delete that first")
+    service.pictures.remove(ref)
+
+
+def _shown_by(service: Service, ref: str) -> str | None:
+    """What else than a request shows a picture of whoever asks."""
+    for one in service.datasets.refs():
+        with suppress(NotFound, Unreadable):
+            if any(picture.ref == ref for picture in service.datasets.get(one).pictures):
+                return f"dataset {one!r}"
+    mine = (one for one in service.catalog.newest() if one.owner == service.owner and one.cover == ref)
+    return next((f"adapter {one.name!r}" for one in mine), None)
+
+
 def _is_seen(service: Service, key: str, drawn: re.Match[str] | None) -> bool:
     """Whether whoever asks may see a picture, if there is one."""
+    if drawn is None:
+        return service.pictures.sees(key)
     if service.asker is None:
         return True
     try:
-        service.ledger.get(drawn[1]) if drawn else service.pictures.info(key)
+        service.ledger.get(drawn[1])
     except (NotFound, Gone):
         return False
     return True

@@ -44,6 +44,23 @@ class PictureHolders:
             return True
         return owner == FIRST and not self._storage.exists(_foreign(ref))
 
+    def sees(self, asker: Asker, ref: PictureRef) -> bool:
+        """Whether a picture that is stored is there for whoever asks: to nobody in particular, somebody's is."""
+        if asker is not None:
+            return self.holds(asker, ref)
+        return not self._storage.exists(_foreign(ref)) or bool(self._all(ref))
+
+    def release(self, asker: Asker, ref: PictureRef) -> None:
+        """Note that a picture is no longer whoever asks'; asked by nobody in particular, no owner's."""
+        if asker in (None, FIRST):
+            self._storage.put(_foreign(ref), b"1")
+        for key in self._all(ref) if asker is None else [_held(asker, ref)]:
+            self._storage.delete(key)
+
+    def _all(self, ref: PictureRef) -> list[str]:
+        digest = ref.removeprefix(REF_PREFIX)
+        return [key for key in self._storage.keys("owned/pictures") if key.endswith(f"/{digest}")]
+
     def comes_from(self, owner: str, ref: PictureRef) -> None:
         """Note, before it is stored, that a picture that is not there yet is not the first owner's."""
         if owner != FIRST:

@@ -7,9 +7,11 @@ in sRGB, upright, as PNG.
 
 import io
 import re
+import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from app.shared.disposal import Disposal, aside
 from app.shared.errors import NotFound, Unreadable
 from app.shared.owners import FIRST, Asker, PictureHolders
 from app.shared.storage import Storage
@@ -29,6 +31,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 AFTER = 33  # where a PNG goes on behind its size
 KINDS = {2: False, 6: True}  # of RGB and RGBA, as PNG numbers them: whether there is alpha
 COMPRESSION = 3  # zlib's level: 4 % larger than 6, in a third of the time
+KNOWN_S = 60.0  # that what is known of a picture is not asked for again
 KEPT = 4096  # pictures whose size is kept in memory
 
 
@@ -52,18 +55,38 @@ class Pictures:
         self._storage = storage
         self._asker = asker
         self._holders = PictureHolders(storage)
-        self._known: dict[PictureRef, StoredPicture] = {}
+        self._disposal = Disposal(storage)
+        self._known: dict[PictureRef, tuple[float, StoredPicture]] = {}  # until when, and what
 
     def info(self, ref: PictureRef) -> StoredPicture:
         """Return what is known of a picture; raise NotFound (`image_unknown`) or Unreadable."""
-        if ref not in self._known:
+        until, known = self._known.get(ref, (0.0, None))
+        if known is None or time.monotonic() > until:  # a part of the hour that a deleted one stays for others
+            self._known.pop(ref, None)
             found = self._storage.stream(picture_key(ref), 0, HEAD)
-            if found is None or not (self._asker is None or self._holders.holds(self._asker, ref)):
+            if found is None or not self.sees(ref):
                 raise _unknown(ref)
             if len(self._known) >= KEPT:
                 self._known.clear()
-            self._known[ref] = _read_head(ref, b"".join(found[1])[:HEAD])
-        return self._known[ref]
+            known = _read_head(ref, b"".join(found[1])[:HEAD])
+            self._known[ref] = (time.monotonic() + KNOWN_S, known)
+        return known
+
+    def sees(self, ref: PictureRef) -> bool:
+        """Whether a picture, if it is stored, is there for whoever asks."""
+        return self._holders.sees(self._asker, ref)
+
+    def known(self, ref: PictureRef) -> None:
+        """Raise NotFound where a picture, readable or not, is not there for whoever asks."""
+        if not self._storage.exists(picture_key(ref)) or not self.sees(ref):
+            raise _unknown(ref)
+
+    def remove(self, ref: PictureRef) -> None:
+        """Have a picture no longer be whoever asks'; its bytes go once nothing needs them. Raises NotFound."""
+        self.known(ref)
+        self._disposal.note(picture_key(ref))
+        self._holders.release(self._asker, ref)
+        self._known.pop(ref, None)
 
     def put(self, image: "Image", owner: str = FIRST) -> StoredPicture:
         """Keep a picture (mode RGB or RGBA), unless it is there; return what is known of it.
@@ -90,17 +113,23 @@ class Pictures:
             self._known.pop(ref, None)
             if new:
                 self._holders.comes_from(owner, ref)
-            buffer = io.BytesIO()
-            image.save(buffer, "PNG", compress_level=COMPRESSION, pnginfo=_note(image))
-            self._storage.put(picture_key(ref), buffer.getvalue())
+            self._store(ref, image)
         self._holders.hold(owner, ref)
+        if not self._storage.exists(picture_key(ref)):  # it went for unneeded right before (`app/shared/disposal.py`)
+            self._store(ref, image)
+        self._disposal.needs(picture_key(ref))
         return self.info(ref), new
+
+    def _store(self, ref: PictureRef, image: "Image") -> None:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=COMPRESSION, pnginfo=_note(image))
+        self._storage.put(picture_key(ref), buffer.getvalue())
 
     def load(self, ref: PictureRef) -> "Image":
         """Return a picture's pixels, mode RGB or RGBA; raise NotFound (`image_unknown`) or Unreadable."""
         from PIL import Image
 
-        data = self._storage.get(picture_key(ref))
+        data = self._storage.get(picture_key(ref)) or aside(self._storage, picture_key(ref))
         if data is None:
             raise _unknown(ref)
         try:

@@ -184,6 +184,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "POST /v1/images/{ref}/preprocess": [(of.picture, {"json": {"preprocess": "canny", **size}})],
         "GET /v1/images/uploads/{upload_id}": [(of.uploads["picture"], {})],
         "GET /v1/images/{key:path}": [(of.picture, {}), (f"{of.ended}/0.png", {})],
+        "DELETE /v1/images/{ref}": [(of.picture, {})],
         "POST /v1/datasets": [],
         "GET /v1/datasets/uploads/{upload_id}": [(of.uploads["dataset"], {})],
         "GET /v1/datasets": [],

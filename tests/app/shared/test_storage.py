@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from app.shared.disposal import GRACE, Disposal
 from app.shared.errors import Unavailable
 from app.shared.local_store import LocalStore
 from app.shared.storage import FLUSHES, Storage
@@ -74,6 +75,19 @@ def test_a_file_of_this_machine_is_taken_where_the_store_is_a_folder(storage: St
     how = storage.take("a/b", tmp_path / "file")
     assert (how is None) == (not storage.url.startswith("file:"))
     assert storage.get("a/b") == (b"one" if how else None)
+
+
+def test_what_nothing_needs_goes_and_what_is_needed_stays(storage: Storage) -> None:
+    digests = ["a" * 64, "b" * 64]
+    disposal = Disposal(storage, lambda: datetime.now(UTC) - 2 * GRACE)
+    for one in digests:
+        storage.put(f"adapters/{one}.safetensors", b"bytes")
+        storage.put(f"adapters/{one}.json", b"{}")
+        disposal.note(f"adapters/{one}.safetensors")
+    storage.put("pending/x.json", f'"sha256": "{digests[0]}"'.encode())
+    assert sorted(Disposal(storage).run()) == [f"adapters/{digests[1]}.json", f"adapters/{digests[1]}.safetensors"]
+    left = {key for key in storage.keys("") if not key.startswith("unneeded")}
+    assert left == {"pending/x.json", f"adapters/{digests[0]}.json", f"adapters/{digests[0]}.safetensors"}
 
 
 def test_flushing_changes_nothing(storage: Storage) -> None:
