@@ -23,7 +23,8 @@ def foretold(
     if choice.rank is not None and choice.alpha is not None:
         yield "γ", f"{choice.alpha / choice.rank:g} (alpha {choice.alpha:g} / rank {choice.rank})"
     change = choice.facts.first_change * training.learning_rate
-    yield "learning rate", f"{training.learning_rate:g}; the first step changes a weight by about {change:.2g}"
+    ranked = "" if choice.rank is None else " at rank 16"
+    yield "learning rate", f"{training.learning_rate:g}; the first step{ranked} changes a weight by about {change:.2g}"
     factors = amount(factor_bytes(training.adapter.parameters, averaged=plan.ema_decay is not None))
     own = amount(weight_bytes(base.components))
     yield "memory", f"{factors} for factors and moments, {own} for the base, besides activations"

@@ -297,7 +297,7 @@ class TrainableAlgorithm(Wire):
     options: list[AlgorithmOption]
     learning_rate: float
     first_change: float = Field(
-        description="root mean square of what the first step changes in a weight, by unit of learning rate"
+        description="root mean square of what the first step changes in a weight, by unit of learning rate, at rank 16"
     )
     why_rate: str
     untrainable: str = Field(description="why it cannot be trained here; empty: it can")
