@@ -36,7 +36,7 @@ from app.shared.wire.upload import Upload, UploadStatus
 from workers import tasks
 from workers.dispatch.performing import perform
 from workers.drawing.encoding import encode
-from workers.models.loading import load
+from workers.models.loading import LoadedModel, load
 from workers.patience import Patience, PatientStorage
 from workers.training.kept import Kept
 from workers.training.pictures import of_dataset
@@ -97,12 +97,17 @@ class Trainer:
         self._storage = PatientStorage(storage, self._patience)
         self._trainings = Trainings(self._storage, redis, settings)
         self._uploads = Uploads(self._storage, redis, settings)
-        self._leaving = False
+        self._leaving = self._loading = False
         self._over: Over = ""  # by storage, as of the last checkpoint
 
     def leave(self) -> None:
-        """Save a checkpoint after the step that is being made, and put the training back."""
+        """Save a checkpoint after the step that is being made, and put the training back.
+
+        Raises Leaving where the model is being loaded, for which there is nothing to save: called in its thread.
+        """
         self._leaving = True
+        if self._loading:
+            raise Leaving
 
     def run(self, training_id: str) -> None:
         """Train and end it; one that has ended meanwhile is left alone.
@@ -164,7 +169,7 @@ class Trainer:
     def _trained(self, training: Accepted) -> tuple[int, bytes]:
         """Return after how many steps it was done or stopped, and the file of the adapter."""
         request = training.request
-        base = load(request.model, self._settings)
+        base = self._loaded(training)
         if base.profile.fingerprint != request.base:
             message = f"model {request.model!r} is another base than when this was accepted; ask again to train on it"
             raise RadiataError("base_changed", message)
@@ -191,6 +196,16 @@ class Trainer:
             self._look(training.id)
             return run.step, run.exported()
         return made.step, made.data
+
+    def _loaded(self, training: Accepted) -> LoadedModel:
+        try:
+            self._loading = True
+            self._look(training.id)  # it may have been told to leave just before
+            return load(training.request.model, self._settings)
+        finally:
+            self._loading = False
+            if self._leaving:  # what was raised may have been caught by a library, or have become another error
+                raise Leaving
 
     def _begun_from(self, ref: str | None) -> bytes | None:
         """Return the adapter file that a training begins from, as it was resolved."""

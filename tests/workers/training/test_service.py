@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -329,6 +330,25 @@ def test_a_process_that_has_to_go_puts_it_back(
     with pytest.raises(Unavailable, match="another goes on"):  # which costs no try
         trainer.run(accepted.id)
     assert trainings.get(accepted.id).status is Status.QUEUED and trainings.get(accepted.id).progress.step == 2
+
+
+def test_a_process_that_has_to_go_does_not_load_its_model_first(
+    trainer: Trainer, trainings: Trainings, accepted: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    for caught in (False, True):
+
+        def load(*_: Any, caught: bool = caught) -> Any:
+            with suppress(Exception if caught else ()):  # as a library may
+                trainer.leave()
+            loaded.append("further")
+            return BASE
+
+        monkeypatch.setattr(service, "load", load)
+        monkeypatch.setattr(trainer, "_leaving", False)
+        with pytest.raises(Unavailable, match="another goes on"):
+            trainer.run(accepted.id)
+        assert loaded == ["further"] * caught and trainings.get(accepted.id).status is Status.QUEUED
 
 
 def test_another_base_is_not_trained_on(trainer: Trainer, trainings: Trainings, accepted: Training) -> None:
