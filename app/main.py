@@ -28,6 +28,7 @@ from app.routes import (
     webhooks,
     workers,
 )
+from app.shared import tracing
 from app.shared.errors import Unavailable
 from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application over `settings` (unset: from the environment)."""
     settings = settings or serving_settings()
     configure(settings.log_level, settings.log_prompts)
+    tracing.configure(settings, "api")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -50,6 +50,7 @@ ARROWS: dict[str, set[str]] = {
         "tokenizers",  # words of a stack, as the engine draws and acceptance counts them
         "PIL",  # pictures that requests draw from; imported by the function that decodes one
     },
+    "app.shared.tracing": {"app.shared", "opentelemetry"},  # of the `otel` extra
     # What asks other hosts: the layer below httpx, which connects where it is told, and unpacks and follows nothing
     "app.shared.fetching": {"app.shared", "pydantic", "httpcore", "httpx"},
     "app": {

@@ -14,6 +14,7 @@ from app.middleware.origins import Origins
 from app.middleware.rates import Rates
 from app.middleware.request_ids import HEADER, RequestIds
 from app.middleware.safe_headers import SafeHeaders
+from app.middleware.traces import Traces
 from app.shared.settings import Settings
 
 EXPOSED = (
@@ -27,6 +28,7 @@ EXPOSED = (
 def surround(app: FastAPI, settings: Settings) -> None:
     """Put everything around `app`."""
     app.add_middleware(DocsPolicy)
+    app.add_middleware(Traces)
     app.add_middleware(
         BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb, dataset_mb=settings.max_dataset_mb
     )

@@ -24,6 +24,7 @@ class Accepted(Wire):
     generation: Generation
     fingerprint: str | None = None
     request_id: str = ""  # of the request that asked for it first, for the log
+    traceparent: str = ""  # of the same, where it is traced
     webhook: Webhook | None = None
 
     @property

@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.shared import tracing
 from app.shared.accepted import Accepted, Aside
 from app.shared.lifecycle import now
 from app.shared.log import request_id
@@ -37,7 +38,8 @@ def begun(
         metadata=aside.metadata,
         start_by=None if within is None else created + timedelta(seconds=within),
     )
-    return Accepted(generation=generation, fingerprint=fingerprint, request_id=request_id(), webhook=aside.webhook)
+    asked = {"request_id": request_id(), "traceparent": tracing.current()}
+    return Accepted(generation=generation, fingerprint=fingerprint, webhook=aside.webhook, **asked)
 
 
 def as_it_stands(

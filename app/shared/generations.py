@@ -14,6 +14,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
+from app.shared import tracing
 from app.shared.accepted import Accepted, Aside
 from app.shared.errors import Conflict, Deleted, Gone, NotFound, Unavailable, Unreadable
 from app.shared.following import Following
@@ -257,6 +258,7 @@ class Ledger(Lifecycle[Accepted]):
         if accepted is None:
             return None
         asked_by(accepted.request_id)
+        tracing.follow(accepted.traceparent)
         started = now()
         if self.too_late_to_start(accepted, started):
             return None

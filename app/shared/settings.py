@@ -216,6 +216,7 @@ class Settings(BaseSettings):
     log_prompts: bool = Field(
         False, description="Whether the log may say prompts; secrets it never says, nor pictures of requests."
     )
+    otel_endpoint: str = Field("", description="Where OpenTelemetry traces go (OTLP over HTTP); unset, nowhere.")
     signed_url_s: int = Field(
         24 * 3600,
         ge=60,

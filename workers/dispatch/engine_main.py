@@ -17,6 +17,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.shared import tracing
 from app.shared.connection import connect
 from app.shared.errors import Unavailable
 from app.shared.job import SERIALIZER
@@ -41,6 +42,7 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
     orders: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(os.fdopen(orders_fd), orders), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    tracing.configure(settings, "engine")
     redis = connect(settings, patient=True)
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))  # to die of it while loading would be a try

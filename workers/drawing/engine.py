@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -16,6 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.timeouts import JobTimeoutException
 
+from app.shared import tracing
 from app.shared.discretion import hide, prompts_of
 from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
@@ -132,6 +134,8 @@ class Engine:
         if generation is None:
             return
         hide(prompts_of(generation.request))
+        if generation.started_at:
+            tracing.past("queue", _nanoseconds(generation.created_at), _nanoseconds(generation.started_at))
         if generation.request.base not in ("", self.base):  # its folder was changed under a worker that restarted it
             self._ledger.put_back(generation_id)
             raise Unavailable(
@@ -139,7 +143,8 @@ class Engine:
             )
         try:
             begun = time.perf_counter()
-            drawn = self._draw(generation)
+            with tracing.span("draw", generation=generation_id, model=self._base.profile.name):
+                drawn = self._draw(generation)
             self._verify(CHECK_SHARE * (time.perf_counter() - begun))
         except Ended:
             self._ledger.discard(generation)
@@ -326,12 +331,17 @@ class _Clock:
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {"load": 0.0, "swap": 0.0, "sample": 0.0, "store": 0.0}
-        self._last = time.perf_counter()
+        self._last = time.perf_counter_ns()
 
     def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] += (now - self._last) * 1000
+        now, wall = time.perf_counter_ns(), time.time_ns()
+        self.laps[name] += (now - self._last) / 1e6
+        tracing.past(name, wall - (now - self._last), wall)
         self._last = now
+
+
+def _nanoseconds(when: datetime) -> int:
+    return int(when.timestamp() * 1e9)
 
 
 def _all_done(generation: Generation) -> Any:

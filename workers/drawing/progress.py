@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from app.shared import tracing
 from app.shared.generations import Ledger
 from app.shared.wire.generation import Generation
 
@@ -37,6 +38,7 @@ class Progress:
             self.look()
         else:
             self._told = steps
+            tracing.event("step", step=steps)
             self._stay()
             if not self._ledger.step(self._id, steps, self._total):
                 raise Ended
