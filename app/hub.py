@@ -26,7 +26,7 @@ from app.shared.wire.training import Training
 
 log = structlog.get_logger()
 
-KEPT = 512  # events of one generation in memory; who lags further behind reads Redis for itself
+EVENTS_KEPT = 512  # events of one generation in memory; who lags further behind reads Redis for itself
 PAGE = 256  # entries of a stream, and streams, in one round trip
 TOGETHER_S = 0.02  # between two readings: what happens meanwhile is read at once
 LOOK_S = 2.0  # between two looks at everything that is followed
@@ -55,7 +55,7 @@ class Tail:
         """Keep what was read after `last`."""
         events, self.last = _events(entries, self.last)
         self.events.extend(events)
-        while len(self.events) > KEPT:
+        while len(self.events) > EVENTS_KEPT:
             self.start = self.events.popleft().position or self.start
         self.quiet = self.quiet and not entries
 

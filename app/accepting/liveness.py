@@ -58,7 +58,7 @@ class Liveness:
         self._clock = clock
         self._claim = claim
         self._lock = Lock()
-        self._seen: dict[Held, float] = {}  # to when a worker that holds it was last known to live
+        self._last_alive: dict[Held, float] = {}  # to when a worker that holds it was last known to live
         self._looked: dict[Held, float] = {}
         self._errands = Errands()
         self._is_ours = True  # this Redis, when it was last looked at
@@ -84,8 +84,8 @@ class Liveness:
                 try:
                     self._claimed()
                     self._workers()
-                    if held not in self._seen and lately_alive(self._redis, *held):
-                        self._seen[held] = self._clock()
+                    if held not in self._last_alive and lately_alive(self._redis, *held):
+                        self._last_alive[held] = self._clock()
                 except RedisError:
                     return  # whoever queues it says so
         if not self._is_fresh(held, max(patience, LOOK_EVERY_S)):
@@ -135,12 +135,12 @@ class Liveness:
 
     def _workers(self) -> list[WorkerState]:
         workers = worker_states(self._redis)
-        self._seen |= {(one.model, one.base): self._clock() for one in workers}
+        self._last_alive |= {(one.model, one.base): self._clock() for one in workers}
         return workers
 
     def _is_fresh(self, held: Held, seconds: float) -> bool:
         model, base = held
-        last = max(self._seen.get((model, one), float("-inf")) for one in (base, ""))
+        last = max(self._last_alive.get((model, one), float("-inf")) for one in (base, ""))
         return self._clock() - last <= seconds
 
 

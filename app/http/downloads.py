@@ -11,7 +11,7 @@ from app.http.errors import problem
 from app.http.routing import answers
 from app.middleware.head import BODILESS
 
-KEPT = "private, max-age=31536000, immutable"
+FOR_EVER = "private, max-age=31536000, immutable"
 
 
 def documented(*kinds: str) -> dict[int | str, dict[str, Any]]:
@@ -37,7 +37,7 @@ def download(
 
     read: gives them from a start up to an end.
     """
-    known = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": KEPT, **(headers or {})}
+    known = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": FOR_EVER, **(headers or {})}
     if not_modified(request, tag):
         return Response(status_code=304, headers=known)
     try:

@@ -47,7 +47,7 @@ class Delivering:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._webhooks, self._ledger, self._fetcher, self._secret = webhooks, ledger, fetcher, secret
-        self._seen = seen
+        self._shown = seen
         self._clock, self._pruned = clock, 0.0
 
     def pending(self) -> Iterable[str]:
@@ -84,7 +84,7 @@ class Delivering:
         if ended is None:  # it was removed meanwhile: nobody is told of it
             self._over(stored, "failed", Try(at=self._now(), error="the generation is not there any more"))
             return None
-        tried, final = self._try(stored, message(self._seen(ended)))
+        tried, final = self._try(stored, message(self._shown(ended)))
         if tried.status is not None and 200 <= tried.status < 300:
             self._over(stored, "delivered", tried)
             return None

@@ -32,7 +32,7 @@ AFTER = 33  # where a PNG goes on behind its size
 KINDS = {2: False, 6: True}  # of RGB and RGBA, as PNG numbers them: whether there is alpha
 COMPRESSION = 3  # zlib's level: 4 % larger than 6, in a third of the time
 KNOWN_S = 60.0  # that what is known of a picture is not asked for again
-KEPT = 4096  # pictures whose size is kept in memory
+SIZES_KEPT = 4096  # pictures whose size is kept in memory
 
 
 def picture_key(ref: PictureRef) -> str:
@@ -66,7 +66,7 @@ class Pictures:
             found = self._storage.stream(picture_key(ref), 0, HEAD)
             if found is None or not self.sees(ref):
                 raise _unknown(ref)
-            if len(self._known) >= KEPT:
+            if len(self._known) >= SIZES_KEPT:
                 self._known.clear()
             known = _read_head(ref, b"".join(found[1])[:HEAD])
             self._known[ref] = (time.monotonic() + KNOWN_S, known)

@@ -37,12 +37,12 @@ class Prefetcher:
         self._ahead = ahead
         self._drawing = Event()
         self._closed = Event()
-        self._seen: list[str] = []
+        self._looked_at: list[str] = []
         self._thread: Thread | None = None
 
     def begin(self) -> None:
         """Look ahead from now on: a generation has its adapters, and is drawn."""
-        self._seen = []
+        self._looked_at = []
         self._drawing.set()
         if self._ahead and self._thread is None:
             self._thread = Thread(target=self._run, name="prefetch", daemon=True)
@@ -62,7 +62,7 @@ class Prefetcher:
         """Load the adapters of the next generations into memory, the nearest first, as far as there is room."""
         try:
             ids = self._waiting()
-            if ids == self._seen:
+            if ids == self._looked_at:
                 return
             nearer: list[ResolvedAdapter] = []
             for use in self._coming(ids):
@@ -73,7 +73,7 @@ class Prefetcher:
         except RedisError as error:
             log.debug("prefetch_failed", error=str(error))
         else:
-            self._seen = ids
+            self._looked_at = ids
 
     def _waiting(self) -> list[str]:
         ids: list[str] = []
