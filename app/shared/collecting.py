@@ -85,7 +85,11 @@ class Collecting:
         """Go on with deletions that somebody began; forget those of long ago."""
         tally = Tally("deletions begun, or older than a week")
         old = self._old("deleted")
-        others = {one for folder in ("pending", "starred", "owned/generations") for one in self._storage.keys(folder)}
+        others = {
+            one
+            for folder in ("pending", "starred", "owned/generations", "unindexed/ended")
+            for one in self._storage.keys(folder)
+        }
         for key, text in zip(old, read_all(self._storage.get, old), strict=True):
             generation_id = key.split("/")[1].removesuffix(".json")
             end = f"generations/{generation_id}/manifest.json"

@@ -25,6 +25,7 @@ from app.shared.events import stream_key
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
 from app.shared.records import DELETED, MANIFEST, deleted_key
+from app.shared.segments import ended_key
 from app.shared.stars import Stars, star_key
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation
@@ -91,7 +92,7 @@ class Forgetting:
 def beside(deleted: DeletedGeneration) -> list[str]:
     """What else may be stored of a generation than its end and pictures."""
     # Whoever ended it may have died before the pending record went
-    keys = [f"pending/{deleted.id}.json", star_key(deleted.id)]
+    keys = [f"pending/{deleted.id}.json", star_key(deleted.id), ended_key(deleted.id)]
     return [*keys, owned_generation_key(deleted.owner, deleted.id)] if deleted.owner else keys
 
 

@@ -29,6 +29,11 @@ LINES = 1000  # of a segment, at most
 NAME = re.compile(r"(\d{4}-\d\d-\d\d)-(\d{1,9})\.jsonl")
 
 
+def ended_key(generation_id: str) -> str:
+    """What says that a generation has ended, until a segment does."""
+    return f"{ENDED}/{generation_id}"
+
+
 class Entry(Wire):
     """What a list is filtered by; of one that was deleted only whose it was, and when that was.
 
@@ -78,7 +83,7 @@ class Segments:
 
     def ended(self, generation_id: str) -> None:
         """Note that a generation has ended, before its pending record goes."""
-        self._storage.put(f"{ENDED}/{generation_id}", b"1")
+        self._storage.put(ended_key(generation_id), b"1")
 
     def noted(self) -> set[str]:
         """Ids of all that have ended and may be in no segment yet."""
@@ -88,7 +93,7 @@ class Segments:
     def taken(self, ids: Iterable[str]) -> None:
         """Forget that these were noted: segments have them."""
         for one in ids:
-            self._storage.delete(f"{ENDED}/{one}")
+            self._storage.delete(ended_key(one))
 
     # Gathered
 

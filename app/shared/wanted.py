@@ -31,8 +31,10 @@ LIVE = mark("live", "")  # of what is not known to have ended
 
 def words(text: str) -> frozenset[str]:
     """The words of a text."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return frozenset(WORD.findall("".join(one for one in plain if not unicodedata.combining(one))))
+    plain = text.casefold()
+    if not plain.isascii():
+        plain = "".join(one for one in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(one))
+    return frozenset(WORD.findall(plain))
 
 
 def marks_of(entry: Entry) -> Iterator[str]:
