@@ -30,11 +30,11 @@ from app.shared.storage import Storage
 
 GRACE = timedelta(hours=1)  # longer than anything that is accepted takes to be accepted
 HASH = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-# Kind -> folders whose records and keys need them, in the order in which a need moves on: from an upload to a name,
+# Kind -> folders whose records and keys need them, in the order in which a need moves on: from what arrives to a name,
 # from a name or a holder to what was accepted with it. Read in this order, it is found at one place at least
 NEEDED_BY = {
-    "adapters": ("uploads", "names", "to-train", "pending"),
-    "pictures": ("uploads", "names", "owned/pictures", "datasets", "to-train", "pending"),
+    "adapters": ("resumable", "fetching", "uploads", "names", "to-train", "pending"),
+    "pictures": ("resumable", "fetching", "uploads", "names", "owned/pictures", "datasets", "to-train", "pending"),
 }
 
 
