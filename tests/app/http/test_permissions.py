@@ -37,7 +37,13 @@ class Gate:
         signer, later = Signer(storage), "9999999999"
         self.session = f"{revoked}.{later}.{signer.sign(COOKIE, revoked, later)}"
         self.over = f"{revoked}.1.{signer.sign(COOKIE, revoked, '1')}"
-        self.app.state.service = SimpleNamespace(callers=Callers(self.keyring, signer))
+        limits = SimpleNamespace(request=self._unlimited)
+        service = SimpleNamespace(callers=Callers(self.keyring, signer), limits=limits, scripts=None)
+        service.seen_by = lambda _: service
+        self.app.state.service = service
+
+    async def _unlimited(self, _: object) -> None:
+        """No limit is set."""
 
     async def ask(self, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
