@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import build
+from app.faces.openai import routes as openai
 from app.http import errors
 from app.http.documentation import documented
 from app.middleware.stack import surround
@@ -34,6 +35,7 @@ from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
+FACES = (openai,)
 PARTS = (
     generations,
     events,
@@ -71,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.service.redis.close()
 
     # The routes themselves: a router that is included is asked twice, and finds for itself what it asked its routes
-    routes = [route for part in PARTS for route in part.router.routes]
+    routes = [route for part in (*PARTS, *FACES) for route in part.router.routes]
     app: FastAPI = FastAPIOffline(
         title="Radiata", version=version("radiata"), lifespan=lifespan, routes=routes, telemetry=NO_TELEMETRY
     )

@@ -58,6 +58,7 @@ ARROWS: dict[str, set[str]] = {
         "fastapi_offline",  # /docs without a CDN
         "starlette",  # what fastapi is made of: middleware, streaming responses
         "pydantic",  # bodies that only the API has
+        "anyio",  # what starlette waits with: what has to be done for a client that has gone
         "tokenizers",  # how long a prompt is
         "hiredis",  # commands as they go over the wire
         "python_multipart",  # of which starlette's forms are made

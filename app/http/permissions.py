@@ -78,6 +78,9 @@ RULES: dict[str, Rule] = {
     "GET /v1/models": ANY,
     "GET /v1/workers": ADMIN,  # they name what others draw
     "GET /v1/session": ANY,
+    "POST /openai/v1/images/generations": DRAW,
+    "GET /openai/v1/models": ANY,
+    "GET /openai/v1/models/{name:path}": ANY,
     "POST /v1/session": OPEN,
     "DELETE /v1/session": OPEN,
     "GET /healthz": OPEN,

@@ -6,6 +6,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app.http.standing import FIELDS
 from app.middleware.body_cap import BodyCap
 from app.middleware.docs_policy import DocsPolicy
+from app.middleware.face_errors import FaceErrors
 from app.middleware.forwarded import Forwarded
 from app.middleware.guard import Guard
 from app.middleware.head import Head
@@ -46,6 +47,7 @@ def surround(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
+    app.add_middleware(FaceErrors)
     app.add_middleware(Forwarded, root_path=settings.root_path, trusted=settings.trusted_proxies)
     app.add_middleware(Hosts, names=settings.allowed_hosts)  # before a proxy's word for it: a page can forge that one
     app.add_middleware(SafeHeaders)

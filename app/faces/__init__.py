@@ -1,0 +1,1 @@
+"""Other APIs, each a thin translation to the same acceptance and back."""

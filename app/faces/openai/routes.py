@@ -1,0 +1,73 @@
+"""`/openai/v1`: pictures drawn, and the models that can be named, adapters among them."""
+
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from app.accepting.fast_acceptance import accept
+from app.accepting.generations import profile_of
+from app.deps import ServiceDep
+from app.faces.adapter_shapes import of_model
+from app.faces.openai.answers import NO_TOKENS, facts, file_of
+from app.faces.openai.request import ImageRequest, translated
+from app.faces.openai.streaming import streamed
+from app.faces.waiting import drawn
+from app.http.faults import refusal
+from app.http.places import Place, Prefix
+from app.http.routing import Router
+from app.shared.wire.adapter import AdapterVersion
+
+router = Router(prefix="/openai/v1", include_in_schema=False)
+
+
+@router.post("/images/generations")
+async def generate(body: ImageRequest, service: ServiceDep, place: Prefix, request: Request) -> Response:
+    """Draw, and answer once it is drawn; whoever goes away has it canceled."""
+    asked = translated(body)
+    generation = await accept(service, asked)
+    if body.stream:
+        return streamed(service, generation, body.partial_images or 0)
+    ended = await drawn(service, generation, request.is_disconnected)
+    as_urls = body.response_format == "url"
+    data = [
+        {"url": _address(request, place, image.url)} if as_urls else {"b64_json": await file_of(service, ended, at)}
+        for at, image in enumerate(ended.images)
+    ]
+    return JSONResponse(facts(ended) | {"created": int(ended.created_at.timestamp()), "data": data, "usage": NO_TOKENS})
+
+
+def _address(request: Request, place: Place, path: str) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}{place.url(path)}"
+
+
+@router.get("/models")
+def models(service: ServiceDep) -> Response:
+    """The bases, and of each the adapters that fit it, as `base:adapter`."""
+    adapters = [one for one in service.catalog.newest() if one.kind in ("weights", "embedding")]
+    data = []
+    for profile in service.profiles.ready():
+        data.append(_model(profile.name, 0, "radiata"))
+        data += [_of_adapter(profile.name, one) for one in adapters if profile.name in one.fits]
+    return JSONResponse({"object": "list", "data": data})
+
+
+@router.get("/models/{name:path}")
+def model(name: str, service: ServiceDep) -> Response:
+    """One of them, or several adapters on a base (`base:a@0.8+b`)."""
+    base, adapters = of_model(name)
+    profile = profile_of(service, base)
+    found = [service.catalog.resolve(one["ref"]) for one in adapters]
+    for one in found:
+        if profile.name not in one.fits:
+            raise refusal(["model"], "adapter_for_another_base", f"{one.name!r} does not fit {base!r}")
+    newest = max((int(one.created_at.timestamp()) for one in found), default=0)
+    return JSONResponse(_model(name, newest, "radiata"))
+
+
+def _of_adapter(base: str, one: AdapterVersion) -> dict[str, Any]:
+    return _model(f"{base}:{one.name}", int(one.created_at.timestamp()), one.owner or "first")
+
+
+def _model(name: str, created: int, owner: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": owner}

@@ -1,0 +1,1 @@
+"""Tests of faces: other APIs, each proven with its own client."""
