@@ -19,6 +19,7 @@ from app.commands import models as model_commands
 from app.commands import terminal
 from app.commands import trainings as training_commands
 from app.commands import webhooks as webhook_commands
+from app.commands.audit import audit
 from app.commands.collecting import gc as collect
 from app.commands.pictures import preprocess, send
 from app.commands.request_options import as_fields, with_options
@@ -52,6 +53,7 @@ cli.add_typer(webhook_commands.cli, name="webhooks")
 cli.command()(preprocess)
 cli.add_typer(dataset_commands.cli, name="datasets")
 cli.command("gc")(collect)
+cli.command()(audit)
 cli.add_typer(training_commands.cli, name="trainings")
 cli.command()(training_commands.train)
 

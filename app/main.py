@@ -30,6 +30,7 @@ from app.routes import (
     workers,
 )
 from app.shared import tracing
+from app.shared.audit import Audit
 from app.shared.errors import Unavailable
 from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.service = build(settings)
         with suppress(Unavailable):
             await app.state.service.callers.ring()  # so that the first request does not wait for it
+            await run_in_threadpool(Audit(app.state.service.storage).started, settings)
         app.state.service.courier.start()
         yield
         await run_in_threadpool(app.state.service.courier.stop)

@@ -17,6 +17,7 @@ import torch
 from redis import Redis
 from rq.timeouts import JobTimeoutException
 
+from app.shared.audit import Audit
 from app.shared.catalog import Catalog, file_key
 from app.shared.datasets import Datasets, sent_ref
 from app.shared.errors import (
@@ -72,6 +73,7 @@ class Intake:
         self._storage = storage = PatientStorage(storage, self._patience)
         self._settings = settings
         self._catalog = Catalog(storage, redis)
+        self._audit = Audit(storage)
         self._profiles = Profiles(storage, settings)
         self._uploads = Uploads(storage, redis, settings)
         self._pictures = Pictures(storage)
@@ -221,7 +223,10 @@ class Intake:
             version = version.model_copy(update={"visibility": visibility})
         if not last_word():
             raise Gone("upload_canceled", CANCELED)
-        return self._catalog.admit(version, verdicts, facts, lambda: self._storage.put(file_key(sha256), data))
+        given, new = self._catalog.admit(version, verdicts, facts, lambda: self._storage.put(file_key(sha256), data))
+        if new and owner != BUNDLED:
+            self._audit.write("adapter.added", name, owner, version=str(given.version), sha256=sha256)
+        return given, new
 
     def _judge(self, data: bytes, ignore: Sequence[str], image_encoder: str) -> "_Judged":
         """Return what a file is, with the verdict on each model that it fits; raise AdapterRefused if it fits none."""

@@ -16,6 +16,7 @@ from app.http.places import Place, Prefix, adapter_placed, place_of
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_placed
 from app.http.routing import UNKNOWN, Router, answers, or_json
 from app.http.spool import Spooled
+from app.shared.audit import Audit
 from app.shared.catalog import file_key
 from app.shared.errors import AdapterRefused, NotFound, Unavailable
 from app.shared.text import blank, no_control_characters
@@ -247,6 +248,7 @@ def _of(owner: str, ref: str) -> str:
 def show(name: Name, said: Shown, service: ServiceDep, place: Prefix) -> AdapterRecord:
     """Say who may use all versions of an adapter; generations that were accepted before are drawn all the same."""
     service.catalog.show_to(name, said.visibility)
+    Audit(service.storage).write("adapter.shown", name, service.owner, visibility=said.visibility)
     return adapter_placed(service.catalog.record(name), place)
 
 
@@ -254,3 +256,4 @@ def show(name: Name, said: Shown, service: ServiceDep, place: Prefix) -> Adapter
 def delete(name: Name, service: ServiceDep) -> None:
     """Delete an adapter with all its versions; accepted generations still use it."""
     service.catalog.delete(name)
+    Audit(service.storage).write("adapter.deleted", name, service.owner)

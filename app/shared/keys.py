@@ -19,6 +19,7 @@ from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest
 
+from app.shared.audit import Audit
 from app.shared.errors import NotFound, Unauthorized, Unreadable
 from app.shared.lifecycle import now
 from app.shared.owners import FIRST
@@ -84,6 +85,7 @@ class Keyring:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._audit = Audit(storage)
         self._read: dict[str, KeyRecord] = {}
 
     def add(
@@ -109,6 +111,8 @@ class Keyring:
             webhook=webhook,
             limits=limits,
         )
+        said = " ".join(f"{name}={value}" for name, value in limits.model_dump(exclude_none=True).items())
+        self._audit.write("key.added", key_id, owner, scopes=",".join(record.scopes), limits=said)
         self._storage.put(key_key(key_id), KEY.write(record))
         return key_id, f"rad_{key_id}_{secret}"
 
@@ -116,6 +120,7 @@ class Keyring:
         """End a key, whether or not its record can be read; raises NotFound."""
         if not re.fullmatch("[0-9a-f]{12}", key_id) or not self._storage.exists(key_key(key_id)):
             raise NotFound("key_unknown", f"there is no key {key_id!r}; `radiata keys list` names them")
+        self._audit.write("key.revoked", key_id)
         self._storage.create(revoked_key(key_id), now().isoformat().encode())
 
     def ring(self) -> Ring:

@@ -27,6 +27,7 @@ from app.shared.owners import namespace
 from app.shared.record_format import FORMAT, stamped, unstamped
 from app.shared.storage import Storage
 from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.audit import AuditLine, InForce
 from app.shared.wire.dataset import DATASET_PREFIX, Dataset, SentDataset
 from app.shared.wire.key import KeyRecord, SigningSecret
 from app.shared.wire.model import ModelProfile
@@ -240,6 +241,9 @@ SENT = Kind(r"datasets/sent/(?:@[a-z0-9-]+/)?([0-9a-f]{64})\.json", SentDataset,
 IDENTITY = Kind(r"store\.json", StoreIdentity, "remove it, and the key `radiata:store` of Redis, and start again")
 KEY = Kind(r"keys/([0-9a-f]{12})\.json", KeyRecord, "`radiata keys revoke {0}` and make another", lambda one: (one.id,))
 SECRET = Kind(r"secret\.json", SigningSecret, "remove it: sessions end, and another secret is made")
+_LEAVE = "remove it: what it told is lost"
+AUDIT = Kind(r"audit/(\d{4}-\d\d-\d\d)/\d{13}-[0-9a-f]{8}\.json", AuditLine, _LEAVE)
+IN_FORCE = Kind(r"audit/settings\.json", InForce, _LEAVE)
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,
     MANIFEST,
@@ -268,6 +272,8 @@ KINDS: tuple[Kind[Any], ...] = (
     IDENTITY,
     KEY,
     SECRET,
+    AUDIT,
+    IN_FORCE,
 )
 
 

@@ -67,6 +67,9 @@ WHOLE = {  # one of every kind
     f"keys/{ID[:12]}.json": f'{{"id": "{ID[:12]}", "digest": "{SHA}", "scopes": ["draw"], '
     '"created_at": "2026-01-01T00:00:00Z"}',
     "secret.json": f'{{"secret": "{SHA}"}}',
+    "audit/2026-11-26/1795733757000-0a1b2c3d.json": '{"at": "2026-11-26T00:00:00Z", "action": "key.added", '
+    '"subject": "0a1b2c3d4e5f"}',
+    "audit/settings.json": '{"settings": {"port": "8000"}}',
 }
 SPOILT = [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"some": "other"}', b"[" * 100_000, b'"\xed\xa0\x80"', b"1e999"]
 SPOILT += [b'{"wearing":' + b"[" * depth + b"]" * depth + b"}" for depth in (500, 100_000)]
