@@ -24,9 +24,10 @@ def native(field: str, value: Any) -> list[dict[str, Any]]:
     """Return the entries of `adapters` that a field of any of these shapes means; raise BadRequest."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json.loads(value) if value[:1] in "[{" else [value]  # or a name alone
         except ValueError:
-            value = [value]  # a name alone
+            message = f"{field} begins as JSON and is none; send an object, a list, or a name"
+            raise refusal([field], "adapter_unreadable", message) from None
     if isinstance(value, dict) and not value.keys() & {*NAMES, *SCALES}:
         value = [{"name": name, "scale": scale} for name, scale in value.items()]  # strengths by name
     entries = value if isinstance(value, list) else [value]
