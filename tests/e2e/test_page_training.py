@@ -93,4 +93,4 @@ def test_pictures_become_an_adapter_that_is_drawn_with(page: Page, http: httpx.C
     page.one("[aria-label='Remove by-page']").click()
     page.one("[aria-label='Remove by-page for good']").click()
     page.until(lambda: not page.all(".training"), "it is still listed")
-    assert http.get(f"/v1/trainings/{training}").status_code == 404
+    assert http.get(f"/v1/trainings/{training}").status_code == 410
