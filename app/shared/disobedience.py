@@ -17,7 +17,8 @@ from app.shared.wire.model import OWN_SAMPLER, ModelProfile
 UNGUIDED = 1.0  # a guidance that changes nothing, so that there is nothing to rescale
 NEAREST = 3  # of fixed sizes, those that a refusal names
 MOST_WEBP = 16383  # pixels of an edge that the format has room for
-MOST_JPEG = 48 * 1024  # bytes of a request whose recipe a JPEG has room for: it may be 64 KiB, with what is added
+# Bytes of a request whose recipe and infotext a JPEG has room for: each may be 64 KiB, with what is added
+MOST_JPEG = 48 * 1024
 
 
 def disobeyed(profile: ModelProfile, asked: Picture) -> Iterator[Disobeyed]:
@@ -134,5 +135,7 @@ def _file(asked: Picture) -> Iterator[Disobeyed]:
 
 
 def _written(asked: Picture) -> int:
-    """Return the bytes of a request as its recipe is written in such a file."""
-    return len(escape(json.dumps(asked.model_dump(mode="json")), quote=False))
+    """Return the bytes of a request as its recipe (ASCII), or its infotext (UTF-16), is written in such a file."""
+    whole = asked.model_dump(mode="json")
+    infotext = json.dumps(whole, ensure_ascii=False)  # which says less of it
+    return max(len(escape(json.dumps(whole), quote=False)), len(infotext.encode("utf-16-be")))

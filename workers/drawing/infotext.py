@@ -38,20 +38,20 @@ def _fields(request: ResolvedRequest, seed: int, adapters: list[ResolvedAdapter]
         yield "Sampler", sampler
     if spacing:
         yield "Schedule type", spacing
-    yield "CFG scale", f"{request.guidance_scale:g}"
+    yield "CFG scale", _number(request.guidance_scale)
     yield "Seed", str(seed)
     yield "Size", f"{request.width}x{request.height}"
     if request.base:
         yield "Model hash", request.base[:MODEL_HASH]
     yield "Model", request.model
     if request.init_image and request.denoise is not None:
-        yield "Denoising strength", f"{request.denoise:g}"
+        yield "Denoising strength", _number(request.denoise)
     if request.clip_skip:
         yield "Clip skip", str(request.clip_skip + 1)  # A1111 counts from the last layer, which is 1
     if request.upscale:
         if not request.init_image:
-            yield "Denoising strength", f"{request.upscale.denoise:g}"
-        yield "Hires upscale", f"{request.upscale.scale:g}"
+            yield "Denoising strength", _number(request.upscale.denoise)
+        yield "Hires upscale", _number(request.upscale.scale)
         yield "Hires upscaler", {"lanczos": "Lanczos", "latent": "Latent"}[request.upscale.method]
     yield "RNG", "CPU"
     for name, kinds in (("Lora hashes", ("weights",)), ("Adapter hashes", ("embedding", "control", "image_prompt"))):
@@ -66,10 +66,16 @@ def _hashes(adapters: Iterable[ResolvedAdapter]) -> str:
 
 def _tag(adapter: ResolvedAdapter) -> str:
     """Return `<lora:name:strength>`; with two strengths, the first is the text encoder's."""
-    encoder = next((value for part, value in adapter.strengths.items() if not denoises(part)), adapter.strength)
-    denoiser = next((value for part, value in adapter.strengths.items() if denoises(part)), adapter.strength)
+    named = sorted(adapter.strengths.items())  # in whatever order they were given
+    encoder = next((value for part, value in named if not denoises(part)), adapter.strength)
+    denoiser = next((value for part, value in named if denoises(part)), adapter.strength)
     strengths = [denoiser] if encoder == denoiser else [encoder, denoiser]
-    return f"<lora:{adapter.name}:{':'.join(f'{one:g}' for one in strengths)}>"
+    return f"<lora:{adapter.name}:{':'.join(map(_number, strengths))}>"
+
+
+def _number(value: float) -> str:
+    """A number with all its digits, and no `.0`."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def _quoted(value: str) -> str:

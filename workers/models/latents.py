@@ -239,9 +239,11 @@ def _wide_enough(vae: Any) -> Iterator[None]:
     upcast = vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
     if upcast:
         vae.to(torch.float32)
-    yield
-    if upcast:
-        vae.to(torch.float16)
+    try:
+        yield
+    finally:  # whatever it is, the pictures after it are decoded as the ones before
+        if upcast:
+            vae.to(torch.float16)
 
 
 def enlarged(latents: Tensor, rows: int, columns: int) -> Tensor:

@@ -119,5 +119,15 @@ def test_the_longest_request_that_is_taken_fits_into_a_jpeg() -> None:
     asked = request(prompt="&" * 7000, output_format="jpeg")
     assert not list(disobeyed(profile(obeys={"output_format": True}), asked))
     assert texts(written(noise(), asked))[0]["prompt"] == asked.prompt
-    longer = asked.model_copy(update={"prompt": "&" * 20000})
-    assert [one.code for one in disobeyed(profile(obeys={"output_format": True}), longer)] == ["format_too_small"]
+    for prompt in ("&" * 20000, "a" * 33000):  # too long for XMP, and for EXIF alone
+        longer = asked.model_copy(update={"prompt": prompt})
+        assert [one.code for one in disobeyed(profile(obeys={"output_format": True}), longer)] == ["format_too_small"]
+
+
+def test_no_order_of_strengths_changes_a_byte_and_no_digit_is_lost() -> None:
+    strengths = {"text_encoder": 0.5, "text_encoder_2": 0.7, "unet": 0.1234567}
+    orders = itertools.permutations(strengths.items())
+    asked = [request(prompt="a", adapters=[use("style", "a", strengths=dict(one))]) for one in orders]
+    assert {infotext(one, 7).split("\n")[0] for one in asked} == {"a <lora:style:0.5:0.1234567>"}
+    picture = noise()
+    assert len({written(picture, one) for one in asked}) == 1
