@@ -14,7 +14,13 @@ from app.supervisor import Service
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+SETTINGS = (ROOT / "docs/settings.md").read_text()
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md")),
+)
 HERE = "http://127.0.0.1:8000"
 
 
@@ -32,7 +38,7 @@ def test_every_setting_is_in_the_table_as_it_is(name: str) -> None:
     shown = f"`{json.dumps(field.default)}`" if isinstance(field.default, dict) else shown
     shown = f"`{','.join(field.default)}`" if isinstance(field.default, tuple) else shown
     shown = "unset" if field.default in ("", ()) else shown
-    assert f"| `RADIATA_{name.upper()}` | {shown} | {field.description} |" in README
+    assert f"| `RADIATA_{name.upper()}` | {shown} | {field.description} |" in SETTINGS
 
 
 def test_the_map_has_every_folder_and_no_other() -> None:
@@ -46,8 +52,9 @@ def test_the_map_has_every_folder_and_no_other() -> None:
 def test_every_file_that_is_named_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     linked = [link.partition("#")[0] for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text)]
-    named = re.findall(r"`((?:app|docker|lycoris|tests|workers)/[\w./-]*)`", text)
-    missing = [path for path in [*linked, *named] if "NAME" not in path and not (ROOT / path).exists()]
+    named = re.findall(r"`((?:app|docker|docs|lycoris|tests|workers)/[\w./-]*)`", text)
+    paths = [(ROOT / page).parent / path for path in linked] + [ROOT / path for path in named if "NAME" not in path]
+    missing = [str(path) for path in paths if not path.exists()]
     assert missing == []
 
 
@@ -55,7 +62,11 @@ def test_every_file_that_is_named_exists(page: str) -> None:
 def test_every_heading_that_is_linked_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text)
-    missing = [f"{path}#{anchor}" for path, anchor in links if anchor not in anchors(ROOT / (path or page))]
+    missing = [
+        f"{path}#{anchor}"
+        for path, anchor in links
+        if anchor not in anchors((ROOT / page).parent / path if path else ROOT / page)
+    ]
     assert missing == []
 
 

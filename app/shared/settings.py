@@ -34,7 +34,7 @@ class BadSettings(Exception):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, a sentence each; the README's table is made from these."""
+    """Everything that can be set, a sentence each; docs/settings.md has them all."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True, allow_inf_nan=False

@@ -21,7 +21,7 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import profile, version
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGES = [page.read_text() for page in sorted((Path(__file__).parents[2] / "docs").glob("*.md"))]
 READING = {"get", "head", "options"}
 EXAMPLES = 25  # of each operation and check of it
 TRUTHS = (
@@ -40,7 +40,7 @@ def document(api: httpx.Client, settings: Settings, storage: Storage, redis: Red
 
 
 def shown(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every example of a request that the document has, and the README's."""
+    """Every example of a request that the document has, and those of docs/."""
     schemas = document["components"]["schemas"]
     use = {"ref": "fluent-3d-locon"}
     yield from schemas["GenerationRequest"]["examples"]
@@ -49,7 +49,7 @@ def shown(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from ({"prompt": "a", name: one} for one in field.get("examples", ()))
     for name, field in schemas["AdapterUse"]["properties"].items():
         yield from ({"prompt": "a", "adapters": [use | {name: one}]} for one in field.get("examples", ()))
-    for text in re.findall(r"```json\n(.*?)```", README, re.DOTALL):
+    for text in re.findall(r"```json\n(.*?)```", "\n".join(PAGES), re.DOTALL):
         yield {"prompt": "a", "adapters": [json.loads(text)]}
 
 
