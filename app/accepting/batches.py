@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import get_args
 
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +23,8 @@ from app.shared.errors import RadiataError
 from app.shared.generations import PLACES
 from app.shared.wire.batch import Batch
 from app.shared.wire.generation import Generation, GenerationRequest, Priority, ResolvedRequest
+
+URGENCY: tuple[Priority, ...] = get_args(Priority)  # the most urgent first
 
 
 async def accept_all(service: Service, batch: Batch, idempotency_key: str | None) -> list[Generation]:
@@ -79,8 +82,10 @@ def _room_for(service: Service, bodies: list[GenerationRequest], resolved: list[
     queues: Counter[tuple[str, Priority, str]] = Counter(
         (one.model, body.priority, one.base) for body, one in zip(bodies, resolved, strict=True)
     )
-    for (model, priority, base), number in queues.items():
-        service.ledger.room_for(model, priority, base, number)
+    for model, priority, base in queues:
+        # What is more urgent in the same batch will wait before it
+        as_urgent = [(model, one, base) for one in URGENCY[: URGENCY.index(priority) + 1]]
+        service.ledger.room_for(model, priority, base, sum(map(queues.__getitem__, as_urgent)))
 
 
 def _raise(outcomes: Iterable[tuple[int, object]]) -> None:

@@ -16,7 +16,7 @@ from app.shared.segments import LINES, Entry
 KIND = "index"
 TASK = "0" * 32  # there is one
 EVERY_S = 60.0
-ADOPT_S = 24 * 3600  # between two looks for what has ended and was never noted, as older code does
+ADOPT_S = 24 * 3600  # between two looks at all, for what has ended and was never noted, and for lines that came twice
 
 
 class Gathering:
@@ -45,9 +45,11 @@ class Gathering:
         for at in range(0, len(ended) - self._lines + 1, self._lines):
             look()
             self._gather(ended[at : at + self._lines])
-        self._forget(self._following.deleted(), look)
+        deleted = self._following.deleted()
+        self._forget(deleted, look)
         if self._clock() - self._adopted > ADOPT_S:
             self._following.adopt()
+            self._forget_doubles(deleted, look)
             self._adopted = self._clock()
         return EVERY_S
 
@@ -76,10 +78,26 @@ class Gathering:
         """Have no segment say anything of these but that they were deleted."""
         by_segment = defaultdict[str, set[str]](set)
         for one, said in self._following.database.of(ids).items():
-            if said.state == ENDED and said.segment is not None:
+            if said.state == ENDED and said.segment is not None and self._was_deleted(one):
                 by_segment[said.segment].add(one)
             elif said.state == LIVE:
                 self._following.database.drop(one)
         for segment, some in by_segment.items():
             look()
             self._following.rewrite(segment, some)
+
+    def _forget_doubles(self, ids: set[str], look: Callable[[], None]) -> None:
+        """Do the same with lines that came twice, as after a death: the file knows one segment of each generation."""
+        for segment in self._following.segments.written() if ids else ():
+            look()
+            entries = self._following.segments.read(segment) or ()
+            said = {one.id for one in entries if one.deleted_at is None and one.id in ids}
+            if some := {one for one in said if self._was_deleted(one)}:
+                self._following.rewrite(segment, some)
+
+    def _was_deleted(self, generation_id: str) -> bool:
+        """Whether its end says so: what is noted may be of one that had the same Idempotency-Key long before."""
+        try:
+            return self._ledger.end(generation_id) is None
+        except Unreadable:
+            return False

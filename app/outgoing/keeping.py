@@ -59,7 +59,9 @@ class Keeping:
         if any(key.startswith("adapters/") for key in self._disposal.run()):
             self._redis.delete(ADAPTERS)  # should it have lost what was deleted, nothing is accepted by it any more
         if self._redis.set(LOOKED, "1", nx=True, ex=LOOK_S):
-            Collecting(self._storage, self._redis, self._settings, self._clock).forgotten(dry=False)
+            collecting = Collecting(self._storage, self._redis, self._settings, self._clock)
+            collecting.forgotten(dry=False)
+            collecting.removed(dry=False)
             self._old = deque(self._ended_long_ago())
         for _ in range(min(MOST, len(self._old))):
             look()

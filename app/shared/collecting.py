@@ -8,6 +8,7 @@ Keys, secrets, records of models and the id of the store are never looked at.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,9 +20,10 @@ from app.shared.errors import Deleted, Unreadable
 from app.shared.forgetting import Forgetting, beside
 from app.shared.lifecycle import live_key, now
 from app.shared.rebuild import read_all
-from app.shared.records import DELETED, MANIFEST, TOMBSTONE, UPLOAD, VERSION
+from app.shared.records import DELETED, MANIFEST, TOMBSTONE, TRAINED, UPLOAD, VERSION
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.training_keys import folder_of, pending_key
 
 Leftover = tuple[str, Callable[[], bool]]  # a key, and whether it still belongs to nothing
 
@@ -49,7 +51,7 @@ class Collecting:
 
     def run(self, dry: bool = False) -> list[Tally]:
         """Remove what is left over; dry: tell only what that would be."""
-        tallies = [self.forgotten(dry)]
+        tallies = [self.forgotten(dry), self.removed(dry)]
         for kind, find in (
             ("halves of uploads", self._uploads),
             ("of generations that are not there", self._generations),
@@ -117,6 +119,25 @@ class Collecting:
             elif self._is_none(f"pending/{generation_id}.json", end):
                 self._take(tally, key, dry)
         return tally
+
+    def removed(self, dry: bool) -> Tally:
+        """Go on with removals of trainings that somebody began; forget those of long ago."""
+        tally = Tally("trainings removed, or longer than a week ago")
+        for key in self._old("trainings"):
+            if (match := TRAINED.keys.fullmatch(key)) and (since := self._removed_at(key)):
+                rest = [one for one in self._storage.keys(folder_of(match[1])) if one != key]
+                last = [key] if self._clock() - since > TOLD_FOR else []  # what was accepted would be done anew without
+                for one in (pending_key(match[1]), *rest, *last):
+                    self._take(tally, one, dry)
+        return tally
+
+    def _removed_at(self, key: str) -> datetime | None:
+        try:
+            with suppress(Unreadable):
+                TRAINED.get(self._storage, key)
+        except Deleted as deleted:
+            return deleted.at
+        return None
 
     def _uploads(self) -> Iterator[Leftover]:
         old = self._old("uploads")

@@ -12,14 +12,15 @@ Nothing is known in one process that another would miss, so any of them goes on 
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import datetime
 
-from app.shared.errors import Conflict, NotFound, Unavailable, Unreadable
+from app.shared.errors import Conflict, Newer, NotFound, Unavailable, Unreadable
 from app.shared.job import ID
 from app.shared.lifecycle import now
 from app.shared.owners import Asker
 from app.shared.records import RESUMABLE
 from app.shared.storage import Storage
-from app.shared.wire.resumable import Resumable
+from app.shared.wire.resumable import KEPT, Resumable
 
 KIND = "resumable"
 MOST = 20  # of one owner at once
@@ -89,13 +90,23 @@ class Resumables:
         self._clear(part_key(upload_id, offset) for offset in self.parts(upload_id))
 
     def sweep(self) -> None:
-        """Forget what began a day ago and is not whole, and parts of what is forgotten."""
-        parts = list(self._storage.keys(KIND))
-        for one in self.unfinished():
-            if now() > one.expires_at and self.offset(one.id) < one.size_bytes:
-                self.forget(one.id)
+        """Forget what began a day ago and is not whole, or cannot be read, and parts of what is forgotten."""
+        written = dict(self._storage.entries(KIND))
+        for key, when in written.items():
+            if (match := RESUMABLE.keys.fullmatch(key)) and self._is_over(match[1], when):
+                self.forget(match[1])
         known = set(RESUMABLE.ids(self._storage, KIND))  # after the parts were listed: none of a new file is deleted
-        self._clear(key for key in parts if (match := PART.fullmatch(key)) and match[1] not in known)
+        self._clear(key for key in written if (match := PART.fullmatch(key)) and match[1] not in known)
+
+    def _is_over(self, upload_id: str, when: datetime) -> bool:
+        """Whether a file whose record was written at a time comes to nothing."""
+        try:
+            one = self.get(upload_id)
+        except NotFound:
+            return False
+        except Unreadable as error:
+            return not isinstance(error, Newer) and now() - when > KEPT
+        return now() > one.expires_at and self.offset(one.id) < one.size_bytes
 
     def _clear(self, keys: Iterable[str]) -> None:
         for key in keys:

@@ -91,6 +91,17 @@ def test_a_queue_without_room_for_all_takes_none(api: httpx.Client, ledger: Ledg
         assert post(small, *[ONE] * 2).status_code == 202
 
 
+def test_of_several_priorities_there_is_room_for_all_or_none_is_begun(
+    api: httpx.Client, ledger: Ledger, settings: Settings
+) -> None:
+    urgent, patient = ONE | {"priority": "high"}, ONE | {"priority": "low"}
+    with serving(settings.model_copy(update={"max_queued": 3})) as small:
+        answer = post(small, patient, urgent, urgent, patient)
+        assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
+        assert ledger.list(10, None)[0] == []
+        assert post(small, patient, urgent, urgent).status_code == 202
+
+
 def test_what_a_death_left_out_is_accepted_with_the_same_key(api: httpx.Client, ledger: Ledger) -> None:
     first = post(api, ONE, ONE, key="one").json()["generations"]
     ledger.remove(first[1]["id"])

@@ -83,6 +83,37 @@ def test_of_what_is_deleted_no_segment_says_anything(
         assert [one.id for one in process.list(2, gone[1])[0]] == [gone[2], kept[0]], "a cursor that was deleted"
 
 
+def test_lines_that_came_twice_are_forgotten_twice(
+    ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gathers dies before the notes go; whoever takes a deletion out, before the old segment goes."""
+    kept, gone = ended(ledger, 1), ended(ledger, 1, "secret")
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.following.segments, "taken", lambda _: None)
+        gather(ledger)
+    gather(ledger)
+    ledger.delete(gone[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.following.segments, "delete", lambda _: None)
+        gather(ledger)
+    assert len(segments(storage)) >= 3
+    gather(ledger)
+    assert not any(b"secret" in (storage.get(key) or b"") for key in storage.keys(SEGMENTS))
+    assert listed(ledger) == kept
+
+
+def test_a_mark_of_an_earlier_life_takes_nothing_out(ledger: Ledger, storage: Storage) -> None:
+    first = ledger.accept(request(), idempotency_key="once")
+    ledger.cancel(first.id)
+    ledger.delete(first.id)
+    storage.delete(manifest_key(first.id))  # a week later; who did that died before the mark went
+    again = ledger.accept(request(), idempotency_key="once")
+    ledger.cancel(again.id)
+    for _ in range(2):
+        gather(ledger, 1)
+    assert listed(ledger) == [again.id]
+
+
 def test_what_ended_before_there_were_segments_is_found(
     ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, tmp_path: Path
 ) -> None:

@@ -18,11 +18,12 @@ from tusclient.exceptions import TusCommunicationError
 
 from app.http import tus
 from app.outgoing.assembling import Assembling
+from app.shared import resumables
 from app.shared.errors import Conflict, NotFound
 from app.shared.keys import Keyring
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles
-from app.shared.resumables import MOST, Resumables, part_key
+from app.shared.resumables import MOST, Resumables, part_key, resumable_key
 from app.shared.settings import MIB, Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
@@ -204,6 +205,19 @@ def test_what_is_not_whole_after_a_day_is_forgotten_and_what_is_whole_is_not(wor
     assert all(whole.id in key or young.id in key for key in kept) and len(kept) == 4
     with pytest.raises(NotFound):
         world.resumables.get(old.id)
+
+
+def test_what_nobody_can_read_is_forgotten_too_but_not_what_newer_code_can(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt, newer = world.file(1, b"ab"), world.file(2, b"ab")
+    world.storage.put(resumable_key(spoilt.id), b"")
+    world.storage.put(resumable_key(newer.id), b'{"format": 99}')
+    for later, left in ((timedelta(), 4), (KEPT + timedelta(hours=1), 2)):
+        monkeypatch.setattr(resumables, "now", lambda later=later: now() + later)
+        world.resumables.sweep()
+        assert len(list(world.storage.keys("resumable"))) == left
+    assert world.storage.exists(part_key(newer.id, 0))
 
 
 def test_of_two_parts_that_begin_at_one_place_one_is_taken(world: World) -> None:

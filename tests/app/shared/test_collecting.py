@@ -123,6 +123,25 @@ def test_a_deletion_is_forgotten_after_a_week(
         ledger.get(one.id)
 
 
+def test_a_removal_of_a_training_is_finished_and_forgotten_after_a_week(
+    collect: Callable[..., list[Tally]], storage: Storage, redis: Redis, settings: Settings
+) -> None:
+    trainings = Trainings(storage, redis, settings)
+    one, kept = trainings.accept(training_request()), trainings.accept(training_request())
+    for each in (one, kept):
+        trainings.cancel(each.id)
+    trainings.clear_away(one.id)
+    left = [f"trainings/{one.id}/checkpoints/0000001-0.safetensors", f"to-train/{one.id}.json"]
+    for key in left:
+        storage.put(key, b"of a worker that came late, or of whoever removed it and died")
+    collect()
+    assert not any(map(storage.exists, left))
+    with pytest.raises(Gone):
+        trainings.get(one.id)
+    collect(TOLD_FOR + HOURS)
+    assert not list(storage.keys(f"trainings/{one.id}")) and trainings.get(kept.id).status == "canceled"
+
+
 def test_a_mark_of_an_earlier_life_deletes_nothing(
     collect: Callable[..., list[Tally]], ledger: Ledger, storage: Storage, redis: Redis
 ) -> None:

@@ -1,6 +1,7 @@
 """What is deleted is gone whole, whoever dies at whatever step, and nothing rises again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.shared import lifecycle
 from app.shared.accepted import TOLD_FOR
-from app.shared.errors import Conflict, Gone, NotFound
+from app.shared.errors import Conflict, Gone, NotFound, Unavailable
 from app.shared.generations import Ledger, image_key, manifest_key, pending_key
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
@@ -29,10 +30,10 @@ class Died(BaseException):
 
 
 class Dying:
-    """A store whose user dies right before the k-th thing that it would change."""
+    """A store whose user dies right before the k-th thing that it would change, or is told something from then on."""
 
-    def __init__(self, storage: Storage, k: int) -> None:
-        self._storage, self.left = storage, k
+    def __init__(self, storage: Storage, k: int, how: BaseException | None = None) -> None:
+        self._storage, self.left, self._how = storage, k, how or Died()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._storage, name)
@@ -41,8 +42,29 @@ class Dying:
 
         def change(*given: Any) -> Any:
             if self.left == 0:
-                raise Died
+                raise self._how
             self.left -= 1
+            return found(*given)
+
+        return change
+
+
+class Between(Dying):
+    """A store with which somebody else does something right before the k-th thing that its user changes."""
+
+    def __init__(self, storage: Storage, k: int, act: Callable[[], None]) -> None:
+        super().__init__(storage, k)
+        self._act = act
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._storage, name)
+        if name not in WRITING:
+            return found
+
+        def change(*given: Any) -> Any:
+            self.left -= 1
+            if self.left == -1:
+                self._act()
             return found(*given)
 
         return change
@@ -148,6 +170,48 @@ def test_without_redis_nothing_is_deleted(
         with pytest.raises(RedisConnectionError):
             ledger.delete(one.id)
     assert sorted(storage.keys("")) == before and ledger.get(one.id).starred
+
+
+def test_without_storage_nothing_is_decided(ledger: Ledger, storage: Storage, redis: Redis, settings: Settings) -> None:
+    one = ended(ledger, storage)
+    away = Dying(storage, 0, Unavailable("storage_unavailable", "storage does not answer"))
+    with pytest.raises(Unavailable):
+        Ledger(away, redis, settings, ledger.owner or None).delete(one.id)  # type: ignore[arg-type]
+    shown = ledger.get(one.id)
+    assert shown.starred and shown.status is Status.SUCCEEDED and len(shown.images) == len(one.images)
+    assert [found.id for found in ledger.list(9, None)[0]] == [one.id]
+    ledger.delete(one.id)
+    is_gone(ledger, storage, one)
+
+
+@pytest.mark.parametrize("deletes", [True, False], ids=["a star while it is deleted", "deleted while it gets one"])
+def test_of_a_deletion_and_a_star_at_one_moment_the_deletion_stands(
+    ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, deletes: bool
+) -> None:
+    for k in range(12):
+        one = ended(ledger, storage)
+        ledger.star(one.id, False)
+
+        def star(by: Ledger = ledger, one: Generation = one) -> None:
+            with suppress(Gone):
+                by.star(one.id, True)
+
+        def delete(by: Ledger = ledger, one: Generation = one) -> None:
+            with suppress(Gone):
+                by.delete(one.id)
+
+        mine, others = (delete, star) if deletes else (star, delete)
+        between = Between(storage, k, others)
+        mine(Ledger(between, redis, settings, ledger.owner or None))  # type: ignore[arg-type]
+        if between.left >= 0:
+            others()
+            assert k > 0
+        is_gone(ledger, storage, one)
+        for key in (manifest_key(one.id), deleted_key(one.id)):
+            storage.delete(key)
+        if between.left >= 0:
+            return
+    raise AssertionError("more steps than were tried")
 
 
 def test_what_has_not_ended_is_not_deleted(ledger: Ledger) -> None:
