@@ -34,28 +34,23 @@ def test_all_are_accepted_in_order(api: httpx.Client, ledger: Ledger) -> None:
     assert {one.id for one in ledger.list(10, None)[0]} == {one["id"] for one in answer.json()["generations"]}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "places"),
-    [
-        ({1: {"steps": 0}}, ["/requests/1/steps"]),
-        ({1: {"steps": 9999}, 2: {"width": 4096}}, ["/requests/1/steps", "/requests/2/width"]),
-        ({0: {"adapters": [{"ref": "nobody"}]}}, ["/requests/0/adapters/0/ref"]),
-        ({2: {"init_image": f"image:{'0' * 64}"}}, ["/requests/2/init_image"]),
-        ({2: {"surprise": 1}}, ["/requests/2/surprise"]),
-    ],
-)
-def test_one_that_is_wrong_refuses_all(
-    api: httpx.Client, ledger: Ledger, wrong: dict[int, dict[str, Any]], places: list[str]
-) -> None:
-    answer = post(api, *(ONE | wrong.get(at, {}) for at in range(3)))
-    assert answer.status_code in (404, 422), answer.text
-    assert [one["pointer"] for one in answer.json()["errors"]] == places
+WRONG: list[tuple[dict[int, dict[str, Any]], list[str]]] = [
+    ({1: {"steps": 0}}, ["/requests/1/steps"]),
+    ({1: {"steps": 9999}, 2: {"width": 4096}}, ["/requests/1/steps", "/requests/2/width"]),
+    ({0: {"adapters": [{"ref": "nobody"}]}}, ["/requests/0/adapters/0/ref"]),
+    ({2: {"init_image": f"image:{'0' * 64}"}}, ["/requests/2/init_image"]),
+    ({2: {"surprise": 1}}, ["/requests/2/surprise"]),
+]
+
+
+def test_one_that_is_wrong_refuses_all(api: httpx.Client, ledger: Ledger) -> None:
+    for wrong, places in WRONG:
+        answer = post(api, *(ONE | wrong.get(at, {}) for at in range(3)))
+        assert answer.status_code in (404, 422), answer.text
+        assert [one["pointer"] for one in answer.json()["errors"]] == places
+    for count in (0, 101):
+        assert post(api, *[ONE] * count).json()["errors"][0]["pointer"] == "/requests"
     assert ledger.list(10, None)[0] == []
-
-
-@pytest.mark.parametrize("count", [0, 101])
-def test_it_has_between_one_and_a_hundred(api: httpx.Client, count: int) -> None:
-    assert post(api, *[ONE] * count).json()["errors"][0]["pointer"] == "/requests"
 
 
 def test_a_key_is_that_of_the_whole(api: httpx.Client) -> None:

@@ -66,55 +66,53 @@ def test_urls_open(client: OpenAI) -> None:
     assert httpx.get(found.data[0].url).content == b"picture 0"
 
 
-@pytest.mark.parametrize(
-    ("model", "extra"),
-    [
-        (f"{MODEL}:style@0.8+ink@0.5", {}),
-        (f"{MODEL}:style@0.8", {"lora": {"name": "ink", "scale": 0.5}}),
-        (MODEL, {"adapters": [{"ref": "style", "strength": 0.8}, {"ref": "ink", "strength": 0.5}]}),
-        (MODEL, {"lora": [{"lora_name": "style", "lora_scale": 0.8, "lora_int_id": 7}, {"name": "ink", "scale": 0.5}]}),
-        (MODEL, {"lora": [{"path": "style.safetensors", "multiplier": 0.8}, {"id": "ink", "scale": 0.5}]}),
-        (MODEL, {"loras": [{"path": "style", "scale": 0.8}, {"path": "ink", "scale": 0.5}]}),
-        (MODEL, {"loras": '{"style": 0.8, "ink": 0.5}'}),
-        (MODEL, {"loras": {"style": 0.8, "ink": 0.5}}),
-    ],
-)
-def test_adapters_in_every_shape_are_the_same_adapters(
-    client: OpenAI, ledger: Ledger, model: str, extra: dict[str, Any]
-) -> None:
-    draw(client, model=model, extra_body=extra | {"num_inference_steps": 1, "seed": 3, "guidance_scale": 4.5})
-    request = newest(ledger).request
-    assert [(one.name, one.strength) for one in request.adapters] == [("style", 0.8), ("ink", 0.5)]
-    assert (request.seed, request.guidance_scale) == (3, 4.5)
+SHAPES: list[tuple[str, dict[str, Any]]] = [
+    (f"{MODEL}:style@0.8+ink@0.5", {}),
+    (f"{MODEL}:style@0.8", {"lora": {"name": "ink", "scale": 0.5}}),
+    (MODEL, {"adapters": [{"ref": "style", "strength": 0.8}, {"ref": "ink", "strength": 0.5}]}),
+    (MODEL, {"lora": [{"lora_name": "style", "lora_scale": 0.8, "lora_int_id": 7}, {"name": "ink", "scale": 0.5}]}),
+    (MODEL, {"lora": [{"path": "style.safetensors", "multiplier": 0.8}, {"id": "ink", "scale": 0.5}]}),
+    (MODEL, {"loras": [{"path": "style", "scale": 0.8}, {"path": "ink", "scale": 0.5}]}),
+    (MODEL, {"loras": '{"style": 0.8, "ink": 0.5}'}),
+    (MODEL, {"loras": {"style": 0.8, "ink": 0.5}}),
+]
 
 
-@pytest.mark.parametrize(
-    ("fields", "raised", "param"),
-    [
-        ({"model": "gpt-image-1"}, openai.NotFoundError, "model"),
-        ({"model": f"{MODEL}:nobody"}, openai.NotFoundError, "adapters"),
-        ({"model": f"{MODEL}:style@much"}, openai.BadRequestError, "model"),
-        ({"size": "63x64"}, openai.BadRequestError, "size"),
-        ({"size": "large"}, openai.BadRequestError, "size"),
-        ({"background": "transparent"}, openai.BadRequestError, "background"),
-        ({"partial_images": 2}, openai.BadRequestError, "partial_images"),
-        ({"output_compression": 50}, openai.BadRequestError, "output_compression"),
-        ({"extra_body": {"num_inference_steps": 9999}}, openai.BadRequestError, "num_inference_steps"),
-        ({"extra_body": {"lora": {"path": "/etc/passwd"}}}, openai.BadRequestError, "lora"),
-        ({"extra_body": {"loras": [{"path": "https://example.org/a.safetensors"}]}}, openai.BadRequestError, "loras"),
-        ({"extra_body": {"surprise": 1}}, openai.BadRequestError, "surprise"),
-        ({"prompt": f"{FAILS}prompt_too_long"}, openai.BadRequestError, None),
-        ({"prompt": f"{FAILS}engine_error"}, openai.InternalServerError, None),
-    ],
-)
-def test_what_cannot_be_honoured_raises_the_clients_own_error(
-    client: OpenAI, ledger: Ledger, fields: dict[str, Any], raised: type[openai.APIStatusError], param: str | None
-) -> None:
-    with pytest.raises(raised) as refused:
-        draw(client, **fields)
-    error = refused.value
-    assert (type(error), error.param) == (raised, param) and len(error.message) > 20, error.body
-    assert len(ledger.list(10, None)[0]) <= 1, "it was asked again"
+def test_adapters_in_every_shape_are_the_same_adapters(client: OpenAI, ledger: Ledger) -> None:
+    for model, extra in SHAPES:
+        draw(client, model=model, extra_body=extra | {"num_inference_steps": 1, "seed": 3, "guidance_scale": 4.5})
+        request = newest(ledger).request
+        assert [(one.name, one.strength) for one in request.adapters] == [("style", 0.8), ("ink", 0.5)], (model, extra)
+        assert (request.seed, request.guidance_scale) == (3, 4.5)
+    assert len(ledger.list(50, None)[0]) == len(SHAPES)
+
+
+REFUSED: list[tuple[dict[str, Any], type[openai.APIStatusError], str | None]] = [
+    ({"model": "gpt-image-1"}, openai.NotFoundError, "model"),
+    ({"model": f"{MODEL}:nobody"}, openai.NotFoundError, "adapters"),
+    ({"model": f"{MODEL}:style@much"}, openai.BadRequestError, "model"),
+    ({"size": "63x64"}, openai.BadRequestError, "size"),
+    ({"size": "large"}, openai.BadRequestError, "size"),
+    ({"background": "transparent"}, openai.BadRequestError, "background"),
+    ({"partial_images": 2}, openai.BadRequestError, "partial_images"),
+    ({"output_compression": 50}, openai.BadRequestError, "output_compression"),
+    ({"extra_body": {"num_inference_steps": 9999}}, openai.BadRequestError, "num_inference_steps"),
+    ({"extra_body": {"lora": {"path": "/etc/passwd"}}}, openai.BadRequestError, "lora"),
+    ({"extra_body": {"loras": [{"path": "https://example.org/a.safetensors"}]}}, openai.BadRequestError, "loras"),
+    ({"extra_body": {"surprise": 1}}, openai.BadRequestError, "surprise"),
+    ({"prompt": f"{FAILS}prompt_too_long"}, openai.BadRequestError, None),
+    ({"prompt": f"{FAILS}engine_error"}, openai.InternalServerError, None),
+]
+
+
+def test_what_cannot_be_honoured_raises_the_clients_own_error(client: OpenAI, ledger: Ledger) -> None:
+    for fields, raised, param in REFUSED:
+        known = len(ledger.list(50, None)[0])
+        with pytest.raises(openai.APIStatusError) as refused:
+            draw(client, **fields)
+        error = refused.value
+        assert (type(error), error.param) == (raised, param) and len(error.message) > 20, (fields, error.body)
+        assert len(ledger.list(50, None)[0]) <= known + 1, "it was asked again"
 
 
 def test_a_stream_has_partial_images_and_the_picture(client: OpenAI) -> None:

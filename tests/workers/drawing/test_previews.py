@@ -25,7 +25,7 @@ from workers.models.preview_map import PreviewMap
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of a scheduler
 
-STEPS = 8
+STEPS = 4
 ONE = "1" * 32
 
 
@@ -72,21 +72,38 @@ def test_a_preview_is_like_the_picture_and_changes_no_byte(
     assert len(list(folder.iterdir())) == 1, "the map is kept"
 
 
-def test_nothing_is_made_while_nobody_asks(base: LoadedModel, redis: Redis, tmp_path: Path) -> None:
-    draw(base, Previews(base, redis, tmp_path / "none", itertools.count().__next__))  # type: ignore[arg-type]
-    assert newest(redis) is None and not (tmp_path / "none").exists()
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What was looked into, by its number; the first look goes wrong."""
+    looked: list[int] = []
 
-
-def test_what_goes_wrong_ends_no_drawing(
-    base: LoadedModel, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
+    def broken(_scheduler: object, timestep: int, *_: object) -> None:
+        looked.append(timestep)
         raise RuntimeError("no map")
 
-    monkeypatch.setattr("workers.drawing.previews.fitted", broken)
+    monkeypatch.setattr("workers.drawing.previews.predicted", broken)
+    return looked
+
+
+def take(previews: Previews, *steps: int) -> None:
+    nothing, show = torch.zeros(1), previews.of(ONE, 1, 10)
+    for step in steps:
+        show((64, 64), None, step, nothing, nothing, None, step)
+
+
+def test_nothing_is_looked_into_while_nobody_asks(
+    base: LoadedModel, redis: Redis, tmp_path: Path, steps: list[int]
+) -> None:
+    take(Previews(base, redis, tmp_path, itertools.count().__next__), 1, 2, 3)  # type: ignore[arg-type]
+    assert (steps, newest(redis)) == ([], None)
+
+
+def test_what_goes_wrong_ends_no_drawing_and_is_not_tried_again(
+    base: LoadedModel, redis: Redis, tmp_path: Path, steps: list[int]
+) -> None:
     redis.set(f"radiata:previews:{ONE}", b"1")
-    seen = draw(base, Previews(base, redis, tmp_path))
-    assert seen.tobytes() == draw(base, None).tobytes() and newest(redis) is None
+    take(Previews(base, redis, tmp_path, itertools.count().__next__), 1, 2, 3)  # type: ignore[arg-type]
+    assert (steps, newest(redis)) == ([1], None)
 
 
 def test_a_map_that_misses_the_decoder_shows_nothing() -> None:
