@@ -15,11 +15,13 @@ from app.accepting.generations import COMPARED, SEED_BITS, Parts, profile_of, to
 from app.accepting.judging import overlong
 from app.accepting.paces import Paces
 from app.http.faults import meant, quoted, refusal
+from app.shared.catalog import file_key
 from app.shared.datasets import Dataset, Datasets
 from app.shared.errors import BadRequest, Conflict, Gone, NotFound, RadiataError, Unavailable
 from app.shared.facts import BaseLayers, TokenizerFile
 from app.shared.generations import Ledger
 from app.shared.lifecycle import now
+from app.shared.storage import Storage
 from app.shared.training_defaults import (
     CHECKPOINTS,
     FLOW_SCHEME,
@@ -61,6 +63,8 @@ class TrainingParts(Parts, Protocol):
     def datasets(self) -> Datasets: ...
     @property
     def trainings(self) -> Trainings: ...
+    @property
+    def storage(self) -> Storage: ...
     @property
     def ledger(self) -> Ledger: ...
 
@@ -289,10 +293,13 @@ def _unsampled(body: TrainingRequest, profile: ModelProfile) -> Iterator[BadRequ
 
 
 def _as_accepted(parts: TrainingParts, request: ResolvedTraining) -> None:
-    """Raise Conflict or NotFound where a training of before could not go on: its base or its dataset is gone."""
+    """Raise Conflict or NotFound where a training of before could not go on: something that it was made of is gone."""
     if profile_of(parts, request.model).fingerprint != request.base:
         message = f"model {request.model!r} is another base than when this was accepted; train anew on it"
         raise Conflict("base_changed", message)
+    if request.start and not parts.storage.exists(file_key(request.start.removeprefix("sha256:"))):
+        message = "the adapter that this training began from was deleted; upload the same file again to go on with it"
+        raise Conflict("start_deleted", message)
     parts.datasets.get(request.dataset)
 
 

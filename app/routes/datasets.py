@@ -189,11 +189,21 @@ def delete(ref: RefPath, service: ServiceDep) -> None:
     """Delete a dataset that no waiting or running training needs. Its pictures stay: others, and recipes, name them."""
     found = _known(service, ref)
     needed = {ref, found.ref if found else ref}
+    _judge_needed(service, needed)
+    service.datasets.delete(ref)
+    try:
+        _judge_needed(service, needed)
+    except Conflict:  # it was accepted between the two; one that is accepted later looks itself
+        if found:
+            service.datasets.keep(found)
+        raise
+
+
+def _judge_needed(service: Service, refs: set[str]) -> None:
     for one in service.trainings.living():
-        if one.request.dataset in needed:
+        if one.request.dataset in refs:
             message = f"training {one.id} ({one.request.name}) needs this dataset; cancel it, or wait for its end"
             raise Conflict("dataset_needed", message)
-    service.datasets.delete(ref)
 
 
 def _bucketed(service: Service, dataset: Dataset, model: str | None = None) -> Dataset:

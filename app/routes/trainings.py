@@ -253,7 +253,9 @@ def _accepted(
     training = service.trainings.repeat(idempotency_key, fingerprint)
     if training is None:
         request, training_id = resolved(), service.trainings.id_for(idempotency_key)
+        dataset = service.datasets.get(request.dataset)
         with service.limits.place(PLACES.name, training_id):
             training = service.trainings.accept(request, training_id, fingerprint)
+        service.datasets.keep(dataset)  # it may have been deleted since, by who did not see that it is needed
     response.headers["Location"] = f"/v1/trainings/{training.id}"
     return placed(training, place)

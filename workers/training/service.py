@@ -19,6 +19,7 @@ from app.shared.catalog import file_key
 from app.shared.connection import connect
 from app.shared.datasets import Datasets
 from app.shared.discretion import hide, texts_of_training
+from app.shared.disposal import aside
 from app.shared.errors import NoRoom, NotFound, RadiataError, Unavailable
 from app.shared.exit_with_parent import watch_parent
 from app.shared.job import SERIALIZER, KnownQueue
@@ -211,7 +212,8 @@ class Trainer:
         """Return the adapter file that a training begins from, as it was resolved."""
         if ref is None:
             return None
-        data = self._storage.get(file_key(ref.removeprefix("sha256:")))
+        key = file_key(ref.removeprefix("sha256:"))
+        data = self._storage.get(key) or aside(self._storage, key)
         if data is None:
             raise NotFound("adapter_unknown", f"the adapter that this was to start from is gone: {ref}")
         return data

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from app.shared.catalog import Catalog
+from app.shared.catalog import Catalog, file_key
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.facts import BaseLayer, BaseLayers
 from app.shared.profiles import Profiles
@@ -18,7 +18,7 @@ from app.shared.training_keys import checkpoint_folder, folder_of, manifest_key,
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
-from app.shared.wire.training import TrainedAdapter
+from app.shared.wire.training import TrainedAdapter, Training
 from tests.app.shared.making import profile, version
 
 PICTURES = [DatasetPicture(ref=f"image:{at:064x}", caption=f"a {at}", width=64, height=64) for at in range(3)]
@@ -123,6 +123,11 @@ def test_it_may_begin_from_an_adapter_of_its_algorithm_and_rank(
     ):
         (wrong,) = api.post("/v1/trainings", json=body(dataset, **fields)).json()["errors"]
         assert wrong["code"] == code and said in wrong["message"], wrong
+    where = f"/v1/trainings/{begun['id']}"
+    api.delete(where)
+    assert api.post(f"{where}/resume").json()["code"] == "start_deleted"  # not accepted to fail later
+    storage.put(file_key("1" * 64), b"sent again")
+    assert api.post(f"{where}/resume").status_code == 202
 
 
 def test_a_dataset_that_a_training_needs_is_not_deleted(api: httpx.Client, dataset: str) -> None:
@@ -131,6 +136,30 @@ def test_a_dataset_that_a_training_needs_is_not_deleted(api: httpx.Client, datas
     assert needed.status_code == 409 and needed.json()["code"] == "dataset_needed"
     api.post(f"{where}/cancel")
     assert api.delete(f"/v1/datasets/{dataset}").status_code == 204
+
+
+def test_of_a_training_and_the_deletion_of_its_dataset_at_one_moment_neither_is_lost(
+    api: httpx.Client, dataset: str, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete, accept = Datasets.delete, Trainings.accept
+
+    def accepted_first(datasets: Datasets, ref: str) -> None:
+        api.post("/v1/trainings", json=body(dataset))
+        delete(datasets, ref)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Datasets, "delete", accepted_first)
+        assert api.delete(f"/v1/datasets/{dataset}").json()["code"] == "dataset_needed"
+    assert Datasets(storage).get(dataset)
+
+    def deleted_first(trainings: Trainings, *given: Any) -> Training:
+        delete(Datasets(storage), dataset)
+        return accept(trainings, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainings, "accept", deleted_first)
+        assert api.post("/v1/trainings", json=body(dataset)).status_code == 202
+    assert Datasets(storage).get(dataset)
 
 
 def test_a_dataset_tells_at_which_sizes_it_would_be_trained(api: httpx.Client, storage: Storage) -> None:
