@@ -4,11 +4,12 @@ vLLM-Omni's `lora` (an object or a list), stable-diffusion.cpp's and llama.cpp's
 string of strengths by name, our own `adapters`. What stands where they have a path is a name here: nothing is opened.
 """
 
-import json
 import re
 from typing import Any
 
 from app.http.faults import refusal
+from app.http.strict_json import parse
+from app.shared.errors import BadRequest
 from app.shared.wire.values import OWNED_REF_PATTERN
 
 NAMES = (
@@ -24,8 +25,8 @@ def native(field: str, value: Any) -> list[dict[str, Any]]:
     """Return the entries of `adapters` that a field of any of these shapes means; raise BadRequest."""
     if isinstance(value, str):
         try:
-            value = json.loads(value) if value[:1] in "[{" else [value]  # or a name alone
-        except ValueError:
+            value = parse(value.encode()) if value[:1] in "[{" else [value]  # or a name alone
+        except BadRequest:
             message = f"{field} begins as JSON and is none; send an object, a list, or a name"
             raise refusal([field], "adapter_unreadable", message) from None
     if isinstance(value, dict) and not value.keys() & {*NAMES, *SCALES}:
@@ -45,7 +46,9 @@ def of_model(name: str) -> tuple[str, list[dict[str, Any]]]:
             try:
                 entry["strength"] = float(strength)
             except ValueError:
-                message = f"{strength!r} is no strength; write base:adapter@0.8, with a + before each further adapter"
+                message = (
+                    f"{strength[:80]!r} is no strength; write base:adapter@0.8, with a + before each further adapter"
+                )
                 raise refusal(["model"], "invalid_model", message) from None
         adapters.append(entry)
     return base, adapters

@@ -1,7 +1,6 @@
 """What every request and answer of the tus protocol 1.0.0 (https://tus.io) has: its version, and facts in headers."""
 
 import base64
-import binascii
 from collections.abc import Callable, Coroutine
 from email.utils import format_datetime
 from typing import Any
@@ -63,7 +62,7 @@ def metadata(request: Request) -> dict[str, str]:
         name, _, value = pair.partition(" ")
         try:
             text = base64.b64decode(value, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:  # no ASCII, no base64, or no UTF-8
             message = f"the value of {name[:80]!r} is no base64 of UTF-8; write name and value so"
             raise refusal(["header", "Upload-Metadata"], "metadata_unreadable", message) from error
         if name in found:

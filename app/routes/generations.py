@@ -1,7 +1,7 @@
 """Generations: accept, list, look at, cancel, star, delete."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal, cast
 
@@ -12,8 +12,10 @@ from app.accepting.batches import accept_all
 from app.accepting.fast_acceptance import accept
 from app.callers import CALLER, Caller
 from app.deps import Service, ServiceDep
+from app.http.faults import refusal
 from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
+from app.http.standing import headers_of
 from app.http.waiting import MOST_S, awaited, wait_of
 from app.shared.errors import Conflict, Forbidden, Newer, Unreadable
 from app.shared.owners import FIRST, FIRST_SAID
@@ -96,10 +98,12 @@ async def create_all(
 ) -> Response:
     """Accept up to 100 generations, all or none; what is wrong is told by pointers such as `/requests/3/steps`.
 
-    The `Idempotency-Key` is that of the whole.
+    The `Idempotency-Key` is that of the whole. Of requests a minute it counts as many as it has.
     """
+    standing = await service.limits.further(service.scripts, len(body.requests) - 1)
     generations = await accept_all(service, body, idempotency_key)
-    return _json(AcceptedBatch(generations=[placed(one, place) for one in generations]).model_dump_json(), 202)
+    text = AcceptedBatch(generations=[placed(one, place) for one in generations]).model_dump_json()
+    return _json(text, 202, headers_of(standing) if standing else None)
 
 
 @router.get("", response_model=GenerationList, responses=answers(UNKNOWN))
@@ -139,11 +143,21 @@ async def newest(
         since=since,
         until=until,
         seed=seed,
-        metadata=dict(one.split("=", 1) for one in metadata or ()),
+        metadata=_pairs(metadata or ()),
     )
     found, cursor = await _as_owner(service, asked, owner).reading.list(limit, before, wanted)
     rows = ",".join(one.placed(place) for one in found)
     return _json(f'{{"generations":[{rows}],"next":{json.dumps(cursor)}}}')  # a `GenerationList`
+
+
+def _pairs(said: Sequence[str]) -> dict[str, str]:
+    """Names and texts of `name=text`; raises BadRequest for a name that is said twice: none has two texts."""
+    found: dict[str, str] = {}
+    for at, (name, _, text) in enumerate(one.partition("=") for one in said):
+        if name in found:
+            raise refusal(["query", "metadata", at], "said_twice", f"{name[:80]!r} is said twice; say it once")
+        found[name] = text
+    return found
 
 
 def _as_owner(service: Service, asked: Request, owner: str | None) -> Service:

@@ -1,6 +1,7 @@
 """Large files, sent in parts that outlive a broken connection: tus 1.0.0, then judged as what is sent whole."""
 
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Path as PathParameter
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
+from app.callers import CALLER, Caller
 from app.deps import Service, ServiceDep
 from app.http.faults import fault, pointer, refused
 from app.http.places import Place, Prefix
@@ -22,6 +24,7 @@ from app.shared.lifecycle import now
 from app.shared.resumables import KIND, moved
 from app.shared.settings import MIB
 from app.shared.text import called
+from app.shared.wire.key import Scope
 from app.shared.wire.resumable import Receiving, Resumable, ResumableKind
 from app.shared.wire.said import AdapterSaid, DatasetSaid
 from app.shared.wire.values import Wire
@@ -31,6 +34,7 @@ router.route_class = TusRoute
 
 UploadId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 S = TypeVar("S", bound=Wire)
+SCOPES: Mapping[str, Scope] = {"adapter": "upload", "dataset": "train"}  # kind of a file -> who may send it
 OF_CLIENTS = ("filename", "filetype")  # metadata that clients send unasked
 
 
@@ -77,20 +81,20 @@ async def begin_dataset(service: ServiceDep, request: Request, place: Prefix) ->
 
 
 @router.get("")
-def unfinished(service: ServiceDep) -> ReceivingList:
+def unfinished(service: ServiceDep, request: Request) -> ReceivingList:
     """Files that are not whole, so that who sent them can go on."""
-    found = service.resumables.unfinished()
+    found = (one for one in service.resumables.unfinished() if _may_send(request, one.kind))
     return ReceivingList(uploads=[_receiving(one, service.resumables.offset(one.id)) for one in found])
 
 
 @router.get("/{upload_id}")
-def look(upload_id: UploadId, service: ServiceDep, response: Response, place: Prefix) -> Receiving:
+def look(upload_id: UploadId, service: ServiceDep, request: Request, response: Response, place: Prefix) -> Receiving:
     """How far a file is (HEAD: in its headers), and once it is whole where is told what becomes of it."""
     try:
-        one = service.resumables.get(upload_id)
+        one = _of(service, request, upload_id)
     except NotFound:
         upload = service.uploads.get(upload_id)
-        if upload.kind not in ("adapter", "dataset"):
+        if not _may_send(request, upload.kind):
             raise
         size = str(upload.size_bytes)
         response.headers.update({"Upload-Offset": size, "Upload-Length": size})
@@ -105,8 +109,8 @@ def look(upload_id: UploadId, service: ServiceDep, response: Response, place: Pr
 @router.patch("/{upload_id}", status_code=204)
 async def go_on(upload_id: UploadId, service: ServiceDep, request: Request) -> Response:
     """Send the next bytes of a file, from where it ends."""
-    one = await run_in_threadpool(service.resumables.get, upload_id)
-    offset = await run_in_threadpool(service.resumables.offset, upload_id)
+    one = await run_in_threadpool(_of, service, request, upload_id)
+    offset = await run_in_threadpool(service.resumables.goes_on_at, upload_id)
     if number(request, "Upload-Offset") != offset:
         raise moved()
     offset = await received(service.resumables, one, offset, request)
@@ -115,11 +119,13 @@ async def go_on(upload_id: UploadId, service: ServiceDep, request: Request) -> R
 
 
 @router.delete("/{upload_id}", status_code=204)
-def terminate(upload_id: UploadId, service: ServiceDep) -> Response:
+def terminate(upload_id: UploadId, service: ServiceDep, request: Request) -> Response:
     """Forget a file that is not whole; one that waits to be judged is canceled."""
     try:
-        service.resumables.get(upload_id)
+        _of(service, request, upload_id)
     except NotFound:
+        if not _may_send(request, service.uploads.get(upload_id).kind):
+            raise
         service.uploads.cancel(upload_id)
     else:
         service.resumables.forget(upload_id)
@@ -158,6 +164,20 @@ async def _put_together(service: Service, one: Resumable, offset: int) -> None:
     except RedisError:  # a look into storage finds it
         return
     service.courier.wake()
+
+
+def _may_send(request: Request, kind: str) -> bool:
+    """Whether whoever asks may send such files in parts: of pictures and maps nobody may."""
+    caller: Caller = request.scope[CALLER]
+    return kind in SCOPES and SCOPES[kind] in caller.scopes
+
+
+def _of(service: Service, request: Request, upload_id: str) -> Resumable:
+    """A file that is not whole; raises NotFound, also where the key is not for such files, and Unreadable."""
+    one = service.resumables.get(upload_id)
+    if not _may_send(request, one.kind):
+        raise service.resumables.unknown()
+    return one
 
 
 def _receiving(one: Resumable, offset: int) -> Receiving:

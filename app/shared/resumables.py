@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 
-from app.shared.errors import Conflict, Newer, NotFound, Unavailable, Unreadable
+from app.shared.errors import BadRequest, Conflict, Newer, NotFound, Unavailable, Unreadable
 from app.shared.job import ID
 from app.shared.lifecycle import now
 from app.shared.owners import Asker
@@ -24,6 +24,7 @@ from app.shared.wire.resumable import KEPT, Resumable
 
 KIND = "resumable"
 MOST = 20  # of one owner at once
+MOST_PARTS = 10_000  # that a file may come in: each is an object, and is listed with every request
 PART = re.compile(r"resumable/([0-9a-f]{32})/([0-9]{15})")
 
 
@@ -54,8 +55,12 @@ class Resumables:
         """A file that is not whole; raises NotFound and Unreadable."""
         found = RESUMABLE.get(self._storage, resumable_key(upload_id)) if ID.fullmatch(upload_id) else None
         if found is None or self._asker not in (None, found.owner):
-            raise NotFound("upload_unknown", "there is no such upload; one that is not whole is kept for a day")
+            raise self.unknown()
         return found
+
+    def unknown(self) -> NotFound:
+        """The error for an id that nobody has."""
+        return NotFound("upload_unknown", "there is no such upload; one that is not whole is kept for a day")
 
     def unfinished(self) -> Iterator[Resumable]:
         """Every file that is not an upload yet; those that cannot be read are left out."""
@@ -72,6 +77,13 @@ class Resumables:
         """How many bytes are here: to the end of the last part, which begins where the one before ended."""
         parts = self.parts(upload_id)
         return parts[-1] + (self._storage.size(part_key(upload_id, parts[-1])) or 0) if parts else 0
+
+    def goes_on_at(self, upload_id: str) -> int:
+        """As `offset`, of a file of which a further part is sent; raises BadRequest where it has too many."""
+        if len(self.parts(upload_id)) >= MOST_PARTS:
+            message = f"this file came in {MOST_PARTS} parts and is not whole; DELETE it, and send it in larger ones"
+            raise BadRequest("too_many_parts", message)
+        return self.offset(upload_id)
 
     async def take(self, upload_id: str, offset: int, data: bytes) -> None:
         """Keep a part; raises Conflict where another begins there."""

@@ -90,5 +90,5 @@ def _size(size: str | None) -> dict[str, int]:
         return {}
     found = SIZE.fullmatch(size or "")
     if not found:
-        raise refusal(["size"], "invalid_size", f"{size!r} is no size; write it as 512x512, or auto")
+        raise refusal(["size"], "invalid_size", f"{(size or '')[:80]!r} is no size; write it as 512x512, or auto")
     return {"width": int(found[1]), "height": int(found[2])}

@@ -16,6 +16,7 @@ from app.faces.waiting import drawn
 from app.http.faults import refusal
 from app.http.places import Place, Prefix
 from app.http.routing import Router
+from app.shared.discretion import hide
 from app.shared.wire.adapter import AdapterVersion
 
 router = Router(prefix="/openai/v1", include_in_schema=False)
@@ -24,6 +25,7 @@ router = Router(prefix="/openai/v1", include_in_schema=False)
 @router.post("/images/generations")
 async def generate(body: ImageRequest, service: ServiceDep, place: Prefix, request: Request) -> Response:
     """Draw, and answer once it is drawn; whoever goes away has it canceled."""
+    hide([body.prompt, body.negative_prompt])
     asked = translated(body)
     generation = await accept(service, asked)
     if body.stream:

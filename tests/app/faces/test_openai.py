@@ -99,6 +99,8 @@ REFUSED: list[tuple[dict[str, Any], type[openai.APIStatusError], str | None]] = 
     ({"extra_body": {"num_inference_steps": 9999}}, openai.BadRequestError, "num_inference_steps"),
     ({"extra_body": {"lora": {"path": "/etc/passwd"}}}, openai.BadRequestError, "lora"),
     ({"extra_body": {"loras": [{"path": "https://example.org/a.safetensors"}]}}, openai.BadRequestError, "loras"),
+    ({"extra_body": {"lora": "[" * 100_000}}, openai.BadRequestError, "lora"),
+    ({"extra_body": {"lora": '{"style": 1, "style": 2}'}}, openai.BadRequestError, "lora"),
     ({"extra_body": {"surprise": 1}}, openai.BadRequestError, "surprise"),
     ({"prompt": f"{FAILS}prompt_too_long"}, openai.BadRequestError, None),
     ({"prompt": f"{FAILS}engine_error"}, openai.InternalServerError, None),

@@ -70,6 +70,7 @@ def test_every_filter_is_obeyed(api: httpx.Client) -> None:
         ("until=2026-13-26T00:00:00Z", "until"),
         ("until=2026-11-26T00:00:00", "until"),
         ("metadata=project", "metadata/0"),
+        ("metadata=project=a&metadata=project=b", "metadata/1"),
         ("owner=A", "owner"),
         ("starred=true&starred=true", "starred"),
     ],

@@ -30,7 +30,7 @@ from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.resumable import KEPT, Resumable
 from app.shared.wire.upload import UploadStatus
 from tests.app.conftest import serving
-from tests.app.shared.making import profile
+from tests.app.shared.making import profile, upload
 
 DATA = b"".join(bytes([one]) * 1000 for one in range(100))
 HEADERS = {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(DATA))}
@@ -130,6 +130,9 @@ def test_what_is_not_the_protocol_is_refused(settings: Settings, storage: Storag
         ):
             answer = client.post("/v1/uploads/adapters", headers=HEADERS | {"Upload-Metadata": said(**pairs)})
             assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, code)
+        for metadata in ("name \u00e9", "name YQ==,name YQ==", "name Y", "name /w=="):
+            wrong = httpx.Headers(HEADERS | {"Upload-Metadata": metadata}, encoding="latin-1")
+            assert client.post("/v1/uploads/adapters", headers=wrong).status_code == 422, metadata
         too_large = {"Upload-Length": str(settings.max_upload_mb * MIB + 1), "Upload-Metadata": said(name="a")}
         assert client.post("/v1/uploads/adapters", headers=HEADERS | too_large).status_code == 413
         assert client.delete(where, headers=HEADERS).status_code == 204
@@ -149,6 +152,34 @@ def test_a_file_is_its_owners_alone(settings: Settings, storage: Storage) -> Non
         with pytest.raises(TusCommunicationError):
             there = f"{str(client.base_url).rstrip('/')}{where}"
             TusClient(there).uploader(file_stream=BytesIO(DATA), url=there)
+
+
+def test_a_key_reaches_the_files_alone_that_it_may_send(settings: Settings, storage: Storage, redis: Redis) -> None:
+    keys = {scope: Keyring(storage).add([scope], owner="ada")[1] for scope in ("upload", "train")}
+    with serving(settings) as client:
+        where = {}
+        for scope, kind, pairs in (("upload", "adapters", {"name": "mine"}), ("train", "datasets", {})):
+            client.headers["X-API-Key"] = keys[scope]
+            where[scope] = begun(client, kind, **pairs)
+        picture = upload("a" * 32).model_copy(update={"kind": "picture", "owner": "ada"})
+        Uploads(storage, redis, settings).stage(picture, b"bytes")
+        for scope, other in (("upload", "train"), ("train", "upload")):
+            client.headers["X-API-Key"] = keys[scope]
+            assert [one["id"] for one in client.get("/v1/uploads").json()["uploads"]] == [where[scope][-32:]]
+            for path in (where[other], f"/v1/uploads/{picture.id}"):
+                answers = [client.get(path), sent(client, path, 0, b"x"), client.delete(path, headers=HEADERS)]
+                assert [one.status_code for one in answers] == [404] * 3, (scope, path)
+            assert sent(client, where[scope], 0, b"x").status_code == 204
+
+
+def test_a_file_comes_in_so_many_parts_at_most(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumables, "MOST_PARTS", 2)
+    with serving(settings) as client:
+        where = begun(client, name="crumbs")
+        answers = [sent(client, where, at, b"x") for at in range(3)]
+        assert [one.status_code for one in answers] == [204, 204, 422]
+        assert answers[-1].json()["code"] == "too_many_parts"
+        assert client.delete(where, headers=HEADERS).status_code == 204
 
 
 class World:

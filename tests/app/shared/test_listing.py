@@ -12,7 +12,7 @@ from redis import Redis
 from app.outgoing.gathering import TASK, Gathering
 from app.shared.errors import Conflict, Gone, NotFound
 from app.shared.generations import Ledger
-from app.shared.index_database import moment
+from app.shared.index_database import IndexDatabase, moment
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wanted import EVERYTHING, Wanted, words
@@ -190,3 +190,8 @@ def test_words_are_found_without_case_and_accents() -> None:
     assert words("Äpfel, BLUE_sky 2") == {"apfel", "blue", "sky", "2"}
     assert words("青い林檎 two") == {"青", "い", "林", "檎", "two"}
     assert words("!?") == set()
+
+
+def test_an_index_is_read_by_its_user_alone(tmp_path: Path) -> None:
+    IndexDatabase(tmp_path / "index" / "a.sqlite")
+    assert (tmp_path / "index").stat().st_mode & 0o077 == 0
