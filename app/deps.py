@@ -89,7 +89,8 @@ class Service:
     signer: Signer
     asker: Asker = None
     webhook: Webhook | None = None  # of the key that was shown: of generations that name none
-    waiting: set[object] = field(default_factory=set[object])  # a ticket for each request that waits for a generation
+    # A ticket for each request that waits for a generation: whose it is, and something of its own
+    waiting: set[tuple[Asker, object]] = field(default_factory=set[tuple[Asker, object]])
     _views: dict[tuple[str, str], "Service"] = field(default_factory=dict[tuple[str, str], "Service"])
 
     @property

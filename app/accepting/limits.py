@@ -6,7 +6,7 @@ counted at once is always counted of the owner, whichever key sent it. Without R
 
 | Redis key | type | what | kept for |
 |---|---|---|---|
-| `radiata:rate:<limit>:<who>` | hash | a bucket: `tokens`, and `at`, seconds of Redis' clock | 2 minutes |
+| `radiata:rate:<limit>:<who>` | hash | a bucket: `tokens`, and `at`, seconds of Redis' clock | until it is full |
 
 Who is a key's id, where that has such a limit of its own, or else `@<owner>`.
 """
@@ -31,18 +31,19 @@ Rate = Literal["requests", "uploads"]
 MINUTE_S = 60
 ASK_AGAIN_S = 5  # after which a job of the owner may have ended
 
-# KEYS: a bucket; ARGV: tokens that it holds, which is what flows into it in a minute, and how many are taken. Answers 1
-# where they were there, or else 0, and how many are there now.
+# KEYS: a bucket; ARGV: tokens that it holds, which is what flows into it in a minute, how many are taken, and
+# `owed` where they are taken whether they are there or not. Answers 1 where they were taken, or else 0, and how many
+# are there now: below 0, so many are owed.
 BUCKET = Script("""
 local time, most, wanted = redis.call('TIME'), tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = time[1] + time[2] / 1000000
 local had = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local passed = math.max(0, now - (tonumber(had[2] or now) or now))
 local tokens = math.min(most, (tonumber(had[1] or most) or most) + passed * most / 60)
-local there = tokens >= wanted and 1 or 0
+local there = (ARGV[3] == 'owed' or tokens >= wanted) and 1 or 0
 tokens = tokens - there * wanted
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
-redis.call('EXPIRE', KEYS[1], 120)
+redis.call('EXPIRE', KEYS[1], math.ceil(60 + (most - tokens) * 60 / most))
 return {there, string.format('%.6f', tokens)}
 """)
 
@@ -73,13 +74,20 @@ class Limits:
 
     async def request(self, scripts: Scripts) -> Standing | None:
         """Count a request; where it stands, or None without a limit, or without Redis. Raises TooMany."""
+        return await self._requests(scripts, 1)
+
+    async def further(self, scripts: Scripts, count: int) -> Standing | None:
+        """Count as many requests more, which came in one; where it stands. What is not there is owed."""
+        return await self._requests(scripts, count, "owed")
+
+    async def _requests(self, scripts: Scripts, count: int, *how: str) -> Standing | None:
         if not (most := self.of("requests")):
             return None
         try:
-            answer = await scripts.run(BUCKET, [self._bucket("requests")], [most, 1])
+            answer = await scripts.run(BUCKET, [self._bucket("requests")], [most, count, *how])
         except RedisError:
             return None
-        return _judged("requests", most, 1, answer)
+        return _judged("requests", most, count, answer)
 
     def upload(self, count: int = 1) -> None:
         """Count uploads, before anything of them is stored; raises TooMany, and Unavailable without Redis."""
@@ -120,7 +128,7 @@ class Limits:
 def _judged(name: Rate, most: int, wanted: int, answer: Sequence[int | bytes]) -> Standing:
     there, tokens = bool(answer[0]), float(answer[1])
     lacks = (most if there else min(wanted, most)) - tokens  # until it is full again, or holds as many
-    standing = Standing(name, most, floor(tokens), ceil(lacks * MINUTE_S / most), MINUTE_S)
+    standing = Standing(name, most, max(0, floor(tokens)), ceil(lacks * MINUTE_S / most), MINUTE_S)
     if not there:
         raise _too_many("rate_limited", standing)
     return standing

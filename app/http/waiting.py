@@ -11,6 +11,7 @@ from app.shared.wire.generation import Generation
 
 MOST_S = 120  # that one request waits
 MOST_WAITING = 256  # requests of a process at a time: each holds a connection
+MOST_OF_ONE = MOST_WAITING // 4  # of one owner, where there are keys: what finds no room on a face is canceled
 GLANCE_S = 1.0  # between two looks whether its client is there
 WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
 
@@ -29,9 +30,9 @@ async def awaited(
     The wait is over after `seconds`, when its client has gone, or this process ends. What cannot be read meanwhile is
     looked for again: it is accepted, and whoever waits is told so in any case.
     """
-    if len(service.waiting) >= MOST_WAITING:
+    ticket = service.asker, object()
+    if len(service.waiting) >= MOST_WAITING or _has_its_share(service):
         return None
-    ticket = object()
     service.waiting.add(ticket)
     until = time.monotonic() + seconds
     try:
@@ -45,6 +46,10 @@ async def awaited(
                 await within(published, min(left, GLANCE_S))
     finally:
         service.waiting.discard(ticket)
+
+
+def _has_its_share(service: Service) -> bool:
+    return service.asker is not None and sum(one == service.asker for one, _ in service.waiting) >= MOST_OF_ONE
 
 
 async def _looked_at(service: Service, generation: Generation) -> Generation:

@@ -167,6 +167,23 @@ def test_a_bucket_fills_as_time_goes_and_holds_no_more_than_a_minute_brings(redi
     assert uploads() == 3
 
 
+def test_a_batch_counts_as_all_of_its_requests_and_what_a_minute_lacks_is_owed(
+    settings: Settings, storage: Storage, redis: Redis
+) -> None:
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    with serving(settings.model_copy(update={"limit_requests": 4, "limit_generations": 0})) as api:
+
+        def batch(number: int) -> httpx.Response:
+            return api.post("/v1/generations/batch", json={"requests": [BODY] * number})
+
+        found = [batch(number) for number in (2, 9, 1)]
+        assert [one.status_code for one in found] == [202, 202, 429]
+        assert [one.headers["RateLimit-Remaining"] for one in found] == ["2", "0", "0"]
+        assert 110 < int(found[2].headers["Retry-After"]) <= 120  # 7 are owed
+        assert len(list(storage.keys("pending"))) == 11
+        assert redis.ttl("radiata:rate:requests:@") > 120  # type: ignore[operator]
+
+
 def test_keys_of_an_owner_share_its_limits_unless_they_have_their_own(
     settings: Settings, storage: Storage, redis: Redis
 ) -> None:

@@ -9,9 +9,14 @@ from redis import Redis
 
 from app.http import waiting
 from app.shared.generations import Ledger
+from app.shared.keys import Keyring
+from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Status
+from app.shared.wire.key import SCOPES
+from tests.app.conftest import serving
+from tests.app.shared.making import profile
 
 BODY = {"prompt": "a red apple", "seed": 7}
 
@@ -67,6 +72,20 @@ def test_where_too_many_wait_one_more_is_answered_at_once(api: httpx.Client, mon
     monkeypatch.setattr(waiting, "MOST_WAITING", 0)
     answer = post(api, "wait=60")
     assert answer.status_code == 202 and "Preference-Applied" not in answer.headers
+
+
+def test_one_owner_leaves_room_for_others_to_wait(
+    settings: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "MOST_OF_ONE", 1)
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    ada, bob = (Keyring(storage).add(SCOPES, owner=owner)[1] for owner in ("ada", "bob"))
+    with serving(settings) as api, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, api, "wait=3", **{"X-API-Key": ada})
+        time.sleep(0.5)
+        assert "Preference-Applied" not in post(api, "wait=60", **{"X-API-Key": ada}).headers
+        assert "Preference-Applied" in post(api, "wait=1", **{"X-API-Key": bob}).headers
+        assert "Preference-Applied" in first.result(10).headers
 
 
 def test_a_client_that_goes_cancels_nothing(
