@@ -10,13 +10,12 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from app.commands import terminal
 from app.commands.adapter_folder import adapters_in, add_all
 from app.commands.adapter_source import fetched, in_bytes, is_elsewhere, named
 from app.commands.resuming import FROM
-from app.commands.terminal import SPINNER, Url, err, out, plain, show, told
+from app.commands.terminal import SPINNER, Url, err, listing, out, plain, show, told
 from app.shared.settings import read_settings
 from app.shared.wire.adapter import Visibility
 
@@ -113,7 +112,7 @@ def adapters_list(url: Url = None) -> None:
     """Every adapter, newest version each."""
     with terminal.connected(url) as client:
         found = client.adapters()
-    table = Table("name", "version", "kind", "fits", "size", "description")
+    table = listing("name", "version", "kind", "fits", "size", "description")
     for one in found:
         size = f"{one['size_bytes'] / 1e6:.1f} MB"
         where = ", ".join(one["fits"])

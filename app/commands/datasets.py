@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
 from app.commands import terminal
 from app.commands.adapter_source import fetched, is_elsewhere
 from app.commands.client import Client
-from app.commands.terminal import SPINNER, Url, err, out, plain
+from app.commands.terminal import SPINNER, Url, err, listing, out, plain
 
 SENT = frozenset((".png", ".jpg", ".jpeg", ".webp", ".avif", ".txt", ".caption", ".jsonl", ".csv"))
 REPEATED = re.compile("[1-9][0-9]*_")  # the beginning of such a folder's name
@@ -47,7 +46,7 @@ def datasets_list(url: Url = None) -> None:
     """Every dataset, newest first."""
     with terminal.connected(url) as client:
         found = client.datasets()
-    table = Table(Column("ref", no_wrap=True), "pictures", "captions", "made", box=None)
+    table = listing("ref", "pictures", "captions", "made")
     for one in found:
         table.add_row(one["ref"], str(one["pictures"]), str(one["captions"]), one["created_at"][:16])
     out.print(table)

@@ -8,9 +8,8 @@ from typing import Annotated, get_args
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
-from app.commands.terminal import err, out, plain, told
+from app.commands.terminal import err, listing, out, plain, told
 from app.shared.errors import RadiataError, SourceRefused
 from app.shared.fetching.place import read_place
 from app.shared.keys import Keyring, Ring
@@ -76,7 +75,7 @@ def list_keys() -> None:
     """Every key that was ever made, without the part that nobody may see."""
     with _keyring() as keyring:
         ring = keyring.ring()
-    table = Table("key", "owner", "scopes", "limits", "made", "ends", "state", "webhook", "note")
+    table = listing("key", "owner", "scopes", "limits", "made", "ends", "state", "webhook", "note")
     for key_id, one in sorted(ring.keys.items()):
         if one is None:
             table.add_row(key_id, "", "", "", "", "", "its record cannot be read", "", "")
@@ -96,7 +95,7 @@ def revoke(key: Annotated[str, typer.Argument(help="As `radiata keys list` names
     key_id = match[1] if (match := re.match("rad_([0-9a-f]{12})_", key)) else key
     with _keyring() as keyring:
         keyring.revoke(key_id)
-    out.print(f"{key_id} is revoked; a service without any other key answers nobody until another is added")
+    out.print(f"{key_id} is revoked; where it was the last, `radiata keys add` lets somebody in again")
 
 
 @contextmanager

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.table import Table
 
 from app.commands import terminal
 from app.commands.client import Client, Refused, Stranger
-from app.commands.terminal import Url, out, plain, show, told
+from app.commands.terminal import Url, listing, out, plain, show, told
 from app.shared.base_source import read_source
 from app.shared.models_file import FETCHED, ModelsFile, fetched_folder
 from app.shared.settings import BadSettings, read_settings
@@ -53,7 +52,7 @@ def list_models() -> None:
     """Every model of the settings, and what names it: the environment, `models.json` or neither."""
     with told():
         settings = read_settings()
-    table = Table("name", "source", "parts from elsewhere", "named by")
+    table = listing("name", "source", "parts from elsewhere", "named by")
     for name in settings.models:
         base = settings.base(name)
         parts = ", ".join(f"{part}: {place or 'left out'}" for part, place in base.parts.items())

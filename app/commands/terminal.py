@@ -9,7 +9,7 @@ import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.commands.client import Client, Refused, Stranger
 from app.http.address import read_url, url_of
@@ -85,6 +85,12 @@ def connected(url: str | None) -> Iterator[Client]:
 def plain(text: str) -> str:
     """Return a text as one that is no markup: names come from outside."""
     return escape(text)
+
+
+def listing(typed: str, *others: str) -> Table:
+    """A table of a list for narrow terminals: what one types of a row is never cut, and the rest is folded."""
+    folded = (Column(name, overflow="fold") for name in others)
+    return Table(Column(typed, no_wrap=True), *folded, box=None, padding=(0, 1, 0, 0))
 
 
 def show(record: dict[str, Any]) -> None:

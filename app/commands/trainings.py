@@ -14,7 +14,7 @@ from app.commands.datasets import sender
 from app.commands.following import following, how
 from app.commands.foretold import judge, rows
 from app.commands.request_options import as_fields, with_options
-from app.commands.terminal import Url, err, out, plain
+from app.commands.terminal import Url, err, listing, out, plain
 from app.shared.wire.dataset import DATASET_PREFIX
 from app.shared.wire.training import TrainingRequest
 
@@ -64,12 +64,7 @@ def trainings_list(url: Url = None) -> None:
     """The newest trainings."""
     with terminal.connected(url) as client:
         found = client.trainings()
-    table = Table(
-        Column("id", no_wrap=True, min_width=32),
-        *(Column(name, overflow="fold") for name in ("name", "algorithm", "status", "step", "loss")),
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
+    table = listing("id", "name", "algorithm", "status", "step", "loss")
     for one in found:
         request, progress = one["request"], one["progress"]
         name = request["name"] + (f"\nafter {before}" if (before := (request.get("continues") or "")[:8]) else "")

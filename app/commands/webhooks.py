@@ -1,7 +1,6 @@
 """`radiata webhooks …`: what was told to whom, once more, and what it is signed with."""
 
 import typer
-from rich.table import Table
 
 from app.commands import terminal
 from app.commands.terminal import Url, out, plain
@@ -16,7 +15,7 @@ def webhooks(context: typer.Context, url: Url = None) -> None:
         return
     with terminal.connected(url) as client:
         found = client.deliveries()
-    table = Table("generation", "event", "to", "status", "tries", "last")
+    table = terminal.listing("generation", "event", "to", "status", "tries", "last")
     for one in found:
         last = one["last"][-1] if one["last"] else {}
         said = last.get("error") or str(last.get("status") or "")

@@ -29,6 +29,13 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def test_what_has_to_be_typed_is_whole_in_a_narrow_terminal(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, said = run("add", "--owner", "somebody-with-a-long-name", "--scopes", "draw,upload,train", "--note", "a note")
+    found = re.search(r"rad_([0-9a-f]{12})_", said)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert found and found[1] in run("list")[1]
+
+
 def test_a_key_is_added_listed_and_revoked(keyring: Keyring) -> None:
     code, said = run("add", "--scopes", "draw,admin", "--note", "[red]mine", "--expires", "30d")
     found = re.search(r"rad_([0-9a-f]{12})_[\w-]{43}", said)
