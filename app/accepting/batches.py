@@ -84,8 +84,8 @@ def _room_for(service: Service, bodies: list[GenerationRequest], resolved: list[
     )
     for model, priority, base in queues:
         # What is more urgent in the same batch will wait before it
-        as_urgent = [(model, one, base) for one in URGENCY[: URGENCY.index(priority) + 1]]
-        service.ledger.room_for(model, priority, base, sum(map(queues.__getitem__, as_urgent)))
+        as_urgent = URGENCY[: URGENCY.index(priority) + 1]
+        service.ledger.room_for(model, priority, base, sum(queues[model, one, base] for one in as_urgent))
 
 
 def _raise(outcomes: Iterable[tuple[int, object]]) -> None:
