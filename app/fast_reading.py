@@ -18,8 +18,9 @@ from starlette.concurrency import run_in_threadpool
 from app.http.places import Place, placed
 from app.scripts import Script, Scripts
 from app.shared.errors import Unreadable
+from app.shared.generation_keys import pending_key
 from app.shared.generation_records import as_it_stands
-from app.shared.generations import Ledger, pending_key
+from app.shared.generations import Ledger
 from app.shared.index import unknown
 from app.shared.job import ID
 from app.shared.lifecycle import live_key

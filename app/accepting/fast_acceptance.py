@@ -38,8 +38,9 @@ from app.shared.catalog_index import INDEX as ADAPTERS
 from app.shared.discretion import hide, prompts_of
 from app.shared.errors import NotFound, Unreadable
 from app.shared.events import CHANGED, MAX_ENTRIES, stream_key
+from app.shared.generation_keys import pending_key
 from app.shared.generation_records import begun
-from app.shared.generations import PLACES, pending_key
+from app.shared.generations import PLACES
 from app.shared.index import index_key, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import live_key

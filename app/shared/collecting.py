@@ -14,16 +14,17 @@ from datetime import datetime
 
 from redis import Redis
 
+from app.shared import training_keys
 from app.shared.accepted import TOLD_FOR
 from app.shared.disposal import GRACE, NEEDED_BY, Disposal, digest_of, main_key
 from app.shared.errors import Deleted, Unreadable
 from app.shared.forgetting import Forgetting, beside
+from app.shared.generation_keys import folder_of, manifest_key, pending_key
 from app.shared.lifecycle import live_key, now
 from app.shared.rebuild import read_all
 from app.shared.records import DELETED, MANIFEST, TOMBSTONE, TRAINED, UPLOAD, VERSION
 from app.shared.settings import Settings
 from app.shared.storage import Storage
-from app.shared.training_keys import folder_of, pending_key
 
 Leftover = tuple[str, Callable[[], bool]]  # a key, and whether it still belongs to nothing
 
@@ -94,12 +95,12 @@ class Collecting:
         }
         for key, text in zip(old, read_all(self._storage.get, old), strict=True):
             generation_id = key.split("/")[1].removesuffix(".json")
-            end = f"generations/{generation_id}/manifest.json"
+            end = manifest_key(generation_id)
             try:
                 deleted = DELETED.read(key, text or b"")
                 ended = MANIFEST.get(self._storage, end)
             except Deleted:
-                left = [one for one in self._storage.keys(f"generations/{generation_id}") if one != end]
+                left = [one for one in self._storage.keys(folder_of(generation_id)) if one != end]
                 left += others & {*beside(deleted)}
                 if self._clock() - deleted.deleted_at > TOLD_FOR:
                     left += [end, key]
@@ -116,7 +117,7 @@ class Collecting:
                 tally.count += 1
                 if not dry:
                     self._forgetting.go_on(deleted)
-            elif self._is_none(f"pending/{generation_id}.json", end):
+            elif self._no_generation(generation_id):
                 self._take(tally, key, dry)
         return tally
 
@@ -125,9 +126,9 @@ class Collecting:
         tally = Tally("trainings removed, or longer than a week ago")
         for key in self._old("trainings"):
             if (match := TRAINED.keys.fullmatch(key)) and (since := self._removed_at(key)):
-                rest = [one for one in self._storage.keys(folder_of(match[1])) if one != key]
+                rest = [one for one in self._storage.keys(training_keys.folder_of(match[1])) if one != key]
                 last = [key] if self._clock() - since > TOLD_FOR else []  # what was accepted would be done anew without
-                for one in (pending_key(match[1]), *rest, *last):
+                for one in (training_keys.pending_key(match[1]), *rest, *last):
                     self._take(tally, one, dry)
         return tally
 
@@ -153,12 +154,12 @@ class Collecting:
                 yield key, lambda one=one: self._no_generation(one)
 
     def _no_generation(self, generation_id: str) -> bool:
-        return self._is_none(f"pending/{generation_id}.json", f"generations/{generation_id}/manifest.json")
+        return self._is_none(pending_key(generation_id), manifest_key(generation_id))
 
     def _trainings(self) -> Iterator[Leftover]:
         for key in self._old("trainings"):
             one = key.split("/")[1]
-            yield key, lambda one=one: self._is_none(f"to-train/{one}.json", f"trainings/{one}/manifest.json")
+            yield key, lambda one=one: self._is_none(training_keys.pending_key(one), training_keys.manifest_key(one))
 
     def _versions(self) -> Iterator[Leftover]:
         last = dict[str, int]()

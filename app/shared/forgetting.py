@@ -22,6 +22,7 @@ from app.shared import index
 from app.shared.accepted import DeletedGeneration
 from app.shared.errors import Deleted, Unreadable
 from app.shared.events import stream_key
+from app.shared.generation_keys import folder_of, manifest_key, pending_key
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
 from app.shared.records import DELETED, MANIFEST, deleted_key
@@ -67,14 +68,14 @@ class Forgetting:
             pipe.expire(stream_key(generation_id), FAREWELL_S)
             pipe.execute()
         self._storage.put(deleted_key(generation_id), text)
-        self._storage.put(_end_key(generation_id), text)
+        self._storage.put(manifest_key(generation_id), text)
         self.clear(deleted)
 
     def finish(self, generation_id: str) -> None:
         """Do what is left to do of a generation whose end says that it was deleted; nothing where it does not."""
         try:
             with suppress(Unreadable):
-                MANIFEST.get(self._storage, _end_key(generation_id))
+                MANIFEST.get(self._storage, manifest_key(generation_id))
         except Deleted as deleted:
             self.go_on(DELETED.read(deleted_key(generation_id), deleted.text))
 
@@ -82,8 +83,8 @@ class Forgetting:
         """Clear away what is left beside the record that it was deleted."""
         index.forget(self._redis, deleted.id, deleted.owner)
         self._stars.forget(deleted.id)
-        for key in list(self._storage.keys(f"generations/{deleted.id}")):
-            if key != _end_key(deleted.id):
+        for key in list(self._storage.keys(folder_of(deleted.id))):
+            if key != manifest_key(deleted.id):
                 self._storage.delete(key)
         for key in beside(deleted):
             self._storage.delete(key)
@@ -92,9 +93,5 @@ class Forgetting:
 def beside(deleted: DeletedGeneration) -> list[str]:
     """What else may be stored of a generation than its end and pictures."""
     # Whoever ended it may have died before the pending record went
-    keys = [f"pending/{deleted.id}.json", star_key(deleted.id), ended_key(deleted.id)]
+    keys = [pending_key(deleted.id), star_key(deleted.id), ended_key(deleted.id)]
     return [*keys, owned_generation_key(deleted.owner, deleted.id)] if deleted.owner else keys
-
-
-def _end_key(generation_id: str) -> str:
-    return f"generations/{generation_id}/manifest.json"

@@ -19,6 +19,7 @@ from app.shared.accepted import Accepted, Aside
 from app.shared.errors import Conflict, Deleted, Gone, NotFound, Unavailable, Unreadable
 from app.shared.following import Following
 from app.shared.forgetting import Forgetting, remember_end
+from app.shared.generation_keys import folder_of, image_key, manifest_key, pending_key
 from app.shared.generation_records import NOTHING_ASIDE, as_it_stands, begun
 from app.shared.index import GenerationIndex, unknown
 from app.shared.job_records import Places
@@ -36,27 +37,10 @@ from app.shared.wire.generation import (
     Failure,
     Generation,
     Image,
-    OutputFormat,
     Priority,
     ResolvedRequest,
     Status,
 )
-
-
-def pending_key(generation_id: str) -> str:
-    """Where an accepted generation is kept until it ends."""
-    return f"pending/{generation_id}.json"
-
-
-def manifest_key(generation_id: str) -> str:
-    """Where the end of a generation is kept."""
-    return f"generations/{generation_id}/manifest.json"
-
-
-def image_key(generation_id: str, index: int, output_format: OutputFormat = "png") -> str:
-    """Where a picture of a generation is kept."""
-    return f"generations/{generation_id}/{index}.{output_format}"
-
 
 PLACES = Places("generations", "pending", PENDING, pending_key, MANIFEST, manifest_key)
 
@@ -369,7 +353,7 @@ class Ledger(Lifecycle[Accepted]):
         """Clear away a generation whose record nobody can read: records, pictures, its place in the queue."""
         self.queues.drop(generation_id)
         self._storage.delete(pending_key(generation_id))  # it says that the generation was accepted, so it goes first
-        for key in sorted(self._storage.keys(f"generations/{generation_id}"), key=manifest_key(generation_id).__eq__):
+        for key in sorted(self._storage.keys(folder_of(generation_id)), key=manifest_key(generation_id).__eq__):
             self._storage.delete(key)
         self._redis.delete(live_key(generation_id))
         self.stars.forget(generation_id)

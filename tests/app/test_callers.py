@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 
 from app.callers import ANYBODY, AWAY_S, FRESH_S, Callers
 from app.shared.errors import RadiataError, Unavailable
-from app.shared.generations import pending_key
+from app.shared.generation_keys import pending_key
 from app.shared.keys import Keyring, Ring, key_key
 from app.shared.lifecycle import now
 from app.shared.profiles import Profiles

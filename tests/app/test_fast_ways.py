@@ -17,7 +17,8 @@ from app.accepting import fast_acceptance
 from app.scripts import Scripts
 from app.shared.at_once import WouldWait, at_once
 from app.shared.catalog import Catalog
-from app.shared.generations import Ledger, pending_key
+from app.shared.generation_keys import pending_key
+from app.shared.generations import Ledger
 from app.shared.index import INDEX, WHOLE
 from app.shared.job import wrong_with
 from app.shared.lifecycle import live_key

@@ -7,7 +7,8 @@ import pytest
 from redis import Redis
 
 from app.links import SAME_S, Links
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.keys import Keyring
 from app.shared.settings import Settings
 from app.shared.signing import Signer

@@ -18,7 +18,8 @@ from app.http.permissions import OPEN, RULES
 from app.shared.catalog import Catalog, file_key
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.downloads import download_key
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.keys import Keyring
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles

@@ -14,7 +14,8 @@ from redis import Redis
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage

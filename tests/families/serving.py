@@ -22,7 +22,8 @@ from app.shared.catalog import Catalog
 from app.shared.connection import connect
 from app.shared.errors import RadiataError
 from app.shared.events import stream_key
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.lifecycle import now
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles

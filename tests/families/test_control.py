@@ -16,7 +16,8 @@ from PIL import Image
 from torch import nn
 
 from app.shared.errors import RadiataError
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.owners import FIRST, PictureHolders
 from app.shared.passes import second_seed, upscaled
 from app.shared.profiles import Profiles

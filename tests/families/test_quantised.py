@@ -18,7 +18,7 @@ import torch
 from diffusers import DiffusionPipeline, QuantoConfig, TorchAoConfig
 
 from app.shared.catalog import file_key
-from app.shared.generations import image_key
+from app.shared.generation_keys import image_key
 from app.shared.wire.generation import Generation
 from lycoris import Patcher, StackEntry, load, storage
 from lycoris.kernels.stored import dense

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.shared.generations import image_key
+from app.shared.generation_keys import image_key
 from tests.families.serving import GUIDANCE, PROMPT, SEED, Diffusers, Served, apart
 from tests.workers.drawing.pictures import gradient
 

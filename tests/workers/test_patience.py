@@ -16,7 +16,8 @@ from rq.timeouts import JobTimeoutException, UnixSignalDeathPenalty
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.job import SERIALIZER
 from app.shared.lifecycle import live_key
 from app.shared.queue import Queues

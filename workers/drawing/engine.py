@@ -21,7 +21,8 @@ from app.shared import tracing
 from app.shared.discretion import hide, prompts_of
 from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.metrics import count
 from app.shared.passes import passes, second_seed, total
 from app.shared.prompts import any_length, texts

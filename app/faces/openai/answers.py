@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.deps import Service
 from app.shared.errors import NotFound
-from app.shared.generations import image_key
+from app.shared.generation_keys import image_key
 from app.shared.wire.generation import Generation
 
 NO_TOKENS: dict[str, Any] = {

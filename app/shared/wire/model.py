@@ -102,7 +102,7 @@ class ModelProfile(Wire):
         "net for its denoiser, an `image_prompt` (IP-Adapter) where it has one of `image_encoders`",
     )
     safety_checker: Literal["unused"] | None = Field(
-        None,
+        default=None,
         description="`unused`: its folder has a model that judges pictures, which is not loaded: nothing looks at what "
         "is drawn; null: it has none, or an old worker does not say",
     )

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from app import cli
 from app.commands.doctor import examine
 from app.shared.catalog import Catalog
-from app.shared.generations import Ledger, pending_key
+from app.shared.generation_keys import pending_key
+from app.shared.generations import Ledger
 from app.shared.identity import claim_at_start
 from app.shared.settings import Settings
 from app.shared.storage import Storage

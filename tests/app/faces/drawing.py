@@ -8,7 +8,8 @@ from threading import Event, Thread
 
 from redis import Redis
 
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.previews import DATA_URL, Preview, send
 from app.shared.settings import Settings
 from app.shared.storage import Storage

@@ -19,7 +19,8 @@ from app.outgoing.starting import Starting
 from app.shared.accepted import Aside
 from app.shared.errors import NotFound
 from app.shared.fetching.fetcher import Fetcher
-from app.shared.generations import Ledger, manifest_key, pending_key
+from app.shared.generation_keys import manifest_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.keys import Keyring
 from app.shared.outgoing import LOOKED, Outgoing
 from app.shared.outgoing import due_key as when_due

@@ -9,7 +9,8 @@ from redis import Redis
 from app.outgoing.gathering import TASK, Gathering
 from app.shared import following
 from app.shared.errors import Unavailable
-from app.shared.generations import Ledger, manifest_key
+from app.shared.generation_keys import manifest_key
+from app.shared.generations import Ledger
 from app.shared.index import INDEX, WHOLE
 from app.shared.segments import ENDED, SEGMENTS
 from app.shared.settings import Settings

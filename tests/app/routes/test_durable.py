@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.shared import local_store
-from app.shared.generations import pending_key
+from app.shared.generation_keys import pending_key
 from app.shared.settings import Settings
 from app.shared.uploads import bytes_key, record_key
 from tests.app.shared.making import MODEL

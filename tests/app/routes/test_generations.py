@@ -10,7 +10,8 @@ import pytest
 from redis import Redis
 
 from app.shared.catalog import Catalog
-from app.shared.generations import Ledger, image_key, pending_key
+from app.shared.generation_keys import image_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.lifecycle import live_key
 from app.shared.settings import Settings
 from app.shared.storage import Storage

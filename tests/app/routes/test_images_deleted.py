@@ -7,7 +7,8 @@ from PIL import Image
 
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.disposal import Disposal
-from app.shared.generations import begun, pending_key
+from app.shared.generation_keys import pending_key
+from app.shared.generations import begun
 from app.shared.pictures import Pictures, picture_key
 from app.shared.records import PENDING
 from app.shared.storage import Storage

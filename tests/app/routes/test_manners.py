@@ -11,7 +11,8 @@ from redis import Redis
 
 from app.routes.page import FOLDER, site
 from app.shared.catalog import Catalog, file_key
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Status

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from app.shared.catalog import Catalog, file_key
-from app.shared.generations import Ledger, image_key, manifest_key, pending_key
+from app.shared.generation_keys import image_key, manifest_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage

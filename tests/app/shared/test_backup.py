@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 
 from app.outgoing.gathering import TASK, Gathering
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.sweep import Sweep

@@ -10,7 +10,8 @@ from app.shared.accepted import TOLD_FOR
 from app.shared.catalog import Catalog, file_key
 from app.shared.collecting import Collecting, Tally
 from app.shared.errors import Gone, NotFound
-from app.shared.generations import Ledger, image_key, manifest_key
+from app.shared.generation_keys import image_key, manifest_key
+from app.shared.generations import Ledger
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
 from app.shared.records import deleted_key

@@ -11,7 +11,8 @@ import pytest
 from app.shared import disposal
 from app.shared.catalog import Catalog, file_key, verdict_key
 from app.shared.disposal import GRACE, Disposal, aside
-from app.shared.generations import begun, pending_key
+from app.shared.generation_keys import pending_key
+from app.shared.generations import begun
 from app.shared.records import PENDING, UPLOAD
 from app.shared.storage import Storage
 from app.shared.uploads import bytes_key, record_key

@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from app.shared import lifecycle
 from app.shared.accepted import TOLD_FOR
 from app.shared.errors import Conflict, Gone, NotFound, Unavailable
-from app.shared.generations import Ledger, image_key, manifest_key, pending_key
+from app.shared.generation_keys import image_key, manifest_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
 from app.shared.records import deleted_key

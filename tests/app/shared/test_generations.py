@@ -16,7 +16,8 @@ from rq.job import JobStatus
 
 from app.shared.errors import Conflict, NotFound, RadiataError
 from app.shared.events import stream_key
-from app.shared.generations import Ledger, image_key, pending_key
+from app.shared.generation_keys import image_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.index import INDEX
 from app.shared.lifecycle import id_for
 from app.shared.queue import generation_queue, generation_queues

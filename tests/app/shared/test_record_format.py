@@ -13,7 +13,8 @@ from rq.exceptions import DequeueTimeout
 from app.shared.catalog import Catalog
 from app.shared.errors import Newer
 from app.shared.facts import AdapterFacts
-from app.shared.generations import Ledger, pending_key
+from app.shared.generation_keys import pending_key
+from app.shared.generations import Ledger
 from app.shared.identity import KEY, claim
 from app.shared.job import MOST_NEWER, REFUSED, KnownQueue
 from app.shared.metrics import counted

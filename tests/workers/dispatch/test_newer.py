@@ -6,7 +6,8 @@ import pytest
 from redis import Redis
 from rq import Queue
 
-from app.shared.generations import Ledger, pending_key
+from app.shared.generation_keys import pending_key
+from app.shared.generations import Ledger
 from app.shared.job import INTAKE, SERIALIZER
 from app.shared.queue import Queues
 from app.shared.settings import Settings

@@ -8,7 +8,8 @@ from redis import Redis
 
 from app.shared.catalog import file_key
 from app.shared.events import stream_key
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation
 from tests.app.shared.making import request

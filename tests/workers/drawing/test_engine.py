@@ -17,7 +17,8 @@ from structlog.contextvars import bound_contextvars
 
 from app.shared.catalog import file_key
 from app.shared.errors import Unavailable
-from app.shared.generations import Ledger, image_key, pending_key
+from app.shared.generation_keys import image_key, pending_key
+from app.shared.generations import Ledger
 from app.shared.log import configure
 from app.shared.metrics import counted
 from app.shared.settings import Settings

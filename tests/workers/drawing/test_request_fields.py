@@ -17,7 +17,8 @@ from PIL import Image
 from redis import Redis
 
 from app.shared.catalog import file_key
-from app.shared.generations import Ledger, image_key
+from app.shared.generation_keys import image_key
+from app.shared.generations import Ledger
 from app.shared.pictures import Pictures, picture_ref
 from app.shared.settings import Settings
 from app.shared.storage import Storage

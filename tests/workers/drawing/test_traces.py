@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.shared import tracing
-from app.shared.generations import Ledger, pending_key
+from app.shared.generation_keys import pending_key
+from app.shared.generations import Ledger
 from app.shared.profiles import Profiles
 from app.shared.records import PENDING
 from app.shared.settings import Settings
