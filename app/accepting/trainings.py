@@ -134,7 +134,7 @@ def _resolved(parts: TrainingParts, body: TrainingRequest) -> _Resolved:
         "alpha": chosen.alpha,
         "options": dict(chosen.options),
         "steps": steps,
-        "learning_rate": body.learning_rate or rate_on(profile.pipeline, chosen.facts.learning_rate),
+        "learning_rate": body.learning_rate or rate_on(profile.pipeline, chosen.facts.rate_at(chosen.rank)),
         "weighting_scheme": body.weighting_scheme or (FLOW_SCHEME if layers and layers.flow else None),
         "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
         "checkpoint_every": body.checkpoint_every or max(steps // CHECKPOINTS, 1),
@@ -215,7 +215,7 @@ def algorithms(profile: ModelProfile | None) -> Iterator[TrainableAlgorithm]:
         own = TrainableAlgorithm.model_validate(asdict(one))
         if profile is not None and not one.untrainable:
             rank = rank_on(profile.pipeline, one.name, one.default_rank)
-            rate = rate_on(profile.pipeline, one.learning_rate)
+            rate = rate_on(profile.pipeline, one.rate_at(rank))
             reason = f"{one.why_rate}; {defaults_on(profile.pipeline).why}"
             own = own.model_copy(update={"default_rank": rank, "learning_rate": rate, "why_rate": reason})
         yield own

@@ -69,7 +69,7 @@ def defaults_on(pipeline: str) -> BaseDefaults:
 
 
 def rate_on(pipeline: str, own: float) -> float:
-    """Return the learning rate of an algorithm on a base; own: what the algorithm's table has."""
+    """Return the learning rate of an algorithm on a base; own: what the algorithm's table has at its rank."""
     return float(f"{own * defaults_on(pipeline).rate:.6g}")
 
 

@@ -59,7 +59,9 @@ class Algorithm:
 
     rank: what the number means here; "" where the algorithm takes none. first_change: the root mean square of the
     change that the first step of AdamW makes to a weight of 640×640, per unit of learning rate, at rank 16 and
-    alpha = rank. untrainable: why it is read and served, but cannot be trained here; "" where it can.
+    alpha = rank. over_rank: whether that step grows with the rank itself, so that the learning rate, which is of the
+    default rank, is less where the rank is more. untrainable: why it is read and served, but cannot be trained here;
+    "" where it can.
     """
 
     name: str
@@ -71,5 +73,11 @@ class Algorithm:
     options: Sequence[Option] = ()
     learning_rate: float = 0.0
     first_change: float = 0.0
+    over_rank: bool = False
     why_rate: str = ""
     untrainable: str = ""
+
+    def rate_at(self, rank: int | None) -> float:
+        """Return the learning rate at a rank; None is the default one."""
+        own = self.default_rank
+        return self.learning_rate * own / rank if self.over_rank and own and rank else self.learning_rate

@@ -9,6 +9,8 @@ from workers.models.trainable import weight_bytes
 from workers.training.pictures import TrainingPicture
 from workers.training.run import Training
 
+FIRST_CHANGE_RANK = 16  # of which the library's table tells how far a first step goes
+
 
 def foretold(
     training: Training, base: LoadedModel, pictures: tuple[TrainingPicture, ...], seconds: float | None = None
@@ -22,8 +24,11 @@ def foretold(
     yield "numbers", f"{training.adapter.parameters:,}"
     if choice.rank is not None and choice.alpha is not None:
         yield "γ", f"{choice.alpha / choice.rank:g} (alpha {choice.alpha:g} / rank {choice.rank})"
-    change = choice.facts.first_change * training.learning_rate
-    ranked = "" if choice.rank is None else " at rank 16"
+    change, ranked = choice.facts.first_change * training.learning_rate, ""
+    if choice.rank is not None and choice.facts.over_rank:
+        change *= choice.rank / FIRST_CHANGE_RANK
+    elif choice.rank is not None:
+        ranked = f" at rank {FIRST_CHANGE_RANK}"
     yield "learning rate", f"{training.learning_rate:g}; the first step{ranked} changes a weight by about {change:.2g}"
     factors = amount(factor_bytes(training.adapter.parameters, averaged=plan.ema_decay is not None))
     own = amount(weight_bytes(base.components))

@@ -92,7 +92,7 @@ class Training:
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.weighting_scheme, plan.snr_gamma)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
-        usual = rate_on(base.profile.pipeline, self.choice.facts.learning_rate)
+        usual = rate_on(base.profile.pipeline, self.choice.facts.rate_at(self.choice.rank))
         self.learning_rate = usual if plan.learning_rate is None else plan.learning_rate
         self._state = State(self.adapter.factors, plan, self.learning_rate, self.adapter.undecayed)
         of = {
@@ -102,8 +102,21 @@ class Training:
             "dtype": base.profile.dtype,
             "start": sha256(start).hexdigest() if start else "",
             "version": VERSION,
+            **self._usual(),
         }
         self._checkpoints = Checkpoints(storage, prefix, of)
+
+    def _usual(self) -> dict[str, str]:
+        """Return the numbers that a plan leaves open, where they are usual on the base and not the algorithm's own.
+
+        What is usual may change with a version; a checkpoint of other numbers is not gone on with.
+        """
+        plan, facts = self.plan, self.choice.facts
+        found = (
+            ("learning_rate", plan.learning_rate, self.learning_rate, facts.learning_rate),
+            ("rank", plan.rank, self.choice.rank, facts.default_rank),
+        )
+        return {name: str(used) for name, asked, used, own in found if asked is None and used != own}
 
     def run(self, told: Callable[[Event], None], canceled: Callable[[], bool] = lambda: False) -> Trained:
         """Go on from the newest checkpoint to the plan's last step, and return the adapter.

@@ -299,5 +299,8 @@ class TrainableAlgorithm(Wire):
     first_change: float = Field(
         description="root mean square of what the first step changes in a weight, by unit of learning rate, at rank 16"
     )
+    over_rank: bool = Field(
+        description="whether `learning_rate` is of the default rank, and at another as many times more as that is less"
+    )
     why_rate: str
     untrainable: str = Field(description="why it cannot be trained here; empty: it can")

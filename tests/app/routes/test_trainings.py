@@ -194,6 +194,12 @@ def test_an_algorithm_has_the_numbers_of_the_base(api: httpx.Client, storage: St
     assert api.get("/v1/trainings/algorithms", params={"model": "another"}).status_code == 404
 
 
+def test_the_rate_of_loha_follows_its_rank(api: httpx.Client, dataset: str) -> None:
+    asked = [body(dataset, algorithm="loha", rank=rank) for rank in (2, 16)]
+    rates = [api.post("/v1/trainings", json=one).json()["request"]["learning_rate"] for one in asked]
+    assert rates == [4.8e-5, 6e-6]
+
+
 def test_a_dry_run_accepts_nothing(api: httpx.Client, dataset: str, storage: Storage, settings: Settings) -> None:
     asked = {"json": body(dataset, seed=7), "params": {"dry_run": "true"}}
     assert api.post("/v1/trainings", **asked).json()["code"] == "model_not_ready"

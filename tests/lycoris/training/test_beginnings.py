@@ -66,6 +66,11 @@ def test_hazard_14_one_learning_rate_is_not_one_learning_rate(algorithm: str) ->
     measured = first_change(plan(algorithm, rank=16 if facts.rank else None), seed=1)
     print(f"{algorithm}: {measured:.4f} per unit of rate, the table has {facts.first_change}")
     assert measured == pytest.approx(facts.first_change, rel=0.2)
+    if facts.over_rank:  # its first step moves a weight as far at every rank
+        small = first_change(plan(algorithm, rank=2), seed=1) * facts.rate_at(2)
+        assert small == pytest.approx(measured * facts.rate_at(None), rel=0.2)
+    else:
+        assert facts.rate_at(2) == facts.learning_rate
     model = Denoiser().requires_grad_(False)
     adapter = begin(
         {"unet": model}, plan(algorithm, rank=4 if facts.rank else None, layers=["unet.up_blocks.*"]), seed=3

@@ -141,6 +141,16 @@ def test_a_checkpoint_of_another_training_is_an_error(changed: dict[str, Any], n
         training(tmp_path, **changed).run(nothing)
 
 
+def test_a_checkpoint_at_a_rate_that_is_usual_no_more_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training(tmp_path, steps=2, learning_rate=None).run(nothing)
+    training(tmp_path, steps=2, learning_rate=None).run(nothing)
+    monkeypatch.setattr("workers.training.run.rate_on", lambda _, own: 2 * own)
+    with pytest.raises(BadRequest, match="other learning_rate"):
+        training(tmp_path, steps=2, learning_rate=None).run(nothing)
+
+
 def test_hazard_32_a_checkpoint_that_is_cut_off_is_passed_over(tmp_path: Path) -> None:
     whole = training(tmp_path).run(nothing)
     before, newest = sorted((tmp_path / "checkpoints").iterdir())
