@@ -26,6 +26,7 @@ export function createTrain({ use, known }) {
   });
   const trainings = createTrainings({ use, known, again: (request) => {
     form.reuse(request);
+    load().catch(notify); // of its model
     dataset.choose(request.dataset).catch(notify);
     byId("training-form").scrollIntoView({ block: "nearest", behavior: "smooth" });
   } });
@@ -47,12 +48,14 @@ export function createTrain({ use, known }) {
   }
 
   byId("training-form").addEventListener("submit", train);
-
-  let algorithms = null; // the same as long as the service runs
+  byId("training-model").addEventListener("change", () => load().catch(notify));
 
   async function load() {
-    algorithms ??= (await call("GET", "v1/trainings/algorithms")).algorithms;
     const [fields, { models, default: usual }] = await Promise.all([fieldsOf("TrainingRequest"), call("GET", "v1/models")]);
+    const model = byId("training-model").value || usual;
+    const loaded = models.some(({ name }) => name === model); // one that no worker has loaded has no numbers yet
+    const { algorithms } = await call("GET", `v1/trainings/algorithms${loaded ? `?model=${encodeURIComponent(model)}` : ""}`);
+    if ((byId("training-model").value || usual) !== model) return; // another was chosen meanwhile, which is asked for itself
     form.setKnown(fields, algorithms, models, usual);
     tell();
   }
