@@ -12,10 +12,8 @@ from app.http.strict_json import parse
 from app.shared.errors import BadRequest
 from app.shared.wire.values import OWNED_REF_PATTERN
 
-NAMES = (
-    *("ref", "name", "lora_name", "adapter", "lora_nickname", "model", "id"),
-    *("path", "local_path", "lora_path", "lora_local_path"),
-)
+FILES = ("lora_name", "path", "local_path", "lora_path", "lora_local_path")
+NAMES = ("ref", "name", "adapter", "lora_nickname", "model", "id", *FILES)
 SCALES = ("strength", "scale", "lora_scale", "multiplier", "weight")
 NUMBERS = ("int_id", "lora_int_id")  # by which a server knows an adapter that it has loaded: it says nothing here
 SUFFIX = ".safetensors"
@@ -68,11 +66,14 @@ def _entry(place: list[str | int], value: Any) -> dict[str, Any]:
     if rest.pop("is_high_noise", False):
         raise refusal([*place, "is_high_noise"], "not_obeyed", "no base here has a second denoiser; leave it out")
     strength = {"strength": value[scaled[0]]} if scaled else {}
-    return {"ref": _ref([*place, named[0]], value[named[0]]), **strength, **rest}
+    name = value[named[0]]
+    if named[0] in FILES:  # elsewhere the ending is a part of the name
+        name = str(name).removesuffix(SUFFIX)
+    return {"ref": _ref([*place, named[0]], name), **strength, **rest}
 
 
 def _ref(place: list[str | int], name: Any) -> str:
-    ref = str(name).removesuffix(SUFFIX)
+    ref = str(name)
     if not re.fullmatch(OWNED_REF_PATTERN, ref):
         message = (
             f"{str(name)[:80]!r} is no adapter's name; upload it, or have it fetched (POST /v1/adapters), and name it"

@@ -57,7 +57,7 @@ def translated(asked: ImageRequest) -> GenerationRequest:
         raise refusal(["background"], "not_obeyed", message, ["opaque", "auto"])
     if asked.partial_images and not asked.stream:
         raise refusal(["partial_images"], "not_obeyed", "partial images come with stream: true alone; add it", [0])
-    base, adapters = of_model(asked.model) if asked.model else (None, [])
+    base, adapters = of_model(asked.model) if asked.model is not None else (None, [])
     for field in ("adapters", "lora", "loras"):
         if (value := getattr(asked, field)) is not None:
             adapters += native(field, value)

@@ -91,6 +91,8 @@ REFUSED: list[tuple[dict[str, Any], type[openai.APIStatusError], str | None]] = 
     ({"model": "gpt-image-1"}, openai.NotFoundError, "model"),
     ({"model": f"{MODEL}:nobody"}, openai.NotFoundError, "adapters"),
     ({"model": f"{MODEL}:style@much"}, openai.BadRequestError, "model"),
+    ({"model": f"{MODEL}:style.safetensors"}, openai.NotFoundError, "adapters"),  # another name than style
+    ({"model": ""}, openai.BadRequestError, "model"),
     ({"size": "63x64"}, openai.BadRequestError, "size"),
     ({"size": "large"}, openai.BadRequestError, "size"),
     ({"background": "transparent"}, openai.BadRequestError, "background"),
