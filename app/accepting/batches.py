@@ -29,8 +29,7 @@ URGENCY: tuple[Priority, ...] = get_args(Priority)  # the most urgent first
 
 async def accept_all(service: Service, batch: Batch, idempotency_key: str | None) -> list[Generation]:
     """Accept every request of a batch, in order, or raise what is wrong with any of them."""
-    for body in batch.requests:
-        hide(prompts_of(body))
+    hide(text for body in batch.requests for text in prompts_of(body))
     fingerprint = fingerprint_of(batch)
     keys = [None if idempotency_key is None else f"{idempotency_key}\n{at}" for at in range(len(batch.requests))]
     known: list[Generation | None] = [None] * len(keys)

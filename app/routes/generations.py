@@ -17,6 +17,7 @@ from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
 from app.http.standing import headers_of
 from app.http.waiting import MOST_S, awaited, wait_of
+from app.shared.discretion import hide
 from app.shared.errors import Conflict, Forbidden, Newer, Unreadable
 from app.shared.owners import FIRST, FIRST_SAID
 from app.shared.wanted import Wanted, words
@@ -134,6 +135,7 @@ async def newest(
     owner: Annotated[str | None, Query(pattern=OWNER_PATTERN, description="another's, with the scope `admin`")] = None,
 ) -> Response:
     """The newest generations, or of those the ones that are asked for; `before` takes the `next` of the page before."""
+    hide([q])
     wanted = Wanted(
         status=None if status is None else Status(status),
         model=model,

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import structlog
 
-from app.accepting import fast_acceptance
+from app.accepting import batches, fast_acceptance
+from app.fast_reading import FastReading
 from app.middleware.request_ids import HEADER
 from app.routes import datasets, trainings
 from app.shared.datasets import Datasets
@@ -72,6 +73,23 @@ def test_a_whole_request_is_logged_with_its_id_and_without_what_is_private(
     assert "x" * 43 not in said
     for prompt in (BODY["prompt"], BODY["negative_prompt"]):
         assert (str(prompt) in said) == with_prompts
+
+
+def test_every_prompt_of_a_batch_and_what_is_looked_for_are_private(
+    client: tuple[httpx.Client, bool], lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    http, with_prompts = client
+
+    def broken(*said: Any) -> None:
+        raise RuntimeError(f"nothing is known of {said[-1]!r}")
+
+    monkeypatch.setattr(batches, "resolve", broken)
+    monkeypatch.setattr(FastReading, "list", broken)
+    two = {"requests": [BODY, {"prompt": "a secret plum"}]}
+    assert http.post("/v1/generations/batch", json=two, headers={"Connection": "close"}).status_code == 500
+    assert http.get("/v1/generations", params={"q": "most private quince"}).status_code == 500
+    for prompt in (BODY["prompt"], BODY["negative_prompt"], "most private quince"):
+        assert (str(prompt) in lines.getvalue()) == with_prompts, prompt
 
 
 def test_what_a_training_shows_is_logged_as_little_as_a_prompt(
