@@ -181,7 +181,7 @@ export function createAdapters({ about, changed, given, drawing }) {
       pinned = stack
         .filter((use) => !known.has(refOf(use)))
         .map((use) => ({ ...use, description: "", fits: [model] }));
-      for (const { name, version, sha256, ignore, kind, boxes, maps, ...use } of stack) {
+      for (const { name, version, sha256, ignore, kind, boxes, maps, image_encoder, ...use } of stack) {
         const ref = refOf({ name, version }); // whatever it was called by, these are its bytes
         uses.set(ref, { ...use, ref, on: true });
       }

@@ -260,7 +260,7 @@ def newer(http: httpx.Client, than: str) -> dict[str, Any] | None:
 
 def test_what_acceptance_says_of_an_adapter_is_known_to_the_page() -> None:
     """`setStack` of adapters.js leaves these out when an adapter's settings are reused."""
-    said = {"name", "version", "sha256", "ignore", "kind", "boxes", "maps"}
+    said = {"name", "version", "sha256", "ignore", "kind", "boxes", "maps", "image_encoder"}
     assert set(ResolvedAdapter.model_fields) - set(AdapterUse.model_fields) == said
 
 
