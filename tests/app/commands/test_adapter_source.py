@@ -43,7 +43,7 @@ class Service:
         self.asked.append(body["visibility"])
         return {}
 
-    def upload(self, *_: object, visibility: str | None, told: object) -> dict[str, Any]:
+    def upload(self, *_: object, visibility: str | None, **__: object) -> dict[str, Any]:
         self.asked.append(visibility)
         return {}
 

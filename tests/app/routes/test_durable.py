@@ -39,6 +39,8 @@ def test_an_accepted_generation_was_flushed(api: httpx.Client, flushed: Callable
 def test_a_canceled_one_and_an_upload_were_flushed(api: httpx.Client, flushed: Callable[[], list[str]]) -> None:
     generation_id = api.post("/v1/generations", json={"prompt": "a", "steps": 1, "model": MODEL}).json()["id"]
     assert api.delete(f"/v1/generations/{generation_id}").status_code == 200
-    assert flushed()[-2:] == [f"generations/{generation_id}/manifest.json", f"generations/{generation_id}"]
+    end = f"generations/{generation_id}"
+    assert [name for name in flushed() if name.startswith(end)][-2:] == [f"{end}/manifest.json", end]
+    assert flushed()[-2:] == [f"unindexed/ended/{generation_id}", "unindexed/ended"]
     upload = api.post("/v1/adapters", files={"file": ("x", b"bytes")}, data={"name": "a"}).json()
     assert flushed()[-4:] == [bytes_key(upload["id"]), "uploads", record_key(upload["id"]), "uploads"]

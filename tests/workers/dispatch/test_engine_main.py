@@ -53,7 +53,7 @@ def test_an_engine_that_is_told_to_end_ends(
     def load(*_: Any) -> tuple[Any, Any]:
         if when == "loading":
             stopped()
-        return engine, SimpleNamespace(look_again=lambda: None)
+        return engine, SimpleNamespace(look_again=lambda: None, note_fetched=lambda: False)
 
     def perform(job: str, *_: Any) -> None:
         done.append((job, engine.leaving))

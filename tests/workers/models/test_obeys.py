@@ -30,6 +30,7 @@ from workers.models.families import FAMILIES, Family
 from workers.models.obeys import (
     ARGUMENTS,
     FROM_PICTURES,
+    OF_ANY,
     call_arguments,
     fixed_sizes,
     longest_edge,
@@ -76,7 +77,7 @@ def like(kind: type, **parts: Any) -> Any:
 def test_what_a_pipeline_obeys_is_read_off_it(pipeline: Any, not_obeyed: set[str]) -> None:
     found = obeyed(pipeline)
     # No arguments: what the prompts are given as, and what pictures it begins from or is shown
-    assert found.keys() == {*ARGUMENTS, "prompt_syntax", *FROM_PICTURES, "reference_images"}
+    assert found.keys() == {*ARGUMENTS, "prompt_syntax", *FROM_PICTURES, "reference_images", *OF_ANY}
     assert {field for field in USUAL if not found[field]} == not_obeyed
 
 
