@@ -19,6 +19,7 @@ from app.shared.prompts import PROMPTS
 PLAIN = ("level", "timestamp", "generation", "request_id")  # where nothing from outside stands as it was sent
 HIDDEN, PROMPT = "[hidden]", "[prompt]"
 SHORTEST = 4  # characters of a prompt that is looked for: of a shorter one every other word would be taken for it
+OF_PROMPTS = frozenset(name for names in PROMPTS.items() for name in names)  # fields that are prompts, however short
 NAMES = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|ACCESS_KEY$", re.IGNORECASE)  # of variables whose values are secret
 QUERY = "(?:access|refresh|id)_?token|api_?key|client_secret|X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)"
 FORMS = {
@@ -45,7 +46,7 @@ def hide(texts: Iterable[str | None]) -> None:
 
 def prompts_of(request: object) -> Iterator[str | None]:
     """The texts of a request that say what its picture shows."""
-    return (getattr(request, name, None) for names in PROMPTS.items() for name in names)
+    return (getattr(request, name, None) for name in OF_PROMPTS)
 
 
 def texts_of_training(request: object) -> Iterator[str | None]:
@@ -64,13 +65,18 @@ class Discretion:
 
     def __call__(self, _logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         """An event without them."""
-        return {name: value if name in PLAIN else self._told(value) for name, value in event.items()}
+        return {name: value if name in PLAIN else self._field(name, value) for name, value in event.items()}
+
+    def _field(self, name: Any, value: Any) -> Any:
+        if name in OF_PROMPTS and value and not self._with_prompts:
+            return PROMPT
+        return self._told(value)
 
     def _told(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
-            return {self._told(name): self._told(one) for name, one in value.items()}
+            return {self._told(name): self._field(name, one) for name, one in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self._told(one) for one in value]
         return value if value is None or isinstance(value, bool | int | float) else self._text(str(value))

@@ -53,6 +53,13 @@ def test_the_form_of_a_key_is_that_of_our_keys_and_its_id_may_be_told() -> None:
     assert Discretion({})(None, "", {"event": KEY})["event"] == "rad_0123456789ab_[hidden]"
 
 
+@pytest.mark.parametrize("prompt", ["fox", "a", "a prompt that nobody has named"])
+def test_a_field_of_a_prompt_is_hidden_however_short_it_is(prompt: str) -> None:
+    event = {"event": "generation_ended", "prompt": prompt, "request": {"negative_prompt": prompt}}
+    assert Discretion({})(None, "", event) == {**event, "prompt": PROMPT, "request": {"negative_prompt": PROMPT}}
+    assert Discretion({}, prompts=True)(None, "", event) == event
+
+
 def test_what_is_no_secret_stays() -> None:
     event = {
         "event": "redis_away",
