@@ -46,7 +46,7 @@ def datasets_list(url: Url = None) -> None:
     """Every dataset, newest first."""
     with terminal.connected(url) as client:
         found = client.datasets()
-    table = listing("ref", "pictures", "captions", "made")
+    table = listing("ref", "pictures", "captions", "made", box=None)
     for one in found:
         table.add_row(one["ref"], str(one["pictures"]), str(one["captions"]), one["created_at"][:16])
     out.print(table)

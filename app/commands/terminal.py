@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import httpx
 import typer
+from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -87,10 +88,13 @@ def plain(text: str) -> str:
     return escape(text)
 
 
-def listing(typed: str, *others: str) -> Table:
-    """A table of a list for narrow terminals: what one types of a row is never cut, and the rest is folded."""
+def listing(typed: str, *others: str, box: Box | None = HEAVY_HEAD) -> Table:
+    """A table of a list for narrow terminals: what one types of a row is never cut, and the rest is folded.
+
+    box: None where what is typed leaves no room for lines.
+    """
     folded = (Column(name, overflow="fold") for name in others)
-    return Table(Column(typed, no_wrap=True), *folded, box=None, padding=(0, 1, 0, 0))
+    return Table(Column(typed, no_wrap=True), *folded, box=box, padding=(0, 1) if box else (0, 1, 0, 0))
 
 
 def show(record: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def trainings_list(url: Url = None) -> None:
     """The newest trainings."""
     with terminal.connected(url) as client:
         found = client.trainings()
-    table = listing("id", "name", "algorithm", "status", "step", "loss")
+    table = listing("id", "name", "algorithm", "status", "step", "loss", box=None)
     for one in found:
         request, progress = one["request"], one["progress"]
         name = request["name"] + (f"\nafter {before}" if (before := (request.get("continues") or "")[:8]) else "")
