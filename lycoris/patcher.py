@@ -7,6 +7,7 @@ The sequential mode, W ← Fᵢ(W; sᵢ) in the order of the list, is that of Co
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from typing import NamedTuple, get_args
 
@@ -17,7 +18,7 @@ from lycoris.errors import Code, ModelChanged, Reason, StackRefused, not_finite
 from lycoris.kernels.precision import exact_float32
 from lycoris.kernels.scratch import Scratch
 from lycoris.kernels.stored import quantised
-from lycoris.merged.integrity import Checksums
+from lycoris.merged.integrity import Checksums, bits_of
 from lycoris.merged.merge import Mode, PatchGroup, Weight, patch_groups, patch_weights, weight_patch
 from lycoris.merged.prepared_cache import PreparedCache
 from lycoris.merged.pristine import (
@@ -43,7 +44,7 @@ class Patcher:
 
     components: component -> module. Parameters are written into their own storage, so compiled and captured graphs,
     optimisers and hooks keep working; biases are changed, never created. While a stack is active the modules must not
-    be moved or cast (ModelChanged).
+    be moved or cast (ModelChanged); whoever moves them does so in `moving`.
     pristine, find: location of the backups of patched weights, see `Pristine`. ready_bytes: budget of the cache of
     prepared changes, whose parts (rotations, norms) do not depend on strengths. index: of the same modules, if there
     already is one.
@@ -135,6 +136,27 @@ class Patcher:
                 self._unpatch(key)
         self._forget_moved(live)
         self._signature = UNPATCHED
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Restore the model, let its modules be moved to another device, and check that no bit of them has changed.
+
+        Nothing here keeps memory on the device that they leave: backups and prepared changes are made again when they
+        are needed. Raises ModelChanged, with every name, when a parameter or buffer has other bits afterwards, also
+        after a move that failed half way.
+        """
+        self.restore()
+        self._prepared.forget()  # first, as in `_forget_moved`
+        self._checksums.forget(self._backups)
+        self._backups.clear()
+        before = bits_of(self._components)
+        try:
+            yield
+        finally:
+            after = bits_of(self._components)
+            if names := [name for name in before | after if before.get(name) != after.get(name)]:
+                message = "has other bits since the model was moved; load the model again"
+                raise ModelChanged([Reason(Code.MODEL_CHANGED, name, message) for name in names])
 
     def verify(self, seconds: float = inf) -> list[str]:
         """Return the names of weights that fail their checksum: the backup changed, or an unpatched weight differs.

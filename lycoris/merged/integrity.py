@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Mapping
 from math import inf
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lycoris.kernels.checksum import checksum
 from lycoris.kernels.row_blocks import blocks
@@ -54,3 +54,13 @@ class Checksums:
             if time.perf_counter() >= end:
                 break
         return list(wrong)
+
+
+def bits_of(components: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    """Return the checksums of all parameters and buffers by name, of quantised ones as they are stored."""
+    return {
+        f"{component}.{name}": tuple(checksum(part) for part in storage(weight))
+        for component, module in components.items()
+        for named in (module.named_parameters, module.named_buffers)
+        for name, weight in named(remove_duplicate=False)
+    }
