@@ -21,13 +21,15 @@ from app.commands import trainings as training_commands
 from app.commands import webhooks as webhook_commands
 from app.commands.audit import audit
 from app.commands.collecting import gc as collect
+from app.commands.config import config
 from app.commands.pictures import preprocess, send
 from app.commands.request_options import as_fields, with_options
+from app.commands.setting_options import with_settings
 from app.commands.terminal import SPINNER, Url, err, out, plain, told
 from app.http.address import listen
+from app.shared.any_encoding import speak_any_encoding
 from app.shared.environment import KEY
-from app.shared.log import configure, speak_any_encoding
-from app.shared.settings import serving_settings
+from app.shared.settings import read_settings, serving_settings
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.picture import picture_fields
@@ -54,6 +56,7 @@ cli.command()(preprocess)
 cli.add_typer(dataset_commands.cli, name="datasets")
 cli.command("gc")(collect)
 cli.command()(audit)
+cli.command()(with_settings(config))
 cli.add_typer(training_commands.cli, name="trainings")
 cli.command()(training_commands.train)
 
@@ -69,8 +72,13 @@ def _with_key(
 
 
 @cli.command()
+@with_settings
 def up() -> None:
-    """Run everything on this machine: Valkey, the API, and workers that draw, inspect and train. Ctrl-C stops it."""
+    """Run everything on this machine: Valkey, the API, and workers that draw, inspect and train. Ctrl-C stops it.
+
+    Every setting is a flag here, and a variable of the environment, over which a flag goes; `radiata config` shows all.
+    """
+    from app.shared.log import configure
     from app.supervisor import Service
 
     with _starting():
@@ -103,6 +111,7 @@ def _telling(status: Any) -> Any:
 
 
 @cli.command()
+@with_settings
 def api() -> None:
     """Run the API alone (on the Redis of RADIATA_REDIS_URL, or of an `up` over the same data folder)."""
     import uvicorn
@@ -139,6 +148,7 @@ def api() -> None:
 
 
 @cli.command()
+@with_settings
 def worker(
     model: Annotated[str | None, typer.Argument(help="A model of RADIATA_MODELS; unset, the default one.")] = None,
     intake: Annotated[bool, typer.Option("--intake", help="Inspect uploads instead of drawing.")] = False,
@@ -147,6 +157,8 @@ def worker(
     """Run one worker (on the Redis that the API uses; needs the `worker` extra installed)."""
     if intake + train + (model is not None) > 1:
         raise typer.BadParameter("a worker draws with one MODEL, or inspects, or trains; name one of the three")
+    with told():
+        read_settings()  # here a flag is told as it was typed
     what = ["intake"] if intake else ["train"] if train else ["generate", *([model] if model else [])]
     os.execv(sys.executable, [sys.executable, "-m", "workers", *what])
 

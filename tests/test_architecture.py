@@ -303,6 +303,7 @@ def test_no_file_is_too_long_to_read() -> None:
             {"fastapi", "starlette", "uvicorn", "typer", "httpx", "torch", "workers", "lycoris"},
         ),
         ("app.cli", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
+        ("app.cli", {"redis", "rq", "obstore", "structlog", "httpcore", "fastapi", "uvicorn", "opentelemetry"}),
         ("lycoris", {"torch", "safetensors", "numpy", "app", "workers"}),
         ("lycoris.patcher", {"pydantic", "fastapi", "redis", "rq", "diffusers", "transformers", "app", "workers"}),
         ("lycoris.dialects", {"torch", "safetensors"}),

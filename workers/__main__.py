@@ -11,10 +11,11 @@ from uuid import uuid4
 import structlog
 import typer
 
+from app.shared.any_encoding import speak_any_encoding
 from app.shared.connection import AWAY, connect, warn_of_eviction
 from app.shared.exit_with_parent import supervised, watch_parent
 from app.shared.job import INTAKE, SERIALIZER, KnownQueue
-from app.shared.log import configure, speak_any_encoding
+from app.shared.log import configure
 from app.shared.settings import WRONG_SETTINGS, BadSettings, Settings, serving_settings
 
 BASE_CHANGED = (

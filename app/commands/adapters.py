@@ -12,7 +12,6 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.commands import terminal
-from app.commands.adapter_folder import adapters_in, add_all
 from app.commands.adapter_source import fetched, in_bytes, is_elsewhere, named
 from app.commands.resuming import FROM
 from app.commands.terminal import SPINNER, Url, err, listing, out, plain, show, told
@@ -87,6 +86,8 @@ def _sending(file: Path) -> Iterator[Callable[[int, int], None]]:
 
 def _add_folder(folder: Path, visibility: Visibility | None, url: str | None) -> None:
     """Add every adapter in a folder; ends with status 1 where any was refused."""
+    from app.commands.adapter_folder import adapters_in, add_all  # with storage, which nothing else here knows
+
     files, counts = adapters_in(folder), Counter[str]()
     others = sum(1 for file in folder.rglob("*") if file.suffix.lower() in OTHER_WEIGHTS)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))

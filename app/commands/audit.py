@@ -7,11 +7,9 @@ import typer
 from rich.table import Table
 
 from app.commands.terminal import err, out, plain, told
-from app.shared.audit import Audit
 from app.shared.errors import RadiataError
 from app.shared.owners import FIRST_SAID
 from app.shared.settings import BadSettings, read_settings
-from app.shared.storage import Storage
 from app.shared.wire.audit import AuditLine
 
 
@@ -21,6 +19,9 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each.")] = False,
 ) -> None:
     """Every change of keys, adapters and settings."""
+    from app.shared.audit import Audit
+    from app.shared.storage import Storage
+
     with told():
         days = _day("--since", since), _day("--until", until)
         try:

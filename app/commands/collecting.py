@@ -5,16 +5,12 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from redis.exceptions import RedisError
 from rich.filesize import decimal
 from rich.table import Table
 
 from app.commands.terminal import err, out, plain, told
-from app.shared.collecting import Collecting
-from app.shared.connection import connect
 from app.shared.errors import RadiataError
 from app.shared.settings import read_settings
-from app.shared.storage import Storage
 
 
 def gc(
@@ -23,6 +19,12 @@ def gc(
 ) -> None:
     """Remove what nothing refers to any more, on a service that may run: what killed processes left, and bytes that
     nothing needs, which go an hour after that was first seen."""
+    from redis.exceptions import RedisError
+
+    from app.shared.collecting import Collecting
+    from app.shared.connection import connect
+    from app.shared.storage import Storage
+
     with told():
         settings = read_settings()
         try:

@@ -4,23 +4,21 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from pydantic import ValidationError
 
 from app.commands.terminal import err, listing, out, plain, told
 from app.shared.errors import RadiataError, SourceRefused
-from app.shared.fetching.place import read_place
-from app.shared.keys import Keyring, Ring
-from app.shared.lifecycle import now
 from app.shared.owners import BUNDLED, FIRST, FIRST_SAID
 from app.shared.settings import BadSettings, Settings, read_settings
-from app.shared.storage import Storage
-from app.shared.webhooks import shown
 from app.shared.wire.key import KeyLimits, Scope
 from app.shared.wire.values import OWNER_PATTERN
 from app.shared.wire.webhook import EVENTS, Webhook
+
+if TYPE_CHECKING:
+    from app.shared.keys import Keyring, Ring
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 DEFAULT = "draw,upload,train"
@@ -73,6 +71,8 @@ def add(
 @cli.command("list")
 def list_keys() -> None:
     """Every key that was ever made, without the part that nobody may see."""
+    from app.shared.webhooks import shown
+
     with _keyring() as keyring:
         ring = keyring.ring()
     table = listing("key", "owner", "scopes", "limits", "made", "ends", "state", "webhook", "note")
@@ -99,7 +99,11 @@ def revoke(key: Annotated[str, typer.Argument(help="As `radiata keys list` names
 
 
 @contextmanager
-def _keyring() -> Iterator[Keyring]:
+def _keyring() -> Iterator["Keyring"]:
+    # Storage and Redis, loaded by who has need of them
+    from app.shared.keys import Keyring
+    from app.shared.storage import Storage
+
     with told():
         settings = read_settings()
         try:
@@ -109,11 +113,11 @@ def _keyring() -> Iterator[Keyring]:
             raise typer.Exit(1) from error
 
 
-def _state(ring: Ring, key_id: str) -> str:
+def _state(ring: "Ring", key_id: str) -> str:
     one = ring.keys[key_id]
     if key_id in ring.revoked:
         return "revoked"
-    return "expired" if one and one.expires_at and one.expires_at <= now() else "good"
+    return "expired" if one and one.expires_at and one.expires_at <= datetime.now(UTC) else "good"
 
 
 def _owner(text: str) -> str:
@@ -135,6 +139,8 @@ def _scopes(text: str) -> list[Scope]:
 
 def _webhook(url: str, ends: str, settings: Settings) -> Webhook:
     """Who is told of ends, as a request would name them."""
+    from app.shared.fetching.place import read_place
+
     try:
         read_place(url, settings.fetch_allow)
         return Webhook.model_validate({"url": url, "events": [f"{GENERATION}{one.strip()}" for one in ends.split(",")]})
@@ -160,11 +166,11 @@ def _end(text: str) -> datetime:
     """When a key ends: after a time, or at a date, which is one of UTC where it says nothing else."""
     try:
         if match := re.fullmatch(r"([1-9][0-9]{0,5})([dhm])", text):
-            return now() + timedelta(**{UNITS[match[2]]: int(match[1])})
+            return datetime.now(UTC) + timedelta(**{UNITS[match[2]]: int(match[1])})
         when = datetime.fromisoformat(text)
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise BadSettings(f"--expires: {text!r} is neither a time (30d, 12h, 90m) nor a date (2027-01-31)") from error
-    if when <= now():
+    if when <= datetime.now(UTC):
         raise BadSettings(f"--expires: {text!r} is over already")
     return when

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from app.commands.client import Client, Refused, Stranger
+from app.commands.setting_options import as_typed
 from app.http.address import read_url, url_of
 from app.shared.environment import KEY
 from app.shared.settings import BadSettings, read_settings
@@ -28,7 +29,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except BadSettings as error:
-        err.print(f"[red]settings:[/red] {plain(str(error))}", soft_wrap=True)
+        err.print(f"[red]settings:[/red] {plain(as_typed(str(error)))}", soft_wrap=True)
         raise typer.Exit(2) from error
     except Refused as refused:
         err.print(f"[red]refused:[/red] {plain(str(refused))}")

@@ -10,9 +10,7 @@ from urllib.parse import urlsplit
 
 from app.shared.environment import SOCKETS
 from app.shared.errors import Unavailable
-from app.shared.keys import Keyring
 from app.shared.settings import BadSettings, Settings
-from app.shared.storage import Storage
 
 LOOPBACK_NAME = "localhost"
 BACKLOG = 2048
@@ -97,6 +95,10 @@ def _reached_by_others(settings: Settings, addresses: Sequence[str]) -> str:
 
 
 def _has_key(settings: Settings) -> bool:
+    # A quarter of a second, which commands that only write an address have no need of
+    from app.shared.keys import Keyring
+    from app.shared.storage import Storage
+
     try:
         return Keyring(Storage(settings.store_url)).ring().needed
     except Unavailable as error:

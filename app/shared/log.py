@@ -4,10 +4,7 @@ What a line is about (`request_id`, and the generation, upload or training) is b
 it; what it must not say is taken out by `app/shared/discretion.py`.
 """
 
-import io
 import logging
-import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,14 +91,3 @@ def configure(level: str, prompts: bool = False) -> None:
     logging.root.setLevel(number)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
-
-
-def speak_any_encoding() -> None:
-    """Have a terminal that cannot show a letter show its number, and read UTF-8 arguments where the locale does not."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    sys.argv = [
-        os.fsencode(text).decode(errors="surrogateescape") if re.search("[\udc80-\udcff]", text) else text
-        for text in sys.argv
-    ]

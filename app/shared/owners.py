@@ -12,8 +12,12 @@ Pictures are stored once under the hash of their pixels, whoever sends them; who
 | `owned/foreign/<sha256>` | it did not come from the first owner; a picture without this is the first owner's as well |
 """
 
-from app.shared.storage import Storage
+from typing import TYPE_CHECKING
+
 from app.shared.wire.picture import REF_PREFIX, PictureRef
+
+if TYPE_CHECKING:  # who only knows names of owners loads no storage
+    from app.shared.storage import Storage
 
 FIRST = ""  # of what is stored from before there were keys
 FIRST_SAID = "first"  # what others call that owner
@@ -35,7 +39,7 @@ def namespace(name: str, owner: str) -> str:
 class PictureHolders:
     """Knows who has which picture; raises Unavailable as storage does."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: "Storage") -> None:
         self._storage = storage
 
     def holds(self, owner: str, ref: PictureRef) -> bool:

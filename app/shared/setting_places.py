@@ -5,9 +5,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, S3Store, from_url
-
 
 def try_folder(folder: Path) -> None:
     """Raise ValueError unless a folder can be made, by making one beside where it begins to be missing."""
@@ -22,6 +19,10 @@ def try_folder(folder: Path) -> None:
 
 def try_storage(url: str) -> None:
     """Raise ValueError for what is no object storage that several processes share, a folder included."""
+    # Loaded where storage is named: most commands of the command line have no need of it
+    from obstore.exceptions import BaseError
+    from obstore.store import AzureStore, GCSStore, S3Store, from_url
+
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.path.strip("/") and parts.netloc in ("", "localhost"):
         return try_folder(Path(unquote(parts.path)))
