@@ -1,7 +1,6 @@
 """Base models onto their device: always through diffusers, always from safetensors."""
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from workers.control.preprocessors import fingerprints
 from workers.image_prompts.encoder import described, own_encoder, takes_image_prompts
 from workers.models.components import IMAGE_ENCODER, components_of, made_of
 from workers.models.describing import profile_of
-from workers.models.folder import INDEX, ModelFolder
+from workers.models.fingerprint import Digests, fingerprint, part_fingerprint
+from workers.models.folder import ModelFolder
 from workers.models.image_encoders import in_its_place, opened_encoder
 from workers.models.opening import opened
 from workers.models.quantising import quantise
@@ -141,11 +141,12 @@ def load(name: str, settings: Settings) -> LoadedModel:
         module.requires_grad_(False).eval()
     encoders = {OWN_ENCODER: own} if (own := own_encoder(pipeline)) else {}
     encoders |= {name: opened_encoder(one, dtype).to(device) for name, one in ready.image_encoders.items()}
-    identity = fingerprint(whole, ready.quantize, (IMAGE_ENCODER,) if takes_image_prompts(pipeline) else ())
+    digests, apart = Digests(settings.data_dir / "cache" / "digests"), takes_image_prompts(pipeline)
+    identity = fingerprint(whole, ready.quantize, (IMAGE_ENCODER,) if apart else (), digests)
     profile = profile_of(name, ready.source, identity, pipeline, components, device, dtype, settings)
     known = {
         name: described(encoder).model_copy(
-            update={"fingerprint": part_fingerprint(ready.image_encoders.get(name, whole), IMAGE_ENCODER)}
+            update={"fingerprint": part_fingerprint(ready.image_encoders.get(name, whole), IMAGE_ENCODER, digests)}
         )
         for name, encoder in encoders.items()
     }
@@ -176,45 +177,3 @@ def _usable(name: str) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # else what asks for memory or dtypes of "cuda" is told those of the first card
     return device
-
-
-def fingerprint(folder: ModelFolder, quantize: str | None = None, without: Collection[str] = ()) -> str:
-    """sha256 over every file of a base that decides what it draws, weights and configurations, and its quantisation.
-
-    It does not know where the files are: a part from elsewhere counts as if it stood in the folder. without: parts that
-    have a fingerprint of their own.
-    """
-    parts = [part for part in dict.fromkeys((*folder.index, *folder.parts)) if part not in without]
-    files = {INDEX: folder.path / INDEX} | _files(folder, parts)
-    if folder.checkpoint:
-        files["/"] = folder.checkpoint.path
-    total = _hashed(folder, files)
-    if quantize:  # other numbers, and other weights that can be merged into: another base
-        total.update(f"quantize\0{quantize}\n".encode())
-    return total.hexdigest()
-
-
-def part_fingerprint(folder: ModelFolder, part: str) -> str:
-    """sha256 over the files of one part of a base; empty where it has no such part."""
-    found = _files(folder, [part] if folder.index.get(part, [None])[0] else [])
-    return _hashed(folder, found).hexdigest() if found else ""
-
-
-def _files(folder: ModelFolder, parts: Iterable[str]) -> dict[str, Path]:
-    """Return the files of parts by their names in the folder."""
-    files: dict[str, Path] = {}
-    for part in parts:
-        left_out = part in folder.parts and folder.parts[part] is None
-        if folder.place(part).is_dir() and not left_out:
-            files |= {f"{part}/{file.name}": file for file in folder.place(part).iterdir() if file.is_file()}
-        if (place := folder.parts.get(part)) and place.is_file():  # no name of a file of the folder ends so
-            files[f"{part}/"] = place
-    return files
-
-
-def _hashed(folder: ModelFolder, files: Mapping[str, Path]) -> "hashlib._Hash":
-    total = hashlib.sha256()
-    for name, file in sorted(files.items(), key=lambda item: folder.path / item[0]):
-        with file.open("rb") as stream:
-            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return total

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,43 +12,10 @@ from app.shared.wire.model import OWN_ENCODER
 from tests.app.shared.making import profile
 from tests.old_store import STORE
 from workers.models.components import IMAGE_ENCODER
+from workers.models.fingerprint import fingerprint, part_fingerprint
 from workers.models.folder import ModelFolder
-from workers.models.loading import LoadedModel, _device, _usable, computes, fingerprint, load, part_fingerprint
+from workers.models.loading import LoadedModel, _device, _usable, computes, load
 from workers.models.sources import find
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "X", "unet": ["diffusers", "Y"]}))
-    for name in ("unet", "adapters"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "weights.safetensors").write_bytes(b"weights")
-    (tmp_path / "README.md").write_text("a card")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("change", "matters"),
-    [
-        (lambda at: (at / "unet" / "weights.safetensors").write_bytes(b"Weights"), True),
-        (lambda at: (at / "unet" / "config.json").write_text("{}"), True),
-        (lambda at: (at / "model_index.json").write_text('{"_class_name": "Z", "unet": []}'), True),
-        (lambda at: (at / "unet" / "weights.safetensors").rename(at / "unet" / "w.safetensors"), True),
-        (lambda at: (at / "README.md").write_text("another card"), False),
-        (lambda at: (at / "adapters" / "weights.safetensors").write_bytes(b"other"), False),
-    ],
-)
-def test_a_fingerprint_is_of_what_draws(folder: Path, change: Callable[[Path], object], matters: bool) -> None:
-    before = fingerprint(ModelFolder(folder))
-    change(folder)
-    assert (fingerprint(ModelFolder(folder)) != before) is matters
-
-
-def test_a_fingerprint_does_not_know_where_it_is(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
-    before = fingerprint(ModelFolder(folder))
-    folder.rename(elsewhere)
-    assert fingerprint(ModelFolder(elsewhere)) == before
 
 
 @pytest.mark.parametrize("source", ["bundled:nobody", "bundled:../training"])

@@ -25,8 +25,8 @@ from tests.families.weights import fill
 from tests.workers.models.test_sources import drawn, loaded
 from workers.models import checkpoint, weight_files
 from workers.models import folder as model_folder
+from workers.models.fingerprint import fingerprint
 from workers.models.folder import Unservable
-from workers.models.loading import fingerprint
 from workers.models.looking import look
 from workers.models.made import made
 from workers.models.sources import source_of

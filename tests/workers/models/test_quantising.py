@@ -15,7 +15,8 @@ from app.shared.base_source import BaseSource
 from app.shared.settings import Settings
 from tests.families.registry import FAMILIES
 from tests.lycoris.kernels.test_stored import quantise as in_eight_bits
-from workers.models.loading import fingerprint, load
+from workers.models.fingerprint import fingerprint
+from workers.models.loading import load
 from workers.models.quantising import chosen, libraries, quantisations, quantise
 from workers.models.sources import source_of
 from workers.models.weight_files import Unservable
