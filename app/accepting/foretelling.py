@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from app.accepting.activations import activation_bytes
 from app.accepting.paces import Paces
 from app.http.faults import refusal
+from app.shared.activations import activation_bytes
 from app.shared.buckets import Buckets
 from app.shared.datasets import DatasetPicture
 from app.shared.errors import BadRequest

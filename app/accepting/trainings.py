@@ -134,7 +134,7 @@ def _resolved(parts: TrainingParts, body: TrainingRequest) -> _Resolved:
         "alpha": chosen.alpha,
         "options": dict(chosen.options),
         "steps": steps,
-        "learning_rate": body.learning_rate or rate_on(profile.pipeline, chosen.facts.rate_at(chosen.rank)),
+        "learning_rate": body.learning_rate or rate_on(profile.pipeline, chosen.learning_rate),
         "weighting_scheme": body.weighting_scheme or (FLOW_SCHEME if layers and layers.flow else None),
         "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
         "checkpoint_every": body.checkpoint_every or max(steps // CHECKPOINTS, 1),
@@ -225,7 +225,7 @@ def why(body: TrainingRequest, found: _Resolved) -> dict[str, str]:
     """Return, of each field that a request left open, why it is what it is."""
     base, facts = defaults_on(found.profile.pipeline), found.plan.facts
     reasons = WHY | (WHY_FLOW if found.layers and found.layers.flow else WHY_NOISE)
-    reasons |= {"learning_rate": f"{facts.why_rate}; {base.why}"}
+    reasons |= {"learning_rate": f"{found.plan.over.why_rate}; {base.why}"}
     reasons |= {"rank": base.why if base.rank and body.algorithm in LOW_RANK else "the algorithm's own: " + facts.rank}
     if found.plan.rank is None or body.start:  # it takes none, or has that of the adapter from which it begins
         del reasons["rank"]

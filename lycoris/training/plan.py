@@ -7,7 +7,7 @@ from typing import Any
 
 from lycoris.errors import Code, PlanRefused, Reason, shown
 from lycoris.training.options import Algorithm, Option, Value
-from lycoris.training.table import ALGORITHMS
+from lycoris.training.table import ALGORITHMS, OVER
 
 TRAINABLE = {name: one for name, one in ALGORITHMS.items() if not one.untrainable}
 RANK = Option(name="rank", kind="whole", default=None, least=1, most=4096, meaning="as the algorithm has it")
@@ -36,6 +36,16 @@ class Plan:
     def facts(self) -> Algorithm:
         """The algorithm's line of the table."""
         return ALGORITHMS[self.algorithm]
+
+    @property
+    def over(self) -> Algorithm:
+        """The line of what moves the weight: of DoRA that is the algorithm below it, else the algorithm's own."""
+        return ALGORITHMS[str(self.options.get(OVER.name, self.algorithm))]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate to begin with, at the plan's rank."""
+        return self.over.rate_at(self.rank)
 
 
 def plan(

@@ -120,7 +120,7 @@ _TRAINED = (
         options=(OVER, CONV_RANK, CONV_ALPHA),
         learning_rate=1e-4,
         first_change=0.10,
-        why_rate=f"{AS_LORA}; over LoHa take a tenth of it",
+        why_rate=f"{AS_LORA}; over LoHa or LoKr it is theirs",
     ),
     Algorithm(
         name="loha",
@@ -130,11 +130,11 @@ _TRAINED = (
         default_rank=16,
         alpha=True,
         options=(CONV_RANK, CONV_ALPHA, TUCKER, STABILISED),
-        learning_rate=6e-6,
+        learning_rate=2e-5,
         first_change=1.59,
         over_rank=True,
-        why_rate=f"{AS_LORA}; a product of two matrices moves eighteen times as far as LoRA at one rate and rank 16, "
-        "and as many times farther as the rank is larger: the rate is 6e-6 × 16/rank",
+        why_rate="2e-5 × 16/rank, as its first step goes as much farther as the rank is larger; by that step alone it "
+        "would be 6e-6, but LoRA's two factors soon grow by each other, and there it learned less than a third as much",
     ),
     Algorithm(
         name="lokr",

@@ -29,7 +29,13 @@ from tests.bench.provenance import provenance
 from tests.bench.training import ALGORITHMS, BLOCKS, EDGES, RANK, ROOT, THEIRS, library_folder, step, timed, unet
 
 MODEL = "bundled"
-RATES = {"locon": 1e-3, "lokr": 1e-3, "loha": 6e-5, "oft": 3e-4, "dora": 1e-3}  # ten times each one's own
+RATES = {
+    "locon": 1e-3,
+    "lokr": 1e-3,
+    "loha": 6e-5,
+    "oft": 3e-4,
+    "dora": 1e-3,
+}  # whose first steps move a weight about as far
 PLAIN_EVERY = 6  # steps to one plain forward and backward
 CLIP, BETAS = 1.0, (0.9, 0.99)  # as our plan and our optimiser have them
 SHOWN = 6  # points of a curve in the table
@@ -64,7 +70,7 @@ def ours(folder: Path, steps: int, batch: int, checkpointed: bool, to: Path) -> 
         training = Training(plan, base, pictures, Storage((to / f"{name}-{checkpointed}").as_uri()))
         training.examples.prepare()
         given = [training.examples.batch(at) for at in range(steps)]
-        save_file(_stacked(given) | load(training.exported()), to / f"{name}.safetensors")
+        save_file(_flat(given) | load(training.exported()), to / f"{name}.safetensors")
         losses: list[float] = []
         meter = Meter(plain)
 
@@ -77,14 +83,18 @@ def ours(folder: Path, steps: int, batch: int, checkpointed: bool, to: Path) -> 
         yield name, {"numbers": training.adapter.parameters, "losses": losses, "ratio": meter.ratio}
 
 
-def _stacked(given: Sequence[Sequence[Any]]) -> dict[str, torch.Tensor]:
-    found = {
-        "noisy": torch.stack([torch.cat([one.noisy for one in batch]) for batch in given]),
-        "target": torch.stack([torch.cat([one.target for one in batch]) for batch in given]),
-        "times": torch.tensor([[int(one.time) for one in batch] for batch in given]),
-        "text": torch.stack([torch.cat([one.call.arguments["encoder_hidden_states"] for one in b]) for b in given]),
+def _flat(given: Sequence[Sequence[Any]]) -> dict[str, torch.Tensor]:
+    """Return what each batch has, by number: the last of an epoch has fewer pictures than the others."""
+    return {
+        f"batches/{at:05d}/{name}": tensor.contiguous()
+        for at, batch in enumerate(given)
+        for name, tensor in {
+            "noisy": torch.cat([one.noisy for one in batch]),
+            "target": torch.cat([one.target for one in batch]),
+            "times": torch.tensor([int(one.time) for one in batch]),
+            "text": torch.cat([one.call.arguments["encoder_hidden_states"] for one in batch]),
+        }.items()
     }
-    return {f"batches/{name}": tensor.contiguous() for name, tensor in found.items()}
 
 
 class Meter:
@@ -116,8 +126,12 @@ def theirs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     LycorisNetwork.apply_preset({"target_module": [], "target_name": list(BLOCKS), "use_fnmatch": True})
     for name, (algorithm, _, options) in ALGORITHMS.items():
         given = load_file(folder / f"{name}.safetensors")
-        batches = {key: given.pop(f"batches/{key}") for key in ("noisy", "target", "times", "text")}
-        model, plain = unet(MODEL), step(unet(MODEL), batches["noisy"].shape[1], EDGES[MODEL])
+        batches: dict[str, dict[str, torch.Tensor]] = {}
+        for key in sorted(key for key in given if key.startswith("batches/")):
+            _, at, part = key.split("/")
+            batches.setdefault(at, {})[part] = given.pop(key)
+        most = max(len(batch["times"]) for batch in batches.values())
+        model, plain = unet(MODEL), step(unet(MODEL), most, EDGES[MODEL])
         network = create_lycoris(
             model, 1.0, linear_dim=RANK, linear_alpha=RANK, conv_dim=RANK, conv_alpha=RANK, algo=algorithm, **options
         )
@@ -128,9 +142,10 @@ def theirs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         factors = [factor for factor in network.parameters() if factor.requires_grad]
         optimizer = torch.optim.AdamW(factors, lr=RATES[name], betas=BETAS, weight_decay=0.0)
         losses, meter = [], Meter(plain)
-        for noisy, target, times, text in zip(*batches.values(), strict=True):
+        for batch in batches.values():
             optimizer.zero_grad()
-            loss = (model(noisy, times, text, return_dict=False)[0] - target).square().mean()
+            predicted = model(batch["noisy"], batch["times"], batch["text"], return_dict=False)[0]
+            loss = (predicted - batch["target"]).square().mean()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(factors, CLIP)
             optimizer.step()

@@ -92,7 +92,7 @@ class Training:
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.weighting_scheme, plan.snr_gamma)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
-        usual = rate_on(base.profile.pipeline, self.choice.facts.rate_at(self.choice.rank))
+        usual = rate_on(base.profile.pipeline, self.choice.learning_rate)
         self.learning_rate = usual if plan.learning_rate is None else plan.learning_rate
         self._state = State(self.adapter.factors, plan, self.learning_rate, self.adapter.undecayed)
         of = {
@@ -112,8 +112,9 @@ class Training:
         What is usual may change with a version; a checkpoint of other numbers is not gone on with.
         """
         plan, facts = self.plan, self.choice.facts
+        own = None if self.choice.over.over_rank else facts.learning_rate  # it follows the rank, and is told always
         found = (
-            ("learning_rate", plan.learning_rate, self.learning_rate, facts.learning_rate),
+            ("learning_rate", plan.learning_rate, self.learning_rate, own),
             ("rank", plan.rank, self.choice.rank, facts.default_rank),
         )
         return {name: str(used) for name, asked, used, own in found if asked is None and used != own}

@@ -260,7 +260,7 @@ class ForetoldTraining(Wire):
     activation_bytes: int = Field(
         0,
         description="what a step computes with: an estimate by the base's layers, the size, `batch_size` and "
-        "`gradient_checkpointing`, which may be half as much again or a third less",
+        "`gradient_checkpointing`, which may be half as much again or a fifth less",
     )
     buckets: list[TrainingBucket] = Field(description="at which sizes the pictures are trained")
     epochs: float = Field(description="how often each picture is seen, its repeats counted as pictures")

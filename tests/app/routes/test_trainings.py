@@ -194,10 +194,13 @@ def test_an_algorithm_has_the_numbers_of_the_base(api: httpx.Client, storage: St
     assert api.get("/v1/trainings/algorithms", params={"model": "another"}).status_code == 404
 
 
-def test_the_rate_of_loha_follows_its_rank(api: httpx.Client, dataset: str) -> None:
+def test_the_rate_of_loha_follows_its_rank_and_doras_what_it_is_over(api: httpx.Client, dataset: str) -> None:
     asked = [body(dataset, algorithm="loha", rank=rank) for rank in (2, 16)]
     rates = [api.post("/v1/trainings", json=one).json()["request"]["learning_rate"] for one in asked]
-    assert rates == [4.8e-5, 6e-6]
+    assert rates == [1.6e-4, 2e-5]
+    for over, rate in (("lora", 1e-4), ("lokr", 1e-4), ("loha", 1.6e-4)):  # DoRA's is that of what turns the weight
+        asked = body(dataset, algorithm="dora", rank=2, options={"over": over})
+        assert api.post("/v1/trainings", json=asked).json()["request"]["learning_rate"] == rate
 
 
 def test_a_dry_run_accepts_nothing(api: httpx.Client, dataset: str, storage: Storage, settings: Settings) -> None:

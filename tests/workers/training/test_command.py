@@ -1,14 +1,23 @@
 """`radiata train`, run in this process on the small base."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from app.accepting.foretelling import told
+from app.shared.datasets import DatasetPicture
+from app.shared.settings import read_settings
+from app.shared.training_memory import amount
 from lycoris import load
+from lycoris.training.plan import plan
+from tests.app.shared.making import training_request
 from tests.families.registry import FAMILIES
 from tests.workers.training.trained import picture
+from workers.models.loading import load as load_base
+from workers.models.trainable import base_layers
 from workers.training.__main__ import app
 
 pytestmark = pytest.mark.slow
@@ -46,6 +55,21 @@ def test_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
     assert load(out).layers and out.read_bytes() != one
     with Image.open(next((tmp_path / "a.safetensors.training").glob("sample-*.png"))) as sample:
         assert sample.size == (64, 64)
+
+
+def test_a_dry_run_tells_the_memory_that_the_service_does(folder: Path, tmp_path: Path) -> None:
+    asked = {"algorithm": "locon", "rank": 2, "batch_size": 2, "steps": 5, "gradient_checkpointing": False}
+    arguments = ["run", str(folder), "--algorithm", "locon", "--rank", "2", "--batch-size", "2", "--steps", "5"]
+    arguments += ["--no-gradient-checkpointing", "--dry-run", "-o", str(tmp_path / "a.safetensors")]
+    dry = CliRunner().invoke(app, arguments)
+    base = load_base("small", read_settings())
+    pictures = [DatasetPicture(ref=f"image:{0:064x}", caption="", width=512, height=520, name="0.png")]
+    denoiser, layers = base.denoiser(), base_layers("", base.pipeline, base.components)
+    request, paces = training_request(**asked), Mock(seconds=Mock(return_value=(None, None)))
+    found = told(request, plan("locon", 2), layers, pictures, base.profile, paces, {}, denoiser and denoiser.pixels)
+    said = " ".join(dry.output.split())
+    assert f"about {amount(found.memory_bytes)}:" in said, dry.output
+    assert f"about {amount(found.activation_bytes)} for activations" in said
 
 
 @pytest.mark.parametrize(
