@@ -4,7 +4,7 @@ What it does not know, or what is not as we write it there, `Ledger` looks for i
 """
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -136,6 +136,11 @@ class FastReading:
             before = ids[-1] if ids else None
             if len(found) >= limit or not more:
                 return found, before if more else None
+
+    async def those(self, ids: Iterable[str]) -> builtins.list[Standing]:
+        """The generations of these ids, in their order, each once; but for those that are not there."""
+        found = await self._those([*dict.fromkeys(ids)])
+        return [one for one in found if self._asker in (None, one.generation.owner)]
 
     async def _those(self, ids: Sequence[str]) -> builtins.list[Standing]:
         """As `Ledger.those`."""

@@ -24,6 +24,7 @@ PATIENT = httpx.Timeout(TIMES.connect, read=None)  # how long an upload's verdic
 UNKNOWN = (404, 410)
 TRAININGS = "/v1/trainings"
 ENDS = ("succeeded", "failed", "canceled")
+PAGE = 200  # of a list, at most
 AWAY = (502, 503, 504)
 RESUMED = ("adapters", "datasets")  # what is sent in parts where it is large
 
@@ -201,6 +202,17 @@ class Client:
         """Have a generation kept whatever its age, or no longer."""
         path = f"/v1/generations/{quote(generation_id, safe='')}"
         self._json("PATCH", path, "starred", json={"starred": starred})
+
+    def generations(self, limit: int, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """The newest generations that meet what is asked for, so many at most; asked: as the list's query has it."""
+        found: list[dict[str, Any]] = []
+        while True:
+            params = {**asked, "limit": min(limit - len(found), PAGE)}
+            answer = self._json("GET", "/v1/generations", "generations", "next", params=params)
+            found += answer["generations"]
+            if answer["next"] is None or len(found) >= limit:
+                return found
+            asked = {**asked, "before": answer["next"]}
 
     def image(self, url: str) -> bytes:
         """The bytes of a picture."""

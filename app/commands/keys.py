@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from pydantic import ValidationError
 
 from app.commands.terminal import err, listing, out, plain, told
+from app.commands.times import read_time
 from app.shared.errors import RadiataError, SourceRefused
 from app.shared.owners import BUNDLED, FIRST, FIRST_SAID
 from app.shared.settings import BadSettings, Settings, read_settings
@@ -20,7 +21,6 @@ from app.shared.wire.webhook import EVENTS, Webhook
 if TYPE_CHECKING:
     from app.shared.keys import Keyring, Ring
 
-UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 DEFAULT = "draw,upload,train"
 NOTE = 200
 GENERATION = "generation."
@@ -164,13 +164,7 @@ def _limits(texts: Sequence[str]) -> KeyLimits:
 
 def _end(text: str) -> datetime:
     """When a key ends: after a time, or at a date, which is one of UTC where it says nothing else."""
-    try:
-        if match := re.fullmatch(r"([1-9][0-9]{0,5})([dhm])", text):
-            return datetime.now(UTC) + timedelta(**{UNITS[match[2]]: int(match[1])})
-        when = datetime.fromisoformat(text)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise BadSettings(f"--expires: {text!r} is neither a time (30d, 12h, 90m) nor a date (2027-01-31)") from error
+    when = read_time("--expires", text, 1)
     if when <= datetime.now(UTC):
         raise BadSettings(f"--expires: {text!r} is over already")
     return when

@@ -1,7 +1,7 @@
 """Generations: accept, list, look at, cancel, star, delete."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal, cast
 
@@ -12,6 +12,7 @@ from app.accepting.batches import accept_all
 from app.accepting.fast_acceptance import accept
 from app.callers import CALLER, Caller
 from app.deps import Service, ServiceDep
+from app.fast_reading import Standing
 from app.http.faults import refusal
 from app.http.places import Place, Prefix, placed
 from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, answers
@@ -37,6 +38,7 @@ from app.shared.wire.values import (
 
 router = Router(prefix="/v1/generations", tags=["generations"])
 
+IDS = 100  # that are asked for at once
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 
 
@@ -112,6 +114,13 @@ async def newest(
     asked: Request,
     service: ServiceDep,
     place: Prefix,
+    ids: Annotated[
+        str | None,
+        Query(
+            pattern=rf"^[0-9a-f]{{32}}(,[0-9a-f]{{32}}){{0,{IDS - 1}}}$",
+            description=f"up to {IDS}, with commas: just these, in this order, but for those that are not there",
+        ),
+    ] = None,
     limit: Annotated[Limit, Query()] = 50,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
     status: Annotated[Literal["queued", "running", "succeeded", "failed", "canceled"] | None, Query()] = None,
@@ -134,8 +143,13 @@ async def newest(
     ] = None,
     owner: Annotated[str | None, Query(pattern=OWNER_PATTERN, description="another's, with the scope `admin`")] = None,
 ) -> Response:
-    """The newest generations, or of those the ones that are asked for; `before` takes the `next` of the page before."""
+    """The newest generations, or of those the ones that are asked for; `before` takes the `next` of the page before.
+
+    `ids` are for who follows many: those that are another's, were deleted or never were are left out, and `next` is null.
+    """
     hide([q])
+    if ids is not None:
+        return await _those(_as_owner(service, asked, owner), asked, ids.split(","), place)
     wanted = Wanted(
         status=None if status is None else Status(status),
         model=model,
@@ -148,6 +162,18 @@ async def newest(
         metadata=_pairs(metadata or ()),
     )
     found, cursor = await _as_owner(service, asked, owner).reading.list(limit, before, wanted)
+    return _listed(found, cursor, place)
+
+
+async def _those(service: Service, asked: Request, ids: Sequence[str], place: Place) -> Response:
+    """Just these; raises BadRequest where something else is asked for beside them."""
+    if other := next((name for name in asked.query_params if name not in ("ids", "owner")), None):
+        message = f"ids says which generations are listed; leave {other} out, or ids"
+        raise refusal(["query", other], "beside_ids", message)
+    return _listed(await service.reading.those(ids), None, place)
+
+
+def _listed(found: Iterable[Standing], cursor: str | None, place: Place) -> Response:
     rows = ",".join(one.placed(place) for one in found)
     return _json(f'{{"generations":[{rows}],"next":{json.dumps(cursor)}}}')  # a `GenerationList`
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
 from app.shared.keys import Keyring
 from app.shared.profiles import Profiles
@@ -72,6 +73,9 @@ def test_every_filter_is_obeyed(api: httpx.Client) -> None:
         ("metadata=project", "metadata/0"),
         ("metadata=project=a&metadata=project=b", "metadata/1"),
         ("owner=A", "owner"),
+        (f"ids={'a' * 32},", "ids"),
+        (f"ids={','.join(['a' * 32] * 101)}", "ids"),
+        (f"ids={'a' * 32}&q=red", "q"),
         ("starred=true&starred=true", "starred"),
     ],
 )
@@ -93,3 +97,27 @@ def test_another_owner_is_looked_at_with_the_scope_admin_alone(settings: Setting
         for other in ("first", "bob"):
             answer = api.get(f"/v1/generations?owner={other}", headers={"X-API-Key": ada})
             assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
+
+
+def test_just_these_are_listed_in_their_order(settings: Settings, storage: Storage, redis: Redis) -> None:
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    ring = Keyring(storage)
+    admin, ada = ({"X-API-Key": ring.add(SCOPES, owner=owner)[1]} for owner in ("", "ada"))
+    with serving(settings) as api:
+        made = [api.post("/v1/generations", json=BODIES[n % 3], headers=ada).json()["id"] for n in range(100)]
+        mine = api.post("/v1/generations", json=BODIES[0], headers=admin).json()["id"]
+        for method in ("POST", "DELETE"):
+            api.request(method, f"/v1/generations/{made[7]}{'/cancel' * (method == 'POST')}", headers=ada)
+
+        def those(ids: list[str], query: str = "", **headers: str) -> list[str]:
+            answer = api.get(f"/v1/generations?ids={','.join(ids)}{query}", headers=headers).raise_for_status().json()
+            assert answer["next"] is None
+            return [one["id"] for one in answer["generations"]]
+
+        for _ in range(2):
+            asked = [made[3], "0" * 32, made[1], mine, made[3], made[7]]
+            assert those(asked, **ada) == [made[3], made[1]]
+            assert those(asked, "&owner=ada", **admin) == [made[3], made[1]]
+            assert those(asked, **admin) == [mine]
+            assert those(made, **ada) == [one for one in made if one != made[7]]
+            redis.flushall()
