@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
+from threading import Thread
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await app.state.service.callers.ring()  # so that the first request does not wait for it
             await run_in_threadpool(Audit(app.state.service.storage).started, settings)
         app.state.service.courier.start()
+        Thread(target=app.state.service.ledger.following.begin, daemon=True, name="index").start()
         yield
         await run_in_threadpool(app.state.service.courier.stop)
         await app.state.service.hub.aclose()

@@ -100,6 +100,8 @@ class _Collector:
         found = self._service.liveness.readiness(loaded_or_away(self._service.profiles))
         ready = {model: float(model in found.models) for model in self._service.settings.models}
         yield _labelled(GaugeMetricFamily, "model_ready", "Whether somebody draws with a model now", "model", ready)
+        text = "How much of the index of generations this process has, from 0 to 1"
+        yield GaugeMetricFamily("radiata_index_made", text, value=self._service.ledger.following.making.part)
         yield GaugeMetricFamily("radiata_storage_up", "Whether object storage answers", value=float(found.storage))
 
 

@@ -42,6 +42,7 @@ class Readiness(BaseModel):
     models: list[str]  # that somebody draws with now
     not_ready: dict[str, str]  # the other ones, and why
     other_bases: dict[str, list[str]] = {}  # fingerprints of what workers have beside what is published
+    index: float = 1.0  # how much of the index that lists are made from this process has, from 0 to 1
 
 
 class Liveness:

@@ -27,7 +27,7 @@ def listed(
     ] = None,
     q: Annotated[str | None, typer.Option("--q", help="Words of their prompt, in any order.")] = None,
     seed: Annotated[int | None, typer.Option(help="Their seed.")] = None,
-    since: Annotated[str | None, typer.Option(help="Accepted in the last `7d`, `12h` or `90m`, or since a day.")] = None,
+    since: Annotated[str | None, typer.Option(help="Accepted in the last `7d`, `12h`, `90m`, or since a day.")] = None,
     until: Annotated[str | None, typer.Option(help="Accepted before that.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="`name=text` that they have; repeatable.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = SHOWN,

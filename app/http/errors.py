@@ -70,7 +70,9 @@ async def radiata(request: Request, error: Exception) -> JSONResponse:
     reasons = error.reasons
     if not reasons and error.status in (404, 410) and request.path_params:
         reasons = (fault(pointer(["path", next(iter(request.path_params))]), error.code, error.message),)
-    own = refusal_headers(error.standing) if isinstance(error, TooMany) else None
+    own = refusal_headers(error.standing) if isinstance(error, TooMany) else {}
+    if error.retry_after_s is not None:
+        own = {"Retry-After": str(error.retry_after_s), **own}
     return problem(error.status, error.code, error.title, error.message, reasons, own, error.members)
 
 

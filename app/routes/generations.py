@@ -145,7 +145,7 @@ async def newest(
 ) -> Response:
     """The newest generations, or of those the ones that are asked for; `before` takes the `next` of the page before.
 
-    `ids` are for who follows many: those that are another's, were deleted or never were are left out, and `next` is null.
+    `ids` are for who follows many: those that are another's, were deleted or never were are left out; `next` is null.
     """
     hide([q])
     if ids is not None:

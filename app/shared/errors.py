@@ -31,7 +31,8 @@ from typing import Any, ClassVar
 class RadiataError(Exception):
     """Something a caller can be told about: `code` for programs, the message for people.
 
-    members: further members of the problem that is answered (RFC 9457, 3.2).
+    members: further members of the problem that is answered (RFC 9457, 3.2). retry_after_s: when the same request is
+    worth another try, where that is known.
     """
 
     status: ClassVar[int] = 500
@@ -44,8 +45,10 @@ class RadiataError(Exception):
         *,
         reasons: Sequence[dict[str, Any]] = (),
         members: Mapping[str, Any] | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.code = code
         self.message = message
         self.reasons = tuple(reasons)

@@ -1,15 +1,21 @@
-"""This machine's index of generations kept up with the segments in storage."""
+"""This machine's index of generations kept up with the segments in storage.
 
+It is begun when a process starts, and made by one process of a data folder at a time; whoever goes on finds what was
+made before. Segments are read the newest first, so the newest pages are there long before the whole is.
+"""
+
+import fcntl
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
-from threading import Lock, Thread
+from threading import Lock, RLock, Thread
 
 import structlog
 from redis import Redis
@@ -18,10 +24,10 @@ from redis.exceptions import RedisError
 from app.shared.accepted import DeletedGeneration
 from app.shared.errors import RadiataError, Unavailable, Unreadable
 from app.shared.identity import store_id
-from app.shared.index_database import ENDED, VERSION, IndexDatabase
+from app.shared.index_database import ENDED, LAST, VERSION, IndexDatabase, place_of
 from app.shared.rebuild import read_all
 from app.shared.records import DELETED, MANIFEST, PENDING, deleted_key, tell
-from app.shared.segments import LINES, Entry, Segments
+from app.shared.segments import LINES, Entry, Segments, entries_of, newest_first
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation
 
@@ -30,7 +36,55 @@ log = structlog.get_logger()
 CHANGED = "radiata:segments"
 FEW = 20  # segments that are read while somebody waits
 AT_ONCE = 32  # segments that are held in memory
-PATIENCE_S = 10.0  # for which a request waits for an index that is made
+PATIENCE_S = 2.0  # for which a request waits for an index that is made
+CLOCKS_S = 3600.0  # by which the clocks of two machines differ at most, where pages are given of what is not whole
+OTHERS_S = 1.0  # between two looks at what another process makes
+LONGEST_S = 60  # after which whoever is told to come again does so at last
+
+
+class Unfinished(Unavailable):
+    """An answer needs what is not in the index yet."""
+
+
+class Making:
+    """How far an index is that is made: segments that are in it, and those that are not, newest first."""
+
+    def __init__(self) -> None:
+        self.total, self._began, self._had = 0, 0.0, 0
+        self._left: list[str] = []
+        self._known = False  # whether there was a look at what there is
+        self.adopting = False  # what ended before there were segments is still to be found
+
+    def begin(self, adopting: bool) -> None:
+        """Say that it is begun."""
+        self.adopting = adopting
+        self._began, self._had = time.monotonic(), self.total - len(self._left)
+
+    def left(self, names: Iterable[str], total: int) -> None:
+        """Say what is still to be read; total: of all that there is."""
+        self._left, self.total, self._known = newest_first(names), total, True
+
+    @property
+    def since(self) -> int:
+        """The place from which on everything is in it."""
+        return LAST if self.adopting or not self._known else last_place(self._left[0]) if self._left else 0
+
+    @property
+    def part(self) -> float:
+        """How much of it is made, from 0 to 1."""
+        made = self.total - len(self._left)
+        return made / self.total if self.total else float(self._known)
+
+    @property
+    def seconds(self) -> int:
+        """How long the rest takes, at most `LONGEST_S`."""
+        made = self.total - len(self._left) - self._had
+        each = (time.monotonic() - self._began) / made if made else LONGEST_S
+        return max(1, min(LONGEST_S, round(each * len(self._left))))
+
+    def __str__(self) -> str:
+        made = f"{self.total - len(self._left):,} of {self.total:,} segments are in it, {self.part:.0%}"
+        return f"{made}; what ended before there were segments is looked for" if self.adopting else made
 
 
 class Following:
@@ -45,10 +99,12 @@ class Following:
         self.segments = Segments(storage)
         self._storage, self._redis, self._data_dir, self._read = storage, redis, data_dir, read
         self._lock = Lock()
+        self._taking = RLock()  # held by whoever looks for segments and reads them
         self._seen = ""
         self._builder: Thread | None = None
         self._failed: RadiataError | None = None
         self._adopted = False
+        self.making = Making()
 
     @cached_property
     def database(self) -> IndexDatabase:
@@ -63,41 +119,87 @@ class Following:
         except (sqlite3.Error, OSError) as error:
             raise unusable(error) from error
 
+    def begin(self) -> None:
+        """Have it made from now on, if it is not: nobody waits for that."""
+        with suppress(RadiataError, sqlite3.Error):  # whoever asks for a list is told
+            self.newest("")
+
     def all(self, told: str) -> IndexDatabase:
         """The file with all segments that there are; told: what Redis says, or nothing. Raises Unavailable."""
-        while not (told and told == self._seen):
-            with self._lock:
-                if self._builder is None:
-                    if not told:
-                        told = self._word()
+        database, since = self.newest(told)
+        if since:
+            self.wait()
+            database, since = self.newest(told)
+        if since:
+            raise self.unfinished()
+        return database
+
+    def newest(self, told: str) -> tuple[IndexDatabase, int]:
+        """The file, and from which place on it has all segments: 0 where it has all that there are.
+
+        Raises Unavailable.
+        """
+        if told and told == self._seen:
+            return self.database, 0
+        with self._lock:
+            if self._builder is None:
+                told = told or self._word()
+                with self._taking:
                     missing = self._missing()
                     if len(missing) <= FEW and self._has_adopted:
                         self._take(missing)
                         self._seen = told
-                        break
-                    self._failed = None
-                    self._builder = Thread(target=self._build, daemon=True, name="index")
-                    self._builder.start()
-                builder = self._builder
-            builder.join(PATIENCE_S)
-            if builder.is_alive():
-                raise Unavailable("index_building", "the index of generations is being made; ask again in a moment")
-            with self._lock:
+                        return self.database, 0
+                self._failed = None
+                self.making.begin(adopting=not self._has_adopted)
+                self._builder = Thread(target=self._build, daemon=True, name="index")
+                self._builder.start()
+            elif not self._builder.is_alive():
                 self._builder = None
-            if self._failed:
-                raise self._failed
-        return self.database
+                if self._failed:
+                    raise self._failed
+        return self.database, self.making.since if self._builder else self.newest(told)[1]
+
+    def wait(self) -> None:
+        """Wait a moment for what is made."""
+        with self._lock:
+            builder = self._builder
+        if builder is not None:
+            builder.join(PATIENCE_S)
+
+    def unfinished(self) -> Unfinished:
+        """What is said where an answer needs what is not in it yet."""
+        message = f"the index of generations is being made: {self.making}; ask again in a moment"
+        return Unfinished("index_building", message, retry_after_s=self.making.seconds)
 
     def _build(self) -> None:
         try:
-            self._take(self._missing())
-            if not self._has_adopted:
-                self.adopt()
+            began = time.monotonic()
+            with self._taking, self._alone():
+                missing = self._missing()
+                log.info("index_making", segments=self.making.total, missing=len(missing))
+                self._take(missing)
+                if not self._has_adopted:
+                    self.adopt()
+                self.making.adopting = False
+            log.info("index_made", segments=self.making.total, seconds=round(time.monotonic() - began, 1))
         except RadiataError as error:
             self._failed = error
         except Exception as error:
             log.exception("index_failed")
             self._failed = unusable(error)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the one process that makes it; meanwhile what another has made is looked at."""
+        with self.database.path.with_suffix(".making").open("ab") as file:
+            while True:
+                with suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                self._missing()
+                time.sleep(OTHERS_S)
+            yield
 
     def _word(self) -> str:
         """What Redis says from now on, before segments are looked for; nothing where it is away."""
@@ -127,20 +229,24 @@ class Following:
         known = self.database.segments()
         if gone := known - written.keys():
             self.database.without(gone)
-        return {one: name for one, name in sorted(written.items()) if one not in known}
+        missing = {name: one for one, name in written.items() if one not in known}
+        self.making.left(missing, len(written))
+        return {missing[name]: name for name in newest_first(missing)}
 
     def _take(self, missing: dict[str, str]) -> None:
         while missing:
-            names = list(missing)
+            names, gone = list(missing), list[str]()
             for at in range(0, len(names), AT_ONCE):
                 some = names[at : at + AT_ONCE]
-                for one, entries in zip(
-                    some, read_all(self.segments.read, [missing[one] for one in some]), strict=True
-                ):
-                    if entries is not None:
-                        self.database.take(entries, one)
+                texts = read_all(self.segments.text, [missing[one] for one in some])
+                for place, (one, text) in enumerate(zip(some, texts, strict=True), at + 1):
+                    if text is None:
+                        gone.append(one)
+                    else:
+                        self.database.take(entries_of(text), one)
+                    self.making.left([missing[one] for one in (*gone, *names[place:])], self.making.total)
             # One that has gone meanwhile: its lines are in another
-            missing = {} if missing.keys() <= self.database.segments() else self._missing()
+            missing = self._missing() if gone else {}
 
     # What ended before there were segments, or while older code ended it
 
@@ -173,7 +279,8 @@ class Following:
         """Write a segment, and take it in; raises RedisError where others cannot be told: then it is written again."""
         self.segments.write(datetime.now(UTC).date().isoformat(), entries)
         self.tell()
-        self._take(self._missing())
+        with self._taking:
+            self._take(self._missing())
 
     def deleted(self) -> set[str]:
         """Ids of all that were deleted in the last week."""
@@ -192,6 +299,15 @@ def _pieces(ids: Iterable[str]) -> Iterator[list[str]]:
     left = iter(ids)
     while some := list(islice(left, LINES)):
         yield some
+
+
+def last_place(segment: str) -> int:
+    """The last place that a generation can have that a segment of this name says something of.
+
+    It was accepted before it was gathered, on that day by the clock of whoever did; clocks may differ.
+    """
+    day = datetime.fromisoformat(segment[:10]).replace(tzinfo=UTC)
+    return place_of("f" * 32, day.timestamp() + 86_400 + CLOCKS_S)
 
 
 def unusable(error: Exception) -> Unavailable:

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 
 from app.shared import rebuild
 from app.shared.errors import NotFound
-from app.shared.following import CHANGED, Following, unusable
+from app.shared.following import CHANGED, Following, Unfinished, unusable
 from app.shared.index_database import BITS, GONE, LAST, IndexDatabase, Places, moment, place_of
 from app.shared.job import ID
 from app.shared.owners import FIRST
@@ -124,28 +124,44 @@ class GenerationIndex:
         Raises NotFound for no such id, and Unavailable.
         """
         try:
-            found = self._everything(limit, before) if wanted.everything else None
-            if found is None:
-                found = self._sought(limit, before, wanted)
+            try:
+                found = self._found(limit, before, wanted)
+            except Unfinished:
+                self._following.wait()
+                found = self._found(limit, before, wanted)
         except sqlite3.Error as error:
             raise unusable(error) from error
         return [one for one, _ in found[:limit]], len(found) > limit
 
+    def _found(self, limit: int, before: str | None, wanted: Wanted) -> Places:
+        """Up to one more than asked for."""
+        found = self._everything(limit, before) if wanted.everything else None
+        return self._sought(limit, before, wanted) if found is None else found
+
     def _everything(self, limit: int, before: str | None) -> Places | None:
-        """Up to one more than asked for; None where Redis cannot tell."""
-        database = self._following.all(self._told())
+        """The same of everything; None where Redis cannot tell."""
+        database, missing = self._following.newest(self._told())
         since = None if before is None else self._place(database, before)
-        few = self._few(before, since, limit)
+        try:
+            few = self._few(before, since, limit)
+        except NotFound as error:
+            raise self._following.unfinished() if missing else error from None
         if few is None:
             return None
         told, found = few
-        database = self._following.all(told)
+        database, missing = self._following.newest(told)
         if before is not None and since is None:  # one of the few: its time is in Redis
             since = self._place_of_few(before)
         older = database.ended(self._owner, LAST if since is None else since, limit + 1)
         # Few that have ended may be in a segment already
         both = dict(older) | dict(found)
-        return sorted(both.items(), key=lambda one: -one[1])[: limit + 1]
+        return self._sure(sorted(both.items(), key=lambda one: -one[1])[: limit + 1], limit, missing)
+
+    def _sure(self, found: Places, limit: int, since: int) -> Places:
+        """What was found in a file that has everything from `since` on; raises Unfinished where more may be missing."""
+        if since and (len(found) <= limit or found[limit - 1][1] < since):
+            raise self._following.unfinished()
+        return found
 
     def _place(self, database: IndexDatabase, generation_id: str) -> int | None:
         """Where a generation stands that is in the file, or was deleted since its page was read."""
@@ -191,18 +207,20 @@ class GenerationIndex:
             told, ids = self._told(), self._unindexed()
         else:
             told, ids = few[0], [one for one, _ in few[1]]
-        database = self._following.all(told)
+        database, missing = self._following.newest(told)
         self._take(ids)
         until = LAST if before is None else self._place(database, before)
         if until is None:
-            raise unknown()
+            raise self._following.unfinished() if missing else unknown()
         since = 0 if wanted.since is None else place_of("0" * 32, wanted.since.timestamp() - SLACK_S)
         if wanted.until is not None:
             until = min(until, place_of("f" * 32, wanted.until.timestamp() + SLACK_S))
         marks = wanted.marks(self._owner)
         if wanted.starred:
-            return database.among(self._stars(), marks, since, until, limit + 1)
-        return database.marked(marks, since, until, limit + 1)
+            found = database.among(self._stars(), marks, since, until, limit + 1)
+        else:
+            found = database.marked(marks, since, until, limit + 1)
+        return found if since >= missing else self._sure(found, limit, missing)
 
     # Made again
 
@@ -217,7 +235,7 @@ class GenerationIndex:
     def _rebuild(self, token: str) -> bool:
         member = f"{TOKEN}{token}"
         self._redis.zadd(self._index, {member: BELOW_ALL})  # type: ignore[dict-item]  # Redis' word for it
-        database = self._following.all(self._told())
+        database = self._following.database
         ids = self._unindexed()
         self._take(ids)
         known = {one: said for one, said in database.of(ids).items() if said.owner == self._owner}

@@ -75,6 +75,7 @@ class IndexDatabase:
     """The file. Raises sqlite3.Error for what it does not do."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # hashes of a prompt's words can be guessed
         self._lock = threading.RLock()
         try:

@@ -34,6 +34,16 @@ def ended_key(generation_id: str) -> str:
     return f"{ENDED}/{generation_id}"
 
 
+def newest_first(names: Iterable[str]) -> list[str]:
+    """Names of segments, those that were written last before others."""
+
+    def order(name: str) -> tuple[str, int]:
+        match = NAME.fullmatch(name)
+        return (match[1], int(match[2])) if match else ("", 0)
+
+    return sorted(names, key=order, reverse=True)
+
+
 class Entry(Wire):
     """What a list is filtered by; of one that was deleted only whose it was, and when that was.
 
@@ -113,8 +123,12 @@ class Segments:
 
     def read(self, name: str) -> list[Entry] | None:
         """The entries of a segment that can be read; None where it is gone, and others have its lines."""
-        text = self._storage.get(f"{SEGMENTS}/{name}")
-        return None if text is None else list(_entries(text))
+        text = self.text(name)
+        return None if text is None else list(entries_of(text))
+
+    def text(self, name: str) -> bytes | None:
+        """A segment as it is written; None where it is gone, and others have its lines."""
+        return self._storage.get(f"{SEGMENTS}/{name}")
 
     def delete(self, name: str) -> None:
         """Delete a segment whose lines are in another."""
@@ -130,7 +144,8 @@ class Segments:
         self._storage.put(ADOPTED, b"1")
 
 
-def _entries(text: bytes) -> Iterator[Entry]:
+def entries_of(text: bytes) -> Iterator[Entry]:
+    """The lines of a segment that can be read."""
     for line in text.splitlines():
         try:
             entry = Entry.model_validate_json(line)

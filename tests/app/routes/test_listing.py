@@ -1,13 +1,17 @@
 """What a list is asked for: obeyed, or refused by name."""
 
+import time
+from threading import Event
 from typing import Any
 
 import httpx
 import pytest
 from redis import Redis
 
+from app.shared import following
 from app.shared.keys import Keyring
 from app.shared.profiles import Profiles
+from app.shared.segments import Segments
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.key import SCOPES
@@ -121,3 +125,29 @@ def test_just_these_are_listed_in_their_order(settings: Settings, storage: Stora
             assert those(asked, **admin) == [mine]
             assert those(made, **ada) == [one for one in made if one != made[7]]
             redis.flushall()
+
+
+def test_a_list_that_needs_more_than_is_made_says_how_much_is(
+    settings: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("FEW", 0), ("PATIENCE_S", 0.1), ("AT_ONCE", 1)):
+        monkeypatch.setattr(following, name, value)
+    go_on, read = Event(), Segments.text
+    for day in (1, 2):
+        storage.put(f"index/2026-01-0{day}-1.jsonl", b"")
+    storage.put("unindexed/adopted", b"1")
+    monkeypatch.setattr(
+        Segments, "text", lambda self, name: read(self, name) if "01-02" in name or go_on.wait(30) else b""
+    )
+    with serving(settings) as api:
+        while (part := api.get("/readyz").json()["index"]) < 0.5:
+            time.sleep(0.05)
+        assert part == 0.5 and "radiata_index_made 0.5" in api.get("/metrics").text
+        answer = api.get("/v1/generations")
+        assert (answer.status_code, answer.json()["code"]) == (503, "index_building")
+        assert "1 of 2 segments are in it, 50%" in answer.json()["detail"]
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        go_on.set()
+        while api.get("/v1/generations").status_code == 503:
+            time.sleep(0.05)
+        assert api.get("/readyz").json()["index"] == 1
