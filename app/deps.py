@@ -88,10 +88,11 @@ class Service:
     links: Links
     signer: Signer
     asker: Asker = None
+    may_hurry: bool = True  # ask for the priority that passes everybody's
     webhook: Webhook | None = None  # of the key that was shown: of generations that name none
     # A ticket for each request that waits for a generation: whose it is, and something of its own
     waiting: set[tuple[Asker, object]] = field(default_factory=set[tuple[Asker, object]])
-    _views: dict[tuple[str, str], "Service"] = field(default_factory=dict[tuple[str, str], "Service"])
+    _views: dict[tuple[str, bool, str], "Service"] = field(default_factory=dict[tuple[str, bool, str], "Service"])
 
     @property
     def owner(self) -> str:
@@ -103,7 +104,8 @@ class Service:
         owner = caller.owner
         if owner is None:
             return self
-        whose = owner, caller.key_id if caller.webhook or caller.limits != NO_LIMITS else ""
+        may_hurry = "admin" in caller.scopes
+        whose = owner, may_hurry, caller.key_id if caller.webhook or caller.limits != NO_LIMITS else ""
         if whose not in self._views:
             if len(self._views) >= REMEMBERED:
                 self._views.clear()
@@ -112,6 +114,7 @@ class Service:
             self._views[whose] = replace(
                 self,
                 asker=owner,
+                may_hurry=may_hurry,
                 ledger=ledger,
                 reading=FastReading(self.scripts, ledger, owner),
                 catalog=OwnCatalog(self.storage, self.redis, owner),

@@ -9,14 +9,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import get_args
 
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting.brought import with_refs
 from app.accepting.fast_acceptance import accept, fingerprint_of
-from app.accepting.generations import resolve, together
+from app.accepting.generations import URGENCY, resolve, together
 from app.deps import Service
 from app.shared.discretion import hide, prompts_of
 from app.shared.errors import RadiataError
@@ -24,8 +23,6 @@ from app.shared.generations import PLACES
 from app.shared.preprocessing import digest
 from app.shared.wire.batch import Batch
 from app.shared.wire.generation import Generation, GenerationRequest, Priority, ResolvedRequest
-
-URGENCY: tuple[Priority, ...] = get_args(Priority)  # the most urgent first
 
 
 async def accept_all(service: Service, batch: Batch, idempotency_key: str | None) -> list[Generation]:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, get_args
 
 from app.accepting.judging import Judged, disobeyed, misused, too_long
 from app.accepting.judging_control import uncontrolled
@@ -20,7 +20,7 @@ from app.accepting.picturing import filled as with_size
 from app.http.faults import Allowed, fault, meant, pointer
 from app.shared.accepted import Aside
 from app.shared.catalog import Catalog
-from app.shared.errors import AdapterMisfit, BadRequest, Gone, NotFound, RadiataError, SourceRefused
+from app.shared.errors import AdapterMisfit, BadRequest, Forbidden, Gone, NotFound, RadiataError, SourceRefused
 from app.shared.fetching.place import read_place
 from app.shared.image_encoders import encoder_for
 from app.shared.pictures import Pictures
@@ -30,7 +30,7 @@ from app.shared.prompts import PROMPTS
 from app.shared.references import Box, box_of
 from app.shared.settings import Settings
 from app.shared.wire.adapter import OF_CONTROL_LORAS, TAKEN_BY, AdapterUse, AdapterVersion, ResolvedAdapter, denoises
-from app.shared.wire.generation import MAX_SEED, GenerationRequest, ResolvedRequest
+from app.shared.wire.generation import MAX_SEED, GenerationRequest, Priority, ResolvedRequest
 from app.shared.wire.model import ModelProfile
 from app.shared.wire.picture import Place, StoredPicture, pictures_of
 from app.shared.wire.webhook import Webhook
@@ -42,6 +42,8 @@ UNRESOLVED = (
 )  # of a request, what is not in the resolved one: it decides nothing of the pictures
 FROM_PROFILE = GenerationRequest.model_fields.keys() & ModelProfile.model_fields.keys()
 UNSAID = {field: AdapterUse.model_fields[field].get_default(call_default_factory=True) for field in TAKEN_BY}
+URGENCY: tuple[Priority, ...] = get_args(Priority)  # the most urgent first
+PASSES_ALL = URGENCY[0]
 COMPARED = 1000  # names of adapters that a misspelt one is compared with
 
 
@@ -58,6 +60,8 @@ class Parts(Protocol):
     def pictures(self) -> Pictures: ...
     @property
     def liveness(self) -> Liveness: ...
+    @property
+    def may_hurry(self) -> bool: ...
 
 
 def resolve(
@@ -75,6 +79,7 @@ def resolve(
         raise together(unknown)
     filled = _filled(with_size(body, found, profile), profile)
     wrong = [*_over_limits(parts.settings, profile, filled), *disobeyed(filled, profile), *_uncalled(parts, body)]
+    wrong += _hurried(parts, body)
     wrong += unfit(filled, found, profile)
     adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
     wrong += unusable
@@ -145,6 +150,14 @@ def _over_limits(settings: Settings, profile: ModelProfile, asked: GenerationReq
         message = f"the last of {asked.count} pictures would have the seed {last}; the largest is {MAX_SEED}"
         allowed = {"minimum": 0, "maximum": MAX_SEED - asked.count + 1}
         yield _wrong(BadRequest, "/seed", "seed_over_limit", message, allowed)
+
+
+def _hurried(parts: Parts, asked: GenerationRequest) -> Iterator[RadiataError]:
+    """Yield why a request may not pass those of all others: what is high goes before every owner's turn."""
+    if asked.priority == PASSES_ALL and not parts.may_hurry:
+        message = f"priority {PASSES_ALL} passes what everybody else waits for, and needs a key with the scope admin"
+        message += "; to have one of yours drawn before another, send the other as low"
+        yield _wrong(Forbidden, "/priority", "scope_missing", message, [one for one in URGENCY if one != PASSES_ALL])
 
 
 def _uncalled(parts: Parts, asked: GenerationRequest) -> Iterator[RadiataError]:

@@ -121,12 +121,10 @@ class Queues:
         """
         self._enqueue(generation_queue(model, priority, base, needs), self._drawing(generation_id, adapters), owner)
 
-    def enqueue_inspection(self, upload_id: str, timeout_s: int | None = None) -> None:
-        """Queue an upload for inspection; queueing it twice is the same as once."""
-        self._enqueue(
-            INTAKE,
-            _job(INSPECT, upload_id, timeout_s or self._settings.inspect_timeout_s, INSPECTION_RETRIES, meta_of()),
-        )
+    def enqueue_inspection(self, upload_id: str, timeout_s: int | None = None, owner: str = FIRST) -> None:
+        """Queue an upload for inspection in its owner's turn; queueing it twice is the same as once."""
+        seconds = timeout_s or self._settings.inspect_timeout_s
+        self._enqueue(INTAKE, _job(INSPECT, upload_id, seconds, INSPECTION_RETRIES, meta_of()), owner)
 
     def enqueue_training(self, model: str, training_id: str, owner: str = FIRST) -> None:
         """Queue an accepted training in its owner's turn; queueing it twice is the same as once."""
@@ -134,13 +132,12 @@ class Queues:
         job = _job(TRAIN, training_id, settings.training_timeout_s, settings.retries, meta_of())
         self._enqueue(training_queue(model), job, owner)
 
-    def _enqueue(self, name: str, job: dict[str, Any], owner: str | None = None) -> None:
+    def _enqueue(self, name: str, job: dict[str, Any], owner: str) -> None:
         queue = self.of(name)
         with suppress(DuplicateJobError):
             queue.enqueue_call(**job, unique=True)
-            if owner is not None:
-                arguments = [KnownJob.redis_job_namespace_prefix, job["job_id"], owner]
-                self._redis.register_script(MOVE)(keys=[queue.key, turns_key(name)], args=arguments)
+            arguments = [KnownJob.redis_job_namespace_prefix, job["job_id"], owner]
+            self._redis.register_script(MOVE)(keys=[queue.key, turns_key(name)], args=arguments)
 
     def _drawing(self, generation_id: str, adapters: Iterable[str]) -> dict[str, Any]:
         settings = self._settings

@@ -151,7 +151,7 @@ class Uploads(Lifecycle[Upload]):
 
     def enqueue(self, record: Upload) -> None:
         """Queue the inspection."""
-        self.queues.enqueue_inspection(record.id, timeout_s(record, self._settings))
+        self.queues.enqueue_inspection(record.id, timeout_s(record, self._settings), record.owner)
 
     def clear(self, record: Upload) -> None:
         """Delete the bytes."""

@@ -285,7 +285,7 @@ def test_a_verdict_belongs_to_a_file_and_a_model(
         assert {name: list(one["components"]) for name, one in record.verdicts.items()} == components
         assert record.verdict == record.verdicts[names[0]]
     parts = {"settings": many, "profiles": Profiles(storage, many), "catalog": catalog, "pictures": Pictures(storage)}
-    service = cast(Service, SimpleNamespace(**parts, liveness=SimpleNamespace(require=lambda _: None)))
+    service = cast(Service, SimpleNamespace(**parts, may_hurry=True, liveness=SimpleNamespace(require=lambda _: None)))
     for name in names:
         for component in ("unet", "transformer"):
             use = {"ref": "both", "strengths": {component: 0.5}}

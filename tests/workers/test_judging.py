@@ -94,7 +94,9 @@ def service(base: loading.LoadedModel, storage: Storage, redis: Redis, settings:
             continue
     parts = {"settings": settings, "profiles": Profiles(storage, settings), "catalog": Catalog(storage, redis)}
     alive = SimpleNamespace(require=lambda _: None)
-    return cast(Service, SimpleNamespace(**parts, storage=storage, pictures=Pictures(storage), liveness=alive))
+    return cast(
+        Service, SimpleNamespace(**parts, may_hurry=True, storage=storage, pictures=Pictures(storage), liveness=alive)
+    )
 
 
 def asked(r: random.Random, names: list[str]) -> GenerationRequest:

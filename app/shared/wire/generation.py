@@ -187,7 +187,9 @@ class GenerationRequest(Picture):
         None, ge=0, le=MAX_SEED, description="picture n is drawn with seed + n; null is a random one"
     )
     priority: Priority = Field(
-        "normal", description="`high` goes before everything else that waits, `low` after it; no pixel depends on it"
+        "normal",
+        description="`high` goes before everything else that waits, and where there are keys it needs one of the scope "
+        "`admin`; `low` goes after everything; no pixel depends on it",
     )
     webhook: Webhook | None = Field(None, description="who is called once it has ended; null is nobody")
     metadata: Metadata = Field(

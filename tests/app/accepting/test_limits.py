@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import httpx
 import pytest
@@ -45,6 +46,23 @@ def taken(redis: Redis, key: str = PLACES_OF) -> int:
 
 def post(api: httpx.Client, key: str = "", **headers: str) -> httpx.Response:
     return api.post("/v1/generations", json=BODY, headers=({"X-API-Key": key} if key else {}) | headers)
+
+
+def test_only_who_may_do_all_passes_everybodys(settings: Settings, storage: Storage) -> None:
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    ring = Keyring(storage)
+    keys = [ring.add(SCOPES)[1], ring.add(("draw",))[1], ring.add(("draw",), owner="ada")[1]]
+    with serving(settings.model_copy(update={"limit_generations": 0})) as api:
+        for path, wrapped in (("", lambda one: one), ("/batch", lambda one: {"requests": [one]})):
+            for priority, key in product(("high", "normal", "low"), keys):
+                status = 403 if priority == "high" and key != keys[0] else 202
+                body = wrapped(BODY | {"priority": priority})
+                answer = api.post(f"/v1/generations{path}", json=body, headers={"X-API-Key": key})
+                assert answer.status_code == status, (path, priority, answer.text)
+                if status == 403:
+                    (fault,) = answer.json()["errors"]
+                    assert answer.json()["code"] == "scope_missing"
+                    assert fault["pointer"].endswith("/priority") and fault["allowed"] == ["normal", "low"]
 
 
 def test_of_fifty_at_once_just_as_many_are_accepted_as_may(api: httpx.Client, redis: Redis, storage: Storage) -> None:

@@ -187,6 +187,7 @@ def test_it_is_said_for_each_model_who_draws(strict: httpx.Client, redis: Redis)
         "models": [MODEL],
         "not_ready": {},
         "other_bases": {},
+        "index": 1.0,
     }
     assert strict.get("/v1/models").json()["not_ready"] == []
     made = strict.post("/v1/generations", json=BODY, headers={"idempotency-key": "k"})

@@ -6,10 +6,13 @@ from typing import cast
 import pytest
 from redis import Redis
 
+from app.shared.job import INTAKE
 from app.shared.queue import Queues, generation_queue, training_queue
 from app.shared.settings import Settings
+from app.shared.storage import Storage
 from app.shared.turns import turns_key
-from tests.app.shared.making import MODEL
+from app.shared.uploads import Uploads
+from tests.app.shared.making import MODEL, upload
 from tests.bench.simulate.policies import Turns
 
 QUEUE = generation_queue(MODEL)
@@ -54,6 +57,17 @@ def test_a_crowd_of_one_owner_stops_no_other_in_trainings_too(queues: Queues, re
         queues.enqueue_training(MODEL, f"{number:032x}", "ada")
     queues.enqueue_training(MODEL, "b" * 32, "bob")
     assert waiting(redis, training_queue(MODEL)).index("b" * 32) == 1
+
+
+def test_a_crowd_of_one_owners_uploads_stops_no_other(
+    queues: Queues, redis: Redis, storage: Storage, settings: Settings
+) -> None:
+    uploads = Uploads(storage, redis, settings)
+    for number in range(50):
+        uploads.stage(upload(f"{number:032x}").model_copy(update={"owner": "ada"}), b"bytes")
+    for owner in ("bob", ""):
+        uploads.stage(upload(f"{len(owner) + 1:x}" * 32).model_copy(update={"owner": owner}), b"bytes")
+    assert waiting(redis, INTAKE)[:4] == ["0" * 32, "4" * 32, "1" * 32, f"{1:032x}"]
 
 
 def test_what_somebody_wrote_there_stops_nobody(queues: Queues, redis: Redis) -> None:
