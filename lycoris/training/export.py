@@ -45,13 +45,15 @@ def export(
     (`unet.….lora_A.weight`), with the scale in `lora_B` and no alpha, since PEFT takes it from elsewhere. metadata:
     entries for the header beside those of the algorithm, and no clock time. factors: in place of the adapter's own,
     such as their moving average. dtype: of the factors; a training goes on with the same numbers from float32 alone.
-    The file is read back: raises PlanRefused where anything of it would not be read, or not into the trained layers.
+    The file is read back: raises PlanRefused where anything of it would not be read, or not into the trained layers,
+    and where a factor is larger than the dtype holds.
     """
     given = adapter.factors | dict(factors or {})
     namer = Namer(naming, adapter.shapes)
     tensors: dict[str, Tensor] = {}
     for layer, named in _names(namer, adapter.layers).items():
         group = {s: given.get(f"{layer.name}.{s}", tensor) for s, tensor in adapter.tensors[layer].items()}
+        _refuse_overflow(layer, group, dtype)
         tensors |= {
             name: _stored(suffix, group.pop(suffix), dtype) for suffix, name in FILE_WIDE.items() if suffix in group
         }
@@ -114,6 +116,18 @@ def _for_peft(layer: TrainedLayer, group: Tensors) -> Tensors:
 def _stored(suffix: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     cast = dtype if suffix not in FIXED - {"vera_A", "vera_B"} else tensor.dtype
     return tensor.detach().to("cpu", cast).contiguous().clone()
+
+
+def _refuse_overflow(layer: TrainedLayer, group: Tensors, dtype: torch.dtype) -> None:
+    """Raise PlanRefused for values over the largest that a dtype holds."""
+    most = f"{str(dtype).removeprefix('torch.')} to {torch.finfo(dtype).max:g}: keep float32"
+    reasons = [
+        Reason(Code.NO_FORM, f"{layer.name}.{suffix}", f"goes up to {float(tensor.detach().abs().max()):g}, and {most}")
+        for suffix, tensor in group.items()
+        if not bool(_stored(suffix, tensor, dtype).isfinite().all())
+    ]
+    if reasons:
+        raise PlanRefused(reasons)
 
 
 def _check(read: Adapter, adapter: TrainableAdapter) -> None:

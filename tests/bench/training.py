@@ -1,10 +1,11 @@
 """A step of a training against a plain forward and backward, and against the LyCORIS library's modules.
 
 `python -m tests.bench.training [--model bundled] [--rounds 5] [--batch 8]` takes the bundled UNet, or one of SD 1.5's
-shape, and, for each algorithm, the forward and backward of a batch with the adapter on its blocks' layers: ours, ours
-with gradient checkpointing (as it is by default, and with every layer computed anew), and the LyCORIS library's own
-modules in a process of their own. Each sample stands beside one of the plain UNet in the same process, which has
-gradients for its input alone. CPU seconds of one thread.
+shape (`sd15`: a round of one picture, which still takes minutes), and, for each algorithm, the forward and backward of
+a batch with the adapter on its blocks' layers: ours, ours with gradient checkpointing (as it is by default, and with
+every layer computed anew), and the LyCORIS library's own modules in a process of their own. Each sample stands beside
+one of the plain UNet in the same process, which has gradients for its input alone. CPU seconds of one thread. Each
+algorithm is told as it comes; the table is printed last.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from tests.bench.swap.subjects import subject
 
 ROOT = Path(__file__).parents[2]
 EDGES = {"bundled": 8, "sd15": 16}  # of the latents
+ROUNDS = {"bundled": 5, "sd15": 1}
+BATCHES = {"bundled": 8, "sd15": 1}
 BLOCKS = ("down_blocks*", "mid_block*", "up_blocks*")
 # Ours, theirs, and the options by which both have about as many numbers
 ALGORITHMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -116,7 +119,9 @@ def ours(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
             "ours, checkpointed": lambda adapter=adapter: adapter.applied({"unet": model}),
             "every layer anew": lambda adapter=adapter: every(adapter),
         }
-        yield name, {"numbers": adapter.parameters, **ratios(once, ways, asked.rounds)}
+        found = {"numbers": adapter.parameters, **ratios(once, ways, asked.rounds)}
+        _tell(name, found)
+        yield name, found
 
 
 def theirs(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
@@ -125,9 +130,9 @@ def theirs(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
 
     logging.disable(logging.WARNING)
     LycorisNetwork.apply_preset({"target_module": [], "target_name": list(BLOCKS), "use_fnmatch": True})
+    plain, model = unet(asked.model), unet(asked.model)
     for name in asked.only or ALGORITHMS:
         algorithm, _, options = ALGORITHMS[name]
-        plain, model = unet(asked.model), unet(asked.model)
         network = create_lycoris(
             model, 1.0, linear_dim=RANK, linear_alpha=RANK, conv_dim=RANK, conv_alpha=RANK, algo=algorithm, **options
         )
@@ -137,8 +142,16 @@ def theirs(asked: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
         samples: list[float] = []
         for _ in range(asked.rounds + 1):
             samples.append(timed(applied) / timed(bare))
+        network.restore()
         numbers = sum(factor.numel() for factor in network.parameters())
-        yield name, {"numbers": numbers, "LyCORIS": statistics.median(samples[1:])}
+        found = {"numbers": numbers, "LyCORIS": statistics.median(samples[1:])}
+        _tell(name, found)
+        yield name, found
+
+
+def _tell(name: str, found: Mapping[str, float]) -> None:
+    """Print one algorithm's figures where people wait for the table."""
+    print(name, ", ".join(f"{what} {value:.4g}" for what, value in found.items()), file=sys.stderr, flush=True)
 
 
 def other_process(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -148,12 +161,12 @@ def other_process(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
         [sys.executable, "-m", "tests.bench.training", *arguments, THEIRS],
         cwd=folder,  # first on its path, so that `lycoris` is theirs
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
     if done.returncode:
-        print((done.stderr.strip().splitlines() or ["it was killed"])[-1], file=sys.stderr)
+        print(f"the LyCORIS library's process ended with status {done.returncode}", file=sys.stderr)
         return {}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -163,11 +176,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=EDGES, default="bundled")
     parser.add_argument("--only", action="append", choices=ALGORITHMS, help="an algorithm; repeatable")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, help="unset, 5; of sd15, 1")
+    parser.add_argument("--batch", type=int, help="unset, 8; of sd15, 1")
     parser.add_argument(THEIRS, action="store_true", help=argparse.SUPPRESS)
     given = sys.argv[1:] if arguments is None else arguments
     asked = parser.parse_args(given)
+    asked.rounds, asked.batch = asked.rounds or ROUNDS[asked.model], asked.batch or BATCHES[asked.model]
     torch.set_num_threads(1)
     if asked.theirs:
         print(json.dumps(dict(theirs(asked))))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from app.shared.errors import RadiataError
 from app.shared.settings import BadSettings, read_settings
-from app.shared.wire.training import DEFAULT_ALGORITHM
+from app.shared.wire.training import DEFAULT_ALGORITHM, FileDtype
 from workers.ending import err, out, told
 from workers.training.plan import Sample, TrainingPlan
 
@@ -58,6 +58,7 @@ def train(
     module_dropout: Annotated[float, typer.Option(help="The same of the layers.")] = 0.0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Show half of the pictures mirrored.")] = False,
     caption: Annotated[str | None, typer.Option(help="Of pictures that have none.")] = None,
+    dtype: Annotated[str, typer.Option(help="Of the file: float32, or float16, which is half as large.")] = "float32",
     checkpoint_every: Annotated[int, typer.Option(help="Steps.")] = 100,
     sample: Annotated[list[str] | None, typer.Option(help="Prompt of a sample picture; several times.")] = None,
     sample_every: Annotated[int | None, typer.Option(help="Steps; unset, with every checkpoint.")] = None,
@@ -76,6 +77,8 @@ def train(
         chosen |= {"layers": tuple(layer or ()), "options": dict(map(_option, option or []))}
         chosen |= {"samples": tuple(Sample(prompt=one, seed=seed) for one in sample or [])}
         plan = TrainingPlan(**chosen)
+        if dtype not in get_args(FileDtype):
+            raise ValueError(f"--dtype {dtype!r} is none of {', '.join(get_args(FileDtype))}")
 
         from workers.models.loading import load  # torch, for seconds
         from workers.training.captioned_folder import read
@@ -85,18 +88,19 @@ def train(
             err.print(f"{orphan} is the caption of no picture", soft_wrap=True)
         for twice in found.twice:
             err.print(f"{twice} has the pixels of another picture", soft_wrap=True)
-        _run(plan, load(name, settings), found.pictures, to, start, dry_run)
+        begun = start.read_bytes() if start else None
+        _run(plan, load(name, settings), found.pictures, to, dry_run, {"start": begun, "dtype": dtype})
 
 
-def _run(plan: TrainingPlan, base: Any, pictures: Any, to: Path, start: Path | None, dry_run: bool) -> None:
+def _run(plan: TrainingPlan, base: Any, pictures: Any, to: Path, dry_run: bool, options: dict[str, Any]) -> None:
     from app.shared.storage import Storage
     from workers.training.foretold import foretold
     from workers.training.run import Training
 
     beside = to.with_name(to.name + BESIDE).resolve()
     storage = Storage(beside.as_uri())
-    kept, begun = None if dry_run else beside / "kept", start.read_bytes() if start else None
-    training = Training(plan, base, pictures, storage, kept=kept, title=to.stem, start=begun)
+    kept = None if dry_run else beside / "kept"
+    training = Training(plan, base, pictures, storage, kept=kept, title=to.stem, **options)
     seconds = training.tried() if dry_run else None
     table = Table(show_header=False, box=None)
     for row in foretold(training, base, pictures, seconds):

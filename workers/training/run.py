@@ -13,6 +13,7 @@ from rq.timeouts import JobTimeoutException
 from app.shared.errors import BadRequest, RadiataError
 from app.shared.storage import Storage
 from app.shared.training_defaults import rank_on, rate_on
+from app.shared.wire.training import FileDtype
 from lycoris.errors import AdapterError
 from lycoris.recompute import SMALL
 from lycoris.training.continuing import continue_from
@@ -58,7 +59,8 @@ class Training:
     """A training that can be run; making one judges everything that can be known before the first step.
 
     storage, prefix: where checkpoints are. kept: folder of latents and texts; None keeps them in memory. start: an
-    adapter's file to begin from, its weights only. Raises BadRequest (PlanRefused of the library among its causes).
+    adapter's file to begin from, its weights only. naming, dtype: of the file that is made, as `export` has them.
+    Raises BadRequest (PlanRefused of the library among its causes).
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class Training:
         title: str = "adapter",
         start: bytes | None = None,
         naming: Naming = "kohya",
+        dtype: FileDtype = "float32",
     ) -> None:
         self.plan, self._base, self._pictures, self._title = plan, base, tuple(pictures), title
         self._naming: Naming = naming
+        self._dtype: torch.dtype = getattr(torch, dtype)
         with _refusals():
             self.choice: Plan = planned(
                 plan.algorithm, _rank(plan, base, start), plan.alpha, plan.options, plan.layers, plan.text_encoder
@@ -88,7 +92,8 @@ class Training:
             if self._dropout:
                 self._dropout.check(self.choice)
                 self._dropout.over(self.adapter.adapter)
-            export(self.adapter, naming)  # what could not be written is refused now, and not after the last step
+            # What could not be written is refused now, and not after the last step
+            export(self.adapter, naming, dtype=self._dtype)
         self._recorder = Recorder(base)
         self._objective = Objective(self._recorder, base.pipeline.scheduler, plan.weighting_scheme, plan.snr_gamma)
         self.examples = Examples(base, plan, self._pictures, self._recorder, self._objective, Kept(kept))
@@ -179,9 +184,10 @@ class Training:
         return self._state.step
 
     def exported(self) -> bytes:
-        """Return the file of the adapter as it is now."""
+        """Return the file of the adapter as it is now; raises BadRequest for numbers that its dtype does not hold."""
         entries = header(self.plan, self._base, self._pictures, self.learning_rate, self._title)
-        return export(self.adapter, self._naming, entries, self._state.served)
+        with _refusals():
+            return export(self.adapter, self._naming, entries, self._state.served, self._dtype)
 
     def pictures_seen(self) -> int:
         """Return how many pictures the plan's steps show."""

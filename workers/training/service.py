@@ -59,6 +59,7 @@ ASIDE = (
     "trigger",
     "default_caption",
     "naming",
+    "dtype",
     "base",
     "model",
     "start",
@@ -189,6 +190,7 @@ class Trainer:
             request.name,
             start=self._begun_from(request.start),
             naming=request.naming,
+            dtype=request.dtype,
         )
         teller = _Teller(self._trainings, self._storage, training, run.exported, self._ask_storage)
         try:

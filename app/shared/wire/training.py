@@ -23,6 +23,7 @@ Part = Annotated[Number, Field(ge=0, lt=1, allow_inf_nan=False)]
 OptionName = Annotated[str, StringConstraints(max_length=64)]
 OptionValue = Flag | Whole | Annotated[Number, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=64)]
 Naming = Literal["kohya", "diffusers"]
+FileDtype = Literal["float32", "float16"]
 LrScheduler = Literal["constant", "cosine", "linear"]
 WeightingScheme = Literal["uniform", "logit_normal", "mode"]
 
@@ -109,6 +110,11 @@ class TrainingFields(Wire):
     )
     samples: list[TrainingSample] = Field([], max_length=MAX_SAMPLES, description="drawn at each checkpoint")
     naming: Naming = Field("kohya", description="how the file names its tensors: as kohya and ComfyUI, or as diffusers")
+    dtype: FileDtype = Field(
+        "float32",
+        description="how the file stores what was trained, in float32 whatever this is: `float16` is half as large; a "
+        "training whose numbers are too large for it fails",
+    )
 
 
 class TrainingRequest(TrainingFields):

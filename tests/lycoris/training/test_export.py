@@ -67,6 +67,29 @@ def test_what_is_served_is_what_was_trained(name: str) -> None:
         assert_close(theirs[parameter], change, f"{name}, {parameter} by diffusers' names")
 
 
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("name", sorted(CASES.keys() - UNNAMED))
+def test_in_float16_it_is_half_as_large_and_what_is_served_is_what_was_trained(name: str, naming: Naming) -> None:
+    model = Denoiser().requires_grad_(False)
+    adapter, wanted = taught(name, model)
+    whole, half = export(adapter, naming), export(adapter, naming, dtype=torch.float16)
+    assert len(half) < len(whole)
+    Patcher({"unet": model}).swap([StackEntry(load(half))])
+    with torch.no_grad():
+        assert_close(model(given()), wanted, name, torch.float16)
+
+
+def test_a_factor_that_float16_does_not_hold_is_refused_by_name() -> None:
+    adapter = begin({"unet": Denoiser()}, plan("lora", rank=2), 3)
+    name, factor = next(iter(adapter.factors.items()))
+    with torch.no_grad():
+        factor.view(-1)[0] = 65520.0  # the first that rounds to infinity
+    with pytest.raises(PlanRefused, match="goes up to 65520, and float16 to 65504: keep float32") as refused:
+        export(adapter, dtype=torch.float16)
+    assert [reason.subject for reason in refused.value.reasons] == [name]
+    assert load(export(adapter)).layers
+
+
 @pytest.mark.parametrize("name", ["lora", "dora", "oft", "loha"])
 def test_on_a_half_precision_base_the_merged_weights_are_the_trained_ones(name: str) -> None:
     model = Denoiser(torch.bfloat16).requires_grad_(False)

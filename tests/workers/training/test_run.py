@@ -320,6 +320,22 @@ def test_hazard_28_and_29_the_file_is_the_training(tmp_path: Path) -> None:
     assert b"samples" not in data[: int.from_bytes(data[:8], "little")]
 
 
+def test_in_float16_it_is_the_same_training_and_draws_within_a_step_of_255(tmp_path: Path) -> None:
+    one, half = training(tmp_path / "one"), training(tmp_path / "half", dtype="float16")
+    files = [each.run(nothing).data for each in (one, half)]
+    assert len(files[1]) < len(files[0])
+    assert checkpoints(tmp_path / "one") == checkpoints(tmp_path / "half")
+    samples = Samples(small_base())
+    drawn = [np.asarray(samples.draw(data, Sample(prompt="blocks")), np.int16) for data in files]
+    assert np.abs(drawn[0] - drawn[1]).max() <= 1
+    plain = samples.draw(export(training(tmp_path / "plain").adapter), Sample(prompt="blocks"))
+    assert np.abs(drawn[0] - np.asarray(plain, np.int16)).max() > 4, "it has learned something"
+    with torch.no_grad():
+        next(iter(half.adapter.factors.values())).fill_(1e6)
+    with pytest.raises(BadRequest, match="float16"):
+        half.exported()
+
+
 def test_hazard_29_beginning_from_a_file_takes_all_of_it_or_refuses(tmp_path: Path) -> None:
     before = training(tmp_path / "before")
     data = before.run(nothing).data

@@ -55,7 +55,7 @@ def plan(**changed: Any) -> TrainingPlan:
 def training(folder: Path, *, count: int = 3, on: LoadedModel | None = None, **changed: Any) -> Training:
     """A training of that plan, with its checkpoints in a folder."""
     pictures = changed.pop("pictures", None) or [picture(number) for number in range(count)]
-    more = {name: changed.pop(name, None) for name in ("kept", "start")}
+    more = {name: changed.pop(name) for name in ("kept", "start", "dtype") if name in changed}
     return Training(plan(**changed), on or small_base(), pictures, Storage(folder.as_uri()), **more)
 
 
