@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from app.deps import build
+from app.faces.hf import routes as hf
 from app.faces.openai import routes as openai
 from app.http import errors
 from app.http.documentation import documented
@@ -37,7 +38,7 @@ from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-FACES = (openai,)
+FACES = (openai, hf)
 PARTS = (
     generations,
     events,

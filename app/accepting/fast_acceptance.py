@@ -26,7 +26,7 @@ from rq.utils import now, utcformat
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting.brought import with_refs
-from app.accepting.generations import aside_of, preprocessors_of, resolve
+from app.accepting.generations import aside_of, resolve
 from app.deps import Service
 from app.outgoing.starting import KIND as START
 from app.scripts import Argument, Script
@@ -45,7 +45,6 @@ from app.shared.index import index_key, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import live_key
 from app.shared.living import LIVING, living_key
-from app.shared.preprocessing import digest
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
 from app.shared.turns import QUEUE_UP, turns_key
@@ -156,8 +155,7 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
     try:
         with at_once():
             profile = service.profiles.get(body.model or service.settings.model)
-            needs = digest(preprocessors_of(service, profile, body) or {})
-        waiting, versions = await _ask(service, profile, body, needs)
+        waiting, versions = await _ask(service, profile, body)
         with at_once():
             request = resolve(service, body, versions.__getitem__)
     except (RedisError, Unreadable, WouldWait, NotFound):
@@ -177,16 +175,16 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
 
 
 async def _ask(
-    service: Service, profile: ModelProfile, body: GenerationRequest, needs: str
+    service: Service, profile: ModelProfile, body: GenerationRequest
 ) -> tuple[int, dict[str, AdapterVersion]]:
-    """How many wait before it, and the versions that its adapters mean; needs: digest of what its maps are made with.
+    """How many wait before it, and the versions that its adapters mean.
 
     Raises WouldWait or Unreadable for what the index lacks, or has in a way that we do not write.
     """
     refs = [use.ref for use in body.adapters[: service.settings.max_adapters]]
     if refs and service.asker is not None:  # the index knows names, and not who may use them
         raise WouldWait
-    queues = service.ledger.queues.keys(profile.name, body.priority, profile.fingerprint, needs)
+    queues = service.ledger.queues.keys(profile.name, body.priority, profile.fingerprint)
     words = [word for ref in refs for word in asked(ref)]
     waiting, *found = await service.scripts.run(ASK, [ADAPTERS, *queues], words)
     if not all(found):
@@ -198,9 +196,8 @@ async def _ask(
 def _queueing(service: Service, accepted: Accepted, text: bytes) -> tuple[list[str], list[Argument]]:
     """Keys and arguments of `QUEUE`."""
     generation, request, queues = accepted.generation, accepted.generation.request, service.ledger.queues
-    needs = digest(request.preprocessors)
-    name = generation_queue(request.model, generation.priority, request.base, needs)
-    before = generation_queues(request.model, request.base, [needs])
+    name = generation_queue(request.model, generation.priority, request.base)
+    before = generation_queues(request.model, request.base)
     keys = [
         *(live_key(generation.id), index_key(generation.owner), stream_key(generation.id)),
         *(f"{Job.redis_job_namespace_prefix}{generation.id}", Queue.redis_queues_keys),

@@ -81,6 +81,8 @@ RULES: dict[str, Rule] = {
     "POST /openai/v1/images/generations": DRAW,
     "GET /openai/v1/models": ANY,
     "GET /openai/v1/models/{name:path}": ANY,
+    "POST /hf": DRAW,
+    "POST /hf/models/{model:path}": DRAW,
     "POST /v1/session": OPEN,
     "DELETE /v1/session": OPEN,
     "GET /healthz": OPEN,

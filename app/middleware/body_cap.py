@@ -16,7 +16,8 @@ from app.shared.settings import MIB
 
 JSON_CAP = 1 * MIB
 FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
-LARGE = ("/v1/generations", "/v1/uploads/")
+PICTURED = ("/v1/generations", "/hf")  # bring pictures as base64
+LARGE = (*PICTURED, "/v1/uploads/")
 FORM = re.compile(r"\s*multipart/form-data\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 
 
@@ -30,7 +31,7 @@ class BodyCap:
             "/v1/datasets": dataset_mb * MIB + FORM_SLACK,
             "/v1/images": image_mb * MIB + FORM_SLACK,
             "/v1/uploads": max(upload_mb, dataset_mb) * MIB,
-            "/v1/generations": image_mb * MIB * 4 // 3 + JSON_CAP,
+            **dict.fromkeys(PICTURED, image_mb * MIB * 4 // 3 + JSON_CAP),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

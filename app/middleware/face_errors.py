@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.faces.openai.errors import error_of, status_of
+from app.faces.hf import errors as hf
+from app.faces.openai import errors as openai
+from app.faces.problems import status_of
 from app.middleware.forwarded import path_here
 
 
@@ -18,7 +20,10 @@ class Face(NamedTuple):
     body: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-FACES = (Face("/openai/", status_of, error_of),)
+FACES = (
+    Face("/openai/", status_of, openai.error_of),
+    Face("/hf", status_of, hf.error_of),
+)
 
 
 class FaceErrors:

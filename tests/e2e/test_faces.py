@@ -16,10 +16,12 @@ from app.supervisor import Service
 from tests.conftest import running
 from tests.e2e.drawing import draw, picture, wait
 from tests.e2e.faces.face import Face, Wanted
+from tests.e2e.faces.hf import HuggingFaceFace
 from tests.e2e.faces.openai import OpenAIFace
 
 FACES: list[type[Face]] = [
     OpenAIFace,
+    HuggingFaceFace,
 ]
 TWO = {"fluent-3d-loha": 0.7, "striped-lokr": 0.5}  # of different algorithms
 LONG = Wanted(prompt="a blue fish", steps=900, width=128, height=128)

@@ -25,7 +25,6 @@ from app.shared.generation_keys import image_key
 from app.shared.generations import Ledger
 from app.shared.metrics import count
 from app.shared.passes import passes, second_seed, total
-from app.shared.preprocessing import served
 from app.shared.prompts import any_length, texts
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -74,9 +73,7 @@ class Engine:
         self._applier = AdapterApplier(base, settings.pristine)
         self._cache = open_cache(storage, settings, self._patience)
         profile = base.profile
-        needs = served(profile.preprocessors)
-        of = profile.name, settings.prefetch, profile.fingerprint, needs
-        self._prefetcher = Prefetcher(self._cache, self._ledger, *of)
+        self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
         pictures = self._pictures = HeldPictures(self._storage)
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)

@@ -3,11 +3,8 @@
 from base64 import b64encode
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from app.deps import Service
-from app.shared.errors import NotFound
-from app.shared.generation_keys import image_key
+from app.faces import pictures
 from app.shared.wire.generation import Generation
 
 NO_TOKENS: dict[str, Any] = {
@@ -26,9 +23,5 @@ def facts(generation: Generation) -> dict[str, Any]:
 
 
 async def file_of(service: Service, generation: Generation, index: int) -> str:
-    """The file of a picture, as base64."""
-    key = image_key(generation.id, index, generation.request.output_format)
-    data = await run_in_threadpool(service.storage.get, key)
-    if data is None:
-        raise NotFound("image_unknown", "this picture was deleted meanwhile; draw it again")
-    return b64encode(data).decode()
+    """The file of a picture, as base64; raises NotFound."""
+    return b64encode(await pictures.file_of(service, generation, index)).decode()

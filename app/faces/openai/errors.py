@@ -5,14 +5,7 @@ from typing import Any
 
 from app.faces.openai.request import THEIRS
 
-# 422 would be another exception there than for a wrong argument; 409 would be tried again
-STATUSES = {422: 400, 409: 400, 410: 404, 507: 503}
 CODES = {"model_unknown": "model_not_found", "adapter_unknown": "model_not_found", "generation_canceled": "canceled"}
-
-
-def status_of(status: int) -> int:
-    """The status of a problem there."""
-    return STATUSES.get(status, status)
 
 
 def error_of(problem: Mapping[str, Any]) -> dict[str, Any]:

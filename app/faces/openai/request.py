@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from app.faces.adapter_shapes import native, of_model
-from app.http.faults import fault, pointer, refusal, refused
+from app.faces.adapter_shapes import of_model
+from app.faces.asking import adapters_of, request_of
+from app.http.faults import refusal
 from app.shared.wire.generation import GenerationRequest, OutputFormat
 from app.shared.wire.values import Number, Whole, Wire
 
@@ -58,9 +59,7 @@ def translated(asked: ImageRequest) -> GenerationRequest:
     if asked.partial_images and not asked.stream:
         raise refusal(["partial_images"], "not_obeyed", "partial images come with stream: true alone; add it", [0])
     base, adapters = of_model(asked.model) if asked.model is not None else (None, [])
-    for field in ("adapters", "lora", "loras"):
-        if (value := getattr(asked, field)) is not None:
-            adapters += native(field, value)
+    adapters += adapters_of(asked, "adapters", "lora", "loras")
     body: dict[str, Any] = {
         "prompt": asked.prompt,
         "negative_prompt": asked.negative_prompt,
@@ -78,11 +77,7 @@ def translated(asked: ImageRequest) -> GenerationRequest:
         body["quality"] = max(asked.output_compression, 1)
     elif asked.output_compression not in (None, 100):
         raise refusal(["output_compression"], "not_obeyed", "a PNG is not compressed so; ask for webp or jpeg", [100])
-    try:
-        return GenerationRequest.model_validate({key: value for key, value in body.items() if value is not None})
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise refused([fault(pointer(one["loc"]), one["type"], one["msg"]) for one in found]) from error
+    return request_of(body)
 
 
 def _size(size: str | None) -> dict[str, int]:

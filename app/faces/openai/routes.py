@@ -12,9 +12,10 @@ from app.faces.adapter_shapes import of_model
 from app.faces.openai.answers import NO_TOKENS, facts, file_of
 from app.faces.openai.request import ImageRequest, translated
 from app.faces.openai.streaming import streamed
+from app.faces.pictures import address
 from app.faces.waiting import drawn
 from app.http.faults import refusal
-from app.http.places import Place, Prefix
+from app.http.places import Prefix
 from app.http.routing import Router
 from app.shared.discretion import hide
 from app.shared.wire.adapter import AdapterVersion
@@ -33,14 +34,10 @@ async def generate(body: ImageRequest, service: ServiceDep, place: Prefix, reque
     ended = await drawn(service, generation, request.is_disconnected)
     as_urls = body.response_format == "url"
     data = [
-        {"url": _address(request, place, image.url)} if as_urls else {"b64_json": await file_of(service, ended, at)}
+        {"url": address(request, place, image.url)} if as_urls else {"b64_json": await file_of(service, ended, at)}
         for at, image in enumerate(ended.images)
     ]
     return JSONResponse(facts(ended) | {"created": int(ended.created_at.timestamp()), "data": data, "usage": NO_TOKENS})
-
-
-def _address(request: Request, place: Place, path: str) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}{place.url(path)}"
 
 
 @router.get("/models")

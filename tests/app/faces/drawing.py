@@ -1,43 +1,81 @@
-"""What draws in tests of faces: an engine that takes each generation, tells of previews and steps, and stores files."""
+"""What draws in tests of faces: an engine that takes each generation, tells of previews and steps, and stores files.
+
+It decodes the pictures that requests bring, too.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from io import BytesIO
 from threading import Event, Thread
 
+from PIL import Image as Pillow
 from redis import Redis
 
 from app.shared.generation_keys import image_key
 from app.shared.generations import Ledger
+from app.shared.owners import FIRST
+from app.shared.pictures import Pictures
 from app.shared.previews import DATA_URL, Preview, send
 from app.shared.settings import Settings
 from app.shared.storage import Storage
+from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.generation import Generation, Image, Status
+from app.shared.wire.upload import UploadStatus
 
 FAILS = "fail:"  # how the prompt of one that is to fail begins; its code follows
 WAITS = "never"  # the prompt of one that nobody draws
 
 
+File = Callable[[Generation, int], bytes]  # of a picture of a generation
+
+
+def words(_: Generation, index: int) -> bytes:
+    """A file that no reader takes for a picture."""
+    return f"picture {index}".encode()
+
+
+def picture(one: Generation, index: int) -> bytes:
+    """A file as it was asked for."""
+    file = BytesIO()
+    Pillow.new("RGB", (one.request.width, one.request.height), (index, 9, 9)).save(file, one.request.output_format)
+    return file.getvalue()
+
+
 @contextmanager
-def drawing(storage: Storage, redis: Redis, settings: Settings) -> Iterator[None]:
-    """Have everything drawn that is accepted meanwhile."""
-    ledger, over = Ledger(storage, redis, settings), Event()
+def drawing(
+    storage: Storage, redis: Redis, settings: Settings, file: File = words, owner: str = FIRST
+) -> Iterator[None]:
+    """Have everything of an owner drawn that is accepted meanwhile."""
+    ledger, uploads, over = Ledger(storage, redis, settings, owner), Uploads(storage, redis, settings), Event()
 
     def work() -> None:
         while not over.wait(0.05):
             for one in ledger.list(50, None)[0]:
                 if one.status is Status.QUEUED and one.request.prompt != WAITS:
-                    _draw(ledger, storage, redis, one)
+                    _draw(ledger, storage, redis, one, file)
+            _decode(uploads, storage)
 
     thread = Thread(target=work, daemon=True)
     thread.start()
-    yield
-    over.set()
-    thread.join(10)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
 
 
-def _draw(ledger: Ledger, storage: Storage, redis: Redis, one: Generation) -> None:
+def _decode(uploads: Uploads, storage: Storage) -> None:
+    for one in list(uploads.records.waiting()):
+        upload, data = uploads.waiting(one), storage.get(bytes_key(one))
+        if upload and upload.kind == "picture" and data:
+            kept, new = Pictures(storage).keep(Pillow.open(BytesIO(data)).convert("RGB"), upload.owner)
+            facts = {"status": UploadStatus.ADMITTED, "picture": kept, "new": new}
+            uploads.settle(upload.model_copy(update=facts))
+
+
+def _draw(ledger: Ledger, storage: Storage, redis: Redis, one: Generation, file: File) -> None:
     if one.request.prompt.startswith(FAILS):
         ledger.fail(one, one.request.prompt.removeprefix(FAILS), "it has failed")
         return
@@ -48,7 +86,7 @@ def _draw(ledger: Ledger, storage: Storage, redis: Redis, one: Generation) -> No
             send(redis, one.id, Preview(index=index, step=taken, width=8, height=8, data=f"{DATA_URL}AAA{step % 10}"))
             ledger.step(one.id, taken, one.progress.steps)
             time.sleep(0.06)  # longer than the hub collects events
-        data, kind = f"picture {index}".encode(), one.request.output_format
+        data, kind = file(one, index), one.request.output_format
         storage.put(image_key(one.id, index, kind), data)
         url, size = f"/v1/images/{one.id}/{index}.{kind}", {"width": one.request.width, "height": one.request.height}
         images.append(Image(index=index, url=url, seed=index, sha256=sha256(data).hexdigest(), **size))

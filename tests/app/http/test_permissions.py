@@ -54,7 +54,8 @@ class Gate:
 def code_of(answer: httpx.Response) -> str:
     """The code of a problem, in whichever shape it is told."""
     told = answer.json()
-    return told.get("error", told)["code"]
+    inner = told.get("error")
+    return (inner if isinstance(inner, dict) else told).get("code") or told["error_type"]
 
 
 @pytest.fixture
