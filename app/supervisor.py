@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -63,6 +63,7 @@ class _Child:
     not_before: float = 0.0
     deaths: int = field(default=0)
     inherits: Sequence[int] = ()  # descriptors that it is started with
+    log: Path | None = None  # where its lines go; None: where this process's go
 
     def __post_init__(self) -> None:
         self.pause_s = self.first_pause_s
@@ -70,13 +71,16 @@ class _Child:
     def start(self) -> None:
         self.started = time.monotonic()
         # Its own session: a Ctrl-C in the terminal reaches the supervisor alone, which stops the rest in order
-        self.process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.PIPE,
-            env=self.environment,
-            start_new_session=True,
-            pass_fds=self.inherits,
-        )
+        with self.log.open("ab") if self.log else nullcontext() as lines:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=lines,
+                stderr=lines,
+                env=self.environment,
+                start_new_session=True,
+                pass_fds=self.inherits,
+            )
 
     def look(self) -> None:
         """Start it again if it has died, after a pause that doubles from one death to the next that is near."""
@@ -114,10 +118,11 @@ class _Child:
 
 
 class Service:
-    """The processes of one service over one data folder."""
+    """The processes of one service over one data folder; log: a file for what they say, in place of the terminal."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, log: Path | None = None) -> None:
         self.settings = settings
+        self._log = log
         self._children: list[_Child] = []
         self._sockets: list[socket.socket] = []
         self.url = ""
@@ -189,7 +194,7 @@ class Service:
     def _add(
         self, name: str, command: Sequence[str], environment: dict[str, str], inherits: Sequence[int] = ()
     ) -> None:
-        child = _Child(name, command, environment, inherits=inherits)
+        child = _Child(name, command, environment, inherits=inherits, log=self._log)
         child.start()
         self._children.append(child)
 
@@ -214,7 +219,7 @@ class Service:
         while waiting := self._missing():
             self._none_died()
             if time.monotonic() > until:
-                raise StartFailed(f"still waiting for {waiting} after {READY_S:.0f} s; the lines above may say why")
+                raise StartFailed(f"still waiting for {waiting} after {READY_S:.0f} s; {self._lines} may say why")
             tick(waiting)
             time.sleep(LOOK_S / 2)
 
@@ -223,9 +228,13 @@ class Service:
             if child.process and child.process.poll() is not None:
                 status = child.process.returncode
                 raise StartFailed(
-                    f"{child.name} ended with status {status}; its lines above say why",
+                    f"{child.name} ended with status {status}; {self._lines} say why",
                     WRONG_SETTINGS if status == WRONG_SETTINGS else 1,
                 )
+
+    @property
+    def _lines(self) -> str:
+        return f"the lines in {self._log}" if self._log else "the lines above"
 
     def _redis(self) -> Redis:
         return client(self.redis_url, socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))

@@ -18,6 +18,7 @@ from app.supervisor import Service
 PROMPTS = ("red apple", "purple butterfly", "fox")
 SEED = 7
 BASE = "base"
+LOG = "service.log"  # what the service's processes say, beside the pictures
 
 
 def run(folder: Path, out: Console, err: Console) -> None:
@@ -25,10 +26,11 @@ def run(folder: Path, out: Console, err: Console) -> None:
     read_settings()  # what the demo has in its own way may be set wrongly too
     settings = serving_settings(data_dir=folder / "data", port=0)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / LOG).write_bytes(b"")
     configure("warning")
     started = time.monotonic()
     with err.status("starting", spinner="line") as status:
-        service = Service(settings)
+        service = Service(settings, folder / LOG)
         told: dict[str, None] = {}
 
         def waits(waiting: str) -> None:
@@ -44,7 +46,7 @@ def run(folder: Path, out: Console, err: Console) -> None:
             took_draw = _draw(service.url, folder, err)
             stopping = time.monotonic()
     took_stop = time.monotonic() - stopping
-    out.print(f"pictures: {folder}/{BASE}.png and one for each adapter")
+    out.print(f"pictures: {folder}/{BASE}.png and one for each adapter; what the service said: {folder}/{LOG}")
     out.print(f"comparison: [bold]{folder}/sheet.png[/bold], and of those that are given a picture {folder}/given.png")
     out.print(f"start {took_start:.1f} s, drawing {took_draw:.1f} s, stop {took_stop:.1f} s")
 
@@ -79,10 +81,11 @@ def _draw(url: str, folder: Path, err: Console) -> float:
                     pair += [shown, draw(number, name, gift.prompt or prompt, [entry])]
                 drawn.append(row)
                 given.append(pair)
-    write(folder / "sheet.png", PROMPTS, names, drawn)
-    if guided:
-        titles = [title for name, _ in guided for title in (f"given to {name}", name)]
-        write(folder / "given.png", PROMPTS, [BASE, *titles], given)
+                prompts = PROMPTS[: number + 1]  # whoever looks before the end sees what there is
+                write(folder / "sheet.png", prompts, names, drawn)
+                if guided:
+                    titles = [title for name, _ in guided for title in (f"given to {name}", name)]
+                    write(folder / "given.png", prompts, [BASE, *titles], given)
     return time.monotonic() - started
 
 

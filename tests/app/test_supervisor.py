@@ -83,6 +83,19 @@ def test_a_redis_that_does_not_answer_is_said_without_its_password(
     assert "hunter2" not in str(failure.value)
 
 
+def test_what_processes_say_goes_to_a_file_where_one_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = "import sys; print('one'); print('two', file=sys.stderr)"
+    for log in (tmp_path / "service.log", None):
+        one = _Child("talker", [sys.executable, "-c", said], dict(os.environ), log=log)
+        one.start()
+        assert one.process is not None and one.process.wait() == 0
+        one.stop(time.monotonic())
+        assert bool("".join(capfd.readouterr())) is (log is None)
+    assert sorted((tmp_path / "service.log").read_text().split()) == ["one", "two"]
+
+
 def test_a_pause_is_short_again_after_a_long_life(child: _Child) -> None:
     child.pause_s, child.started = 10.0, time.monotonic() - WELL_S - 1
     assert child.process is not None

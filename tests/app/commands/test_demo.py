@@ -49,12 +49,15 @@ def _picture(address: str) -> Image.Image:
 def test_every_adapter_is_drawn_with_and_those_that_read_a_picture_are_given_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = Service()
+    service, sheets = Service(), set[bool]()
     monkeypatch.setattr(demo, "Client", lambda *_: service)
+    monkeypatch.setattr(demo, "PROMPTS", prompts := demo.PROMPTS[:2])
+    drawn = service.image
+    monkeypatch.setattr(service, "image", lambda url: sheets.add((tmp_path / "sheet.png").exists()) or drawn(url))
     demo._draw("", tmp_path, Console(quiet=True))
     by_name = {use["ref"]: (asked["prompt"], use) for asked in service.asked for use in asked["adapters"]}
     assert set(by_name) == set(NAMES)
-    assert len(service.asked) == 5 * len(demo.PROMPTS)
+    assert len(service.asked) == 5 * len(prompts) and sheets == {False, True}, "it is there after the first row"
     prompt, use = by_name["edges"]
     assert prompt == demo.PROMPTS[-1]
     lines = _picture(use["image"])
