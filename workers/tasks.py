@@ -5,8 +5,15 @@ from typing import TYPE_CHECKING, Protocol
 from app.shared.log import about
 
 if TYPE_CHECKING:
-    from workers.drawing.engine import Engine
     from workers.intake import Intake
+
+
+class Drawer(Protocol):
+    """What draws: an engine, or what puts back in place of one."""
+
+    def run(self, generation_id: str) -> None:
+        """Draw what was accepted, and end it."""
+        ...
 
 
 class Trainer(Protocol):
@@ -17,12 +24,12 @@ class Trainer(Protocol):
         ...
 
 
-_engine: "Engine | None" = None
+_engine: Drawer | None = None
 _intake: "Intake | None" = None
 _trainer: Trainer | None = None
 
 
-def hold_engine(engine: "Engine") -> None:
+def hold_engine(engine: Drawer) -> None:
     """Let `generate` draw with this engine, in this process."""
     global _engine
     _engine = engine

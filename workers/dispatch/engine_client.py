@@ -4,8 +4,8 @@ Parent and child (`workers/dispatch/engine_main.py`) exchange lines of JSON over
 `{"job", "execution", "queue"}` one way, and to each a reply `{"done", "base", "active", "resident"}` the other way: the
 fingerprint of the base, the sha256 of the adapters that are on the model, and of those in its memory. An empty order is
 answered when the model is loaded. When the parent dies its end of the pipe closes, and the engine ends at once. Told to
-end (SIGTERM), it puts back what it draws, answers that order, and ends with status 0: no order that it left unanswered
-was begun.
+end (SIGTERM), it puts back what it draws or was given while it loads, answers that order (without a base, where it has
+none yet), and ends with status 0: no order that it left unanswered was begun.
 """
 
 import contextlib

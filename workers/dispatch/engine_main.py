@@ -34,23 +34,41 @@ from workers.models.publishing import Publisher
 
 log = structlog.get_logger()
 
+LEFT_S = 0.5  # for an order, where it is told to end before it has loaded
 IDLE_S = 3  # without an order; after that a part of the model's weights is verified
 
 
 def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings: Settings) -> None:
-    """Load the model, then do what the parent orders, until it closes the pipe or this process is told to end."""
+    """Load the model, then do what the parent orders, until it closes the pipe or this process is told to end.
+
+    Told while it loads, it stops at once, and puts back what it was given meanwhile.
+    """
     orders: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(os.fdopen(orders_fd), orders), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     tracing.configure(settings, "engine")
     redis = connect(settings, patient=True)
     told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))  # to die of it while loading would be a try
-    engine, publisher = _load(model, redis, settings)
-    signal.signal(signal.SIGTERM, lambda *_: engine.leave())
-    if told:
-        engine.leave()
+
+    def leave_loading(number: int, _: object) -> None:
+        told.append(number)
+        raise _Told
+
     with os.fdopen(replies_fd, "w") as replies:
+        try:
+            signal.signal(signal.SIGTERM, leave_loading)
+            engine, publisher = _load(model, redis, settings)
+            signal.signal(signal.SIGTERM, lambda *_: engine.leave())
+            if told:  # a library has caught what was raised
+                engine.leave()
+        except _Told:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            with suppress(queue.Empty):  # to leave an order that it read would be a try
+                if order := orders.get(timeout=LEFT_S):
+                    tasks.hold_engine(_Leaving())
+                    _perform(order, worker_name, redis, settings)
+                    _reply(replies, {"done": order["job"]})
+            return
         while True:
             try:
                 order = orders.get(timeout=IDLE_S)
@@ -61,14 +79,30 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
                 _offer_again(publisher)
                 continue
             if order:
-                source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
-                perform(order["job"], order["execution"], source, worker_name, redis, settings)
+                _perform(order, worker_name, redis, settings)
                 if publisher.note_fetched():  # what comes from now on is accepted for these
                     _offer_again(publisher)
             state = {"base": engine.base, "device": engine.device, "active": engine.active, "resident": engine.resident}
             _reply(replies, {"done": order.get("job"), **state})
             if engine.leaving:
                 return
+
+
+class _Told(BaseException):
+    """This process was told to end while it loaded: no `except Exception` is to keep it from that."""
+
+
+class _Leaving:
+    """Stands for the engine of a process that ends before it has one."""
+
+    def run(self, generation_id: str) -> None:
+        """Put the job back, as an engine does that is to leave."""
+        raise Unavailable("worker_stopped", "the worker is stopped; another draws it from the beginning")
+
+
+def _perform(order: dict[str, str], worker_name: str, redis: Redis, settings: Settings) -> None:
+    source = AffinityQueue(order["queue"], connection=redis, serializer=SERIALIZER)
+    perform(order["job"], order["execution"], source, worker_name, redis, settings)
 
 
 def _offer_again(publisher: Publisher) -> None:

@@ -121,9 +121,10 @@ class GenerationWorker(SweepingWorker):
         """Read the engine's reply and take over its state; False when it died instead, and has none."""
         assert self._engine is not None
         reply = self._engine.reply()
-        if reply and reply.get("base", "") != self.base:
-            self._set_base(reply["base"])
-            self.device = reply.get("device", "")
+        loaded = reply if reply and reply.get("base") else None  # one that left before it had loaded has no base
+        if loaded and loaded["base"] != self.base:
+            self._set_base(loaded["base"])
+            self.device = loaded.get("device", "")
         self._set_engine_state(reply or {})
         return reply is not None
 

@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import signal
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import IO, Any
@@ -11,9 +12,11 @@ from typing import IO, Any
 import pytest
 from redis import Redis
 
+from app.shared.errors import Unavailable
 from app.shared.queue import generation_queue
 from app.shared.settings import Settings
 from tests.app.shared.making import MODEL
+from workers import tasks
 from workers.dispatch import engine_main
 
 ORDER = {"job": "0" * 32, "execution": "1" * 32, "queue": generation_queue(MODEL)}
@@ -50,13 +53,19 @@ def test_an_engine_that_is_told_to_end_ends(
 ) -> None:
     engine, done = _Engine(base="b", device="cpu", active=[], resident=[]), list[tuple[str, bool]]()
 
+    publisher = SimpleNamespace(look_again=lambda: None, note_fetched=lambda: False)
+
     def load(*_: Any) -> tuple[Any, Any]:
         if when == "loading":
             stopped()
-        return engine, SimpleNamespace(look_again=lambda: None, note_fetched=lambda: False)
+            time.sleep(60)  # it is not waited for
+        return engine, publisher
 
     def perform(job: str, *_: Any) -> None:
         done.append((job, engine.leaving))
+        if when == "loading":
+            with pytest.raises(Unavailable):  # which is no try, and puts it back
+                tasks.generate(job)
         if when == "drawing":
             stopped()
 
@@ -69,10 +78,14 @@ def test_an_engine_that_is_told_to_end_ends(
         monkeypatch.setattr(engine_main, name, stand_in)
     orders_read, orders_write = os.pipe()
     replies_read, replies_write = os.pipe()
+    monkeypatch.setattr(tasks, "_engine", None)
+    began = time.monotonic()
     engine_main.main(MODEL, "worker", orders_read, replies_write, settings)
+    assert time.monotonic() - began < 30
     with os.fdopen(replies_read) as written:
-        replies = [json.loads(line)["done"] for line in written]
+        replies = [json.loads(line) for line in written]
     os.close(orders_write)
-    assert engine.leaving
-    assert done == ([] if when == "idle" else [(ORDER["job"], when == "loading")]), "one that leaves puts it back"
-    assert replies == [job for job, _ in done]
+    assert engine.leaving is (when != "loading")
+    assert done == ([] if when == "idle" else [(ORDER["job"], False)])
+    assert [reply["done"] for reply in replies] == [job for job, _ in done]
+    assert all(("base" in reply) is (when != "loading") for reply in replies)

@@ -141,6 +141,11 @@ def test_a_worker_says_what_it_holds_as_long_as_it_lives(worker: GenerationWorke
         worker.heartbeat()
         assert [one.since for one in worker_states(redis)] == [since]
         assert 0 < redis.ttl("radiata:worker:worker") <= 60  # type: ignore[operator]
+        worker.base = "b" * 64
+        engine.handle._send({})
+        engine.answer()
+        assert engine.handle.wait() and worker._receive_state()
+        assert worker.base == "b" * 64 and not worker.base_changed, "one that left before it had loaded has none"
         os.close(engine.answers)
         assert not worker._receive_state()
         worker.heartbeat()
