@@ -23,7 +23,7 @@ from app.commands.audit import audit
 from app.commands.collecting import gc as collect
 from app.commands.config import config
 from app.commands.listing import listed
-from app.commands.pictures import preprocess, send
+from app.commands.pictures import preprocess, recipe, send
 from app.commands.request_options import as_fields, with_options
 from app.commands.setting_options import with_settings
 from app.commands.terminal import SPINNER, Url, err, out, plain, told
@@ -55,6 +55,7 @@ cli.add_typer(key_commands.cli, name="keys")
 cli.add_typer(webhook_commands.cli, name="webhooks")
 cli.command()(preprocess)
 cli.command("list")(listed)
+cli.command()(recipe)
 cli.add_typer(dataset_commands.cli, name="datasets")
 cli.command("gc")(collect)
 cli.command()(audit)

@@ -105,8 +105,8 @@ def decode(data: bytes) -> Decoded:
         warnings.simplefilter("ignore")  # of Pillow on sizes, which are judged here, and on tags
         Image.MAX_IMAGE_PIXELS = None
         try:
-            with _opened(data) as image:
-                _judge(image)
+            with opened(data) as image:
+                judge(image)
                 notes = [FIRST] if image.format == "MPO" else []
                 profile, orientation = image.info.get("icc_profile"), _orientation(image)
                 image.load()
@@ -127,7 +127,8 @@ def decode(data: bytes) -> Decoded:
     return Decoded(upright, notes)
 
 
-def _opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
+    """Return a file whose header was read; raise PictureRefused for what is none, or of another format."""
     if not data:
         raise PictureRefused("image_empty", f"the file is empty; send a picture ({TAKEN})")
     try:
@@ -144,7 +145,7 @@ def _named(signs: Sequence[tuple[int, bytes, str]], data: bytes) -> str | None:
     return next((name for at, sign, name in signs if data[at : at + len(sign)] == sign), None)
 
 
-def _judge(image: Image.Image) -> None:
+def judge(image: Image.Image) -> None:
     """Raise PictureRefused for what the header says."""
     width, height = image.size
     if max(width, height) > MOST_EDGE or width * height > MOST_PIXELS:

@@ -50,6 +50,7 @@ from workers.datasets import ReceivedDatasets
 from workers.decoding import decode
 from workers.limits import limit_memory, limit_time
 from workers.patience import Patience, PatientStorage
+from workers.written import written
 
 log = structlog.get_logger()
 
@@ -80,7 +81,13 @@ class Intake:
         self._maps = Maps(self._pictures, settings)
         self._pipe: tuple[int, int] | None = None  # through which forks say what maps they have made, a line each
         self._datasets = ReceivedDatasets(storage, self._pictures, settings)
-        self._ways = {"adapter": self._adapter, "picture": self._picture, "map": self._map, "dataset": self._dataset}
+        self._ways = {
+            "adapter": self._adapter,
+            "picture": self._picture,
+            "recipe": self._recipe,
+            "map": self._map,
+            "dataset": self._dataset,
+        }
 
     def prepare(self) -> None:
         """Load models with which forks have made maps, so that the next ones have them; to be called before a fork."""
@@ -152,6 +159,10 @@ class Intake:
         image, notes = decode(data)
         kept, new = self._pictures.keep(image, upload.owner)
         return {"picture": kept, "new": new, "notes": notes}
+
+    def _recipe(self, _: Upload, data: bytes) -> dict[str, Any]:
+        limit_time(DECODING_S)
+        return {"written": written(data)}
 
     def _map(self, upload: Upload, data: bytes) -> dict[str, Any]:
         try:

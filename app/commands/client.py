@@ -261,6 +261,13 @@ class Client:
         """Send a picture that requests draw from, and wait until it is decoded; its ref and size, and notes on it."""
         return _json(self._settled("/v1/images", file, {}), "ref")
 
+    def recipe(self, file: Path) -> dict[str, Any]:
+        """How a picture was made: the request that it means, and what of it cannot be said; or of a text file."""
+        if file.suffix.lower() == ".txt":
+            text = {"parameters": file.read_text("utf-8")}
+            return self._json("POST", "/v1/images/recipe", "request", "unmatched", json=text)
+        return _json(self._settled("/v1/images/recipe", file, {}), "request", "unmatched")
+
     def map_of(self, ref: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Have a map of a picture made, and wait for it; its ref and size."""
         path = f"/v1/images/{quote(ref, safe=':')}/preprocess"

@@ -1,5 +1,6 @@
-"""Pictures on the command line: files are sent before they are named, and maps are made of them to be looked at."""
+"""Pictures on the command line: sent before they are named, made into maps, asked how they were made."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,18 @@ def sent(client: Client, picture: str) -> str:
     for note in found.get("notes", []):
         err.print(f"{plain(picture)}: {plain(note)}")
     return found["ref"]
+
+
+def recipe(
+    file: Annotated[Path, typer.Argument(help="A picture, or a text file with infotext.", exists=True, dir_okay=False)],
+    url: Url = None,
+) -> None:
+    """Read how a picture was made (ours, A1111's, Civitai's), and print the request that it means as JSON."""
+    with terminal.connected(url) as client:
+        found = client.recipe(file)
+    for one in found["unmatched"]:
+        err.print(f"[yellow]{plain(one['name'])}:[/yellow] {plain(one['reason'])}")
+    out.print(plain(json.dumps(found["request"], indent=2, ensure_ascii=False)), soft_wrap=True)
 
 
 @with_options(MapRequest, "preprocess")

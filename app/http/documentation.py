@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from app.shared.wire.generation import Generation
+from app.shared.wire.recipe import RecipeText
 from app.shared.wire.source import AdapterSource, DatasetSource
 
 REFERENCES = "#/components/schemas/{model}"
@@ -46,7 +47,11 @@ def documented(app: FastAPI) -> dict[str, Any]:
         FastAPI.openapi(app)
         assert app.openapi_schema is not None
         shown = [(Fault, "serialization"), (Problem, "serialization")]
-        shown += [(AdapterSource, "validation"), (DatasetSource, "validation")]  # of `or_json`
+        shown += [
+            (AdapterSource, "validation"),
+            (DatasetSource, "validation"),
+            (RecipeText, "validation"),
+        ]  # of `or_json`
         _, schemas = models_json_schema(shown, ref_template=REFERENCES)
         components = app.openapi_schema.setdefault("components", {}).setdefault("schemas", {})
         components.update(schemas["$defs"])

@@ -44,6 +44,8 @@ RULES: dict[str, Rule] = {
     "PATCH /v1/adapters/{name}": UPLOAD,
     "DELETE /v1/adapters/{name}": UPLOAD,
     "POST /v1/images": SENDS_PICTURES,
+    "POST /v1/images/recipe": DRAW,
+    "GET /v1/images/recipe/{upload_id}": DRAW,
     "POST /v1/images/{ref}/preprocess": DRAW,
     "GET /v1/images/uploads/{upload_id}": SENDS_PICTURES,
     "GET /v1/images/{key:path}": ANY,

@@ -28,6 +28,7 @@ router = Router(prefix="/v1/images", tags=["images"])
 
 DRAWN = re.compile(rf"([0-9a-f]{{32}})/([0-9]{{1,4}})\.({'|'.join(get_args(OutputFormat))})")
 
+LINE_BREAK = {405: "The address has a line break in it, and is no picture's"}
 KINDS: dict[OutputFormat, str] = {one: f"image/{one}" for one in get_args(OutputFormat)}
 
 
@@ -109,7 +110,10 @@ def upload_status(upload_id: str, service: ServiceDep) -> ReceivedPicture:
 
 
 @router.get(
-    "/{key:path}", response_class=Response, responses=documented(*KINDS.values()), dependencies=[SIGNED_ADDRESS]
+    "/{key:path}",
+    response_class=Response,
+    responses=documented(*KINDS.values()) | answers(LINE_BREAK),
+    dependencies=[SIGNED_ADDRESS],
 )
 def picture(key: str, service: ServiceDep, request: Request) -> Response:
     """The file of one picture, drawn (`<generation>/<n>.png`) or sent (`image:<64 hex>`); its bytes never change."""

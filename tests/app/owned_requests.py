@@ -75,6 +75,8 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "PATCH /v1/adapters/{name}": [(of.adapter, {"json": {"visibility": "private"}})],
         "DELETE /v1/adapters/{name}": [(of.adapter, {})],
         "POST /v1/images": [],
+        "POST /v1/images/recipe": [],
+        "GET /v1/images/recipe/{upload_id}": [(of.uploads["recipe"], {})],
         "POST /v1/images/{ref}/preprocess": [(of.picture, {"json": {"preprocess": "canny", **size}})],
         "GET /v1/images/uploads/{upload_id}": [(of.uploads["picture"], {})],
         "GET /v1/images/{key:path}": [(of.picture, {}), (f"{of.ended}/0.png", {})],
@@ -130,7 +132,7 @@ NOTHING = Belongings(
     trained=NOBODYS,
     fetching=NOBODYS,
     parts=NOBODYS,
-    uploads={"adapter": NOBODYS, "picture": NOBODYS, "dataset": NOBODYS},
+    uploads={"adapter": NOBODYS, "picture": NOBODYS, "dataset": NOBODYS, "recipe": NOBODYS},
     adapter="nothing",
     sha256=NOBODYS + NOBODYS,
 )

@@ -84,7 +84,7 @@ class Owned:
         parts = Resumable(id=f"{number}7" + "0" * 30, owner=owner, **facts)
         Resumables(self.storage).begin(parts)
         waiting: dict[UploadKind, str] = {}
-        for at, kind in enumerate(("adapter", "picture", "dataset")):
+        for at, kind in enumerate(("adapter", "picture", "dataset", "recipe")):
             one = upload(f"{number}{at}" + "0" * 30).model_copy(update={"kind": kind, "owner": owner})
             uploads.stage(one, b"bytes")
             waiting[kind] = one.id

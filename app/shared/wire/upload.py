@@ -1,7 +1,8 @@
 """Uploads on the wire: a file on its way to being an adapter, or a picture that requests draw from.
 
 What is fetched from elsewhere is an upload too, from before its bytes are here (`Download` is its record until then). A
-map that is asked for (`MapWanted`) comes the same way, and its file is what was asked.
+map that is asked for (`MapWanted`) comes the same way, and its file is what was asked; so does a picture of which only
+what its file says is wanted (`Written`).
 """
 
 from datetime import datetime
@@ -13,10 +14,11 @@ from pydantic import Field
 from app.shared.wire.adapter import ABOUT_ENCODER, Visibility
 from app.shared.wire.dataset import DatasetRef, Unreadable
 from app.shared.wire.picture import PictureRef, StoredPicture
+from app.shared.wire.recipe import Written
 from app.shared.wire.source import Found
 from app.shared.wire.values import Name, Owner, Sha256, Wire
 
-UploadKind = Literal["adapter", "picture", "map", "dataset"]
+UploadKind = Literal["adapter", "picture", "map", "dataset", "recipe"]
 
 
 class UploadStatus(StrEnum):
@@ -62,6 +64,7 @@ class Upload(Wire):
     new: bool = False  # whether these bytes were not there under this name before
     version: int | None = None
     picture: StoredPicture | None = None
+    written: Written | None = Field(default=None, description="what a picture's file says of how it was made")
     notes: list[str] = Field(default=[], description="what was made of a picture that its sender may not expect")
     code: str | None = None
     message: str | None = None
