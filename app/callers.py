@@ -8,6 +8,7 @@ process that has seen a key never takes a request without one again, whatever st
 
 import asyncio
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,7 +34,7 @@ AWAY_S = 60.0  # that the copy is used while storage does not answer
 SESSION = timedelta(days=7)
 COOKIE = "radiata"  # of the session, and what its signature is of
 CALLER = "radiata.caller"  # in the scope, of every request that passed but for those that are open to all
-BEARER = "bearer "
+BEARER, BASIC = "bearer ", "basic "  # of the second, the password is the key, whatever the user is called
 MISSING = "every request needs a key here: send `Authorization: Bearer …`, or open the page and give it there"
 
 
@@ -150,7 +151,16 @@ class Callers:
 def _shown(headers: Headers) -> str:
     """The key in the headers of a request, or nothing; raises Unauthorized where it is not just one."""
     said = [one[len(BEARER) :] for one in headers.getlist("authorization") if one.lower().startswith(BEARER)]
+    said += [_password(one[len(BASIC) :]) for one in headers.getlist("authorization") if one.lower().startswith(BASIC)]
     found = [one.strip() for one in [*said, *headers.getlist("x-api-key")]]
     if len(set(found)) > 1:
         raise Unauthorized("key_twice", "the request shows two keys; show the one that it is sent with")
     return found[0] if found else ""
+
+
+def _password(shown: str) -> str:
+    """The password of HTTP Basic; what cannot be read is a key that nobody has."""
+    try:
+        return b64decode(shown.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return shown

@@ -25,6 +25,19 @@ ADMIN: Rule = frozenset(("admin",))
 SENDS_PICTURES: Rule = frozenset(("draw", "upload"))  # to draw from, and as the cover of an adapter
 SENDS_FILES: Rule = frozenset(("upload", "train"))  # adapters, and datasets
 
+# Routes of A1111's API (`app/faces/a1111`)
+A1111_DRAWS = (
+    *("txt2img", "img2img", "interrupt", "skip", "options", "png-info"),
+    *("extra-single-image", "extra-batch-images", "interrogate"),
+)
+A1111_REFRESHES = ("refresh-loras", "refresh-checkpoints", "refresh-vae", "refresh-embeddings", "reload-checkpoint")
+A1111_LISTS = (
+    *("options", "sd-models", "samplers", "schedulers", "loras", "lora", "embeddings", "upscalers", "sd-vae"),
+    *("latent-upscale-modes", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "scripts"),
+    *("artist-categories", "artists", "extensions", "script-info", "loaded-loras", "cmd-flags", "memory"),
+)
+CONTROLNET_LISTS = ("version", "settings", "model_list", "module_list", "control_types")
+
 RULES: dict[str, Rule] = {
     "POST /v1/generations": DRAW,
     "POST /v1/generations/batch": DRAW,
@@ -85,6 +98,12 @@ RULES: dict[str, Rule] = {
     "GET /openai/v1/models/{name:path}": ANY,
     "POST /hf": DRAW,
     "POST /hf/models/{model:path}": DRAW,
+    **dict.fromkeys((f"POST /sdapi/v1/{path}" for path in A1111_DRAWS), DRAW),
+    "GET /sdapi/v1/progress": DRAW,
+    **dict.fromkeys((f"POST /sdapi/v1/{path}" for path in A1111_REFRESHES), ANY),
+    **dict.fromkeys((f"GET /sdapi/v1/{path}" for path in A1111_LISTS), ANY),
+    **dict.fromkeys((f"GET /controlnet/{path}" for path in CONTROLNET_LISTS), ANY),
+    "POST /controlnet/detect": DRAW,
     "POST /v1/session": OPEN,
     "DELETE /v1/session": OPEN,
     "GET /healthz": OPEN,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.faces.a1111 import errors as a1111
 from app.faces.hf import errors as hf
 from app.faces.openai import errors as openai
 from app.faces.problems import status_of
@@ -23,6 +24,7 @@ class Face(NamedTuple):
 FACES = (
     Face("/openai/", status_of, openai.error_of),
     Face("/hf", status_of, hf.error_of),
+    *(Face(prefix, a1111.status_of, a1111.error_of) for prefix in ("/sdapi/", "/controlnet/")),
 )
 
 

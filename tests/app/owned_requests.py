@@ -4,6 +4,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
+from app.http.permissions import A1111_DRAWS, A1111_LISTS, A1111_REFRESHES, CONTROLNET_LISTS
 from app.shared.wire.upload import UploadKind
 from tests.app.shared.making import MODEL
 
@@ -40,6 +41,21 @@ def tus(**said: str) -> dict[str, Any]:
 
 def learned(dataset: str, **fields: Any) -> dict[str, Any]:
     return {"json": {"name": "style", "dataset": dataset, "algorithm": "lokr"} | fields}
+
+
+def _of_a1111(adapter: str) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    unit = {"image": "iVBORw0KGgo=", "model": adapter}
+    return {
+        **{f"POST /sdapi/v1/{path}": [] for path in (*A1111_DRAWS, *A1111_REFRESHES)},
+        **{f"GET /sdapi/v1/{path}": [] for path in ("progress", *A1111_LISTS)},
+        **{f"GET /controlnet/{path}": [] for path in CONTROLNET_LISTS},
+        "POST /controlnet/detect": [],
+        "POST /sdapi/v1/txt2img": [
+            ("", {"json": {"prompt": f"a <lora:{adapter}:1>", "width": 4096}}),
+            ("", {"json": {"prompt": "a", "width": 4096, "alwayson_scripts": {"controlnet": {"args": [unit]}}}}),
+        ],
+        "GET /sdapi/v1/lora": [(f"?lora={adapter}", {})],
+    }
 
 
 def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
@@ -101,6 +117,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         # Too large besides: an adapter of one's own would be drawn with, and waited for
         "POST /openai/v1/images/generations": [("", {"json": {"prompt": "a", "size": "4096x64", "lora": of.adapter}})],
         "GET /openai/v1/models": [],
+        **_of_a1111(of.adapter),
         "GET /openai/v1/models/{name:path}": [(f"{MODEL}:{of.adapter}", {})],
         "POST /hf": [("", {"json": {"inputs": "a", "parameters": {"width": 4096, "lora": of.adapter}}})],
         "POST /hf/models/{model:path}": [

@@ -15,6 +15,7 @@ from PIL import Image
 from app.supervisor import Service
 from tests.conftest import running
 from tests.e2e.drawing import draw, picture, wait
+from tests.e2e.faces.a1111 import A1111Face
 from tests.e2e.faces.face import Face, Wanted
 from tests.e2e.faces.hf import HuggingFaceFace
 from tests.e2e.faces.openai import OpenAIFace
@@ -22,6 +23,7 @@ from tests.e2e.faces.openai import OpenAIFace
 FACES: list[type[Face]] = [
     OpenAIFace,
     HuggingFaceFace,
+    A1111Face,
 ]
 TWO = {"fluent-3d-loha": 0.7, "striped-lokr": 0.5}  # of different algorithms
 LONG = Wanted(prompt="a blue fish", steps=900, width=128, height=128)

@@ -15,6 +15,7 @@ from app.accepting.generations import resolve
 from app.accepting.recipes import meant
 from app.shared.catalog import Catalog
 from app.shared.errors import PictureRefused
+from app.shared.infotext_written import infotext
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.recipe_places import UNICODE
@@ -26,7 +27,6 @@ from app.shared.wire.recipe import Written
 from app.shared.wire.upload import UploadStatus
 from tests.app.shared.making import profile, upload, version
 from workers.drawing.encoding import encode
-from workers.drawing.infotext import infotext
 from workers.drawing.recipe import recipe
 from workers.intake import Intake
 from workers.written import written

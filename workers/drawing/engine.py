@@ -23,6 +23,7 @@ from app.shared.disobedience import disobeyed
 from app.shared.errors import BadRequest, RadiataError, Unavailable
 from app.shared.generation_keys import image_key
 from app.shared.generations import Ledger
+from app.shared.infotext_written import infotext
 from app.shared.metrics import count
 from app.shared.passes import passes, second_seed, total
 from app.shared.prompts import any_length, texts
@@ -37,7 +38,6 @@ from workers.drawing.applied_stack import AdapterApplier, AppliedStack
 from workers.drawing.encoding import encode
 from workers.drawing.held_pictures import HeldPictures
 from workers.drawing.identity import Identity
-from workers.drawing.infotext import infotext
 from workers.drawing.memory import give_back, ran_out, too_large
 from workers.drawing.previews import Previews
 from workers.drawing.progress import Ended, Leaving, Progress

@@ -79,6 +79,7 @@ def _draw(ledger: Ledger, storage: Storage, redis: Redis, one: Generation, file:
     if one.request.prompt.startswith(FAILS):
         ledger.fail(one, one.request.prompt.removeprefix(FAILS), "it has failed")
         return
+    ledger.start(one.id)
     images, of_one = [], one.progress.steps // one.request.count
     for index in range(one.request.count):
         for step in range(1, of_one + 1):

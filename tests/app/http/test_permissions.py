@@ -55,7 +55,7 @@ def code_of(answer: httpx.Response) -> str:
     """The code of a problem, in whichever shape it is told."""
     told = answer.json()
     inner = told.get("error")
-    return (inner if isinstance(inner, dict) else told).get("code") or told["error_type"]
+    return (inner if isinstance(inner, dict) else told).get("code") or told.get("error_type") or told["error"]
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from app.shared.disobedience import disobeyed
+from app.shared.infotext_written import infotext
 from app.shared.recipe_places import IN_XMP, INFOTEXT, RECIPE
 from app.shared.wire.adapter import ResolvedAdapter
 from app.shared.wire.generation import OutputFormat
 from tests.app.shared.making import profile, request
 from workers.drawing.encoding import encode
-from workers.drawing.infotext import infotext
 from workers.drawing.recipe import recipe
 
 FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)

@@ -1,0 +1,1 @@
+"""A1111's API, under `/sdapi/v1` and `/controlnet`, as its clients speak it."""
