@@ -27,6 +27,7 @@ from app.commands.pictures import preprocess, recipe, send
 from app.commands.request_options import as_fields, with_options
 from app.commands.setting_options import with_settings
 from app.commands.terminal import SPINNER, Url, err, out, plain, told
+from app.commands.usage import usage
 from app.http.address import listen
 from app.shared.any_encoding import speak_any_encoding
 from app.shared.environment import KEY
@@ -60,6 +61,7 @@ cli.add_typer(dataset_commands.cli, name="datasets")
 cli.command("gc")(collect)
 cli.command()(audit)
 cli.command()(with_settings(config))
+cli.command()(usage)
 cli.add_typer(training_commands.cli, name="trainings")
 cli.command()(training_commands.train)
 

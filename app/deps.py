@@ -32,14 +32,16 @@ from app.shared.connection import Shutter, connect, connect_async
 from app.shared.datasets import Datasets
 from app.shared.downloads import KIND as DOWNLOAD
 from app.shared.downloads import Downloads
+from app.shared.errors import Forbidden
 from app.shared.fetching.fetcher import Fetcher
 from app.shared.fetching.sources import Sources
 from app.shared.generations import Ledger
 from app.shared.identity import claim
 from app.shared.keys import Keyring
+from app.shared.moderation import Moderation
 from app.shared.outgoing import Outgoing
 from app.shared.own_catalog import OwnCatalog
-from app.shared.owners import FIRST, Asker
+from app.shared.owners import FIRST, FIRST_SAID, Asker
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.resumables import KIND as RESUMABLE
@@ -49,6 +51,7 @@ from app.shared.signing import Signer
 from app.shared.storage import Storage
 from app.shared.trainings import Trainings
 from app.shared.uploads import Uploads
+from app.shared.usage import Usage
 from app.shared.webhooks import KIND as WEBHOOK
 from app.shared.webhooks import Webhooks, webhook_secret
 from app.shared.wire.generation import Generation
@@ -84,6 +87,8 @@ class Service:
     pictures: Pictures
     datasets: Datasets
     limits: Limits
+    usage: Usage
+    moderation: Moderation
     callers: Callers
     links: Links
     signer: Signer
@@ -182,6 +187,8 @@ def build(settings: Settings) -> Service:
         pictures=Pictures(storage),
         datasets=Datasets(storage),
         limits=Limits(redis, settings),
+        usage=Usage(storage, ledger.following),
+        moderation=Moderation(settings, partial(webhook_secret, signer, settings), sources.fetcher),
         callers=callers,
         links=links,
         signer=signer,
@@ -216,3 +223,14 @@ async def _service(request: Request) -> Service:  # async: what is not takes a t
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
+
+
+def as_owner(service: Service, asked: Request, owner: str | None) -> Service:
+    """The service as an owner sees it whose things the caller may look at; raises Forbidden."""
+    named = FIRST if owner == FIRST_SAID else owner
+    if named is None or named == service.owner:
+        return service
+    caller = cast(Caller, asked.scope[CALLER])
+    if "admin" not in caller.scopes:
+        raise Forbidden("scope_missing", f"what is {owner}'s needs the scope admin, and the key has not got it")
+    return service.seen_by(replace(caller, owner=named))

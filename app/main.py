@@ -31,6 +31,7 @@ from app.routes import (
     session,
     trainings,
     uploads,
+    usage,
     webhooks,
     workers,
 )
@@ -50,6 +51,7 @@ PARTS = (
     images,
     datasets,
     uploads,
+    usage,
     trainings,
     webhooks,
     models,

@@ -14,7 +14,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting.brought import with_refs
-from app.accepting.fast_acceptance import accept, fingerprint_of
+from app.accepting.fast_acceptance import accept, fingerprint_of, moderate
 from app.accepting.generations import URGENCY, resolve, together
 from app.deps import Service
 from app.shared.discretion import hide, prompts_of
@@ -41,7 +41,7 @@ async def accept_all(service: Service, batch: Batch, idempotency_key: str | None
     try:
         async with contextmanager_in_threadpool(service.limits.place(PLACES.name, *new)):
             for body, key, own in zip(bodies, keys, ids, strict=True):
-                accepted.append(await accept(service, body, key, fingerprint, own))
+                accepted.append(await accept(service, body, key, fingerprint, own, moderated=True))
     except Exception as error:
         if idempotency_key is None:
             await run_in_threadpool(_undo, service, accepted)
@@ -62,8 +62,18 @@ async def _judged(service: Service, requests: Sequence[GenerationRequest]) -> li
 
     resolved = await run_in_threadpool(judge)
     _raise(enumerate(resolved))
+    if service.moderation.there:
+        _raise(enumerate(await asyncio.gather(*(_moderated(service, body) for body in bodies))))
     await run_in_threadpool(_room_for, service, bodies, [one for one in resolved if isinstance(one, ResolvedRequest)])
     return bodies
+
+
+async def _moderated(service: Service, body: GenerationRequest) -> RadiataError | None:
+    try:
+        await run_in_threadpool(moderate, service, body)
+    except RadiataError as error:
+        return error
+    return None
 
 
 def _resolved(service: Service, body: GenerationRequest) -> ResolvedRequest | RadiataError:

@@ -98,11 +98,12 @@ async def accept(
     idempotency_key: str | None = None,
     fingerprint: str | None = None,
     own: str | None = None,
+    moderated: bool = False,
 ) -> Generation:
     """Accept what a request asks for; where its key was used for the same body before, return what was accepted then.
 
     fingerprint: of the body that the key was sent with, where that has more than this request. own: its id, where the
-    ledger was asked for it before.
+    ledger was asked for it before. moderated: the hook was asked.
 
     Raises Conflict where the key was used for another body, Unavailable where there is no room or no queue, and what
     `with_refs` and `resolve` raise.
@@ -114,6 +115,8 @@ async def accept(
         if known is not None:
             return known
     body = await with_refs(service, body)
+    if service.moderation.there and not moderated:
+        await run_in_threadpool(moderate, service, body)
     own = own or service.ledger.id_for(idempotency_key)
     generation = await quickly(service, body, own, fingerprint)
     generation = generation or await run_in_threadpool(carefully, service, body, idempotency_key, own, fingerprint)
@@ -121,6 +124,12 @@ async def accept(
         with suppress(RedisError):  # then the worker that takes it up looks alone
             await run_in_threadpool(service.outgoing.put, f"{START}:{generation.id}", body.start_within_s)
     return generation
+
+
+def moderate(service: Service, body: GenerationRequest) -> None:
+    """Ask the operator's hook about a request; raises Moderated, and ModerationAway."""
+    # Whom a webhook calls may be what opens it
+    service.moderation.request(body.model_dump(mode="json", exclude={"webhook"}), service.owner)
 
 
 def fingerprint_of(body: BaseModel) -> str:

@@ -4,7 +4,7 @@ from datetime import date
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.padding import Padding
 
 from app.commands.terminal import err, out, plain, told
 from app.shared.errors import RadiataError
@@ -33,15 +33,16 @@ def audit(
         for line in found:
             out.print(line.model_dump_json(), markup=False, highlight=False, soft_wrap=True)
         return
-    table = Table("when", "what", "of", "owner", "facts")
     for line in found:
-        facts = ", ".join(f"{name}={value}" for name, value in line.facts.items())
-        table.add_row(f"{line.at:%Y-%m-%d %H:%M:%S}", line.action, plain(line.subject), _owner(line), plain(facts))
-    out.print(table)
+        out.print(f"{line.at:%Y-%m-%d %H:%M:%S}  [bold]{line.action}[/bold]{_whose(line)}", soft_wrap=True)
+        for name, value in line.facts.items():  # below, for a table of 80 columns has no room for all settings
+            out.print(Padding(plain(f"{name}={value}"), (0, 0, 0, 4), expand=False))
 
 
-def _owner(line: AuditLine) -> str:
-    return "" if line.action == "settings.changed" else line.owner or FIRST_SAID
+def _whose(line: AuditLine) -> str:
+    if line.action == "settings.changed":
+        return ""
+    return f"  {plain(line.subject)}  of {line.owner or FIRST_SAID}"
 
 
 def _day(option: str, text: str | None) -> date | None:

@@ -322,6 +322,11 @@ class Client:
         said["image_encoder"] = image_encoder
         return _if_known(lambda: _json(self._judged(self._http.post(path, json=said, timeout=PATIENT)), "name"))
 
+    def usage(self, **asked: str | None) -> dict[str, Any]:
+        """What jobs that have ended used, by owner and day; asked: `since`, `until`, `owner`."""
+        params = {name: said for name, said in asked.items() if said is not None}
+        return self._json("GET", "/v1/usage", "days", "total", params=params)
+
     def deliveries(self) -> list[dict[str, Any]]:
         """Webhooks, those first of which something was written last."""
         return self._json("GET", "/v1/webhooks", "deliveries")["deliveries"]

@@ -91,6 +91,7 @@ RULES: dict[str, Rule] = {
     "PATCH /v1/uploads/{upload_id}": SENDS_FILES,
     "DELETE /v1/uploads/{upload_id}": SENDS_FILES,
     "GET /v1/models": ANY,
+    "GET /v1/usage": ANY,  # one's own
     "GET /v1/workers": ADMIN,  # they name what others draw
     "GET /v1/session": ANY,
     "POST /openai/v1/images/generations": DRAW,

@@ -6,16 +6,19 @@ Killed anywhere, it has written a segment too many, whose lines come again. What
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 
 from app.shared.errors import Unreadable
 from app.shared.generations import Ledger
 from app.shared.index_database import ENDED, LIVE
+from app.shared.lifecycle import now
 from app.shared.rebuild import read_all
 from app.shared.segments import LINES, Entry
 
 KIND = "index"
 TASK = "0" * 32  # there is one
 EVERY_S = 60.0
+EARLY = timedelta(days=1)  # that what was deleted before a segment had it waits for one
 ADOPT_S = 24 * 3600  # between two looks at all, for what has ended and was never noted, and for lines that came twice
 
 
@@ -45,6 +48,7 @@ class Gathering:
         for at in range(0, len(ended) - self._lines + 1, self._lines):
             look()
             self._gather(ended[at : at + self._lines])
+        self._gather_early()
         deleted = self._following.deleted()
         self._forget(deleted, look)
         if self._clock() - self._adopted > ADOPT_S:
@@ -69,10 +73,23 @@ class Gathering:
         """What a segment is to say of an end, if anything, and whether that is known."""
         try:
             generation = self._ledger.end(generation_id)
+            gone = self._following.gone(generation_id) if generation is None else None
         except Unreadable as error:  # newer code can read it, or somebody mends it
             self._following.tell_of(error)
             return None, False
+        if gone is not None:
+            return Entry.of_deleted(gone), True
         return (None if generation is None else Entry.of(generation)), True
+
+    def _gather_early(self) -> None:
+        """Have segments say of what was deleted before they had it what it used: once a day, so that they are few."""
+        found = self._following.segments.early()
+        if not found or (len(found) < self._lines and now() - min(found.values()) < EARLY):
+            return
+        ids = sorted(found)[: self._lines]
+        if entries := [one for one in read_all(self._following.segments.early_entry, ids) if one is not None]:
+            self._following.write(entries)
+        self._following.segments.early_taken(ids)
 
     def _forget(self, ids: set[str], look: Callable[[], None]) -> None:
         """Have no segment say anything of these but that they were deleted."""

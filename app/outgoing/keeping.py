@@ -1,7 +1,7 @@
 """What is to go goes, a part of it once a minute, by one of the API processes.
 
 That is: bytes that nothing needs (`app/shared/disposal.py`), generations that ended longer ago than RADIATA_KEEP_DAYS
-says and have no star, and, of what was deleted, what is left of it.
+says and have no star, those that make room (`app/outgoing/making_room.py`), and, of what was deleted, what is left.
 
 | Redis key | type | what | kept for |
 |---|---|---|---|
@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import structlog
 from redis import Redis
 
+from app.outgoing.making_room import MakingRoom
 from app.shared.catalog_index import INDEX as ADAPTERS
 from app.shared.collecting import Collecting
 from app.shared.disposal import Disposal
@@ -43,6 +44,7 @@ class Keeping:
         self._storage, self._redis, self._settings, self._clock = storage, redis, settings, clock
         self._ledger = Ledger(storage, redis, settings)
         self._disposal = Disposal(storage, clock)
+        self._room = MakingRoom(storage, self._ledger, settings)
         self._old = deque[str]()  # ids that are to be looked at
 
     def owner(self, task_id: str) -> str:
@@ -67,6 +69,7 @@ class Keeping:
             look()
             self._let_go(self._old[0])
             self._old.popleft()  # not before: it may have been storage that failed
+        self._room.run(look)
         return EVERY_S
 
     def _before(self) -> datetime | None:

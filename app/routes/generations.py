@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 from fastapi import Header, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from app.accepting.batches import accept_all
 from app.accepting.fast_acceptance import accept
-from app.callers import CALLER, Caller
-from app.deps import Service, ServiceDep
+from app.deps import Service, ServiceDep, as_owner
 from app.fast_reading import Standing
 from app.http.faults import refusal
 from app.http.places import Place, Prefix, placed
@@ -19,8 +17,7 @@ from app.http.routing import BY_NAME, ENDED, FULL, REPEATED, UNKNOWN, Router, an
 from app.http.standing import headers_of
 from app.http.waiting import MOST_S, awaited, wait_of
 from app.shared.discretion import hide
-from app.shared.errors import Conflict, Forbidden, Newer, Unreadable
-from app.shared.owners import FIRST, FIRST_SAID
+from app.shared.errors import Conflict, Newer, Unreadable
 from app.shared.wanted import Wanted, words
 from app.shared.wire.batch import AcceptedBatch, Batch
 from app.shared.wire.generation import Generation, GenerationRequest, Status
@@ -149,7 +146,7 @@ async def newest(
     """
     hide([q])
     if ids is not None:
-        return await _those(_as_owner(service, asked, owner), asked, ids.split(","), place)
+        return await _those(as_owner(service, asked, owner), asked, ids.split(","), place)
     wanted = Wanted(
         status=None if status is None else Status(status),
         model=model,
@@ -161,7 +158,7 @@ async def newest(
         seed=seed,
         metadata=_pairs(metadata or ()),
     )
-    found, cursor = await _as_owner(service, asked, owner).reading.list(limit, before, wanted)
+    found, cursor = await as_owner(service, asked, owner).reading.list(limit, before, wanted)
     return _listed(found, cursor, place)
 
 
@@ -186,17 +183,6 @@ def _pairs(said: Sequence[str]) -> dict[str, str]:
             raise refusal(["query", "metadata", at], "said_twice", f"{name[:80]!r} is said twice; say it once")
         found[name] = text
     return found
-
-
-def _as_owner(service: Service, asked: Request, owner: str | None) -> Service:
-    """The service as an owner sees it whose things the caller may look at; raises Forbidden."""
-    named = FIRST if owner == FIRST_SAID else owner
-    if named is None or named == service.owner:
-        return service
-    caller = cast(Caller, asked.scope[CALLER])
-    if "admin" not in caller.scopes:
-        raise Forbidden("scope_missing", f"what is {owner}'s needs the scope admin, and the key has not got it")
-    return service.seen_by(replace(caller, owner=named))
 
 
 @router.get("/{generation_id}", response_model=Generation)

@@ -16,7 +16,7 @@ from app.http.downloads import documented, download
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
 from app.http.routing import SIGNED_ADDRESS, Router, answers
 from app.http.spool import Spooled
-from app.shared.errors import Conflict, Gone, NotFound, PictureRefused, Unreadable
+from app.shared.errors import Conflict, NotFound, PictureRefused, Unreadable
 from app.shared.generation_keys import image_key
 from app.shared.pictures import StoredPicture, picture_key
 from app.shared.wire.generation import OutputFormat
@@ -122,6 +122,9 @@ def picture(key: str, service: ServiceDep, request: Request) -> Response:
     found = image_key(drawn[1], int(drawn[2]), written) if drawn else picture_key(key) if sent else None
     data = service.storage.get(found) if found and _is_seen(service, key, drawn) else None
     if data is None:
+        if drawn:
+            with suppress(NotFound, Unreadable):  # one that was deleted is told so, as long as it is told of the whole
+                service.ledger.known(drawn[1])
         raise NotFound(
             "image_unknown",
             "there is no such picture; urls come with the generation that drew it, refs from `POST /v1/images`",
@@ -157,7 +160,7 @@ def _is_seen(service: Service, key: str, drawn: re.Match[str] | None) -> bool:
         return True
     try:
         service.ledger.get(drawn[1])
-    except (NotFound, Gone):
+    except NotFound:
         return False
     return True
 

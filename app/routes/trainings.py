@@ -254,6 +254,8 @@ def _accepted(
     if training is None:
         request, training_id = resolved(), service.trainings.id_for(idempotency_key)
         dataset = service.datasets.get(request.dataset)
+        captions = [one.caption for one in dataset.pictures if one.caption]
+        service.moderation.training(request.model_dump(mode="json"), captions, service.owner)
         with service.limits.place(PLACES.name, training_id):
             training = service.trainings.accept(request, training_id, fingerprint)
         service.datasets.keep(dataset)  # it may have been deleted since, by who did not see that it is needed

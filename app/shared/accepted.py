@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.shared.wire.generation import Generation, Status
 from app.shared.wire.training import Training
+from app.shared.wire.usage import Used
 from app.shared.wire.values import Wire
 from app.shared.wire.webhook import Webhook
 
@@ -53,6 +54,7 @@ class DeletedGeneration(Wire):
     owner: str = ""
     created_at: datetime
     deleted_at: datetime
+    used: Used | None = None
 
 
 class AcceptedTraining(Wire):

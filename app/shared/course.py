@@ -32,14 +32,20 @@ class Courses:
             return COURSE.get(self._storage, course_key(training_id)) or Course(steps=[])
         return Course(steps=[])
 
-    def saved(self, training_id: str, step: int, loss: float | None, adapter: bytes) -> None:
-        """Keep the adapter of a checkpoint, and forget those that are over the limits."""
+    def saved(
+        self, training_id: str, step: int, loss: float | None, adapter: bytes, device_seconds: float | None = None
+    ) -> None:
+        """Keep the adapter of a checkpoint, and forget those that are over the limits.
+
+        device_seconds: that were spent until then; None where that was known before.
+        """
         self._storage.put(adapter_key(training_id, step), adapter)
         course = self.get(training_id)
         now = CourseStep(step=step, loss=loss, size_bytes=len(adapter))
         steps = [*(one for one in course.steps if one.step < step), now]
         kept = self._within_limits(steps)
-        self._write(training_id, course.model_copy(update={"steps": kept}))
+        told = {} if device_seconds is None else {"trained": step, "device_seconds": device_seconds}
+        self._write(training_id, course.model_copy(update={"steps": kept, **told}))
         for one in course.steps:
             if one not in kept and one.step != step:
                 self._storage.delete(adapter_key(training_id, one.step))
@@ -50,12 +56,15 @@ class Courses:
         if note not in course.notes and len(course.notes) < NOTES:
             self._write(training_id, course.model_copy(update={"notes": [*course.notes, note]}))
 
-    def taken_over(self, before: str, training_id: str) -> None:
-        """Have a training begin with what the one that it goes on with has learned last."""
+    def taken_over(self, before: str, training_id: str, step: int) -> None:
+        """Have a training begin with what the one that it goes on with has learned last; step: of its checkpoint."""
         course = self.get(before)
-        for last in course.steps[-1:]:
-            if self._storage.copy(adapter_key(before, last.step), adapter_key(training_id, last.step)):
-                self._write(training_id, Course(steps=[last]))
+        copied = [
+            last
+            for last in course.steps[-1:]
+            if self._storage.copy(adapter_key(before, last.step), adapter_key(training_id, last.step))
+        ]
+        self._write(training_id, Course(steps=copied, began=step, trained=step))
 
     def reserve(self, training_id: str) -> None:
         """Take as much room as the end of a training needs, so that there is some where the disk is full by then."""

@@ -5,6 +5,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 │   ├── AdapterRefused            an uploaded file is not an adapter for any model here
 │   ├── PictureRefused            an uploaded file is not a picture that is taken here
 │   ├── SourceRefused             what lies on another host may not be fetched, or is not what was asked for
+│   ├── Moderated                 the operator's moderation hook says no
 │   └── AdapterMisfit             a known adapter does not fit the chosen model
 ├── Unauthorized (401)            a key is needed, and there is none, or none that is good
 ├── Forbidden (403)               the key may not do that
@@ -19,6 +20,7 @@ RadiataError                      has a stable `code`, an HTTP `status`, and say
 ├── WrongType (415)               a body of another content type than the one it should be
 └── Unavailable (503)             queue, storage or model not there right now: try again
     ├── SourceAway                another host does not answer, or not to the end
+    ├── ModerationAway            the operator's moderation hook says nothing
     └── NoRoom (507)              storage, or the folder for temporary files, is full
 """
 
@@ -90,6 +92,12 @@ class AdapterMisfit(BadRequest):
     """An adapter is known, but has no place on the chosen model."""
 
     title = "The adapter does not fit this model"
+
+
+class Moderated(BadRequest):
+    """The operator's moderation hook says no, with a sentence of its own."""
+
+    title = "Refused by the moderation of this service"
 
 
 class Unauthorized(RadiataError):
@@ -218,6 +226,10 @@ class Unavailable(RadiataError):
 
 class SourceAway(Unavailable):
     """Another host does not answer, or not to the end."""
+
+
+class ModerationAway(Unavailable):
+    """The operator's moderation hook says neither yes nor no."""
 
 
 class NoRoom(Unavailable):

@@ -208,6 +208,12 @@ class Following:
             return (self._redis.get(CHANGED) or b"").decode(errors="replace")  # type: ignore[union-attr]
         return ""
 
+    def told(self) -> str:
+        """What Redis says of segments, for `all`; nothing where it is away."""
+        with suppress(RedisError):
+            return (self._redis.get(CHANGED) or b"").decode(errors="replace")  # type: ignore[union-attr]
+        return ""
+
     def rewrite(self, segment: str, deleted: set[str]) -> None:
         """Have another segment in the place of one, which says of these only that they were deleted; as `write`."""
         name, when = segment.partition(" ")[0], datetime.now(UTC)

@@ -26,7 +26,7 @@ from app.shared.generation_keys import folder_of, manifest_key, pending_key
 from app.shared.lifecycle import live_key, now
 from app.shared.owners import owned_generation_key
 from app.shared.records import DELETED, MANIFEST, deleted_key
-from app.shared.segments import ended_key
+from app.shared.segments import Entry, Segments, ended_key, used_by
 from app.shared.stars import Stars, star_key
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation
@@ -56,7 +56,11 @@ class Forgetting:
     def forget(self, generation: Generation) -> None:
         """Delete a generation that has ended; raises RedisError too, and then nothing has been done."""
         one = generation
-        self.go_on(DeletedGeneration(id=one.id, owner=one.owner, created_at=one.created_at, deleted_at=now()))
+        self.go_on(
+            DeletedGeneration(
+                id=one.id, owner=one.owner, created_at=one.created_at, deleted_at=now(), used=used_by(one)
+            )
+        )
 
     def go_on(self, deleted: DeletedGeneration) -> None:
         """Do all of it, whatever of it was done before; raises as `forget`."""
@@ -82,6 +86,10 @@ class Forgetting:
     def clear(self, deleted: DeletedGeneration) -> None:
         """Clear away what is left beside the record that it was deleted."""
         index.forget(self._redis, deleted.id, deleted.owner)
+        if deleted.used and any(map(self._storage.exists, (ended_key(deleted.id), pending_key(deleted.id)))):
+            Segments(self._storage).deleted_early(
+                Entry.of_deleted(deleted)
+            )  # what it used is to be counted all the same
         self._stars.forget(deleted.id)
         for key in list(self._storage.keys(folder_of(deleted.id))):
             if key != manifest_key(deleted.id):

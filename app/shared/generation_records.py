@@ -54,6 +54,8 @@ def as_it_stands(
     with suppress(ValueError):  # Redis is data too
         step = min(int(live.get("step", 0)), generation.progress.steps)
         running["progress"] = Progress(step=step, steps=generation.progress.steps)
+    with suppress(ValueError):
+        running["device_seconds"] = max(int(live.get("device_ms", 0)), 0) / 1000
     with suppress(ValueError, KeyError):
         running["started_at"] = datetime.fromisoformat(live["started_at"])
     return generation.model_copy(update=running)

@@ -246,7 +246,7 @@ class Ledger(Lifecycle[Accepted]):
         started = now()
         if self.too_late_to_start(accepted, started):
             return None
-        fields = {"step": "0", "started_at": started.isoformat(), "accepted": PENDING.write(accepted)}
+        fields = {"step": "0", "device_ms": "0", "started_at": started.isoformat(), "accepted": PENDING.write(accepted)}
         self.mark(generation_id, Status.RUNNING, fields)
         return accepted.generation.model_copy(update={"status": Status.RUNNING, "started_at": started})
 
@@ -263,12 +263,15 @@ class Ledger(Lifecycle[Accepted]):
         self.fail(accepted.generation, "not_started_in_time", message)
         return True
 
-    def step(self, generation_id: str, step: int, steps: int) -> bool:
-        """Publish progress; False when the generation has been canceled and its worker should stop."""
+    def step(self, generation_id: str, step: int, steps: int, device_ms: int = 0) -> bool:
+        """Publish progress; False when the generation has been canceled and its worker should stop.
+
+        device_ms: for which its device has worked on it: whoever cancels it writes it down.
+        """
         with self._redis.pipeline() as pipe:
             pipe.hexists(live_key(generation_id), "final")
             pipe.hsetnx(live_key(generation_id), "status", Status.RUNNING.value)  # Redis may have been emptied since
-            self.set_live(pipe, generation_id, {"step": str(step)})
+            self.set_live(pipe, generation_id, {"step": str(step), "device_ms": str(device_ms)})
             self.publish(pipe, generation_id, "progress", {"step": step, "steps": steps})
             ended = pipe.execute()[0]
         return not ended

@@ -10,15 +10,17 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.shared import usage_table
 from app.shared.lifecycle import time_in
 from app.shared.segments import Entry
+from app.shared.usage_table import Counted, Stored
 from app.shared.wanted import marks_of
 
-VERSION = 1  # of the tables, and of what is a mark
+VERSION = 2  # of the tables, and of what is a mark
 BUSY_S = 30.0  # that another process writes
 LIVE, ENDED, GONE = 0, 1, 2  # states: LIVE may have ended, and is in no segment that was read
 BITS = 21  # of a place, below the milliseconds
@@ -67,7 +69,7 @@ def place_of(generation_id: str, seconds: float) -> int:
 
 def _opened(path: Path) -> sqlite3.Connection:
     file = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
-    file.executescript(TABLES)
+    file.executescript(TABLES + usage_table.TABLES)
     return file
 
 
@@ -98,7 +100,7 @@ class IndexDatabase:
                 self._file.execute("ROLLBACK")
                 raise
 
-    def _ask(self, text: str, *arguments: str | int) -> list[Any]:
+    def _ask(self, text: str, *arguments: str | float | None) -> list[Any]:
         with self._lock:
             return self._file.execute(text, arguments).fetchall()
 
@@ -118,6 +120,9 @@ class IndexDatabase:
 
     def _take(self, file: sqlite3.Connection, entry: Entry, segment: str | None) -> None:
         created = moment(entry.id, entry.created_at)
+        if entry.used is not None:
+            gone = entry.deleted_at is not None
+            usage_table.count(file, Counted(entry.id, created, entry.owner, entry.used, gone))
         deleted = None if entry.deleted_at is None else entry.deleted_at.timestamp()
         found = file.execute(
             "SELECT place, state, created, deleted FROM generations WHERE id = ?", (entry.id,)
@@ -155,6 +160,37 @@ class IndexDatabase:
             for (place,) in file.execute(asked, (generation_id, LIVE)).fetchall():
                 file.execute("DELETE FROM found WHERE rowid = ?", (place,))
                 file.execute("DELETE FROM generations WHERE place = ?", (place,))
+
+    # What was used
+
+    def count(self, jobs: Iterable[Counted]) -> None:
+        """Count what jobs used, each once."""
+        with self._writing() as file:
+            for one in jobs:
+                usage_table.count(file, one)
+
+    def uncounted(self, ids: Iterable[str]) -> list[str]:
+        """Those of these jobs that were not counted yet."""
+        return [one for (one,) in self._ask(usage_table.UNCOUNTED, json.dumps([*ids]))]
+
+    def usage(self, owner: str | None, since: date | None = None, until: date | None = None) -> list[dict[str, Any]]:
+        """What was used, by owner and day, in order of days; owner: None for everybody."""
+        days = [one and one.isoformat() for one in (since, until)]
+        return usage_table.rows_of(self._ask(usage_table.DAYS, owner, *days))
+
+    def forgotten(self, ids: Iterable[str]) -> None:
+        """Take what these generations have stored out of what is kept: they were deleted."""
+        with self._writing() as file:
+            usage_table.forget_all(file, ids)
+
+    def stored(self) -> dict[str, int]:
+        """Bytes of all pictures that each owner's generations have in storage, which have ended."""
+        return dict(self._ask(usage_table.STORED))
+
+    def oldest(self, owner: str | None, after: Stored | None, limit: int) -> list[Stored]:
+        """The oldest of these generations, of an owner or of all (None), from one on."""
+        since = (after.created, after.id) if after else (0, "")
+        return [Stored(*one) for one in self._ask(usage_table.OLDEST, owner, *since, limit)]
 
     # Asking it
 

@@ -34,6 +34,7 @@ from app.shared.wire.model import ModelProfile
 from app.shared.wire.resumable import Resumable
 from app.shared.wire.training import Course
 from app.shared.wire.upload import Download, Upload
+from app.shared.wire.usage import UsedByTraining
 from app.shared.wire.values import Wire
 from app.shared.wire.webhook import StoredDelivery
 
@@ -243,6 +244,12 @@ KEY = Kind(r"keys/([0-9a-f]{12})\.json", KeyRecord, "`radiata keys revoke {0}` a
 SECRET = Kind(r"secret\.json", SigningSecret, "remove it: sessions end, and another secret is made")
 _LEAVE = "remove it: what it told is lost"
 AUDIT = Kind(r"audit/(\d{4}-\d\d-\d\d)/\d{13}-[0-9a-f]{8}\.json", AuditLine, _LEAVE)
+USED = Kind(
+    r"used/trainings/([0-9a-f]{32})\.json",
+    UsedByTraining,
+    "remove it: what this training used is lost",
+    lambda one: (one.id,),
+)
 IN_FORCE = Kind(r"audit/settings\.json", InForce, _LEAVE)
 KINDS: tuple[Kind[Any], ...] = (
     PENDING,
@@ -251,6 +258,7 @@ KINDS: tuple[Kind[Any], ...] = (
     TO_TRAIN,
     TRAINED,
     COURSE,
+    USED,
     TOMBSTONE,
     VERSION,
     VERDICT,

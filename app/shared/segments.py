@@ -3,6 +3,7 @@
 | Storage key | what | written by |
 |---|---|---|
 | `unindexed/ended/<id>` | this generation has ended, and is in no segment yet | whoever ends it |
+| `unindexed/deleted/<id>` | it was deleted before a segment had it: what it used | whoever deletes it |
 | `index/<day>-<n>.jsonl` | lines, one a generation: what a list is filtered by, or that it was deleted | api |
 | `unindexed/adopted` | what had ended before there were segments is in some | api |
 
@@ -13,17 +14,19 @@ to list what has ended. Lines may come twice, and in any order: a deletion count
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 
 from pydantic import Field, ValidationError
 
+from app.shared.accepted import DeletedGeneration
 from app.shared.job import ID
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Status
+from app.shared.wire.usage import Used
 from app.shared.wire.values import Wire
 
-SEGMENTS, ENDED = "index", "unindexed/ended"
+SEGMENTS, ENDED, EARLY = "index", "unindexed/ended", "unindexed/deleted"
 ADOPTED = "unindexed/adopted"
 LINES = 1000  # of a segment, at most
 NAME = re.compile(r"(\d{4}-\d\d-\d\d)-(\d{1,9})\.jsonl")
@@ -44,8 +47,13 @@ def newest_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=order, reverse=True)
 
 
+def early_key(generation_id: str) -> str:
+    """What is left of a generation that was deleted before a segment had it."""
+    return f"{EARLY}/{generation_id}"
+
+
 class Entry(Wire):
-    """What a list is filtered by; of one that was deleted only whose it was, and when that was.
+    """What a list is filtered by, and what was used; of one that was deleted only that, whose it was, and when.
 
     status: None where it is not known to have ended.
     """
@@ -60,6 +68,7 @@ class Entry(Wire):
     prompt: str = ""
     seed: int = 0
     metadata: dict[str, str] = Field(default={})
+    used: Used | None = None
 
     @classmethod
     def of(cls, generation: Generation) -> Self:
@@ -76,11 +85,31 @@ class Entry(Wire):
             prompt=request.prompt,
             seed=request.seed,
             metadata=generation.metadata,
+            used=used_by(generation),
         )
+
+    @classmethod
+    def of_deleted(cls, one: DeletedGeneration) -> Self:
+        """The entry of a generation of which nothing else is left."""
+        return cls(id=one.id, owner=one.owner, created_at=one.created_at, deleted_at=one.deleted_at, used=one.used)
 
     def deleted(self, when: datetime) -> Self:
         """The same once it is deleted: nothing of what was asked for."""
-        return type(self)(id=self.id, owner=self.owner, created_at=self.created_at, deleted_at=when)
+        return type(self)(id=self.id, owner=self.owner, created_at=self.created_at, deleted_at=when, used=self.used)
+
+
+def used_by(generation: Generation) -> Used | None:
+    """What a generation used, once it has ended; an old one that has drawn, by its timings."""
+    if not generation.status.ended or generation.finished_at is None:
+        return None
+    timings = generation.timings_ms
+    drawing = timings.swap + timings.sample if timings else 0
+    return Used(
+        day=generation.finished_at.astimezone(UTC).date(),
+        device_ms=round(generation.device_seconds * 1000 or drawing),
+        pictures=len(generation.images),
+        size_bytes=sum(one.size_bytes for one in generation.images),
+    )
 
 
 class Segments:
@@ -105,6 +134,24 @@ class Segments:
         for one in ids:
             self._storage.delete(ended_key(one))
 
+    def deleted_early(self, entry: Entry) -> None:
+        """Note what is left of one that is deleted, before its other notes go, unless a segment has it."""
+        self._storage.put(early_key(entry.id), _line(entry))
+
+    def early(self) -> dict[str, datetime]:
+        """Ids of all such, and when each was deleted."""
+        found = ((key.rpartition("/")[2], when) for key, when in self._storage.entries(EARLY))
+        return {one: when for one, when in found if ID.fullmatch(one)}
+
+    def early_entry(self, generation_id: str) -> Entry | None:
+        """What is left of one; None where it is gone, and a segment has it."""
+        return next(entries_of(self._storage.get(early_key(generation_id)) or b""), None)
+
+    def early_taken(self, ids: Iterable[str]) -> None:
+        """Forget what was left of these: segments have it."""
+        for one in ids:
+            self._storage.delete(early_key(one))
+
     # Gathered
 
     def written(self) -> dict[str, datetime]:
@@ -114,7 +161,7 @@ class Segments:
 
     def write(self, day: str, entries: Iterable[Entry]) -> str:
         """Write a segment; its name."""
-        text = b"".join(one.model_dump_json(exclude_defaults=True).encode() + b"\n" for one in entries)
+        text = b"".join(map(_line, entries))
         of_day = (match[2] for match in map(NAME.fullmatch, self.written()) if match and match[1] == day)
         number = 1 + max(map(int, of_day), default=0)
         while not self._storage.create(f"{SEGMENTS}/{day}-{number}.jsonl", text):
@@ -142,6 +189,10 @@ class Segments:
     def adopt(self) -> None:
         """Note that it is."""
         self._storage.put(ADOPTED, b"1")
+
+
+def _line(entry: Entry) -> bytes:
+    return entry.model_dump_json(exclude_defaults=True).encode() + b"\n"
 
 
 def entries_of(text: bytes) -> Iterator[Entry]:

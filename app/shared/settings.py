@@ -6,9 +6,6 @@ sentence wherever it is seen first; what is not set is judged where it is used.
 
 import json
 import os
-import re
-import socket
-from base64 import b64decode
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,12 +17,12 @@ from app.shared.base_source import BaseSource, DType, read_source
 from app.shared.environment import PREFIX, mistakes, variable
 from app.shared.models_file import ModelsFile, judge_name
 from app.shared.setting_places import try_folder, try_storage
+from app.shared.setting_values import Device, Hook, Host, SigningKey
 from app.shared.web_names import Hosts, Networks, Origins, PublicUrl, Reachable, RootPath
 
 SAID = "Value error, "  # how pydantic begins what a validator of ours says
 WRONG_SETTINGS = 2  # the exit status of a process that has told of a setting
 MIB = 1024 * 1024
-DEVICE_PATTERN = r"auto|cpu|mps|cuda(:\d{1,3})?"
 DISK_CACHE_MB = 16 * 1024  # where nothing else is set: some hundred adapters of SDXL's size
 
 
@@ -51,7 +48,7 @@ class Settings(BaseSettings):
     storage_url: str | None = Field(
         None, description="Object storage (`s3://…`, `gs://…`, `az://…`, `file:///…`); unset, a local folder."
     )
-    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    host: Host = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
     open: bool = Field(
         False,
@@ -77,13 +74,22 @@ class Settings(BaseSettings):
         description="Hosts (`hub.lan,10.0.0.7:9000`) that may be asked with http, and inside a network of your own, "
         "when something is fetched or a webhook is called; all others with https, at public addresses.",
     )
-    webhook_secret: SecretStr | None = Field(
+    webhook_secret: SigningKey = Field(
         None,
         description="What webhooks are signed with (`whsec_…`); unset, a secret of this store. An owner who is not the "
         "first has another, made of it; `radiata webhooks secret` shows one's own.",
     )
+    moderation: Hook = Field(
+        "",
+        description="The moderation hook, asked before a request is accepted and before a picture is stored: a URL, or "
+        "`module:function`; unset, nobody is asked.",
+    )
+    moderation_down: Literal["refuse", "allow"] = Field(
+        "refuse", description="What becomes of what the moderation hook says nothing of: it is away, or takes too long."
+    )
+    moderation_timeout_s: float = Field(10.0, gt=0, le=120, description="Seconds that the moderation hook may take.")
     default_model: str | None = Field(None, description="Model of requests that name none; unset, the first.")
-    device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+    device: Device = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
     dtype: DType = Field(
         "auto",
         description="Weights' dtype; `auto` is what the folder's weights are stored in, or float32 where the device "
@@ -194,6 +200,13 @@ class Settings(BaseSettings):
     keep_days: int | None = Field(
         None, ge=1, description="Days after its end that a generation is deleted, unless it has a star; unset, never."
     )
+    keep_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Bytes of pictures that generations which have ended may have in storage, of all owners together: "
+        "over it the oldest are deleted, unless they have a star; unset, without limit.",
+    )
+    keep_bytes_per_owner: int | None = Field(None, ge=0, description="The same of each owner.")
     keep_live_s: int = Field(24 * 3600, ge=60, description="Seconds that live state and events stay in Redis.")
     allowed_hosts: Hosts = Field(
         (),
@@ -256,36 +269,6 @@ class Settings(BaseSettings):
         if url:
             try_storage(url)
         return url
-
-    @field_validator("webhook_secret")
-    @classmethod
-    def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
-        try:
-            key = b64decode(
-                (secret.get_secret_value() if secret else "whsec_" + "A" * 32).removeprefix("whsec_") + "=="
-            )
-        except ValueError as error:
-            raise ValueError("it is whsec_ and base64 of 24 to 64 bytes") from error
-        if not 24 <= len(key) <= 64:
-            raise ValueError("it is whsec_ and base64 of 24 to 64 bytes")
-        return secret
-
-    @field_validator("host")
-    @classmethod
-    def _host_is_found(cls, host: str) -> str:
-        host = host.removeprefix("[").removesuffix("]")  # as they stand in a URL
-        try:
-            socket.getaddrinfo(host, None)
-        except (OSError, UnicodeError) as error:
-            raise ValueError(f"{host!r} is not found ({getattr(error, 'strerror', error)})") from error
-        return host
-
-    @field_validator("device")
-    @classmethod
-    def _device_can_be_meant(cls, device: str) -> str:
-        if not re.fullmatch(DEVICE_PATTERN, device):
-            raise ValueError(f"{device!r} is none of auto, cpu, cuda, cuda:<number>, mps")
-        return device
 
     @field_validator("models", mode="before")
     @classmethod

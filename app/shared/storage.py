@@ -19,6 +19,7 @@
 | `models/<name>.denoiser.json` | how its denoiser is made | engine |
 | `models/<name>.layers.json` | which of its layers can be trained | engine |
 | `pending/<id>.json` | a generation that was accepted and has not ended | api |
+| `used/trainings/<id>.json` | what a training used, for ever (`app/shared/usage.py`) | whoever ends it |
 | `unindexed/…`, `index/<day>-<n>.jsonl` | what lists are made of (`app/shared/segments.py`) | whoever ends it, api |
 | `store.json` | the id of this store | whoever comes first |
 | `keys/<id>.json`, `keys/<id>.revoked` | a key (`app/shared/keys.py`); that it was revoked | `radiata keys` |

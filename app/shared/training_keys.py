@@ -47,6 +47,14 @@ def course_key(training_id: str) -> str:
     return f"{folder_of(training_id)}/course.json"
 
 
+USED_FOLDER = "used/trainings"
+
+
+def used_key(training_id: str) -> str:
+    """Where it is kept for ever what a training used."""
+    return f"{USED_FOLDER}/{training_id}.json"
+
+
 def adapter_key(training_id: str, step: int) -> str:
     """Where the adapter of a checkpoint is kept."""
     return f"{folder_of(training_id)}/adapters/{step:07d}.safetensors"

@@ -39,7 +39,7 @@ from app.shared.training_keys import (
     stop_key,
 )
 from app.shared.training_live import PICTURES, as_it_stands
-from app.shared.training_records import begun, ended_now, picture_of
+from app.shared.training_records import begun, ended_now, note_used, picture_of
 from app.shared.wire.generation import Failure, Status
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, Training, TrainingPicture, TrainingProgress
 from app.shared.worker_state import lately_alive
@@ -346,7 +346,8 @@ class Trainings(Lifecycle[AcceptedTraining]):
         return {"status": record.status} | found
 
     def clear(self, record: AcceptedTraining) -> None:
-        """Delete what asked for its end, or forbade it; checkpoints stay, for `resume` and `extend`."""
+        """Note what it used; delete what asked for its end, or forbade it. Checkpoints stay, for `resume`, `extend`."""
+        note_used(self._storage, record.training, self.courses.get(record.id))
         self._storage.delete(stop_key(record.id))
         self._storage.delete(room_key(record.id))
         self._storage.delete(naming_key(record.id))

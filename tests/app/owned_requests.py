@@ -123,6 +123,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "POST /hf/models/{model:path}": [
             (f"{MODEL}:{of.adapter}", {"json": {"inputs": "a", "parameters": {"width": 4096}}})
         ],
+        "GET /v1/usage": [],
         "GET /v1/webhooks": [],
         "GET /v1/webhooks/secret": [],
         "POST /v1/webhooks/{generation_id}/redeliver": [(of.ended, {})],

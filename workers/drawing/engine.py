@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,21 +21,25 @@ from rq.timeouts import JobTimeoutException
 from app.shared import tracing
 from app.shared.discretion import hide, prompts_of
 from app.shared.disobedience import disobeyed
-from app.shared.errors import BadRequest, RadiataError, Unavailable
+from app.shared.errors import BadRequest, ModerationAway, RadiataError, Unavailable
 from app.shared.generation_keys import image_key
 from app.shared.generations import Ledger
 from app.shared.infotext_written import infotext
 from app.shared.metrics import count
+from app.shared.moderation import Moderation
 from app.shared.passes import passes, second_seed, total
 from app.shared.prompts import any_length, texts
 from app.shared.settings import Settings
+from app.shared.signing import Signer
 from app.shared.storage import Storage
+from app.shared.webhooks import webhook_secret
 from app.shared.wire.generation import Generation, Image, ResolvedRequest, Status, Timings
 from lycoris import AdapterError, NeverCalled
 from workers.adapters.cache import open_cache
 from workers.adapters.prefetch import Prefetcher
 from workers.control.controller import Controller, Prepared, apart
 from workers.drawing.applied_stack import AdapterApplier, AppliedStack
+from workers.drawing.clock import Clock
 from workers.drawing.encoding import encode
 from workers.drawing.held_pictures import HeldPictures
 from workers.drawing.identity import Identity
@@ -66,6 +71,7 @@ class Engine:
         self._base = base
         self._settings = settings
         self._leaving = False
+        self._clock = Clock()
         self._patience = Patience(settings.storage_patience_s)
         self._storage = PatientStorage(storage, self._patience)
         self._redis = redis
@@ -78,6 +84,7 @@ class Engine:
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)
         self._previews = Previews(base, redis, settings.data_dir / "previews")
+        self._moderation = Moderation(settings, partial(webhook_secret, Signer(storage), settings))
         self._identity = Identity(base.components)
         self._controller = Controller(base, self._cache, pictures, settings, self._patience)
 
@@ -144,12 +151,16 @@ class Engine:
             )
         try:
             begun = time.perf_counter()
+            self._clock = Clock()
             with tracing.span("draw", generation=generation_id, model=self._base.profile.name):
                 drawn = self._draw(generation)
             self._verify(CHECK_SHARE * (time.perf_counter() - begun))
         except Ended:
             self._ledger.discard(generation)
         except (RedisError, Leaving):
+            raise
+        except ModerationAway:  # for as long as storage may be: another try may find it there
+            self._ledger.put_back(generation.id)
             raise
         except JobTimeoutException:
             self._verify(math.inf)
@@ -210,7 +221,8 @@ class Engine:
             os._exit(NOT_PRISTINE)
 
     def _fail(self, generation: Generation, code: str, message: str) -> None:
-        self._ledger.fail(generation, code, message)
+        spent = {"device_seconds": self._clock.device_ms / 1000}
+        self._ledger.fail(generation.model_copy(update=spent), code, message)
         self._ledger.discard(generation)
         self._count(generations_failed=1)
 
@@ -221,7 +233,8 @@ class Engine:
         """Return the fields of the generation that say what was drawn, and how."""
         request = generation.request
         self._check_obeyed(request)
-        clock, progress = _Clock(), Progress(self._ledger, generation, lambda: self._leaving)
+        clock = self._clock
+        progress = Progress(self._ledger, generation, lambda: self._leaving, lambda: clock.device_ms)
         stack = apart(request)
         adapters = self._cache.pin(stack.adapters)
         controls = self._controller.prepared(request, self._applier.reading(stack, adapters), generation.owner)
@@ -230,6 +243,7 @@ class Engine:
         regions = [regions_of(one, (request.width, request.height), self._pictures, self._base) for one in drawing]
         applied = [self._applier.plan(apart(one), adapters, of) for one, of in zip(drawing, regions, strict=True)]
         images, told = [], generation.model_copy(update={"request": controls.told()})
+        held: list[tuple[Image, bytes]] = []  # until the hook, where there is one, has said yes to all
         words = textual_inversions(self._base, [entry for stage in applied[0].stages for entry in stage.stack])
         with words, self._image_prompts.applied(stack, adapters) as prompts:
             self._check_length(request)
@@ -240,14 +254,20 @@ class Engine:
                         picture = self._picture(generation, index, drawing, applied, prompts, controls, progress, clock)
                     except NeverCalled as error:
                         applied = [one.anew(error) for one in applied]
-                images.append(self._store(told, index, picture, applied[0], controls))
-                clock.lap("store")
+                held.append(self._encoded(told, index, picture, applied[0], controls))
+                if not self._moderation.there:
+                    images.append(self._store(told, *held.pop()))
+                clock.lap("store", then_works=index + 1 < request.count)
+        if held:
+            images = self._moderated(told, held)
+            clock.lap("store", then_works=False)
         assert generation.started_at is not None
         queued = (generation.started_at - generation.created_at).total_seconds() * 1000
         timings = Timings(queued=queued, total=queued + sum(clock.laps.values()), **clock.laps)
         count(self._redis, {f"{lap}_seconds": clock.laps[lap] / 1000 for lap in ("swap", "sample")})
         mode, because = applied[0].choice
-        return {"images": images, "applied": mode, "applied_because": because, "timings_ms": timings}
+        spent = {"timings_ms": timings, "device_seconds": clock.device_ms / 1000}
+        return {"images": images, "applied": mode, "applied_because": because, **spent}
 
     def _check_obeyed(self, request: ResolvedRequest) -> None:
         """Refuse what the pipeline would drop or round; acceptance may have judged by an older worker's profile."""
@@ -278,7 +298,7 @@ class Engine:
         prompts: Applied,
         controls: Prepared,
         progress: Progress,
-        clock: "_Clock",
+        clock: Clock,
     ) -> Picture:
         """Draw one picture, pass by pass; raise NeverCalled where not all layers are reached that it should change."""
         seed, taken_before = generation.request.seed + index, total(generation.request) * index
@@ -299,22 +319,33 @@ class Engine:
                 controls.at(taken, steps)
 
             own_seed = seed if picture is None else second_seed(seed)
-            shown = self._previews.of(generation.id, index, taken_before)
+            # What the hook has not seen is shown to nobody
+            shown = None if self._moderation.there else self._previews.of(generation.id, index, taken_before)
             picture = self._sampling.picture(request, own_seed, after_step, picture, controls, shown)
             self._applier.check_called()
             taken_before += total(request)
-            clock.lap("sample")
+            clock.lap("sample", then_works=False)
         assert picture is not None
         return picture
 
-    def _store(
+    def _moderated(self, generation: Generation, held: Sequence[tuple[Image, bytes]]) -> list[Image]:
+        """Store pictures once the operator's hook has said yes to each; raises Moderated, and ModerationAway."""
+        request = generation.request.model_dump(mode="json")
+        for image, data in held:
+            asked = generation.id, generation.owner, image.index, generation.request.output_format, data
+            try:
+                self._patience.waits(partial(self._moderation.picture, *asked, request=request))
+            except Unavailable as error:  # whose patience has ended
+                raise ModerationAway(error.code, error.message) from error
+        return [self._store(generation, *one) for one in held]
+
+    def _encoded(
         self, generation: Generation, index: int, picture: Picture, applied: AppliedStack, controls: Prepared
-    ) -> Image:
+    ) -> tuple[Image, bytes]:
         request, seed = generation.request, generation.request.seed + index
         made_by = recipe(request, seed, self._base.profile, *applied.choice)
         made_by |= self._sampling.noted | controls.noted
         data = encode(picture, made_by, infotext(request, seed), request.output_format, request.quality)
-        self._storage.put(image_key(generation.id, index, request.output_format), data)
         image = Image(
             index=index,
             url=f"/v1/images/{generation.id}/{index}.{request.output_format}",
@@ -322,23 +353,14 @@ class Engine:
             width=picture.width,
             height=picture.height,
             sha256=hashlib.sha256(data).hexdigest(),
+            size_bytes=len(data),
         )
+        return image, data
+
+    def _store(self, generation: Generation, image: Image, data: bytes) -> Image:
+        self._storage.put(image_key(generation.id, image.index, generation.request.output_format), data)
         self._ledger.image(generation.id, image)
         return image
-
-
-class _Clock:
-    """Milliseconds by name, each lap since the one before."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {"load": 0.0, "swap": 0.0, "sample": 0.0, "store": 0.0}
-        self._last = time.perf_counter_ns()
-
-    def lap(self, name: str) -> None:
-        now, wall = time.perf_counter_ns(), time.time_ns()
-        self.laps[name] += (now - self._last) / 1e6
-        tracing.past(name, wall - (now - self._last), wall)
-        self._last = now
 
 
 def _nanoseconds(when: datetime) -> int:

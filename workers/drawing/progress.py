@@ -24,7 +24,15 @@ class Progress:
     Every method raises Ended soon after a cancel, and Leaving soon after the engine is told to end.
     """
 
-    def __init__(self, ledger: Ledger, generation: Generation, leaving: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        generation: Generation,
+        leaving: Callable[[], bool],
+        device_ms: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """device_ms: for which the device has worked on it."""
+        self._device_ms = device_ms
         self._leaving = leaving
         self._ledger = ledger
         self._id = generation.id
@@ -40,7 +48,7 @@ class Progress:
             self._told = steps
             tracing.event("step", step=steps)
             self._stay()
-            if not self._ledger.step(self._id, steps, self._total):
+            if not self._ledger.step(self._id, steps, self._total, round(self._device_ms())):
                 raise Ended
 
     def look(self) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from statistics import fmean
 
@@ -20,17 +21,20 @@ from app.shared.connection import connect
 from app.shared.datasets import Datasets
 from app.shared.discretion import hide, texts_of_training
 from app.shared.disposal import aside
-from app.shared.errors import NoRoom, NotFound, RadiataError, Unavailable
+from app.shared.errors import Moderated, NoRoom, NotFound, RadiataError, Unavailable
 from app.shared.exit_with_parent import watch_parent
 from app.shared.job import SERIALIZER, KnownQueue
 from app.shared.lifecycle import id_for
+from app.shared.moderation import Moderation
 from app.shared.pictures import Pictures
 from app.shared.settings import MIB, Settings
+from app.shared.signing import Signer
 from app.shared.storage import Storage
 from app.shared.training_keys import checkpoint_folder, folder_of, sample_key
 from app.shared.training_records import picture_of
 from app.shared.trainings import Over, Trainings
 from app.shared.uploads import Uploads
+from app.shared.webhooks import webhook_secret
 from app.shared.wire.training import ResolvedTraining, TrainedAdapter, TrainingProgress
 from app.shared.wire.training import Training as Accepted
 from app.shared.wire.upload import Upload, UploadStatus
@@ -99,6 +103,7 @@ class Trainer:
         self._storage = PatientStorage(storage, self._patience)
         self._trainings = Trainings(self._storage, redis, settings)
         self._uploads = Uploads(self._storage, redis, settings)
+        self._moderation = Moderation(settings, partial(webhook_secret, Signer(storage), settings))
         self._leaving = self._loading = False
         self._over: Over = ""  # by storage, as of the last checkpoint
 
@@ -192,7 +197,7 @@ class Trainer:
             naming=request.naming,
             dtype=request.dtype,
         )
-        teller = _Teller(self._trainings, self._storage, training, run.exported, self._ask_storage)
+        teller = _Teller(self._trainings, self._storage, training, run.exported, self._ask_storage, self._asked)
         try:
             made = run.run(teller, lambda: self._is_over(training.id))
         except Canceled:
@@ -209,6 +214,11 @@ class Trainer:
             self._loading = False
             if self._leaving:  # what was raised may have been caught by a library, or have become another error
                 raise Leaving
+
+    def _asked(self, training: Accepted, step: int, prompt: str, data: bytes) -> None:
+        """Ask the operator's hook about a sample; raises Moderated, and ModerationAway."""
+        asked = training.id, training.owner, step, "png", data
+        self._patience.waits(partial(self._moderation.picture, *asked, prompt=prompt))
 
     def _begun_from(self, ref: str | None) -> bytes | None:
         """Return the adapter file that a training begins from, as it was resolved."""
@@ -234,7 +244,7 @@ class Trainer:
         before = self._trainings.learned(training.id)
         if before is None:
             return
-        self._trainings.courses.taken_over(before, training.id)
+        self._trainings.courses.taken_over(before, training.id, self._trainings.checkpoints(before)[-1])
         # The newest first: with one of its own, a training that was killed here does not ask for the others
         for key in sorted(self._storage.keys(checkpoint_folder(folder_of(before))), reverse=True):
             self._storage.copy(key, key.replace(before, training.id))
@@ -279,12 +289,21 @@ class _Teller:
         training: Accepted,
         exported: Callable[[], bytes],
         saved: Callable[[str], None],
+        judge: Callable[[Accepted, int, str, bytes], None],
     ) -> None:
+        self._judge = judge
         self._trainings, self._storage, self._training = trainings, storage, training
         self._exported, self._saved = exported, saved
         self._losses = deque[float](maxlen=RECENT)
         self._told = 0.0
         self._pictures = list(training.pictures)
+        course = trainings.courses.get(training.id)
+        self._began, self._spent, self._since = course.began, course.device_seconds, time.monotonic()
+
+    @property
+    def _device_seconds(self) -> float:
+        """What its device has spent, with what came before this process and has not gone with one that died."""
+        return round(self._spent + time.monotonic() - self._since, 3)
 
     def __call__(self, event: Event) -> None:
         """Tell of one event."""
@@ -298,7 +317,9 @@ class _Teller:
                 self._trainings.courses.noted(self._training.id, event.text)
             case Saved():
                 loss = fmean(self._losses) if self._losses else None
-                self._trainings.courses.saved(self._training.id, event.step, loss, self._exported())
+                self._trainings.courses.saved(
+                    self._training.id, event.step, loss, self._exported(), self._device_seconds
+                )
                 self._saved(self._training.id)
             case Restored():
                 courses = self._trainings.courses
@@ -318,6 +339,8 @@ class _Teller:
             loss=fmean(self._losses),
             pictures_per_s=event.images,
             remaining_s=event.remaining,
+            trained_steps=max(event.step - self._began, 0),
+            device_seconds=self._device_seconds,
         )
         self._trainings.tell(self._training.id, progress)
 
@@ -329,6 +352,12 @@ class _Teller:
         number = asked.index((event.sample.prompt, event.sample.seed))
         made_by = {"training": self._training.id, "step": event.step, "prompt": event.sample.prompt}
         data = encode(event.image, made_by | {"seed": event.sample.seed})
+        try:
+            self._judge(self._training, event.step, event.sample.prompt, data)
+        except Moderated as refusal:
+            note = f"sample {number} of step {event.step} was refused by the moderation: {refusal.message}"
+            self._trainings.courses.noted(self._training.id, note)
+            return
         self._storage.put(sample_key(self._training.id, event.step, number), data)
         picture = picture_of(self._training.id, event.step, number, data)
         self._pictures = [one for one in self._pictures if one.url != picture.url] + [picture]

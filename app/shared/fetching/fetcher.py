@@ -156,6 +156,12 @@ class Fetcher:
         with self._asked("POST", place, headers, body, bounds, Allowance(self._clock, bounds.seconds)) as answer:
             return answer.status
 
+    def ask(self, url: str, body: bytes, headers: Mapping[str, str], bounds: Bounds) -> tuple[int, bytes]:
+        """Send a body; the status and the whole body of the answer. Otherwise as `post`."""
+        place = read_place(url, self.allow)
+        with self._asked("POST", place, headers, body, bounds, Allowance(self._clock, bounds.seconds)) as answer:
+            return answer.status, answer.whole()
+
     @contextmanager
     def _asked(
         self,

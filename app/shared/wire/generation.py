@@ -273,6 +273,7 @@ class Image(Wire):
     width: int
     height: int
     sha256: Sha256
+    size_bytes: int = Field(default=0, ge=0, description="of its file; 0 in old records")
 
 
 class Timings(Wire):
@@ -320,6 +321,9 @@ class Generation(Wire):
         "Null in old records",
     )
     timings_ms: Timings | None = None
+    device_seconds: float = Field(
+        default=0, ge=0, description="for which a worker's device swapped adapters and drew, so far or in the end"
+    )
     error: Failure | None = None
     created_at: datetime
     started_at: datetime | None = None

@@ -177,6 +177,10 @@ class TrainingProgress(Wire):
     loss: float | None = Field(default=None, description="mean of the last steps")
     pictures_per_s: float | None = None
     remaining_s: float | None = Field(default=None, description="of training, without the drawing of samples")
+    trained_steps: int = Field(default=0, ge=0, description="of these steps, those that this training made itself")
+    device_seconds: float = Field(
+        default=0, ge=0, description="for which a worker's device made them, and all that belongs to them"
+    )
 
 
 class TrainedAdapter(Wire):
@@ -218,6 +222,9 @@ class Course(Wire):
 
     steps: list[CourseStep]
     notes: list[str] = []
+    began: int = Field(default=0, ge=0, description="the step of another training's checkpoint that it goes on from")
+    trained: int = Field(default=0, ge=0, description="the step of its newest checkpoint")
+    device_seconds: float = Field(default=0, ge=0, description="that were spent until then")
 
 
 class Training(Wire):

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
@@ -34,7 +34,16 @@ def _moment(value: Any) -> Any:
     return value
 
 
+def _day(value: Any) -> Any:
+    # A day, and not a number of seconds
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    return value
+
+
 Moment = Annotated[datetime, Strict(), BeforeValidator(_moment)]  # in a query
+Day = Annotated[date, Strict(), BeforeValidator(_day)]  # in a query
 Truth = Annotated[bool, Strict(), BeforeValidator(_said)]  # in a query
 # Numbers of the wire are strict: never true, never "1"
 Seed = Annotated[int, Strict(), Field(ge=0, le=2**53 - 1), BeforeValidator(_digits)]  # the same

@@ -74,5 +74,6 @@ def test_a_turn_that_dies_is_gone_on_with(storage: Storage, redis: Redis, kept: 
     assert k > 3
     turn(storage, redis, kept, DAYS + 1)  # by then it was deleted long ago
     assert ledger.list(9, None) == ([], None)
-    aside = ("webhooks", "store.json", "unindexed/adopted")  # of the store itself, and what was told
+    # Of the store itself, what was told, and what was used
+    aside = ("webhooks", "store.json", "unindexed/adopted", "unindexed/deleted")
     assert [one for one in storage.keys("") if not one.startswith(aside)] == []

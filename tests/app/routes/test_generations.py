@@ -201,7 +201,8 @@ def test_delete_cancels_what_lives_and_deletes_what_has_ended(
             answer = api.request(method, path + tail)
             assert (answer.status_code, answer.json()["code"]) == (410, "generation_deleted"), (method, tail)
         assert api.patch(path, json={"starred": True}).status_code == 410
-        assert api.get(f"/v1/images{path.removeprefix('/v1/generations')}/0.png").status_code == 404
+        picture = api.get(f"/v1/images{path.removeprefix('/v1/generations')}/0.png")
+        assert (picture.status_code, picture.json()["code"]) == (410, "generation_deleted")
         assert [one["id"] for one in api.get("/v1/generations").json()["generations"]] == [kept.rpartition("/")[2]]
 
 

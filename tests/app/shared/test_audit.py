@@ -41,6 +41,11 @@ def test_keys_and_settings_leave_lines_and_no_secret(
     monkeypatch.setenv("COLUMNS", "200")
     shown = CliRunner().invoke(cli.cli, ["audit"])
     assert shown.exit_code == 0 and "key.revoked" in shown.output and key_id in shown.output
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = CliRunner().invoke(cli.cli, ["audit"]).output.splitlines()
+    assert max(map(len, narrow)) <= 80
+    short = {f"    {name}={value}" for line in lines for name, value in line.facts.items() if len(value) < 40}
+    assert short <= {*narrow}
     told = CliRunner().invoke(cli.cli, ["audit", "--json"])
     assert [json.loads(one)["action"] for one in told.output.splitlines()] == actions
     assert CliRunner().invoke(cli.cli, ["audit", "--since", "yesterday"]).exit_code == 2

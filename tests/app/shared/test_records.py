@@ -42,6 +42,7 @@ WHOLE = {  # one of every kind
     f"to-train/{ID}.json": TO_TRAIN,
     f"trainings/{ID}/manifest.json": TO_TRAIN,
     f"trainings/{ID}/course.json": '{"steps": [{"step": 5, "loss": 0.5, "size_bytes": 3}], "notes": ["cut"]}',
+    f"used/trainings/{ID}.json": f'{{"id": "{ID}", "used": {{"day": "2026-11-26", "steps": 40}}}}',
     "names/a/deleted.json": '{"last_version": 3}',
     "names/a/1.json": version("a").model_dump_json(),
     f"adapters/{SHA}.json": '{"models": {"a": {"components": {}}}}',
