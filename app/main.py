@@ -13,6 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from app.deps import build
 from app.faces.a1111 import lists as a1111_lists
 from app.faces.a1111 import routes as a1111
+from app.faces.comfy import jobs as comfy_jobs
+from app.faces.comfy import routes as comfy
+from app.faces.comfy import socket as comfy_socket
 from app.faces.hf import routes as hf
 from app.faces.openai import routes as openai
 from app.http import errors
@@ -42,7 +45,7 @@ from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-FACES = (openai, hf, a1111, a1111_lists)
+FACES = (openai, hf, a1111, a1111_lists, comfy, comfy_jobs, comfy_socket)
 PARTS = (
     generations,
     events,

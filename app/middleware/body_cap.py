@@ -29,6 +29,9 @@ class BodyCap:
         self._caps = {
             "/v1/adapters": upload_mb * MIB + FORM_SLACK,
             "/v1/datasets": dataset_mb * MIB + FORM_SLACK,
+            "/comfy/upload/image": image_mb * MIB + FORM_SLACK,
+            "/comfy/api/v2/assets": image_mb * MIB + FORM_SLACK,
+            "/comfy/api/upload/image": image_mb * MIB + FORM_SLACK,
             "/v1/images": image_mb * MIB + FORM_SLACK,
             "/v1/uploads": max(upload_mb, dataset_mb) * MIB,
             **dict.fromkeys(PICTURED, image_mb * MIB * 4 // 3 + JSON_CAP),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.faces.a1111 import errors as a1111
+from app.faces.comfy import errors as comfy
 from app.faces.hf import errors as hf
 from app.faces.openai import errors as openai
 from app.faces.problems import status_of
@@ -22,6 +23,8 @@ class Face(NamedTuple):
 
 
 FACES = (
+    Face("/comfy/api/v2/", comfy.job_status_of, comfy.job_error_of),
+    Face("/comfy/", comfy.status_of, comfy.error_of),
     Face("/openai/", status_of, openai.error_of),
     Face("/hf", status_of, hf.error_of),
     *(Face(prefix, a1111.status_of, a1111.error_of) for prefix in ("/sdapi/", "/controlnet/")),

@@ -29,12 +29,12 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection (ASGI)."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         if self._permissions is None:
             self._permissions = Permissions(scope["app"].routes)
-        method, path = scope["method"], path_here(scope)
+        method, path = scope.get("method", "GET"), path_here(scope)  # a socket begins as a GET
         rule = self._permissions.rule(method, path)
         if rule is not None and not (b"sig=" in scope["query_string"] and await self._is_signed(scope, method, path)):
             try:

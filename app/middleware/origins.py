@@ -48,7 +48,8 @@ class Origins:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection (ASGI)."""
-        if scope["type"] != "http" or scope["method"] in READING or is_own(Headers(scope=scope), self._allowed):
+        reads = scope.get("method") in READING  # a socket has none: a page of any site can open one, and read it
+        if scope["type"] == "lifespan" or reads or is_own(Headers(scope=scope), self._allowed):
             await self._app(scope, receive, send)
             return
         detail = "a page of another site asked for this; RADIATA_CORS_ORIGINS names the origins that may"

@@ -33,7 +33,7 @@ def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
 def serving(settings: Settings) -> Iterator[httpx.Client]:
     """An HTTP client on an API with these settings, in a thread."""
     app = create_app(settings)
-    config = uvicorn.Config(app, port=0, log_config=None, ws="none", proxy_headers=False)
+    config = uvicorn.Config(app, port=0, log_config=None, proxy_headers=False)
     server = Server(config, app)
     thread = Thread(target=server.run, daemon=True)
     thread.start()

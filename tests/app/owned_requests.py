@@ -6,6 +6,7 @@ from typing import Any
 
 from app.http.permissions import A1111_DRAWS, A1111_LISTS, A1111_REFRESHES, CONTROLNET_LISTS
 from app.shared.wire.upload import UploadKind
+from tests.app.faces.owned_comfy import comfy
 from tests.app.shared.making import MODEL
 
 NOBODYS = "f" * 32
@@ -124,6 +125,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
             (f"{MODEL}:{of.adapter}", {"json": {"inputs": "a", "parameters": {"width": 4096}}})
         ],
         "GET /v1/usage": [],
+        **comfy(of),
         "GET /v1/webhooks": [],
         "GET /v1/webhooks/secret": [],
         "POST /v1/webhooks/{generation_id}/redeliver": [(of.ended, {})],

@@ -16,11 +16,13 @@ from app.supervisor import Service
 from tests.conftest import running
 from tests.e2e.drawing import draw, picture, wait
 from tests.e2e.faces.a1111 import A1111Face
+from tests.e2e.faces.comfy import ComfyFace
 from tests.e2e.faces.face import Face, Wanted
 from tests.e2e.faces.hf import HuggingFaceFace
 from tests.e2e.faces.openai import OpenAIFace
 
 FACES: list[type[Face]] = [
+    ComfyFace,
     OpenAIFace,
     HuggingFaceFace,
     A1111Face,

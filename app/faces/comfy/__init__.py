@@ -1,0 +1,1 @@
+"""ComfyUI's API for a bounded set of graphs, under `/comfy`."""

@@ -1,0 +1,127 @@
+"""The socket that ComfyUI's clients listen to: how the prompts of one client get on."""
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+
+from app.callers import CALLER, Caller
+from app.deps import Service
+from app.faces.comfy.answers import failure, prompt_id, shown
+from app.faces.comfy.request import kept_of
+from app.hub import end_of
+from app.routes.events import seen
+from app.shared.errors import RadiataError
+from app.shared.events import START, Event
+from app.shared.previews import DATA_URL, Viewer
+from app.shared.wire.generation import Generation, Status
+
+router = APIRouter(prefix="/comfy")
+
+LOOK_S = 0.3  # between two looks for what its client has asked for since
+NEWEST = 20  # generations among which they are looked for
+MOST = 256  # sockets of a process at a time
+TRY_AGAIN = 1013  # RFC 6455's registry: the server is full
+WEBP = 3  # of a preview: 1 is JPEG there and 2 PNG
+_open: set[object] = set()
+
+
+@router.websocket("/ws")
+async def listen(socket: WebSocket, clientId: Annotated[str, Query(max_length=128)] = "") -> None:
+    """Tell a client of what it has asked for with that `client_id`, now and from now on."""
+    service = cast(Service, socket.app.state.service)
+    if caller := cast(Caller | None, socket.scope.get(CALLER)):
+        service = service.seen_by(caller)
+    await socket.accept()
+    if len(_open) >= MOST:
+        await socket.close(TRY_AGAIN, "too many listen here; ask again in a moment")
+        return
+    ticket = object()
+    _open.add(ticket)
+    telling = asyncio.create_task(_tell(service, socket, clientId))
+    try:
+        while True:
+            await socket.receive()
+            if telling.done():
+                break
+    except (WebSocketDisconnect, RuntimeError):
+        pass
+    finally:
+        _open.discard(ticket)
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(service: Service, socket: WebSocket, client: str) -> None:
+    known = await _of(service, client)
+    await _say(socket, "status", {"status": _remaining(known), "sid": client})
+    told = {one.id for one in known if one.status.ended}
+    while not service.hub.stopping:
+        for one in known:
+            if one.id not in told:
+                told.add(one.id)
+                await _follow(service, socket, one)
+                await _say(socket, "status", {"status": _remaining(await _of(service, client))})
+        await asyncio.sleep(LOOK_S)
+        known = await _of(service, client)
+    await socket.close()
+
+
+def _remaining(living: list[Generation]) -> dict[str, Any]:
+    return {"exec_info": {"queue_remaining": sum(not one.status.ended for one in living)}}
+
+
+async def _of(service: Service, client: str) -> list[Generation]:
+    """What a client has asked for lately, the oldest first."""
+    with suppress(RadiataError):  # storage is away: it is looked for again
+        found = (await service.reading.list(NEWEST, None))[0]
+        return [
+            one.generation for one in reversed(found) if client and kept_of(one.generation.metadata).client == client
+        ]
+    return []
+
+
+async def _follow(service: Service, socket: WebSocket, one: Generation) -> None:
+    """Tell all of one generation, up to its end."""
+    kept, prompt = kept_of(one.metadata), {"prompt_id": prompt_id(one)}
+    viewer = Viewer(service.async_redis, one.id) if kept.previews else None
+    begun = False
+    async with aclosing(_events(service, one, viewer)) as followed:
+        async for event in followed:
+            runs = event.data.get("status") == Status.RUNNING.value or event.kind in ("progress", "preview")
+            if runs and not begun:
+                begun = True
+                await _say(socket, "execution_start", prompt)
+                await _say(socket, "execution_cached", {"nodes": [], **prompt})
+                await _say(socket, "executing", {"node": kept.sampler, "display_node": kept.sampler, **prompt})
+            if event.kind == "progress":
+                step, steps = int(event.data.get("step", 0)), int(event.data.get("steps", 0) or one.progress.steps)
+                await _say(socket, "progress", {"value": step, "max": steps, "node": kept.sampler, **prompt})
+            elif event.kind == "preview":
+                picture = base64.b64decode(str(event.data["data"]).removeprefix(DATA_URL))
+                await socket.send_bytes((1).to_bytes(4, "big") + WEBP.to_bytes(4, "big") + picture)
+    ended = (await service.reading.get(one.id)).generation
+    if not ended.status.ended:  # this process ends: its client asks again
+        return
+    if wrong := failure(ended):
+        await _say(socket, *wrong)
+    else:
+        for node, outputs in shown(ended).items():
+            await _say(socket, "executed", {"node": node, "display_node": node, "output": outputs, **prompt})
+        await _say(socket, "execution_success", prompt)
+    await _say(socket, "executing", {"node": None, **prompt})
+
+
+async def _events(service: Service, one: Generation, viewer: Viewer | None) -> AsyncGenerator[Event]:
+    followed: AsyncIterator[list[Event]] = seen(service.hub.follow(one.id, START, end_of(one)), viewer)
+    async with aclosing(cast(AsyncGenerator[list[Event]], followed)) as all_of_them:
+        async for events in all_of_them:
+            for event in events:
+                yield event
+
+
+async def _say(socket: WebSocket, kind: str, data: dict[str, Any]) -> None:
+    await socket.send_json({"type": kind, "data": data})
