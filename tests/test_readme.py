@@ -19,8 +19,10 @@ PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "client/README.md",
     *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md")),
 )
+PACKAGES = ("app", "workers", "lycoris", "radiata_client")
 HERE = "http://127.0.0.1:8000"
 
 
@@ -43,7 +45,7 @@ def test_every_setting_is_in_the_table_as_it_is(name: str) -> None:
 
 def test_the_map_has_every_folder_and_no_other() -> None:
     rows = re.findall(r"^\| `([\w/-]+)/` \|", README, re.MULTILINE)
-    code = {file.parent for package in ("app", "workers", "lycoris") for file in (ROOT / package).rglob("*.py")}
+    code = {file.parent for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
     assert {str(folder.relative_to(ROOT)) for folder in code} - set(rows) == set()
     assert [row for row in rows if not (ROOT / row).is_dir()] == []
 
@@ -78,11 +80,7 @@ def anchors(path: Path) -> set[str]:
 
 def test_every_name_of_the_code_in_contributing_exists() -> None:
     named = set(re.findall(r"`([A-Z]\w+|[a-z]\w*_\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
-    code = "".join(
-        file.read_text()
-        for package in ("app", "workers", "lycoris", "tests")
-        for file in (ROOT / package).rglob("*.py")
-    )
+    code = "".join(file.read_text() for package in (*PACKAGES, "tests") for file in (ROOT / package).rglob("*.py"))
     assert {name for name in named if not re.search(rf"\b{name}\b", code)} == set()
 
 

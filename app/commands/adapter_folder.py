@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from app.commands.client import Client, Refused
+from app.commands.client import Client
 from app.commands.sidecars import Sidecars, sidecars_of
 from app.shared.errors import RadiataError
 from app.shared.identity import KEY as STORE
@@ -21,6 +21,7 @@ from app.shared.storage import Storage
 from app.shared.text import called
 from app.shared.uploads import bytes_key
 from app.shared.wire.adapter import Visibility
+from radiata_client import Refused
 
 SUFFIX = ".safetensors"
 
@@ -42,14 +43,14 @@ def adapters_in(folder: Path) -> list[Path]:
 def add_all(
     client: Client, files: list[Path], settings: Settings, visibility: Visibility | None = None
 ) -> Iterator[Outcome]:
-    """Add each file that the service does not have yet, and say what became of it. Raises httpx.TransportError."""
+    """Add each file that the service does not have yet, and say what became of it. Raises Unreachable."""
     store = _store(settings)
     for file in files:
         try:
             yield _added(client, file, store, visibility)
         except Refused as refused:
-            reasons = "; ".join(_reason(one) for one in refused.reasons[:3])
-            more = f" and {len(refused.reasons) - 3} more" if len(refused.reasons) > 3 else ""
+            reasons = "; ".join(_reason(one) for one in refused.errors[:3])
+            more = f" and {len(refused.errors) - 3} more" if len(refused.errors) > 3 else ""
             yield Outcome(file, "refused", f"{refused}{f' ({reasons}{more})' if reasons else ''}")
         except (OSError, RadiataError) as error:
             yield Outcome(file, "refused", f"cannot be read or linked: {error}")

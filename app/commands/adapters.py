@@ -13,10 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.commands import terminal
 from app.commands.adapter_source import fetched, in_bytes, is_elsewhere, named
-from app.commands.resuming import FROM
 from app.commands.terminal import SPINNER, Url, err, listing, out, plain, show, told
 from app.shared.settings import read_settings
 from app.shared.wire.adapter import Visibility
+from radiata_client.resuming import FROM
 
 COLOURS = {"added": "green", "there": "dim", "refused": "red"}
 WHO = "its owner (private), whoever names it with its owner (shared), or all (public)"

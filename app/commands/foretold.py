@@ -5,10 +5,11 @@ from typing import Any
 
 import typer
 
-from app.commands.client import Client, Refused
+from app.commands.client import Client
 from app.http.faults import dotted
 from app.shared.training_memory import amount
 from app.shared.wire.dataset import DATASET_PREFIX
+from radiata_client import Refused
 
 NOT_SENT_YET = DATASET_PREFIX + "0" * 64  # nobody has it: all but the dataset is judged
 
@@ -18,8 +19,8 @@ def judge(client: Client, body: dict[str, Any]) -> None:
     try:
         client.foretell({**body, "dataset": NOT_SENT_YET})
     except Refused as refused:
-        wrong = [one for one in refused.reasons if one.get("pointer") != "/dataset"]
-        if not refused.reasons:
+        wrong = [one for one in refused.errors if one.get("pointer") != "/dataset"]
+        if not refused.errors:
             raise
         if wrong:
             told = "; ".join(f"{dotted(str(one['pointer']))}: {one['message']}" for one in wrong)

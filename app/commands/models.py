@@ -6,16 +6,16 @@ import sys
 from contextlib import suppress
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from app.commands import terminal
-from app.commands.client import Client, Refused, Stranger
+from app.commands.client import Client
 from app.commands.terminal import Url, listing, out, plain, show, told
 from app.shared.base_source import read_source
 from app.shared.models_file import FETCHED, ModelsFile, fetched_folder
 from app.shared.settings import BadSettings, read_settings
 from app.shared.shown import shown
+from radiata_client import Refused, Stranger, Unreachable
 
 cli = typer.Typer(invoke_without_command=True, help="What each base model takes; add, list, show and remove them.")
 
@@ -70,7 +70,7 @@ def show_model(name: str, url: Url = None) -> None:
             raise BadSettings(f"no model {name!r}; there are {', '.join(settings.models)}")
         out.print(plain(f"{settings.base(name).source}, named by {settings.named_by(name)}"), soft_wrap=True)
         found: dict[str, Any] = {"models": []}
-        with suppress(httpx.TransportError, Refused, Stranger), Client(terminal.address(url), terminal.key()) as client:
+        with suppress(Unreachable, Refused, Stranger), Client(terminal.address(url), terminal.key()) as client:
             found = client.models()
     for profile in found["models"]:
         if profile["name"] == name:

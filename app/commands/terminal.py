@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.box import HEAVY_HEAD, Box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from app.commands.client import Client, Refused, Stranger
+from app.commands.client import Client
 from app.commands.setting_options import as_typed
 from app.http.address import read_url, url_of
 from app.shared.environment import KEY
 from app.shared.settings import BadSettings, read_settings
+from radiata_client import Refused, Stranger, Unreachable
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -33,9 +33,9 @@ def told() -> Iterator[None]:
         raise typer.Exit(2) from error
     except Refused as refused:
         err.print(f"[red]refused:[/red] {plain(str(refused))}")
-        for reason in refused.reasons:
+        for reason in refused.errors:
             about, message = reason.get("subject") or reason.get("field"), reason.get("message", "")
-            if len(refused.reasons) > 1 or message not in str(refused):
+            if len(refused.errors) > 1 or message not in str(refused):
                 err.print("  -", plain(f"{about}: {message}" if about else message))
         raise typer.Exit(1) from refused
     except Stranger as stranger:
@@ -75,7 +75,7 @@ def connected(url: str | None) -> Iterator[Client]:
         try:
             with Client(there, key()) as client:
                 yield client
-        except httpx.TransportError as error:
+        except Unreachable as error:
             err.print(
                 f"[red]nobody answers at {plain(there)}[/red] ({plain(str(error))}); start the service with "
                 "`radiata up`, or give --url",

@@ -9,7 +9,7 @@ import typer
 from rich.table import Column, Table
 
 from app.commands import terminal
-from app.commands.client import ENDS, Client
+from app.commands.client import Client
 from app.commands.datasets import sender
 from app.commands.following import following, how
 from app.commands.foretold import judge, rows
@@ -17,6 +17,7 @@ from app.commands.request_options import as_fields, with_options
 from app.commands.terminal import Url, err, listing, out, plain
 from app.shared.wire.dataset import DATASET_PREFIX
 from app.shared.wire.training import TrainingRequest
+from radiata_client.core import ENDS
 
 OWN = ("name", "dataset", "options", "samples")  # fields that the command asks for itself
 

@@ -12,7 +12,6 @@ from app.shared.environment import SOCKETS
 from app.shared.errors import Unavailable
 from app.shared.settings import BadSettings, Settings
 
-LOOPBACK_NAME = "localhost"
 BACKLOG = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -41,15 +40,6 @@ def read_url(text: str) -> str:
     if parts.scheme not in DEFAULT_PORTS or not host or any(letter.isspace() for letter in url):
         raise ValueError(f"{text!r} is no address; one looks like http://127.0.0.1:8000")
     return url.rstrip("/")
-
-
-def is_here(url: str) -> bool:
-    """Tell whether a URL is one of this machine's loopback, which no proxy reaches."""
-    host = urlsplit(url).hostname or ""
-    address = _address(host)
-    if address:
-        return _is_loopback(address) or address.is_unspecified
-    return host == LOOPBACK_NAME or host.endswith(f".{LOOPBACK_NAME}")
 
 
 def listen(settings: Settings) -> list[socket.socket]:

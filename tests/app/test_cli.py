@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from app import cli
 from app.commands import terminal
-from app.commands.client import Refused
 from app.shared.shown import UNSHOWN, shown
+from radiata_client import Refused
 from tests.app.shared.making import profile
 
 

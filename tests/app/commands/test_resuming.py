@@ -8,12 +8,11 @@ import httpx
 import pytest
 from redis import Redis
 
-from app.commands import resuming
-from app.commands.client import Client
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
+from radiata_client import Client, resuming
 from tests.app.conftest import serving
 from tests.app.shared.making import profile
 
@@ -48,10 +47,14 @@ def test_a_large_file_goes_on_after_breaks_and_kills(
                 raise Killed
             return answer
 
+        def send(client: Client) -> str:
+            sending = resuming.send(client.calls.tried, "adapters", file, SAID)
+            return client.run(sending, lambda bytes_of: told.append(bytes_of[0]))
+
         monkeypatch.setattr(client._http, "request", breaks)
         with pytest.raises(Killed):
-            resuming.send(client._asked, "adapters", file, SAID, lambda got, _: told.append(got))
-        assert resuming.send(client._asked, "adapters", file, SAID, lambda got, _: told.append(got)) != ""
+            send(client)
+        assert send(client) != ""
         (upload_id,) = Uploads(storage, redis, settings).records.waiting()
     upload = Uploads(storage, redis, settings).waiting(upload_id)
     assert upload and (upload.name, upload.ignore, upload.sha256) == ("large", ["a", "b"], sha256(DATA).hexdigest())

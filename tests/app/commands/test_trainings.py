@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from app import cli
-from app.commands.client import Refused
 from app.commands.following import Lines
 from app.commands.foretold import NOT_SENT_YET
 from app.shared.wire.training import TrainingRequest
+from radiata_client import Refused
 
 ID = "0123456789abcdef" * 2
 UNKNOWN = {"pointer": "/dataset", "message": "there is no dataset"}

@@ -1,67 +1,67 @@
 """A large file, sent in parts that no proxy cuts: what a broken connection or a kill costs is the last part alone.
 
-What has begun is found again by what the service tells of it, so a command that is given once more goes on, from
-whichever machine.
+What has begun is found again by what the service tells of it, so whoever sends it once more goes on, from whichever
+machine.
 """
 
 import base64
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
+from radiata_client.answers import json_of
+from radiata_client.effects import Answer, Ask, Operation, Pause, Tell
 
 FROM = 64 << 20  # bytes; what is smaller is sent whole
 PART = 32 << 20  # bytes: many proxies take 100 MB at most
 POLL_S = 0.5
 SPOKEN = {"Tus-Resumable": "1.0.0"}
 WHERE = "/v1/uploads"
+Tried = Callable[[Ask], Operation[Answer]]
 
 
-def send(
-    ask: Callable[..., httpx.Response],
-    kind: str,
-    file: Path,
-    fields: Mapping[str, Any],
-    told: Callable[[int, int], None],
-) -> str:
+def send(tried: Tried, kind: str, file: Path, fields: Mapping[str, Any]) -> Operation[str]:
     """Send a file, or the rest of it; where the service tells what becomes of it.
 
-    ask: method, path and what httpx takes besides -> the answer, after as many tries as it takes. kind: `adapters` or
-    `datasets`. told: bytes that are there, of how many.
+    tried: an answer, after as many tries as it takes. kind: `adapters` or `datasets`. Told: bytes there, of how many.
     """
     said = {name: sorted(set(value)) if isinstance(value, list) else value for name, value in fields.items() if value}
     size = file.stat().st_size
     with file.open("rb") as stream:
         known = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size_bytes": size, "said": said}
         known["kind"] = kind.removesuffix("s")
-        where = _begun(ask, known) or _begin(ask, kind, known)
+        where = (yield from _begun(tried, known)) or (yield from _begin(tried, kind, known))
         while True:
-            one = ask("GET", where).json()
-            told(one["offset"], size)
+            one = yield from _read(tried, where, "offset", "result")
+            yield Tell((one["offset"], size))
             if one["result"]:
                 return one["result"]
             if one["offset"] == size:  # the service puts the parts together
-                time.sleep(POLL_S)
+                yield Pause(POLL_S)
                 continue
             stream.seek(one["offset"])
             headers = {"Upload-Offset": str(one["offset"]), "Content-Type": "application/offset+octet-stream", **SPOKEN}
-            ask("PATCH", where, content=stream.read(PART), headers=headers)  # whatever came of it, the service tells
+            # Whatever came of it, the service tells
+            yield from tried(Ask("PATCH", where, content=stream.read(PART), headers=headers))
 
 
-def _begun(ask: Callable[..., httpx.Response], known: Mapping[str, Any]) -> str | None:
+def _read(tried: Tried, path: str, *holds: str) -> Operation[dict[str, Any]]:
+    return json_of((yield from tried(Ask("GET", path))), *holds)
+
+
+def _begun(tried: Tried, known: Mapping[str, Any]) -> Operation[str | None]:
     """Return where the same file, of which the same was said, has begun."""
-    for one in ask("GET", WHERE).json()["uploads"]:
+    for one in (yield from _read(tried, WHERE, "uploads"))["uploads"]:
         if all(one[name] == value for name, value in known.items()):
             return f"{WHERE}/{one['id']}"
     return None
 
 
-def _begin(ask: Callable[..., httpx.Response], kind: str, known: Mapping[str, Any]) -> str:
+def _begin(tried: Tried, kind: str, known: Mapping[str, Any]) -> Operation[str]:
     texts = {"sha256": known["sha256"], **known["said"]}
     lines = {name: "\n".join(value) if isinstance(value, list) else value for name, value in texts.items()}
     metadata = ",".join(f"{name} {base64.b64encode(text.encode()).decode()}" for name, text in lines.items())
     headers = {"Upload-Length": str(known["size_bytes"]), "Upload-Metadata": metadata, **SPOKEN}
-    return f"{WHERE}/{ask('POST', f'{WHERE}/{kind}', headers=headers).headers['Location'].rpartition('/')[2]}"
+    answer = yield from tried(Ask("POST", f"{WHERE}/{kind}", headers=headers))
+    return f"{WHERE}/{answer.headers['location'].rpartition('/')[2]}"
