@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, cast
+from weakref import WeakSet
 
 from fastapi import Depends, Request
 from redis import Redis
@@ -61,6 +62,13 @@ from app.shared.wire.webhook import Webhook
 REMEMBERED = 1024  # callers whose view of the service is kept
 
 
+class Ticket:
+    """For something of which only so many are at once: it counts for as long as somebody holds it."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.asker = asker
+
+
 @dataclass(frozen=True)
 class Service:
     """The parts of a running service, made once."""
@@ -97,6 +105,7 @@ class Service:
     webhook: Webhook | None = None  # of the key that was shown: of generations that name none
     # A ticket for each request that waits for a generation: whose it is, and something of its own
     waiting: set[tuple[Asker, object]] = field(default_factory=set[tuple[Asker, object]])
+    streams: WeakSet[Ticket] = field(default_factory=WeakSet[Ticket])  # of events, that somebody listens to
     _views: dict[tuple[str, bool, str], "Service"] = field(default_factory=dict[tuple[str, bool, str], "Service"])
 
     @property

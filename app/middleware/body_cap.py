@@ -1,4 +1,4 @@
-"""A cap on bodies: 413 at once when the length is declared, else when it gets there.
+"""A cap on bodies: 413 at once when the length is declared, else when it gets there; 503 where all are too many.
 
 A generation may bring pictures as data URLs, four characters for three bytes. Else only forms and parts of files may be
 large: they are written as they come, where all other bodies are read into memory.
@@ -12,20 +12,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.errors import problem
 from app.middleware.forwarded import path_here
+from app.shared.environment import variable
+from app.shared.errors import Unavailable
 from app.shared.settings import MIB
 
 JSON_CAP = 1 * MIB
 FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
 PICTURED = ("/v1/generations", "/hf")  # bring pictures as base64
-LARGE = (*PICTURED, "/v1/uploads/")
+WRITTEN = "/v1/uploads/"  # as they come
+LARGE = (*PICTURED, WRITTEN)
+AGAIN_S = 2  # after which another body may have been answered
 FORM = re.compile(r"\s*multipart/form-data\s*(;.*)?", re.IGNORECASE | re.DOTALL)
 
 
 class BodyCap:
     """Refuses a body over the cap."""
 
-    def __init__(self, app: ASGIApp, upload_mb: int, image_mb: int, dataset_mb: int) -> None:
+    def __init__(self, app: ASGIApp, upload_mb: int, image_mb: int, dataset_mb: int, bodies_mb: int) -> None:
         self._app = app
+        self._room, self._held = bodies_mb * MIB, 0  # of bodies in memory
         self._caps = {
             "/v1/adapters": upload_mb * MIB + FORM_SLACK,
             "/v1/datasets": dataset_mb * MIB + FORM_SLACK,
@@ -45,21 +50,38 @@ class BodyCap:
         path = path_here(scope)
         headers = Headers(scope=scope)
         cap = next((cap for start, cap in self._caps.items() if path.startswith(start)), JSON_CAP)
-        if not path.startswith(LARGE) and not FORM.fullmatch(headers.get("content-type", "")):
+        is_form = FORM.fullmatch(headers.get("content-type", ""))
+        if not path.startswith(LARGE) and not is_form:
             cap = JSON_CAP
         detail = f"the body is over {cap // MIB} MiB; send less"
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > cap:
             await problem(413, "too_large", "Too large", detail)(scope, receive, send)
             return
-        seen = 0
+        seen, in_memory = 0, not is_form and not path.startswith(WRITTEN)
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
-            seen += len(message.get("body", b""))
+            more = len(message.get("body", b""))
+            seen += more
             if seen > cap:
                 raise HTTPException(413, detail)
+            if in_memory:
+                self._held += more
+                if self._held > self._room and self._held > seen:  # one alone is bounded by its own cap
+                    raise self._full()
             return message
 
-        await self._app(scope, counted, send)
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            if in_memory:
+                self._held -= seen
+
+    def _full(self) -> Unavailable:
+        setting = variable("max_bodies_mb")
+        message = (
+            f"the bodies of all requests are over {self._room // MIB} MiB just now ({setting}); try again in a moment"
+        )
+        return Unavailable("bodies_full", message, retry_after_s=AGAIN_S)

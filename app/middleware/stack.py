@@ -31,7 +31,11 @@ def surround(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(DocsPolicy)
     app.add_middleware(Traces)
     app.add_middleware(
-        BodyCap, upload_mb=settings.max_upload_mb, image_mb=settings.max_image_mb, dataset_mb=settings.max_dataset_mb
+        BodyCap,
+        upload_mb=settings.max_upload_mb,
+        image_mb=settings.max_image_mb,
+        dataset_mb=settings.max_dataset_mb,
+        bodies_mb=settings.max_bodies_mb,
     )
     app.add_middleware(Rates)  # of whom the next one knows
     app.add_middleware(

@@ -9,10 +9,11 @@ from fastapi import Depends, Header, Query
 from starlette.responses import StreamingResponse
 from starlette.types import Send
 
-from app.deps import Service, ServiceDep
+from app.deps import Service, ServiceDep, Ticket
 from app.http.places import Place, Prefix
 from app.http.routing import Router
 from app.hub import end_of
+from app.shared.errors import Standing, TooMany, Unavailable
 from app.shared.events import START, Event, position
 from app.shared.previews import Viewer
 from app.shared.wire.generation import Generation
@@ -22,13 +23,21 @@ router = Router(prefix="/v1/generations", tags=["generations"])
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nginx would keep events back
 LastEventId = Annotated[str | None, Header()]
+MOST_STREAMS = 4096  # of a process: each holds a connection
+MOST_OF_ONE = MOST_STREAMS // 8  # of one owner, where there are keys
+AGAIN_S = 10  # after which another may have ended
 KEEP_ALIVE = b": still here\n\n"
 
 
 class EventStream(StreamingResponse):
-    """Events as they come. (FastAPI's own passes them through two queues, which break loudly when a client goes.)"""
+    """Events as they come. (FastAPI's own passes them through two queues, which break loudly when a client goes.)
+
+    ticket: what it is counted by, until it has ended.
+    """
 
     media_type = "text/event-stream"
+
+    ticket: Ticket | None = None
 
     async def stream_response(self, send: Send) -> None:
         """Send, and stop following at once when the client has gone."""
@@ -63,10 +72,38 @@ async def events(
 def followed(
     service: Service, job: Generation | Training, last_event_id: str | None, place: Place, viewer: Viewer | None = None
 ) -> EventStream:
-    """Every event of a job after the one with that id, or all; and previews for a viewer."""
+    """Every event of a job after the one with that id, or all; and previews for a viewer.
+
+    Raises TooMany where its owner listens to as many as may be, and Unavailable where this process serves as many.
+    """
+    ticket = admitted(service)
     after = position(last_event_id) if last_event_id else None
     events = seen(service.hub.follow(job.id, after or START, end_of(job)), viewer)
-    return EventStream(_frames(events, place), headers=HEADERS)
+    return counted(EventStream(_frames(events, place), headers=HEADERS), ticket)
+
+
+def counted(stream: EventStream, ticket: Ticket | None) -> EventStream:
+    """The stream, holding what it is counted by."""
+    stream.ticket = ticket
+    return stream
+
+
+def admitted(service: Service) -> Ticket:
+    """What one more stream of the caller's is counted by; raises TooMany and Unavailable."""
+    mine = sum(one.asker == service.asker for one in service.streams) if service.asker is not None else 0
+    if mine >= MOST_OF_ONE:
+        message = (
+            f"{mine} streams of events of yours are open, and {MOST_OF_ONE} may be; close some, or ask for `?ids=`"
+        )
+        raise TooMany("too_many_streams", message, Standing("streams", MOST_OF_ONE, 0, AGAIN_S))
+    if len(service.streams) >= MOST_STREAMS:
+        message = (
+            f"this process serves {MOST_STREAMS} streams of events, which is all that it may; try again in a moment"
+        )
+        raise Unavailable("too_many_streams", message, retry_after_s=AGAIN_S)
+    ticket = Ticket(service.asker)
+    service.streams.add(ticket)
+    return ticket
 
 
 async def seen(followed: AsyncGenerator[list[Event]], viewer: Viewer | None) -> AsyncGenerator[list[Event]]:

@@ -148,8 +148,9 @@ def _shown_by(service: Service, ref: str) -> str | None:
         with suppress(NotFound, Unreadable):
             if any(picture.ref == ref for picture in service.datasets.get(one).pictures):
                 return f"dataset {one!r}"
-    mine = (one for one in service.catalog.newest() if one.owner == service.owner and one.cover == ref)
-    return next((f"adapter {one.name!r}" for one in mine), None)
+    mine = (one for one in service.catalog.newest() if one.owner == service.owner)
+    shows = (one for newest in mine for one in service.catalog.versions(newest) if one.cover == ref)
+    return next((f"adapter '{one.name}:{one.version}'" for one in shows), None)
 
 
 def _is_seen(service: Service, key: str, drawn: re.Match[str] | None) -> bool:

@@ -37,6 +37,7 @@ WHOLE = "whole"
 TOKEN = "token:"  # noqa: S105 - the beginning of a field
 BELOW_ALL = "-inf"
 CHUNK = 1000
+EMPTY_S = 3600  # for which it is kept of an owner who has nothing
 SLACK_S = 60.0  # between the time in an id and that of its acceptance
 
 # KEYS: the index, what tells other segments; ARGV: whole, an id or nothing, its time or nothing, how many or all.
@@ -59,10 +60,12 @@ table.insert(found, 1, redis.call('GET', KEYS[2]) or '')
 return found
 """
 
-# KEYS: the index; ARGV: whole, token. Answers 1, or 0 where the set was lost under the hands of whoever filled it.
+# KEYS: the index; ARGV: whole, token, seconds. Answers 1, or 0 where the set was lost under the hands of whoever filled
+# it. One with nothing in it goes after so many seconds: it may be of an owner whom somebody made up.
 CLOSE = """
 if redis.call('ZREM', KEYS[1], ARGV[2]) == 0 then return 0 end
 redis.call('ZADD', KEYS[1], '-inf', ARGV[1])
+if redis.call('ZCARD', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
 return 1
 """
 
@@ -244,7 +247,7 @@ class GenerationIndex:
             for at in range(0, len(moments), CHUNK):
                 pipe.zadd(self._index, dict(moments[at : at + CHUNK]), nx=True)
             pipe.execute()
-        return bool(self._redis.eval(CLOSE, 1, self._index, WHOLE, member))
+        return bool(self._redis.eval(CLOSE, 1, self._index, WHOLE, member, EMPTY_S))
 
     def _unindexed(self) -> list[str]:
         """Ids of all that has not ended, or is in no segment yet, of all owners."""

@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     max_dataset_mb: int = Field(
         512, ge=1, description="Largest dataset taken, in MiB: what is sent, and its files unpacked."
     )
+    max_bodies_mb: int = Field(
+        512,
+        ge=64,
+        le=1 << 20,
+        description="MiB of bodies that one API process holds in memory, of all requests at once.",
+    )
     max_prompt_chars: int = Field(2000, ge=1, description="Longest prompt taken, in characters.")
     max_steps: int = Field(150, ge=1, description="Most denoising steps of one picture.")
     max_count: int = Field(16, ge=1, description="Most pictures of one generation.")

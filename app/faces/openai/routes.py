@@ -17,6 +17,7 @@ from app.faces.waiting import drawn
 from app.http.faults import refusal
 from app.http.places import Prefix
 from app.http.routing import Router
+from app.routes.events import admitted
 from app.shared.discretion import hide
 from app.shared.wire.adapter import AdapterVersion
 
@@ -28,9 +29,10 @@ async def generate(body: ImageRequest, service: ServiceDep, place: Prefix, reque
     """Draw, and answer once it is drawn; whoever goes away has it canceled."""
     hide([body.prompt, body.negative_prompt])
     asked = translated(body)
+    ticket = admitted(service) if body.stream else None  # before it is accepted
     generation = await accept(service, asked)
     if body.stream:
-        return streamed(service, generation, body.partial_images or 0)
+        return streamed(service, generation, body.partial_images or 0, ticket)
     ended = await drawn(service, generation, request.is_disconnected)
     as_urls = body.response_format == "url"
     data = [

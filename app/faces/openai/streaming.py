@@ -7,21 +7,21 @@ from typing import Any
 
 import anyio
 
-from app.deps import Service
+from app.deps import Service, Ticket
 from app.faces.openai.answers import NO_TOKENS, facts, file_of
 from app.faces.openai.errors import error_of
 from app.faces.waiting import canceled, judge
 from app.hub import end_of
-from app.routes.events import HEADERS, EventStream, seen
+from app.routes.events import HEADERS, EventStream, counted, seen
 from app.shared.errors import RadiataError
 from app.shared.events import START, Event
 from app.shared.previews import DATA_URL, Viewer
 from app.shared.wire.generation import Generation
 
 
-def streamed(service: Service, generation: Generation, partials: int) -> EventStream:
+def streamed(service: Service, generation: Generation, partials: int, ticket: Ticket | None) -> EventStream:
     """Answer with the events of a generation; partials: how many partial images of each picture, at most."""
-    return EventStream(_frames(service, generation, partials), headers=HEADERS)
+    return counted(EventStream(_frames(service, generation, partials), headers=HEADERS), ticket)
 
 
 async def _frames(service: Service, generation: Generation, partials: int) -> AsyncGenerator[bytes]:

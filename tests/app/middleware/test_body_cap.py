@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 
 from app.middleware.body_cap import JSON_CAP, BodyCap
 from app.middleware.safe_headers import HEADERS
+from app.shared.errors import Unavailable
+from app.shared.settings import MIB
 
 
 def through(
@@ -35,7 +37,7 @@ def through(
     headers += [] if declared is None else [(b"content-length", declared.encode("latin-1"))]
     scope = {"type": "http", "path": path, "headers": headers}
     try:
-        asyncio.run(BodyCap(app, upload_mb=1, image_mb=3, dataset_mb=1)(scope, receive, send))
+        asyncio.run(BodyCap(app, upload_mb=1, image_mb=3, dataset_mb=1, bodies_mb=64)(scope, receive, send))
     except HTTPException as refusal:
         return refusal.status_code, reached
     return sent[0]["status"], reached
@@ -72,3 +74,37 @@ def test_every_answer_keeps_data_data(api: httpx.Client, path: str) -> None:
     headers = api.get(path).headers
     missing = [name for name, value in HEADERS.items() if headers.get(name) != value]
     assert missing == []
+
+
+def test_of_all_bodies_in_memory_there_are_so_many_bytes_at_once() -> None:
+    """Two are held; the third, which would be too much, is told to come again; the room is there once one has gone."""
+    go_on, scope = asyncio.Event(), {"type": "http", "path": "/v1/generations", "headers": []}
+    body = {"type": "http.request", "body": b"x" * (MIB * 3 // 2), "more_body": False}
+    statuses: list[int] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await go_on.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        return body
+
+    async def send(message: Any) -> None:
+        statuses.append(message["status"])
+
+    async def together() -> None:
+        cap = BodyCap(app, upload_mb=1, image_mb=3, dataset_mb=1, bodies_mb=4)
+        held = [asyncio.create_task(cap(scope, receive, send)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="over 4 MiB") as refused:
+            await cap(scope, receive, send)
+        assert refused.value.retry_after_s
+        form = scope | {"path": "/v1/images", "headers": [(b"content-type", b"multipart/form-data; boundary=x")]}
+        held += [asyncio.create_task(cap(form, receive, send)), asyncio.create_task(cap(form, receive, send))]
+        go_on.set()
+        await asyncio.gather(*held)
+        await cap(scope, receive, send)
+
+    asyncio.run(together())
+    assert statuses == [200] * 5

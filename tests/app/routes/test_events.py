@@ -6,20 +6,25 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import pytest
 from redis import Redis
 
+from app.routes import events
 from app.shared.events import publish, stream_key
 from app.shared.generations import Ledger
+from app.shared.keys import Keyring
 from app.shared.previews import DATA_URL, Preview, send, wanted
+from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Status
+from tests.app.conftest import serving
 from tests.app.listening import Listener, allow_many_files, listeners
-from tests.app.shared.making import request
+from tests.app.shared.making import profile, request
 
 PATIENCE_S = 60
 MANY = 1000
@@ -190,3 +195,37 @@ def test_previews_are_sent_to_who_asks_and_stand_in_no_stream(
         at = told.index("event: preview")
         assert json.loads(told[at + 1].removeprefix("data: "))["data"] == f"{DATA_URL}AAAA"
         assert at < told.index("event: progress"), "it has no place that one could go on from"
+
+
+def test_so_many_streams_are_open_at_once_and_fewer_of_one_owner(
+    storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_STREAMS", 3)
+    monkeypatch.setattr(events, "MOST_OF_ONE", 2)
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    keys = {owner: {"X-API-Key": Keyring(storage).add(("draw",), owner=owner)[1]} for owner in ("ada", "bob", "eve")}
+    made = {owner: Ledger(storage, redis, settings, owner).accept(request()).id for owner in keys}
+
+    def opened(api: httpx.Client, owner: str) -> AbstractContextManager[httpx.Response]:
+        return api.stream("GET", url(made[owner]), headers=keys[owner])
+
+    def refused(api: httpx.Client, owner: str) -> tuple[int, str]:
+        with opened(api, owner) as answer:
+            answer.read()
+        assert 0 < int(answer.headers["Retry-After"]) <= 60
+        return answer.status_code, answer.json()["code"]
+
+    with serving(settings) as api:
+        with opened(api, "ada"), opened(api, "bob"), opened(api, "ada") as last:
+            assert last.status_code == 200
+            assert refused(api, "ada") == (429, "too_many_streams")
+            assert refused(api, "eve") == (503, "too_many_streams")
+        for owner in keys:
+            Ledger(storage, redis, settings, owner).cancel(made[owner])
+        for owner in ("ada", "ada", "eve"):
+
+            def is_open(owner: str = owner) -> bool:
+                with opened(api, owner) as answer:
+                    return answer.status_code == 200
+
+            eventually(is_open)

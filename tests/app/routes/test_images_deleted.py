@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 from PIL import Image
+from redis import Redis
 
+from app.shared.catalog import Catalog
 from app.shared.datasets import Datasets, dataset_of
 from app.shared.disposal import Disposal
 from app.shared.generation_keys import pending_key
@@ -13,7 +15,7 @@ from app.shared.pictures import Pictures, picture_key
 from app.shared.records import PENDING
 from app.shared.storage import Storage
 from app.shared.wire.dataset import DatasetPicture, DatasetReport
-from tests.app.shared.making import request
+from tests.app.shared.making import request, version
 
 
 def later(storage: Storage, hours: int) -> None:
@@ -55,3 +57,16 @@ def test_what_a_dataset_shows_is_not_deleted(api: httpx.Client, storage: Storage
     Datasets(storage).keep(dataset_of(pictures, DatasetReport(), datetime.now(UTC)))
     answer = api.delete(f"/v1/images/{ref}")
     assert (answer.status_code, answer.json()["code"]) == (409, "image_needed")
+
+
+def test_what_any_version_of_an_adapter_shows_is_not_deleted(api: httpx.Client, storage: Storage, redis: Redis) -> None:
+    refs = [Pictures(storage).put(Image.new("RGB", (8, 8), (number, 0, 0))).ref for number in range(3)]
+    catalog = Catalog(storage, redis)
+    for number, ref in enumerate(refs[:2], 1):
+        admitted = version("style", version=number, sha256=str(number) * 64, cover=ref)
+        catalog.admit(admitted, {})
+    for number, ref in enumerate(refs[:2], 1):
+        answer = api.delete(f"/v1/images/{ref}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "image_needed")
+        assert f"style:{number}" in answer.json()["detail"]
+    assert api.delete(f"/v1/images/{refs[2]}").status_code == 204

@@ -9,7 +9,7 @@ from redis import Redis
 
 from app.shared.errors import NotFound
 from app.shared.generations import Ledger
-from app.shared.index import INDEX, WHOLE, moment
+from app.shared.index import INDEX, WHOLE, index_key, moment
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from tests.app.shared.making import request
@@ -142,3 +142,12 @@ def test_a_key_that_is_no_record_of_ours_is_passed_over(ledger: Ledger, redis: R
     storage.put("generations/x/manifest.json", b"{}")
     redis.flushall()
     assert pages(ledger, 10) == [made]
+
+
+def test_a_list_of_an_owner_who_has_nothing_does_not_stay_in_redis(
+    storage: Storage, redis: Redis, settings: Settings
+) -> None:
+    nobody, ada = (Ledger(storage, redis, settings, owner) for owner in ("nobody", "ada"))
+    made = ada.accept(request()).id
+    assert pages(nobody, 5) == [] and pages(ada, 5) == [made]
+    assert redis.ttl(index_key("nobody")) > 0 > redis.ttl(index_key("ada"))  # type: ignore[operator]
