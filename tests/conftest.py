@@ -121,6 +121,24 @@ def redis(settings: Settings) -> Iterator[Redis]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a bucket on an S3 server."""
+    from tests import object_store
+
+    with object_store.running(tmp_path_factory.mktemp("s3")) as port, pytest.MonkeyPatch.context() as environment:
+        reached = {"AWS_ENDPOINT": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
+        for name, value in {**object_store.IDENTITY, **reached}.items():
+            environment.setenv(name, value)
+        yield object_store.URL
+
+
+@pytest.fixture(params=["here", pytest.param("s3", marks=pytest.mark.service)])
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    """Where storage is, for tests that hold over each: nothing said, or an empty folder of a bucket."""
+    return f"{request.getfixturevalue('s3')}/{tmp_path.name}" if request.param == "s3" else None
+
+
 @pytest.fixture
 def storage(settings: Settings) -> Storage:
     """Its object storage."""

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from app.outgoing.turns import WINDOW, Turns
+from app.outgoing.shares import WINDOW, Shares
 from app.shared.errors import RadiataError, Unreadable
 from app.shared.outgoing import Outgoing
 
@@ -55,7 +55,7 @@ class Courier:
 
     def __init__(self, outgoing: Outgoing, handlers: Mapping[str, Handler]) -> None:
         self._outgoing, self._handlers = outgoing, handlers
-        self._turns = {kind: Turns(handler.owner, handler.share) for kind, handler in handlers.items()}
+        self._shares = {kind: Shares(handler.owner, handler.share) for kind, handler in handlers.items()}
         self._from = dict.fromkeys(handlers, 0)  # where in what is due the next look begins
         self._who = token_hex(8)
         self._running: set[str] = set()
@@ -139,7 +139,7 @@ class Courier:
         if room <= 0:
             return []
         due = self._outgoing.due(kind, WINDOW, self._from[kind])
-        chosen = self._turns[kind].choose([one for one in due if one not in mine], mine, room)
+        chosen = self._shares[kind].choose([one for one in due if one not in mine], mine, room)
         # One owner may have more than is looked at once: who comes behind them is found by the next look
         behind = self._from[kind] + WINDOW - len(chosen)
         self._from[kind] = behind if len(due) == WINDOW and len(chosen) < room else 0

@@ -47,7 +47,7 @@ class Accepted(Wire):
 TOLD_FOR = timedelta(days=7)  # that a deleted generation is answered 410; no worker is at one for so long
 
 
-class DeletedGeneration(Wire):
+class JobTombstone(Wire):
     """What takes the place of the end of a generation, or a training, once it is deleted: nobody ends it anew."""
 
     id: str

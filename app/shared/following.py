@@ -21,7 +21,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.accepted import DeletedGeneration
+from app.shared.accepted import JobTombstone
 from app.shared.errors import RadiataError, Unavailable, Unreadable
 from app.shared.identity import store_id
 from app.shared.index_database import ENDED, LAST, VERSION, IndexDatabase, place_of
@@ -292,7 +292,7 @@ class Following:
         """Ids of all that were deleted in the last week."""
         return set(DELETED.ids(self._storage, "deleted"))
 
-    def gone(self, generation_id: str) -> DeletedGeneration | None:
+    def gone(self, generation_id: str) -> JobTombstone | None:
         """What is left of a generation that was deleted in the last week."""
         return DELETED.get(self._storage, deleted_key(generation_id))
 

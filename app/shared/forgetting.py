@@ -19,7 +19,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from app.shared import index
-from app.shared.accepted import DeletedGeneration
+from app.shared.accepted import JobTombstone
 from app.shared.errors import Deleted, Unreadable
 from app.shared.events import stream_key
 from app.shared.generation_keys import folder_of, manifest_key, pending_key
@@ -57,12 +57,12 @@ class Forgetting:
         """Delete a generation that has ended; raises RedisError too, and then nothing has been done."""
         one = generation
         self.go_on(
-            DeletedGeneration(
+            JobTombstone(
                 id=one.id, owner=one.owner, created_at=one.created_at, deleted_at=now(), used=used_by(one)
             )
         )
 
-    def go_on(self, deleted: DeletedGeneration) -> None:
+    def go_on(self, deleted: JobTombstone) -> None:
         """Do all of it, whatever of it was done before; raises as `forget`."""
         text, generation_id = DELETED.write(deleted), deleted.id
         with self._redis.pipeline() as pipe:
@@ -83,7 +83,7 @@ class Forgetting:
         except Deleted as deleted:
             self.go_on(DELETED.read(deleted_key(generation_id), deleted.text))
 
-    def clear(self, deleted: DeletedGeneration) -> None:
+    def clear(self, deleted: JobTombstone) -> None:
         """Clear away what is left beside the record that it was deleted."""
         index.forget(self._redis, deleted.id, deleted.owner)
         if deleted.used and any(map(self._storage.exists, (ended_key(deleted.id), pending_key(deleted.id)))):
@@ -98,7 +98,7 @@ class Forgetting:
             self._storage.delete(key)
 
 
-def beside(deleted: DeletedGeneration) -> list[str]:
+def beside(deleted: JobTombstone) -> list[str]:
     """What else may be stored of a generation than its end and pictures."""
     # Whoever ended it may have died before the pending record went
     keys = [pending_key(deleted.id), star_key(deleted.id), ended_key(deleted.id)]

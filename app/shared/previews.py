@@ -41,7 +41,7 @@ def _newest_key(generation_id: str) -> str:
     return f"radiata:preview:{generation_id}"
 
 
-def wanted(redis: Redis, generation_id: str) -> bool:
+def watched(redis: Redis, generation_id: str) -> bool:
     """Tell whether somebody wants previews of a generation."""
     return bool(redis.exists(_asked_key(generation_id)))
 

@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.accepted import Accepted, AcceptedTraining, DeletedGeneration
+from app.shared.accepted import Accepted, AcceptedTraining, JobTombstone
 from app.shared.errors import Deleted, Newer, Unreadable
 from app.shared.facts import AdapterFacts, BaseDenoiser, BaseLayers, BaseSites, BaseTokenizers, Verdicts
 from app.shared.old_records import in_new_words, training_in_new_words
@@ -177,7 +177,7 @@ def deleted_key(generation_id: str) -> str:
     return f"deleted/{generation_id}.json"
 
 
-DELETED = Kind(r"deleted/([0-9a-f]{32})\.json", DeletedGeneration, "remove it", lambda one: (one.id,))
+DELETED = Kind(r"deleted/([0-9a-f]{32})\.json", JobTombstone, "remove it", lambda one: (one.id,))
 _REMOVE = "`DELETE /v1/generations/{0}` clears it away; then send the request again"
 PENDING = Kind(r"pending/([0-9a-f]{32})\.json", Accepted, _REMOVE, lambda one: (one.generation.id,), in_new_words)
 MANIFEST = EndKind(

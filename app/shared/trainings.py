@@ -17,7 +17,7 @@ from typing import Any, Literal, cast
 from redis import Redis
 from redis.exceptions import RedisError
 
-from app.shared.accepted import AcceptedTraining, DeletedGeneration
+from app.shared.accepted import AcceptedTraining, JobTombstone
 from app.shared.course import Courses
 from app.shared.errors import Conflict, Deleted, Gone, NotFound, Unavailable, Unreadable
 from app.shared.job_records import Places
@@ -310,7 +310,7 @@ class Trainings(Lifecycle[AcceptedTraining]):
         In the place of its end stands that it was deleted. That decides: a worker that is on it cannot end it anew.
         """
         self.queues.drop(training_id)
-        deleted = DeletedGeneration(id=training_id, owner=owner, created_at=now(), deleted_at=now())
+        deleted = JobTombstone(id=training_id, owner=owner, created_at=now(), deleted_at=now())
         self._storage.put(manifest_key(training_id), DELETED.write(deleted))
         self._remove(training_id)
 

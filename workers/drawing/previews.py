@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from app.shared.previews import DATA_URL, Preview, send, wanted
+from app.shared.previews import DATA_URL, Preview, send, watched
 from workers.drawing.predicted import predicted
 from workers.models.loading import LoadedModel
 from workers.models.preview_map import PreviewMap, fitted
@@ -64,7 +64,7 @@ class Previews:
                 return
             self._looked = self._clock()
             try:
-                if not wanted(self._redis, generation_id):
+                if not watched(self._redis, generation_id):
                     return
                 picture = self._picture(predicted(scheduler, timestep, output, sample, made), size)
                 if picture:

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from app.outgoing.courier import AGAIN_S, Courier
-from app.outgoing.turns import WINDOW
+from app.outgoing.shares import WINDOW
 from app.shared.outgoing import HELD_S, Outgoing, due_key
 
 MANY = 70

@@ -20,6 +20,11 @@ DAYS = 30
 
 
 @pytest.fixture
+def settings(settings: Settings, elsewhere: str | None) -> Settings:
+    return settings.model_copy(update={"storage_url": elsewhere})
+
+
+@pytest.fixture
 def kept(settings: Settings) -> Settings:
     return settings.model_copy(update={"keep_days": DAYS})
 

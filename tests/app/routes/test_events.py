@@ -17,7 +17,7 @@ from app.routes import events
 from app.shared.events import publish, stream_key
 from app.shared.generations import Ledger
 from app.shared.keys import Keyring
-from app.shared.previews import DATA_URL, Preview, send, wanted
+from app.shared.previews import DATA_URL, Preview, send, watched
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -184,7 +184,7 @@ def test_previews_are_sent_to_who_asks_and_stand_in_no_stream(
         for line in answer.iter_lines():
             told.append(line)
             if line.startswith("data:") and "queued" in line:
-                assert wanted(redis, generation.id) is asked
+                assert watched(redis, generation.id) is asked
                 send(redis, generation.id, Preview(index=0, step=1, width=8, height=8, data=f"{DATA_URL}AAAA"))
                 ledger.step(generation.id, 1, 3)
             if line == "event: progress":

@@ -37,6 +37,11 @@ HEADERS = {"Tus-Resumable": "1.0.0", "Upload-Length": str(len(DATA))}
 BYTES = {"Content-Type": "application/offset+octet-stream"}
 
 
+@pytest.fixture
+def settings(settings: Settings, elsewhere: str | None) -> Settings:
+    return settings.model_copy(update={"storage_url": elsewhere})
+
+
 @pytest.fixture(autouse=True)
 def ready(storage: Storage, settings: Settings) -> None:
     """A model was loaded once."""

@@ -28,6 +28,11 @@ NOBODY = "f" * 32
 
 
 @pytest.fixture
+def settings(settings: Settings, elsewhere: str | None) -> Settings:
+    return settings.model_copy(update={"storage_url": elsewhere})
+
+
+@pytest.fixture
 def ledger(storage: Storage, redis: Redis, settings: Settings) -> Ledger:
     return Ledger(storage, redis, settings, "ada")
 

@@ -145,8 +145,8 @@ def living(storage: Storage) -> set[str]:
 
 
 @pytest.fixture
-def storage() -> Storage:
-    return Storage("memory:///")
+def storage(elsewhere: str | None) -> Storage:
+    return Storage(elsewhere or "memory:///")
 
 
 @pytest.fixture(autouse=True)

@@ -71,6 +71,11 @@ class Between(Dying):
         return change
 
 
+@pytest.fixture
+def settings(settings: Settings, elsewhere: str | None) -> Settings:
+    return settings.model_copy(update={"storage_url": elsewhere})
+
+
 @pytest.fixture(params=["", "ada"])
 def ledger(request: pytest.FixtureRequest, storage: Storage, redis: Redis, settings: Settings) -> Ledger:
     return Ledger(storage, redis, settings, request.param or None)

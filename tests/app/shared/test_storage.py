@@ -17,7 +17,6 @@ from app.shared.disposal import GRACE, Disposal
 from app.shared.errors import Unavailable
 from app.shared.local_store import LocalStore
 from app.shared.storage import FLUSHES, Storage
-from tests import object_store
 
 ROOT = Path(__file__).parents[3]
 STORES = ("folder", "memory", pytest.param("s3", marks=pytest.mark.service))
@@ -25,16 +24,6 @@ HOSTILE = (
     *("..", "../x", "a/../../x", "a/../b", "a/./b", "a//b", "a\0b", "a\nb", "", "/", "/etc/x", "a/", "/a", "a\\b"),
     *("a/.x.0.part", ".x", "a#1", "a/b#12", "a\udc80b"),  # what an unfinished file is called, and half a character
 )
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a bucket on an S3 server."""
-    with object_store.running(tmp_path_factory.mktemp("s3")) as port, pytest.MonkeyPatch.context() as environment:
-        reached = {"AWS_ENDPOINT": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
-        for name, value in {**object_store.IDENTITY, **reached}.items():
-            environment.setenv(name, value)
-        yield object_store.URL
 
 
 @pytest.fixture(params=STORES)

@@ -8,7 +8,7 @@ WINDOW = 100  # tasks that are looked at once
 KNOWN = 10 * WINDOW  # whose owners are kept
 
 
-class Turns:
+class Shares:
     """Chooses among tasks of one kind; whose: gives the owner of a task; share: tasks of one owner at once."""
 
     def __init__(self, whose: Callable[[str], str], share: int) -> None:
