@@ -14,7 +14,10 @@ export function createGallery(open) {
   const known = new Map();
   const tiles = new Map();
   const sheets = new Map();
+  const watched = new Set(); // ids of those that are followed until they end
   let next = null;
+  let asked = ""; // what is looked for, as the list's query has it
+  let turn = 0; // of what was asked last: answers to what was asked before it are dropped
 
   async function cancel(id) {
     try {
@@ -74,6 +77,8 @@ export function createGallery(open) {
     for (const key of sheets.keys()) if (!keys.has(key)) sheets.delete(key);
     arrange(byId("gallery"), shown.map(([, element]) => element));
     byId("gallery-none").hidden = known.size > 0;
+    byId("gallery-none").querySelector("p").textContent = asked ? "Nothing found" : "Nothing drawn yet";
+    byId("search").hidden = known.size === 0 && !asked;
     byId("older").hidden = next === null;
   }
 
@@ -84,7 +89,8 @@ export function createGallery(open) {
   }
 
   async function watch(generation) {
-    const { status, request, error } = await follow(generation, update);
+    watched.add(generation.id);
+    const { status, request, error } = await follow(generation, update).finally(() => watched.delete(generation.id));
     announce(status === "failed" ? `${request.prompt} failed: ${error?.message}` : `${request.prompt}: ${status}`);
   }
 
@@ -92,17 +98,26 @@ export function createGallery(open) {
     if (known.has(generation.id)) return;
     known.set(generation.id, generation);
     tiles.set(generation.id, createTiles(generation, actions));
-    if (!ended(generation)) watch(generation).catch(notify);
+    if (!ended(generation) && !watched.has(generation.id)) watch(generation).catch(notify);
   }
 
   async function page(cursor) {
     const after = cursor ? `&before=${encodeURIComponent(cursor)}` : "";
-    return call("GET", `v1/generations?limit=${PAGE}${after}`);
+    return call("GET", `v1/generations?limit=${PAGE}${after}${asked}`);
+  }
+
+  /** A page, and whether it is still what was asked last. */
+  async function newestPage() {
+    const mine = ++turn;
+    const found = await page(null);
+    return [found, mine === turn];
   }
 
   byId("older").addEventListener("click", async () => {
     try {
+      const mine = turn;
       const older = await page(next);
+      if (mine !== turn) return;
       next = older.next;
       older.generations.forEach(take);
       render();
@@ -114,10 +129,23 @@ export function createGallery(open) {
   return {
     /** Reads the newest generations; what is shown already stays. */
     async load() {
-      const newest = await page(null);
+      const [newest, wanted] = await newestPage();
+      if (!wanted) return;
       if (known.size === 0) next = newest.next;
       newest.generations.forEach(take);
       render();
+    },
+
+    /** Shows what is found in place of what is shown; `query` begins with an ampersand, or is empty. Says how many. */
+    async search(query) {
+      asked = query;
+      const [found, wanted] = await newestPage();
+      if (!wanted) return null;
+      for (const one of [known, tiles, sheets]) one.clear();
+      next = found.next;
+      found.generations.forEach(take);
+      render();
+      return `${found.generations.length || "nothing"}${next ? " or more" : ""} found`;
     },
 
     /** Shows a generation that was just accepted. */

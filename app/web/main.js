@@ -11,6 +11,7 @@ import { acceptFiles } from "./drop.js";
 import { freshSeed, randomKey } from "./random.js";
 import { createForm } from "./form.js";
 import { createGallery } from "./gallery.js";
+import { createSearch } from "./search.js";
 import { createPictures } from "./pictures_in.js";
 import { notify } from "./problems.js";
 import { isPicture } from "./send_picture.js";
@@ -47,6 +48,7 @@ const pictures = createPictures({
 });
 const train = createTrain({ use, known: reloadAdapters });
 const gallery = createGallery((generation, index, acts) => showPicture(generation, index, { reuse, from, ...acts }));
+createSearch(gallery.search);
 
 function reuse(request, seed) {
   form.reuse(request, seed, 1);
