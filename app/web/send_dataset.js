@@ -1,7 +1,7 @@
 // Sending pictures with captions: packed where they are several files, read by the service, named by their content.
 
 import { Problem } from "./api.js";
-import { inspected, sendForm } from "./sending.js";
+import { inspected, sendFile } from "./sending.js";
 import { zipOf } from "./zip.js";
 
 /**
@@ -16,7 +16,7 @@ export async function sendDataset(files, { leaveOut = false, said }) {
   said("Packing", null);
   const file = alone ? files[0][1] : new File([await zipOf(files)], "pictures.zip");
   const fields = [["file", file], ...(leaveOut ? [["unreadable", "leave_out"]] : [])];
-  const { body } = await sendForm("v1/datasets", fields, (loaded, total) =>
+  const { body } = await sendFile("datasets", fields, (loaded, total) =>
     loaded < total ? said("Sending", loaded / total) : said("Reading the pictures", null));
   return body.pictures ? body : inspected(`v1/datasets/uploads/${body.id}`);
 }

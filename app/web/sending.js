@@ -2,8 +2,16 @@
 
 import { Problem, call, problemOf } from "./api.js";
 import { askForKey } from "./key.js";
+import { FROM, sendParts } from "./resumable.js";
 
 const POLL_MS = 200;
+
+/** Sends the fields, a large file in parts; as `sendForm`. `kind`: adapters or datasets. */
+export async function sendFile(kind, fields, progress, signal) {
+  const file = fields.find(([name]) => name === "file")[1];
+  if (file.size <= FROM) return sendForm(`v1/${kind}`, fields, progress, signal);
+  return sendParts(kind, file, fields.filter(([name]) => name !== "file"), progress, signal);
+}
 
 /**
  * Sends the fields; `progress(loaded, total)` in bytes. Resolves with {body, location} of what is to be inspected.

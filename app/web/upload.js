@@ -3,7 +3,7 @@
 import { size } from "./amounts.js";
 import { byId, dialogTop, el, openDialog } from "./dom.js";
 import { announce, problemView } from "./problems.js";
-import { inspected, sendForm } from "./sending.js";
+import { inspected, sendFile } from "./sending.js";
 import { verdictView } from "./verdict.js";
 
 const NAME = "[a-z0-9][a-z0-9._\\-]{0,63}";
@@ -43,7 +43,7 @@ export function showUpload(file, { added, use }) {
     outcome.replaceChildren();
     state.textContent = "Sending";
     try {
-      const answer = await sendForm("v1/adapters", fields, (loaded, total) => {
+      const answer = await sendFile("adapters", fields, (loaded, total) => {
         bar.max = total;
         bar.value = loaded;
         if (loaded === total) {

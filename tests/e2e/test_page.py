@@ -32,6 +32,15 @@ OFFLINE = r"net::ERR_INTERNET_DISCONNECTED"
 NO_STREAM = r"/v1/no-such-stream - Failed to load resource: the server responded with a status of 404"
 
 # What the page said about its progress, as it said it
+CUT = """
+window.parts = [];
+const send = window.fetch;
+window.fetch = (path, given) => {
+  if (given?.method !== "PATCH") return send(path, given);
+  window.parts.push(Number(given.headers["Upload-Offset"]));
+  return window.parts.length === 3 ? Promise.reject(new TypeError("cut")) : send(path, given);
+};
+"""
 WATCH = """
 window.said = [];
 new MutationObserver(() => {
@@ -130,6 +139,22 @@ def test_an_uploaded_adapter_is_judged_used_and_compared(page: Page, tmp_path: P
     page.one("#adapter .actions button").click()
     page.one("#adapter .actions button.primary").click()  # yes, delete
     page.until(lambda: not page.all(f"[data-name='{name}']"), "the adapter is still listed")
+
+
+def test_a_large_file_comes_in_parts_and_survives_a_cut(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "large.safetensors"
+    padding = {f"padding.{number}": torch.zeros(7 << 20) for number in range(2)}
+    save_file(samples.tensors("lora") | padding, file)
+    page.run(CUT)
+    page.one("#adapters-file").send_keys(str(file))
+    page.run("document.querySelector('#upload details').open = true")
+    page.type("#upload-ignore", "padding.*")
+    page.one("#upload button.primary").click()
+    page.until(lambda: page.all("#upload .verdict"), "no verdict")
+    assert "padding" in page.one("#upload .verdict").text
+    sent = page.run("return window.parts")
+    assert len(sent) == len(set(sent)) + 1 and sent == sorted(sent), "one part was sent again, and no other"
+    page.close_dialog()
 
 
 def test_hostile_files_are_refused_with_every_reason(page: Page, tmp_path: Path) -> None:
