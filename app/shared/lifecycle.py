@@ -65,7 +65,8 @@ def id_for(idempotency_key: str | None, owner: str = FIRST, salt: str = SALT) ->
     salt: another one for each kind of job. Neither owner nor key holds a NUL.
     """
     if idempotency_key is None:
-        return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+        milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)
+        return f"{milliseconds:012x}{rest_ns // 1000:03x}{secrets.token_hex(9)[1:]}"  # of one millisecond in order too
     parts = [salt, owner, idempotency_key] if owner else [salt, idempotency_key]
     found = sha256("\0".join(parts).encode()).hexdigest()[:32]
     # One hash in eighty begins like a time, and would stand in the list where that time is: in 2080, say

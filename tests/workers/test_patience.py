@@ -145,7 +145,13 @@ def take_and_run(redis: Redis, settings: Settings) -> bool:
 
 
 def test_a_generation_that_nobody_can_fail_goes_back_uncounted(
-    engine: Engine, ledger: Ledger, away: Away, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    ledger: Ledger,
+    away: Away,
+    redis: Redis,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Storage is away for longer than any patience: the job is put back as it was, time after time."""
     engine._patience._most_s = 0.01
@@ -156,6 +162,7 @@ def test_a_generation_that_nobody_can_fail_goes_back_uncounted(
         take_and_run(redis, settings)
     job = Queues(redis, settings).job(one.id)
     assert job is not None and job.retries_left == settings.retries and job.is_queued
+    assert "Traceback" not in caplog.text, "RQ tells of it as of a fault"
     away.fails = lambda: False
     assert take_and_run(redis, settings)
     assert ledger.get(one.id).status is Status.SUCCEEDED

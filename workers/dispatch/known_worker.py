@@ -18,6 +18,7 @@ from app.shared.kinds import OF_JOB, mend
 from app.shared.settings import Settings
 
 log = structlog.get_logger()
+PUT_BACK = (Unavailable, Newer, RedisError)  # nothing is wrong with a job that ends with one of these
 
 
 class KnownWorker(Worker):
@@ -43,6 +44,13 @@ class KnownWorker(Worker):
         """Seconds after which this worker counts as dead without another heartbeat."""
         return self._settings.lost_after_s
 
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Say in one line that a job is put back; where something is wrong with it, RQ has its traceback too."""
+        if isinstance(exc_info[1], PUT_BACK):
+            log.warning("job_put_back", job=job.id, why=str(exc_info[1]))
+            return
+        super().handle_exception(job, *exc_info)
+
     def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
         """Put back, as it was, a job that could not wait for storage or Redis any longer, without counting a try.
 
@@ -55,7 +63,7 @@ class KnownWorker(Worker):
                 pipeline.delete(job.key)  # a heartbeat since then has made an empty one
                 pipeline.execute()
             return
-        if isinstance(exc_info[1], (Unavailable, Newer, RedisError)):
+        if isinstance(exc_info[1], PUT_BACK):
             job.retries_left = (job.retries_left or 0) + 1  # RQ takes one off
             # What Redis refuses may be this job's alone, and so is a record of newer code: no other waits behind it
             job.enqueue_at_front_on_retry = isinstance(exc_info[1], (Unavailable, *AWAY))
