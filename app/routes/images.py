@@ -1,6 +1,7 @@
 """Pictures: those that requests draw from, and those that were drawn."""
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from typing import Annotated, cast, get_args
@@ -19,6 +20,7 @@ from app.http.spool import Spooled
 from app.shared.errors import Conflict, NotFound, PictureRefused, Unreadable
 from app.shared.generation_keys import image_key
 from app.shared.pictures import StoredPicture, picture_key
+from app.shared.wire.adapter import AdapterVersion
 from app.shared.wire.generation import OutputFormat
 from app.shared.wire.map import MapRequest
 from app.shared.wire.picture import REF_PATTERN
@@ -149,8 +151,19 @@ def _shown_by(service: Service, ref: str) -> str | None:
             if any(picture.ref == ref for picture in service.datasets.get(one).pictures):
                 return f"dataset {one!r}"
     mine = (one for one in service.catalog.newest() if one.owner == service.owner)
-    shows = (one for newest in mine for one in service.catalog.versions(newest) if one.cover == ref)
+    shows = (one for newest in mine for one in _versions(service, newest) if one.cover == ref)
     return next((f"adapter '{one.name}:{one.version}'" for one in shows), None)
+
+
+def _versions(service: Service, newest: AdapterVersion) -> Iterator[AdapterVersion]:
+    """Every version of a name, but for those that cannot be read."""
+    yield newest
+    numbers = list[int]()
+    with suppress(NotFound, Gone, Unreadable):
+        numbers = service.catalog.record(newest.name).versions
+    for number in numbers:
+        with suppress(NotFound, Gone, Unreadable):
+            yield service.catalog.resolve(f"{newest.name}:{number}")
 
 
 def _is_seen(service: Service, key: str, drawn: re.Match[str] | None) -> bool:

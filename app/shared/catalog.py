@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -190,12 +190,6 @@ class Catalog:
             newest = {holder: self._known(holder, text) for holder, text in found if "@" not in holder}
         ours = (one for one in newest.values() if one and one.owner in (FIRST, BUNDLED))
         return sorted(ours, key=lambda one: one.name)
-
-    def versions(self, version: AdapterVersion) -> Iterator[AdapterVersion]:
-        """Every version of the name that one has, but for those that cannot be read."""
-        for number in self._sisters(version):
-            with suppress(NotFound, Gone, Unreadable):
-                yield self.resolve(f"{version.name}:{number}")
 
     def _known(self, holder: str, text: str) -> AdapterVersion | None:
         """A version out of the index, or, where that has none that is whole, out of storage."""
