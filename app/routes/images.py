@@ -17,7 +17,7 @@ from app.http.downloads import documented, download
 from app.http.receiving import at_once, judge_end, judge_size, known, later, settled, stage, stage_bytes
 from app.http.routing import SIGNED_ADDRESS, Router, answers
 from app.http.spool import Spooled
-from app.shared.errors import Conflict, NotFound, PictureRefused, Unreadable
+from app.shared.errors import Conflict, Gone, NotFound, PictureRefused, Unreadable
 from app.shared.generation_keys import image_key
 from app.shared.pictures import StoredPicture, picture_key
 from app.shared.wire.adapter import AdapterVersion

@@ -57,9 +57,7 @@ class Forgetting:
         """Delete a generation that has ended; raises RedisError too, and then nothing has been done."""
         one = generation
         self.go_on(
-            JobTombstone(
-                id=one.id, owner=one.owner, created_at=one.created_at, deleted_at=now(), used=used_by(one)
-            )
+            JobTombstone(id=one.id, owner=one.owner, created_at=one.created_at, deleted_at=now(), used=used_by(one))
         )
 
     def go_on(self, deleted: JobTombstone) -> None:

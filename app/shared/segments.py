@@ -19,7 +19,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
-from app.shared.accepted import DeletedGeneration
+from app.shared.accepted import JobTombstone
 from app.shared.job import ID
 from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Status
@@ -89,7 +89,7 @@ class Entry(Wire):
         )
 
     @classmethod
-    def of_deleted(cls, one: DeletedGeneration) -> Self:
+    def of_deleted(cls, one: JobTombstone) -> Self:
         """The entry of a generation of which nothing else is left."""
         return cls(id=one.id, owner=one.owner, created_at=one.created_at, deleted_at=one.deleted_at, used=one.used)
 
