@@ -41,7 +41,7 @@ async def accept_all(service: Service, batch: Batch, idempotency_key: str | None
     try:
         async with contextmanager_in_threadpool(service.limits.place(PLACES.name, *new)):
             for body, key, own in zip(bodies, keys, ids, strict=True):
-                accepted.append(await accept(service, body, key, fingerprint, own, moderated=True))
+                accepted.append(await accept(service, body, key, fingerprint, own, True))
     except Exception as error:
         if idempotency_key is None:
             await run_in_threadpool(_undo, service, accepted)

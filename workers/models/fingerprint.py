@@ -32,7 +32,7 @@ class Digests:
         if self._folder is None or before["size"] < REMEMBERED_BYTES:
             return _read(file)
         noted = self._folder / f"{hashlib.sha256(str(before['path']).encode()).hexdigest()}.json"
-        with suppress(OSError, ValueError):  # a note that cannot be read costs time and nothing else
+        with suppress(OSError, ValueError, RecursionError):  # a note that cannot be read costs time and nothing else
             note = json.loads(noted.read_bytes())
             if isinstance(note, dict) and isinstance(sha256 := note.pop("sha256", None), str) and note == before:
                 return sha256

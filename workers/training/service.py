@@ -289,7 +289,7 @@ class _Teller:
         training: Accepted,
         exported: Callable[[], bytes],
         saved: Callable[[str], None],
-        judge: Callable[[Accepted, int, str, bytes], None],
+        judge: Callable[[Accepted, int, str, bytes], None] = lambda *_: None,
     ) -> None:
         self._judge = judge
         self._trainings, self._storage, self._training = trainings, storage, training
