@@ -35,13 +35,14 @@ async def listen(socket: WebSocket, clientId: Annotated[str, Query(max_length=12
     service = cast(Service, socket.app.state.service)
     if caller := cast(Caller | None, socket.scope.get(CALLER)):
         service = service.seen_by(caller)
+    known = await _of(service, clientId)  # before it may ask for more, all of which it is told of
     await socket.accept()
     if len(_open) >= MOST:
         await socket.close(TRY_AGAIN, "too many listen here; ask again in a moment")
         return
     ticket = object()
     _open.add(ticket)
-    telling = asyncio.create_task(_tell(service, socket, clientId))
+    telling = asyncio.create_task(_tell(service, socket, clientId, known))
     try:
         while True:
             await socket.receive()
@@ -55,8 +56,7 @@ async def listen(socket: WebSocket, clientId: Annotated[str, Query(max_length=12
         await asyncio.gather(telling, return_exceptions=True)
 
 
-async def _tell(service: Service, socket: WebSocket, client: str) -> None:
-    known = await _of(service, client)
+async def _tell(service: Service, socket: WebSocket, client: str, known: list[Generation]) -> None:
     await _say(socket, "status", {"status": _remaining(known), "sid": client})
     told = {one.id for one in known if one.status.ended}
     while not service.hub.stopping:
