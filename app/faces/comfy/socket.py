@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
+from datetime import timedelta
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
@@ -16,11 +17,13 @@ from app.hub import end_of
 from app.routes.events import seen
 from app.shared.errors import RadiataError
 from app.shared.events import START, Event
+from app.shared.lifecycle import now
 from app.shared.previews import DATA_URL, Viewer
 from app.shared.wire.generation import Generation, Status
 
 router = APIRouter(prefix="/comfy")
 
+LATELY = timedelta(seconds=30)
 LOOK_S = 0.3  # between two looks for what its client has asked for since
 NEWEST = 20  # generations among which they are looked for
 MOST = 256  # sockets of a process at a time
@@ -57,6 +60,9 @@ async def listen(socket: WebSocket, clientId: Annotated[str, Query(max_length=12
 
 
 async def _tell(service: Service, socket: WebSocket, client: str, known: list[Generation]) -> None:
+    for one in known:  # some open this socket after they have asked, and would wait for what has failed already
+        if (wrong := failure(one)) and one.finished_at and now() - one.finished_at < LATELY:
+            await _say(socket, *wrong)
     await _say(socket, "status", {"status": _remaining(known), "sid": client})
     told = {one.id for one in known if one.status.ended}
     while not service.hub.stopping:
