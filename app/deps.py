@@ -226,9 +226,14 @@ def sources_of(settings: Settings) -> Sources:
     )
 
 
-async def _service(request: Request) -> Service:  # async: what is not takes a thread for it
+def service_of(request: Request) -> Service:
+    """The service as whoever sent a request sees it."""
     service, caller = cast(Service, request.app.state.service), cast(Caller | None, request.scope.get(CALLER))
     return service if caller is None else service.seen_by(caller)
+
+
+async def _service(request: Request) -> Service:  # async: what is not takes a thread for it
+    return service_of(request)
 
 
 ServiceDep = Annotated[Service, Depends(_service)]

@@ -89,7 +89,7 @@ class Hub:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._away = False
-        self._stopping = False
+        self._over = asyncio.Event()
 
     async def follow(
         self, generation_id: str, after: Position = START, end: Event | None = None
@@ -102,7 +102,7 @@ class Hub:
         """
         with self._followed(generation_id) as tail:
             tail.end = tail.end or end
-            while not self._stopping:
+            while not self._over.is_set():
                 changed = tail.changed  # before looking: nothing falls between
                 if after >= tail.start:
                     events, reached = tail.since(after), max(after, tail.last)
@@ -136,7 +136,7 @@ class Hub:
 
     def stop(self) -> None:
         """End every wait: the server is about to stop."""
-        self._stopping = True
+        self._over.set()
         self._wake_watchers()
         for tail in self._tails.values():
             tail.wake()
@@ -144,7 +144,11 @@ class Hub:
     @property
     def stopping(self) -> bool:
         """Tell whether nobody is to wait any more."""
-        return self._stopping
+        return self._over.is_set()
+
+    async def stopped(self) -> None:
+        """Wait until nobody is to wait any more."""
+        await self._over.wait()
 
     async def aclose(self) -> None:
         """Stop reading."""

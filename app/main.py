@@ -17,6 +17,7 @@ from app.faces.comfy import jobs as comfy_jobs
 from app.faces.comfy import routes as comfy
 from app.faces.comfy import socket as comfy_socket
 from app.faces.hf import routes as hf
+from app.faces.mcp import routes as mcp
 from app.faces.openai import routes as openai
 from app.http import errors
 from app.http.documentation import documented
@@ -45,7 +46,7 @@ from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-FACES = (openai, hf, a1111, a1111_lists, comfy, comfy_jobs, comfy_socket)
+FACES = (openai, hf, a1111, a1111_lists, comfy, comfy_jobs, comfy_socket, mcp)
 PARTS = (
     generations,
     events,
@@ -79,7 +80,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await run_in_threadpool(Audit(app.state.service.storage).started, settings)
         app.state.service.courier.start()
         Thread(target=app.state.service.ledger.following.begin, daemon=True, name="index").start()
-        yield
+        async with mcp.opened(app):
+            yield
         await run_in_threadpool(app.state.service.courier.stop)
         await app.state.service.hub.aclose()
         await app.state.service.scripts.aclose()

@@ -7,7 +7,7 @@ WORKDIR /src
 RUN python -m venv /opt/radiata
 # Without the packages the project installs as its dependencies alone: a layer that new code leaves as it is
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN --mount=type=cache,target=/root/.cache/pip /opt/radiata/bin/pip install . -c constraints.txt
+RUN --mount=type=cache,target=/root/.cache/pip /opt/radiata/bin/pip install '.[mcp]' -c constraints.txt
 COPY lycoris lycoris
 COPY workers workers
 COPY app app

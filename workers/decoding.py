@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from PIL import AvifImagePlugin as _avif  # noqa: F401  # loaded with their tables before a fork, not in each of them
-from PIL import ExifTags, Image, ImageCms, features
+from PIL import ExifTags, Image, ImageChops, ImageCms, features
 from PIL import JpegImagePlugin as _jpeg  # noqa: F401
 from PIL import PngImagePlugin as _png  # noqa: F401
 from PIL import WebPImagePlugin as _webp  # noqa: F401
@@ -125,6 +125,15 @@ def decode(data: bytes) -> Decoded:
     upright = colour.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else colour
     upright.info = {}
     return Decoded(upright, notes)
+
+
+def mask_of(image: Image.Image) -> Image.Image:
+    """Return the mask that transparency means: white where a picture has none of its own; raise PictureRefused."""
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    if alpha is None or alpha.getextrema()[0] == 255:
+        message = "no pixel of the mask is transparent, and what is transparent in it is drawn anew; erase that part"
+        raise PictureRefused("mask_opaque", message)
+    return ImageChops.invert(alpha).convert("RGB")
 
 
 def opened(data: bytes) -> Image.Image:

@@ -47,7 +47,7 @@ from workers.adapters.uploaded import KnownBase, opened
 from workers.control.maps import Maps
 from workers.control.preprocessors import ModelAway
 from workers.datasets import ReceivedDatasets
-from workers.decoding import decode
+from workers.decoding import decode, mask_of
 from workers.limits import limit_memory, limit_time
 from workers.patience import Patience, PatientStorage
 from workers.written import written
@@ -85,6 +85,7 @@ class Intake:
             "adapter": self._adapter,
             "picture": self._picture,
             "recipe": self._recipe,
+            "mask": self._mask,
             "map": self._map,
             "dataset": self._dataset,
         }
@@ -163,6 +164,11 @@ class Intake:
     def _recipe(self, _: Upload, data: bytes) -> dict[str, Any]:
         limit_time(DECODING_S)
         return {"written": written(data)}
+
+    def _mask(self, upload: Upload, data: bytes) -> dict[str, Any]:
+        limit_time(DECODING_S)
+        kept, new = self._pictures.keep(mask_of(decode(data).image), upload.owner)
+        return {"picture": kept, "new": new}
 
     def _map(self, upload: Upload, data: bytes) -> dict[str, Any]:
         try:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from app.faces.adapter_shapes import native
-from app.http.faults import fault, pointer, refusal, refused
+from app.faces.judged import judged
+from app.http.faults import refusal
 from app.shared.a1111_names import meant_by
 from app.shared.wire.generation import GenerationRequest
 
@@ -29,11 +28,7 @@ SCHEDULERS = {
 
 def request_of(fields: Mapping[str, Any]) -> GenerationRequest:
     """Return the request that these fields of ours are, but for those that are None; raise BadRequest."""
-    try:
-        return GenerationRequest.model_validate({key: value for key, value in fields.items() if value is not None})
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise refused([fault(pointer(one["loc"]), one["type"], one["msg"]) for one in found]) from error
+    return judged(GenerationRequest, {key: value for key, value in fields.items() if value is not None})
 
 
 def adapters_of(asked: object, *fields: str) -> list[dict[str, Any]]:

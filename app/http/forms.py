@@ -1,7 +1,7 @@
 """Forms read strictly: UTF-8, every field known and once, text where text is meant and a file where a file is."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -27,7 +27,8 @@ class Form:
 
     texts: frozenset[str]
     files: frozenset[str]
-    lists: frozenset[str]  # of the texts, those that may be said more than once
+    lists: frozenset[str]  # of them, those that may be said more than once
+    also: Callable[[str], object] = "".startswith  # whether a text of such a name may be sent too, any number of times
 
 
 def form_of(fields: Sequence[Any]) -> Form | None:
@@ -53,11 +54,12 @@ async def read_form(request: Request, form: Form) -> FormData:
     except MultiPartException as error:
         raise HTTPException(400, f"the form cannot be read: {error.message}") from error
     names = [name for name, _ in sent.multi_items()]
-    faults = list(named(names, form.texts | form.files, form.lists))
+    more = frozenset(filter(form.also, names))
+    faults = list(named(names, form.texts | form.files | more, form.lists | more))
     for name, value in sent.multi_items():
         if name in form.files and not isinstance(value, Sent):
             faults.append(fault(pointer([name]), "not_a_file", f"{name!r} is a file; send it with a file name"))
-        if name in form.texts and isinstance(value, Sent):
+        if name in form.texts | more and isinstance(value, Sent):
             faults.append(fault(pointer([name]), "not_text", f"{name!r} is text; send it without a file name"))
     if faults:
         await sent.close()

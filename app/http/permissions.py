@@ -121,6 +121,7 @@ RULES: dict[str, Rule] = {
     "GET /comfy/api/v2/assets/{asset_id}/content": DRAW,
     "GET /comfy/ws": DRAW,  # a socket begins as a GET
     "POST /openai/v1/images/generations": DRAW,
+    "POST /openai/v1/images/edits": DRAW,
     "GET /openai/v1/models": ANY,
     "GET /openai/v1/models/{name:path}": ANY,
     "POST /hf": DRAW,
@@ -131,6 +132,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys((f"GET /sdapi/v1/{path}" for path in A1111_LISTS), ANY),
     **dict.fromkeys((f"GET /controlnet/{path}" for path in CONTROLNET_LISTS), ANY),
     "POST /controlnet/detect": DRAW,
+    "POST /mcp": ANY,  # its tools need what they do
+    "GET /mcp": ANY,
+    "DELETE /mcp": ANY,
     "POST /v1/session": OPEN,
     "DELETE /v1/session": OPEN,
     "GET /healthz": OPEN,

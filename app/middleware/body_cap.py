@@ -15,14 +15,20 @@ from app.middleware.forwarded import path_here
 from app.shared.environment import variable
 from app.shared.errors import Unavailable
 from app.shared.settings import MIB
+from app.shared.wire.generation import MAX_REFERENCES
 
 JSON_CAP = 1 * MIB
 FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
-PICTURED = ("/v1/generations", "/hf")  # bring pictures as base64
+PICTURED = ("/v1/generations", "/hf", "/mcp")  # bring pictures as base64
 WRITTEN = "/v1/uploads/"  # as they come
 LARGE = (*PICTURED, WRITTEN)
 AGAIN_S = 2  # after which another body may have been answered
 FORM = re.compile(r"\s*multipart/form-data\s*(;.*)?", re.IGNORECASE | re.DOTALL)
+
+
+def pictures_cap(image_mb: int) -> int:
+    """The most bytes of a JSON body that brings a picture of the largest size."""
+    return image_mb * MIB * 4 // 3 + JSON_CAP
 
 
 class BodyCap:
@@ -39,7 +45,8 @@ class BodyCap:
             "/comfy/api/upload/image": image_mb * MIB + FORM_SLACK,
             "/v1/images": image_mb * MIB + FORM_SLACK,
             "/v1/uploads": max(upload_mb, dataset_mb) * MIB,
-            **dict.fromkeys(PICTURED, image_mb * MIB * 4 // 3 + JSON_CAP),
+            "/openai/v1/images/edits": (MAX_REFERENCES + 1) * image_mb * MIB + FORM_SLACK,  # and a mask
+            **dict.fromkeys(PICTURED, pictures_cap(image_mb)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

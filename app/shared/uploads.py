@@ -37,6 +37,7 @@ ORPHANED_AFTER = timedelta(hours=1)
 DIED = {  # of each kind: what is said of a file that nobody could judge
     "adapter": "inspecting this file used up its time or memory, or crashed; it is not an adapter that can be used",
     "picture": "decoding this picture used up its time or memory, or crashed; it is not a picture that can be used",
+    "mask": "decoding this mask used up its time or memory, or crashed; it is not a picture that can be used",
     "dataset": "reading this dataset used up its time or memory, or crashed; send fewer pictures, or smaller ones",
     "recipe": "reading this picture used up its time or memory, or crashed; nothing can be read out of it",
     "map": "making this map used up its time or memory, or crashed; ask for a smaller one",

@@ -117,6 +117,10 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         "POST /v1/trainings/{training_id}/extend": [(of.training, {"json": {"steps": 9}})],
         # Too large besides: an adapter of one's own would be drawn with, and waited for
         "POST /openai/v1/images/generations": [("", {"json": {"prompt": "a", "size": "4096x64", "lora": of.adapter}})],
+        "POST /openai/v1/images/edits": [("", {"data": {"prompt": "a", "size": "4096x64", "lora": of.adapter}})],
+        "POST /mcp": [],  # tests/app/faces/test_mcp.py
+        "GET /mcp": [],
+        "DELETE /mcp": [],
         "GET /openai/v1/models": [],
         **_of_a1111(of.adapter),
         "GET /openai/v1/models/{name:path}": [(f"{MODEL}:{of.adapter}", {})],

@@ -19,6 +19,7 @@ from tests.e2e.faces.a1111 import A1111Face
 from tests.e2e.faces.comfy import ComfyFace
 from tests.e2e.faces.face import Face, Wanted
 from tests.e2e.faces.hf import HuggingFaceFace
+from tests.e2e.faces.mcp import MCPFace
 from tests.e2e.faces.openai import OpenAIFace
 
 FACES: list[type[Face]] = [
@@ -26,6 +27,7 @@ FACES: list[type[Face]] = [
     OpenAIFace,
     HuggingFaceFace,
     A1111Face,
+    MCPFace,
 ]
 TWO = {"fluent-3d-loha": 0.7, "striped-lokr": 0.5}  # of different algorithms
 LONG = Wanted(prompt="a blue fish", steps=900, width=128, height=128)

@@ -20,6 +20,9 @@ THEIRS = {
     "width": "size",
     "height": "size",
     "quality": "output_compression",
+    "init_image": "image",
+    "reference_images": "image",
+    "mask_image": "mask",
 }
 
 

@@ -7,19 +7,21 @@ from fastapi.responses import JSONResponse
 
 from app.accepting.fast_acceptance import accept
 from app.accepting.generations import profile_of
-from app.deps import ServiceDep
+from app.deps import Service, ServiceDep
 from app.faces.adapter_shapes import of_model
 from app.faces.openai.answers import NO_TOKENS, facts, file_of
+from app.faces.openai.editing import read
 from app.faces.openai.request import ImageRequest, translated
 from app.faces.openai.streaming import streamed
 from app.faces.pictures import address
 from app.faces.waiting import drawn
 from app.http.faults import refusal
-from app.http.places import Prefix
+from app.http.places import Place, Prefix
 from app.http.routing import Router
 from app.routes.events import admitted
 from app.shared.discretion import hide
 from app.shared.wire.adapter import AdapterVersion
+from app.shared.wire.generation import GenerationRequest
 
 router = Router(prefix="/openai/v1", include_in_schema=False)
 
@@ -28,11 +30,23 @@ router = Router(prefix="/openai/v1", include_in_schema=False)
 async def generate(body: ImageRequest, service: ServiceDep, place: Prefix, request: Request) -> Response:
     """Draw, and answer once it is drawn; whoever goes away has it canceled."""
     hide([body.prompt, body.negative_prompt])
-    asked = translated(body)
+    return await _answer("image_generation", body, translated(body), service, place, request)
+
+
+@router.post("/images/edits")
+async def edit(service: ServiceDep, place: Prefix, request: Request) -> Response:
+    """Change a picture, or several that a base is shown; else as `generate`."""
+    body, asked = await read(service, request)
+    return await _answer("image_edit", body, asked, service, place, request)
+
+
+async def _answer(
+    kind: str, body: ImageRequest, asked: GenerationRequest, service: Service, place: Place, request: Request
+) -> Response:
     ticket = admitted(service) if body.stream else None  # before it is accepted
     generation = await accept(service, asked)
     if body.stream:
-        return streamed(service, generation, body.partial_images or 0, ticket)
+        return streamed(service, generation, body.partial_images or 0, kind, ticket)
     ended = await drawn(service, generation, request.is_disconnected)
     as_urls = body.response_format == "url"
     data = [

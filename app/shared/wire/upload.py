@@ -18,7 +18,8 @@ from app.shared.wire.recipe import Written
 from app.shared.wire.source import Found
 from app.shared.wire.values import Name, Owner, Sha256, Wire
 
-UploadKind = Literal["adapter", "picture", "map", "dataset", "recipe"]
+# mask: a picture whose transparent pixels are to be drawn anew, kept as the mask that says so
+UploadKind = Literal["adapter", "picture", "mask", "map", "dataset", "recipe"]
 
 
 class UploadStatus(StrEnum):

@@ -13,6 +13,7 @@ from threading import Event, Thread
 from PIL import Image as Pillow
 from redis import Redis
 
+from app.shared.errors import PictureRefused
 from app.shared.generation_keys import image_key
 from app.shared.generations import Ledger
 from app.shared.owners import FIRST
@@ -23,6 +24,7 @@ from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.generation import Generation, Image, Status
 from app.shared.wire.upload import UploadStatus
+from workers.decoding import decode, mask_of
 
 FAILS = "fail:"  # how the prompt of one that is to fail begins; its code follows
 WAITS = "never"  # the prompt of one that nobody draws
@@ -69,8 +71,14 @@ def drawing(
 def _decode(uploads: Uploads, storage: Storage) -> None:
     for one in list(uploads.records.waiting()):
         upload, data = uploads.waiting(one), storage.get(bytes_key(one))
-        if upload and upload.kind == "picture" and data:
-            kept, new = Pictures(storage).keep(Pillow.open(BytesIO(data)).convert("RGB"), upload.owner)
+        if not upload or upload.kind not in ("picture", "mask") or not data:
+            continue
+        try:
+            image = decode(data).image
+            kept, new = Pictures(storage).keep(mask_of(image) if upload.kind == "mask" else image, upload.owner)
+        except PictureRefused as error:
+            uploads.refuse(upload, error.code, error.message)
+        else:
             facts = {"status": UploadStatus.ADMITTED, "picture": kept, "new": new}
             uploads.settle(upload.model_copy(update=facts))
 

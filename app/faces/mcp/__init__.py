@@ -1,0 +1,1 @@
+"""MCP, the Model Context Protocol: assistants draw here with tools (docs/faces/mcp.md)."""
