@@ -19,6 +19,7 @@ from app.faces.comfy import socket as comfy_socket
 from app.faces.hf import routes as hf
 from app.faces.mcp import routes as mcp
 from app.faces.openai import routes as openai
+from app.faces.replicate import routes as replicate
 from app.http import errors
 from app.http.documentation import documented
 from app.middleware.stack import surround
@@ -46,7 +47,7 @@ from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-FACES = (openai, hf, a1111, a1111_lists, comfy, comfy_jobs, comfy_socket, mcp)
+FACES = (openai, hf, a1111, a1111_lists, comfy, comfy_jobs, comfy_socket, mcp, replicate)
 PARTS = (
     generations,
     events,

@@ -11,6 +11,7 @@ from app.faces.comfy import errors as comfy
 from app.faces.hf import errors as hf
 from app.faces.openai import errors as openai
 from app.faces.problems import status_of
+from app.faces.replicate import errors as replicate
 from app.middleware.forwarded import path_here
 
 
@@ -28,6 +29,7 @@ FACES = (
     Face("/openai/", status_of, openai.error_of),
     Face("/hf", status_of, hf.error_of),
     *(Face(prefix, a1111.status_of, a1111.error_of) for prefix in ("/sdapi/", "/controlnet/")),
+    Face("/replicate/", replicate.status_of, replicate.error_of),
 )
 
 

@@ -130,6 +130,19 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         ],
         "GET /v1/usage": [],
         **comfy(of),
+        "POST /replicate/v1/predictions": [
+            ("", {"json": {"version": "0" * 64, "input": {"prompt": "a", "width": 4096, "adapters": [of.adapter]}}})
+        ],
+        "POST /replicate/v1/models/{owner}/{name}/predictions": [],  # by the same function
+        "POST /replicate/v1/deployments/{owner}/{name}/predictions": [],
+        "GET /replicate/v1/predictions": [(f"?cursor={of.generation}", {})],
+        "GET /replicate/v1/predictions/{generation_id}": [(of.generation, {}), (of.ended, {})],
+        "POST /replicate/v1/predictions/{generation_id}/cancel": [(of.generation, {}), (of.ended, {})],
+        "GET /replicate/v1/predictions/{generation_id}/stream": [(of.generation, {}), (of.ended, {})],
+        "GET /replicate/v1/models": [],
+        "GET /replicate/v1/models/{owner}/{name}": [],
+        "GET /replicate/v1/models/{owner}/{name}/versions": [],
+        "GET /replicate/v1/models/{owner}/{name}/versions/{version_id}": [],
         "GET /v1/webhooks": [],
         "GET /v1/webhooks/secret": [],
         "POST /v1/webhooks/{generation_id}/redeliver": [(of.ended, {})],

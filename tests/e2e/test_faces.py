@@ -21,6 +21,7 @@ from tests.e2e.faces.face import Face, Wanted
 from tests.e2e.faces.hf import HuggingFaceFace
 from tests.e2e.faces.mcp import MCPFace
 from tests.e2e.faces.openai import OpenAIFace
+from tests.e2e.faces.replicate import ReplicateFace
 
 FACES: list[type[Face]] = [
     ComfyFace,
@@ -28,6 +29,7 @@ FACES: list[type[Face]] = [
     HuggingFaceFace,
     A1111Face,
     MCPFace,
+    ReplicateFace,
 ]
 TWO = {"fluent-3d-loha": 0.7, "striped-lokr": 0.5}  # of different algorithms
 LONG = Wanted(prompt="a blue fish", steps=900, width=128, height=128)

@@ -84,6 +84,8 @@ def _decode(uploads: Uploads, storage: Storage) -> None:
 
 
 def _draw(ledger: Ledger, storage: Storage, redis: Redis, one: Generation, file: File) -> None:
+    if ledger.start(one.id) is None:
+        return
     if one.request.prompt.startswith(FAILS):
         ledger.fail(one, one.request.prompt.removeprefix(FAILS), "it has failed")
         return
