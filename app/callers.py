@@ -35,6 +35,7 @@ SESSION = timedelta(days=7)
 COOKIE = "radiata"  # of the session, and what its signature is of
 CALLER = "radiata.caller"  # in the scope, of every request that passed but for those that are open to all
 BEARER, BASIC = "bearer ", "basic "  # of the second, the password is the key, whatever the user is called
+SCHEMES = (BEARER, "key ", "token ")  # the last two as clients of fal and older ones of Replicate say it
 MISSING = "every request needs a key here: send `Authorization: Bearer …`, or open the page and give it there"
 
 
@@ -150,8 +151,9 @@ class Callers:
 
 def _shown(headers: Headers) -> str:
     """The key in the headers of a request, or nothing; raises Unauthorized where it is not just one."""
-    said = [one[len(BEARER) :] for one in headers.getlist("authorization") if one.lower().startswith(BEARER)]
-    said += [_password(one[len(BASIC) :]) for one in headers.getlist("authorization") if one.lower().startswith(BASIC)]
+    given = headers.getlist("authorization")
+    said = [one.partition(" ")[2] for one in given if one.lower().startswith(SCHEMES)]
+    said += [_password(one[len(BASIC) :]) for one in given if one.lower().startswith(BASIC)]
     found = [one.strip() for one in [*said, *headers.getlist("x-api-key")]]
     if len(set(found)) > 1:
         raise Unauthorized("key_twice", "the request shows two keys; show the one that it is sent with")

@@ -16,6 +16,7 @@ from app.faces.a1111 import routes as a1111
 from app.faces.comfy import jobs as comfy_jobs
 from app.faces.comfy import routes as comfy
 from app.faces.comfy import socket as comfy_socket
+from app.faces.fal import routes as fal
 from app.faces.hf import routes as hf
 from app.faces.mcp import routes as mcp
 from app.faces.openai import routes as openai
@@ -47,7 +48,7 @@ from app.shared.log import configure
 from app.shared.settings import Settings, serving_settings
 
 NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI looks for one at each request otherwise
-FACES = (openai, hf, a1111, a1111_lists, comfy, comfy_jobs, comfy_socket, mcp, replicate)
+FACES = (openai, hf, a1111, a1111_lists, comfy, comfy_jobs, comfy_socket, mcp, replicate, fal)
 PARTS = (
     generations,
     events,

@@ -135,6 +135,13 @@ RULES: dict[str, Rule] = {
     "POST /mcp": ANY,  # its tools need what they do
     "GET /mcp": ANY,
     "DELETE /mcp": ANY,
+    "POST /fal/run/{owner}/{app}": DRAW,
+    "POST /fal/run/{owner}/{app}/stream": DRAW,
+    "POST /fal/queue/{owner}/{app}": DRAW,
+    "GET /fal/queue/{owner}/{app}/requests/{generation_id}/status": DRAW,
+    "GET /fal/queue/{owner}/{app}/requests/{generation_id}/status/stream": DRAW,
+    "GET /fal/queue/{owner}/{app}/requests/{generation_id}": DRAW,
+    "PUT /fal/queue/{owner}/{app}/requests/{generation_id}/cancel": DRAW,
     "POST /replicate/v1/predictions": DRAW,
     "POST /replicate/v1/models/{owner}/{name}/predictions": DRAW,
     "POST /replicate/v1/deployments/{owner}/{name}/predictions": DRAW,

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.faces.a1111 import errors as a1111
 from app.faces.comfy import errors as comfy
+from app.faces.fal import errors as fal
 from app.faces.hf import errors as hf
 from app.faces.openai import errors as openai
 from app.faces.problems import status_of
@@ -29,6 +30,7 @@ FACES = (
     Face("/openai/", status_of, openai.error_of),
     Face("/hf", status_of, hf.error_of),
     *(Face(prefix, a1111.status_of, a1111.error_of) for prefix in ("/sdapi/", "/controlnet/")),
+    Face("/fal/", fal.status_of, fal.error_of),
     Face("/replicate/", replicate.status_of, replicate.error_of),
 )
 

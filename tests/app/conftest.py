@@ -30,10 +30,10 @@ def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[httpx.Client]:
-    """An HTTP client on an API with these settings, in a thread."""
+def serving(settings: Settings, **tls: str) -> Iterator[httpx.Client]:
+    """An HTTP client on an API with these settings, in a thread; tls: `ssl_certfile`, for HTTPS."""
     app = create_app(settings)
-    config = uvicorn.Config(app, port=0, log_config=None, proxy_headers=False)
+    config = uvicorn.Config(app, port=0, log_config=None, proxy_headers=False, **tls)  # type: ignore[arg-type]
     server = Server(config, app)
     thread = Thread(target=server.run, daemon=True)
     thread.start()
@@ -41,7 +41,7 @@ def serving(settings: Settings) -> Iterator[httpx.Client]:
         assert thread.is_alive()
         thread.join(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+    with httpx.Client(base_url=f"{'https' if tls else 'http'}://127.0.0.1:{port}", timeout=20) as client:
         yield client
     server.should_exit = True
     thread.join(10)

@@ -64,7 +64,7 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
 
     `of` of nobody at all (`NOTHING`) gives the same requests for what is not there.
     """
-    size = {"width": 64, "height": 64}
+    size, wide = {"width": 64, "height": 64}, {"width": 4096, "height": 64}
     star = {"json": {"starred": True}}
     image = {"init_image": of.picture, "denoise": 0.5, **size}
     return {
@@ -130,6 +130,15 @@ def requests(of: Belongings) -> dict[str, list[tuple[str, dict[str, Any]]]]:
         ],
         "GET /v1/usage": [],
         **comfy(of),
+        "POST /fal/run/{owner}/{app}": [
+            ("radiata", {"json": {"prompt": "a", "image_size": wide, "loras": [{"path": of.adapter}]}})
+        ],
+        "POST /fal/run/{owner}/{app}/stream": [],  # by the same function
+        "POST /fal/queue/{owner}/{app}": [],
+        "GET /fal/queue/{owner}/{app}/requests/{generation_id}/status": [],
+        "GET /fal/queue/{owner}/{app}/requests/{generation_id}/status/stream": [],
+        "GET /fal/queue/{owner}/{app}/requests/{generation_id}": [],
+        "PUT /fal/queue/{owner}/{app}/requests/{generation_id}/cancel": [],
         "POST /replicate/v1/predictions": [
             ("", {"json": {"version": "0" * 64, "input": {"prompt": "a", "width": 4096, "adapters": [of.adapter]}}})
         ],

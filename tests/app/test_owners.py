@@ -38,7 +38,7 @@ from app.shared.wire.upload import Download, UploadKind, UploadStatus
 from app.shared.wire.webhook import EVENTS, Webhook
 from tests.app.conftest import serving
 from tests.app.owned_requests import NOTHING, Belongings, drawn, requests
-from tests.app.shared.making import profile, request, training_request, upload, version
+from tests.app.shared.making import MODEL, profile, request, training_request, upload, version
 
 OWNERS = ("", "ada", "bob")
 
@@ -119,7 +119,7 @@ def asked(owned: Owned, owner: str, route: str, which: str, sent: dict[str, Any]
     method, template = route.split()
     if "{" in template:
         first, rest = template.split("{", 1)
-        path = first + which + rest.partition("}")[2].replace("{name}", "1-0.png")
+        path = first + which + rest.partition("}")[2].replace("{name}", "1-0.png").replace("{app}", MODEL)
     else:
         path = template + which
     return owned.ask(owner, method, path, **sent)
@@ -172,6 +172,8 @@ def neutral(answer: httpx.Response, of: Belongings) -> Any:
         text = text.replace(one, "ID")
     body = json.loads(text)
     # As another API's face tells it, or as we do
+    if "error_type" in body:
+        return body
     return body.get("error") or {name: body[name] for name in ("status", "code", "title", "detail", "errors")}
 
 

@@ -1,6 +1,6 @@
 """What draws in tests of faces: an engine that takes each generation, tells of previews and steps, and stores files.
 
-It decodes the pictures that requests bring, too.
+It decodes the pictures that requests bring, too, and takes every adapter.
 """
 
 import time
@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from hashlib import sha256
 from io import BytesIO
 from threading import Event, Thread
+from typing import Any
 
 from PIL import Image as Pillow
 from redis import Redis
 
+from app.shared.catalog import Catalog
 from app.shared.errors import PictureRefused
 from app.shared.generation_keys import image_key
 from app.shared.generations import Ledger
@@ -23,7 +25,8 @@ from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.uploads import Uploads, bytes_key
 from app.shared.wire.generation import Generation, Image, Status
-from app.shared.wire.upload import UploadStatus
+from app.shared.wire.upload import Upload, UploadStatus
+from tests.app.shared.making import version
 from workers.decoding import decode, mask_of
 
 FAILS = "fail:"  # how the prompt of one that is to fail begins; its code follows
@@ -57,7 +60,7 @@ def drawing(
             for one in ledger.list(50, None)[0]:
                 if one.status is Status.QUEUED and one.request.prompt != WAITS:
                     _draw(ledger, storage, redis, one, file)
-            _decode(uploads, storage)
+            _judge(uploads, storage, redis)
 
     thread = Thread(target=work, daemon=True)
     thread.start()
@@ -68,19 +71,26 @@ def drawing(
         thread.join(10)
 
 
-def _decode(uploads: Uploads, storage: Storage) -> None:
+def _judge(uploads: Uploads, storage: Storage, redis: Redis) -> None:
     for one in list(uploads.records.waiting()):
         upload, data = uploads.waiting(one), storage.get(bytes_key(one))
-        if not upload or upload.kind not in ("picture", "mask") or not data:
+        if not upload or upload.kind not in ("picture", "mask", "adapter") or not data:
             continue
         try:
-            image = decode(data).image
-            kept, new = Pictures(storage).keep(mask_of(image) if upload.kind == "mask" else image, upload.owner)
+            facts = _admitted(upload, data, storage, redis)
         except PictureRefused as error:
             uploads.refuse(upload, error.code, error.message)
         else:
-            facts = {"status": UploadStatus.ADMITTED, "picture": kept, "new": new}
-            uploads.settle(upload.model_copy(update=facts))
+            uploads.settle(upload.model_copy(update={"status": UploadStatus.ADMITTED, **facts}))
+
+
+def _admitted(upload: Upload, data: bytes, storage: Storage, redis: Redis) -> dict[str, Any]:
+    if upload.kind == "adapter":
+        known, new = Catalog(storage, redis).admit(version(upload.name, data, owner=upload.owner), {})
+        return {"version": known.version, "new": new}
+    image = decode(data).image
+    kept, new = Pictures(storage).keep(mask_of(image) if upload.kind == "mask" else image, upload.owner)
+    return {"picture": kept, "new": new}
 
 
 def _draw(ledger: Ledger, storage: Storage, redis: Redis, one: Generation, file: File) -> None:
@@ -89,7 +99,6 @@ def _draw(ledger: Ledger, storage: Storage, redis: Redis, one: Generation, file:
     if one.request.prompt.startswith(FAILS):
         ledger.fail(one, one.request.prompt.removeprefix(FAILS), "it has failed")
         return
-    ledger.start(one.id)
     images, of_one = [], one.progress.steps // one.request.count
     for index in range(one.request.count):
         for step in range(1, of_one + 1):

@@ -1,0 +1,1 @@
+"""fal's API, under `/fal/run` and `/fal/queue`."""
