@@ -37,8 +37,8 @@ PLACES = [generation_queue("", priority).removeprefix(generation_queue("")) for 
 
 # Answers id, whether it has a star (1, 0, or -1 where Redis cannot tell), the fields of the live state, and its place
 # in the queue or -1. It is looked for from the tail, for those
-# that are listed came last; where it lies, its job says: on the queue of a model, or of one base of it, beside which
-# there is the model's own.
+# that are listed came last; where it lies, its job says: on the queue of a model, or of one base of it, or of what
+# needs models for its maps there; beside which there are those of less.
 ROW = (
     f"""
 local LIVE, JOB, QUEUE = '{live_key("")}', '{Job.redis_job_namespace_prefix}', '{Queue.redis_queue_namespace_prefix}'
@@ -47,9 +47,12 @@ local NEAR, PLACES = {NEAR}, {{{", ".join(f"'{place}'" for place in PLACES)}}}""
     """
 local function place(id)
     local queue, before = redis.call('HGET', JOB .. id, 'origin') or '', 0
-    local base, model = string.match(queue, '^[^:]*'), string.match(queue, '^[^:@]*')
+    local own, model = string.match(queue, '^[^:]*'), string.match(queue, '^[^:@]*')
+    local base, names = string.match(queue, '^[^:@]*@[^:.]*'), {own}  -- base: of what needs no models for maps
+    if base and base ~= own then names[#names + 1] = base end
+    if model ~= own then names[#names + 1] = model end
     for _, priority in ipairs(PLACES) do
-        for _, name in ipairs(base == model and {model} or {base, model}) do
+        for _, name in ipairs(names) do
             if name .. priority == queue then
                 local key = QUEUE .. queue
                 local found = redis.call('LPOS', key, id, 'RANK', -1, 'MAXLEN', NEAR)

@@ -17,7 +17,7 @@ from app.accepting.liveness import loaded_or_away
 from app.deps import Service
 from app.shared.lost import queues_of
 from app.shared.metrics import FITS, count, counted, of_choice, of_refusal, of_tier
-from app.shared.queue import INTAKE, base_of, generation_queue, generation_queues, training_queue
+from app.shared.queue import INTAKE, generation_queue, generation_queues, training_queue
 from app.shared.settings import Settings
 
 HELP = {
@@ -119,8 +119,9 @@ def _labelled(
 
 
 def _label(queue: str, settings: Settings) -> str:
-    """A queue without the base that its generations are for; those of models that are gone are one."""
-    name = queue.replace(f"@{base_of(queue)}", "")
+    """A queue without what its generations are pinned to; those of models that are gone are one."""
+    of, colon, priority = queue.partition(":")
+    name = of.partition("@")[0] + colon + priority
     configured = [one for model in settings.models for one in (*generation_queues(model), training_queue(model))]
     if name in (*configured, INTAKE):
         return name

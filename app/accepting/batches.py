@@ -20,6 +20,7 @@ from app.deps import Service
 from app.shared.discretion import hide, prompts_of
 from app.shared.errors import RadiataError
 from app.shared.generations import PLACES
+from app.shared.preprocessing import digest
 from app.shared.wire.batch import Batch
 from app.shared.wire.generation import Generation, GenerationRequest, Priority, ResolvedRequest
 
@@ -85,13 +86,15 @@ def _resolved(service: Service, body: GenerationRequest) -> ResolvedRequest | Ra
 
 def _room_for(service: Service, bodies: list[GenerationRequest], resolved: list[ResolvedRequest]) -> None:
     """Raise Unavailable where not all of them would be taken."""
-    queues: Counter[tuple[str, Priority, str]] = Counter(
-        (one.model, body.priority, one.base) for body, one in zip(bodies, resolved, strict=True)
+    queues: Counter[tuple[str, Priority, str, str]] = Counter(
+        (one.model, body.priority, one.base, digest(one.preprocessors))
+        for body, one in zip(bodies, resolved, strict=True)
     )
-    for model, priority, base in queues:
+    for model, priority, base, needs in queues:
         # What is more urgent in the same batch will wait before it
         as_urgent = URGENCY[: URGENCY.index(priority) + 1]
-        service.ledger.room_for(model, priority, base, sum(queues[model, one, base] for one in as_urgent))
+        more = sum(queues[model, one, base, needs] for one in as_urgent)
+        service.ledger.room_for(model, priority, base, more, needs)
 
 
 def _raise(outcomes: Iterable[tuple[int, object]]) -> None:

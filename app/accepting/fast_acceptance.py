@@ -26,7 +26,7 @@ from rq.utils import now, utcformat
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting.brought import with_refs
-from app.accepting.generations import aside_of, resolve
+from app.accepting.generations import aside_of, preprocessors_of, resolve
 from app.deps import Service
 from app.outgoing.starting import KIND as START
 from app.scripts import Argument, Script
@@ -45,6 +45,7 @@ from app.shared.index import index_key, moment
 from app.shared.job import GENERATE, SERIALIZER, data_of, meta_of
 from app.shared.lifecycle import live_key
 from app.shared.living import LIVING, living_key
+from app.shared.preprocessing import digest
 from app.shared.queue import generation_queue, generation_queues
 from app.shared.records import PENDING
 from app.shared.turns import QUEUE_UP, turns_key
@@ -164,7 +165,8 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
     try:
         with at_once():
             profile = service.profiles.get(body.model or service.settings.model)
-        waiting, versions = await _ask(service, profile, body)
+            needs = digest(preprocessors_of(service, profile, body) or {})
+        waiting, versions = await _ask(service, profile, body, needs)
         with at_once():
             request = resolve(service, body, versions.__getitem__)
     except (RedisError, Unreadable, WouldWait, NotFound):
@@ -184,16 +186,16 @@ async def quickly(service: Service, body: GenerationRequest, generation_id: str,
 
 
 async def _ask(
-    service: Service, profile: ModelProfile, body: GenerationRequest
+    service: Service, profile: ModelProfile, body: GenerationRequest, needs: str
 ) -> tuple[int, dict[str, AdapterVersion]]:
-    """How many wait before it, and the versions that its adapters mean.
+    """How many wait before it, and the versions that its adapters mean; needs: digest of what its maps are made with.
 
     Raises WouldWait or Unreadable for what the index lacks, or has in a way that we do not write.
     """
     refs = [use.ref for use in body.adapters[: service.settings.max_adapters]]
     if refs and service.asker is not None:  # the index knows names, and not who may use them
         raise WouldWait
-    queues = service.ledger.queues.keys(profile.name, body.priority, profile.fingerprint)
+    queues = service.ledger.queues.keys(profile.name, body.priority, profile.fingerprint, needs)
     words = [word for ref in refs for word in asked(ref)]
     waiting, *found = await service.scripts.run(ASK, [ADAPTERS, *queues], words)
     if not all(found):
@@ -205,8 +207,9 @@ async def _ask(
 def _queueing(service: Service, accepted: Accepted, text: bytes) -> tuple[list[str], list[Argument]]:
     """Keys and arguments of `QUEUE`."""
     generation, request, queues = accepted.generation, accepted.generation.request, service.ledger.queues
-    name = generation_queue(request.model, generation.priority, request.base)
-    before = generation_queues(request.model, request.base)
+    needs = digest(request.preprocessors)
+    name = generation_queue(request.model, generation.priority, request.base, needs)
+    before = generation_queues(request.model, request.base, [needs])
     keys = [
         *(live_key(generation.id), index_key(generation.owner), stream_key(generation.id)),
         *(f"{Job.redis_job_namespace_prefix}{generation.id}", Queue.redis_queues_keys),

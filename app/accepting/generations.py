@@ -5,13 +5,14 @@ judges all that can be known without a model; the engine judges once more, as th
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from typing import Protocol, get_args
 
 from app.accepting.judging import Judged, disobeyed, misused, too_long
 from app.accepting.judging_control import uncontrolled
+from app.accepting.judging_maps import EXAMPLES
 from app.accepting.judging_masks import misfitting_mask
 from app.accepting.liveness import Liveness
 from app.accepting.picturing import drawn, unfit
@@ -23,6 +24,7 @@ from app.shared.errors import AdapterMisfit, BadRequest, Forbidden, Gone, NotFou
 from app.shared.fetching.place import read_place
 from app.shared.image_encoders import encoder_for
 from app.shared.pictures import Pictures
+from app.shared.preprocessing import chosen
 from app.shared.profiles import Profiles
 from app.shared.prompts import PROMPTS
 from app.shared.references import Box, box_of
@@ -81,17 +83,22 @@ def resolve(
     wrong += unfit(filled, found, profile)
     adapters, unusable = _resolved(parts, profile, filled, find or parts.catalog.resolve)
     wrong += unusable
+    needed = preprocessors_of(parts, profile, filled)
     if not wrong:  # what the engine would refuse; of adapters that are none it could say nothing
-        wrong += _foreseen(parts, profile, filled, adapters)
+        wrong += _foreseen(parts, profile, filled, adapters, needed)
     if wrong:
         raise together(wrong)
     parts.liveness.require(profile)
     pinned = {"base": profile.fingerprint, "model": profile.name, "adapters": adapters}
     pinned["drawn"] = drawn(filled, profile)
-    pinned["preprocessors"] = {
-        kind: models for kind, models in profile.preprocessors.items() if kind in {one.preprocess for one in adapters}
-    }
+    pinned["preprocessors"] = needed
     return ResolvedRequest.model_validate(filled.model_dump(exclude={*UNRESOLVED, *pinned}) | pinned)
+
+
+def preprocessors_of(parts: Parts, profile: ModelProfile, body: GenerationRequest) -> dict[str, list[str]] | None:
+    """Return the models that the maps of a request are to be made with; None where nobody who draws it has all."""
+    kinds = {use.preprocess for use in body.adapters} & EXAMPLES.keys()
+    return chosen(kinds, parts.liveness.makers(profile), profile.preprocessors) if kinds else {}
 
 
 def _filled(body: GenerationRequest, profile: ModelProfile) -> GenerationRequest:
@@ -255,14 +262,22 @@ def _image_encoder(parts: Parts, version: AdapterVersion, profile: ModelProfile)
 
 
 def _foreseen(
-    parts: Parts, profile: ModelProfile, asked: GenerationRequest, resolved: list[ResolvedAdapter]
+    parts: Parts,
+    profile: ModelProfile,
+    asked: GenerationRequest,
+    resolved: list[ResolvedAdapter],
+    needed: Mapping[str, list[str]] | None,
 ) -> Iterator[RadiataError]:
-    adapters = []
+    adapters: list[Judged] = []
+    made = set(needed if needed is not None else chain(*parts.liveness.makers(profile)))
+    if needed is None and (kinds := {use.preprocess for use in asked.adapters} & EXAMPLES.keys()) <= made:
+        message = f"no worker of {profile.name!r} makes maps of both kinds, {' and '.join(sorted(kinds))}; ask for one"
+        yield _wrong(BadRequest, "/adapters", "preprocess_unavailable", message)
     for index, (use, one) in enumerate(zip(asked.adapters, resolved, strict=True)):
         facts = parts.catalog.facts(one.sha256, one.ignore, profile.fingerprint)
         ranked, fitting = (facts.ranked, facts.on.get(profile.fingerprint)) if facts else (None, None)
         if one.kind == "control" or (fitting and fitting.picture):
-            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile, parts.settings)
+            yield from uncontrolled(index, use, facts, parts.pictures, asked, profile, made)
         elif one.kind == "weights" and fitting:
             yield from _unread(index, use)
         adapters.append(Judged(index, use, one.name, ranked, fitting, one.kind))

@@ -1,6 +1,6 @@
 """What of a control net or a control LoRA in a request cannot be obeyed: its picture, its mode, its schedule."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from app.accepting.judging import by_step
 from app.accepting.judging_maps import makes, unmade
@@ -9,7 +9,6 @@ from app.shared.errors import BadRequest, RadiataError
 from app.shared.facts import AdapterFacts
 from app.shared.passes import drawn_by
 from app.shared.pictures import Pictures
-from app.shared.settings import Settings
 from app.shared.wire.adapter import AdapterUse
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.map import THRESHOLDS_ELSEWHERE
@@ -23,16 +22,19 @@ def uncontrolled(
     pictures: Pictures,
     asked: GenerationRequest,
     profile: ModelProfile,
-    settings: Settings,
+    made: Collection[str],
 ) -> Iterator[RadiataError]:
-    """Yield everything for which a control net or LoRA cannot work as the request says; at: its place in the list."""
+    """Yield everything for which a control net or LoRA cannot work as the request says.
+
+    at: its place in the list. made: kinds of maps for which somebody who draws with the base has models.
+    """
     if use.image is None:
         message = f"{use.ref!r} is for control; give it the picture that it reads as image"
         yield _wrong(at, "image", "image_missing", message)
     else:
         yield from _picture(at, use, use.image, pictures, asked, profile)
-    if message := unmade(use.preprocess, settings):
-        yield _wrong(at, "preprocess", "preprocess_unavailable", message, ["none", *makes(settings)])
+    if message := unmade(use.preprocess, made):
+        yield _wrong(at, "preprocess", "preprocess_unavailable", message, ["none", *makes(made)])
     if use.thresholds is not None and use.preprocess != "canny":
         yield _wrong(at, "thresholds", "thresholds_without_edges", THRESHOLDS_ELSEWHERE)
     if facts:

@@ -1,7 +1,7 @@
 """Maps that are asked for by themselves: their size where nothing is said of it, and what cannot be made."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import get_args
 
 from app.http.faults import refusal
@@ -18,17 +18,20 @@ EXAMPLES = {
 }
 
 
-def unmade(preprocess: Preprocess, settings: Settings) -> str | None:
-    """Return the sentence that no such map is made here; None where one is."""
-    if preprocess not in EXAMPLES or preprocess in settings.preprocessors:
+def unmade(preprocess: Preprocess, named: Collection[str]) -> str | None:
+    """Return the sentence that no such map is made here; None where one is.
+
+    named: kinds of maps for which there are models.
+    """
+    if preprocess not in EXAMPLES or preprocess in named:
         return None
     example = json.dumps(EXAMPLES[preprocess])
     return f"no {preprocess} map is made here: name a model for it, as {variable('preprocessors')}='{example}'"
 
 
-def makes(settings: Settings) -> list[Made]:
-    """Return the kinds of maps that are made here."""
-    return [one for one in get_args(Made) if not unmade(one, settings)]
+def makes(named: Collection[str]) -> list[Made]:
+    """Return the kinds of maps that are made here; named: as above."""
+    return [one for one in get_args(Made) if not unmade(one, named)]
 
 
 def wanted(asked: MapRequest, picture: StoredPicture, settings: Settings) -> MapWanted:
@@ -43,8 +46,8 @@ def _unmade(
     asked: MapRequest, picture: StoredPicture, size: tuple[int, int], settings: Settings
 ) -> Iterator[BadRequest]:
     width, height = size
-    if message := unmade(asked.preprocess, settings):
-        yield refusal(["preprocess"], "preprocess_unavailable", message, makes(settings))
+    if message := unmade(asked.preprocess, settings.preprocessors):
+        yield refusal(["preprocess"], "preprocess_unavailable", message, makes(settings.preprocessors))
     if width * height > MOST_PIXELS:
         message = (
             f"a map of {width}×{height} would be over {MOST_PIXELS // 10**6} million pixels; ask for a smaller one"

@@ -9,6 +9,7 @@ set, turns no request away; what it cannot have seen, because it was started sin
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Lock
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from redis.exceptions import RedisError
 
 from app.shared.at_once import Errands, about_to_wait
 from app.shared.errors import RadiataError, Unavailable
+from app.shared.preprocessing import Models
 from app.shared.profiles import Profiles
 from app.shared.settings import BadSettings, Settings
 from app.shared.wire.model import ModelProfile
@@ -61,6 +63,7 @@ class Liveness:
         self._lock = Lock()
         self._last_alive: dict[Held, float] = {}  # to when a worker that holds it was last known to live
         self._looked: dict[Held, float] = {}
+        self._living: list[WorkerState] = []  # as they were when somebody last looked
         self._errands = Errands()
         self._is_ours = True  # this Redis, when it was last looked at
 
@@ -79,22 +82,35 @@ class Liveness:
             if self._is_fresh(held, max(patience, LOOK_EVERY_S)) and self._errands.under_way(str(held)):
                 return
         about_to_wait()
-        with self._lock:
-            if not self._is_ours or self._clock() - self._looked.get(held, float("-inf")) >= LOOK_EVERY_S:
-                self._looked[held] = self._clock()
-                try:
-                    self._claimed()
-                    self._workers()
-                    if held not in self._last_alive and lately_alive(self._redis, *held):
-                        self._last_alive[held] = self._clock()
-                except RedisError:
-                    return  # whoever queues it says so
+        try:
+            self._look(held)
+        except RedisError:
+            return  # whoever queues it says so
         if not self._is_fresh(held, max(patience, LOOK_EVERY_S)):
             raise Unavailable(
                 "no_worker",
                 f"no worker that draws with model {profile.name!r}, base {profile.fingerprint[:16]}, lives, nor did "
                 f"within the last {patience:g} seconds: start one with `radiata worker {profile.name}`",
             )
+
+    def makers(self, profile: ModelProfile) -> Sequence[Models]:
+        """What makes maps for that base: of each living worker; where none is known, what is published and named."""
+        if not self._is_fresh(held := (profile.name, profile.fingerprint), LOOK_EVERY_S):
+            about_to_wait()
+            with suppress(RedisError):  # whoever queues it says so
+                self._look(held)
+        living = [one.preprocessors for one in self._living if (one.model, one.base) == held]
+        return living or [dict.fromkeys(self._settings.preprocessors, ()) | profile.preprocessors]
+
+    def _look(self, held: Held) -> None:
+        """Look who lives, unless that was done a moment ago; raises RedisError."""
+        with self._lock:
+            if not self._is_ours or self._clock() - self._looked.get(held, float("-inf")) >= LOOK_EVERY_S:
+                self._looked[held] = self._clock()
+                self._claimed()
+                self._workers()
+                if held not in self._last_alive and lately_alive(self._redis, *held):
+                    self._last_alive[held] = self._clock()
 
     def readiness(self, loaded: Sequence[ModelProfile] | None) -> Readiness:
         """Look at the queue and each model's workers.
@@ -137,6 +153,7 @@ class Liveness:
     def _workers(self) -> list[WorkerState]:
         workers = worker_states(self._redis)
         self._last_alive |= {(one.model, one.base): self._clock() for one in workers}
+        self._living = workers
         return workers
 
     def _is_fresh(self, held: Held, seconds: float) -> bool:

@@ -37,5 +37,5 @@ def models(service: ServiceDep) -> ModelList:
         not_ready=sorted(readiness.not_ready),
         not_ready_why=readiness.not_ready,
         other_bases=readiness.other_bases,
-        maps=makes(service.settings),
+        maps=makes(service.settings.preprocessors),
     )

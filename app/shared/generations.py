@@ -26,6 +26,7 @@ from app.shared.job_records import Places
 from app.shared.lifecycle import Lifecycle, live_key, now
 from app.shared.log import asked_by
 from app.shared.owners import Asker
+from app.shared.preprocessing import digest
 from app.shared.rebuild import read_all
 from app.shared.records import MANIFEST, PENDING, tell
 from app.shared.settings import Settings
@@ -91,17 +92,17 @@ class Ledger(Lifecycle[Accepted]):
         Once it is in storage it is accepted, whatever becomes of Redis: the sweep queues what is not queued. Raises
         Conflict when the key was used for another body, and Unavailable when there is no queue to put it on.
         """
-        self.room_for(request.model, priority, request.base)
+        self.room_for(request.model, priority, request.base, needs=digest(request.preprocessors))
         accepted = begun(own or self.id_for(idempotency_key), request, priority, fingerprint, aside, self.owner)
         if self.begin(accepted) is None:
             with suppress(RedisError):
                 self.queue(accepted)
         return self.get(accepted.id)
 
-    def room_for(self, model: str, priority: Priority, base: str, more: int = 1) -> None:
+    def room_for(self, model: str, priority: Priority, base: str, more: int = 1, needs: str = "") -> None:
         """Raise Unavailable where so many wait that `more` of this priority are not taken, or nobody knows."""
         try:
-            waiting = self.queues.waiting(model, priority, base)  # a crowd of low ones shuts nobody else out
+            waiting = self.queues.waiting(model, priority, base, needs)  # a crowd of low ones shuts nobody else out
         except RedisError as error:
             raise Unavailable("queue_unavailable", f"the queue does not answer: {error}") from error
         self.judge_room(model, waiting, more)
@@ -120,8 +121,8 @@ class Ledger(Lifecycle[Accepted]):
     def enqueue(self, record: Accepted) -> None:
         """Queue a generation by its model, base and priority."""
         request, adapters = record.generation.request, [one.sha256 for one in record.generation.request.adapters]
-        urgency = record.generation.priority
-        self.queues.enqueue_generation(request.model, record.id, adapters, urgency, request.base, record.owner)
+        urgency, needs = record.generation.priority, digest(request.preprocessors)
+        self.queues.enqueue_generation(request.model, record.id, adapters, urgency, request.base, record.owner, needs)
 
     def remember(self, pipe: Pipeline, record: Accepted) -> None:
         """Write its live state, and take it into the list."""
@@ -173,7 +174,8 @@ class Ledger(Lifecycle[Accepted]):
 
     def _position(self, generation: Generation) -> int | None:
         try:
-            return self.queues.position(generation.request.model, generation.id, generation.request.base)
+            request = generation.request
+            return self.queues.position(request.model, generation.id, request.base, digest(request.preprocessors))
         except RedisError:
             return None
 

@@ -11,6 +11,7 @@ from typing import Literal
 from redis import Redis
 
 from app.shared.errors import Unreadable
+from app.shared.preprocessing import served
 from app.shared.profiles import Profiles
 from app.shared.queue import BASE_DIGITS
 from app.shared.settings import Settings
@@ -18,7 +19,7 @@ from app.shared.storage import Storage
 from app.shared.wire.values import NAME_PATTERN
 from app.shared.worker_state import worker_states
 
-Impossible = Literal["base_changed", "model_removed"]
+Impossible = Literal["base_changed", "model_removed", "other_preprocessor"]
 
 
 class Prospects:
@@ -27,20 +28,26 @@ class Prospects:
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         self._profiles = Profiles(storage, settings)
         self._settings = settings
-        self._living = {(one.model, one.base[:BASE_DIGITS]) for one in worker_states(redis)}
+        self._living = {
+            (one.model, one.base[:BASE_DIGITS], needs)
+            for one in worker_states(redis)
+            for needs in ("", *served(one.preprocessors))
+        }
         self._published = cache(self._read)  # each profile is read once a look
 
-    def against(self, model: str, base: str) -> Impossible | None:
+    def against(self, model: str, base: str, needs: str = "") -> Impossible | None:
         """Why nobody can be expected to draw with that base of a model, or None; raises Unavailable.
 
-        base: its fingerprint, or the first digits of it; empty for any.
+        base: its fingerprint, or the first digits of it; empty for any. needs: digest of what its maps are made with.
         """
         base = base[:BASE_DIGITS]
-        if (model, base) in self._living:
+        if (model, base, needs) in self._living:
             return None
+        if (model, base, "") in self._living:
+            return "other_preprocessor"
         if base and (published := self._published(model)) and published != base:
             return "base_changed"
-        lives = any(one == model for one, _ in self._living)
+        lives = any(one == model for one, _, _ in self._living)
         return None if lives or model in self._settings.models else "model_removed"
 
     def _read(self, model: str) -> str | None:

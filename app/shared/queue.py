@@ -30,20 +30,26 @@ NEAR = 1000  # of each end of a queue: places further in are not looked for, whi
 BASE_DIGITS = 16  # of a fingerprint, in a queue's name; the engine compares all of it
 
 
-def generation_queue(model: str, priority: Priority = "normal", base: str = "") -> str:
+def generation_queue(model: str, priority: Priority = "normal", base: str = "", needs: str = "") -> str:
     """Name of the queue on which the generations of `model` with that priority wait.
 
     base: fingerprint of the base for which they were accepted, so that no worker with another even takes one; empty for
     those that any base of that name may draw, as old records have it.
+    needs: digest of the models that their maps are made with (`app/shared/preprocessing.py`); empty where it is none.
     """
     of = f"generate.{model}@{base[:BASE_DIGITS]}" if base else f"generate.{model}"  # no model has an @ or a colon
+    if base and needs:
+        of += f".{needs}"
     return of if priority == "normal" else f"{of}:{priority}"
 
 
-def generation_queues(model: str, base: str = "") -> list[str]:
-    """Names of all queues out of which a worker of `model` with that base takes, the one that goes first first."""
-    bases = [base, ""] if base else [""]
-    return [generation_queue(model, priority, one) for priority in get_args(Priority) for one in bases]
+def generation_queues(model: str, base: str = "", needs: Iterable[str] = ()) -> list[str]:
+    """Names of all queues out of which a worker of `model` with that base takes, the one that goes first first.
+
+    needs: digests of what it serves. Between queues of one priority, `workers/dispatch/affinity.py` says which is next.
+    """
+    those = [*((base, one) for one in needs if base and one), (base, ""), ("", "")] if base else [("", "")]
+    return [generation_queue(model, priority, *one) for priority in get_args(Priority) for one in those]
 
 
 def training_queue(model: str) -> str:
@@ -58,7 +64,17 @@ def model_of(queue: str) -> str:
 
 def base_of(queue: str) -> str:
     """First digits of the base for which the generations on a queue were accepted; empty where any may draw them."""
-    return queue.partition(":")[0].partition("@")[2]
+    return queue.partition(":")[0].partition("@")[2].partition(".")[0]
+
+
+def needs_of(queue: str) -> str:
+    """Digest of the models that the maps of the generations on a queue are made with; empty where it is none."""
+    return queue.partition(":")[0].partition("@")[2].partition(".")[2]
+
+
+def priority_of(queue: str) -> str:
+    """Priority of the generations on a queue."""
+    return queue.partition(":")[2] or "normal"
 
 
 def _job(task: str, job_id: str, timeout: int, retries: int, meta: dict[str, Any]) -> dict[str, Any]:
@@ -96,13 +112,14 @@ class Queues:
         priority: Priority = "normal",
         base: str = "",
         owner: str = FIRST,
+        needs: str = "",
     ) -> None:
         """Queue an accepted generation in its owner's turn; queueing it twice is the same as once.
 
         adapters: their sha256. They stand in RQ's own record of the job, so they come and go with it, and a
         worker that chooses by them (`workers/dispatch/affinity.py`) needs to read nothing else.
         """
-        self._enqueue(generation_queue(model, priority, base), self._drawing(generation_id, adapters), owner)
+        self._enqueue(generation_queue(model, priority, base, needs), self._drawing(generation_id, adapters), owner)
 
     def enqueue_inspection(self, upload_id: str, timeout_s: int | None = None, owner: str = FIRST) -> None:
         """Queue an upload for inspection in its owner's turn; queueing it twice is the same as once."""
@@ -146,14 +163,14 @@ class Queues:
             with suppress(InvalidJobOperation):  # it was done, or dropped by another, just now
                 job.delete()
 
-    def position(self, model: str, generation_id: str, base: str = "") -> int | None:
+    def position(self, model: str, generation_id: str, base: str = "", needs: str = "") -> int | None:
         """How many generations are before this one, or None when it does not wait within `NEAR` of an end of its queue.
 
         A worker may take one that suits it better first (`affinity_window`): it is a place, not a promise.
         """
         before = 0
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in self.keys(model, base=base):
+            for key in self.keys(model, base=base, needs=needs):
                 pipe.lpos(key, generation_id, rank=-1, maxlen=NEAR)  # the last first: who asks came last
                 pipe.lpos(key, generation_id, maxlen=NEAR)
                 pipe.llen(key)
@@ -165,16 +182,16 @@ class Queues:
             before += length
         return None
 
-    def waiting(self, model: str, priority: Priority = "low", base: str = "") -> int:
+    def waiting(self, model: str, priority: Priority = "low", base: str = "", needs: str = "") -> int:
         """How many generations of that priority or a higher one wait for a worker of `model` with that base."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for key in self.keys(model, priority, base):
+            for key in self.keys(model, priority, base, needs):
                 pipe.llen(key)
             return sum(pipe.execute())
 
-    def keys(self, model: str, priority: Priority = "low", base: str = "") -> list[str]:
+    def keys(self, model: str, priority: Priority = "low", base: str = "", needs: str = "") -> list[str]:
         """Keys of the queues out of which a worker takes what has that priority, or a higher one, in its order."""
-        names = generation_queues(model, base)
+        names = generation_queues(model, base, [needs])
         of_each = len(names) // len(get_args(Priority))
         names = names[: (get_args(Priority).index(priority) + 1) * of_each]
         return [f"{KnownQueue.redis_queue_namespace_prefix}{name}" for name in names]

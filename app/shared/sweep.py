@@ -20,8 +20,9 @@ from app.shared.errors import Unreadable
 from app.shared.generations import Ledger
 from app.shared.living import counted, heal
 from app.shared.lost import Look, look, queues_of
+from app.shared.preprocessing import digest
 from app.shared.prospects import Impossible, Prospects
-from app.shared.queue import base_of, generation_queue, model_of
+from app.shared.queue import base_of, generation_queue, model_of, needs_of
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 
@@ -31,6 +32,8 @@ FORGOTTEN_S = 60
 ENDS: dict[Impossible, str] = {
     "base_changed": "model {!r} is another base than when this was accepted, and no worker has the old one any more: "
     "ask again, and the new one draws it",
+    "other_preprocessor": "no worker of model {!r} has the models any more that its maps were to be made with: "
+    "ask again, and those that are there make them",
     "model_removed": "no worker draws with model {!r} any more, and it is not in RADIATA_MODELS: ask for another model",
 }
 
@@ -59,7 +62,8 @@ class Sweep:
         """What waits in queues that nobody can be expected to serve, and in which of them."""
         found: dict[str, list[str]] = {}
         for name, jobs in seen.waiting.items():
-            if jobs and name.startswith(generation_queue("")) and prospects.against(model_of(name), base_of(name)):
+            of = model_of(name), base_of(name), needs_of(name)
+            if jobs and name.startswith(generation_queue("")) and prospects.against(*of):
                 for one in pending & set(jobs):
                     found.setdefault(one, []).append(name)
         return found
@@ -89,7 +93,7 @@ class Sweep:
     def _judge(self, generation_id: str, queues: list[str], prospects: Prospects) -> None:
         if accepted := self._ledger.accepted(generation_id):
             request = accepted.generation.request
-            why = prospects.against(request.model, request.base)
+            why = prospects.against(request.model, request.base, digest(request.preprocessors))
             if why is None:  # its own queue has it, or gets it with the next look
                 for name in queues:
                     self._redis.lrem(self._queues.of(name).key, 0, generation_id)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Literal, cast
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from redis import Redis
 from redis.client import Pipeline
 from rq import Worker
@@ -37,6 +37,9 @@ class WorkerState(Wire):
     name: str
     model: str
     base: str = ""  # fingerprint of the base that its engine has loaded
+    preprocessors: dict[str, list[str]] = Field(
+        default={}, description="kind of map -> fingerprints of what makes it there; none of what was not fetched yet"
+    )
     host: str
     state: Literal["starting", "started", "idle", "busy", "suspended"]  # RQ's words
     active: list[str]  # sha256 of the adapters that are on the model

@@ -197,7 +197,7 @@ def test_a_map_of_depth_is_the_one_that_is_asked_for_by_itself(
     Profiles(served.storage, served.settings).publish(profile, served.base.shapes(), served.base.facts())
     entry = net.with_strength(image=photograph, preprocess="depth")
     until = time.monotonic() + 30
-    while not (request := served.accepted(adapters=[entry])).preprocessors and time.monotonic() < until:
+    while not (request := served.accepted(adapters=[entry])).preprocessors["depth"] and time.monotonic() < until:
         time.sleep(0.1)  # acceptance knows a profile for a moment
     assert request.preprocessors == recipe["preprocessors"] and not served.accepted().preprocessors
     assert png_of(served, served.ended(adapters=[entry])) == png_of(served, made), (

@@ -8,7 +8,7 @@ drawing on a CPU as much as it would cost the next generation in line. The threa
 on a busy machine it would hold that lock longer, and the drawing would wait for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Event, Thread
 
 import structlog
@@ -29,11 +29,13 @@ LOOK_EVERY_S = 0.5  # at the queue, while one generation is drawn
 class Prefetcher:
     """Looks at the first generations that wait for a model, while it may."""
 
-    def __init__(self, cache: AdapterCache, ledger: Ledger, model: str, ahead: int, base: str = "") -> None:
-        """ahead: at how many generations it looks; with 0 it does nothing."""
+    def __init__(
+        self, cache: AdapterCache, ledger: Ledger, model: str, ahead: int, base: str = "", needs: Iterable[str] = ()
+    ) -> None:
+        """ahead: at how many generations it looks; with 0 it does nothing. needs: as of `generation_queues`."""
         self._cache = cache
         self._ledger = ledger
-        self._queues = [ledger.queues.of(name) for name in generation_queues(model, base)]
+        self._queues = [ledger.queues.of(name) for name in generation_queues(model, base, [*needs])]
         self._ahead = ahead
         self._drawing = Event()
         self._closed = Event()

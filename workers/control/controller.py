@@ -79,7 +79,7 @@ class Controller:
         by = {use.preprocess: self._maps.made_by(use.preprocess) for use in request.adapters}
         found = {kind: models for kind, models in by.items() if models}
         for kind, models in found.items():
-            if request.preprocessors.get(kind, models) != models:
+            if (request.preprocessors.get(kind) or models) != models:
                 message = f"this was accepted for another {kind} model than the worker has now; send it again"
                 raise BadRequest("other_preprocessor", message)
         return found

@@ -16,6 +16,7 @@ They are deleted with the job. A job without them, as after RQ tried it again, i
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from rq.job import Job
 
 from app.shared.job import FIELDS, SERIALIZER, KnownQueue
 from app.shared.metrics import of_choice, tally
-from app.shared.queue import generation_queues
+from app.shared.queue import generation_queues, priority_of
 from app.shared.settings import Settings
 from workers.dispatch.affinity_policy import Limits, Waiting, choose, fit
 
@@ -36,27 +37,32 @@ log = structlog.get_logger()
 
 TRIES = 5  # refusals in a row, where many workers take at once, after which the head is taken
 
-# KEYS: the queues, the most urgent first; ARGV: how many generations to look at, prefix of RQ's jobs.
-# Returns nil, or the number of the first queue that has any, the time, and rows of id, `meta`, `passed`, `passed_since`
+# KEYS: the queues, the most urgent first; ARGV: how many generations to look at, prefix of RQ's jobs, how urgent each
+# queue is. Of queues that are as urgent the one is next whose head has waited longest.
+# Returns nil, or the number of the next queue, the time, and rows of id, `meta`, `passed`, `passed_since`
 # and whether it is to be taken in its turn. Values are as they stand; whoever reads them judges them.
 LOOK = """
+local next_one, oldest
 for number, queue in ipairs(KEYS) do
-    local ids = redis.call('LRANGE', queue, 0, ARGV[1] - 1)
-    if #ids > 0 then
-        local time = redis.call('TIME')
-        local rows = {}
-        for _, id in ipairs(ids) do
-            local fields = redis.call('HMGET', ARGV[2] .. id, 'meta', 'passed', 'passed_since', 'started_at')
-            local first = not fields[1] or (fields[4] and fields[4] ~= '')
-            rows[#rows + 1] = {id, fields[1] or '', fields[2] or '', fields[3] or '', first and 1 or 0}
-        end
-        return {number, string.format('%d.%06d', time[1], time[2]), rows}
+    if next_one and ARGV[2 + number] ~= ARGV[2 + next_one] then break end
+    local head = redis.call('LINDEX', queue, 0)
+    if head then
+        local since = redis.call('HGET', ARGV[2] .. head, 'enqueued_at') or ''
+        if not next_one or since < oldest then next_one, oldest = number, since end
     end
 end
-return nil
+if not next_one then return nil end
+local time = redis.call('TIME')
+local rows = {}
+for _, id in ipairs(redis.call('LRANGE', KEYS[next_one], 0, ARGV[1] - 1)) do
+    local fields = redis.call('HMGET', ARGV[2] .. id, 'meta', 'passed', 'passed_since', 'started_at')
+    local first = not fields[1] or (fields[4] and fields[4] ~= '')
+    rows[#rows + 1] = {id, fields[1] or '', fields[2] or '', fields[3] or '', first and 1 or 0}
+end
+return {next_one, string.format('%d.%06d', time[1], time[2]), rows}
 """
 
-# KEYS: the queues, the most urgent first, down to the one that holds it, then RQ's list of what is on its way to a
+# KEYS: the queues that are more urgent, then the one that holds it, then RQ's list of what is on its way to a
 # worker; ARGV: id, passes, wait_s, prefix of RQ's jobs. Returns 1, or 0 where it is gone, a more urgent one has come,
 # or one before it is due: then look again.
 TAKE = """
@@ -106,9 +112,10 @@ class AffinityQueue(KnownQueue):
     def _choose(self, keys: list[str], redis: Redis) -> tuple[str, bytes] | None:
         look, take = redis.register_script(LOOK), redis.register_script(TAKE)
         prefix, limits = Job.redis_job_namespace_prefix, self.limits
+        urgency = [priority_of(key.removeprefix(Queue.redis_queue_namespace_prefix)) for key in keys]
         for _ in range(TRIES):
             try:
-                seen = cast(list[Any] | None, look(keys=keys, args=[limits.window, prefix]))
+                seen = cast(list[Any] | None, look(keys=keys, args=[limits.window, prefix, *urgency]))
                 if seen is None:
                     return None
                 number, now, rows = seen
@@ -116,11 +123,12 @@ class AffinityQueue(KnownQueue):
                 has = self.engine_state.active, self.engine_state.resident
                 place = choose(waiting, *has, limits, float(now))
                 entry = rows[place][0]
-                urgent = keys[:number]
-                on_its_way = IntermediateQueue.get_intermediate_queue_key(urgent[-1])
-                if take(keys=[*urgent, on_its_way], args=[entry, limits.passes, limits.wait_s, prefix]):
+                queue = keys[number - 1]
+                urgent = keys[: urgency.index(urgency[number - 1])]
+                on_its_way = IntermediateQueue.get_intermediate_queue_key(queue)
+                if take(keys=[*urgent, queue, on_its_way], args=[entry, limits.passes, limits.wait_s, prefix]):
                     tally(of_choice(fit(waiting[place].adapters, *has)))
-                    return urgent[-1], entry
+                    return queue, entry
             except ResponseError as error:  # a key of another type than it should be: take the head
                 log.warning("queue_unreadable", error=str(error))
                 return None
@@ -136,11 +144,17 @@ def _waiting(meta: bytes, passed: bytes, since: bytes, first: int) -> Waiting:
     return Waiting(frozenset(adapters), int(fields["passed"]), float(since) if since else None)
 
 
-def affinity_queues(model: str, redis: Redis, settings: Settings, base: str = "") -> list[Queue]:
-    """The queues of a model and base, the most urgent first, with one `engine_state` for all of them."""
+def affinity_queues(
+    model: str, redis: Redis, settings: Settings, base: str = "", needs: Iterable[str] = ()
+) -> list[Queue]:
+    """The queues of a model and base, the most urgent first, with one `engine_state` for all of them.
+
+    needs: digests of the models for maps that generations on further queues of it need.
+    """
     engine_state = EngineState()
     limits = Limits(settings.affinity_window, settings.affinity_passes, settings.affinity_wait_s)
-    queues = [AffinityQueue(name, connection=redis, serializer=SERIALIZER) for name in generation_queues(model, base)]
+    names = generation_queues(model, base, [*needs])
+    queues = [AffinityQueue(name, connection=redis, serializer=SERIALIZER) for name in names]
     for queue in queues:
         queue.engine_state, queue.limits = engine_state, limits
     return list(queues)

@@ -82,8 +82,9 @@ def main(model: str, worker_name: str, orders_fd: int, replies_fd: int, settings
                 _perform(order, worker_name, redis, settings)
                 if publisher.note_fetched():  # what comes from now on is accepted for these
                     _offer_again(publisher)
-            state = {"base": engine.base, "device": engine.device, "active": engine.active, "resident": engine.resident}
-            _reply(replies, {"done": order.get("job"), **state})
+            state = {"base": engine.base, "device": engine.device, "preprocessors": publisher.preprocessors}
+            held = {"active": engine.active, "resident": engine.resident}
+            _reply(replies, {"done": order.get("job"), **state, **held})
             if engine.leaving:
                 return
 

@@ -4,7 +4,9 @@ import contextlib
 import math
 import os
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -14,6 +16,7 @@ from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
 
+from app.shared.preprocessing import served
 from app.shared.queue import model_of
 from app.shared.worker_state import WorkerState, publish, withdraw
 from workers.dispatch.affinity import AffinityQueue, EngineState, affinity_queues
@@ -36,6 +39,7 @@ class GenerationWorker(SweepingWorker):
     _told_to_leave: EngineProcess | None = None
     base = ""  # fingerprint of the base that its engine has loaded
     device = ""  # on which
+    preprocessors: Mapping[str, list[str]] = MappingProxyType({})  # what it makes maps with
     base_changed = False  # while it ran: it has stopped, and must be started again
 
     def start_engine(self) -> bool:
@@ -125,6 +129,9 @@ class GenerationWorker(SweepingWorker):
         if loaded and loaded["base"] != self.base:
             self._set_base(loaded["base"])
             self.device = loaded.get("device", "")
+        if loaded and loaded.get("preprocessors", {}) != self.preprocessors:
+            self.preprocessors = loaded["preprocessors"]
+            self._take_from()
         self._set_engine_state(reply or {})
         return reply is not None
 
@@ -135,7 +142,13 @@ class GenerationWorker(SweepingWorker):
             self.base_changed = self._stop_requested = True
             return
         self.base = base
-        self.queues = affinity_queues(model_of(self.queues[0].name), self.connection, self._settings, base)
+        self._take_from()
+
+    def _take_from(self) -> None:
+        """Take from the queues of its base, and of what the maps are made with that it has models for."""
+        model = model_of(self.queues[0].name)
+        needs = served(self.preprocessors)
+        self.queues = affinity_queues(model, self.connection, self._settings, self.base, needs)
         self._ordered_queues = self.queues[:]
 
     def _set_engine_state(self, reply: dict[str, Any]) -> None:
@@ -151,6 +164,7 @@ class GenerationWorker(SweepingWorker):
             name=self.name,
             model=model_of(self.queues[0].name),
             base=self.base,
+            preprocessors=dict(self.preprocessors),
             host=self.hostname or "",
             state=self.get_state(),  # type: ignore[arg-type]  # RQ's enumeration of the same words
             active=sorted(self._engine_state.active),

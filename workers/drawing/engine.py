@@ -28,6 +28,7 @@ from app.shared.infotext_written import infotext
 from app.shared.metrics import count
 from app.shared.moderation import Moderation
 from app.shared.passes import passes, second_seed, total
+from app.shared.preprocessing import served
 from app.shared.prompts import any_length, texts
 from app.shared.settings import Settings
 from app.shared.signing import Signer
@@ -79,7 +80,9 @@ class Engine:
         self._applier = AdapterApplier(base, settings.pristine)
         self._cache = open_cache(storage, settings, self._patience)
         profile = base.profile
-        self._prefetcher = Prefetcher(self._cache, self._ledger, profile.name, settings.prefetch, profile.fingerprint)
+        needs = served(profile.preprocessors)
+        of = profile.name, settings.prefetch, profile.fingerprint, needs
+        self._prefetcher = Prefetcher(self._cache, self._ledger, *of)
         pictures = self._pictures = HeldPictures(self._storage)
         self._sampling = Sampling(base, pictures)
         self._image_prompts = ImagePrompts(base, pictures)

@@ -18,7 +18,7 @@ from app.shared.records import tell
 from app.shared.settings import Settings
 from app.shared.storage import Storage
 from app.shared.worker_state import worker_states
-from workers.control.preprocessors import fingerprints
+from workers.control.preprocessors import MODELS_OF, fingerprints
 from workers.intake import Intake
 from workers.models.loading import LoadedModel
 from workers.patience import Patience, PatientStorage
@@ -47,6 +47,14 @@ class Publisher:
         """Do the same without waiting, where what is published is not this base; raises Unavailable, RedisError."""
         self.note_fetched()
         self._offer(self._storage)
+
+    @property
+    def preprocessors(self) -> dict[str, list[str]]:
+        """Fingerprints of what makes each kind of maps here; none of what is named and did not come yet."""
+        profile = self._base.profile
+        kinds = MODELS_OF if "control" in profile.adapter_kinds else {}
+        named = {kind: list[str]() for kind, names in kinds.items() if set(names) <= {*self._settings.preprocessors}}
+        return named | profile.preprocessors
 
     def note_fetched(self) -> bool:
         """Note preprocessors that came to this machine since; say whether any did, which the next offer tells then."""

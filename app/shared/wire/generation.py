@@ -230,7 +230,7 @@ class ResolvedRequest(Picture):
     base: str = Field("", description="fingerprint of the base that draws it; empty in old records: any of that name")
     preprocessors: dict[str, list[str]] = Field(
         default={},
-        description="kind of map -> fingerprints of the models that make it; without it any do",
+        description="kind of map -> fingerprints of the models that make it; without them any do",
     )
     model: str
     adapters: list[ResolvedAdapter]

@@ -36,6 +36,7 @@ def test_workers_are_listed_by_model_while_they_are_heard(api: httpx.Client, red
         "name": "w3",
         "model": MODEL,
         "base": "",
+        "preprocessors": {},
         "host": "here",
         "state": "busy",
         "active": [ACTIVE],

@@ -38,12 +38,11 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "GRACE_S", 0.0)
 
 
-def lives(redis: Redis, base: str) -> None:
-    redis.sadd("rq:workers", f"rq:worker:{base}")
-    said = WorkerState(
-        name=base, model=MODEL, base=base, host="", state="idle", active=[], resident=[], since=datetime.now(UTC)
-    )
-    publish(redis, said, 60)
+def lives(redis: Redis, base: str, name: str = "", **preprocessors: list[str]) -> None:
+    redis.sadd("rq:workers", f"rq:worker:{name or base}")
+    has = {"base": base, "preprocessors": preprocessors, "active": [], "resident": []}
+    said = {"name": name or base, "model": MODEL, "host": "", "state": "idle", "since": datetime.now(UTC), **has}
+    publish(redis, WorkerState.model_validate(said), 60)
 
 
 def stores(storage: Storage, base: str) -> None:
@@ -70,6 +69,26 @@ def test_whoever_looks_finds_the_same(
     redis.srem("rq:workers", f"rq:worker:{OLD}")
     sweeps[who].run()
     assert [end(ledger, one) for one in (of_old, of_new, of_any)] == ["base_changed", "queued", "queued"]
+
+
+@pytest.mark.usefixtures("_at_once")
+@pytest.mark.parametrize("who", [0, 1])
+def test_maps_that_nobody_can_make_any_more_end_it(
+    ledger: Ledger, storage: Storage, redis: Redis, sweeps: list[Sweep], who: int
+) -> None:
+    """While no worker of the base lives, the one that has the models may be about to come back."""
+    stores(storage, NEW)
+    needs: list[dict[str, list[str]]] = [{}, {"depth": ["d"]}, {"depth": []}, {"depth": ["d"], "pose": ["p"]}]
+    made = [ledger.accept(request(base=NEW, preprocessors=one)) for one in needs]
+    sweeps[0].run()
+    lives(redis, NEW, "without")
+    lives(redis, NEW, "with", depth=["d"], pose=["p"])
+    sweeps[who].run()
+    assert [end(ledger, one) for one in made] == ["queued"] * 4
+    redis.srem("rq:workers", "rq:worker:with")
+    lives(redis, NEW, "other", depth=["e"])
+    sweeps[who].run()
+    assert [end(ledger, one) for one in made] == ["queued", "other_preprocessor", "queued", "other_preprocessor"]
 
 
 def test_two_that_look_in_turn_watch_it_together(

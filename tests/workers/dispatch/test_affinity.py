@@ -18,6 +18,7 @@ from app.shared.connection import connect
 from app.shared.job import REFUSED
 from app.shared.lost import Lost, look, queues_of
 from app.shared.metrics import FITS, count, counted, of_choice
+from app.shared.preprocessing import digest, served
 from app.shared.queue import Queues
 from app.shared.settings import Settings
 from tests.app.shared.making import MODEL
@@ -224,3 +225,27 @@ def test_the_bounds_hold_and_nobody_is_taken_twice_whoever_takes_at_once(setting
     overtaken = [sum(later > job_id for later in order[:place]) for place, job_id in enumerate(order)]
     print(f"overtaken: at most {max(overtaken)} times, {sum(map(bool, overtaken))} of {jobs} at all")
     assert max(overtaken) == passes
+
+
+def test_each_is_drawn_by_one_that_has_its_models_and_the_oldest_goes_first(redis: Redis, settings: Settings) -> None:
+    """Random requests and workers: nobody is given what they cannot draw, and nothing stays while somebody can."""
+    chance = random.Random(7)
+    base, depth, pose = "0" * 64, {"depth": ["d"]}, {"pose": ["p", "q"]}
+    hads: list[dict[str, list[str]]] = [{}, depth, depth | pose, {"depth": ["other"]}]
+    workers = [affinity_queues(MODEL, redis, settings, base, served(had)) for had in hads]
+    everything: list[dict[str, list[str]]] = [{}, depth, pose, depth | pose, {"depth": []}, {"depth": ["nobody"]}]
+    queues, needs = Queues(redis, settings), {}
+    for number in range(120):
+        needs[str(number)] = needed = chance.choice(everything)
+        queues.enqueue_generation(MODEL, named(str(number)), base=base, needs=digest(needed))
+    drawn: dict[str, int] = {}
+    while len(drawn) < sum(one != {"depth": ["nobody"]} for one in needs.values()):
+        worker = chance.randrange(len(workers))
+        able = [one for one in needs if one not in drawn and digest(needs[one]) in {"", *served(hads[worker])}]
+        taken = take(workers[worker])
+        assert taken == (able[0] if able else None), "the oldest that it can draw"
+        if taken is not None:
+            drawn[taken] = worker
+    assert [take(one) for one in workers] == [None] * len(workers)
+    left = {one for one in needs if one not in drawn}
+    assert left == {one for one, needed in needs.items() if needed == {"depth": ["nobody"]}}

@@ -53,7 +53,7 @@ def test_an_engine_that_is_told_to_end_ends(
 ) -> None:
     engine, done = _Engine(base="b", device="cpu", active=[], resident=[]), list[tuple[str, bool]]()
 
-    publisher = SimpleNamespace(look_again=lambda: None, note_fetched=lambda: False)
+    publisher = SimpleNamespace(look_again=lambda: None, note_fetched=lambda: False, preprocessors={})
 
     def load(*_: Any) -> tuple[Any, Any]:
         if when == "loading":
