@@ -60,7 +60,7 @@ def kept_of(metadata: dict[str, str]) -> Kept:
     try:
         prompt, client, outputs, sampler, previews = json.loads(metadata[WORD])
         return Kept(str(prompt), str(client), tuple(map(str, outputs)), str(sampler), bool(previews))
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return Kept()
 
 
