@@ -31,6 +31,7 @@ from app.faces.mcp.tools import TOOLS, Tool
 from app.http.faults import meant, quoted
 from app.http.places import place_of
 from app.middleware.body_cap import pictures_cap
+from app.routes.events import admitted
 from app.shared.errors import Forbidden, NotFound, RadiataError, Unavailable
 
 AWAY = "Redis does not answer: try again in a moment"
@@ -74,7 +75,13 @@ async def _called(ctx: Any, params: CallToolRequestParams) -> CallToolResult:
             raise NotFound("tool_unknown", f"{message}; there are {', '.join(TOOLS)}")
         _admit(ctx.request.scope.get(CALLER), tool)
         asked = Asked(service_of(ctx.request), place_of(ctx.request), ctx.session.report_progress)
-        return await tool.run(asked, judged(tool.takes, params.arguments or {}))
+        arguments = judged(tool.takes, params.arguments or {})
+        place = admitted(asked.service) if tool.scope == "draw" else None  # it follows events, as a stream of them does
+        try:
+            return await tool.run(asked, arguments)
+        finally:
+            if place:
+                asked.service.streams.discard(place)
     except RedisError:
         return _refused(Unavailable("queue_unavailable", AWAY))
     except RadiataError as error:

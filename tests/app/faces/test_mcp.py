@@ -209,6 +209,14 @@ def test_keys_and_owners_hold(url: str, mode: str, storage: Storage, settings: S
         assert fresh.post("/mcp", json=body).status_code == 401
 
 
+def test_who_follows_a_drawing_has_one_of_the_places_of_streams(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not called(url, "auto", "draw", **PLAIN).is_error
+    monkeypatch.setattr("app.routes.events.MOST_STREAMS", 0)
+    found = called(url, "auto", "draw", **PLAIN)
+    assert found.is_error and "streams" in found.content[0].text
+    assert not called(url, "auto", "inspect", ref="style").is_error
+
+
 def test_pages_of_other_sites_and_unknown_hosts_are_refused(url: str) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     assert httpx.post(url, json=body, headers={"Origin": "https://example.org"}).status_code == 403
