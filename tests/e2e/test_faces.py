@@ -18,6 +18,7 @@ from tests.e2e.drawing import draw, picture, wait
 from tests.e2e.faces.a1111 import A1111Face
 from tests.e2e.faces.comfy import ComfyFace
 from tests.e2e.faces.face import Face, Wanted
+from tests.e2e.faces.fal import FalFace
 from tests.e2e.faces.hf import HuggingFaceFace
 from tests.e2e.faces.mcp import MCPFace
 from tests.e2e.faces.openai import OpenAIFace
@@ -30,6 +31,7 @@ FACES: list[type[Face]] = [
     A1111Face,
     MCPFace,
     ReplicateFace,
+    FalFace,
 ]
 TWO = {"fluent-3d-loha": 0.7, "striped-lokr": 0.5}  # of different algorithms
 LONG = Wanted(prompt="a blue fish", steps=900, width=128, height=128)
@@ -41,6 +43,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """`radiata up` for all faces, which takes long jobs too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RADIATA_MAX_STEPS", str(LONG.steps))
+        patch.setenv("RADIATA_OPEN", "1")  # one of them comes through a proxy
         with running(tmp_path_factory.mktemp("faces")) as one:
             yield one
 
