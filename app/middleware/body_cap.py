@@ -65,16 +65,17 @@ class BodyCap:
         if not declared.isdecimal() or int(declared) > cap:
             await problem(413, "too_large", "Too large", detail)(scope, receive, send)
             return
-        seen, in_memory = 0, not is_form and not path.startswith(WRITTEN)
+        seen, held, in_memory = 0, 0, not is_form and not path.startswith(WRITTEN)
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal seen, held
             message = await receive()
             more = len(message.get("body", b""))
             seen += more
             if seen > cap:
                 raise HTTPException(413, detail)
             if in_memory:
+                held += more
                 self._held += more
                 if self._held > self._room and self._held > seen:  # one alone is bounded by its own cap
                     raise self._full()
@@ -83,8 +84,7 @@ class BodyCap:
         try:
             await self._app(scope, counted, send)
         finally:
-            if in_memory:
-                self._held -= seen
+            self._held -= held
 
     def _full(self) -> Unavailable:
         setting = variable("max_bodies_mb")

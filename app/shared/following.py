@@ -142,6 +142,10 @@ class Following:
         if told and told == self._seen:
             return self.database, 0
         with self._lock:
+            if self._builder is not None and not self._builder.is_alive():
+                self._builder = None
+                if self._failed:
+                    raise self._failed
             if self._builder is None:
                 told = told or self._word()
                 with self._taking:
@@ -152,13 +156,10 @@ class Following:
                         return self.database, 0
                 self._failed = None
                 self.making.begin(adopting=not self._has_adopted)
-                self._builder = Thread(target=self._build, daemon=True, name="index")
-                self._builder.start()
-            elif not self._builder.is_alive():
-                self._builder = None
-                if self._failed:
-                    raise self._failed
-        return self.database, self.making.since if self._builder else self.newest(told)[1]
+                builder = Thread(target=self._build, daemon=True, name="index")
+                builder.start()
+                self._builder = builder
+        return self.database, self.making.since
 
     def wait(self) -> None:
         """Wait a moment for what is made."""
@@ -185,7 +186,7 @@ class Following:
             log.info("index_made", segments=self.making.total, seconds=round(time.monotonic() - began, 1))
         except RadiataError as error:
             self._failed = error
-        except Exception as error:
+        except BaseException as error:  # whoever asks for a list is told
             log.exception("index_failed")
             self._failed = unusable(error)
 
@@ -316,7 +317,7 @@ def last_place(segment: str) -> int:
     return place_of("f" * 32, day.timestamp() + 86_400 + CLOCKS_S)
 
 
-def unusable(error: Exception) -> Unavailable:
+def unusable(error: BaseException) -> Unavailable:
     """What is said where the file fails."""
     why = "this Python's sqlite3 has no FTS5" if "fts5" in str(error) else f"{type(error).__name__}: {error}"
     return Unavailable("index_unavailable", f"the index of generations in the data folder cannot be used: {why}")

@@ -19,10 +19,11 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
 from contextlib import suppress
 from importlib import import_module
+from threading import BoundedSemaphore, Thread
 from typing import Any, cast
 
 import structlog
@@ -121,26 +122,40 @@ class _Elsewhere:
 
 
 class _Here:
-    """A hook that is a function."""
+    """A hook that is a function, called in threads that keep no process from ending, should it never return."""
 
     def __init__(self, function: Callable[[Mapping[str, Any]], object], seconds: float) -> None:
         self._function, self._seconds = function, seconds
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="moderation")
+        self._room = BoundedSemaphore(AT_ONCE)
 
     def __call__(self, asked: Mapping[str, Any]) -> str | None:
-        going = self._threads.submit(self._function, asked)
+        until = time.monotonic() + self._seconds
+        if not self._room.acquire(timeout=self._seconds):
+            raise self._slow()
+        answer = Future[object]()
+        Thread(target=self._call, args=(asked, answer), daemon=True, name="moderation").start()
         try:
-            said = going.result(self._seconds)
-        except TookTooLong as error:
-            going.cancel()
-            raise _Away(
-                f"it took longer than {variable('moderation_timeout_s')} ({self._seconds:g} s) allows"
-            ) from error
-        except Exception as error:  # whatever it raises, it has not said yes
+            # What ends this job while it waits, as its time being up, is raised, and is no error of the function
+            error = answer.exception(max(0.0, until - time.monotonic()))
+        except TookTooLong:
+            raise self._slow() from None
+        if error is not None:  # whatever it raised, it has not said yes
             raise _Away(f"{type(error).__name__}: {error}") from error
+        said = answer.result()
         if said is None or isinstance(said, str):
             return said
         raise _Away(f"it returned a {type(said).__name__}, and neither nothing nor a sentence")
+
+    def _call(self, asked: Mapping[str, Any], answer: Future[object]) -> None:
+        try:
+            answer.set_result(self._function(asked))
+        except BaseException as error:  # noqa: BLE001 - it is told to whoever waits
+            answer.set_exception(error)
+        finally:
+            self._room.release()
+
+    def _slow(self) -> _Away:
+        return _Away(f"it took longer than {variable('moderation_timeout_s')} ({self._seconds:g} s) allows")
 
 
 def _function(hook: str) -> Callable[[Mapping[str, Any]], object]:

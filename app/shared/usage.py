@@ -11,13 +11,14 @@ twice, and days of a million jobs are as quick to tell as others.
 | `used/trainings/<id>.json` | what a training used, for ever | whoever ends it |
 """
 
+import sqlite3
 from collections.abc import Iterable
 from datetime import date
 from typing import Any
 
 from app.shared.accepted import Accepted
 from app.shared.errors import Deleted, Unreadable
-from app.shared.following import Following
+from app.shared.following import Following, unusable
 from app.shared.generation_keys import manifest_key
 from app.shared.index_database import IndexDatabase, moment
 from app.shared.owners import FIRST_SAID
@@ -38,7 +39,10 @@ class Usage:
 
     def days(self, owner: str | None, since: date | None = None, until: date | None = None) -> list[UsageDay]:
         """The days of an owner, or of all (None), from one to another, in order; those without any job are left out."""
-        return [_day(row) for row in self.index().usage(owner, since, until)]
+        try:
+            return [_day(row) for row in self.index().usage(owner, since, until)]
+        except sqlite3.Error as error:
+            raise unusable(error) from error
 
     def index(self) -> IndexDatabase:
         """This machine's index, once all jobs are counted in it that have ended."""

@@ -108,3 +108,27 @@ def test_of_all_bodies_in_memory_there_are_so_many_bytes_at_once() -> None:
 
     asyncio.run(together())
     assert statuses == [200] * 5
+
+
+def test_bodies_that_were_too_large_leave_no_more_room_than_there_was() -> None:
+    scope: dict[str, Any] = {"type": "http", "path": "/v1/generations", "headers": []}
+    sizes = iter([6, 6, 6, 1, 4])  # MiB: three over the cap of 5; then two that are over the room of 4 together
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if _scope.get("holds"):
+            with pytest.raises(Unavailable):
+                await cap(scope, receive_next, send)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive_next() -> Any:
+        return {"type": "http.request", "body": b"x" * (next(sizes) * MIB), "more_body": True}
+
+    async def send(_message: Any) -> None:
+        pass
+
+    cap = BodyCap(app, upload_mb=1, image_mb=3, dataset_mb=1, bodies_mb=4)
+    for _ in range(3):
+        with pytest.raises(HTTPException):
+            asyncio.run(cap(scope, receive_next, send))
+    asyncio.run(cap(scope | {"holds": True}, receive_next, send))

@@ -1,5 +1,6 @@
 """A moderation hook as an operator may have one: it says no to what it does not like, and remembers."""
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,8 @@ def judge(asked: Mapping[str, Any]) -> str | None:
     said = f"{asked.get('request')} {asked.get('training')} {asked.get('captions')} {asked.get('prompt')}"
     if "storm" in said:
         raise ConnectionError("nobody is here")
+    if "end" in said:
+        sys.exit(3)
     if "slow" in said:
         time.sleep(2)
     if "pear" in said or ("second" in said and asked["type"] == "picture" and asked["picture"]["index"] == 1):

@@ -101,8 +101,14 @@ def test_the_newest_pages_are_there_before_the_whole_is(
         ledger.index.page(5, "f" * 32)
 
 
+@pytest.mark.parametrize("death", [Unavailable("storage_away", "it went away"), SystemExit("it went away")])
 def test_one_process_of_a_folder_makes_it_and_another_goes_on(
-    stored: Stored, redis: Redis, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Stored,
+    redis: Redis,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    death: BaseException,
 ) -> None:
     read = Counter[str]()
     get = stored.storage.get
@@ -111,7 +117,7 @@ def test_one_process_of_a_folder_makes_it_and_another_goes_on(
         if key.startswith(SEGMENTS):
             read[key] += 1
             if sum(read.values()) == 3:
-                raise Unavailable("storage_away", "it went away")
+                raise death
         return get(key)
 
     monkeypatch.setattr(stored.storage, "get", dying)

@@ -1,6 +1,8 @@
 """The hook says yes, no, or is away, whatever it is made of; what is sent to a URL is signed as webhooks are."""
 
 import json
+import signal
+import threading
 import time
 from collections.abc import Iterable
 
@@ -91,7 +93,7 @@ def test_a_function_is_called_and_obeyed(settings: Settings) -> None:
     hook.request({"prompt": "an apple"}, "")
     with pytest.raises(Moderated, match=hooks.NO):
         hook.training({"name": "style"}, ["a pear"], "ada")
-    for prompt in ("a storm", "a slow one"):
+    for prompt in ("a storm", "a slow one", "the end"):  # of this process, were the hook to have its way
         with pytest.raises(ModerationAway):
             hook.request({"prompt": prompt}, "")
     assert hooks.ASKED[1] == {
@@ -101,6 +103,34 @@ def test_a_function_is_called_and_obeyed(settings: Settings) -> None:
         "training": {"name": "style"},
         "captions": ["a pear"],
     }
+
+
+def test_that_the_time_of_a_job_is_up_is_no_word_of_the_function(settings: Settings) -> None:
+    """RQ raises it in the thread that waits for the hook; it ends the job, and asks nobody again."""
+
+    class TimeIsUp(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise TimeIsUp
+
+    said = {"moderation": "tests.app.shared.hooks:judge", "moderation_down": "allow"}
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(TimeIsUp):
+            Moderation(settings.model_copy(update=said), lambda: SECRET).request({"prompt": "a slow one"}, "")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_function_that_never_returns_keeps_no_process_from_ending(settings: Settings) -> None:
+    said = {"moderation": "tests.app.shared.hooks:judge", "moderation_timeout_s": 0.1}
+    with pytest.raises(ModerationAway):
+        Moderation(settings.model_copy(update=said), lambda: SECRET).request({"prompt": "a slow one"}, "")
+    found = [one for one in threading.enumerate() if one.name.startswith("moderation")]
+    assert found and all(one.daemon for one in found)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What was used is counted once, whoever dies, comes twice, deletes, or empties Redis; sums are those of manifests."""
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from app.outgoing.gathering import TASK, Gathering
 from app.shared.collecting import Collecting
 from app.shared.errors import Gone, Unavailable
 from app.shared.generations import Ledger
+from app.shared.index_database import IndexDatabase
 from app.shared.segments import EARLY, ENDED, Entry, Segments
 from app.shared.settings import Settings
 from app.shared.storage import Storage
@@ -89,6 +91,16 @@ def test_each_end_is_counted_once_gathered_or_not_deleted_or_not(
         new = elsewhere(ledger, storage, redis, settings, tmp_path / f"{turn}")
         assert told(ledger, storage) == told(new, storage) == (5, 7.5, 5, 500)
     assert not [*storage.keys(EARLY)] and not [*storage.keys(ENDED)]
+
+
+def test_a_file_that_fails_is_told_as_away(ledger: Ledger, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    ended(ledger)
+    monkeypatch.setattr(IndexDatabase, "count", full)
+    with pytest.raises(Unavailable, match="disk is full"):
+        Usage(storage, ledger.following).days(None)
 
 
 def test_a_week_after_a_deletion_it_is_still_counted(
