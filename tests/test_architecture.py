@@ -61,6 +61,7 @@ ARROWS: dict[str, set[str]] = {
         "anyio",  # what starlette waits with: what has to be done for a client that has gone
         "tokenizers",  # how long a prompt is
         "hiredis",  # commands as they go over the wire
+        "blake3",  # by which ComfyUI's clients know a file
         "python_multipart",  # of which starlette's forms are made
         "prometheus_client",  # /metrics
         "rich",  # progress bars and tables of the command line

@@ -8,7 +8,14 @@ from typing import Any
 
 # Of its second API, whose clients tell errors apart by their code; every other 422 there is a graph that is wrong
 THEIRS = {"image_unknown": "missing_asset"}
-KNOWN = ("workflow_format_ui", "idempotency_key_reuse", "metadata_invalid", "missing_asset", "blob_not_found")
+KNOWN = (
+    "workflow_format_ui",
+    "idempotency_key_reuse",
+    "metadata_invalid",
+    "missing_asset",
+    "blob_not_found",
+    "hash_mismatch",
+)
 STATUSES = {409: 400, 410: 400, 415: 400, 422: 400}
 
 

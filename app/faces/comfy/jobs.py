@@ -7,6 +7,7 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
+from blake3 import blake3
 from fastapi import Form, Header, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import Field
@@ -20,6 +21,7 @@ from app.faces.comfy.routes import meaning_of, picture_sent, told_of
 from app.http.faults import refusal
 from app.http.places import Place, Prefix
 from app.http.routing import Router
+from app.http.spool import Spooled
 from app.hub import end_of
 from app.routes import images
 from app.routes.events import HEADERS, EventStream, seen
@@ -175,10 +177,20 @@ async def send(
     place: Prefix,
     content_type: Annotated[str, Form()],  # noqa: ARG001
     file_path: Annotated[str, Form()],
-    expected_hash: Annotated[str, Form()] = "",  # noqa: ARG001
+    expected_hash: Annotated[str, Form()] = "",
     tags: Annotated[list[str], Form()] = [],  # noqa: ARG001, B006
 ) -> Response:
-    """Keep a picture to draw from; what it is said to be says nothing, for its bytes are read."""
+    """Keep a picture to draw from; what it is said to be says nothing, for its bytes are read.
+
+    Raises BadRequest (`hash_mismatch`) where it is not the file whose blake3 is expected.
+    """
+    if expected_hash:
+        assert isinstance(file, Spooled)
+        found = await run_in_threadpool(lambda: f"blake3:{blake3().update_mmap(file.path).hexdigest()}")
+        if found != expected_hash.lower():
+            await file.close()
+            message = f"the file that came is {found}, and not {expected_hash[:80]!r}; send it again"
+            raise refusal(["expected_hash"], "hash_mismatch", message)
     digest, size = await picture_sent(service, file, request)
     return JSONResponse(_asset(digest, size, request, place) | {"file_path": file_path}, 201)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import comfy_sdk
 import httpx
 import pytest
+from blake3 import blake3
 from comfy_sdk import exceptions
 from PIL import Image
 from redis import Redis
@@ -104,3 +105,14 @@ def test_a_picture_that_was_sent_is_drawn_anew(client: comfy_sdk.Comfy, ledger: 
     base = client._low.base_url
     found = httpx.get(f"{base}/api/v2/assets/{digest}/content").content
     assert Image.open(io.BytesIO(found)).size == (64, 64)
+
+
+def test_a_file_that_is_not_the_one_expected_is_refused(client: comfy_sdk.Comfy) -> None:
+    at, said = f"{client._low.base_url}/api/v2/assets", {"content_type": "image/png", "file_path": "a.png"}
+    for expected in (f"blake3:{64 * '0'}", "md5:0", "0"):
+        answer = httpx.post(at, data=said | {"expected_hash": expected}, files={"file": b"a file"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "hash_mismatch")
+    own = f"blake3:{blake3(b'a file').hexdigest()}"
+    assert own in answer.json()["error"]["message"]
+    answer = httpx.post(at, data=said | {"expected_hash": own}, files={"file": b"a file"})
+    assert answer.json()["error"]["code"] != "hash_mismatch"
