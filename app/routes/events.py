@@ -32,12 +32,14 @@ KEEP_ALIVE = b": still here\n\n"
 class EventStream(StreamingResponse):
     """Events as they come. (FastAPI's own passes them through two queues, which break loudly when a client goes.)
 
-    ticket: what it is counted by, until it has ended.
+    ticket: what it is counted by, until it has ended (`admitted`).
     """
 
     media_type = "text/event-stream"
 
-    ticket: Ticket | None = None
+    def __init__(self, frames: AsyncGenerator[bytes], ticket: Ticket) -> None:
+        super().__init__(frames, headers=HEADERS)
+        self.ticket = ticket
 
     async def stream_response(self, send: Send) -> None:
         """Send, and stop following at once when the client has gone."""
@@ -79,13 +81,7 @@ def followed(
     ticket = admitted(service)
     after = position(last_event_id) if last_event_id else None
     events = seen(service.hub.follow(job.id, after or START, end_of(job)), viewer)
-    return counted(EventStream(_frames(events, place), headers=HEADERS), ticket)
-
-
-def counted(stream: EventStream, ticket: Ticket | None) -> EventStream:
-    """The stream, holding what it is counted by."""
-    stream.ticket = ticket
-    return stream
+    return EventStream(_frames(events, place), ticket)
 
 
 def admitted(service: Service) -> Ticket:

@@ -28,11 +28,11 @@ class Prospects:
     def __init__(self, storage: Storage, redis: Redis, settings: Settings) -> None:
         self._profiles = Profiles(storage, settings)
         self._settings = settings
+        states = worker_states(redis)
         self._living = {
-            (one.model, one.base[:BASE_DIGITS], needs)
-            for one in worker_states(redis)
-            for needs in ("", *served(one.preprocessors))
+            (one.model, one.base[:BASE_DIGITS], needs) for one in states for needs in ("", *served(one.preprocessors))
         }
+        self._loading = {one.model for one in states if not one.base}
         self._published = cache(self._read)  # each profile is read once a look
 
     def against(self, model: str, base: str, needs: str = "") -> Impossible | None:
@@ -43,8 +43,8 @@ class Prospects:
         base = base[:BASE_DIGITS]
         if (model, base, needs) in self._living:
             return None
-        if (model, base, "") in self._living:
-            return "other_preprocessor"
+        if (model, base, "") in self._living:  # one that loads may be about to have the models
+            return None if model in self._loading else "other_preprocessor"
         if base and (published := self._published(model)) and published != base:
             return "base_changed"
         lives = any(one == model for one, _, _ in self._living)

@@ -24,7 +24,7 @@ from app.http.routing import Router
 from app.http.spool import Spooled
 from app.hub import end_of
 from app.routes import images
-from app.routes.events import HEADERS, EventStream, seen
+from app.routes.events import EventStream, admitted, seen
 from app.routes.images import KINDS
 from app.shared.errors import BadRequest, NotFound
 from app.shared.events import START
@@ -128,7 +128,7 @@ async def workflow(job_id: str, service: ServiceDep) -> Response:
 async def events(job_id: str, service: ServiceDep, request: Request, place: Prefix) -> EventStream:
     """What happens to a job, up to its end."""
     generation = (await service.reading.get(job_id)).generation
-    return EventStream(_frames(service, generation, request, place), headers=HEADERS)
+    return EventStream(_frames(service, generation, request, place), admitted(service))
 
 
 async def _frames(service: Service, one: Generation, request: Request, place: Place) -> AsyncGenerator[bytes]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
 
 from app.callers import CALLER, Caller
-from app.deps import Service
+from app.deps import Service, Ticket
 from app.faces.comfy.answers import failure, prompt_id, shown
 from app.faces.comfy.request import kept_of
 from app.hub import end_of
@@ -27,9 +27,10 @@ LATELY = timedelta(seconds=30)
 LOOK_S = 0.3  # between two looks for what its client has asked for since
 NEWEST = 20  # generations among which they are looked for
 MOST = 256  # sockets of a process at a time
+MOST_OF_ONE = MOST // 8  # of one owner, where there are keys
 TRY_AGAIN = 1013  # RFC 6455's registry: the server is full
 WEBP = 3  # of a preview: 1 is JPEG there and 2 PNG
-_open: set[object] = set()
+_open: set[Ticket] = set()
 
 
 @router.websocket("/ws")
@@ -40,10 +41,11 @@ async def listen(socket: WebSocket, clientId: Annotated[str, Query(max_length=12
         service = service.seen_by(caller)
     known = await _of(service, clientId)  # before it may ask for more, all of which it is told of
     await socket.accept()
-    if len(_open) >= MOST:
+    mine = sum(one.asker == service.asker for one in _open) if service.asker is not None else 0
+    if len(_open) >= MOST or mine >= MOST_OF_ONE:
         await socket.close(TRY_AGAIN, "too many listen here; ask again in a moment")
         return
-    ticket = object()
+    ticket = Ticket(service.asker)
     _open.add(ticket)
     telling = asyncio.create_task(_tell(service, socket, clientId, known))
     try:

@@ -19,6 +19,7 @@ from app.faces.waiting import drawn, judge
 from app.http.faults import refusal
 from app.http.places import Prefix
 from app.http.routing import Router
+from app.routes.events import admitted
 from app.shared.discretion import hide
 from app.shared.errors import BadRequest, Conflict, NotFound
 from app.shared.wire.generation import Generation
@@ -59,7 +60,8 @@ async def stream(
     timeout: Timeout = None,
 ) -> Response:
     """Draw, and tell of each step."""
-    return steps(service, await _begun(owner, app, body, service, request, timeout), request, place)
+    counted = admitted(service)  # before it is accepted
+    return steps(service, await _begun(owner, app, body, service, request, timeout), request, place, counted)
 
 
 @router.post("/queue/{owner}/{app}")

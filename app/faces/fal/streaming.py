@@ -8,13 +8,13 @@ from typing import Any
 import anyio
 from fastapi import Request
 
-from app.deps import Service
+from app.deps import Service, Ticket
 from app.faces.fal.answers import output, standing
 from app.faces.fal.errors import error_of
 from app.faces.waiting import canceled, judge
 from app.http.places import Place
 from app.hub import end_of
-from app.routes.events import HEADERS, KEEP_ALIVE, EventStream
+from app.routes.events import KEEP_ALIVE, EventStream, admitted
 from app.shared.errors import RadiataError
 from app.shared.events import START
 from app.shared.wire.generation import Generation
@@ -22,7 +22,7 @@ from app.shared.wire.generation import Generation
 
 def statuses(service: Service, one: Generation, request: Request, place: Place, logs: bool) -> EventStream:
     """Answer with the status of a request whenever something happens; whoever leaves cancels nothing."""
-    return EventStream(_statuses(service, one, request, place, logs), headers=HEADERS)
+    return EventStream(_statuses(service, one, request, place, logs), admitted(service))
 
 
 async def _statuses(
@@ -39,9 +39,9 @@ async def _statuses(
                 return
 
 
-def steps(service: Service, one: Generation, request: Request, place: Place) -> EventStream:
+def steps(service: Service, one: Generation, request: Request, place: Place, ticket: Ticket) -> EventStream:
     """Answer with `progress` at each step, and the output at last; whoever leaves has it canceled."""
-    return EventStream(_steps(service, one, request, place), headers=HEADERS)
+    return EventStream(_steps(service, one, request, place), ticket)
 
 
 async def _steps(service: Service, one: Generation, request: Request, place: Place) -> AsyncGenerator[bytes]:

@@ -45,7 +45,7 @@ async def _answer(
 ) -> Response:
     ticket = admitted(service) if body.stream else None  # before it is accepted
     generation = await accept(service, asked)
-    if body.stream:
+    if ticket is not None:
         return streamed(service, generation, body.partial_images or 0, kind, ticket)
     ended = await drawn(service, generation, request.is_disconnected)
     as_urls = body.response_format == "url"

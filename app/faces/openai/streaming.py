@@ -12,19 +12,19 @@ from app.faces.openai.answers import NO_TOKENS, facts, file_of
 from app.faces.openai.errors import error_of
 from app.faces.waiting import canceled, judge
 from app.hub import end_of
-from app.routes.events import HEADERS, EventStream, counted, seen
+from app.routes.events import EventStream, seen
 from app.shared.errors import RadiataError
 from app.shared.events import START, Event
 from app.shared.previews import DATA_URL, Viewer
 from app.shared.wire.generation import Generation
 
 
-def streamed(service: Service, generation: Generation, partials: int, kind: str, ticket: Ticket | None) -> EventStream:
+def streamed(service: Service, generation: Generation, partials: int, kind: str, ticket: Ticket) -> EventStream:
     """Answer with the events of a generation; partials: how many partial images of each picture, at most.
 
     kind: what they are of: `image_generation`, or `image_edit`.
     """
-    return counted(EventStream(_frames(service, generation, partials, kind), headers=HEADERS), ticket)
+    return EventStream(_frames(service, generation, partials, kind), ticket)
 
 
 async def _frames(service: Service, generation: Generation, partials: int, kind: str) -> AsyncGenerator[bytes]:

@@ -12,7 +12,7 @@ from app.faces.progress_lines import progress_line
 from app.faces.replicate.answers import prediction
 from app.http.places import Place
 from app.hub import end_of
-from app.routes.events import HEADERS, KEEP_ALIVE, EventStream
+from app.routes.events import KEEP_ALIVE, EventStream, admitted
 from app.shared.events import START
 from app.shared.wire.generation import Generation, Status
 
@@ -21,7 +21,7 @@ EVERY_S = 0.5  # between two events of logs, at least
 
 def streamed(service: Service, generation: Generation, request: Request, place: Place) -> EventStream:
     """Answer with the events of a prediction; whoever leaves cancels nothing."""
-    return EventStream(_frames(service, generation, request, place), headers=HEADERS)
+    return EventStream(_frames(service, generation, request, place), admitted(service))
 
 
 async def _frames(service: Service, generation: Generation, request: Request, place: Place) -> AsyncGenerator[bytes]:

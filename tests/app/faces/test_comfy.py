@@ -18,11 +18,13 @@ from comfy_api_simplified.exceptions import ComfyApiError
 from PIL import Image
 from redis import Redis
 
+from app.faces.comfy import socket
 from app.faces.comfy.nodes import NODES, SAMPLERS, SCHEDULERS
 from app.http.server import Server
 from app.main import create_app
 from app.shared.catalog import Catalog
 from app.shared.generations import Ledger
+from app.shared.keys import Keyring
 from app.shared.pictures import Pictures
 from app.shared.profiles import Profiles
 from app.shared.settings import Settings
@@ -305,6 +307,26 @@ def test_a_page_of_another_site_opens_no_socket(url: str) -> None:
 
     assert asyncio.run(opened())
     assert not asyncio.run(opened(Origin="https://evil.example"))
+
+
+def test_one_owner_does_not_take_all_sockets(
+    settings: Settings, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "MOST_OF_ONE", 1)
+    ada, bob = ({"X-API-Key": Keyring(storage).add(("draw",), owner=one)[1]} for one in ("ada", "bob"))
+
+    async def together(at: str) -> None:
+        async with websockets.connect(at, additional_headers=ada) as first:
+            await asyncio.wait_for(first.recv(), 10)
+            async with websockets.connect(at, additional_headers=ada) as second:
+                with pytest.raises(websockets.exceptions.ConnectionClosed) as closed:
+                    await asyncio.wait_for(second.recv(), 10)
+                assert closed.value.rcvd is not None and closed.value.rcvd.code == socket.TRY_AGAIN
+            async with websockets.connect(at, additional_headers=bob) as other:
+                await asyncio.wait_for(other.recv(), 10)
+
+    with below(settings) as url:
+        asyncio.run(together(f"{url.replace('http', 'ws')}/ws"))
 
 
 def test_this_machine_and_its_nodes_are_told(url: str) -> None:

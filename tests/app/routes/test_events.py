@@ -24,7 +24,7 @@ from app.shared.storage import Storage
 from app.shared.wire.generation import Generation, Status
 from tests.app.conftest import serving
 from tests.app.listening import Listener, allow_many_files, listeners
-from tests.app.shared.making import profile, request
+from tests.app.shared.making import MODEL, profile, request
 
 PATIENCE_S = 60
 MANY = 1000
@@ -195,6 +195,26 @@ def test_previews_are_sent_to_who_asks_and_stand_in_no_stream(
         at = told.index("event: preview")
         assert json.loads(told[at + 1].removeprefix("data: "))["data"] == f"{DATA_URL}AAAA"
         assert at < told.index("event: progress"), "it has no place that one could go on from"
+
+
+def test_no_face_has_a_stream_that_is_not_counted(
+    storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_STREAMS", 0)
+    Profiles(storage, settings).publish(profile(), {"unet": {}})
+    body = {"prompt": "an apple"}
+    with serving(settings.model_copy(update={"accept_without_worker_s": -1})) as api:
+        one = api.post("/v1/generations", json=body).json()["id"]
+        answers = [
+            api.get(url(one)),
+            api.post("/openai/v1/images/generations", json=body | {"stream": True}),
+            api.post(f"/fal/run/radiata/{MODEL}/stream", json=body),
+            api.get(f"/fal/queue/radiata/{MODEL}/requests/{one}/status/stream"),
+            api.get(f"/replicate/v1/predictions/{one}/stream"),
+            api.get(f"/comfy/api/v2/jobs/{one}/events"),
+        ]
+        assert [answer.status_code for answer in answers] == [503] * 6, [answer.text for answer in answers]
+        assert len(api.get("/v1/generations").json()["generations"]) == 1, "none was accepted to be followed by nobody"
 
 
 def test_so_many_streams_are_open_at_once_and_fewer_of_one_owner(

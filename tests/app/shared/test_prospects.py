@@ -91,6 +91,20 @@ def test_maps_that_nobody_can_make_any_more_end_it(
     assert [end(ledger, one) for one in made] == ["queued", "other_preprocessor", "queued", "other_preprocessor"]
 
 
+@pytest.mark.usefixtures("_at_once")
+def test_maps_wait_for_a_worker_that_loads(ledger: Ledger, storage: Storage, redis: Redis, sweeps: list[Sweep]) -> None:
+    """The one that makes them may be started again while another, which does not, goes on."""
+    stores(storage, NEW)
+    one = ledger.accept(request(base=NEW, preprocessors={"depth": ["d"]}))
+    lives(redis, NEW, "without")
+    lives(redis, "", "again")
+    sweeps[0].run()
+    assert end(ledger, one) == "queued"
+    lives(redis, NEW, "again", depth=["e"])
+    sweeps[0].run()
+    assert end(ledger, one) == "other_preprocessor"
+
+
 def test_two_that_look_in_turn_watch_it_together(
     ledger: Ledger, storage: Storage, redis: Redis, settings: Settings, sweeps: list[Sweep]
 ) -> None:
