@@ -37,8 +37,9 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncGenerator[bytes], ticket: Ticket) -> None:
-        super().__init__(frames, headers=HEADERS)
+    def __init__(self, frames: AsyncGenerator[bytes], ticket: Ticket, status_code: int = 200) -> None:
+        # FastAPI's documentation reads the status off here
+        super().__init__(frames, status_code, HEADERS)
         self.ticket = ticket
 
     async def stream_response(self, send: Send) -> None:

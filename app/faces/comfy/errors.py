@@ -16,7 +16,7 @@ KNOWN = (
     "blob_not_found",
     "hash_mismatch",
 )
-STATUSES = {409: 400, 410: 400, 415: 400, 422: 400}
+STATUSES = {409: 400, 410: 404, 415: 400, 422: 400}
 
 
 def status_of(status: int) -> int:

@@ -88,7 +88,8 @@ class Graph:
                 wrong(node, field, "invalid_input_type", f"{field} of {self.title(node)} is a {kind.__name__}")
 
     def _judge_link(self, node: str, field: str, said: Any, gives: str) -> None:
-        ok = isinstance(said, list) and len(said) == 2 and isinstance(said[1], int) and str(said[0]) in self._nodes
+        ok = isinstance(said, list) and len(said) == 2 and isinstance(said[0], str | int) and isinstance(said[1], int)
+        ok = ok and str(said[0]) in self._nodes
         given = NODES[self._nodes[str(said[0])]["class_type"]].gives if ok else ()
         if not ok or not 0 <= said[1] < len(given) or given[said[1]] != gives:
             message = f"{field} of {self.title(node)} is a {gives} of another node: [its id, the place of the output]"

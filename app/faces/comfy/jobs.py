@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ from app.hub import end_of
 from app.routes import images
 from app.routes.events import EventStream, admitted, seen
 from app.routes.images import KINDS
-from app.shared.errors import BadRequest, NotFound
+from app.shared.errors import BadRequest, Conflict, NotFound
 from app.shared.events import START
 from app.shared.generation_keys import image_key
 from app.shared.lifecycle import now
@@ -70,7 +70,7 @@ async def submit(
     """Accept a graph as a job; a key that was used is refused, and never answered with what it made."""
     if WORD in body.metadata:
         raise refusal(["metadata", WORD], "metadata_invalid", f"{WORD!r} is a word of this service's own; take another")
-    meaning, kept = meaning_of(service, _without_assets(body.workflow))
+    meaning, kept = await meaning_of(service, _without_assets(body.workflow))
     own = service.ledger.id_for(f"comfy v2 {idempotency_key}")
     if await run_in_threadpool(service.ledger.records.either, own):
         message = "this Idempotency-Key made a job before; ask for that, or take a new key"
@@ -111,8 +111,7 @@ async def job(job_id: str, service: ServiceDep, request: Request, place: Prefix)
 @router.post("/jobs/{job_id}/cancel")
 async def cancel(job_id: str, service: ServiceDep, request: Request, place: Prefix) -> Response:
     """Cancel a job, unless it has ended."""
-    found = (await service.reading.get(job_id)).generation
-    if not found.status.ended:
+    with suppress(Conflict):
         await run_in_threadpool(service.ledger.cancel, job_id)
     return JSONResponse(await _job(service, (await service.reading.get(job_id)).generation, request, place))
 
@@ -235,10 +234,13 @@ def _without_assets(graph: Any) -> Any:
     if not isinstance(graph, dict):
         return graph
     for node in graph.values():
-        for name, value in (node.get("inputs") or {}).items() if isinstance(node, dict) else ():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        if not isinstance(inputs, dict):  # which is refused where graphs are read
+            continue
+        for name, value in inputs.items():
             if isinstance(value, dict) and value.get("__type") == "core/ASSET":
                 info = value.get("info")
-                node["inputs"][name] = f"{info.get('id') if isinstance(info, dict) else ''}.png"
+                inputs[name] = f"{info.get('id') if isinstance(info, dict) else ''}.png"
     return graph
 
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from app.faces.adapter_shapes import SUFFIX
 from app.faces.comfy.graph import Graph, wrong
 from app.faces.comfy.nodes import OUTPUTS, SAMPLERS, SCHEDULERS
-from app.http.faults import fault, pointer, refusal, refused
+from app.http.faults import fault, pointer, quoted, refusal, refused
 from app.shared.errors import RadiataError
-from app.shared.wire.generation import GenerationRequest
+from app.shared.wire.generation import MAX_SEED, GenerationRequest
 from app.shared.wire.picture import REF_PREFIX
 from app.shared.wire.values import OWNED_REF_PATTERN
 
@@ -170,9 +170,11 @@ def _words(graph: Graph, meaning: Meaning, *nodes: str) -> None:
 def _sampling(graph: Graph, meaning: Meaning, node: str) -> None:
     theirs, spacing = graph.value(node, "sampler_name"), graph.value(node, "scheduler")
     if theirs not in SAMPLERS:
-        wrong(node, "sampler_name", "value_not_in_list", f"there is no sampler {theirs!r} here", sorted(SAMPLERS))
+        wrong(node, "sampler_name", "value_not_in_list", f"there is no sampler {quoted(theirs)} here", sorted(SAMPLERS))
     if spacing not in SCHEDULERS:
-        wrong(node, "scheduler", "value_not_in_list", f"there is no scheduler {spacing!r} here", sorted(SCHEDULERS))
+        wrong(
+            node, "scheduler", "value_not_in_list", f"there is no scheduler {quoted(spacing)} here", sorted(SCHEDULERS)
+        )
     ours, sigmas = SAMPLERS[theirs], SCHEDULERS[spacing]
     if (ours, sigmas) == ("dpmpp_2m", "karras"):
         ours, sigmas = "dpmpp_2m_karras", None
@@ -195,7 +197,7 @@ def _sampling(graph: Graph, meaning: Meaning, node: str) -> None:
 
 def _latents(graph: Graph, meaning: Meaning, sampler: str, loader: str) -> None:
     latents = graph.source(sampler, "latent_image")
-    denoise = 1.0 if graph.kind(sampler) == "KSamplerAdvanced" else float(graph.value(sampler, "denoise"))
+    denoise = 1.0 if graph.kind(sampler) == "KSamplerAdvanced" else graph.value(sampler, "denoise")
     if graph.kind(latents).startswith("Empty"):
         for name in ("width", "height"):
             meaning.put(name, graph.value(latents, name), latents, name)
@@ -211,7 +213,8 @@ def _latents(graph: Graph, meaning: Meaning, sampler: str, loader: str) -> None:
     meaning.put("init_image", _picture(graph, latents, "pixels"), graph.source(latents, "pixels"), "image")
     meaning.put("denoise", denoise, sampler, "denoise")
     if 0 < denoise < 1:  # there, so many steps are drawn; here, so much of the steps is
-        meaning.put("steps", int(graph.value(sampler, "steps") / denoise), sampler, "steps")
+        drawn = min(graph.value(sampler, "steps"), MAX_SEED)  # what is more is as wrong, and no float
+        meaning.put("steps", int(min(drawn / denoise, MAX_SEED)), sampler, "steps")
 
 
 def _picture(graph: Graph, node: str, field: str) -> str:

@@ -3,8 +3,9 @@
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -27,7 +28,7 @@ from app.http.spool import Spooled
 from app.http.strict_json import parse
 from app.routes.images import KINDS
 from app.shared.discretion import hide
-from app.shared.errors import BadRequest, Gone, NotFound, PictureRefused, RadiataError, Unavailable
+from app.shared.errors import BadRequest, Conflict, Gone, NotFound, PictureRefused, RadiataError, Unavailable
 from app.shared.generation_keys import image_key
 from app.shared.job import ID
 from app.shared.pictures import picture_key
@@ -74,7 +75,7 @@ class Interruption(Wire):
 async def prompt(request: Request, service: ServiceDep) -> Response:
     """Accept a graph; what becomes of it the history tells, and the socket."""
     body = _read(Prompt, await request.body())  # clients say no content type
-    meaning, kept = meaning_of(service, body.prompt)
+    meaning, kept = await meaning_of(service, body.prompt)
     if body.front or (body.number is not None and body.number < 0):
         meaning.body["priority"] = "high"
     previews = str(body.extra_data.get("preview_method") or "none") not in ("none", "default")
@@ -92,9 +93,10 @@ async def _accepted(service: Service, meaning: Meaning, kept: Kept) -> Generatio
         return await accept(service, asked, idempotency_key=_key(kept.prompt) if kept.prompt else None)
 
 
-def meaning_of(service: Service, said: Any) -> tuple[Meaning, Kept]:
+async def meaning_of(service: Service, said: Any) -> tuple[Meaning, Kept]:
     """What a graph asks for, and what is kept of it; raises BadRequest."""
-    meaning, outputs, sampler = translated(Graph(said), lambda base, ref: _components(service, base, ref))
+    read = partial(translated, components=partial(_components, service))
+    meaning, outputs, sampler = await run_in_threadpool(lambda: read(Graph(said)))  # it looks adapters up
     hide([meaning.body["prompt"], meaning.body["negative_prompt"]])
     return meaning, Kept(outputs=tuple(outputs), sampler=sampler)
 
@@ -144,10 +146,10 @@ async def queue(service: ServiceDep) -> Response:
 async def change_queue(request: Request, service: ServiceDep) -> Response:
     """Cancel what waits: those that are named, or all that came from here."""
     asked = _read(QueueChange, await request.body())
-    waiting = await _those(service, Status.QUEUED)
-    for one in waiting:
-        if prompt_id(one) in asked.delete or (asked.clear and kept_of(one.metadata) != Kept()):
-            await run_in_threadpool(service.ledger.cancel, one.id)
+    named = set(asked.delete)
+    for one in await _all_queued(service):
+        if prompt_id(one) in named or (asked.clear and kept_of(one.metadata) != Kept()):
+            await _cancel(service, one)
     return Response()
 
 
@@ -158,7 +160,7 @@ async def interrupt(request: Request, service: ServiceDep) -> Response:
     running = await _those(service, Status.RUNNING)
     chosen = [one for one in running if asked.prompt_id in (None, prompt_id(one)) and kept_of(one.metadata) != Kept()]
     if chosen:
-        await run_in_threadpool(service.ledger.cancel, chosen[-1].id)
+        await _cancel(service, chosen[-1])
     return Response()
 
 
@@ -276,6 +278,22 @@ async def _those(service: Service, status: Status) -> list[Generation]:
     """What stands so, the oldest first."""
     found = (await service.reading.list(LISTED, None, Wanted(status=status)))[0]
     return [one.generation for one in reversed(found)]
+
+
+async def _all_queued(service: Service) -> list[Generation]:
+    """All that wait, however many."""
+    queued: list[Generation] = []
+    cursor: str | None = None
+    while True:
+        found, cursor = await service.reading.list(LISTED, cursor, Wanted(status=Status.QUEUED))
+        queued += [one.generation for one in found]
+        if cursor is None:
+            return queued
+
+
+async def _cancel(service: Service, one: Generation) -> None:
+    with suppress(Conflict):  # it has ended meanwhile
+        await run_in_threadpool(service.ledger.cancel, one.id)
 
 
 def _key(prompt: str) -> str:

@@ -4,10 +4,12 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, cast
 
+import structlog
 from fastapi import APIRouter, Query, WebSocket, WebSocketDisconnect
+from redis.exceptions import RedisError
 
 from app.callers import CALLER, Caller
 from app.deps import Service, Ticket
@@ -21,14 +23,17 @@ from app.shared.lifecycle import now
 from app.shared.previews import DATA_URL, Viewer
 from app.shared.wire.generation import Generation, Status
 
+log = structlog.get_logger()
+
 router = APIRouter(prefix="/comfy")
 
 LATELY = timedelta(seconds=30)
+SLACK = timedelta(seconds=5)  # between the clocks of processes that accept
 LOOK_S = 0.3  # between two looks for what its client has asked for since
-NEWEST = 20  # generations among which they are looked for
+NEWEST = 20  # generations among which they are looked for at first; later, among all that came since
 MOST = 256  # sockets of a process at a time
 MOST_OF_ONE = MOST // 8  # of one owner, where there are keys
-TRY_AGAIN = 1013  # RFC 6455's registry: the server is full
+TRY_AGAIN = 1013  # IANA's registry of RFC 6455's codes: this is temporary
 WEBP = 3  # of a preview: 1 is JPEG there and 2 PNG
 _open: set[Ticket] = set()
 
@@ -39,7 +44,7 @@ async def listen(socket: WebSocket, clientId: Annotated[str, Query(max_length=12
     service = cast(Service, socket.app.state.service)
     if caller := cast(Caller | None, socket.scope.get(CALLER)):
         service = service.seen_by(caller)
-    known = await _of(service, clientId)  # before it may ask for more, all of which it is told of
+    known, since = await _of(service, clientId)  # before it may ask for more, all of which it is told of
     await socket.accept()
     mine = sum(one.asker == service.asker for one in _open) if service.asker is not None else 0
     if len(_open) >= MOST or mine >= MOST_OF_ONE:
@@ -47,21 +52,35 @@ async def listen(socket: WebSocket, clientId: Annotated[str, Query(max_length=12
         return
     ticket = Ticket(service.asker)
     _open.add(ticket)
-    telling = asyncio.create_task(_tell(service, socket, clientId, known))
+    tasks = asyncio.create_task(_tell(service, socket, clientId, known, since)), asyncio.create_task(_gone(socket))
     try:
-        while True:
-            await socket.receive()
-            if telling.done():
-                break
-    except (WebSocketDisconnect, RuntimeError):
-        pass
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         _open.discard(ticket)
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        told, _ = await asyncio.gather(*tasks, return_exceptions=True)
+    if isinstance(told, RadiataError | RedisError):  # it would wait for ever for what is not told any more
+        log.warning("socket_not_told", error=str(told))
+        await socket.close(TRY_AGAIN, "storage or Redis does not answer; ask again in a moment")
 
 
-async def _tell(service: Service, socket: WebSocket, client: str, known: list[Generation]) -> None:
+async def _gone(socket: WebSocket) -> None:
+    """Wait until its client has gone; whatever it says is not listened to."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _tell(
+    service: Service, socket: WebSocket, client: str, known: list[Generation], since: datetime | None
+) -> None:
+    with suppress(WebSocketDisconnect):
+        await _tell_all(service, socket, client, known, since)
+
+
+async def _tell_all(
+    service: Service, socket: WebSocket, client: str, known: list[Generation], since: datetime | None
+) -> None:
     for one in known:  # some open this socket after they have asked, and would wait for what has failed already
         if (wrong := failure(one)) and one.finished_at and now() - one.finished_at < LATELY:
             await _say(socket, *wrong)
@@ -72,9 +91,9 @@ async def _tell(service: Service, socket: WebSocket, client: str, known: list[Ge
             if one.id not in told:
                 told.add(one.id)
                 await _follow(service, socket, one)
-                await _say(socket, "status", {"status": _remaining(await _of(service, client))})
+                await _say(socket, "status", {"status": _remaining((await _of(service, client))[0])})
         await asyncio.sleep(LOOK_S)
-        known = await _of(service, client)
+        known, since = await _of(service, client, since)
     await socket.close()
 
 
@@ -82,14 +101,20 @@ def _remaining(living: list[Generation]) -> dict[str, Any]:
     return {"exec_info": {"queue_remaining": sum(not one.status.ended for one in living)}}
 
 
-async def _of(service: Service, client: str) -> list[Generation]:
-    """What a client has asked for lately, the oldest first."""
-    with suppress(RadiataError):  # storage is away: it is looked for again
-        found = (await service.reading.list(NEWEST, None))[0]
-        return [
-            one.generation for one in reversed(found) if client and kept_of(one.generation.metadata).client == client
-        ]
-    return []
+async def _of(service: Service, client: str, since: datetime | None = None) -> tuple[list[Generation], datetime | None]:
+    """What a client has asked for lately, the oldest first, and from when on to look next; since: that of the last."""
+    found: list[Generation] = []
+    cursor: str | None = None
+    try:
+        while True:
+            page, cursor = await service.reading.list(NEWEST, cursor)
+            found += [one.generation for one in page]
+            if cursor is None or since is None or found[-1].created_at < since:
+                break
+    except RadiataError:  # storage is away: it is looked for again
+        return [], since
+    mine = [one for one in reversed(found) if client and kept_of(one.metadata).client == client]
+    return mine, (found[0].created_at if found else now()) - SLACK
 
 
 async def _follow(service: Service, socket: WebSocket, one: Generation) -> None:

@@ -5,8 +5,9 @@ The name that such an adapter gets is made of its address, so that the next requ
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
@@ -26,18 +27,35 @@ SOURCES = ("https://", "http://", "hf:", "civitai:")
 Gone = Callable[[], Awaitable[bool]]
 
 
-async def with_names(service: Service, caller: Caller, loras: Any, gone: Gone) -> Any:
-    """Return what `loras` says with a name in place of each address; raises BadRequest, Forbidden and Unavailable."""
+class Source(NamedTuple):
+    """An address, and where in the arguments it stands."""
+
+    place: list[str | int]
+    path: str
+
+
+def with_names(loras: Any) -> tuple[Any, list[Source]]:
+    """Return what `loras` says with a name in place of each address, and the addresses."""
     if not isinstance(loras, list):
-        return loras
-    until = time.monotonic() + LONGEST_S
-    named = []
+        return loras, []
+    named: list[Any] = []
+    sources: list[Source] = []
     for at, one in enumerate(loras):
         path = one.get("path") if isinstance(one, Mapping) else None
         if isinstance(path, str) and path.startswith(SOURCES):
-            one = {**one, "path": await _name(service, caller, path, ["loras", at, "path"], until, gone)}
+            sources.append(Source(["loras", at, "path"], path))
+            one = {**one, "path": name_of(path)}
         named.append(one)
-    return named
+    return named, sources
+
+
+async def fetch_all(service: Service, caller: Caller, sources: list[Source], gone: Gone) -> None:
+    """Have what lies at each address here under its name; raises BadRequest, Forbidden and Unavailable."""
+    until, most = time.monotonic() + LONGEST_S, service.settings.max_adapters
+    if len(sources) > most:
+        raise refusal(["loras"], "too_many_adapters", f"{len(sources)} adapters are over the limit of {most}")
+    for source in sources:
+        await _fetch(service, caller, source, until, gone)
 
 
 def name_of(source: str) -> str:
@@ -45,31 +63,28 @@ def name_of(source: str) -> str:
     return f"fal-{sha256(source.encode()).hexdigest()[:24]}"
 
 
-async def _name(service: Service, caller: Caller, source: str, place: list[str | int], until: float, gone: Gone) -> str:
-    name = name_of(source)
-    try:
+async def _fetch(service: Service, caller: Caller, source: Source, until: float, gone: Gone) -> None:
+    name = name_of(source.path)
+    with suppress(NotFound):
         await run_in_threadpool(service.catalog.resolve, name)
-        return name
-    except NotFound:
-        pass
+        return
     if "upload" not in caller.scopes:
         message = (
             "what lies at an address is fetched and kept, which needs the scope upload; name an adapter that is here"
         )
         raise Forbidden("scope_missing", message)
-    if len(source) > MOST:
-        raise refusal(place, "address_refused", f"this address is longer than {MOST} characters")
+    if len(source.path) > MOST:
+        raise refusal(source.place, "address_refused", f"this address is longer than {MOST} characters")
     try:
-        begun = await run_in_threadpool(_begun, service, name, source)
+        begun = await run_in_threadpool(_begun, service, name, source.path)
         found = await _awaited(service, begun, until, gone)
         judge_end(found, AdapterRefused)
     except BadRequest as error:  # where it stands, and not what a file of it has
         message = error.message or "the adapter there is refused"
-        raise refusal(place, error.code, message) from error
+        raise refusal(source.place, error.code, message) from error
     if not found.status.ended:
         await run_in_threadpool(service.downloads.cancel, begun.id)
         raise Unavailable("source_slow", f"what lies at {begun.source} was not here within {LONGEST_S:g} s; ask again")
-    return name
 
 
 def _begun(service: Service, name: str, source: str) -> Upload:

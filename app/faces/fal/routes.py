@@ -12,7 +12,7 @@ from app.accepting.generations import profile_of
 from app.callers import ANYBODY, CALLER, Caller
 from app.deps import Service, ServiceDep
 from app.faces.fal.answers import OWNER, output, standing, ticket
-from app.faces.fal.fetched import with_names
+from app.faces.fal.fetched import fetch_all, with_names
 from app.faces.fal.request import FalRequest, seconds_of, translated
 from app.faces.fal.streaming import statuses, steps
 from app.faces.waiting import drawn, judge
@@ -98,12 +98,10 @@ async def _begun(
             "model_unknown", f"there is no app {owner[:80]}/{app[:80]} here; all are {OWNER}'s: {OWNER}/name"
         )
     model = profile_of(service, app).name
-    translated(
-        body.model_copy(update={"loras": None}), model
-    )  # what is wrong with the rest, before anything is fetched
-    caller = cast(Caller, request.scope.get(CALLER, ANYBODY))
-    loras = await with_names(service, caller, body.loras, request.is_disconnected)
+    loras, sources = with_names(body.loras)  # so that what is wrong with the rest is told before anything is fetched
     asked = translated(body.model_copy(update={"loras": loras}), model, priority, seconds_of(timeout))
+    caller = cast(Caller, request.scope.get(CALLER, ANYBODY))
+    await fetch_all(service, caller, sources, request.is_disconnected)
     return await accept(service, asked)
 
 

@@ -163,6 +163,16 @@ def test_an_adapter_at_an_address_is_fetched_once(client: Any, ledger: Ledger, e
         assert [(one.name, one.version) for one in used] == [("style", 1), (name_of(elsewhere), 1)]
 
 
+def test_nothing_is_fetched_for_what_is_wrong_anyway(
+    client: Any, elsewhere: str, storage: Storage, redis: Redis
+) -> None:
+    many = [{"path": f"{elsewhere}?{number}"} for number in range(17)]
+    for loras, said in (([{"path": elsewhere, "scale": "much"}], "number"), (many, "limit of 16")):
+        with pytest.raises(fal_client.FalClientHTTPError, match=said):
+            client.run(APP, asked(loras=loras))
+    assert {one.name for one in Catalog(storage, redis).newest()} == {"style", "ink"}
+
+
 def test_a_picture_is_begun_from(client: Any, ledger: Ledger) -> None:
     picture = Image.new("RGB", (64, 64), (200, 10, 10))
     picture.save(BytesIO(), "PNG")
