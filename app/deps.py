@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated, cast
 from weakref import WeakSet
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -39,7 +40,7 @@ from app.shared.fetching.sources import Sources
 from app.shared.generations import Ledger
 from app.shared.identity import claim
 from app.shared.keys import Keyring
-from app.shared.moderation import Moderation
+from app.shared.moderation import AT_ONCE, Moderation
 from app.shared.outgoing import Outgoing
 from app.shared.own_catalog import OwnCatalog
 from app.shared.owners import FIRST, FIRST_SAID, Asker
@@ -105,6 +106,7 @@ class Service:
     webhook: Webhook | None = None  # of the key that was shown: of generations that name none
     # A ticket for each request that waits for a generation: whose it is, and something of its own
     waiting: set[tuple[Asker, object]] = field(default_factory=set[tuple[Asker, object]])
+    moderating: CapacityLimiter = field(default_factory=partial(CapacityLimiter, AT_ONCE))  # threads that ask the hook
     streams: WeakSet[Ticket] = field(default_factory=WeakSet[Ticket])  # of events, that somebody listens to
     _views: dict[tuple[str, bool, str], "Service"] = field(default_factory=dict[tuple[str, bool, str], "Service"])
 

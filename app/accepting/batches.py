@@ -71,7 +71,7 @@ async def _judged(service: Service, requests: Sequence[GenerationRequest]) -> li
 
 async def _moderated(service: Service, body: GenerationRequest) -> RadiataError | None:
     try:
-        await run_in_threadpool(moderate, service, body)
+        await moderate(service, body)
     except RadiataError as error:
         return error
     return None

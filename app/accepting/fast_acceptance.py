@@ -17,6 +17,7 @@ from functools import lru_cache
 from hashlib import sha256
 from itertools import chain
 
+from anyio import to_thread
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 from rq.job import Job
@@ -117,7 +118,7 @@ async def accept(
             return known
     body = await with_refs(service, body)
     if service.moderation.there and not moderated:
-        await run_in_threadpool(moderate, service, body)
+        await moderate(service, body)
     own = own or service.ledger.id_for(idempotency_key)
     generation = await quickly(service, body, own, fingerprint)
     generation = generation or await run_in_threadpool(carefully, service, body, idempotency_key, own, fingerprint)
@@ -127,10 +128,12 @@ async def accept(
     return generation
 
 
-def moderate(service: Service, body: GenerationRequest) -> None:
+async def moderate(service: Service, body: GenerationRequest) -> None:
     """Ask the operator's hook about a request; raises Moderated, and ModerationAway."""
     # Whom a webhook calls may be what opens it
-    service.moderation.request(body.model_dump(mode="json", exclude={"webhook"}), service.owner)
+    asked = body.model_dump(mode="json", exclude={"webhook"})
+    # In no thread of those that all other requests need: it may be slow
+    await to_thread.run_sync(service.moderation.request, asked, service.owner, limiter=service.moderating)
 
 
 def fingerprint_of(body: BaseModel) -> str:

@@ -1,6 +1,8 @@
 """Whichever way a request comes in, the hook is asked before it is accepted, and nothing of what it refuses is kept."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,6 +76,18 @@ def test_where_it_is_away_nothing_is_accepted_unless_that_is_set(
     assert not [*storage.keys("pending"), *storage.keys("to-train")]
     with serving(settings.model_copy(update=FUNCTION | {"moderation_down": "allow"})) as client:
         assert client.post("/v1/generations", json={"prompt": "a storm"}).status_code == 202
+
+
+def test_while_it_is_slow_others_are_answered(asked: httpx.Client) -> None:
+    batch = {"requests": [{"prompt": "a slow one", "seed": at} for at in range(50)]}
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(asked.post, "/v1/generations/batch", json=batch)
+        while len(hooks.ASKED) < 32:
+            time.sleep(0.01)
+        begun = time.perf_counter()
+        assert asked.get("/v1/usage").status_code == 200
+        assert time.perf_counter() - begun < 1
+        assert slow.result().status_code == 202
 
 
 def test_it_is_asked_once_and_told_what_was_asked_for_and_by_whom(asked: httpx.Client) -> None:
