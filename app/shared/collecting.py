@@ -106,6 +106,8 @@ class Collecting:
                     left += [end, key]
                     if not dry:
                         self._redis.delete(live_key(generation_id))  # its Idempotency-Key may be used anew
+                if not dry:
+                    self._forgetting.note_used(deleted)
                 for one in left:
                     self._take(tally, one, dry)
                 if left and not dry:

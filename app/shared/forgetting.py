@@ -84,16 +84,18 @@ class Forgetting:
     def clear(self, deleted: JobTombstone) -> None:
         """Clear away what is left beside the record that it was deleted."""
         index.forget(self._redis, deleted.id, deleted.owner)
-        if deleted.used and any(map(self._storage.exists, (ended_key(deleted.id), pending_key(deleted.id)))):
-            Segments(self._storage).deleted_early(
-                Entry.of_deleted(deleted)
-            )  # what it used is to be counted all the same
+        self.note_used(deleted)
         self._stars.forget(deleted.id)
         for key in list(self._storage.keys(folder_of(deleted.id))):
             if key != manifest_key(deleted.id):
                 self._storage.delete(key)
         for key in beside(deleted):
             self._storage.delete(key)
+
+    def note_used(self, deleted: JobTombstone) -> None:
+        """Have what it used counted all the same, where no segment may have it: before the notes that say so go."""
+        if deleted.used and any(map(self._storage.exists, (ended_key(deleted.id), pending_key(deleted.id)))):
+            Segments(self._storage).deleted_early(Entry.of_deleted(deleted))
 
 
 def beside(deleted: JobTombstone) -> list[str]:

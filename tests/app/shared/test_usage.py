@@ -161,6 +161,22 @@ def test_whoever_dies_at_any_write_counts_nothing_twice_and_nothing_not(
     assert told(new, storage) == told(ledger, storage) == (1, 1.5, 1, 100)
 
 
+@pytest.mark.parametrize("kill_at", range(1, 7))
+def test_what_is_collected_after_a_death_was_used_all_the_same(
+    kill_at: int, redis: Redis, settings: Settings, tmp_path: Path
+) -> None:
+    storage = Mortal("memory:///")
+    ledger = Ledger(storage, redis, settings)
+    (one,) = ended(ledger)
+    storage.left = kill_at
+    with suppress(Unavailable):
+        ledger.delete(one)
+    storage.left = 0
+    Collecting(storage, redis, settings, lambda: datetime.now(UTC) + timedelta(hours=2)).run()
+    new = elsewhere(ledger, storage, redis, settings, tmp_path)
+    assert told(new, storage) == told(ledger, storage) == (1, 1.5, 1, 100)
+
+
 def test_a_key_that_is_used_again_is_another_generation(
     ledger: Ledger, storage: Storage, redis: Redis, settings: Settings
 ) -> None:
