@@ -22,7 +22,8 @@ from radiata_client.transport import BROKEN, answer_of, arguments, made, of_list
 class Client:
     """One service. Methods raise Refused (and what is below it), Stranger and Unreachable.
 
-    url, key: unset, of RADIATA_URL and RADIATA_KEY; ValueError where one cannot be. patience_s and begin_s: as `radiata_client.core.Core` has them.
+    url, key: unset, of RADIATA_URL and RADIATA_KEY; ValueError where one cannot be. patience_s and begin_s: as
+    `radiata_client.core.Core` has them.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from app.commands.setting_options import as_typed
 from app.http.address import url_of
 from app.shared.settings import BadSettings, read_settings
 from radiata_client import Refused, Stranger, Unreachable
-from radiata_client.address import readable_key, read_url
+from radiata_client.address import read_url, readable_key
 
 out = Console(highlight=False, emoji=False)  # `:apple:` in a prompt is what was typed
 err = Console(stderr=True, highlight=False, emoji=False)
