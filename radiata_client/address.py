@@ -19,7 +19,7 @@ def place(url: str | None) -> str:
 def read_url(text: str) -> str:
     """A URL as people type it, with or without its scheme; raises ValueError with a sentence."""
     text = text.strip()
-    address = ip_of(text)
+    address = _ip_of(text)
     if address and address.version == 6:
         text = f"[{text}]"
     url = text if "://" in text else f"http://{text}"
@@ -45,14 +45,14 @@ def readable_key(key: str | None) -> str | None:
 def is_here(url: str) -> bool:
     """Tell whether a URL is one of this machine's loopback, which no proxy reaches."""
     host = urlsplit(url).hostname or ""
-    address = ip_of(host)
+    address = _ip_of(host)
     if address is None:
         return host == "localhost" or host.endswith(".localhost")
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback or address.is_unspecified
 
 
-def ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The IP address that a host is, or None where it is a name."""
     try:
         return ipaddress.ip_address(host.partition("%")[0])

@@ -10,14 +10,13 @@ from contextlib import ExitStack
 from app.shared.environment import SOCKETS
 from app.shared.errors import Unavailable
 from app.shared.settings import BadSettings, Settings
-from radiata_client.address import ip_of
 
 BACKLOG = 2048
 
 
 def url_of(host: str, port: int) -> str:
     """The URL at which this machine reaches what listens on `host` and `port`."""
-    address = ip_of(host)
+    address = _ip_of(host)
     if address and address.is_unspecified:
         host = "::1" if address.version == 6 else "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -102,6 +101,13 @@ def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
 
 def _bare(address: str) -> str:
     return address.partition("%")[0]
+
+
+def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(_bare(host))
+    except ValueError:
+        return None
 
 
 def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
