@@ -11,18 +11,17 @@ from typing import Any
 from app.accepting.found_adapters import known_by
 from app.accepting.meaning import Meaning
 from app.shared.a1111_names import OWN, SPACINGS, meant_by
+from app.shared.a1111_prompts import syntax_of, unread
 from app.shared.infotext import as_json, hashes, read
 from app.shared.lora_tags import Tag, TagRefused, split, use_of
 
 OURS = "Radiata"
-WEIGHTED = re.compile(r"(?<!\\)[()]")
-EDITED = re.compile(r"(?<!\\)\[|\bAND\b|\bBREAK\b")
+UNWHOLE = re.compile(r"<(?:lora|lyco):[^\s>]{0,64}", re.IGNORECASE)
 SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 WHOLE = re.compile(r"[0-9]{1,16}")
 NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,17})?")
 METHODS = {"lanczos": "lanczos", "latent": "latent"}
 STEPS = 20  # where a text says none, and a tag needs them
-BEHIND = ("Hires upscaler", "Hires resize")  # read with another
 MODEL = ("Model", "Model hash")
 HASHES = ("Lora hashes", "TI hashes", "Adapter hashes")
 # What chooses between programs, versions and files of others, and asks for nothing
@@ -38,27 +37,33 @@ def of_infotext(found: Meaning, text: str) -> None:
     fields = said.fields
     prompt, tags = split(said.prompt)
     negative, refused = split(said.negative_prompt)
-    for name, value in (("prompt", prompt), ("negative_prompt", negative)):
-        if value:
-            found.body[name] = value
+    _prompts(found, {"prompt": prompt, "negative_prompt": negative}, fields.get("Version", "").startswith(OURS))
     for tag in refused:
         found.leave(tag.text, "", "an adapter named in the negative prompt is applied to all; name it in the prompt")
-    _weights(found, prompt + negative, fields.get("Version", "").startswith(OURS))
     _model(found, fields)
     for name, value in fields.items():
         if name in FIELDS:
             FIELDS[name](found, fields, value)
-        elif name not in (*BEHIND, *SAYS_NOTHING, *MODEL, *HASHES, "Hashes"):
+        elif name not in (*SAYS_NOTHING, *MODEL, *HASHES, "Hashes"):
             found.leave(name, value, WHY.get(name.rstrip(" 0123456789"), "no field of a request says it"))
     _adapters(found, fields, tags)
 
 
-def _weights(found: Meaning, prompts: str, ours: bool) -> None:
-    if WEIGHTED.search(prompts) and not ours:  # ours may be plain, and its recipe says so
-        found.body["prompt_syntax"] = "weighted"
-    if (edited := EDITED.search(prompts)) and not ours:
-        why = "there is no such syntax here (brackets that weaken or change a prompt, AND, BREAK): it is read as words"
-        found.leave("prompt", edited[0], why)
+def _prompts(found: Meaning, prompts: dict[str, str], ours: bool) -> None:
+    syntax, texts = syntax_of(*prompts.values())
+    if ours and (syntax == "weighted" or texts != [*prompts.values()]):
+        why = "it is not said whether brackets weigh words, so they do not; if they do, add `prompt_syntax`"
+        found.leave("prompt_syntax", "", why)
+    elif syntax == "weighted":
+        found.body["prompt_syntax"] = syntax
+    for (name, typed), text in zip(prompts.items(), texts, strict=True):
+        if typed:
+            found.body[name] = typed if ours else text
+        if (word := unread(typed)) and not ours:
+            why = "there is no such syntax here (brackets that weaken or change a prompt, AND, BREAK): read as words"
+            found.leave(name, word, why)
+        if unwhole := UNWHOLE.search(typed):
+            found.leave(unwhole[0], "", "this tag has no name or no end: it is read as words")
 
 
 def _model(found: Meaning, fields: Mapping[str, str]) -> None:
@@ -70,8 +75,12 @@ def _model(found: Meaning, fields: Mapping[str, str]) -> None:
         found.body["model"] = (by_hash or by_name).name  # type: ignore[union-attr]
     if digest and not by_hash and by_name:
         found.leave("Model hash", digest, "the base of this name has other files here, or a hash of another kind")
-    elif name and not by_hash and not by_name:
-        found.leave("Model", name, "no base here has this name or hash; without `model`, the default one draws")
+    elif (name or digest) and not by_hash and not by_name:
+        found.leave(
+            "Model" if name else "Model hash",
+            name or digest,
+            "no base here has this name or hash; without `model`, the default one draws",
+        )
 
 
 def _whole(field: str) -> Read:
@@ -120,9 +129,14 @@ def _spacing(found: Meaning, fields: Mapping[str, str], value: str) -> None:
         found.leave("Schedule type", value, "there is no such spacing here; the base's own is used")
 
 
-def _upscale(found: Meaning, fields: Mapping[str, str], value: str) -> None:
-    if "Denoising strength" not in fields:  # which is read with it
-        found.leave("Hires upscale", value, "how much is drawn anew is not said: add `upscale` with a `denoise`")
+def _of_second_pass(field: str) -> Read:
+    def say(found: Meaning, fields: Mapping[str, str], value: str) -> None:
+        if field == "Hires upscale" and not NUMBER.fullmatch(value):
+            found.leave(field, value, "it is no number")
+        elif "Denoising strength" not in fields:  # which is read with it
+            found.leave(field, value, "how much is drawn anew is not said: add `upscale` with a `denoise`")
+
+    return say
 
 
 def _clip_skip(found: Meaning, _: Mapping[str, str], value: str) -> None:
@@ -163,7 +177,7 @@ def _scale(found: Meaning, fields: Mapping[str, str]) -> float | None:
 def _adapters(found: Meaning, fields: Mapping[str, str], tags: list[Tag]) -> None:
     digests = _digests(fields)
     for tag in found.most("<lora:…>", tags):
-        digest = digests.pop(tag.name, "")
+        digest = digests.get(tag.name, "")
         known = known_by(found.parts.catalog, digest, tag.name)
         if known is None:
             why = "no adapter here has this hash" if digest else "no adapter here has this name, and it has no hash"
@@ -171,10 +185,12 @@ def _adapters(found: Meaning, fields: Mapping[str, str], tags: list[Tag]) -> Non
             continue
         try:
             model = found.body.get("model") or found.parts.settings.model
-            found.add(known, use_of(tag, known.version, model, found.body.get("steps") or STEPS))
+            if not found.add(known, use_of(tag, known.version, model, found.body.get("steps") or STEPS)):
+                found.twice(tag.text, digest)
         except TagRefused as error:
             found.leave(tag.text, digest, str(error))
-    for name, digest in list(digests.items())[: found.parts.settings.max_adapters]:
+    named = {tag.name for tag in tags}
+    for name, digest in found.most("Lora hashes", [one for one in digests.items() if one[0] not in named]):
         _by_hash(found, name, digest, None)
     for one in found.most("Civitai resources", list(_resources(fields))):
         _resource(found, one)
@@ -214,11 +230,11 @@ def _resource(found: Meaning, one: dict[str, Any]) -> None:
     kind, name = str(one.get("type", "")).lower(), str(one.get("modelName") or one.get("name") or "")
     weight, digest = one.get("weight"), str(one.get("hash") or "")
     if kind in ("lora", "lycoris", "locon", "dora", "embed", "textualinversion") and digest:
-        _by_hash(found, name, digest, float(weight) if isinstance(weight, int | float) else None)
+        _by_hash(found, name, digest, weight if isinstance(weight, int | float) else None)
         return
     version = one.get("modelVersionId")
     what = "base" if kind == "checkpoint" else "adapter"
-    add = f"; `radiata adapters add civitai:{version}` fetches it" if version and what == "adapter" else ""
+    add = f"; `radiata adapters add civitai:{version}` fetches it" if type(version) is int and what == "adapter" else ""
     found.leave("Civitai resources", name or version, f"it has no hash by which an {what} could be found here{add}")
 
 
@@ -233,7 +249,7 @@ FIELDS: dict[str, Read] = {
     "Size": _size,
     "Sampler": _sampler,
     "Schedule type": _spacing,
-    "Hires upscale": _upscale,
+    **{name: _of_second_pass(name) for name in ("Hires upscale", "Hires upscaler", "Hires resize")},
     "Clip skip": _clip_skip,
     "Denoising strength": _denoise,
     "CFG rescale phi": _number("guidance_rescale"),

@@ -36,15 +36,20 @@ class Meaning:
             self.leave(name, len(entries), f"a request has at most {most}; the first of them are in it")
         return entries[:most]
 
-    def add(self, known: Known, entry: dict[str, Any]) -> None:
-        """Have an adapter in the request, unless it is there."""
+    def add(self, known: Known, entry: dict[str, Any]) -> bool:
+        """Have an adapter in the request, and tell whether it was not there yet: a file is named once."""
         version = known.version
         if any(one.sha256 == version.sha256 for one in self.adapters) and version.kind != "control":
-            return
+            return False
         self.body.setdefault("adapters", []).append({"ref": f"sha256:{version.sha256}", **entry})
         self.adapters.append(
             FoundAdapter(name=version.name, version=version.version, sha256=version.sha256, by=known.by)
         )
+        return True
+
+    def twice(self, name: str, value: Any) -> None:
+        """Note an adapter that is in the request already."""
+        self.leave(name, value, "it is named a second time, and a request names a file once; the first counts")
 
     def without_adapter(self, index: int, why: str) -> None:
         """Take an adapter out of the request again."""

@@ -108,8 +108,8 @@ def _adapter(found: Meaning, entry: Any) -> None:
         found.leave("adapters", digest, "no adapter here has these bytes; upload the file")
     elif known.version.ignore != entry.get("ignore", []):
         found.leave("adapters", digest, "these bytes are here with other patterns to `ignore`; upload them with those")
-    else:
-        found.add(known, {name: value for name, value in entry.items() if name in OF_ADAPTER})
+    elif not found.add(known, {name: value for name, value in entry.items() if name in OF_ADAPTER}):
+        found.twice("adapters", digest)
 
 
 def _within(said: Any, here: Any) -> bool:
@@ -140,6 +140,8 @@ def _drop(found: Meaning, name: str | int = "", *rest: str | int, why: str) -> N
     if name == "adapters" and rest and isinstance(rest[0], int):
         found.without_adapter(rest[0], f"its entry is not one that a request may have: {why}")
     elif name in found.body:
+        if name == "adapters":
+            found.adapters.clear()
         found.leave(str(name), found.body.pop(str(name)), f"a request may not have it: {why}")
     else:
         raise BadRequest("recipe_unreadable", f"what the text says is no request, and cannot be made one: {why}")
@@ -161,5 +163,5 @@ def _without(found: Meaning, place: tuple[str | int, ...], ref: str) -> None:
         found.body.pop(str(place[0]))
         found.leave(str(place[0]), ref, why)
         for name in OF_PICTURE.get(str(place[0]), ()):
-            if name in found.body and found.body[name] is not None:
-                found.body.pop(name)
+            if found.body.get(name) is not None:
+                found.leave(name, found.body.pop(name), f"it says nothing without `{place[0]}`")

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 NEGATIVE = "Negative prompt:"
 NAME = re.compile(r"\s*([A-Za-z][A-Za-z0-9 _./()+-]{0,63}):[ \t]*")
 PLAIN = re.compile(r"[^,\n]*")
+JSON = ('"', "[", "{")  # how values of it begin
+MOST_TRIES = 64  # of values that begin so and are none: each costs a look at the whole line
 FEWEST = 2  # pairs by which a last line is told from a line of a prompt
 MOST_CHARS = 1 << 18
 
@@ -39,9 +41,14 @@ def read(text: str) -> Infotext:
 
 def pairs(line: str) -> Iterator[tuple[str, str]]:
     """Yield `Name: value` pairs for as long as a line goes on with them; of a name said twice, both."""
-    at = 0
+    at, tries = 0, MOST_TRIES
     while found := NAME.match(line, at):
-        value, at = _value(line, found.end())
+        at = found.end()
+        said = None
+        if line[at : at + 1] in JSON and tries:
+            said = _json(line, at)
+            tries -= said is None
+        value, at = said or _plain(line, at)
         yield found[1].strip(), value
         rest = re.compile(r"\s*,").match(line, at)
         if rest is None:
@@ -49,26 +56,32 @@ def pairs(line: str) -> Iterator[tuple[str, str]]:
         at = rest.end()
 
 
-def _value(line: str, at: int) -> tuple[str, int]:
-    """The value that begins at a place, and where it ends."""
-    if line[at : at + 1] in ('"', "[", "{"):
-        try:
-            value, end = json.JSONDecoder().raw_decode(line, at)
-        except (ValueError, RecursionError):
-            pass  # a text that only begins so
-        else:
-            return (value if isinstance(value, str) else line[at:end]), end
+def _json(line: str, at: int) -> tuple[str, int] | None:
+    """The value of JSON that begins at a place, and where it ends; None for a text that only begins so."""
+    try:
+        value, end = json.JSONDecoder().raw_decode(line, at)
+    except (ValueError, RecursionError):
+        return None
+    return (_storable(value) if isinstance(value, str) else line[at:end]), end
+
+
+def _plain(line: str, at: int) -> tuple[str, int]:
     found = PLAIN.match(line, at)
     assert found
     return found[0].strip(), found.end()
 
 
 def as_json(text: str) -> Any:
-    """Return what a value that is JSON says, or None."""
+    """Return what a value that is JSON says, or None; half a surrogate pair, which nobody can store, is `?`."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        return json.loads(_storable(json.dumps(value, ensure_ascii=False))) if "\\u" in text else value
     except (ValueError, RecursionError):
         return None
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def hashes(value: str) -> dict[str, str]:

@@ -13,6 +13,6 @@ def error_of(problem: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a problem there; all that is wrong is in `errors`, a line each."""
     faults = problem.get("errors") or []
     detail = str(problem.get("detail") or problem.get("title") or "")
-    lines = [f"{str(one.get('pointer', '')).strip('/')}: {one.get('message', '')}" for one in faults]
+    lines = [f"{str(one.get('pointer', '')).strip('/')}: {one.get('message', '')}".removeprefix(": ") for one in faults]
     told = "\n".join(dict.fromkeys(lines)) or detail
     return {"error": str(problem.get("code", "")), "detail": detail, "body": "", "errors": told}

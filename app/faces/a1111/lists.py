@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.accepting.judging_maps import EXAMPLES
 from app.deps import Service, ServiceDep
-from app.faces.a1111.control import MODULES
+from app.faces.a1111.control import MODULES, edges
 from app.faces.a1111.options import HASH, current, title
 from app.faces.a1111.pictures import map_of
 from app.http.faults import refusal
@@ -205,10 +205,15 @@ async def detect(asked: Detect, service: ServiceDep) -> Response:
         raise refusal(["controlnet_module"], "not_obeyed", message, _modules(service))
     if asked.controlnet_masks:
         raise refusal(["controlnet_masks"], "not_obeyed", "a map is made of all of a picture; leave them out")
-    thresholds = (asked.controlnet_threshold_a, asked.controlnet_threshold_b)
-    edges = kind == "canny" and None not in thresholds and min(one or 0 for one in thresholds) >= 0
-    said = {"thresholds": [int(one or 0) for one in thresholds]} if edges else {}
-    task = MapRequest.model_validate({"preprocess": kind, **said})
+    said: dict[str, Any] = {"preprocess": kind}
+    if kind == "canny":
+        try:
+            said["thresholds"] = edges([asked.controlnet_threshold_a, asked.controlnet_threshold_b])
+        except ValueError as error:
+            raise refusal(["controlnet_threshold_a"], "not_obeyed", str(error)) from None
+    task = MapRequest.model_validate(said)
     sent = asked.controlnet_input_images or asked.controlnet_images or []
+    if not sent:
+        raise refusal(["controlnet_input_images"], "image_missing", "send the pictures of which maps are made")
     images = [await map_of(service, one, task, "controlnet_input_images") for one in sent]
     return JSONResponse({"images": images, "info": "Success"})

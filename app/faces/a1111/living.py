@@ -6,16 +6,17 @@ else the one that has waited longest; with the `id_task` of a client that chose 
 
 from app.deps import Service
 from app.faces.a1111.translating import TASK, VIA
+from app.shared.wanted import Wanted
 from app.shared.wire.generation import Generation, Status
 
-LOOKED_AT = 50  # generations, the newest first
+LOOKED_AT = 50  # generations that wait, the newest first
 
 
 def living(service: Service, task: str | None = None) -> Generation | None:
     """Return the caller's job, or None."""
-    newest, _ = service.ledger.list(LOOKED_AT, None)
-    ours = [one for one in newest if one.metadata.items() >= VIA.items() and not one.status.ended]
-    if task:
-        return next((one for one in ours if one.metadata.get(TASK) == task), None)
-    running = [one for one in ours if one.status is Status.RUNNING]
-    return running[0] if running else ours[-1] if ours else None
+    said = VIA | ({TASK: task} if task else {})
+    running, _ = service.ledger.list(1, None, Wanted(status=Status.RUNNING, metadata=said))
+    if running:
+        return running[0]
+    waiting, _ = service.ledger.list(LOOKED_AT, None, Wanted(status=Status.QUEUED, metadata=said))
+    return waiting[-1] if waiting else None

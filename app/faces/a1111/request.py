@@ -6,6 +6,7 @@ from pydantic import Field
 
 from app.shared.wire.values import Number, Whole, Wire
 
+MOST_EDGE = 1 << 16
 PIXELS = "data:image/png;base64,"  # of a picture that does not say what it is; its bytes say
 Picture = Annotated[str, Field(min_length=1)]
 
@@ -31,8 +32,8 @@ class TextToImage(Wire):
     hr_scale: Number | None = None
     hr_upscaler: str | None = None
     hr_second_pass_steps: Whole | None = None
-    hr_resize_x: Whole | None = None
-    hr_resize_y: Whole | None = None
+    hr_resize_x: Whole | None = Field(None, ge=0, le=MOST_EDGE)
+    hr_resize_y: Whole | None = Field(None, ge=0, le=MOST_EDGE)
     denoising_strength: Number | None = None
     alwayson_scripts: dict[str, Any] | None = None
     force_task_id: str | None = Field(None, max_length=512)

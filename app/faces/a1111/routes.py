@@ -68,7 +68,9 @@ async def _drawn(asked: TextToImage, service: Service, request: Request) -> Resp
     try:
         generation = await accept(service, await run_in_threadpool(translated, service, asked))
     except RadiataError as error:
-        reasons = ({**one, "pointer": called(one["pointer"])} if "pointer" in one else one for one in error.reasons)
+        reasons = (
+            {**one, "pointer": called(one["pointer"], asked)} if "pointer" in one else one for one in error.reasons
+        )
         error.reasons = tuple(reasons)
         raise
     return JSONResponse(await answer(service, await drawn(service, generation, request.is_disconnected), asked))

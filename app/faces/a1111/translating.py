@@ -1,6 +1,5 @@
 """What a client of A1111's API asks for, as a request of ours; what cannot be honoured is refused, field by field."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,12 +7,13 @@ from pydantic import ValidationError
 
 from app.accepting.found_adapters import known_by
 from app.deps import Service
-from app.faces.a1111.control import control_of, scripts
+from app.faces.a1111.control import control_of, place_of, scripts
 from app.faces.a1111.options import MODEL, base_called, current
 from app.faces.a1111.request import ImageToImage, TextToImage, data_url
 from app.faces.a1111.unobeyed import OF_SECOND_PASS, SETTINGS, UNOBEYED, unobeyed
 from app.http.faults import fault, meant, pointer, refusal, refused
 from app.shared.a1111_names import meant_by
+from app.shared.a1111_prompts import syntax_of, unread
 from app.shared.lora_tags import TagRefused, split, use_of
 from app.shared.wire.generation import GenerationRequest
 from app.shared.wire.model import ModelProfile
@@ -21,8 +21,6 @@ from app.shared.wire.model import ModelProfile
 VIA = {"via": "sdapi"}  # in a generation's metadata
 TASK = "task"
 COMPARED = 1000
-WEIGHTED = re.compile(r"(?<!\\)[()]")
-UNREAD = re.compile(r"(?<!\\)\[|\bAND\b|\bBREAK\b|<hypernet:", re.ASCII)
 AUTOMATIC = "automatic"  # a sampler: the base's own
 ETA = 1.0  # what asks for nothing
 FITS = ("stretch", "crop", "pad")  # by number of `resize_mode`
@@ -60,10 +58,11 @@ def translated(service: Service, asked: TextToImage) -> GenerationRequest:
         raise refused(faults)
     profile = _base(service, settings)
     prompt, adapters = _prompt(service, asked, profile)
+    syntax, (prompt, negative) = syntax_of(prompt, asked.negative_prompt or "")
     steps = asked.steps or profile.steps
     body: dict[str, Any] = {
         "prompt": prompt,
-        "negative_prompt": asked.negative_prompt or None,
+        "negative_prompt": negative or None,
         "model": profile.name,
         "adapters": [*adapters, *control_of(asked.alwayson_scripts or {})],
         "seed": None if asked.seed == -1 else asked.seed,
@@ -74,7 +73,7 @@ def translated(service: Service, asked: TextToImage) -> GenerationRequest:
         "count": (asked.batch_size or 1) * (asked.n_iter or 1),
         "output_format": FORMATS[settings["samples_format"]] if settings.get("samples_format") else None,
         "eta": None if asked.eta == ETA else asked.eta,
-        "prompt_syntax": "weighted" if WEIGHTED.search(prompt + (asked.negative_prompt or "")) else None,
+        "prompt_syntax": syntax,
         "metadata": VIA | ({TASK: asked.force_task_id} if asked.force_task_id else {}),
         **_sampler(asked),
         **_clip_skip(settings),
@@ -87,12 +86,16 @@ def translated(service: Service, asked: TextToImage) -> GenerationRequest:
         return GenerationRequest.model_validate({key: value for key, value in body.items() if value is not None})
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        raise refused([fault(called(pointer(one["loc"])), one["type"], one["msg"]) for one in found]) from error
+        raise refused([fault(called(pointer(one["loc"]), asked), one["type"], one["msg"]) for one in found]) from error
 
 
-def called(place: str) -> str:
-    """Return a pointer into a request of ours as it is called there."""
+def called(place: str, asked: TextToImage) -> str:
+    """Return a pointer into the request that is meant as what it comes of is called there."""
     field, _, rest = place.strip("/").partition("/")
+    index, _, inner = rest.partition("/")
+    tags = len(split(asked.prompt)[1])
+    if field == "adapters" and index.isdecimal() and int(index) >= tags:
+        return place_of(asked.alwayson_scripts or {}, int(index) - tags, inner.partition("/")[0])
     return f"/{THEIRS[field]}" if field in THEIRS else f"/{field}" + (f"/{rest}" if rest else "")
 
 
@@ -104,7 +107,7 @@ def _settings(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
             message = f"there is no setting {name[:80]!r} here{meant(name, known)}; leave it out"
             faults.append(fault(pointer(["override_settings", name]), "not_obeyed", message, known))
     written = settings.get("samples_format")
-    if written and written not in FORMATS:
+    if written is not None and not (isinstance(written, str) and written in FORMATS):
         place = pointer(["override_settings", "samples_format"])
         faults.append(fault(place, "not_obeyed", f"pictures are {', '.join(FORMATS)} here", list(FORMATS)))
     return faults
@@ -125,15 +128,17 @@ def _prompt(service: Service, asked: TextToImage, profile: ModelProfile) -> tupl
     prompt, tags = split(asked.prompt)
     faults = []
     for field, text in (("prompt", prompt), ("negative_prompt", asked.negative_prompt or "")):
-        if found := UNREAD.search(text):
+        if found := unread(text):
             message = (
-                f"{found[0]!r} is syntax of A1111 that is not read here (brackets that weaken or change, AND, BREAK, "
+                f"{found!r} is syntax of A1111 that is not read here (brackets that weaken or change, AND, BREAK, "
                 "hypernets); write \\[ for a bracket, or leave it out"
             )
             faults.append(fault(f"/{field}", "not_obeyed", message))
     if split(asked.negative_prompt or "")[1]:
         message = "an adapter is applied to all of the drawing; name it in the prompt"
         faults.append(fault("/negative_prompt", "not_obeyed", message))
+    if "<lora:" in prompt.lower() or "<lyco:" in prompt.lower():
+        faults.append(fault("/prompt", "not_obeyed", "a tag has no name or no end; write it as <lora:name:0.8>"))
     adapters = []
     for tag in tags:
         known = known_by(service.catalog, "", tag.name)
@@ -184,10 +189,13 @@ def _second_pass(asked: TextToImage, profile: ModelProfile, steps: int) -> dict[
         message = "the second pass has as many steps as the first; leave it 0"
         raise refusal(["hr_second_pass_steps"], "not_obeyed", message, [0, steps])
     scale = asked.hr_scale if asked.hr_scale is not None else 2
-    if asked.hr_resize_x or asked.hr_resize_y:
-        scale = (asked.hr_resize_x or 0) / (asked.width or profile.width)
-        if scale * (asked.height or profile.height) != (asked.hr_resize_y or 0):
-            message = "the second pass is of the shape of the first; say hr_scale, or both edges in its ratio"
+    width, height = asked.width or profile.width, asked.height or profile.height
+    if across := asked.hr_resize_x or 0:
+        scale = across / width
+    if down := asked.hr_resize_y or 0:
+        scale = down / height
+        if across and across * height != down * width:
+            message = "the second pass is of the shape of the first; say hr_scale, or both edges in its ratio, or one"
             raise refusal(["hr_resize_x"], "not_obeyed", message)
     strength = 0.7 if asked.denoising_strength is None else asked.denoising_strength
     return {"scale": scale, "denoise": strength, "method": method}

@@ -90,6 +90,39 @@ def test_what_is_named_with_a_hash_is_found_by_that_or_not_at_all(parts: Any) ->
     assert left(found) == {"<lora:style:1>"}
 
 
+def test_a_file_is_named_once_and_never_by_a_name_whose_hash_is_anothers(parts: Any) -> None:
+    twice = "a cat <lora:style:1> <lora:style:0.5>"
+    found = infotext(parts, "Seed: 1", twice)
+    assert len(found.request["adapters"]) == 1 and left(found) == {"<lora:style:0.5>"}
+    found = infotext(parts, 'Seed: 1, Lora hashes: "style: ffffffffffff"', twice)
+    assert "adapters" not in found.request and left(found) == {"<lora:style:1>", "<lora:style:0.5>"}
+    found = of_recipe(parts, adapters=[{"sha256": STYLE}, {"sha256": STYLE, "strength": 0.2}])
+    assert len(found.request["adapters"]) == 1 and [one.value for one in found.unmatched] == [STYLE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'Civitai resources: [{{"type": "lora", "hash": "{STYLE[:10]}", "weight": 1{"0" * 400}}}]',
+        'Civitai resources: [{"type": "lora", "modelVersionId": "1; rm -rf ~", "modelName": "\\ud800"}]',
+        'X: "\\ud800"',
+        'Hashes: {"lora:\\ud800": "\\udfff"}',
+    ],
+)
+def test_whatever_a_line_says_is_answered_in_json(parts: Any, text: str) -> None:
+    found = infotext(parts, f"Seed: 1, {text}")
+    assert found.unmatched and "rm" not in found.unmatched[0].reason
+    json.loads(found.model_dump_json())
+    json.loads(meant_by_text(parts, '{"prompt": "\\ud800", "\\udfff": 1}').model_dump_json())
+
+
+def test_brackets_are_read_as_their_program_does(parts: Any) -> None:
+    assert infotext(parts, "Seed: 1", r"a \(cat\)").request["prompt"] == "a (cat)"
+    found = infotext(parts, "Seed: 1, Version: Radiata 0.2", "a (cat)")  # ours may be plain, and does not say so
+    assert found.request["prompt"] == "a (cat)" and left(found) == {"prompt_syntax"}
+    assert left(infotext(parts, "Seed: 1", "a <lora:style cat, <lora:>")) == {"<lora:style"}
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -105,6 +138,9 @@ def test_what_is_named_with_a_hash_is_found_by_that_or_not_at_all(parts: Any) ->
         ("Model: emoji-64, Model hash: 0123456789", "Model hash"),
         ("Denoising strength: 0.5", "Denoising strength"),
         ("Hires upscale: 2", "Hires upscale"),
+        ("Hires resize: 128x128", "Hires resize"),
+        ("Hires upscaler: Latent", "Hires upscaler"),
+        ("Model hash: 0123456789", "Model hash"),
         ("Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: ESRGAN", "Hires upscaler"),
         ("ControlNet 0: canny", "ControlNet 0"),
         ("Variation seed: 3", "Variation seed"),
@@ -166,7 +202,7 @@ def test_what_a_recipe_has_and_this_service_has_not(parts: Any) -> None:
     found = of_recipe(
         parts, base="1" * 64, adapters=entries, init_image=nowhere, denoise=0.5, width=-3, steps="x", dtype="float16"
     )
-    assert left(found) == {"base", "adapters", "init_image", "width", "steps"}
+    assert left(found) == {"base", "adapters", "init_image", "denoise", "width", "steps"}
     assert found.request == {"prompt": "a cat", "seed": 3, "height": 64, "guidance_scale": 3.0, "apply": "merge"}
     assert left(of_recipe(parts, device="cuda", dtype="float16")) == {"device", "dtype"}
 

@@ -36,7 +36,7 @@ def test_what_begins_as_json_and_is_none_is_text() -> None:
 @pytest.mark.parametrize(
     "hostile",
     ["A: " + "[" * 200_000, "A: 1, " * 40_000, "A:" * 100_000, ", " * 100_000, "A" * 250_000, '"' * 200_000,
-     "Steps: " + '"\\' * 100_000, "\n" * 200_000, "A: " + "9" * 200_000, "<lora:" * 40_000],
+     "Steps: " + '"\\' * 100_000, "\n" * 200_000, "A: " + "9" * 200_000, "<lora:" * 40_000, "A: [1," * 40_000],
 )  # fmt: skip
 def test_reading_ends(hostile: str) -> None:
     began = time.monotonic()
