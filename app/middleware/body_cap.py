@@ -65,7 +65,8 @@ class BodyCap:
         if not declared.isdecimal() or int(declared) > cap:
             await problem(413, "too_large", "Too large", detail)(scope, receive, send)
             return
-        seen, held, in_memory = 0, 0, not is_form and not path.startswith(WRITTEN)
+        seen, held = 0, 0
+        in_memory = path.startswith(PICTURED) or not (is_form or path.startswith(WRITTEN))  # whatever it calls itself
 
         async def counted() -> Message:
             nonlocal seen, held

@@ -76,9 +76,11 @@ def test_every_answer_keeps_data_data(api: httpx.Client, path: str) -> None:
     assert missing == []
 
 
-def test_of_all_bodies_in_memory_there_are_so_many_bytes_at_once() -> None:
+@pytest.mark.parametrize("path", ["/v1/generations", "/hf/models/x"])
+@pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=x"])
+def test_of_all_bodies_in_memory_there_are_so_many_bytes_at_once(path: str, kind: bytes) -> None:
     """Two are held; the third, which would be too much, is told to come again; the room is there once one has gone."""
-    go_on, scope = asyncio.Event(), {"type": "http", "path": "/v1/generations", "headers": []}
+    go_on, scope = asyncio.Event(), {"type": "http", "path": path, "headers": [(b"content-type", kind)]}
     body = {"type": "http.request", "body": b"x" * (MIB * 3 // 2), "more_body": False}
     statuses: list[int] = []
 
