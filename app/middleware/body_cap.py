@@ -19,7 +19,8 @@ from app.shared.wire.generation import MAX_REFERENCES
 
 JSON_CAP = 1 * MIB
 FORM_SLACK = 1 * MIB  # a form's other fields and its boundaries
-PICTURED = ("/v1/generations", "/hf", "/mcp", "/replicate/", "/fal/")  # bring pictures as base64
+# What brings pictures as base64
+PICTURED = ("/v1/generations", "/hf", "/mcp", "/replicate/", "/fal/", "/sdapi/", "/controlnet/")
 WRITTEN = "/v1/uploads/"  # as they come
 LARGE = (*PICTURED, WRITTEN)
 AGAIN_S = 2  # after which another body may have been answered

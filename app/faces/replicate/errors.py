@@ -21,4 +21,4 @@ def status_of(status: int) -> int:
 
 def error_of(problem: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a problem there."""
-    return {**problem, "detail": sentence(problem, THEIRS)}
+    return {**problem, "status": status_of(int(problem.get("status", 500))), "detail": sentence(problem, THEIRS)}
