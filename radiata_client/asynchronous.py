@@ -1,7 +1,6 @@
 """The service from asyncio: `AsyncClient`, which is `Client` with `await`."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Generic, Unpack
 
 import httpx
 
-from radiata_client.address import KEY, place
+from radiata_client.address import place, readable_key
 from radiata_client.calls import Calls
 from radiata_client.drawing import Adapters, Drawing, batch_of, request_of
 from radiata_client.effects import Ask, Hear, Listen, Operation, Pause, T, Tell
@@ -35,9 +34,7 @@ class AsyncClient:
     ) -> None:
         self.url = place(url)
         self.calls = Calls(self.url, patience_s, begin_s)
-        self._http: httpx.AsyncClient = made(
-            httpx.AsyncClient, self.url, key or os.environ.get(KEY), timeout_s, transport
-        )
+        self._http: httpx.AsyncClient = made(httpx.AsyncClient, self.url, readable_key(key), timeout_s, transport)
         self._sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def __aenter__(self) -> "AsyncClient":

@@ -1,6 +1,5 @@
 """The service from Python that waits: `Client`."""
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -9,7 +8,7 @@ from typing import Any, Generic, Unpack
 
 import httpx
 
-from radiata_client.address import KEY, place
+from radiata_client.address import place, readable_key
 from radiata_client.calls import Calls
 from radiata_client.drawing import Adapters, Drawing, batch_of, request_of
 from radiata_client.effects import Ask, Hear, Listen, Operation, Pause, T, Tell
@@ -23,7 +22,8 @@ from radiata_client.transport import BROKEN, answer_of, arguments, made, of_list
 class Client:
     """One service. Methods raise Refused (and what is below it), Stranger and Unreachable.
 
-    url, key: unset, of RADIATA_URL and RADIATA_KEY. patience_s and begin_s: as `radiata_client.core.Core` has them.
+    url, key: unset, of RADIATA_URL and RADIATA_KEY; ValueError where one cannot be. patience_s and begin_s: as
+    `radiata_client.core.Core` has them.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Client:
     ) -> None:
         self.url = place(url)
         self.calls = Calls(self.url, patience_s, begin_s)
-        self._http: httpx.Client = made(httpx.Client, self.url, key or os.environ.get(KEY), timeout_s, transport)
+        self._http: httpx.Client = made(httpx.Client, self.url, readable_key(key), timeout_s, transport)
         self._sleep: Callable[[float], object] = time.sleep
 
     def __enter__(self) -> "Client":

@@ -17,7 +17,7 @@ import httpx
 from radiata_client import resuming
 from radiata_client.answers import checked, json_of
 from radiata_client.effects import Answer, Ask, Hear, Listen, Operation, Pause, T, Tell
-from radiata_client.errors import Refused
+from radiata_client.errors import Refused, Stranger
 from radiata_client.events import Event, EventReader
 
 GENERATIONS, TRAININGS = "/v1/generations", "/v1/trainings"
@@ -39,7 +39,7 @@ class Core:
     """
 
     def __init__(self, url: str, patience_s: float, begin_s: float) -> None:
-        self._prefix = urlsplit(url).path.rstrip("/")
+        self._url, self._prefix = url, urlsplit(url).path.rstrip("/")
         self.patience_s, self.begin_s = patience_s, begin_s
         self.clock: Callable[[], float] = time.monotonic
 
@@ -167,7 +167,14 @@ class Core:
         return (yield from self.again(ask, known=(httpx.codes.CONFLICT,)))
 
     def below(self, url: str) -> str:
-        """A path in an answer as one below the service's own address, which it may begin with."""
+        """A path in an answer as one below the service's own address, which it may begin with.
+
+        Raises Stranger for an address elsewhere, to which the key would go.
+        """
+        if urlsplit(url).netloc:
+            if not url.startswith(f"{self._url}/"):
+                raise Stranger(f"{url} is not below {self._url}, and the key is for that alone")
+            return url.removeprefix(self._url)
         return url.removeprefix(self._prefix) if url.startswith(f"{self._prefix}/") else url
 
 

@@ -9,6 +9,7 @@ import httpx
 
 from radiata_client.address import is_here
 from radiata_client.effects import Answer, Ask, Listen
+from radiata_client.errors import Unreachable
 
 CONNECT_S = 10.0
 BROKEN = (httpx.TransportError, httpx.DecodingError)  # thrown into the operation, which knows whether to ask again
@@ -47,8 +48,8 @@ def answer_of(response: httpx.Response, content: bytes) -> Answer:
 
 
 def made(make: Callable[..., Any], url: str, key: str | None, timeout_s: float, transport: Any) -> Any:
-    """An httpx client; raises httpx.ProxyError where the environment names a proxy that is none."""
+    """An httpx client; raises Unreachable where the environment names a proxy that is none."""
     try:
         return make(**settings(url, key, timeout_s), **({"transport": transport} if transport else {}))
     except (ImportError, ValueError, httpx.InvalidURL) as error:
-        raise httpx.ProxyError(f"the proxy in the environment cannot be used: {error}") from error
+        raise Unreachable(f"the proxy in the environment cannot be used: {error}") from error

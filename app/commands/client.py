@@ -178,11 +178,12 @@ class Client:
         return self._run(self._calls.settle(IMAGES, file, file.name, {}, "ref"))
 
     def recipe(self, file: Path) -> dict[str, Any]:
-        """How a picture was made: the request that it means, and what of it cannot be said; or of a text file."""
-        if file.suffix.lower() == ".txt":
-            text = {"parameters": file.read_text("utf-8")}
-            return self._json("POST", f"{IMAGES}/recipe", "request", "unmatched", json=text)
+        """How a picture was made: the request that it means, and what of it cannot be said."""
         return self._run(self._calls.settle(f"{IMAGES}/recipe", file, file.name, {}, "request", "unmatched"))
+
+    def recipe_of(self, text: str) -> dict[str, Any]:
+        """The same of infotext."""
+        return self._json("POST", f"{IMAGES}/recipe", "request", "unmatched", json={"parameters": text})
 
     def map_of(self, ref: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Have a map of a picture made, and wait for it; its ref and size."""

@@ -12,6 +12,7 @@ from app.shared.wire.generation import Status
 
 PROMPT = 60  # characters of it that a row shows
 STATUSES = ", ".join(Status)
+LEAST = {"accepted": 10, "status": 9, "drawn with": 10, "prompt": 8}  # a day, the longest status, a word
 SHOWN = 20  # where nobody says how many
 
 
@@ -45,7 +46,7 @@ def listed(
         for one in found:
             out.print(json.dumps(one, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True)
         return
-    table = terminal.listing("id", "accepted", "status", "model", "adapters", "seed", "prompt", box=None)
+    table = terminal.listing("id", "accepted", "status", "drawn with", "seed", "prompt", box=None, least=LEAST)
     for one in found:
         table.add_row(*_row(one))
     out.print(table)
@@ -54,7 +55,7 @@ def listed(
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     request = one["request"]
     prompt = request["prompt"] if len(request["prompt"]) <= PROMPT else request["prompt"][: PROMPT - 1] + "…"
-    adapters = ", ".join(f"{use['name']}={use['strength']:g}" for use in request["adapters"])
+    used = ", ".join([request["model"], *(f"{use['name']}={use['strength']:g}" for use in request["adapters"])])
     status = one["status"] + (" *" if one["starred"] else "")
     accepted = one["created_at"][:19].replace("T", " ")
-    return one["id"], accepted, status, plain(request["model"]), plain(adapters), str(request["seed"]), plain(prompt)
+    return one["id"], accepted, status, plain(used), str(request["seed"]), plain(prompt)

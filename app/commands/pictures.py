@@ -40,10 +40,17 @@ def recipe(
 ) -> None:
     """Read how a picture was made (ours, A1111's, Civitai's), and print the request that it means as JSON."""
     with terminal.connected(url) as client:
-        found = client.recipe(file)
+        found = client.recipe_of(_text_of(file)) if file.suffix.lower() == ".txt" else client.recipe(file)
     for one in found["unmatched"]:
         err.print(f"[yellow]{plain(one['name'])}:[/yellow] {plain(one['reason'])}")
-    out.print(plain(json.dumps(found["request"], indent=2, ensure_ascii=False)), soft_wrap=True)
+    out.print(json.dumps(found["request"], indent=2, ensure_ascii=False), markup=False, soft_wrap=True)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{str(file)!r} is no text in UTF-8") from error
 
 
 @with_options(MapRequest, "preprocess")

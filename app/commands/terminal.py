@@ -1,7 +1,6 @@
 """What the commands of the command line share: what they print to, a client of the service, errors as sentences."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -13,13 +12,13 @@ from rich.table import Column, Table
 
 from app.commands.client import Client
 from app.commands.setting_options import as_typed
-from app.http.address import read_url, url_of
-from app.shared.environment import KEY
+from app.http.address import url_of
 from app.shared.settings import BadSettings, read_settings
 from radiata_client import Refused, Stranger, Unreachable
+from radiata_client.address import read_url, readable_key
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)  # `:apple:` in a prompt is what was typed
+err = Console(stderr=True, highlight=False, emoji=False)
 SPINNER = "line"  # of ASCII alone
 
 
@@ -63,8 +62,11 @@ def address(url: str | None) -> str:
 
 
 def key() -> str | None:
-    """Return the key of the service, as `radiata --key` or RADIATA_KEY gives it."""
-    return os.environ.get(KEY) or None
+    """Return the key of the service, as `radiata --key` or RADIATA_KEY gives it; raises BadSettings."""
+    try:
+        return readable_key(None)
+    except ValueError as error:
+        raise BadSettings(f"--key or RADIATA_KEY: {error}") from error
 
 
 @contextmanager
@@ -89,12 +91,12 @@ def plain(text: str) -> str:
     return escape(text)
 
 
-def listing(typed: str, *others: str, box: Box | None = HEAVY_HEAD) -> Table:
+def listing(typed: str, *others: str, box: Box | None = HEAVY_HEAD, least: Mapping[str, int] | None = None) -> Table:
     """A table of a list for narrow terminals: what one types of a row is never cut, and the rest is folded.
 
-    box: None where what is typed leaves no room for lines.
+    box: None where what is typed leaves no room for lines. least: characters that columns have whatever else is folded.
     """
-    folded = (Column(name, overflow="fold") for name in others)
+    folded = (Column(name, overflow="fold", min_width=(least or {}).get(name)) for name in others)
     return Table(Column(typed, no_wrap=True), *folded, box=box, padding=(0, 1) if box else (0, 1, 0, 0))
 
 

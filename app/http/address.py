@@ -1,4 +1,4 @@
-"""Addresses: where the service listens, and how that is written as a URL and read from one that people type."""
+"""Addresses: where the service listens, and how that is written as a URL."""
 
 import errno
 import ipaddress
@@ -6,40 +6,20 @@ import os
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
-from urllib.parse import urlsplit
 
 from app.shared.environment import SOCKETS
 from app.shared.errors import Unavailable
 from app.shared.settings import BadSettings, Settings
 
 BACKLOG = 2048
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def url_of(host: str, port: int) -> str:
     """The URL at which this machine reaches what listens on `host` and `port`."""
-    address = _address(host)
+    address = _ip_of(host)
     if address and address.is_unspecified:
         host = "::1" if address.version == 6 else "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def read_url(text: str) -> str:
-    """A URL as people type it, with or without its scheme; raises ValueError with a sentence."""
-    text = text.strip()
-    address = _address(text)
-    if address and address.version == 6:
-        text = f"[{text}]"
-    url = text if "://" in text else f"http://{text}"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        hint = "; an IPv6 address stands in brackets, as in http://[::1]:8000" if text.count(":") > 2 else ""
-        raise ValueError(f"{text!r} is no address ({error}){hint}") from error
-    if parts.scheme not in DEFAULT_PORTS or not host or any(letter.isspace() for letter in url):
-        raise ValueError(f"{text!r} is no address; one looks like http://127.0.0.1:8000")
-    return url.rstrip("/")
 
 
 def listen(settings: Settings) -> list[socket.socket]:
@@ -123,7 +103,7 @@ def _bare(address: str) -> str:
     return address.partition("%")[0]
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(_bare(host))
     except ValueError:

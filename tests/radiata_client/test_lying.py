@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
-from radiata_client import Canceled, Failed, Refused, Stranger, Unreachable, errors
+from radiata_client import AsyncClient, Canceled, Client, Failed, Refused, Stranger, Unreachable, errors
 from radiata_client.models import Progress
-from tests.radiata_client.both import FACES, face
+from tests.radiata_client.both import FACES, URL, face
 
 STEPS = 3
 AT = "2026-11-27T00:00:00Z"
@@ -182,6 +183,36 @@ def test_nobody_and_a_stranger_are_told_at_once(kind: str) -> None:
         client.begin("a fox")
     with face(kind, lambda _: httpx.Response(200, text="<html>")) as client, pytest.raises(Stranger):
         client.begin("a fox")
+
+
+@pytest.mark.parametrize("kind", FACES)
+def test_a_key_goes_to_its_own_service_alone(kind: str) -> None:
+    asked: list[str] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, content=b"png")
+
+    with face(kind, service, "http://service/draw") as client:
+        for url in ("http://service/draw/v1/images/a/0.png?exp=1", "//other/v1/images/a/0.png"):
+            with suppress(Stranger):
+                client.call("image", url)
+        for url in ("http://other/v1/images/a/0.png", "http://service:81/draw/a", "http://service/drawn/a"):
+            with pytest.raises(Stranger, match="is not below http://service/draw"):
+                client.call("image", url)
+    assert asked == ["http://service/draw/v1/images/a/0.png?exp=1"]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "wrong", [("http://[::1", "rad_a"), ("ftp://host", "rad_a"), (URL, "schlüssel"), (URL, "a\nb")]
+)
+def test_an_address_or_a_key_that_is_none_is_told_at_once(
+    kind: type[Client] | type[AsyncClient], wrong: tuple[str, str]
+) -> None:
+    says = "characters that no key has" if wrong[0] == URL else "no address"
+    with pytest.raises(ValueError, match=says):
+        kind(*wrong)
 
 
 @pytest.mark.parametrize("kind", FACES)

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import cli
 from app.commands.client import Client
 from radiata_client import Refused, Stranger, Unreachable, core
 
@@ -189,7 +192,7 @@ def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, va
     try:
         with Client("http://192.0.2.1") as one:
             assert one.sdk._http._mounts
-    except httpx.ProxyError as error:
+    except Unreachable as error:
         assert "proxy in the environment" in str(error) and proxy.startswith(("socks5", "nonsense"))
 
 
@@ -204,6 +207,30 @@ def test_below_a_prefix_both_ways_of_writing_a_path_are_understood() -> None:
         for url in ("/v1/images/a.png", "/radiata/v1/images/a.png"):
             one.image(url)
     assert seen == ["/radiata/v1/images/a.png"] * 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"RADIATA_KEY": "schlüssel"}, "--key or RADIATA_KEY"),
+        ({"RADIATA_KEY": "rad_\nX-Other: 1"}, "--key or RADIATA_KEY"),
+        ({"HTTP_PROXY": "nonsense://here"}, "proxy in the environment"),
+    ],
+)
+def test_what_of_the_environment_cannot_be_used_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    told = CliRunner().invoke(cli, ["list", "--url", "http://192.0.2.1"])
+    assert told.exit_code == 2 and isinstance(told.exception, SystemExit)
+    assert says in told.output and "schl" not in told.output and "X-Other" not in told.output
+
+
+def test_a_text_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "infotext.txt").write_bytes(b"\xff\xfe")
+    told = CliRunner(env={"COLUMNS": "500"}).invoke(cli, ["recipe", str(tmp_path / "infotext.txt")])
+    assert told.exit_code == 2 and "no text in UTF-8" in told.output
 
 
 def test_a_problem_keeps_its_reasons() -> None:

@@ -23,7 +23,7 @@ NOT_FOR_PEOPLE = {"ids", "before"}  # cursors, and what a page asks
 BODIES: list[dict[str, Any]] = [
     {"prompt": "a red [b]apple[/b]", "seed": 1, "metadata": {"project": "a=b"}},
     {"prompt": "a blue apple " + "of glass " * 20, "seed": 2},
-    {"prompt": "a red house", "seed": 2},
+    {"prompt": "a red house :house:", "seed": 2},
 ]
 
 
@@ -58,6 +58,9 @@ def test_a_list_is_what_was_asked_for(
     table = ask()
     rows = table.output.splitlines()
     assert [row.split()[0] for row in rows if len(row.split()[0]) == 32] == [one["id"] for one in made[::-1]]
+    # Every cell that a person reads is whole, and a prompt is as it was typed
+    assert all(word in table.output.split() for word in ("accepted", "status", "queued", "house", ":house:"))
+    assert all(one["created_at"][:10] in table.output.split() for one in made)
     assert "[b]" in table.output and "…" in table.output and "queued *" in table.output
     asked: dict[tuple[str, ...], list[int]] = {
         (): [2, 2, 1],

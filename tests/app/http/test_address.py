@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.http.address import listen, read_url, url_of
+from app.http.address import listen, url_of
 from app.shared.keys import Keyring
 from app.shared.settings import BadSettings, Settings
 from app.shared.storage import Storage
-from radiata_client.address import is_here
+from radiata_client.address import is_here, read_url
 
 
 @pytest.mark.parametrize(
