@@ -58,13 +58,17 @@ def add(
     ] = None,
     webhook_events: Annotated[str, typer.Option(help="Of which ends it is told.")] = ",".join(ENDS),
 ) -> None:
-    """Make a key and show it, this once; it counts within seconds."""
+    """Make a key and show it, this once; it counts within seconds, for the service on the same store."""
+    from app.shared.webhooks import shown
+
     with _keyring() as keyring:
         end = _end(expires) if expires else None
         told_of = _webhook(webhook, webhook_events, read_settings()) if webhook else None
         facts = {"note": note[:NOTE], "expires_at": end, "webhook": told_of, "limits": _limits(limit or [])}
         key_id, key = keyring.add(_scopes(scopes), owner=_owner(owner), **facts)
+        store = shown(read_settings().store_url)
     err.print(f"key {key_id}; it is shown this once, so keep it: `RADIATA_KEY`, or `Authorization: Bearer …`")
+    err.print(f"it counts for the service whose store is {plain(store)}", soft_wrap=True)
     out.print(key, soft_wrap=True)
 
 

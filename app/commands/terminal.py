@@ -16,6 +16,7 @@ from app.http.address import url_of
 from app.shared.settings import BadSettings, read_settings
 from radiata_client import Refused, Stranger, Unreachable
 from radiata_client.address import read_url, readable_key
+from radiata_client.errors import KeyNeeded
 
 out = Console(highlight=False, emoji=False)  # `:apple:` in a prompt is what was typed
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -36,6 +37,8 @@ def told() -> Iterator[None]:
             about, message = reason.get("subject") or reason.get("field"), reason.get("message", "")
             if len(refused.errors) > 1 or message not in str(refused):
                 err.print("  -", plain(f"{about}: {message}" if about else message))
+        if isinstance(refused, KeyNeeded):
+            err.print("give a key with `radiata --key …` or RADIATA_KEY")
         raise typer.Exit(1) from refused
     except Stranger as stranger:
         err.print(f"[red]no Radiata:[/red] {plain(str(stranger))}", soft_wrap=True)

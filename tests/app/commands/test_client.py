@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from typer import Exit
 from typer.testing import CliRunner
 
 from app.cli import cli
+from app.commands import terminal
 from app.commands.client import Client
 from radiata_client import Refused, Stranger, Unreachable, core
 
@@ -225,6 +227,15 @@ def test_what_of_the_environment_cannot_be_used_is_a_sentence(
     told = CliRunner().invoke(cli, ["list", "--url", "http://192.0.2.1"])
     assert told.exit_code == 2 and isinstance(told.exception, SystemExit)
     assert says in told.output and "schl" not in told.output and "X-Other" not in told.output
+
+
+def test_who_needs_a_key_is_told_where_to_give_it() -> None:
+    def service(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, json={"code": "key_missing", "detail": "every request needs a key here"})
+
+    with terminal.err.capture() as said, pytest.raises(Exit), terminal.told(), client(service) as one:
+        one.adapters()
+    assert "RADIATA_KEY" in said.get()
 
 
 def test_a_text_that_is_none_is_a_sentence(tmp_path: Path) -> None:

@@ -36,10 +36,10 @@ def test_what_has_to_be_typed_is_whole_in_a_narrow_terminal(keyring: Keyring, mo
     assert found and found[1] in run("list")[1]
 
 
-def test_a_key_is_added_listed_and_revoked(keyring: Keyring) -> None:
+def test_a_key_is_added_listed_and_revoked(keyring: Keyring, tmp_path: Path) -> None:
     code, said = run("add", "--scopes", "draw,admin", "--note", "[red]mine", "--expires", "30d")
     found = re.search(r"rad_([0-9a-f]{12})_[\w-]{43}", said)
-    assert code == 0 and found
+    assert code == 0 and found and (tmp_path / "store").as_uri() in said
     record = keyring.ring().judge(found[0], now())
     assert record.scopes == ["admin", "draw"] and record.note == "[red]mine"
     assert record.expires_at and abs(record.expires_at - now() - timedelta(days=30)) < timedelta(minutes=1)
