@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from app.shared.errors import RadiataError, Unauthorized, Unavailable
-from app.shared.keys import Keyring, Ring
+from app.shared.keys import TEXT, Keyring, Ring
 from app.shared.lifecycle import now
 from app.shared.owners import Asker
 from app.shared.signing import Signer
@@ -34,7 +34,7 @@ AWAY_S = 60.0  # that the copy is used while storage does not answer
 SESSION = timedelta(days=7)
 COOKIE = "radiata"  # of the session, and what its signature is of
 CALLER = "radiata.caller"  # in the scope, of every request that passed but for those that are open to all
-BEARER, BASIC = "bearer ", "basic "  # of the second, the password is the key, whatever the user is called
+BEARER, BASIC = "bearer ", "basic "  # of the second, a password that is a key; another is of a proxy in front
 SCHEMES = (BEARER, "key ", "token ")  # the last two as clients of fal and older ones of Replicate say it
 MISSING = "every request needs a key here: send `Authorization: Bearer …`, or open the page and give it there"
 
@@ -153,7 +153,8 @@ def _shown(headers: Headers) -> str:
     """The key in the headers of a request, or nothing; raises Unauthorized where it is not just one."""
     given = headers.getlist("authorization")
     said = [one.partition(" ")[2] for one in given if one.lower().startswith(SCHEMES)]
-    said += [_password(one[len(BASIC) :]) for one in given if one.lower().startswith(BASIC)]
+    passwords = [_password(one[len(BASIC) :]).strip() for one in given if one.lower().startswith(BASIC)]
+    said += [one for one in passwords if TEXT.fullmatch(one)]
     found = [one.strip() for one in [*said, *headers.getlist("x-api-key")]]
     if len(set(found)) > 1:
         raise Unauthorized("key_twice", "the request shows two keys; show the one that it is sent with")
@@ -161,8 +162,8 @@ def _shown(headers: Headers) -> str:
 
 
 def _password(shown: str) -> str:
-    """The password of HTTP Basic; what cannot be read is a key that nobody has."""
+    """The password of HTTP Basic; empty where it cannot be read."""
     try:
         return b64decode(shown.strip(), validate=True).decode().partition(":")[2]
     except ValueError:
-        return shown
+        return ""

@@ -194,6 +194,18 @@ def test_a_page_makes_a_session_of_a_key_and_ends_it(closed: tuple[httpx.Client,
     assert said.startswith("__Secure-radiata=") and "Secure" in said.split("; ") and "Path=/draw" in said
 
 
+def test_the_password_of_a_proxy_in_front_is_no_key(closed: tuple[httpx.Client, str]) -> None:
+    client, key = closed
+    proxys, keys = httpx.BasicAuth("me", "open sesame"), httpx.BasicAuth("me", key)
+    assert client.get("/v1/models", auth=proxys).json()["code"] == "key_missing"
+    assert client.get("/v1/models", auth=proxys, headers={"X-API-Key": key}).status_code == 200
+    assert client.get("/v1/models", auth=keys).status_code == 200
+    wrong = httpx.BasicAuth("me", f"{key[:-8]}AAAAAAAA")
+    assert client.get("/v1/models", auth=wrong).json()["code"] == "key_unknown"
+    assert client.post("/v1/session", json={"key": key}).status_code < 300
+    assert client.get("/v1/models", auth=proxys).status_code == 200
+
+
 def test_over_tls_no_cookie_counts_but_one_that_this_host_has_set(closed: tuple[httpx.Client, str]) -> None:
     client, key = closed
     tls = {"X-Forwarded-Proto": "https"}
