@@ -1,6 +1,7 @@
 """What tests share: a whole running service on real processes, and how a missing piece is handled."""
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -67,6 +68,15 @@ def _one_thread() -> None:
     os.environ["RADIATA_THREADS"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["RADIATA_LOG_LEVEL"] = "warning"
+
+
+@pytest.fixture(autouse=True)
+def _no_limit_stays() -> Iterator[None]:
+    """A limit on time or memory is for forks; set on this process, the kernel would end it tests later."""
+    limits = (resource.RLIMIT_CPU, resource.RLIMIT_AS)
+    before = [resource.getrlimit(one) for one in limits]
+    yield
+    assert [resource.getrlimit(one) for one in limits] == before, "a test has set a limit on its own process"
 
 
 @pytest.fixture(scope="session")

@@ -35,5 +35,6 @@ def uploads(storage: Storage, redis: Redis, settings: Settings) -> Uploads:
 def intake(
     uploads: Uploads, storage: Storage, redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Intake:
-    monkeypatch.setattr(module, "limit_memory", lambda _: None)  # it is for forks
+    for limit in ("limit_memory", "limit_time"):  # they are for forks: here they would end the tests after it
+        monkeypatch.setattr(module, limit, lambda _: None)
     return Intake(storage, redis, settings)

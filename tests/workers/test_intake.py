@@ -72,6 +72,7 @@ def test_a_map_of_a_hub_that_is_away_is_refused_and_others_do_not_wait(
         raise ConnectionError("no route")
 
     monkeypatch.setattr("workers.control.preprocessors.snapshot_download", away)
+    monkeypatch.setattr(module, "limit_memory", lambda _: None)  # it is for forks
     ref = Pictures(storage).put(Image.new("RGB", (64, 64))).ref
     wanted = {"image": ref, "width": 64, "height": 64, "preprocess": "depth"}
     one = upload(content=(data := json.dumps(wanted).encode())).model_copy(update={"kind": "map"})

@@ -19,7 +19,6 @@ from app.shared.storage import Storage
 from app.shared.uploads import Uploads
 from tests.app.conftest import serving
 from tests.app.shared.making import profile
-from workers import intake as module
 from workers.intake import Intake
 
 NOBODYS = "image:" + "0" * 64
@@ -34,9 +33,8 @@ def api(settings: Settings, storage: Storage) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def decoding(intake: Intake, uploads: Uploads, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def decoding(intake: Intake, uploads: Uploads, redis: Redis) -> Iterator[None]:
     """What the intake worker does, in a thread."""
-    monkeypatch.setattr(module, "limit_time", lambda _: None)  # it is for forks
     ended = Event()
 
     def work() -> None:
@@ -101,9 +99,8 @@ def test_what_is_no_picture_is_refused(api: httpx.Client, storage: Storage, data
 
 
 def test_a_picture_that_nobody_decodes_yet_is_a_202_that_can_be_asked_about(
-    api: httpx.Client, uploads: Uploads, intake: Intake, monkeypatch: pytest.MonkeyPatch
+    api: httpx.Client, uploads: Uploads, intake: Intake
 ) -> None:
-    monkeypatch.setattr(module, "limit_time", lambda _: None)
     answer = send(api, png(), Prefer="respond-async")
     assert (answer.status_code, answer.json()["status"]) == (202, "inspecting")
     where = answer.headers["location"]
