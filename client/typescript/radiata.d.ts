@@ -754,7 +754,7 @@ export interface ResolvedRequest {
   quality: number | null;
   /** fingerprint of the base that draws it; empty in old records: any of that name */
   base: string;
-  /** kind of map -> fingerprints of the models that make it; without it any do */
+  /** kind of map -> fingerprints of the models that make it; without them any do */
   preprocessors: Record<string, string[]>;
   model: string;
   adapters: ResolvedAdapter[];
@@ -1126,7 +1126,7 @@ export interface Unmatched {
 export interface Upload {
   id: string;
   owner: string;
-  kind: "adapter" | "picture" | "map" | "dataset" | "recipe";
+  kind: "adapter" | "picture" | "mask" | "map" | "dataset" | "recipe";
   status: UploadStatus;
   /** of an adapter; pictures have none */
   name: string | "";
@@ -1240,6 +1240,8 @@ export interface WorkerState {
   name: string;
   model: string;
   base: string;
+  /** kind of map -> fingerprints of what makes it there; none of what was not fetched yet */
+  preprocessors: Record<string, string[]>;
   host: string;
   state: "starting" | "started" | "idle" | "busy" | "suspended";
   active: string[];
