@@ -72,7 +72,7 @@ def test_an_image_is_made_of_pinned_images_and_of_files_that_are_there(dockerfil
 
 def test_the_app_image_has_no_torch_and_the_worker_image_has() -> None:
     app, worker = ((ROOT / "docker" / f"{name}.Dockerfile").read_text() for name in ("app", "worker"))
-    assert "pip install . -c constraints.txt" in app and "[worker]" not in app
+    assert "pip install '.[mcp]' -c constraints.txt" in app and "worker]" not in app and "local]" not in app
     assert "'.[worker]' -c constraints.txt" in worker and "TORCH_VARIANT" in worker
 
 
