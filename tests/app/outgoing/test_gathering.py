@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import pytest
 from redis import Redis
@@ -145,12 +146,14 @@ def test_a_record_that_cannot_be_read_waits_for_who_can(ledger: Ledger, storage:
 def test_nobody_waits_long_for_an_index_that_is_made(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = ended(ledger, 3)
     gather(ledger, 1)
+    asked = Event()
     with monkeypatch.context() as patch:
         patch.setattr(following, "FEW", 0)
         patch.setattr(following, "PATIENCE_S", 0.0)
         patch.setattr(ledger.following.database, "segments", set)
-        patch.setattr(ledger.following.database, "take", lambda *_: None)
+        patch.setattr(ledger.following.database, "take", lambda *_: asked.wait(30) and None)
         ledger.following.tell()
         with pytest.raises(Unavailable, match="being made"):
             ledger.list(5, None)
+        asked.set()
     assert sorted(listed(ledger)) == sorted(ids)
